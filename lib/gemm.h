@@ -1,0 +1,38 @@
+/* gemm.h: matrix products whose every output element is one chain of fused multiply-adds, k ascending (MATH 11.2).
+ *
+ * Row-major everywhere; ld is the distance between rows, in elements. Blocking and threads only decide which outputs
+ * are computed when, never the order inside one: the same bits for any shape, thread count, compiler and vector width.
+ * Called from inside a parallel region (omp_in_parallel) they run on the calling thread alone.
+ * Scratch for panels is kept per thread and grows on first use; gemm_reserve() takes it beforehand. */
+#ifndef GEMM_H
+#define GEMM_H
+
+#include "real.h"
+
+#include <stdbool.h>
+
+/* How a weight is stored; whatever it is, arithmetic is in real. */
+typedef enum { STORE_REAL, STORE_F32, STORE_BF16, STORE_F16, STORE_F64 } Store;
+size_t store_size(Store s);                                             /* bytes of one element */
+void store_to_real(real *out, const void *in, Store s, size_t n);       /* exact except F64 -> float */
+void store_from_real(void *out, const real *in, Store s, size_t n);     /* rounds to nearest even */
+
+/* A weight matrix W (n_out, n_in), re-laid for y = x W^T: panels of GEMM_PANEL output columns, [panel][n_in][GEMM_PANEL],
+ * the last one filled up with zeros. A one-row product then reads memory once, in order. */
+enum { GEMM_PANEL = 16 };
+size_t gemm_packed_count(int n_out, int n_in);                          /* reals that gemm_pack writes */
+void gemm_pack(real *packed, const void *w, Store store, int n_out, int n_in);
+
+/* E5: y[t][o] = sum_k x[t][k] W[o][k]  (+ bias[o], added after the chain; NULL: none).  y [m, n_out], x [m, n_in]. */
+void gemm_nt(real *y, int ldy, const real *x, int ldx, const real *packed, const real *bias, int m, int n_out, int n_in);
+
+/* E6: dx[t][k] = sum_o dy[t][o] W[o][k], chain from 0, o ascending; overwrites dx. dx [m, n_in], dy [m, n_out], W (n_out, n_in). */
+void gemm_nn(real *dx, int lddx, const real *dy, int lddy, const void *w, Store store, int m, int n_out, int n_in);
+
+/* E6: dW[o][k] += sum_t dy[t][o] x[t][k], the chain starts from what dW holds, t ascending. dW (n_out, n_in), contiguous. */
+void gemm_tn(real *dw, const real *dy, int lddy, const real *x, int ldx, int m, int n_out, int n_in);
+
+/* E6: db[o] += sum_t dy[t][o], t ascending, plain additions. */
+void gemm_bias_backward(real *db, const real *dy, int lddy, int m, int n_out);
+
+#endif

@@ -1,0 +1,27 @@
+/* optim.h: AdamW, clipping by the global norm, learning-rate schedules (MATH section 10). */
+#ifndef OPTIM_H
+#define OPTIM_H
+
+#include "base.h"
+#include "real.h"
+
+/* E280 to E282 on one array of n. t counts from 1. weight_decay 0 for biases and norms (E283).
+ * Pure element by element: any split over threads gives the same bits. Powers b^t come from d_pow. */
+typedef struct { double lr, beta1, beta2, eps, weight_decay; } AdamW;
+void adamw_update(real *param, real *m, real *v, const real *grad, size_t n, const AdamW *o, int64_t t);
+
+/* E284: sum of squares of one array: blocks of 4096 elements (d_sum_squares), blocks ascending, in double. The caller
+ * adds arrays in the model's canonical order and takes the root. */
+double grad_square_sum(const real *grad, size_t n);
+double clip_coefficient(double norm, double max_norm);  /* min(1, max_norm/(norm + 1e-6)); max_norm <= 0: 1 */
+void grad_scale(real *grad, size_t n, double c);        /* g <- (real)c * g; c == 1: untouched */
+
+typedef enum { SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_CONSTANT, SCHEDULE_CONSTANT_WITH_WARMUP,
+               SCHEDULE_COSINE_WITH_MIN_LR, SCHEDULE_LINEAR_WITH_MIN_LR } Schedule;
+/* E286 to E288: factor on the base rate at optimiser step s = 0, 1, ... of n_step, with `warmup` steps.
+ * min_ratio (0 by default): the decay ends at base * min_ratio instead of 0 (lr_scheduler_kwargs min_lr_rate). */
+double schedule_factor(Schedule kind, int64_t s, int64_t warmup, int64_t n_step, double min_ratio);
+bool schedule_parse(Schedule *kind, const char *name, Err *e);
+const char *schedule_name(Schedule kind);
+
+#endif

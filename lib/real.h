@@ -1,0 +1,64 @@
+/* real.h: the number type of the build and the elementary functions whose bits are the same on every machine.
+ *
+ * The same sources are built twice: real is float in `grpo`, double in `grpo64` (-DREAL_IS_DOUBLE). No other file
+ * knows which. libm's exp, log, sin ... differ between machines in the last bit, so these are ours (E306): they use
+ * + - * / and bit operations only, so that no instruction set changes a bit. At most 1 ulp in float. */
+#ifndef REAL_H
+#define REAL_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __FAST_MATH__
+#error "grpo.c gives the same bits everywhere; -ffast-math and -Ofast break that. Build without them."
+#endif
+
+#ifdef REAL_IS_DOUBLE
+typedef double real;
+#define REAL_DTYPE "F64"                /* as safetensors names it */
+#define r_fma fma
+#define r_sqrt sqrt
+#define r_fabs fabs
+#else
+typedef float real;
+#define REAL_DTYPE "F32"
+#define r_fma fmaf
+#define r_sqrt sqrtf
+#define r_fabs fabsf
+#endif
+
+/* Always double, in both builds: statistics, schedules, rotary angles. Special values as C's math.h gives them. */
+double d_exp(double x);
+double d_expm1(double x);
+double d_log(double x);
+double d_log1p(double x);
+double d_sin(double x);                 /* |x| <= 1e9 */
+double d_cos(double x);
+double d_tanh(double x);
+double d_pow(double x, double y);       /* x >= 0 */
+
+/* The same in real; in the double build these are the d_ functions. */
+real r_exp(real x);
+real r_expm1(real x);
+real r_log(real x);
+real r_log1p(real x);
+real r_tanh(real x);
+real r_sigmoid(real x);                 /* E301 */
+real r_log_sigmoid(real x);             /* E301 */
+
+/* y[i] = r_exp(x[i] - shift): the same bits as the scalar, written so that compilers vectorise it. y may be x. */
+void r_exp_array(real *y, const real *x, real shift, size_t n);
+
+/* E18: act = silu(gate) * up, and E19 its derivative: overwrites dgate and dup. All arrays of n; dgate may be dact. */
+void r_swiglu(real *act, const real *gate, const real *up, size_t n);
+void r_swiglu_backward(real *dgate, real *dup, const real *dact, const real *gate, const real *up, size_t n);
+
+/* Sums in 16 lanes (element i goes to lane i % 16, lanes filled in ascending i) and then a fixed tree
+ * (lane j += lane j+8, then +4, +2, +1). dot multiplies and adds with one fma a term. n may be 0. */
+real r_sum(const real *x, size_t n);
+real r_dot(const real *x, const real *y, size_t n);
+double d_sum_squares(const real *x, size_t n);          /* the same lanes in double; term = fma(x, x, lane) */
+real r_max(const real *x, size_t n);                    /* n >= 1; NaN in x gives NaN */
+
+#endif
