@@ -1,0 +1,541 @@
+/* grpo.c: rewards become advantages, advantages become a weight for every token.
+ *
+ * In this order: settings, advantages (E82 to E89), KL per token (E94, E95), the policy term of each loss type (E99 to
+ * E107), what a micro-batch must know of itself (E109, E112), the loss with its derivative (E90 to E115), metrics (E122),
+ * the sampler's ratio (E110), the entropy controller (E116), long replies (E118, E119).
+ * Not here: combination of several scores (reward.c), the transformer that turns dlogp into gradients (model.c), the
+ * optimiser (lib/optim.c).
+ *
+ * Departures from the papers are TRL's: n-1 and + 1e-4 in E84, no lower bound in CISPO, sums in VESPO's W and E110. */
+#include "grpo.h"
+#include <float.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- settings ------------------------------------------------------------------------------------------------------ */
+const char *const loss_type_names[] = { "grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "vespo", "luspo", "gmpo", NULL };
+const char *const importance_sampling_level_names[] = { "token", "sequence", "sequence_token", NULL };
+const char *const scale_rewards_names[] = { "group", "batch", "none", NULL };
+const char *const multi_objective_aggregation_names[] = { "sum_then_normalize", "normalize_then_sum", "mo_grpo", NULL };
+const char *const importance_sampling_mode_names[] = { "token_truncate", "token_mask", "sequence_truncate", "sequence_mask", NULL };
+
+bool grpo_name(int *out, const char *const *names, const char *found, const char *option, Err *e) {
+    char list[256] = "";
+    int n = 0;
+    for (; names[n]; n++) {
+        if (strcmp(names[n], found) == 0) { *out = n; return true; }
+        if (strlen(list) + strlen(names[n]) + 3 < sizeof list) {
+            if (n) strcat(list, ", ");
+            strcat(list, names[n]);
+        }
+    }
+    const char *near = nearest_name(found, names, n);
+    return near ? fail(e, "%s: found \"%.60s\", expected one of %s; did you mean \"%s\"?", option, found, list, near)
+                : fail(e, "%s: found \"%.60s\", expected one of %s", option, found, list);
+}
+
+void grpo_config_default(GrpoConfig *c) {
+    *c = (GrpoConfig){
+        .loss_type = LOSS_DAPO, .importance_sampling_level = LEVEL_TOKEN,
+        .epsilon = 0.2, .epsilon_high = NAN, .delta = NAN, .dual_clip = NAN, .beta = 0, .use_bias_correction_kl = true,
+        .top_entropy_quantile = 1, .off_policy_mask_threshold = NAN,
+        .sapo_temperature_pos = 1, .sapo_temperature_neg = 1.05,
+        .vespo_k_pos = 2, .vespo_lambda_pos = 3, .vespo_k_neg = 3, .vespo_lambda_neg = 2,
+        .entropy_coef = 0, .use_adaptive_entropy = false,
+        .entropy_target = 0.2, .entropy_coef_delta = 0.005, .entropy_coef_min = 0, .entropy_coef_max = 1,
+        .scale_rewards = SCALE_GROUP, .multi_objective_aggregation = SUM_THEN_NORMALIZE, .missing_labels = MISSING_ZERO,
+        .std_eps = 1e-4, .num_generations = 8, .num_iterations = 1, .max_completion_length = 512,
+        .mask_truncated_completions = false, .importance_sampling_correction = true,
+        .importance_sampling_mode = ISR_SEQUENCE_MASK, .importance_sampling_clip_min = NAN, .importance_sampling_clip_max = 3,
+    };
+}
+
+double grpo_epsilon_high(const GrpoConfig *c) { return isnan(c->epsilon_high) ? c->epsilon : c->epsilon_high; }
+
+static bool clips(LossType t) {                         /* the loss types of E99 */
+    return t == LOSS_GRPO || t == LOSS_BNPO || t == LOSS_DR_GRPO || t == LOSS_DAPO || t == LOSS_LUSPO;
+}
+
+bool grpo_config_check(const GrpoConfig *c, Err *e) {
+    if (!(c->epsilon > 0 && c->epsilon < 1) && clips(c->loss_type))
+        return fail(e, "epsilon: found %g, expected a number between 0 and 1", c->epsilon);
+    if (!(grpo_epsilon_high(c) > 0)) return fail(e, "epsilon_high: found %g, expected a number > 0", c->epsilon_high);
+    if (!(c->beta >= 0 && c->beta <= DBL_MAX)) return fail(e, "beta: found %g, expected a number >= 0", c->beta);
+    if (!isnan(c->delta) && !(c->delta >= 1 - c->epsilon))
+        return fail(e, "delta: found %g, expected at least 1 - epsilon = %g; it is meant to exceed 1 + epsilon_high", c->delta, 1 - c->epsilon);
+    if (!isnan(c->delta) && !isnan(c->dual_clip))
+        return fail(e, "delta: %g together with dual_clip: both bound the ratio of negative advantages; give one of them", c->delta);
+    if (!isnan(c->dual_clip) && !(c->dual_clip > 1)) return fail(e, "dual_clip: found %g, expected a number > 1", c->dual_clip);
+    if (!(isnan(c->delta) && isnan(c->dual_clip)) && !clips(c->loss_type))
+        return fail(e, "delta, dual_clip: have no effect with loss_type %s; leave them out", loss_type_names[c->loss_type]);
+    if (!isnan(c->dual_clip) && c->importance_sampling_level != LEVEL_TOKEN)
+        return fail(e, "dual_clip: found importance_sampling_level %s, expected token",
+                    importance_sampling_level_names[c->importance_sampling_level]);
+    if (!(c->top_entropy_quantile >= 0 && c->top_entropy_quantile <= 1))
+        return fail(e, "top_entropy_quantile: found %g, expected a number from 0 to 1", c->top_entropy_quantile);
+    if (!(c->sapo_temperature_pos > 0 && c->sapo_temperature_neg > 0))
+        return fail(e, "sapo_temperature_pos, sapo_temperature_neg: found %g and %g, expected numbers > 0",
+                    c->sapo_temperature_pos, c->sapo_temperature_neg);
+    if (c->loss_type == LOSS_GMPO && (c->importance_sampling_level != LEVEL_TOKEN || c->top_entropy_quantile < 1
+        || !isnan(c->off_policy_mask_threshold) || c->entropy_coef != 0 || c->use_adaptive_entropy))
+        return fail(e, "loss_type gmpo: importance_sampling_level, top_entropy_quantile, off_policy_mask_threshold and the "
+                       "entropy bonus are not part of it; leave them at their defaults");
+    if (c->num_generations < 2) return fail(e, "num_generations: found %d, expected at least 2: an advantage compares replies to one prompt", c->num_generations);
+    if (c->num_iterations < 1) return fail(e, "num_iterations: found %d, expected at least 1", c->num_iterations);
+    if (c->max_completion_length < 1) return fail(e, "max_completion_length: found %d, expected at least 1", c->max_completion_length);
+    if (!(c->std_eps >= 0)) return fail(e, "std_eps: found %g, expected a number >= 0", c->std_eps);
+    return true;
+}
+
+/* ---- E82 to E89: advantages ------------------------------------------------------------------------------------------ */
+static bool zero_std(double s) { return s <= 1e-8; }    /* a NaN is not zero: a group with one scored member has no deviation */
+
+void grpo_advantage(real *adv, GrpoRewardStats *stats, const real *reward, size_t n, size_t group_size, ScaleRewards scale,
+                    double std_eps) {
+    double batch_mean, batch_std;
+    reward_moments(&batch_mean, &batch_std, reward, n, 1, 1);
+    if (n == 1) batch_std = 0;
+    size_t zero = 0;
+    for (size_t g = 0; g + group_size <= n; g += group_size) {
+        double mean, std;
+        reward_moments(&mean, &std, reward + g, group_size, 1, 1);                              /* E82, E83 */
+        if (group_size == 1) std = 0;
+        if (scale == SCALE_BATCH) std = batch_std;                                              /* E85 */
+        if (zero_std(std)) zero += group_size;
+        for (size_t i = g; i < g + group_size; i++) {
+            double a = reward[i] - mean;
+            if (scale != SCALE_NONE) a /= std + std_eps;                                        /* E84; E86 leaves it out */
+            adv[i] = isnan(a) ? 0 : (real)a;                                                    /* E87 */
+        }
+    }
+    if (stats) *stats = (GrpoRewardStats){ batch_mean, batch_std, n ? (double)zero / (double)n : NAN };
+}
+
+void grpo_score_advantage(real *adv, real *reward, GrpoRewardStats *stats, const real *score, const double *weight,
+                          size_t n, size_t n_label, size_t group_size, const GrpoConfig *c) {
+    reward_weighted_sum(reward, score, weight, n, n_label, group_size, c->missing_labels);      /* E60 */
+    grpo_advantage(adv, stats, reward, n, group_size, c->scale_rewards, c->std_eps);
+    if (c->multi_objective_aggregation == NORMALIZE_THEN_SUM) {
+        const double std = reward_gdpo(adv, score, weight, n, n_label, group_size, c->std_eps); /* E63 */
+        if (stats) stats->frac_reward_zero_std = zero_std(std) ? 1 : 0;
+    } else if (c->multi_objective_aggregation == MO_GRPO) {
+        reward_mo_grpo(adv, score, weight, n, n_label, group_size, 1, c->std_eps);              /* E64 */
+    }
+}
+
+void grpo_rloo_advantage(real *adv, const real *reward, size_t n, size_t group_size, bool normalize, double std_eps) {
+    for (size_t g = 0; g + group_size <= n; g += group_size) {
+        double sum = 0, count = 0;
+        for (size_t i = g; i < g + group_size; i++) if (!isnan(reward[i])) sum += reward[i], count++;
+        for (size_t i = g; i < g + group_size; i++) {
+            const double a = reward[i] - (sum - reward[i]) / (count - 1);
+            adv[i] = count > 1 ? (real)a : (real)NAN;
+        }
+    }
+    if (normalize) { reward_whiten(adv, n, std_eps); return; }
+    for (size_t i = 0; i < n; i++) if (isnan(adv[i])) adv[i] = 0;
+}
+
+/* ---- E94, E95: KL of one token --------------------------------------------------------------------------------------- */
+double grpo_k3(double d) {
+    /* E302: near 0, expm1(d) - d loses all digits that matter; the series to d^8 is exact to a double there */
+    if (fabs(d) < 0.02)
+        return d * d * (1.0 / 2 + d * (1.0 / 6 + d * (1.0 / 24 + d * (1.0 / 120 + d * (1.0 / 720 + d * (1.0 / 5040 + d / 40320))))));
+    return d_expm1(d) - d;
+}
+
+void grpo_kl(double k[3], double dk[3], double logp, double ref) {
+    const double d = ref - logp;
+    k[0] = -d;            dk[0] = 1;
+    k[1] = d * d / 2;     dk[1] = -d;
+    k[2] = grpo_k3(d);    dk[2] = -d_expm1(d);
+}
+
+/* ---- E99 to E107: the policy term ------------------------------------------------------------------------------------ */
+static double clamp(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+
+double grpo_clipped(double *g, double rho, double adv, double low, double high, double delta) {
+    const double floor = 1 - low, ceiling = 1 + high;
+    const double cut = !isnan(delta) && rho > delta ? delta : rho;
+    const double a = cut * adv, b = clamp(rho, floor, ceiling) * adv;
+    /* at a boundary both branches are equal and the derivative counts as inside */
+    bool act;
+    if (isnan(delta)) act = (adv > 0 && rho <= ceiling) || (adv < 0 && rho >= floor);           /* E100 */
+    else act = (adv > 0 && rho <= (delta < ceiling ? delta : ceiling))
+            || (adv < 0 && rho >= floor && rho <= (delta > ceiling ? delta : ceiling));         /* E101 */
+    *g = act ? -adv * rho : 0;
+    return -(b < a ? b : a);
+}
+
+double grpo_dual_clip(double *g, double log_ratio, double adv, double low, double high, double c) {
+    const double rho = d_exp(clamp(log_ratio, -20, 20));
+    if (!(adv < 0)) {
+        const double ell = grpo_clipped(g, rho, adv, low, high, NAN);
+        if (fabs(log_ratio) > 20) *g = 0;               /* the first clamp is a constant there */
+        return ell;
+    }
+    const double plain = -adv * rho, band = -adv * clamp(rho, 1 - low, 1 + high), bound = -adv * c;
+    const double worse = plain > band ? plain : band;
+    *g = rho >= 1 - low && rho <= c && fabs(log_ratio) <= 20 ? -adv * rho : 0;
+    return bound < worse ? bound : worse;
+}
+
+double grpo_sapo(double *g, double rho, double adv, double temperature) {
+    const double x = temperature * (rho - 1), e = d_exp(-fabs(x));
+    const double u = x >= 0 ? 1 / (1 + e) : e / (1 + e);                                        /* E301 */
+    *g = u == 1 ? 0 : -4 * u * (1 - u) * rho * adv;     /* far out 1 - u is 0, even where rho is infinite */
+    return -(4 / temperature) * u * adv;
+}
+
+double grpo_cispo(double *g, double rho, double adv, double logp, double high) {
+    const double weight = rho < high ? rho : high;      /* TRL: no "1 +", no lower bound (D18) */
+    *g = -weight * adv;
+    return -weight * adv * logp;
+}
+
+double grpo_vespo(double *g, double phi, double adv, double logp) {
+    *g = -phi * adv;
+    return -phi * adv * logp;
+}
+
+static double vespo_floor(void) { return d_log(1e-8); }
+
+double grpo_vespo_phi(double log_w, double k, double lambda) {
+    const double w = clamp(log_w, vespo_floor(), 20);
+    if (lambda < 1e-4) lambda = 1e-4;
+    const double phi = d_exp(lambda + k * w - lambda * d_exp(w));
+    return isfinite(phi) ? phi : 0;
+}
+
+/* ---- E109, E112: what a micro-batch must know of itself ---------------------------------------------------------------- */
+GrpoIn grpo_slice(const GrpoIn *in, size_t first, size_t n) {
+    GrpoIn s = *in;
+    s.n_completion = n;
+    s.offset += first;
+    s.advantage += first;
+    if (s.isr_sequence) s.isr_sequence += first;
+    return s;
+}
+
+static bool masked_in(const GrpoIn *in, size_t t) { return !in->mask || in->mask[t]; }
+
+static int ascending(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double grpo_quantile(double *x, size_t n, double q) {
+    if (n == 0) return INFINITY;
+    qsort(x, n, sizeof *x, ascending);
+    const double pos = q * (double)(n - 1);
+    const size_t below = (size_t)floor(pos);
+    if (below + 1 >= n) return x[n - 1];
+    return x[below] + (pos - (double)below) * (x[below + 1] - x[below]);
+}
+
+void grpo_micro(GrpoMicro *m, const GrpoIn *in, const GrpoConfig *c, double *scratch) {
+    const bool by_entropy = c->top_entropy_quantile < 1 && in->entropy;
+    size_t n = 0;
+    for (size_t i = 0; i < in->n_completion; i++)
+        for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++)
+            if (masked_in(in, t)) {
+                if (by_entropy) scratch[n] = in->entropy[t];
+                n++;
+            }
+    *m = (GrpoMicro){ in->n_completion, (double)n, -INFINITY, (double)n };
+    if (!by_entropy) return;
+    m->entropy_threshold = grpo_quantile(scratch, n, 1 - c->top_entropy_quantile);
+    size_t kept = 0;
+    for (size_t j = 0; j < n; j++) kept += scratch[j] >= m->entropy_threshold;
+    m->n_entropy_token = (double)kept;
+}
+
+static double at_least_1(double n) { return n > 1 ? n : 1; }
+static double accumulation(const GrpoWindow *w) { return w->training ? w->gradient_accumulation_steps : 1; }
+
+double grpo_token_weight(const GrpoConfig *c, const GrpoWindow *w, const GrpoMicro *m, double n_i) {
+    const double b = (double)m->n_completion, ga = accumulation(w);
+    switch (c->loss_type) {
+    case LOSS_GRPO: case LOSS_SAPO: case LOSS_GMPO: return 1 / (b * at_least_1(n_i) * ga);
+    case LOSS_BNPO:    return 1 / (at_least_1(m->n_token) * ga);
+    case LOSS_DR_GRPO: return 1 / (b * c->max_completion_length * ga);
+    case LOSS_LUSPO:   return 1 / (b * ga);
+    case LOSS_DAPO: case LOSS_CISPO: case LOSS_VESPO: break;
+    }
+    return 1 / (at_least_1(w->n_item) / w->n_process * (w->training ? ga / w->steps_per_generation : 1));
+}
+
+/* ---- E90 to E115: the loss and its derivative --------------------------------------------------------------------------- */
+void grpo_sums_start(GrpoSums *s) {
+    *s = (GrpoSums){ .low_min = NAN, .high_max = NAN };
+}
+
+static double old_at(const GrpoIn *in, size_t t) { return in->old ? in->old[t] : in->logp[t]; }
+static double log_ratio_at(const GrpoIn *in, size_t t) { return (double)in->logp[t] - old_at(in, t); }         /* E90 */
+
+/* What all tokens of a completion share. */
+typedef struct {
+    double adv, n, weight;              /* A_i, n_i, c_it */
+    double mean_log_ratio, rho;         /* E92: s_i, rho_i */
+    double keep;                        /* E108: opm_i */
+    double phi;                         /* E104 */
+    double isr;                         /* E110, sequence modes; 1 else */
+} Completion;
+
+static Completion completion_of(const GrpoIn *in, size_t i, const GrpoConfig *c, const GrpoWindow *w, const GrpoMicro *m) {
+    Completion r = { .adv = in->advantage[i], .keep = 1, .phi = 1, .isr = in->isr_sequence ? in->isr_sequence[i] : 1 };
+    double log_ratio = 0, gap = 0, big_w = 0;
+    const double floor = vespo_floor();
+    for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
+        if (!masked_in(in, t)) continue;
+        const double lr = log_ratio_at(in, t);
+        const double d = (in->sampler ? (double)in->sampler[t] : old_at(in, t)) - in->logp[t];
+        r.n += 1;
+        log_ratio += lr;
+        gap += isnan(d) ? 0 : d;
+        big_w += clamp(lr, -20, 20);
+        if (in->isr_token) big_w += clamp(d_log(in->isr_token[t]), floor, 20);
+    }
+    r.weight = grpo_token_weight(c, w, m, r.n);
+    r.mean_log_ratio = log_ratio / at_least_1(r.n);
+    r.rho = d_exp(r.mean_log_ratio);
+    if (!isnan(c->off_policy_mask_threshold))
+        r.keep = r.adv >= 0 || gap / at_least_1(r.n) <= c->off_policy_mask_threshold ? 1 : 0;   /* E108 */
+    if (c->loss_type == LOSS_VESPO) {
+        if (in->isr_sequence) big_w += clamp(d_log(r.isr), floor, 20);
+        r.phi = r.adv >= 0 ? grpo_vespo_phi(big_w, c->vespo_k_pos, c->vespo_lambda_pos)
+                           : grpo_vespo_phi(big_w, c->vespo_k_neg, c->vespo_lambda_neg);
+    }
+    return r;
+}
+
+/* E122: one token, or at sequence level one completion: was its ratio outside the band on the side that clips? */
+static void count_clip(GrpoSums *s, double *low_n, double *high_n, double low_edge, double high_edge, double x, double adv) {
+    const bool low = x < low_edge && adv < 0, high = x > high_edge && adv > 0;
+    s->low += low;
+    s->high += high;
+    s->region += low || high;
+    *low_n += low;
+    *high_n += high;
+}
+
+static void count_share(GrpoSums *s, double low, double high, double n) {      /* per-completion shares, extremes of them */
+    if (n == 0) return;
+    if (!(s->low_min <= low / n)) s->low_min = low / n;
+    if (!(s->high_max >= high / n)) s->high_max = high / n;
+}
+
+/* E106: geometric mean of clipped ratios: a loss per completion. */
+static void gmpo_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t i, const Completion *q, const GrpoConfig *c) {
+    const double low = c->epsilon, high = grpo_epsilon_high(c);
+    double sum = 0, low_n = 0, high_n = 0;
+    for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
+        if (!masked_in(in, t)) continue;
+        const double lr = log_ratio_at(in, t);
+        sum += q->adv > 0 ? (lr < high ? lr : high) : (lr > -low ? lr : -low);
+        count_clip(s, &low_n, &high_n, -low, high, lr, q->adv);
+    }
+    const double j = d_exp(sum / at_least_1(q->n));
+    s->policy += q->weight * at_least_1(q->n) * (-j * q->adv);
+    for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
+        double d = 0;
+        if (masked_in(in, t)) {
+            const double lr = log_ratio_at(in, t);
+            const bool act = q->adv > 0 ? lr <= high : lr >= -low;
+            d = act ? -j * q->adv : 0;
+            if (c->beta != 0) {
+                const double gap = (double)in->ref[t] - in->logp[t], k3 = grpo_k3(gap);
+                s->policy += q->weight * c->beta * k3;
+                s->kl += k3;
+                d += c->beta * -d_expm1(gap);
+            }
+        }
+        if (dlogp) dlogp[t] = (real)(q->weight * d);
+    }
+    s->n_ratio += q->n;
+    count_share(s, low_n, high_n, q->n);
+}
+
+static void token_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t i, const Completion *q, const GrpoConfig *c,
+                             const GrpoMicro *m) {
+    const bool sequence = c->importance_sampling_level == LEVEL_SEQUENCE;
+    const bool shares_g = sequence && c->loss_type != LOSS_CISPO && c->loss_type != LOSS_VESPO;
+    const bool shares_kl = sequence && c->use_bias_correction_kl;
+    const double low = c->epsilon, high = grpo_epsilon_high(c);
+    double low_n = 0, high_n = 0, shared = 0;           /* shared: Y_i of E114 */
+    for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
+        if (!masked_in(in, t)) {
+            if (dlogp) dlogp[t] = 0;
+            continue;
+        }
+        const double logp = in->logp[t], lr = log_ratio_at(in, t);
+        const double rho = c->importance_sampling_level == LEVEL_TOKEN ? d_exp(lr) : q->rho;    /* E91; E92, E93 */
+        double ell = 0, g = 0;
+        switch (c->loss_type) {
+        case LOSS_CISPO: ell = grpo_cispo(&g, rho, q->adv, logp, high); break;
+        case LOSS_VESPO: ell = grpo_vespo(&g, q->phi, q->adv, logp); break;
+        case LOSS_SAPO:  ell = grpo_sapo(&g, rho, q->adv, q->adv > 0 ? c->sapo_temperature_pos : c->sapo_temperature_neg); break;
+        default:
+            ell = isnan(c->dual_clip) ? grpo_clipped(&g, rho, q->adv, low, high, c->delta)
+                                      : grpo_dual_clip(&g, lr, q->adv, low, high, c->dual_clip);
+        }
+        /* E111: l = opm em isr ell + beta kappa; VESPO's phi holds isr already */
+        const double em = !in->entropy || in->entropy[t] >= m->entropy_threshold ? 1 : 0;
+        const double isr = c->loss_type == LOSS_VESPO ? 1 : in->isr_token ? (double)in->isr_token[t] : q->isr;
+        const double factor = q->keep * em * isr;
+        double l = factor * ell, own = 0;               /* own: d l / d logp of this token alone */
+        if (shares_g) shared += q->weight * factor * g;
+        else own = factor * g;
+        if (c->beta != 0) {
+            const double gap = (double)in->ref[t] - logp, k3 = grpo_k3(gap);
+            const double kappa = c->use_bias_correction_kl ? k3 * rho : k3;                     /* E96, E94 */
+            l += c->beta * kappa;
+            s->kl += kappa;
+            if (shares_kl) own += c->beta * rho * -d_expm1(gap), shared += c->beta * q->weight * k3 * rho;  /* E114 */
+            else own += c->beta * (c->use_bias_correction_kl ? -rho * gap : -d_expm1(gap));     /* E97, E95 */
+        }
+        s->policy += q->weight * l;                                                             /* E112 */
+        if (dlogp) dlogp[t] = (real)(q->weight * own);                                          /* E113 */
+        if (!sequence) {
+            count_clip(s, &low_n, &high_n, 1 - low, 1 + high, !isnan(c->delta) && rho > c->delta ? c->delta : rho, q->adv);
+            s->cispo += rho > high && q->adv > 0;
+        }
+    }
+    if (sequence && dlogp)                                                                      /* E114 */
+        for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++)
+            if (masked_in(in, t)) dlogp[t] = (real)(dlogp[t] + shared / at_least_1(q->n));
+    if (sequence) {
+        count_clip(s, &low_n, &high_n, 1 - low, 1 + high, !isnan(c->delta) && q->rho > c->delta ? c->delta : q->rho, q->adv);
+        s->cispo += q->rho > high && q->adv > 0;
+    }
+    s->n_ratio += sequence ? 1 : q->n;
+    count_share(s, low_n, high_n, sequence ? 1 : q->n);
+}
+
+void grpo_loss(GrpoSums *s, real *dlogp, real *dentropy, const GrpoIn *in, const GrpoConfig *c, const GrpoWindow *w,
+               const GrpoMicro *m) {
+    const double dbonus = w->entropy_coef == 0 ? 0 : -w->entropy_coef / (at_least_1(m->n_entropy_token) * accumulation(w));
+    for (size_t i = 0; i < in->n_completion; i++) {
+        const Completion q = completion_of(in, i, c, w, m);
+        if (c->loss_type == LOSS_GMPO) gmpo_completion(s, dlogp, in, i, &q, c);
+        else token_completion(s, dlogp, in, i, &q, c, m);
+        s->n_completion += 1;
+        s->n_token += q.n;
+        s->phi += q.phi;
+        for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
+            double dh = 0;
+            if (in->entropy && masked_in(in, t)) {
+                s->entropy += in->entropy[t];
+                if (in->entropy[t] >= m->entropy_threshold) {
+                    s->entropy_bonus += in->entropy[t];
+                    s->n_entropy += 1;
+                    dh = dbonus;                                                                /* E115 */
+                }
+            }
+            if (dentropy) dentropy[t] = (real)dh;
+        }
+    }
+}
+
+double grpo_loss_value(const GrpoSums *s, const GrpoWindow *w, const GrpoMicro *m) {
+    if (w->entropy_coef == 0) return s->policy;
+    return s->policy - w->entropy_coef * (s->entropy_bonus / at_least_1(m->n_entropy_token)) / accumulation(w);
+}
+
+/* ---- E122: metrics --------------------------------------------------------------------------------------------------- */
+const char *const grpo_metric_names[] = { "policy_loss", "kl", "entropy", "clip_ratio/low_mean", "clip_ratio/low_min",
+    "clip_ratio/high_mean", "clip_ratio/high_max", "clip_ratio/region_mean", "cispo_clip_ratio", "vespo/phi_seq_mean", NULL };
+
+void grpo_metrics(GrpoMetrics *out, const GrpoSums *s, const GrpoConfig *c, const GrpoWindow *w) {
+    const bool by_item = c->loss_type == LOSS_DAPO || c->loss_type == LOSS_CISPO || c->loss_type == LOSS_VESPO;
+    const bool clip = clips(c->loss_type) || c->loss_type == LOSS_GMPO;
+    const double n = at_least_1(s->n_ratio);
+    *out = (GrpoMetrics){
+        .policy_loss = by_item ? s->policy : s->policy * accumulation(w),
+        .kl = c->beta != 0 ? s->kl / at_least_1(s->n_token) : NAN,
+        .entropy = s->entropy / at_least_1(s->n_token),
+        .clip_low_mean = clip ? s->low / n : NAN,       .clip_low_min = clip ? s->low_min : NAN,
+        .clip_high_mean = clip ? s->high / n : NAN,     .clip_high_max = clip ? s->high_max : NAN,
+        .clip_region_mean = clip ? s->region / n : NAN,
+        .cispo_clip_ratio = c->loss_type == LOSS_CISPO ? s->cispo / n : NAN,
+        .vespo_phi_seq_mean = c->loss_type == LOSS_VESPO ? s->phi / at_least_1(s->n_completion) : NAN,
+    };
+}
+
+/* ---- E110: a sampler that is not the trainer --------------------------------------------------------------------------- */
+bool grpo_isr_per_token(IsrMode mode) { return mode == ISR_TOKEN_TRUNCATE || mode == ISR_TOKEN_MASK; }
+
+static double bounded(double x, bool truncate, double low, double high) {
+    if (!isnan(low) && x < low) return truncate ? low : 0;
+    if (!isnan(high) && x > high) return truncate ? high : 0;
+    return x;
+}
+
+void grpo_importance_ratio(real *ratio, GrpoSamplerStats *stats, const GrpoIn *in, IsrMode mode, double clip_min, double clip_max) {
+    const bool by_token = grpo_isr_per_token(mode), truncate = mode == ISR_TOKEN_TRUNCATE || mode == ISR_SEQUENCE_TRUNCATE;
+    double n = 0, gap = 0, gap_max = 0, ratio_sum = 0;
+    for (size_t i = 0; i < in->n_completion; i++) {
+        double sum = 0;
+        for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
+            if (!masked_in(in, t)) {
+                if (by_token) ratio[t] = 1;
+                continue;
+            }
+            double d = old_at(in, t) - in->sampler[t];
+            if (isnan(d)) d = 0;
+            n += 1;
+            sum += d;
+            gap += fabs(d);
+            if (fabs(d) > gap_max) gap_max = fabs(d);
+            if (!by_token) continue;
+            const double r = bounded(d_exp(d), truncate, clip_min, clip_max);
+            ratio[t] = (real)r;
+            ratio_sum += r;
+        }
+        if (by_token) continue;
+        const double r = bounded(d_exp(sum), truncate, clip_min, clip_max);
+        ratio[i] = (real)r;
+        ratio_sum += r;
+    }
+    if (stats) *stats = (GrpoSamplerStats){ gap / at_least_1(n), gap_max,
+                                            ratio_sum / at_least_1(by_token ? n : (double)in->n_completion) };
+}
+
+/* ---- E116: the entropy controller ---------------------------------------------------------------------------------------- */
+void grpo_entropy_start(GrpoEntropyControl *s, const GrpoConfig *c) {
+    *s = (GrpoEntropyControl){ c->entropy_coef, INFINITY };
+}
+
+double grpo_entropy_coef(const GrpoEntropyControl *s, const GrpoConfig *c) {
+    if (!c->use_adaptive_entropy) return s->coef;
+    return s->last_window_entropy <= c->entropy_target ? s->coef : 0;
+}
+
+void grpo_entropy_step(GrpoEntropyControl *s, const GrpoConfig *c, double entropy_sum, double n_token) {
+    if (!c->use_adaptive_entropy) return;
+    const double mean = entropy_sum / at_least_1(n_token);
+    if (mean <= c->entropy_target) {
+        s->coef += c->entropy_coef_delta;
+        if (s->coef > c->entropy_coef_max) s->coef = c->entropy_coef_max;
+    } else {
+        s->coef -= c->entropy_coef_delta;
+        if (s->coef < c->entropy_coef_min) s->coef = c->entropy_coef_min;
+    }
+    s->last_window_entropy = mean;
+}
+
+/* ---- E118, E119, E81 ------------------------------------------------------------------------------------------------------ */
+double grpo_overlong_penalty(size_t length, size_t max_length, size_t cache) {
+    if (length > max_length) return -1;
+    if (length + cache <= max_length) return 0;
+    return ((double)max_length - (double)cache - (double)length) / (double)cache;
+}
+
+void grpo_mask_truncated(unsigned char *mask, const size_t *offset, const unsigned char *ended, size_t n_completion) {
+    for (size_t i = 0; i < n_completion; i++)
+        for (size_t t = offset[i]; !ended[i] && t < offset[i + 1]; t++) mask[t] = 0;
+}
+
+bool grpo_aligned(int gradient_accumulation_steps, int steps_per_generation, int num_iterations) {
+    return gradient_accumulation_steps % (steps_per_generation * num_iterations) == 0;
+}
