@@ -247,8 +247,7 @@ static bool read_shape(Tokenizer *t, const Json *root, const char *file, Err *e)
     if (!absent(root, "normalizer"))
         return fail(e, "%s: normalizer: found %s, expected none; it is not supported", file, type_of(json_get(root, "normalizer")));
     if (!m || strcmp(type_of(m), "BPE")) return fail(e, "%s: model: found %s, expected BPE", file, m ? type_of(m) : "none");
-    if (is_true(m, "ignore_merges") || is_true(m, "byte_fallback") || !absent(m, "dropout")
-        || (!absent(m, "unk_token") && false))
+    if (is_true(m, "ignore_merges") || is_true(m, "byte_fallback") || !absent(m, "dropout"))
         return fail(e, "%s: model: ignore_merges, byte_fallback and dropout are not supported", file);
     const Json *piece = p;
     size_t n = 1;
