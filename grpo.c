@@ -473,7 +473,7 @@ static double bounded(double x, bool truncate, double low, double high) {
 
 void grpo_importance_ratio(real *ratio, GrpoSamplerStats *stats, const GrpoIn *in, IsrMode mode, double clip_min, double clip_max) {
     const bool by_token = grpo_isr_per_token(mode), truncate = mode == ISR_TOKEN_TRUNCATE || mode == ISR_SEQUENCE_TRUNCATE;
-    double n = 0, gap = 0, gap_max = 0, ratio_sum = 0;
+    double n = 0, n_known = 0, gap = 0, gap_max = 0, ratio_sum = 0;
     for (size_t i = 0; i < in->n_completion; i++) {
         double sum = 0;
         for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
@@ -482,8 +482,9 @@ void grpo_importance_ratio(real *ratio, GrpoSamplerStats *stats, const GrpoIn *i
                 continue;
             }
             double d = old_at(in, t) - in->sampler[t];
-            if (isnan(d)) d = 0;
             n += 1;
+            if (isnan(d)) d = 0;
+            else n_known += 1;
             sum += d;
             gap += fabs(d);
             if (fabs(d) > gap_max) gap_max = fabs(d);
@@ -497,7 +498,7 @@ void grpo_importance_ratio(real *ratio, GrpoSamplerStats *stats, const GrpoIn *i
         ratio[i] = (real)r;
         ratio_sum += r;
     }
-    if (stats) *stats = (GrpoSamplerStats){ gap / at_least_1(n), gap_max,
+    if (stats) *stats = (GrpoSamplerStats){ gap / at_least_1(n_known), gap_max,
                                             ratio_sum / at_least_1(by_token ? n : (double)in->n_completion) };
 }
 

@@ -157,8 +157,8 @@ void grpo_metrics(GrpoMetrics *out, const GrpoSums *s, const GrpoConfig *c, cons
 /* ---- E110, E116, E118, E119, E81 ---- */
 typedef struct { double logp_difference_mean, logp_difference_max, ratio_mean; } GrpoSamplerStats;
 /* E110: ratio [n_token] in token modes, [n_completion] in sequence modes; needs offset, old, sampler, mask of in. In
- * token modes 1 where masked. stats may be NULL; its numbers are over loss tokens (ratio_mean: completions in sequence
- * modes), 0 if there are none. */
+ * token modes 1 where masked. stats may be NULL; differences are over loss tokens whose sampler value is known, ratio_mean
+ * over loss tokens (completions in sequence modes); 0 if there are none. */
 void grpo_importance_ratio(real *ratio, GrpoSamplerStats *stats, const GrpoIn *in, IsrMode mode, double clip_min,
                            double clip_max);
 bool grpo_isr_per_token(IsrMode mode);

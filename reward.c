@@ -216,7 +216,8 @@ double reward_whiten(real *a, size_t n, double eps) {
     return std;
 }
 
-/* sum_k weight_k z_ik of every completion, NaN terms left out; all NaN: NaN. */
+/* sum_k weight_k z_ik of every completion, NaN terms left out. NaN only if every score is missing: the only scored one of
+ * its group has z NaN, but sum 0, and counts in the whitening (as in TRL). */
 static void z_sum(real *sum, const real *score, const double *weight, size_t n, size_t n_label, size_t group_size, int ddof,
                   double eps) {
     for (size_t i = 0; i < n; i++) {
@@ -226,7 +227,8 @@ static void z_sum(real *sum, const real *score, const double *weight, size_t n, 
             double mean, std;
             reward_moments(&mean, &std, score + i / group_size * group_size * n_label + k, group_size, n_label, ddof);
             const double z = z_score(score[i * n_label + k], mean, std, eps);
-            if (!isnan(z)) s += weight[k] * z, any = true;
+            any |= !isnan(score[i * n_label + k]);
+            if (!isnan(z)) s += weight[k] * z;
         }
         sum[i] = any ? (real)s : (real)NAN;
     }
@@ -297,7 +299,8 @@ void reward_saw_advantage(real *adv, const real *score, const double *saw_weight
             double mean, std;
             reward_moments(&mean, &std, score + i / group_size * group_size * n_label + k, group_size, n_label, 1);
             const double z = z_score(score[i * n_label + k], mean, std, eps);
-            if (!isnan(z)) s += (double)n_label * saw_weight[k] * (alpha ? alpha[k] : 1) * z, any = true;
+            any |= !isnan(score[i * n_label + k]);
+            if (!isnan(z)) s += (double)n_label * saw_weight[k] * (alpha ? alpha[k] : 1) * z;
         }
         adv[i] = any ? (real)s : (real)NAN;
     }

@@ -72,7 +72,8 @@ void reward_group_z(real *z, const real *score, size_t n, size_t n_label, size_t
 /* E63, second line: a <- (a - mean) / (std + eps) over the n values that are not NaN, then NaN <- 0. Returns std. */
 double reward_whiten(real *a, size_t n, double eps);
 
-/* E62, E63 (GDPO, TRL's normalize_then_sum): adv [n]. Returns the batch deviation of the sums. */
+/* E62, E63 (GDPO, TRL's normalize_then_sum): adv [n]. The sum is NaN (adv 0) where every score is missing; a completion
+ * that is scored but alone in its group has sum 0 and counts in the whitening. Returns the batch deviation of the sums. */
 double reward_gdpo(real *adv, const real *score, const double *weight, size_t n, size_t n_label, size_t group_size, double eps);
 
 /* The same as verl has it (D7): groups' deviations + eps_group, each completion counted length_i times in mean and

@@ -1,0 +1,336 @@
+/* test_grpo.c: derivatives of every loss against differences (double build), properties, slices, edge cases.
+ * That the formulas themselves are right is what test_known_answers shows. */
+#include "grpo.h"
+#include "tests/test.h"
+
+static uint64_t state = 1;
+static double unit(void) {                              /* in (-1, 1) */
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (double)(int64_t)(state >> 11) / 4503599627370496.0 - 1;
+}
+
+#define N 5
+#define T 17
+static const size_t offset[N + 1] = { 0, 6, 6, 10, 13, T };      /* the second is empty */
+static real logp[T], old[T], ref[T], smp[T], isr[T], entropy[T], adv[N];
+static unsigned char mask[T];
+
+static GrpoIn batch(void) {
+    for (int t = 0; t < T; t++) {
+        logp[t] = (real)(-1.5 + unit());
+        old[t] = (real)(logp[t] + 0.4 * unit());
+        ref[t] = (real)(logp[t] + 0.8 * unit());
+        smp[t] = (real)(old[t] + 0.1 * unit());
+        isr[t] = (real)(1 + 0.3 * unit());
+        entropy[t] = (real)(1 + unit());
+        mask[t] = t != 2 && !(t >= 10 && t < 13);       /* a hole, and the fourth masked entirely */
+    }
+    const double a[N] = { 1.1, 0.7, -0.9, -0.3, 0.4 };
+    for (int i = 0; i < N; i++) adv[i] = (real)a[i];
+    return (GrpoIn){ N, offset, logp, old, ref, smp, NULL, NULL, mask, entropy, adv };
+}
+
+static const GrpoWindow window = { 31, 2, 4, 2, true, 0.02 };
+
+static double loss_of(const GrpoIn *in, const GrpoConfig *c, real *dlogp, real *dentropy) {
+    GrpoMicro m;
+    GrpoSums s;
+    double scratch[T];
+    grpo_micro(&m, in, c, scratch);
+    grpo_sums_start(&s);
+    grpo_loss(&s, dlogp, dentropy, in, c, &window, &m);
+    return grpo_loss_value(&s, &window, &m);
+}
+
+static void check_gradient(const GrpoIn *in, const GrpoConfig *c) {
+    real d[T], dh[T];
+    loss_of(in, c, d, dh);
+    const long before = failed;
+    for (int t = 0; t < T; t++) {
+        const real keep = logp[t], h = (real)6e-6;
+        logp[t] = keep + h;
+        const double up = loss_of(in, c, NULL, NULL);
+        logp[t] = keep - h;
+        const double down = loss_of(in, c, NULL, NULL);
+        logp[t] = keep;
+        CHECK_NEAR(d[t], (up - down) / (2 * (double)h), 1e-9);
+        if (c->top_entropy_quantile < 1) continue;      /* the threshold itself would move */
+        const real was = entropy[t];
+        entropy[t] = was + h;
+        const double more = loss_of(in, c, NULL, NULL);
+        entropy[t] = was - h;
+        const double less = loss_of(in, c, NULL, NULL);
+        entropy[t] = was;
+        CHECK_NEAR(dh[t], (more - less) / (2 * (double)h), 1e-9);
+    }
+    if (failed > before) printf("  with loss_type %s, level %s, beta %g, bias correction %d, delta %g\n", loss_type_names[c->loss_type],
+                                importance_sampling_level_names[c->importance_sampling_level], c->beta, c->use_bias_correction_kl, c->delta);
+}
+
+/* E99 to E103, E106, E107, E111 to E115 */
+static void test_E113_E114_derivative(void) {
+    if (sizeof(real) == 4) return;
+    static const LossType differentiable[] = { LOSS_GRPO, LOSS_BNPO, LOSS_DR_GRPO, LOSS_DAPO, LOSS_SAPO, LOSS_LUSPO, LOSS_GMPO };
+    for (size_t j = 0; j < sizeof differentiable / sizeof *differentiable; j++)
+        for (int variant = 0; variant < 32; variant++) {
+            GrpoIn in = batch();
+            GrpoConfig c;
+            grpo_config_default(&c);
+            c.loss_type = differentiable[j];
+            c.epsilon_high = 0.28;
+            c.beta = variant & 1 ? 0.3 : 0;
+            c.use_bias_correction_kl = variant & 2;
+            const bool gmpo = c.loss_type == LOSS_GMPO;
+            if (variant & 4 && !gmpo) c.importance_sampling_level = LEVEL_SEQUENCE;
+            if (variant & 8 && !gmpo) in.isr_token = isr, c.top_entropy_quantile = 0.6, c.off_policy_mask_threshold = 0.3;
+            if (variant & 16 && !gmpo && c.loss_type != LOSS_SAPO) c.delta = 1.35;
+            if (variant == 24 && !gmpo && c.loss_type != LOSS_SAPO) c.delta = NAN, c.dual_clip = 1.2;
+            check_gradient(&in, &c);
+        }
+}
+
+/* E102, E104, E93: weights are constants, so differences do not apply; with beta 0 the first two are linear in logp. */
+static void test_E102_E104_constant_weight(void) {
+    for (int v = 0; v < 4; v++) {
+        GrpoIn in = batch();
+        GrpoConfig c;
+        grpo_config_default(&c);
+        c.loss_type = v & 1 ? LOSS_VESPO : LOSS_CISPO;
+        c.epsilon_high = 1.1;
+        if (v & 2) in.isr_token = isr;
+        in.entropy = NULL;
+        real d[T];
+        const double loss = loss_of(&in, &c, d, NULL);
+        double sum = 0;
+        for (int t = 0; t < T; t++) sum += (double)d[t] * logp[t];
+        CHECK_NEAR(loss, sum, sizeof(real) == 4 ? 1e-6 : 1e-14);
+        CHECK(fabs(loss) > 1e-3);
+    }
+    double g;
+    CHECK_NEAR(grpo_cispo(&g, 7, 2, -0.5, 5), 5, 0);
+    CHECK_NEAR(g, -10, 0);
+    CHECK_NEAR(grpo_vespo_phi(0, 2, 3), 1, 1e-15);
+    CHECK_NEAR(grpo_vespo_phi(100, 2, 3), 0, 1e-300);
+}
+
+/* E101 against differences of the formula itself on both sides of each edge; a boundary counts as inside. */
+static void test_E100_E101_edges(void) {
+    double g;
+    grpo_clipped(&g, 1.25, 1, 0.25, 0.25, NAN);     CHECK_NEAR(g, -1.25, 0);
+    grpo_clipped(&g, 0.75, -1, 0.25, 0.25, NAN);    CHECK_NEAR(g, 0.75, 0);
+    grpo_clipped(&g, 1.26, 1, 0.25, 0.25, NAN);     CHECK_NEAR(g, 0, 0);
+    grpo_clipped(&g, 0.74, -1, 0.25, 0.25, NAN);    CHECK_NEAR(g, 0, 0);
+    grpo_clipped(&g, 1.26, -1, 0.25, 0.5, NAN);     CHECK_NEAR(g, 1.26, 0);
+    grpo_clipped(&g, 1, 0, 0.25, 0.25, NAN);        CHECK_NEAR(g, 0, 0);
+    CHECK_NEAR(grpo_clipped(&g, 5, -1, 0.25, 0.25, 3), 3, 0);       CHECK_NEAR(g, 0, 0);
+    CHECK_NEAR(grpo_clipped(&g, 2, 1, 0.25, 0.5, NAN), -1.5, 0);    /* high, not low, above */
+    for (double rho = 0.3; rho < 4; rho += 0.0937)
+        for (int s = -1; s <= 1; s += 2)
+            for (int how = 0; how < 3; how++) {
+                const double h = 1e-6, a = 1.3 * s, delta = how == 1 ? 2 : how == 2 ? 1.1 : NAN;
+                double unused;
+                const double ell = grpo_clipped(&g, rho, a, 0.2, 0.3, delta);
+                const double up = grpo_clipped(&unused, rho * d_exp(h), a, 0.2, 0.3, delta);
+                const double down = grpo_clipped(&unused, rho * d_exp(-h), a, 0.2, 0.3, delta);
+                CHECK_NEAR(g, (up - down) / (2 * h), 1e-8);
+                if (how == 1 && s < 0) {                /* E107: for A < 0 it is E101 with delta = c */
+                    double g2;
+                    CHECK_NEAR(grpo_dual_clip(&g2, d_log(rho), a, 0.2, 0.3, 2), ell, 1e-14);
+                    CHECK_NEAR(g2, g, 1e-14);
+                }
+            }
+}
+
+static void test_E94_kl(void) {
+    for (double d = -8; d < 3; d += 0.173) {
+        double k[3], dk[3], up[3], down[3], unused[3];
+        const double lp = -1.5, h = 6e-6;
+        grpo_kl(k, dk, lp, lp + d);
+        grpo_kl(up, unused, lp + h, lp + d);
+        grpo_kl(down, unused, lp - h, lp + d);
+        for (int j = 0; j < 3; j++) CHECK_NEAR(dk[j], (up[j] - down[j]) / (2 * h), 1e-8);
+    }
+    CHECK_NEAR(grpo_k3(1e-9) / 5.000000001666667e-19, 1, 1e-14);    /* exp(d) - d - 1 gives 0 here */
+    CHECK_NEAR(grpo_k3(0.0199999) / grpo_k3(0.0200001), 0.9999799, 1e-6);
+    CHECK(grpo_k3(0) == 0);
+}
+
+/* On policy rho is 1 bit for bit: loss = - weighted advantages, dlogp = - c A; nothing is clipped. */
+static void test_E81_on_policy(void) {
+    GrpoIn in = batch();
+    GrpoConfig c;
+    grpo_config_default(&c);
+    c.loss_type = LOSS_GRPO;
+    in.old = NULL;
+    in.entropy = NULL;
+    real d[T];
+    const double loss = loss_of(&in, &c, d, NULL);
+    double want = 0;
+    for (int i = 0; i < N; i++) {
+        double n = 0;
+        for (size_t t = offset[i]; t < offset[i + 1]; t++) n += mask[t];
+        if (n > 0) want -= adv[i] / (N * 4.0);
+        for (size_t t = offset[i]; t < offset[i + 1]; t++) CHECK_NEAR(d[t], mask[t] ? -adv[i] / (N * 4.0 * n) : 0, 1e-8);
+    }
+    CHECK_NEAR(loss, want, 1e-15);
+    CHECK(grpo_aligned(8, 4, 2) && !grpo_aligned(4, 4, 2));
+}
+
+/* Any cut between completions gives the same bits. */
+static void test_E117_slices(void) {
+    for (int type = 0; type <= LOSS_GMPO; type++)
+        for (size_t cut = 0; cut <= N; cut++) {
+            const GrpoIn in = batch(), first = grpo_slice(&in, 0, cut), second = grpo_slice(&in, cut, N - cut);
+            GrpoConfig c;
+            grpo_config_default(&c);
+            c.loss_type = (LossType)type;
+            c.beta = 0.1;
+            real d[T], e[T], dh[T], eh[T];
+            double scratch[T];
+            GrpoMicro m;
+            GrpoSums a, b;
+            grpo_micro(&m, &in, &c, scratch);
+            grpo_sums_start(&a);
+            grpo_sums_start(&b);
+            grpo_loss(&a, d, dh, &in, &c, &window, &m);
+            grpo_loss(&b, e, eh, &first, &c, &window, &m);
+            grpo_loss(&b, e, eh, &second, &c, &window, &m);
+            CHECK(memcmp(&a, &b, sizeof a) == 0 || (isnan(a.low_min) && a.policy == b.policy));
+            CHECK(memcmp(d, e, sizeof d) == 0 && memcmp(dh, eh, sizeof dh) == 0);
+        }
+}
+
+static void test_E88_advantage_facts(void) {
+    real r[8], a[8], b[8];
+    for (int i = 0; i < 8; i++) r[i] = (real)unit();
+    GrpoRewardStats stats;
+    grpo_advantage(a, &stats, r, 8, 4, SCALE_GROUP, 1e-4);
+    for (int g = 0; g < 2; g++) {
+        double sum = 0, square = 0, std;
+        for (int i = 4 * g; i < 4 * g + 4; i++) sum += a[i], square += (double)a[i] * a[i];
+        reward_moments(NULL, &std, r + 4 * g, 4, 1, 1);
+        CHECK_NEAR(sum, 0, 1e-6);
+        CHECK_NEAR(square, 3 * std * std / ((std + 1e-4) * (std + 1e-4)), 1e-5);
+    }
+    for (int i = 0; i < 8; i++) r[i] = 4 * r[i] + 2;
+    grpo_advantage(b, NULL, r, 8, 4, SCALE_GROUP, 4e-4);
+    for (int i = 0; i < 8; i++) CHECK_NEAR(b[i], a[i], 2e-6);
+    for (int i = 0; i < 8; i++) r[i] = (real)0.1f;      /* equal rewards: exactly 0, though 0.1 has no finite binary form */
+    grpo_advantage(a, &stats, r, 8, 4, SCALE_GROUP, 1e-4);
+    for (int i = 0; i < 8; i++) CHECK(a[i] == 0);
+    CHECK_NEAR(stats.frac_reward_zero_std, 1, 0);
+    real z[4] = { (real)0.9, (real)NAN, (real)NAN, (real)NAN };
+    grpo_advantage(a, &stats, z, 4, 4, SCALE_GROUP, 1e-4);          /* E87, and not "zero spread" */
+    for (int i = 0; i < 4; i++) CHECK(a[i] == 0);
+    CHECK_NEAR(stats.frac_reward_zero_std, 0, 0);
+    z[0] = (real)NAN;
+    grpo_advantage(a, &stats, z, 4, 4, SCALE_BATCH, 1e-4);
+    for (int i = 0; i < 4; i++) CHECK(a[i] == 0);
+    CHECK(isnan(stats.reward));
+}
+
+static void test_E89_leave_one_out(void) {
+    const real r[3] = { 1, 0, (real)0.5 }, one[3] = { 1, (real)NAN, (real)NAN };
+    real a[3];
+    grpo_rloo_advantage(a, r, 3, 3, false, 1e-4);
+    CHECK_NEAR(a[0], 0.75, 1e-7);
+    CHECK_NEAR(a[1], -0.75, 1e-7);
+    CHECK_NEAR(a[2], 0, 1e-7);
+    grpo_rloo_advantage(a, one, 3, 3, false, 1e-4);
+    for (int i = 0; i < 3; i++) CHECK(a[i] == 0);
+}
+
+/* A micro-batch in which nothing counts: no derivative, and zero, for every loss type. */
+static void test_E112_nothing_counts(void) {
+    for (int type = 0; type <= LOSS_GMPO; type++)
+        for (int level = 0; level < 3; level++) {
+            const GrpoIn in = batch();
+            memset(mask, 0, sizeof mask);
+            GrpoConfig c;
+            grpo_config_default(&c);
+            c.loss_type = (LossType)type;
+            c.importance_sampling_level = (ImportanceLevel)level;
+            c.beta = 0.1;
+            c.top_entropy_quantile = 0.5;
+            real d[T];
+            /* gmpo: J of no tokens is 1, so a constant stays in the value (E106, TRL) */
+            CHECK(loss_of(&in, &c, d, NULL) == 0 || type == LOSS_GMPO);
+            for (int t = 0; t < T; t++) CHECK(d[t] == 0);
+        }
+}
+
+static void test_E108_E109_masks(void) {
+    GrpoIn in = batch();
+    GrpoConfig c;
+    grpo_config_default(&c);
+    for (int t = 6; t < 10; t++) smp[t] = logp[t] + 1;  /* third: A < 0, kbar = 1 */
+    for (int t = 0; t < 6; t++) smp[t] = logp[t] + 1;   /* first: A > 0: stays */
+    c.off_policy_mask_threshold = 0.5;
+    real d[T];
+    loss_of(&in, &c, d, NULL);
+    for (int t = 6; t < 10; t++) CHECK(d[t] == 0);
+    CHECK(d[0] != 0 || d[1] != 0 || d[3] != 0);
+    for (int t = 6; t < 10; t++) smp[t] = (real)NAN;    /* unknown: no evidence, stays */
+    loss_of(&in, &c, d, NULL);
+    CHECK(d[6] != 0 || d[7] != 0 || d[8] != 0 || d[9] != 0);
+    double x[4] = { 3, 1, 4, 2 };
+    CHECK_NEAR(grpo_quantile(x, 4, 0.5), 2.5, 0);
+    CHECK_NEAR(grpo_quantile(x, 4, 1), 4, 0);
+    CHECK_NEAR(grpo_quantile(x, 1, 0.3), 1, 0);
+}
+
+static void test_E116_E118_E119(void) {
+    GrpoConfig c;
+    grpo_config_default(&c);
+    c.use_adaptive_entropy = true;
+    c.entropy_coef = 0.004;
+    GrpoEntropyControl s;
+    grpo_entropy_start(&s, &c);
+    CHECK(grpo_entropy_coef(&s, &c) == 0);              /* nothing measured yet */
+    grpo_entropy_step(&s, &c, 1.0, 10);                 /* 0.1 <= 0.2: acts now, and rises */
+    CHECK_NEAR(grpo_entropy_coef(&s, &c), 0.009, 1e-15);
+    grpo_entropy_step(&s, &c, 9.0, 10);
+    grpo_entropy_step(&s, &c, 9.0, 10);
+    CHECK(s.coef == 0 && grpo_entropy_coef(&s, &c) == 0);
+    CHECK_NEAR(grpo_overlong_penalty(85, 100, 20), -0.25, 0);
+    unsigned char m[T];
+    const unsigned char ended[N] = { 1, 0, 0, 1, 1 };
+    memset(m, 1, sizeof m);
+    grpo_mask_truncated(m, offset, ended, N);
+    for (int t = 0; t < T; t++) CHECK_INT(m[t], !(t >= 6 && t < 10));
+}
+
+static void test_settings(void) {
+    GrpoConfig c;
+    Err e = { "" };
+    int k = -1;
+    grpo_config_default(&c);
+    CHECK(grpo_config_check(&c, &e));
+    CHECK_NEAR(grpo_epsilon_high(&c), 0.2, 0);
+    CHECK(grpo_name(&k, loss_type_names, "luspo", "loss_type", &e) && k == LOSS_LUSPO);
+    CHECK_ERROR(!grpo_name(&k, loss_type_names, "dappo", "loss_type", &e), e, "dapo");
+    c.num_generations = 1;
+    CHECK_ERROR(!grpo_config_check(&c, &e), e, "num_generations");
+    grpo_config_default(&c);
+    c.delta = 0.5;
+    CHECK_ERROR(!grpo_config_check(&c, &e), e, "delta");
+    c.delta = NAN;
+    c.beta = NAN;
+    CHECK_ERROR(!grpo_config_check(&c, &e), e, "beta");
+}
+
+int main(void) {
+    test_E113_E114_derivative();
+    test_E102_E104_constant_weight();
+    test_E100_E101_edges();
+    test_E94_kl();
+    test_E81_on_policy();
+    test_E117_slices();
+    test_E88_advantage_facts();
+    test_E89_leave_one_out();
+    test_E112_nothing_counts();
+    test_E108_E109_masks();
+    test_E116_E118_E119();
+    test_settings();
+    return test_end();
+}
