@@ -1,0 +1,126 @@
+/* model.h: the transformer of MATH section 2: tokens to hidden rows, hidden rows to values, and both derivatives.
+ *
+ * The trunk knows no targets: model_forward gives the hidden rows after the final norm, model_backward takes their
+ * derivative. Heads map hidden rows to values and back. Gradients are added (+=) to one array that the caller zeroes. */
+#ifndef MODEL_H
+#define MODEL_H
+
+#include "lib/base.h"
+#include "lib/gemm.h"
+#include "lib/real.h"
+
+typedef enum { ARCH_LLAMA, ARCH_QWEN2, ARCH_QWEN3 } Arch;
+typedef enum { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3 } RopeKind;
+
+typedef struct {
+    Arch arch;
+    int vocab, hidden, ffn, n_layer, n_head, n_kv_head, head_dim, context;
+    bool tied, qkv_bias, o_bias, mlp_bias, qk_norm;
+    double norm_eps, rope_theta, init_std;
+    RopeKind rope;
+    double rope_factor, rope_low, rope_high, rope_original;
+    int n_label;                        /* 0: vocabulary head; K: score.weight (K, hidden) instead (E41) */
+    int bos, eos, pad;                  /* -1: none */
+} ModelConfig;
+
+/* One row of the table from which arenas, gradients, optimiser state and files follow. Canonical order: embedding, layers
+ * (each: a fixed list), final norm, head. */
+typedef struct {
+    char name[96];                      /* Hugging Face's */
+    int rows, cols;                     /* a vector has rows == 1 and is_matrix false */
+    bool is_matrix;                     /* weight decay applies (E283) */
+    bool trainable;
+    Store store;                        /* STORE_REAL when trainable; a frozen matrix may be bf16, f16 ... */
+    void *data;
+    size_t offset;                      /* of its gradient and moments, in reals; SIZE_MAX when frozen */
+} Param;
+size_t param_count(const Param *p);
+
+enum { LAYER_PARAMS = 16 };             /* slots of one layer in Model.layer; absent ones are NULL */
+typedef enum { P_NORM_IN, P_Q, P_K, P_V, P_O, P_QB, P_KB, P_VB, P_OB, P_QN, P_KN, P_NORM_POST, P_GATE, P_UP, P_DOWN, P_MLPB } LayerParam;
+
+typedef struct {
+    ModelConfig config;
+    int n_param;
+    Param *param;                       /* [n_param], canonical order */
+    Param *embed, *norm, *head;         /* head: lm_head, or the embedding when tied, or score.weight */
+    Param *(*layer)[LAYER_PARAMS];      /* [n_layer] */
+    Param *(*mlp_bias)[3];              /* [n_layer] gate, up, down; NULLs without mlp_bias */
+    size_t n_trainable;                 /* reals of one gradient */
+    size_t n_grad;                      /* n_trainable, plus vocab*hidden for the tied head's own accumulator */
+    real *weights;                      /* owned: all parameters that are kept in real, in canonical order */
+    real *packed;                       /* owned: matrices re-laid for gemm_nt, valid after model_pack */
+    size_t *packed_at;                  /* [n_param] offset of a matrix in packed */
+    double *inv_freq;                   /* [head_dim/2], E9, E12 */
+} Model;
+
+/* The table of parameters and memory for it, all zero. Owned by the caller: model_free. Fails on contradictory sizes. */
+Model *model_new(const ModelConfig *c, Err *e);
+void model_free(Model *m);
+bool model_config_check(const ModelConfig *c, const char *file, Err *e);
+size_t model_bytes(const ModelConfig *c);               /* what model_new takes */
+size_t model_parameters(const Model *m);                /* E33 */
+void model_init(Model *m, uint64_t seed);               /* normal(0, init_std), norms 1, biases 0, keyed by place */
+void model_copy(Model *to, const Model *from);          /* the parameters that both have under the same name */
+void model_pack(Model *m);                              /* after every change of weights */
+const Param *model_find(const Model *m, const char *name);
+
+/* ---- a batch: rows without padding, a tree of depth two (E30, E31) ---------------------- */
+
+typedef struct {
+    int start, n_row;                   /* rows [start, start + n_row) of the batch */
+    int prefix;                         /* an earlier segment, without prefix itself, whose rows come first; -1: none */
+} Segment;                              /* the segments that share a prefix follow it at once */
+
+typedef struct {
+    int n_row, n_seg, n_target;
+    const int *id;                      /* [n_row] */
+    const Segment *seg;                 /* [n_seg], rows side by side, ascending */
+    const int *target_row, *target_id;  /* [n_target], target_row ascending; a row may have several targets */
+} Batch;
+bool batch_check(const Batch *b, const ModelConfig *c, Err *e);
+
+/* ---- trunk ------------------------------------------------------------------------------ */
+
+/* Activations of up to max_row rows and max_target targets; `keep`: all that backward needs (E196), else one layer's worth. */
+typedef struct Acts Acts;
+Acts *acts_new(const Model *m, int max_row, int max_target, bool keep, Err *e);
+size_t acts_bytes(const ModelConfig *c, int max_row, int max_target, bool keep);
+void acts_free(Acts *a);
+
+/* E1 to E16: hidden rows after the final norm, [n_row, hidden], valid until the next call with the same acts. */
+const real *model_forward(Acts *a, const Model *m, const Batch *b);
+/* Backward through everything below the hidden rows: grad [n_grad] += . dhidden [n_row, hidden] is overwritten. */
+void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *dhidden);
+/* E284's last step before the norm: adds the tied head's accumulator to the embedding's gradient (once a step). */
+void model_grad_finish(real *grad, const Model *m);
+
+/* ---- heads ------------------------------------------------------------------------------ */
+
+/* E23, E25: logp and entropy (NULL: not wanted) of each target at the temperature; logits in chunks of rows. */
+void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *b, const real *hidden, double temperature);
+/* E24, E26: dhidden [n_row, hidden] is written (zero where nothing is scored), grad += ; dentropy may be NULL. grad NULL: head frozen.
+ * Logits are computed anew, chunk by chunk; logp and entropy must be those of head_logp on the same batch. */
+void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, const Batch *b, const real *hidden, double temperature,
+                        const real *dlogp, const real *dentropy);
+/* z [n, vocab] = hidden rows times the head: E4. */
+void head_logits(real *z, const Model *m, const real *hidden, int n);
+/* E41: scores [n, n_label] of the given rows; and back: dhidden [n_row, hidden] is written, grad += . */
+void head_linear(real *score, const Model *m, const real *hidden, const int *row, int n);
+void head_linear_backward(real *dhidden, real *grad, const Model *m, const real *hidden, int n_row, const int *row, int n, const real *dscore);
+
+/* ---- pieces, public because they are tested alone and used by decoding ------------------- */
+
+void rope_frequencies(double *inv_freq, const ModelConfig *c);                              /* E9, E12: [head_dim/2] */
+void rope_apply(real *x, int n_head, int head_dim, const double *inv_freq, int position, bool back);    /* E10; back: E11 */
+void rms_norm(real *y, real *r, const real *x, const real *w, int n, double eps);           /* E7, one row; r may be NULL */
+void rms_norm_backward(real *dx, const real *dy, const real *x, const real *w, real r, int n);  /* E8, dx += */
+/* E23, E25, E27: lse of z/tau (tau divides each logit first), in blocks of 4096; entropy where wanted. z is left divided by tau. */
+real logits_lse(real *z, int vocab, double temperature, real *entropy);
+void linear_forward(real *y, const Model *m, const Param *w, const Param *bias, const real *x, int n_row);  /* E5 */
+/* E14 to E16 for one query: o [d]. Keys lie as blocks [16 positions][...] transposed: see key_store. score: scratch [n_key + 32]. */
+typedef struct { const real *key, *value; int n, value_ld; } KeySpan;     /* key: blocks of [head_dim][16]; value row u at value + u*ld */
+void attend(real *o, real *row_max, real *row_sum, real *score, const real *q, const KeySpan *span, int n_span, int head_dim);
+void key_store(real *block, int u, const real *k, int head_dim);          /* key row u into its place */
+
+#endif
