@@ -51,7 +51,7 @@ typedef struct {
     real *weights;                      /* owned: all parameters that are kept in real, in canonical order */
     real *packed;                       /* owned: matrices re-laid for gemm_nt, valid after model_pack */
     size_t *packed_at;                  /* [n_param] offset of a matrix in packed */
-    double *inv_freq;                   /* [head_dim/2], E9, E12 */
+    real *rope_cos, *rope_sin;          /* owned: [context, head_dim/2], E307 */
 } Model;
 
 /* The table of parameters and memory for it, all zero. Owned by the caller: model_free. Fails on contradictory sizes. */
@@ -112,11 +112,16 @@ void head_linear_backward(real *dhidden, real *grad, const Model *m, const real 
 /* ---- pieces, public because they are tested alone and used by decoding ------------------- */
 
 void rope_frequencies(double *inv_freq, const ModelConfig *c);                              /* E9, E12: [head_dim/2] */
-void rope_apply(real *x, int n_head, int head_dim, const double *inv_freq, int position, bool back);    /* E10; back: E11 */
+void rope_table(real *cos, real *sin, const double *inv_freq, int half, int position);      /* E307: one position, [half] each */
+void rope_apply(real *x, int n_head, int head_dim, const real *cos, const real *sin, bool back);    /* E10; back: E11 */
 void rms_norm(real *y, real *r, const real *x, const real *w, int n, double eps);           /* E7, one row; r may be NULL */
 void rms_norm_backward(real *dx, const real *dy, const real *x, const real *w, real r, int n);  /* E8, dx += */
-/* E23, E25, E27: lse of z/tau (tau divides each logit first), in blocks of 4096; entropy where wanted. z is left divided by tau. */
-real logits_lse(real *z, int vocab, double temperature, real *entropy);
+/* E23, E25, E27: one row of logits; z is divided by tau in place. The sum goes over blocks of 4096 in ascending order. */
+typedef struct { real max, sum, log_sum, entropy; } LogitStats;          /* lse = max + log_sum; log p_v = (z_v - max) - log_sum */
+LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entropy);
+/* E24, E26: z [vocab] (as left by logits_stats) becomes dz, for n targets of this row with derivatives dlogp and (or NULL) dentropy. */
+void logits_backward(real *z, int vocab, double temperature, const LogitStats *s, const int *target, const real *dlogp,
+                     const real *dentropy, int n);
 void linear_forward(real *y, const Model *m, const Param *w, const Param *bias, const real *x, int n_row);  /* E5 */
 /* E14 to E16 for one query: o [d]. Keys lie as blocks [16 positions][...] transposed: see key_store. score: scratch [n_key + 32]. */
 typedef struct { const real *key, *value; int n, value_ld; } KeySpan;     /* key: blocks of [head_dim][16]; value row u at value + u*ld */

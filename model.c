@@ -1,0 +1,834 @@
+/* model.c: from tokens to log-probabilities, and back (MATH section 2).
+ *
+ * In this order: the table of parameters, the pieces (norm, rotation, attention, logits) with each backward below its
+ * forward, the trunk, the heads. Not here: files (folder.c), decoding with a cache (rollout.c), losses (grpo.c).
+ * The order of every sum is MATH 11.2's; where a loop is parallel, each thread owns its outputs. */
+#include "model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "lib/rng.h"
+
+enum { LANES = 16, CHUNK_ROWS = 64, LSE_BLOCK = 4096 };
+typedef real Lanes __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
+
+static int thread_count(void) {
+#ifdef _OPENMP
+    return omp_in_parallel() ? 1 : omp_get_max_threads();
+#else
+    return 1;
+#endif
+}
+
+static int thread_index(void) {
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
+static int max_int(int a, int b) { return a > b ? a : b; }
+static size_t round16(size_t n) { return (n + LANES - 1) / LANES * LANES; }
+
+/* ---- the table of parameters ------------------------------------------------------------- */
+
+size_t param_count(const Param *p) { return (size_t)p->rows * (size_t)p->cols; }
+
+bool model_config_check(const ModelConfig *c, const char *file, Err *e) {
+    const struct { const char *name; int value; } size[] = {
+        {"vocab_size", c->vocab}, {"hidden_size", c->hidden}, {"intermediate_size", c->ffn}, {"num_hidden_layers", c->n_layer},
+        {"num_attention_heads", c->n_head}, {"num_key_value_heads", c->n_kv_head}, {"head_dim", c->head_dim},
+        {"max_position_embeddings", c->context}};
+    for (size_t i = 0; i < sizeof size / sizeof *size; i++)
+        if (size[i].value < 1 || size[i].value > 1 << 24)
+            return fail(e, "%s: %s: found %d, expected 1 to %d; mend the configuration", file, size[i].name, size[i].value, 1 << 24);
+    if (c->n_head % c->n_kv_head)
+        return fail(e, "%s: num_attention_heads %d is no multiple of num_key_value_heads %d; mend the configuration", file, c->n_head, c->n_kv_head);
+    if (c->head_dim % 2)
+        return fail(e, "%s: head_dim: found %d, expected an even number (rotary pairs); mend the configuration", file, c->head_dim);
+    if (c->n_label < 0) return fail(e, "%s: num_labels: found %d, expected at least 1", file, c->n_label);
+    if (!(c->norm_eps > 0) || !(c->rope_theta > 0))
+        return fail(e, "%s: rms_norm_eps %g and rope_theta %g must be positive; mend the configuration", file, c->norm_eps, c->rope_theta);
+    return true;
+}
+
+/* The one list of parameters, run twice: out == NULL counts. */
+typedef struct { Param *out; int n; } Table;
+
+static Param *table_add(Table *t, int rows, int cols, bool matrix, const char *format, int layer) {
+    Param *p = t->out ? &t->out[t->n] : NULL;
+    t->n++;
+    if (!p) return NULL;
+    *p = (Param){.rows = rows, .cols = cols, .is_matrix = matrix, .trainable = true, .store = STORE_REAL};
+    snprintf(p->name, sizeof p->name, format, layer);
+    return p;
+}
+
+static void model_table(Table *t, Model *m, const ModelConfig *c) {
+    const int q = c->n_head * c->head_dim, kv = c->n_kv_head * c->head_dim;
+    m->embed = table_add(t, c->vocab, c->hidden, true, "model.embed_tokens.weight", 0);
+    for (int l = 0; l < c->n_layer; l++) {
+        Param *none[LAYER_PARAMS], **p = m->layer ? m->layer[l] : none;
+        Param *none_bias[3], **b = m->mlp_bias ? m->mlp_bias[l] : none_bias;
+#define LAYER(slot, rows, cols, matrix, name) p[slot] = table_add(t, rows, cols, matrix, "model.layers.%d." name, l)
+        LAYER(P_NORM_IN, 1, c->hidden, false, "input_layernorm.weight");
+        LAYER(P_Q, q, c->hidden, true, "self_attn.q_proj.weight");
+        if (c->qkv_bias) LAYER(P_QB, 1, q, false, "self_attn.q_proj.bias");
+        LAYER(P_K, kv, c->hidden, true, "self_attn.k_proj.weight");
+        if (c->qkv_bias) LAYER(P_KB, 1, kv, false, "self_attn.k_proj.bias");
+        LAYER(P_V, kv, c->hidden, true, "self_attn.v_proj.weight");
+        if (c->qkv_bias) LAYER(P_VB, 1, kv, false, "self_attn.v_proj.bias");
+        if (c->qk_norm) LAYER(P_QN, 1, c->head_dim, false, "self_attn.q_norm.weight");
+        if (c->qk_norm) LAYER(P_KN, 1, c->head_dim, false, "self_attn.k_norm.weight");
+        LAYER(P_O, c->hidden, q, true, "self_attn.o_proj.weight");
+        if (c->o_bias) LAYER(P_OB, 1, c->hidden, false, "self_attn.o_proj.bias");
+        LAYER(P_NORM_POST, 1, c->hidden, false, "post_attention_layernorm.weight");
+        LAYER(P_GATE, c->ffn, c->hidden, true, "mlp.gate_proj.weight");
+        if (c->mlp_bias) b[0] = table_add(t, 1, c->ffn, false, "model.layers.%d.mlp.gate_proj.bias", l);
+        LAYER(P_UP, c->ffn, c->hidden, true, "mlp.up_proj.weight");
+        if (c->mlp_bias) b[1] = table_add(t, 1, c->ffn, false, "model.layers.%d.mlp.up_proj.bias", l);
+        LAYER(P_DOWN, c->hidden, c->ffn, true, "mlp.down_proj.weight");
+        if (c->mlp_bias) b[2] = table_add(t, 1, c->hidden, false, "model.layers.%d.mlp.down_proj.bias", l);
+#undef LAYER
+    }
+    m->norm = table_add(t, 1, c->hidden, false, "model.norm.weight", 0);
+    if (c->n_label) m->head = table_add(t, c->n_label, c->hidden, true, "score.weight", 0);
+    else m->head = c->tied ? m->embed : table_add(t, c->vocab, c->hidden, true, "lm_head.weight", 0);
+}
+
+/* Which matrices gemm_nt reads: all but an embedding that is not also the head. */
+static bool param_is_packed(const Model *m, const Param *p) { return p->is_matrix && (p != m->embed || m->head == m->embed); }
+
+static void model_layout(Model *m, Arena *a) {
+    const ModelConfig *c = &m->config;
+    size_t weights = 0, packed = 0;
+    for (int i = 0; i < m->n_param; i++) {
+        m->param[i].offset = weights;
+        weights += param_count(&m->param[i]);
+        if (!param_is_packed(m, &m->param[i])) continue;
+        m->packed_at[i] = packed;
+        packed += round16(gemm_packed_count(m->param[i].rows, m->param[i].cols));
+    }
+    m->n_trainable = weights;
+    m->n_grad = weights + (m->head == m->embed ? param_count(m->embed) : 0);
+    m->weights = arena_take(a, weights, sizeof(real));
+    m->packed = arena_take(a, packed, sizeof(real));
+    m->rope_cos = arena_take(a, (size_t)c->context * (size_t)c->head_dim / 2, sizeof(real));
+    m->rope_sin = arena_take(a, (size_t)c->context * (size_t)c->head_dim / 2, sizeof(real));
+}
+
+static Model *model_table_new(const ModelConfig *c, Err *e) {
+    Model *m = calloc(1, sizeof *m);
+    if (!m) { fail(e, "model: no memory for its table"); return NULL; }
+    Table t = {0};
+    m->config = *c;
+    model_table(&t, m, c);
+    m->n_param = t.n;
+    m->param = calloc((size_t)t.n, sizeof *m->param);
+    m->layer = calloc((size_t)c->n_layer, sizeof *m->layer);
+    m->mlp_bias = calloc((size_t)c->n_layer, sizeof *m->mlp_bias);
+    m->packed_at = calloc((size_t)t.n, sizeof *m->packed_at);
+    if (!m->param || !m->layer || !m->mlp_bias || !m->packed_at) {
+        fail(e, "model: no memory for its table");
+        model_free(m);
+        return NULL;
+    }
+    t = (Table){.out = m->param};
+    model_table(&t, m, c);
+    return m;
+}
+
+Model *model_new(const ModelConfig *c, Err *e) {
+    if (!model_config_check(c, "model", e)) return NULL;
+    Model *m = model_table_new(c, e);
+    if (!m) return NULL;
+    Arena count = {0};
+    model_layout(m, &count);
+    Arena a = {.base = memory_new(count.used, "model weights", e)};
+    if (!a.base) { model_free(m); return NULL; }
+    model_layout(m, &a);
+    for (int i = 0; i < m->n_param; i++) m->param[i].data = m->weights + m->param[i].offset;
+    const int half = c->head_dim / 2;
+    double *inv_freq = memory_new((size_t)half * sizeof(double), "rotary frequencies", e);
+    if (!inv_freq) { model_free(m); return NULL; }
+    rope_frequencies(inv_freq, c);
+    #pragma omp parallel for schedule(static)
+    for (int p = 0; p < c->context; p++)
+        rope_table(m->rope_cos + (size_t)p * half, m->rope_sin + (size_t)p * half, inv_freq, half, p);
+    memory_free(inv_freq);
+    return m;
+}
+
+void model_free(Model *m) {
+    if (!m) return;
+    memory_free(m->weights);            /* the arena's base */
+    free(m->param);
+    free(m->layer);
+    free(m->mlp_bias);
+    free(m->packed_at);
+    free(m);
+}
+
+size_t model_bytes(const ModelConfig *c) {
+    Err e = {{0}};
+    Model *m = model_table_new(c, &e);
+    if (!m) return SIZE_MAX;
+    Arena a = {0};
+    model_layout(m, &a);
+    model_free(m);
+    return a.used;
+}
+
+size_t model_parameters(const Model *m) { return m->n_trainable; }
+
+void model_init(Model *m, uint64_t seed) {
+    for (int i = 0; i < m->n_param; i++) {
+        const Param *p = &m->param[i];
+        real *w = p->data;
+        const bool bias = strstr(p->name, ".bias") != NULL;
+        for (size_t j = 0; j < param_count(p); j++)
+            w[j] = p->is_matrix ? (real)(m->config.init_std * rng_normal(seed, RNG_INIT, (uint64_t)i, j, 0, 0)) : bias ? 0 : 1;
+    }
+}
+
+const Param *model_find(const Model *m, const char *name) {
+    for (int i = 0; i < m->n_param; i++)
+        if (strcmp(m->param[i].name, name) == 0) return &m->param[i];
+    return NULL;
+}
+
+void model_copy(Model *to, const Model *from) {
+    for (int i = 0; i < to->n_param; i++) {
+        const Param *p = model_find(from, to->param[i].name);
+        if (p && param_count(p) == param_count(&to->param[i])) memcpy(to->param[i].data, p->data, param_count(p) * sizeof(real));
+    }
+}
+
+void model_pack(Model *m) {
+    for (int i = 0; i < m->n_param; i++) {
+        const Param *p = &m->param[i];
+        if (param_is_packed(m, p)) gemm_pack(m->packed + m->packed_at[i], p->data, p->store, p->rows, p->cols);
+    }
+}
+
+/* ---- E5, E7, E8: linear layers and norms ------------------------------------------------- */
+
+void linear_forward(real *y, const Model *m, const Param *w, const Param *bias, const real *x, int n_row) {
+    gemm_nt(y, w->rows, x, w->cols, m->packed + m->packed_at[w - m->param], bias ? bias->data : NULL, n_row, w->rows, w->cols);
+}
+
+/* E6: dx is written (NULL: not wanted), dW and db are added to. */
+static void linear_backward(real *dx, real *grad, const Param *w, const Param *bias, const real *dy, const real *x, int n_row) {
+    if (dx) gemm_nn(dx, w->cols, dy, w->rows, w->data, w->store, n_row, w->rows, w->cols);
+    if (grad && w->trainable) gemm_tn(grad + w->offset, dy, w->rows, x, w->cols, n_row, w->rows, w->cols);
+    if (grad && bias && bias->trainable) gemm_bias_backward(grad + bias->offset, dy, w->rows, n_row, w->rows);
+}
+
+void rms_norm(real *y, real *r, const real *x, const real *w, int n, double eps) {
+    const real scale = 1 / r_sqrt(r_dot(x, x, (size_t)n) / (real)n + (real)eps);
+    for (int j = 0; j < n; j++) y[j] = w[j] * (x[j] * scale);
+    if (r) *r = scale;
+}
+
+void rms_norm_backward(real *dx, const real *dy, const real *x, const real *w, real r, int n) {
+    real lane[LANES] = {0};
+    for (int j = 0; j < n; j++) lane[j % LANES] = r_fma(dy[j] * w[j], x[j], lane[j % LANES]);    /* sum g x, in r_dot's order */
+    for (int half = LANES / 2; half; half /= 2)
+        for (int j = 0; j < half; j++) lane[j] += lane[j + half];
+    const real pull = lane[0] / (real)n * r * r;
+    for (int j = 0; j < n; j++) dx[j] += r * (dy[j] * w[j] - x[j] * pull);
+}
+
+/* E8's dw: rows ascending. n_vec vectors of n side by side, r one for each. */
+static void norm_weight_backward(real *dw, const real *dy, const real *x, const real *r, size_t n_vec, int n) {
+    for (size_t t = 0; t < n_vec; t++)
+        for (int j = 0; j < n; j++) dw[j] += dy[t * (size_t)n + (size_t)j] * x[t * (size_t)n + (size_t)j] * r[t];
+}
+
+static void norm_rows(real *y, real *r, const real *x, const Param *w, size_t n_vec, double eps) {
+    #pragma omp parallel for schedule(static) if (n_vec > 32)
+    for (size_t t = 0; t < n_vec; t++)
+        rms_norm(y + t * (size_t)w->cols, r + t, x + t * (size_t)w->cols, w->data, w->cols, eps);
+}
+
+static void norm_rows_backward(real *dx, real *grad, const real *dy, const real *x, const real *r, const Param *w, size_t n_vec) {
+    #pragma omp parallel for schedule(static) if (n_vec > 32)
+    for (size_t t = 0; t < n_vec; t++)
+        rms_norm_backward(dx + t * (size_t)w->cols, dy + t * (size_t)w->cols, x + t * (size_t)w->cols, w->data, r[t], w->cols);
+    if (grad && w->trainable) norm_weight_backward(grad + w->offset, dy, x, r, n_vec, w->cols);
+}
+
+/* ---- E9 to E12: rotary positions --------------------------------------------------------- */
+
+void rope_frequencies(double *inv_freq, const ModelConfig *c) {
+    const double pi = 3.14159265358979323846;
+    for (int i = 0; i < c->head_dim / 2; i++) {
+        double f = 1 / d_pow(c->rope_theta, 2.0 * i / c->head_dim);
+        const double wavelength = 2 * pi / f;
+        if (c->rope == ROPE_LINEAR) f /= c->rope_factor;
+        if (c->rope == ROPE_LLAMA3 && wavelength >= c->rope_original / c->rope_high) {
+            if (wavelength > c->rope_original / c->rope_low) f /= c->rope_factor;
+            else {
+                const double s = (c->rope_original / wavelength - c->rope_low) / (c->rope_high - c->rope_low);
+                f = (1 - s) * f / c->rope_factor + s * f;
+            }
+        }
+        inv_freq[i] = f;
+    }
+}
+
+void rope_table(real *cos, real *sin, const double *inv_freq, int half, int position) {
+    for (int i = 0; i < half; i++) {
+        cos[i] = (real)d_cos(position * inv_freq[i]);
+        sin[i] = (real)d_sin(position * inv_freq[i]);
+    }
+}
+
+void rope_apply(real *x, int n_head, int head_dim, const real *cos, const real *sin, bool back) {
+    const int half = head_dim / 2;
+    for (int j = 0; j < n_head; j++, x += head_dim)
+        for (int i = 0; i < half; i++) {
+            const real a = x[i], b = x[i + half], s = back ? -sin[i] : sin[i];
+            x[i] = a * cos[i] - b * s;
+            x[i + half] = b * cos[i] + a * s;
+        }
+}
+
+/* ---- E14 to E17: attention of one query -------------------------------------------------- */
+
+void key_store(real *block, int u, const real *k, int head_dim) {
+    real *b = block + (size_t)(u / LANES) * (size_t)(head_dim * LANES) + u % LANES;
+    for (int j = 0; j < head_dim; j++) b[j * LANES] = k[j];
+}
+
+/* s[u] = chain over j of q_j k_uj, for u < n; writes whole blocks of 16 */
+static void dots(real *s, const real *q, const real *block, int n, int head_dim) {
+    for (int u = 0; u < n; u += LANES, block += head_dim * LANES) {
+        Lanes acc = {0};
+        for (int j = 0; j < head_dim; j++) {
+            const Lanes k = *(const Lanes *)(block + j * LANES);
+            const real qj = q[j];
+            for (int i = 0; i < LANES; i++) acc[i] = r_fma(qj, k[i], acc[i]);
+        }
+        *(Lanes *)(s + u) = acc;
+    }
+}
+
+/* o[j] = chain from o[j] over u of p_u v_uj */
+static void weighted_rows(real *o, const real *p, const real *v, int ld, int n, int head_dim) {
+    int j = 0;
+    for (; j + LANES <= head_dim; j += LANES) {
+        Lanes acc = *(Lanes *)(o + j);
+        for (int u = 0; u < n; u++) {
+            const Lanes row = *(const Lanes *)(v + (size_t)u * (size_t)ld + j);
+            const real pu = p[u];
+            for (int i = 0; i < LANES; i++) acc[i] = r_fma(pu, row[i], acc[i]);
+        }
+        *(Lanes *)(o + j) = acc;
+    }
+    for (; j < head_dim; j++)
+        for (int u = 0; u < n; u++) o[j] = r_fma(p[u], v[(size_t)u * (size_t)ld + (size_t)j], o[j]);
+}
+
+/* drow_u[j] = fma(p_u, x_j, drow_u[j]) for every key: E17's dk and dv of one query */
+static void add_outer(real *drow, int ld, const real *p, const real *x, int n, int head_dim) {
+    for (int u = 0; u < n; u++) {
+        real *d = drow + (size_t)u * (size_t)ld;
+        const real pu = p[u];
+        for (int j = 0; j < head_dim; j++) d[j] = r_fma(pu, x[j], d[j]);
+    }
+}
+
+static int scores(real *score, const real *q, const KeySpan *span, int n_span, int head_dim) {
+    const real scale = (real)(1 / sqrt((double)head_dim));
+    int n = 0;
+    for (int i = 0; i < n_span; i++) {          /* a block's spare lanes are overwritten by the next span */
+        dots(score + n, q, span[i].key, span[i].n, head_dim);
+        n += span[i].n;
+    }
+    for (int u = 0; u < n; u++) score[u] *= scale;
+    return n;
+}
+
+void attend(real *o, real *row_max, real *row_sum, real *score, const real *q, const KeySpan *span, int n_span, int head_dim) {
+    const int n = scores(score, q, span, n_span, head_dim);
+    const real max = r_max(score, (size_t)n);
+    r_exp_array(score, score, max, (size_t)n);
+    const real sum = r_sum(score, (size_t)n);
+    for (int u = 0; u < n; u++) score[u] /= sum;                        /* P = exp(s - l), l = max + log sum */
+    memset(o, 0, (size_t)head_dim * sizeof(real));
+    const real *p = score;
+    for (int i = 0; i < n_span; p += span[i].n, i++) weighted_rows(o, p, span[i].value, span[i].value_ld, span[i].n, head_dim);
+    if (row_max) *row_max = max, *row_sum = sum;
+}
+
+/* What backward needs of a span besides KeySpan: values transposed like keys, key rows, and where gradients go. */
+typedef struct { const real *value_t, *key_row; real *dk, *dv; } KeySpanBack;
+
+/* E17 for one query: dq is written; dk, dv of every key are added to (dk without its 1/sqrt d, which the caller brings in once). */
+static void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, const real *d_o, real max, real sum,
+                            const KeySpan *span, const KeySpanBack *back, int n_span, int head_dim, int ld) {
+    const int n = scores(p, q, span, n_span, head_dim);
+    const real scale = (real)(1 / sqrt((double)head_dim)), drow = r_dot(d_o, o, (size_t)head_dim);
+    r_exp_array(p, p, max, (size_t)n);
+    for (int u = 0; u < n; u++) p[u] /= sum;
+    for (int i = 0, at = 0; i < n_span; at += span[i].n, i++) dots(ds + at, d_o, back[i].value_t, span[i].n, head_dim);
+    for (int u = 0; u < n; u++) ds[u] = p[u] * (ds[u] - drow);
+    memset(dq, 0, (size_t)head_dim * sizeof(real));
+    for (int i = 0, at = 0; i < n_span; at += span[i].n, i++) {
+        weighted_rows(dq, ds + at, back[i].key_row, ld, span[i].n, head_dim);
+        add_outer(back[i].dk, ld, ds + at, q, span[i].n, head_dim);
+        add_outer(back[i].dv, ld, p + at, d_o, span[i].n, head_dim);
+    }
+    for (int j = 0; j < head_dim; j++) dq[j] *= scale;
+}
+
+/* ---- E23 to E27: one row of logits ------------------------------------------------------- */
+
+LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entropy) {
+    real block[LSE_BLOCK], shifted[LSE_BLOCK];
+    if (temperature != 1)
+        for (int v = 0; v < vocab; v++) z[v] /= (real)temperature;
+    const real max = r_max(z, (size_t)vocab);
+    double sum = 0, mean = 0;
+    for (int v = 0; v < vocab; v += LSE_BLOCK) {
+        const size_t n = (size_t)(vocab - v < LSE_BLOCK ? vocab - v : LSE_BLOCK);
+        r_exp_array(block, z + v, max, n);
+        sum += r_sum(block, n);
+        if (!want_entropy) continue;
+        for (size_t i = 0; i < n; i++) shifted[i] = z[(size_t)v + i] - max;
+        mean += r_dot(block, shifted, n);
+    }
+    const double log_sum = d_log(sum);
+    return (LogitStats){.max = max, .sum = (real)sum, .log_sum = (real)log_sum, .entropy = (real)(log_sum - mean / sum)};
+}
+
+void logits_backward(real *z, int vocab, double temperature, const LogitStats *s, const int *target, const real *dlogp,
+                     const real *dentropy, int n) {
+    const real tau = (real)temperature;
+    real c_sum = 0, h_sum = 0, small_c[64];
+    for (int i = 0; i < n; i++) {
+        c_sum += dlogp[i];
+        if (dentropy) h_sum += dentropy[i];
+    }
+    real *at_target = n <= 64 ? small_c : malloc((size_t)n * sizeof(real));
+    if (!at_target) abort();
+    for (int i = 0; i < n; i++) {               /* c_y of equal targets collected on the first of them, ascending */
+        at_target[i] = dlogp[i];
+        for (int k = 0; k < i; k++)
+            if (target[k] == target[i]) { at_target[k] += dlogp[i]; at_target[i] = 0; break; }
+    }
+    for (int v0 = 0; v0 < vocab; v0 += LSE_BLOCK) {
+        real p[LSE_BLOCK];
+        const int m = vocab - v0 < LSE_BLOCK ? vocab - v0 : LSE_BLOCK;
+        r_exp_array(p, z + v0, s->max, (size_t)m);
+        for (int v = 0; v < m; v++) {
+            p[v] /= s->sum;
+            const real logp = z[v0 + v] - s->max - s->log_sum;
+            z[v0 + v] = -(p[v] * c_sum);
+            if (h_sum != 0) z[v0 + v] -= h_sum * p[v] * (logp + s->entropy);
+        }
+    }
+    for (int i = 0; i < n; i++) z[target[i]] += at_target[i];
+    if (temperature != 1)
+        for (int v = 0; v < vocab; v++) z[v] /= tau;
+    if (at_target != small_c) free(at_target);
+}
+
+/* ---- activations ------------------------------------------------------------------------- */
+
+typedef struct {                        /* of one layer; E196 */
+    real *x, *normed, *r_in, *q, *k, *v, *q_raw, *k_raw, *r_q, *r_k, *o, *max, *sum, *mid, *normed_mid, *r_mid, *gate, *up;
+} LayerActs;
+
+struct Acts {
+    int max_row, max_target, n_thread;
+    bool keep;
+    size_t key_cap;                     /* keys (in whole blocks) of the longest path */
+    LayerActs *layer;                   /* [n_layer]; without keep all the same */
+    real *x_last, *r_last, *hidden;
+    real *act, *wide, *row_h, *dx, *dmid, *dq, *dk, *dv, *d_o, *dgate, *dup;
+    int *position;                      /* [max_row] */
+    real *key_t, *value_t, *score, *dscore;     /* [n_thread][...] */
+    real *logits, *scored_hidden, *dscored;     /* one chunk of rows */
+    int *scored_row, *scored_at;        /* [max_target], [max_target + 1]: distinct rows and their first target */
+    LogitStats *stats;                  /* [max_target] */
+    unsigned char *base;
+};
+
+static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
+    const size_t n = (size_t)s->max_row, h = (size_t)c->hidden, q = (size_t)c->n_head * (size_t)c->head_dim;
+    const size_t kv = (size_t)c->n_kv_head * (size_t)c->head_dim, f = (size_t)c->ffn, d = (size_t)c->head_dim;
+    s->layer = arena_take(a, (size_t)c->n_layer, sizeof *s->layer);
+    for (int l = 0; l < c->n_layer; l++) {
+        LayerActs t = {0};
+        if (l && !s->keep) {
+            if (a->base) s->layer[l] = s->layer[0];
+            continue;
+        }
+#define TAKE(field, rows, cols) t.field = arena_take(a, (rows), (cols) * sizeof(real))
+        TAKE(x, n, h); TAKE(normed, n, h); TAKE(r_in, n, 1);
+        TAKE(q, n, q); TAKE(k, n, kv); TAKE(v, n, kv);
+        if (c->qk_norm) { TAKE(q_raw, n, q); TAKE(k_raw, n, kv); TAKE(r_q, n, (size_t)c->n_head); TAKE(r_k, n, (size_t)c->n_kv_head); }
+        TAKE(o, n, q); TAKE(max, n, (size_t)c->n_head); TAKE(sum, n, (size_t)c->n_head);
+        TAKE(mid, n, h); TAKE(normed_mid, n, h); TAKE(r_mid, n, 1);
+        TAKE(gate, n, f); TAKE(up, n, f);
+#undef TAKE
+        if (a->base) s->layer[l] = t;
+    }
+#define TAKE(field, rows, cols) s->field = arena_take(a, (rows), (cols) * sizeof(real))
+    TAKE(x_last, n, h); TAKE(r_last, n, 1); TAKE(hidden, n, h);
+    TAKE(act, n, f); TAKE(row_h, n, h);
+    const size_t threads = (size_t)s->n_thread;
+    TAKE(key_t, threads, s->key_cap * d);
+    TAKE(score, threads, s->key_cap);
+    if (s->keep) {
+        TAKE(wide, n, h); TAKE(dx, n, h); TAKE(dmid, n, h);
+        TAKE(dq, n, q); TAKE(dk, n, kv); TAKE(dv, n, kv); TAKE(d_o, n, q); TAKE(dgate, n, f); TAKE(dup, n, f);
+        TAKE(value_t, threads, s->key_cap * d);
+        TAKE(dscore, threads, s->key_cap);
+    }
+    if (s->max_target) {
+        TAKE(logits, CHUNK_ROWS, (size_t)c->vocab); TAKE(scored_hidden, CHUNK_ROWS, h); TAKE(dscored, CHUNK_ROWS, h);
+        s->scored_row = arena_take(a, (size_t)s->max_target, sizeof(int));
+        s->scored_at = arena_take(a, (size_t)s->max_target + 1, sizeof(int));
+        s->stats = arena_take(a, (size_t)s->max_target, sizeof(LogitStats));
+    }
+#undef TAKE
+    s->position = arena_take(a, n, sizeof(int));
+}
+
+static Acts acts_sizes(const ModelConfig *c, int max_row, int max_target, bool keep) {
+    const int path = max_row < c->context ? max_row : c->context;
+    return (Acts){.max_row = max_row, .max_target = max_target, .keep = keep, .n_thread = thread_count(), .key_cap = round16((size_t)path) + 2 * LANES};
+}
+
+size_t acts_bytes(const ModelConfig *c, int max_row, int max_target, bool keep) {
+    Acts s = acts_sizes(c, max_row, max_target, keep);
+    Arena a = {0};
+    acts_layout(&s, &a, c);
+    return a.used;
+}
+
+Acts *acts_new(const Model *m, int max_row, int max_target, bool keep, Err *e) {
+    Acts *s = calloc(1, sizeof *s);
+    if (!s) { fail(e, "activations: no memory"); return NULL; }
+    *s = acts_sizes(&m->config, max_row, max_target, keep);
+    Arena a = {.base = memory_new(acts_bytes(&m->config, max_row, max_target, keep), "activations", e)};
+    if (!a.base) { free(s); return NULL; }
+    s->base = a.base;
+    acts_layout(s, &a, &m->config);
+    return s;
+}
+
+void acts_free(Acts *a) {
+    if (!a) return;
+    memory_free(a->base);
+    free(a);
+}
+
+/* ---- the trunk --------------------------------------------------------------------------- */
+
+bool batch_check(const Batch *b, const ModelConfig *c, Err *e) {
+    int row = 0;
+    for (int i = 0; i < b->n_seg; i++) {
+        const Segment *s = &b->seg[i];
+        if (s->start != row || s->n_row < 1) return fail(e, "batch: segment %d has %d rows from row %d, expected to start at row %d", i, s->n_row, s->start, row);
+        if (s->prefix >= i || s->prefix < -1 || (s->prefix >= 0 && b->seg[s->prefix].prefix != -1))
+            return fail(e, "batch: segment %d names segment %d as its prefix, expected an earlier one without prefix", i, s->prefix);
+        if (s->prefix >= 0 && i && s->prefix != i - 1 && b->seg[i - 1].prefix != s->prefix)
+            return fail(e, "batch: segment %d does not stand beside the others of prefix %d", i, s->prefix);
+        const int length = s->n_row + (s->prefix >= 0 ? b->seg[s->prefix].n_row : 0);
+        if (length > c->context)
+            return fail(e, "batch: a sequence of %d tokens, but the context holds %d; shorten the prompt or max_completion_length", length, c->context);
+        row += s->n_row;
+    }
+    if (row != b->n_row) return fail(e, "batch: segments hold %d rows, the batch %d", row, b->n_row);
+    for (int t = 0; t < b->n_row; t++)
+        if (b->id[t] < 0 || b->id[t] >= c->vocab) return fail(e, "batch: token id %d at row %d, expected 0 to %d", b->id[t], t, c->vocab - 1);
+    for (int i = 0; i < b->n_target; i++)
+        if (b->target_row[i] < (i ? b->target_row[i - 1] : 0) || b->target_row[i] >= b->n_row || b->target_id[i] < 0 || b->target_id[i] >= c->vocab)
+            return fail(e, "batch: target %d is token %d at row %d: out of range or out of order", i, b->target_id[i], b->target_row[i]);
+    return true;
+}
+
+static void keys_transpose(real *block, const real *row, int n, int ld, int head_dim) {
+    const int padded = (int)round16((size_t)n);
+    if (padded > n) memset(block + (size_t)(padded - LANES) * (size_t)head_dim, 0, (size_t)(head_dim * LANES) * sizeof(real));
+    for (int u = 0; u < n; u++) key_store(block, u, row + (size_t)u * (size_t)ld, head_dim);
+}
+
+/* E13 to E16 over the batch; parallel over (segment, key/value head). */
+static void attention_forward(Acts *a, const LayerActs *y, const ModelConfig *c, const Batch *b) {
+    const int d = c->head_dim, kv_ld = c->n_kv_head * d, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
+    #pragma omp parallel for schedule(dynamic, 1) if (b->n_row > 16)
+    for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
+        const Segment *s = &b->seg[unit / c->n_kv_head];
+        const int g = unit % c->n_kv_head;
+        real *key_t = a->key_t + (size_t)thread_index() * a->key_cap * (size_t)d, *score = a->score + (size_t)thread_index() * a->key_cap;
+        KeySpan span[2];
+        int n_span = 0;
+        size_t at = 0;
+        for (int part = s->prefix < 0; part < 2; part++) {
+            const Segment *p = part ? s : &b->seg[s->prefix];
+            const size_t first = (size_t)p->start * (size_t)kv_ld + (size_t)(g * d);
+            keys_transpose(key_t + at, y->k + first, p->n_row, kv_ld, d);
+            span[n_span++] = (KeySpan){.key = key_t + at, .value = y->v + first, .n = p->n_row, .value_ld = kv_ld};
+            at += round16((size_t)p->n_row) * (size_t)d;
+        }
+        for (int t = 0; t < s->n_row; t++) {
+            span[n_span - 1].n = t + 1;
+            const size_t row = (size_t)(s->start + t);
+            for (int j = g * per; j < (g + 1) * per; j++) {
+                const size_t q = row * (size_t)q_ld + (size_t)(j * d), stat = row * (size_t)c->n_head + (size_t)j;
+                attend(y->o + q, y->max + stat, y->sum + stat, score, y->q + q, span, n_span, d);
+            }
+        }
+    }
+}
+
+/* E17; parallel over (tree, key/value head): a thread owns dk and dv of all rows of its tree, and takes heads, then segments,
+ * then rows in ascending order: one chain for each key row. */
+static void attention_backward(Acts *a, const LayerActs *y, const ModelConfig *c, const Batch *b) {
+    const int d = c->head_dim, kv_ld = c->n_kv_head * d, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
+    const real scale = (real)(1 / sqrt((double)d));
+    memset(a->dk, 0, (size_t)b->n_row * (size_t)kv_ld * sizeof(real));
+    memset(a->dv, 0, (size_t)b->n_row * (size_t)kv_ld * sizeof(real));
+    #pragma omp parallel for schedule(dynamic, 1) if (b->n_row > 16)
+    for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
+        const int root = unit / c->n_kv_head, g = unit % c->n_kv_head;
+        if (b->seg[root].prefix >= 0) continue;
+        int end = root + 1;
+        while (end < b->n_seg && b->seg[end].prefix == root) end++;
+        real *key_t = a->key_t + (size_t)thread_index() * a->key_cap * (size_t)d, *value_t = a->value_t + (size_t)thread_index() * a->key_cap * (size_t)d;
+        real *p = a->score + (size_t)thread_index() * a->key_cap, *ds = a->dscore + (size_t)thread_index() * a->key_cap;
+        const size_t prefix_block = round16((size_t)b->seg[root].n_row) * (size_t)d;
+        for (int j = g * per; j < (g + 1) * per; j++)
+            for (int i = root; i < end; i++) {
+                const Segment *s = &b->seg[i];
+                KeySpan span[2];
+                KeySpanBack back[2];
+                const int n_span = i == root ? 1 : 2;
+                for (int part = 0; part < n_span; part++) {
+                    const Segment *from = part ? s : &b->seg[root];
+                    const size_t first = (size_t)from->start * (size_t)kv_ld + (size_t)(g * d), at = part ? prefix_block : 0;
+                    if (part == n_span - 1) {           /* the prefix's blocks stay from i == root */
+                        keys_transpose(key_t + at, y->k + first, from->n_row, kv_ld, d);
+                        keys_transpose(value_t + at, y->v + first, from->n_row, kv_ld, d);
+                    }
+                    span[part] = (KeySpan){.key = key_t + at, .value = y->v + first, .n = from->n_row, .value_ld = kv_ld};
+                    back[part] = (KeySpanBack){.value_t = value_t + at, .key_row = y->k + first, .dk = a->dk + first, .dv = a->dv + first};
+                }
+                for (int t = 0; t < s->n_row; t++) {
+                    span[n_span - 1].n = t + 1;
+                    const size_t row = (size_t)(s->start + t), q = row * (size_t)q_ld + (size_t)(j * d), stat = row * (size_t)c->n_head + (size_t)j;
+                    attend_backward(a->dq + q, p, ds, y->q + q, y->o + q, a->d_o + q, y->max[stat], y->sum[stat], span, back, n_span, d, kv_ld);
+                }
+            }
+        for (int t = b->seg[root].start; t < b->seg[end - 1].start + b->seg[end - 1].n_row; t++)
+            for (int j = 0; j < d; j++) a->dk[(size_t)t * (size_t)kv_ld + (size_t)(g * d + j)] *= scale;
+    }
+}
+
+/* E10 on q and k of all rows (E11 when back). */
+static void rope_rows(const Acts *a, const Model *m, real *q, real *k, int n_row, bool back) {
+    const ModelConfig *c = &m->config;
+    const size_t half = (size_t)c->head_dim / 2;
+    #pragma omp parallel for schedule(static) if (n_row > 32)
+    for (int t = 0; t < n_row; t++) {
+        const real *cos = m->rope_cos + (size_t)a->position[t] * half, *sin = m->rope_sin + (size_t)a->position[t] * half;
+        rope_apply(q + (size_t)t * (size_t)(c->n_head * c->head_dim), c->n_head, c->head_dim, cos, sin, back);
+        rope_apply(k + (size_t)t * (size_t)(c->n_kv_head * c->head_dim), c->n_kv_head, c->head_dim, cos, sin, back);
+    }
+}
+
+static void add_rows(real *y, const real *a, const real *b, size_t n) {
+    #pragma omp parallel for simd schedule(static) if (n > 32768)
+    for (size_t i = 0; i < n; i++) y[i] = a[i] + b[i];
+}
+
+static void swiglu_rows(real *act, const real *gate, const real *up, int n_row, int ffn) {
+    #pragma omp parallel for schedule(static) if (n_row > 32)
+    for (int t = 0; t < n_row; t++) r_swiglu(act + (size_t)t * (size_t)ffn, gate + (size_t)t * (size_t)ffn, up + (size_t)t * (size_t)ffn, (size_t)ffn);
+}
+
+/* E2, E3: one layer; writes y and the next layer's x. */
+static void layer_forward(Acts *a, const Model *m, const Batch *b, int l, real *x_next) {
+    const ModelConfig *c = &m->config;
+    const LayerActs *y = &a->layer[l];
+    Param *const *p = m->layer[l], *const *mb = m->mlp_bias[l];
+    const int n = b->n_row;
+    const size_t rows = (size_t)n;
+    real *q = c->qk_norm ? y->q_raw : y->q, *k = c->qk_norm ? y->k_raw : y->k;
+
+    norm_rows(y->normed, y->r_in, y->x, p[P_NORM_IN], rows, c->norm_eps);
+    linear_forward(q, m, p[P_Q], p[P_QB], y->normed, n);
+    linear_forward(k, m, p[P_K], p[P_KB], y->normed, n);
+    linear_forward(y->v, m, p[P_V], p[P_VB], y->normed, n);
+    if (c->qk_norm) {
+        norm_rows(y->q, y->r_q, q, p[P_QN], rows * (size_t)c->n_head, c->norm_eps);
+        norm_rows(y->k, y->r_k, k, p[P_KN], rows * (size_t)c->n_kv_head, c->norm_eps);
+    }
+    rope_rows(a, m, y->q, y->k, n, false);
+    attention_forward(a, y, c, b);
+    linear_forward(a->row_h, m, p[P_O], p[P_OB], y->o, n);
+    add_rows(y->mid, y->x, a->row_h, rows * (size_t)c->hidden);
+
+    norm_rows(y->normed_mid, y->r_mid, y->mid, p[P_NORM_POST], rows, c->norm_eps);
+    linear_forward(y->gate, m, p[P_GATE], mb[0], y->normed_mid, n);
+    linear_forward(y->up, m, p[P_UP], mb[1], y->normed_mid, n);
+    swiglu_rows(a->act, y->gate, y->up, n, c->ffn);
+    linear_forward(a->row_h, m, p[P_DOWN], mb[2], a->act, n);
+    add_rows(x_next, y->mid, a->row_h, rows * (size_t)c->hidden);
+}
+
+/* The same backward: a->dx holds the derivative by the layer's output and then by its input (E21). */
+static void layer_backward(real *grad, Acts *a, const Model *m, const Batch *b, int l) {
+    const ModelConfig *c = &m->config;
+    const LayerActs *y = &a->layer[l];
+    Param *const *p = m->layer[l], *const *mb = m->mlp_bias[l];
+    const int n = b->n_row;
+    const size_t rows = (size_t)n, h = (size_t)c->hidden, f = (size_t)c->ffn;
+
+    swiglu_rows(a->act, y->gate, y->up, n, c->ffn);
+    linear_backward(a->dgate, grad, p[P_DOWN], mb[2], a->dx, a->act, n);        /* dgate holds dact for a moment */
+    #pragma omp parallel for schedule(static) if (n > 32)
+    for (int t = 0; t < n; t++) {
+        const size_t at = (size_t)t * f;
+        r_swiglu_backward(a->dgate + at, a->dup + at, a->dgate + at, y->gate + at, y->up + at, f);
+    }
+    linear_backward(a->row_h, grad, p[P_GATE], mb[0], a->dgate, y->normed_mid, n);
+    linear_backward(a->wide, grad, p[P_UP], mb[1], a->dup, y->normed_mid, n);
+    add_rows(a->row_h, a->row_h, a->wide, rows * h);
+    norm_rows_backward(a->dx, grad, a->row_h, y->mid, y->r_mid, p[P_NORM_POST], rows);     /* dx is now by `mid` */
+
+    linear_backward(a->d_o, grad, p[P_O], p[P_OB], a->dx, y->o, n);
+    attention_backward(a, y, c, b);
+    rope_rows(a, m, a->dq, a->dk, n, true);
+    real *dq = a->dq, *dk = a->dk;
+    if (c->qk_norm) {                           /* act and o are free again: the raw gradients go there */
+        dq = a->d_o, dk = a->dup;
+        memset(dq, 0, rows * (size_t)p[P_Q]->rows * sizeof(real));
+        memset(dk, 0, rows * (size_t)p[P_K]->rows * sizeof(real));
+        norm_rows_backward(dq, grad, a->dq, y->q_raw, y->r_q, p[P_QN], rows * (size_t)c->n_head);
+        norm_rows_backward(dk, grad, a->dk, y->k_raw, y->r_k, p[P_KN], rows * (size_t)c->n_kv_head);
+    }
+    linear_backward(a->row_h, grad, p[P_Q], p[P_QB], dq, y->normed, n);
+    linear_backward(a->wide, grad, p[P_K], p[P_KB], dk, y->normed, n);
+    add_rows(a->row_h, a->row_h, a->wide, rows * h);
+    linear_backward(a->wide, grad, p[P_V], p[P_VB], a->dv, y->normed, n);
+    add_rows(a->row_h, a->row_h, a->wide, rows * h);
+    norm_rows_backward(a->dx, grad, a->row_h, y->x, y->r_in, p[P_NORM_IN], rows);
+}
+
+const real *model_forward(Acts *a, const Model *m, const Batch *b) {
+    const ModelConfig *c = &m->config;
+    const size_t h = (size_t)c->hidden;
+    const real *embed = m->embed->data;
+    for (int i = 0; i < b->n_seg; i++) {        /* E30, E31 */
+        const int before = b->seg[i].prefix < 0 ? 0 : b->seg[b->seg[i].prefix].n_row;
+        for (int t = 0; t < b->seg[i].n_row; t++) a->position[b->seg[i].start + t] = before + t;
+    }
+    for (int t = 0; t < b->n_row; t++) memcpy(a->layer[0].x + (size_t)t * h, embed + (size_t)b->id[t] * h, h * sizeof(real));  /* E1 */
+    for (int l = 0; l < c->n_layer; l++) layer_forward(a, m, b, l, l + 1 < c->n_layer ? a->layer[l + 1].x : a->x_last);
+    norm_rows(a->hidden, a->r_last, a->x_last, m->norm, (size_t)b->n_row, c->norm_eps);
+    return a->hidden;
+}
+
+void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *dhidden) {
+    const size_t h = (size_t)m->config.hidden;
+    memset(a->dx, 0, (size_t)b->n_row * h * sizeof(real));
+    norm_rows_backward(a->dx, grad, dhidden, a->x_last, a->r_last, m->norm, (size_t)b->n_row);
+    for (int l = m->config.n_layer - 1; l >= 0; l--) layer_backward(grad, a, m, b, l);
+    if (!m->embed->trainable) return;
+    real *de = grad + m->embed->offset;         /* E20: rows ascending */
+    for (int t = 0; t < b->n_row; t++)
+        for (size_t j = 0; j < h; j++) de[(size_t)b->id[t] * h + j] += a->dx[(size_t)t * h + j];
+}
+
+/* ---- heads ------------------------------------------------------------------------------- */
+
+static size_t head_grad_offset(const Model *m) { return m->head == m->embed ? m->n_trainable : m->head->offset; }
+
+void model_grad_finish(real *grad, const Model *m) {
+    if (m->head != m->embed) return;
+    add_rows(grad + m->embed->offset, grad + m->embed->offset, grad + m->n_trainable, param_count(m->embed));
+}
+
+void head_logits(real *z, const Model *m, const real *hidden, int n) { linear_forward(z, m, m->head, NULL, hidden, n); }
+
+/* The distinct rows of the target list, and where each one's targets begin. */
+static int scored_rows(Acts *a, const Batch *b) {
+    int n = 0;
+    for (int i = 0; i < b->n_target; i++)
+        if (!i || b->target_row[i] != b->target_row[i - 1]) {
+            a->scored_row[n] = b->target_row[i];
+            a->scored_at[n++] = i;
+        }
+    a->scored_at[n] = b->n_target;
+    return n;
+}
+
+static int chunk_logits(Acts *a, const Model *m, const real *hidden, int first, int n_scored) {
+    const size_t h = (size_t)m->config.hidden;
+    const int n = n_scored - first < CHUNK_ROWS ? n_scored - first : CHUNK_ROWS;
+    for (int i = 0; i < n; i++) memcpy(a->scored_hidden + (size_t)i * h, hidden + (size_t)a->scored_row[first + i] * h, h * sizeof(real));
+    head_logits(a->logits, m, a->scored_hidden, n);
+    return n;
+}
+
+void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *b, const real *hidden, double temperature) {
+    const int vocab = m->config.vocab, n_scored = scored_rows(a, b);
+    for (int first = 0, n; first < n_scored; first += n) {
+        n = chunk_logits(a, m, hidden, first, n_scored);
+        #pragma omp parallel for schedule(static) if (n > 1)
+        for (int i = 0; i < n; i++) {
+            real *z = a->logits + (size_t)i * (size_t)vocab;
+            const LogitStats s = a->stats[first + i] = logits_stats(z, vocab, temperature, true);
+            for (int k = a->scored_at[first + i]; k < a->scored_at[first + i + 1]; k++) {
+                logp[k] = z[b->target_id[k]] - s.max - s.log_sum;
+                if (entropy) entropy[k] = s.entropy;
+            }
+        }
+    }
+}
+
+void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, const Batch *b, const real *hidden, double temperature,
+                        const real *dlogp, const real *dentropy) {
+    const int vocab = m->config.vocab, n_scored = scored_rows(a, b);
+    const size_t h = (size_t)m->config.hidden;
+    memset(dhidden, 0, (size_t)b->n_row * h * sizeof(real));
+    for (int first = 0, n; first < n_scored; first += n) {
+        n = chunk_logits(a, m, hidden, first, n_scored);
+        #pragma omp parallel for schedule(static) if (n > 1)
+        for (int i = 0; i < n; i++) {
+            real *z = a->logits + (size_t)i * (size_t)vocab;
+            const int at = a->scored_at[first + i], count = a->scored_at[first + i + 1] - at;
+            if (temperature != 1)
+                for (int v = 0; v < vocab; v++) z[v] /= (real)temperature;
+            logits_backward(z, vocab, temperature, &a->stats[first + i], b->target_id + at, dlogp + at, dentropy ? dentropy + at : NULL, count);
+        }
+        gemm_nn(a->dscored, (int)h, a->logits, vocab, m->head->data, m->head->store, n, vocab, (int)h);
+        for (int i = 0; i < n; i++) memcpy(dhidden + (size_t)a->scored_row[first + i] * h, a->dscored + (size_t)i * h, h * sizeof(real));
+        if (grad && m->head->trainable) gemm_tn(grad + head_grad_offset(m), a->logits, vocab, a->scored_hidden, (int)h, n, vocab, (int)h);
+    }
+}
+
+void head_linear(real *score, const Model *m, const real *hidden, const int *row, int n) {
+    for (int i = 0; i < n; i++)
+        linear_forward(score + (size_t)i * (size_t)m->head->rows, m, m->head, NULL, hidden + (size_t)row[i] * (size_t)m->config.hidden, 1);
+}
+
+void head_linear_backward(real *dhidden, real *grad, const Model *m, const real *hidden, int n_row, const int *row, int n, const real *dscore) {
+    const size_t h = (size_t)m->config.hidden;
+    const int k = m->head->rows;
+    memset(dhidden, 0, (size_t)n_row * h * sizeof(real));
+    for (int i = 0; i < n; i++)
+        linear_backward(dhidden + (size_t)row[i] * h, grad, m->head, NULL, dscore + (size_t)i * (size_t)k, hidden + (size_t)row[i] * h, 1);
+}
