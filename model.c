@@ -17,7 +17,7 @@
 enum { LANES = 16, CHUNK_ROWS = 64, LSE_BLOCK = 4096 };
 typedef real Lanes __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
 
-static int thread_count(void) {
+int thread_count(void) {
 #ifdef _OPENMP
     return omp_in_parallel() ? 1 : omp_get_max_threads();
 #else
@@ -25,7 +25,7 @@ static int thread_count(void) {
 #endif
 }
 
-static int thread_index(void) {
+int thread_index(void) {
 #ifdef _OPENMP
     return omp_get_thread_num();
 #else
@@ -33,7 +33,6 @@ static int thread_index(void) {
 #endif
 }
 
-static int max_int(int a, int b) { return a > b ? a : b; }
 static size_t round16(size_t n) { return (n + LANES - 1) / LANES * LANES; }
 
 /* ---- the table of parameters ------------------------------------------------------------- */
@@ -453,7 +452,7 @@ struct Acts {
     size_t key_cap;                     /* keys (in whole blocks) of the longest path */
     LayerActs *layer;                   /* [n_layer]; without keep all the same */
     real *x_last, *r_last, *hidden;
-    real *act, *wide, *row_h, *dx, *dmid, *dq, *dk, *dv, *d_o, *dgate, *dup;
+    real *act, *wide, *row_h, *dx, *dmid, *dq, *dk, *dv, *d_o, *dgate, *dup, *dk_raw;
     int *position;                      /* [max_row] */
     real *key_t, *value_t, *score, *dscore;     /* [n_thread][...] */
     real *logits, *scored_hidden, *dscored;     /* one chunk of rows */
@@ -491,6 +490,7 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
     if (s->keep) {
         TAKE(wide, n, h); TAKE(dx, n, h); TAKE(dmid, n, h);
         TAKE(dq, n, q); TAKE(dk, n, kv); TAKE(dv, n, kv); TAKE(d_o, n, q); TAKE(dgate, n, f); TAKE(dup, n, f);
+        if (c->qk_norm) TAKE(dk_raw, n, kv);
         TAKE(value_t, threads, s->key_cap * d);
         TAKE(dscore, threads, s->key_cap);
     }
@@ -564,8 +564,15 @@ static void keys_transpose(real *block, const real *row, int n, int ld, int head
     for (int u = 0; u < n; u++) key_store(block, u, row + (size_t)u * (size_t)ld, head_dim);
 }
 
+typedef struct { Acts *a; const ModelConfig *c; const Batch *b; KeySink *sink; void *to; } BatchAttention;
+
 /* E13 to E16 over the batch; parallel over (segment, key/value head). */
-static void attention_forward(Acts *a, const LayerActs *y, const ModelConfig *c, const Batch *b) {
+static void batch_attention(void *context, int layer, const AttentionRows *y) {
+    const BatchAttention *f = context;
+    Acts *a = f->a;
+    const ModelConfig *c = f->c;
+    const Batch *b = f->b;
+    if (f->sink) f->sink(f->to, layer, y->k, y->v);
     const int d = c->head_dim, kv_ld = c->n_kv_head * d, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
     #pragma omp parallel for schedule(dynamic, 1) if (b->n_row > 16)
     for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
@@ -659,11 +666,10 @@ static void swiglu_rows(real *act, const real *gate, const real *up, int n_row, 
 }
 
 /* E2, E3: one layer; writes y and the next layer's x. */
-static void layer_forward(Acts *a, const Model *m, const Batch *b, int l, real *x_next) {
+static void layer_forward(Acts *a, const Model *m, int n, int l, real *x_next, Attention *attention, void *context) {
     const ModelConfig *c = &m->config;
     const LayerActs *y = &a->layer[l];
     Param *const *p = m->layer[l], *const *mb = m->mlp_bias[l];
-    const int n = b->n_row;
     const size_t rows = (size_t)n;
     real *q = c->qk_norm ? y->q_raw : y->q, *k = c->qk_norm ? y->k_raw : y->k;
 
@@ -676,7 +682,7 @@ static void layer_forward(Acts *a, const Model *m, const Batch *b, int l, real *
         norm_rows(y->k, y->r_k, k, p[P_KN], rows * (size_t)c->n_kv_head, c->norm_eps);
     }
     rope_rows(a, m, y->q, y->k, n, false);
-    attention_forward(a, y, c, b);
+    attention(context, l, &(AttentionRows){.n_row = n, .q = y->q, .k = y->k, .v = y->v, .o = y->o, .max = y->max, .sum = y->sum});
     linear_forward(a->row_h, m, p[P_O], p[P_OB], y->o, n);
     add_rows(y->mid, y->x, a->row_h, rows * (size_t)c->hidden);
 
@@ -712,8 +718,8 @@ static void layer_backward(real *grad, Acts *a, const Model *m, const Batch *b, 
     attention_backward(a, y, c, b);
     rope_rows(a, m, a->dq, a->dk, n, true);
     real *dq = a->dq, *dk = a->dk;
-    if (c->qk_norm) {                           /* act and o are free again: the raw gradients go there */
-        dq = a->d_o, dk = a->dup;
+    if (c->qk_norm) {                           /* d_o is free again */
+        dq = a->d_o, dk = a->dk_raw;
         memset(dq, 0, rows * (size_t)p[P_Q]->rows * sizeof(real));
         memset(dk, 0, rows * (size_t)p[P_K]->rows * sizeof(real));
         norm_rows_backward(dq, grad, a->dq, y->q_raw, y->r_q, p[P_QN], rows * (size_t)c->n_head);
@@ -727,19 +733,27 @@ static void layer_backward(real *grad, Acts *a, const Model *m, const Batch *b, 
     norm_rows_backward(a->dx, grad, a->row_h, y->x, y->r_in, p[P_NORM_IN], rows);
 }
 
-const real *model_forward(Acts *a, const Model *m, const Batch *b) {
+const real *model_rows(Acts *a, const Model *m, const int *id, const int *position, int n, Attention *attention, void *context) {
     const ModelConfig *c = &m->config;
     const size_t h = (size_t)c->hidden;
     const real *embed = m->embed->data;
+    if (position != a->position) memcpy(a->position, position, (size_t)n * sizeof(int));
+    for (int t = 0; t < n; t++) memcpy(a->layer[0].x + (size_t)t * h, embed + (size_t)id[t] * h, h * sizeof(real));     /* E1 */
+    for (int l = 0; l < c->n_layer; l++) layer_forward(a, m, n, l, l + 1 < c->n_layer ? a->layer[l + 1].x : a->x_last, attention, context);
+    norm_rows(a->hidden, a->r_last, a->x_last, m->norm, (size_t)n, c->norm_eps);
+    return a->hidden;
+}
+
+const real *model_forward_keys(Acts *a, const Model *m, const Batch *b, KeySink *sink, void *to) {
     for (int i = 0; i < b->n_seg; i++) {        /* E30, E31 */
         const int before = b->seg[i].prefix < 0 ? 0 : b->seg[b->seg[i].prefix].n_row;
         for (int t = 0; t < b->seg[i].n_row; t++) a->position[b->seg[i].start + t] = before + t;
     }
-    for (int t = 0; t < b->n_row; t++) memcpy(a->layer[0].x + (size_t)t * h, embed + (size_t)b->id[t] * h, h * sizeof(real));  /* E1 */
-    for (int l = 0; l < c->n_layer; l++) layer_forward(a, m, b, l, l + 1 < c->n_layer ? a->layer[l + 1].x : a->x_last);
-    norm_rows(a->hidden, a->r_last, a->x_last, m->norm, (size_t)b->n_row, c->norm_eps);
-    return a->hidden;
+    BatchAttention f = {.a = a, .c = &m->config, .b = b, .sink = sink, .to = to};
+    return model_rows(a, m, b->id, a->position, b->n_row, batch_attention, &f);
 }
+
+const real *model_forward(Acts *a, const Model *m, const Batch *b) { return model_forward_keys(a, m, b, NULL, NULL); }
 
 void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *dhidden) {
     const size_t h = (size_t)m->config.hidden;

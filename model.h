@@ -90,6 +90,13 @@ void acts_free(Acts *a);
 
 /* E1 to E16: hidden rows after the final norm, [n_row, hidden], valid until the next call with the same acts. */
 const real *model_forward(Acts *a, const Model *m, const Batch *b);
+/* The same for a caller who keeps keys and values: sink gets k, v [n_row, n_kv_head * head_dim] of every layer (k rotated). */
+typedef void KeySink(void *to, int layer, const real *k, const real *v);
+const real *model_forward_keys(Acts *a, const Model *m, const Batch *b, KeySink *sink, void *to);
+/* And for one who owns what rows attend to (decoding): n rows with their positions; attention writes o from q, k, v. */
+typedef struct { int n_row; const real *q, *k, *v; real *o, *max, *sum; } AttentionRows;
+typedef void Attention(void *context, int layer, const AttentionRows *rows);
+const real *model_rows(Acts *a, const Model *m, const int *id, const int *position, int n, Attention *attention, void *context);
 /* Backward through everything below the hidden rows: grad [n_grad] += . dhidden [n_row, hidden] is overwritten. */
 void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *dhidden);
 /* E284's last step before the norm: adds the tied head's accumulator to the embedding's gradient (once a step). */
@@ -108,6 +115,9 @@ void head_logits(real *z, const Model *m, const real *hidden, int n);
 /* E41: scores [n, n_label] of the given rows; and back: dhidden [n_row, hidden] is written, grad += . */
 void head_linear(real *score, const Model *m, const real *hidden, const int *row, int n);
 void head_linear_backward(real *dhidden, real *grad, const Model *m, const real *hidden, int n_row, const int *row, int n, const real *dscore);
+
+int thread_count(void);                 /* threads a parallel loop started here would get */
+int thread_index(void);
 
 /* ---- pieces, public because they are tested alone and used by decoding ------------------- */
 

@@ -1,0 +1,340 @@
+/* rollout.c: from a prompt to its completions: the sampler (E23, E29, E308), the key/value cache (E14 to E16 row by row),
+ * and the loop of one generation step, in which all completions of all prompts advance together and each prompt is computed
+ * once. Not here: what a completion is worth (reward.c), what is learned from it (grpo.c). */
+#include "rollout.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/rng.h"
+
+enum { LANES = 16, PREFILL_ROWS = 1024, LOGIT_ROWS = 64 };
+
+/* ---- sampler ----------------------------------------------------------------------------- */
+
+bool sampling_check(const Sampling *s, Err *e) {
+    if (!(s->temperature >= 0)) return fail(e, "--temperature: found %g, expected 0 (greedy) or more", s->temperature);
+    if (s->top_k < 0) return fail(e, "--top-k: found %d, expected 0 (off) or more", s->top_k);
+    if (!(s->top_p > 0 && s->top_p <= 1)) return fail(e, "--top-p: found %g, expected more than 0 and at most 1 (off)", s->top_p);
+    if (!(s->min_p >= 0 && s->min_p <= 1)) return fail(e, "--min-p: found %g, expected 0 (off) to 1", s->min_p);
+    return true;
+}
+
+static bool sampling_filters(const Sampling *s, int vocab) { return (s->top_k > 0 && s->top_k < vocab) || s->top_p < 1 || s->min_p > 0; }
+
+/* Ids by falling logit, ties by the lower id: a heap sort, for qsort has no context argument. */
+static bool before(const real *z, int a, int b) { return z[a] > z[b] || (z[a] == z[b] && a < b); }
+
+static void sift(const real *z, int *order, int i, int n) {
+    for (int child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && before(z, order[child], order[child + 1])) child++;
+        if (!before(z, order[i], order[child])) return;
+        const int keep = order[i];
+        order[i] = order[child];
+        order[child] = keep;
+    }
+}
+
+static void sort_by_logit(int *order, const real *z, int n) {
+    for (int i = 0; i < n; i++) order[i] = i;
+    for (int i = n / 2 - 1; i >= 0; i--) sift(z, order, i, n);
+    for (int end = n - 1; end > 0; end--) {
+        const int keep = order[0];
+        order[0] = order[end];
+        order[end] = keep;
+        sift(z, order, 0, end);
+    }
+}
+
+/* How many of the ids in order survive top_k, top_p and min_p, in this order (transformers'). */
+static int kept_count(const int *order, const real *z, int vocab, real max, const Sampling *s) {
+    int n = s->top_k > 0 && s->top_k < vocab ? s->top_k : vocab;
+    if (s->top_p < 1) {
+        double total = 0, mass = 0;
+        for (int i = 0; i < n; i++) total += d_exp((double)z[order[i]] - max);
+        int k = 0;
+        while (k < n && (k == 0 || mass < s->top_p * total)) mass += d_exp((double)z[order[k++]] - max);
+        n = k;
+    }
+    if (s->min_p > 0) {
+        int k = 1;
+        while (k < n && d_exp((double)z[order[k]] - max) >= s->min_p) k++;
+        n = k;
+    }
+    return n;
+}
+
+int sampler_draw(real *z, int vocab, const Sampling *s, double u, real *logp, real *kept_logp, int *order) {
+    const bool greedy = s->temperature == 0;
+    const LogitStats t = logits_stats(z, vocab, greedy ? 1 : s->temperature, false);
+    int token = 0;
+    double kept_sum = t.sum;
+    if (greedy) {
+        while (token < vocab - 1 && z[token] != t.max) token++;
+        kept_sum = 1;
+    } else {
+        real cut = -INFINITY;
+        int cut_id = vocab;                     /* kept: z > cut, or z == cut and id <= cut_id */
+        if (sampling_filters(s, vocab)) {
+            sort_by_logit(order, z, vocab);
+            cut_id = order[kept_count(order, z, vocab, t.max, s) - 1];
+            cut = z[cut_id];
+        }
+        double total = 0, at = 0;
+        for (int v = 0; v < vocab; v++)
+            if (z[v] > cut || (z[v] == cut && v <= cut_id)) total += r_exp(z[v] - t.max);
+        int last = 0;
+        for (int v = 0; v < vocab; v++) {
+            if (!(z[v] > cut || (z[v] == cut && v <= cut_id))) continue;
+            at += r_exp(z[v] - t.max);
+            last = v;
+            if (at > u * total) break;
+        }
+        token = last;
+        kept_sum = total;
+    }
+    *logp = z[token] - t.max - t.log_sum;
+    if (kept_logp) *kept_logp = greedy ? 0 : (real)((double)z[token] - t.max - d_log(kept_sum));
+    return token;
+}
+
+/* ---- cache ------------------------------------------------------------------------------- */
+
+struct Cache {
+    const ModelConfig *config;
+    int n_prompt, n_seq, max_new;
+    int *prompt_length, *prompt_of, *done;      /* done [n_seq]: tokens in the cache after the prompt */
+    size_t *prompt_key_at, *prompt_value_at;    /* [n_prompt] within one layer */
+    size_t prompt_keys, prompt_values, seq_keys, seq_values;        /* reals of one layer; of one sequence in one layer */
+    real **prompt_key, **prompt_value, **seq_key, **seq_value;      /* [n_layer] */
+    real *score;                                /* [n_thread, longest] */
+    size_t score_cap;
+    int *position;                              /* [n_seq] */
+    const int *active;                          /* of the running step */
+    int first;                                  /* prefill: prompt of the first segment */
+    const Batch *batch;
+    Acts *acts;
+    unsigned char *base;
+};
+
+static size_t blocks(int n) { return ((size_t)n + LANES - 1) / LANES * LANES; }
+
+static void cache_layout(Cache *s, Arena *a, const ModelConfig *c, const int *prompt_length) {
+    const size_t kv = (size_t)c->n_kv_head * (size_t)c->head_dim;
+    s->prompt_length = arena_take(a, (size_t)s->n_prompt, sizeof(int));
+    s->prompt_of = arena_take(a, (size_t)s->n_seq, sizeof(int));
+    s->done = arena_take(a, (size_t)s->n_seq, sizeof(int));
+    s->position = arena_take(a, (size_t)s->n_seq, sizeof(int));
+    s->prompt_key_at = arena_take(a, (size_t)s->n_prompt, sizeof(size_t));
+    s->prompt_value_at = arena_take(a, (size_t)s->n_prompt, sizeof(size_t));
+    int longest = 0;
+    s->prompt_keys = s->prompt_values = 0;
+    for (int i = 0; i < s->n_prompt; i++) {
+        if (a->base) s->prompt_key_at[i] = s->prompt_keys, s->prompt_value_at[i] = s->prompt_values;
+        s->prompt_keys += blocks(prompt_length[i]) * kv;
+        s->prompt_values += (size_t)prompt_length[i] * kv;
+        longest = prompt_length[i] > longest ? prompt_length[i] : longest;
+    }
+    s->seq_keys = blocks(s->max_new) * kv;
+    s->seq_values = (size_t)s->max_new * kv;
+    real ***list[] = {&s->prompt_key, &s->prompt_value, &s->seq_key, &s->seq_value};
+    const size_t count[] = {s->prompt_keys, s->prompt_values, (size_t)s->n_seq * s->seq_keys, (size_t)s->n_seq * s->seq_values};
+    for (int k = 0; k < 4; k++) {
+        real **layer = arena_take(a, (size_t)c->n_layer, sizeof(real *));
+        *list[k] = layer;
+        for (int l = 0; l < c->n_layer; l++) {
+            real *p = arena_take(a, count[k], sizeof(real));
+            if (layer) layer[l] = p;
+        }
+    }
+    s->score_cap = blocks(longest) + blocks(s->max_new) + 2 * LANES;
+    s->score = arena_take(a, (size_t)thread_count() * s->score_cap, sizeof(real));
+}
+
+size_t cache_bytes(const ModelConfig *c, const int *prompt_length, int n_prompt, int n_seq, int max_new) {
+    Cache s = {.n_prompt = n_prompt, .n_seq = n_seq, .max_new = max_new};
+    Arena a = {0};
+    cache_layout(&s, &a, c, prompt_length);
+    return a.used;
+}
+
+Cache *cache_new(const Model *m, const int *prompt_length, int n_prompt, const int *prompt_of, int n_seq, int max_new, Err *e) {
+    Cache *s = calloc(1, sizeof *s);
+    if (!s) { fail(e, "cache: no memory"); return NULL; }
+    *s = (Cache){.config = &m->config, .n_prompt = n_prompt, .n_seq = n_seq, .max_new = max_new};
+    Arena a = {.base = memory_new(cache_bytes(&m->config, prompt_length, n_prompt, n_seq, max_new), "key/value cache", e)};
+    if (!a.base) { free(s); return NULL; }
+    s->base = a.base;
+    cache_layout(s, &a, &m->config, prompt_length);
+    memcpy(s->prompt_length, prompt_length, (size_t)n_prompt * sizeof(int));
+    memcpy(s->prompt_of, prompt_of, (size_t)n_seq * sizeof(int));
+    s->acts = acts_new(m, n_seq, 0, false, e);
+    if (!s->acts) { cache_free(s); return NULL; }
+    return s;
+}
+
+void cache_free(Cache *c) {
+    if (!c) return;
+    acts_free(c->acts);
+    memory_free(c->base);
+    free(c);
+}
+
+static void store_prompt_keys(void *to, int layer, const real *k, const real *v) {
+    Cache *s = to;
+    const int d = s->config->head_dim, heads = s->config->n_kv_head, ld = heads * d;
+    for (int i = 0; i < s->batch->n_seg; i++) {
+        const int p = s->first + i, n = s->prompt_length[p];
+        const size_t row = (size_t)s->batch->seg[i].start * (size_t)ld;
+        memcpy(s->prompt_value[layer] + s->prompt_value_at[p], v + row, (size_t)n * (size_t)ld * sizeof(real));
+        for (int g = 0; g < heads; g++) {
+            real *block = s->prompt_key[layer] + s->prompt_key_at[p] + (size_t)g * blocks(n) * (size_t)d;
+            for (int u = 0; u < n; u++) key_store(block, u, k + row + (size_t)u * (size_t)ld + (size_t)(g * d), d);
+        }
+    }
+}
+
+bool cache_prefill(Cache *c, real *last, const Model *m, const int *const *prompt, Err *e) {
+    const size_t h = (size_t)m->config.hidden;
+    bool ok = true;
+    for (int first = 0, n; ok && first < c->n_prompt; first += n) {         /* so many prompts at once as fit into PREFILL_ROWS */
+        int rows = 0;
+        for (n = 0; first + n < c->n_prompt && (!n || rows + c->prompt_length[first + n] <= PREFILL_ROWS); n++) rows += c->prompt_length[first + n];
+        int *id = malloc((size_t)rows * sizeof(int));
+        Segment *seg = malloc((size_t)n * sizeof *seg);
+        Acts *acts = id && seg ? acts_new(m, rows, 0, false, e) : NULL;
+        ok = acts != NULL || fail(e, "prefill: no memory for %d rows", rows);
+        for (int i = 0, at = 0; ok && i < n; at += seg[i++].n_row) {
+            seg[i] = (Segment){.start = at, .n_row = c->prompt_length[first + i], .prefix = -1};
+            memcpy(id + at, prompt[first + i], (size_t)seg[i].n_row * sizeof(int));
+        }
+        const Batch b = {.n_row = rows, .n_seg = n, .id = id, .seg = seg};
+        if (ok && (ok = batch_check(&b, &m->config, e))) {
+            c->first = first;
+            c->batch = &b;
+            const real *hidden = model_forward_keys(acts, m, &b, store_prompt_keys, c);
+            for (int i = 0; i < n; i++) memcpy(last + (size_t)(first + i) * h, hidden + (size_t)(seg[i].start + seg[i].n_row - 1) * h, h * sizeof(real));
+        }
+        acts_free(acts);
+        free(seg);
+        free(id);
+    }
+    memset(c->done, 0, (size_t)c->n_seq * sizeof(int));
+    return ok;
+}
+
+/* E14 to E16 for one new row of each active sequence; parallel over (row, key/value head). */
+static void cache_attention(void *context, int layer, const AttentionRows *y) {
+    Cache *s = context;
+    const ModelConfig *c = s->config;
+    const int d = c->head_dim, heads = c->n_kv_head, ld = heads * d, per = c->n_head / heads;
+    #pragma omp parallel for schedule(static)
+    for (int unit = 0; unit < y->n_row * heads; unit++) {
+        const int r = unit / heads, g = unit % heads, q = s->active[r], p = s->prompt_of[q], n = s->prompt_length[p], t = s->done[q];
+        real *key = s->seq_key[layer] + (size_t)q * s->seq_keys + (size_t)g * blocks(s->max_new) * (size_t)d;
+        real *value = s->seq_value[layer] + (size_t)q * s->seq_values + (size_t)(g * d);
+        key_store(key, t, y->k + (size_t)r * (size_t)ld + (size_t)(g * d), d);
+        memcpy(value + (size_t)t * (size_t)ld, y->v + (size_t)r * (size_t)ld + (size_t)(g * d), (size_t)d * sizeof(real));
+        const KeySpan span[2] = {
+            {.key = s->prompt_key[layer] + s->prompt_key_at[p] + (size_t)g * blocks(n) * (size_t)d,
+             .value = s->prompt_value[layer] + s->prompt_value_at[p] + (size_t)(g * d), .n = n, .value_ld = ld},
+            {.key = key, .value = value, .n = t + 1, .value_ld = ld}};
+        for (int j = g * per; j < (g + 1) * per; j++) {
+            const size_t at = ((size_t)r * (size_t)c->n_head + (size_t)j) * (size_t)d;
+            attend(y->o + at, NULL, NULL, s->score + (size_t)thread_index() * s->score_cap, y->q + at, span, 2, d);
+        }
+    }
+}
+
+const real *decode_step(Cache *c, const Model *m, const int *seq, const int *id, int n) {
+    for (int i = 0; i < n; i++) c->position[i] = c->prompt_length[c->prompt_of[seq[i]]] + c->done[seq[i]];
+    c->active = seq;
+    const real *hidden = model_rows(c->acts, m, id, c->position, n, cache_attention, c);
+    for (int i = 0; i < n; i++) c->done[seq[i]]++;
+    return hidden;
+}
+
+/* ---- one generation step ----------------------------------------------------------------- */
+
+typedef struct { real *logits; int *order; real *bias; } DrawScratch;
+
+/* Draws token `position` of the n sequences from their hidden rows; row_of (NULL: i) says which row is whose. */
+static void draw_all(Rollout *out, const Model *m, const RolloutPlan *p, const real *hidden, const int *seq, const int *row_of, int n,
+                     int position, DrawScratch *s) {
+    const size_t vocab = (size_t)m->config.vocab, h = (size_t)m->config.hidden;
+    for (int first = 0; first < n; first += LOGIT_ROWS) {
+        const int rows = n - first < LOGIT_ROWS ? n - first : LOGIT_ROWS;
+        if (!row_of) head_logits(s->logits, m, hidden + (size_t)first * h, rows);
+        else
+            for (int i = 0; i < rows; i++) {            /* completions of one prompt share a row: computed once, then copied */
+                real *z = s->logits + (size_t)i * vocab;
+                if (i && row_of[first + i] == row_of[first + i - 1]) memcpy(z, z - vocab, vocab * sizeof(real));
+                else head_logits(z, m, hidden + (size_t)row_of[first + i] * h, 1);
+            }
+        #pragma omp parallel for schedule(static)
+        for (int i = 0; i < rows; i++) {
+            const int q = seq[first + i];
+            const size_t at = (size_t)q * (size_t)p->max_new + (size_t)position;
+            const double u = rng_uniform(p->seed, RNG_SAMPLE, p->step, p->first_prompt + (uint64_t)(q / p->group_size), (uint64_t)(q % p->group_size), (uint64_t)position);
+            real kept;
+            out->id[at] = sampler_draw(s->logits + (size_t)i * vocab, m->config.vocab, &p->sampling, u, &out->logp[at], &kept, s->order + (size_t)i * vocab);
+            s->bias[q] += kept - out->logp[at];
+        }
+    }
+}
+
+static bool is_stop(const RolloutPlan *p, int id) {
+    for (int i = 0; i < p->n_stop; i++)
+        if (p->stop[i] == id) return true;
+    return false;
+}
+
+bool rollout(Rollout *out, const Model *m, const RolloutPlan *p, Err *e) {
+    const int n = p->n_prompt * p->group_size;
+    const size_t vocab = (size_t)m->config.vocab;
+    bool ok = false;
+    int *seq = malloc((size_t)n * 3 * sizeof(int)), *id = seq ? seq + n : NULL, *prompt_of = seq ? seq + 2 * n : NULL;
+    real *last = malloc((size_t)p->n_prompt * (size_t)m->config.hidden * sizeof(real));
+    DrawScratch s = {.logits = memory_new(LOGIT_ROWS * vocab * sizeof(real), "logits", e), .order = memory_new(LOGIT_ROWS * vocab * sizeof(int), "token order", e),
+                     .bias = memory_new((size_t)n * sizeof(real), "rollout", e)};
+    Cache *cache = NULL;
+    if (!seq || !last || !s.logits || !s.order || !s.bias) { fail(e, "rollout: no memory for %d completions", n); goto done; }
+    for (int i = 0; i < p->n_prompt; i++)
+        if (p->prompt_length[i] < 1 || p->prompt_length[i] + p->max_new > m->config.context) {
+            fail(e, "prompt %d: %d tokens and %d new ones, but the context holds %d; shorten the prompt or --max-completion-length",
+                 i + 1, p->prompt_length[i], p->max_new, m->config.context);
+            goto done;
+        }
+    for (int i = 0; i < n; i++) prompt_of[i] = i / p->group_size, seq[i] = i, out->length[i] = 0, out->ended[i] = false;
+    cache = cache_new(m, p->prompt_length, p->n_prompt, prompt_of, n, p->max_new, e);
+    if (!cache || !cache_prefill(cache, last, m, p->prompt, e)) goto done;
+
+    const real *hidden = last;
+    for (int position = 0, active = n; active; position++) {
+        draw_all(out, m, p, hidden, seq, position ? NULL : prompt_of, active, position, &s);
+        int left = 0;
+        for (int i = 0; i < active; i++) {
+            const int q = seq[i], token = out->id[(size_t)q * (size_t)p->max_new + (size_t)position];
+            out->length[q] = position + 1;
+            out->ended[q] = is_stop(p, token);
+            if (out->ended[q] || position + 1 == p->max_new) continue;
+            seq[left] = q;
+            id[left++] = token;
+        }
+        active = left;
+        if (p->progress) p->progress(p->to, position + 1, active);
+        if (active) hidden = decode_step(cache, m, seq, id, active);
+    }
+    double bias = 0, tokens = 0;
+    for (int i = 0; i < n; i++) bias += s.bias[i], tokens += out->length[i];
+    out->truncation_bias = bias / tokens;
+    ok = true;
+done:
+    cache_free(cache);
+    memory_free(s.bias);
+    memory_free(s.order);
+    memory_free(s.logits);
+    free(last);
+    free(seq);
+    return ok;
+}
