@@ -94,7 +94,7 @@ int sampler_draw(real *z, int vocab, const Sampling *s, double u, real *logp, re
         kept_sum = total;
     }
     *logp = z[token] - t.max - t.log_sum;
-    if (kept_logp) *kept_logp = greedy ? 0 : (real)((double)z[token] - t.max - d_log(kept_sum));
+    if (kept_logp) *kept_logp = greedy ? 0 : sampling_filters(s, vocab) ? (real)((double)z[token] - t.max - d_log(kept_sum)) : *logp;
     return token;
 }
 

@@ -1,0 +1,203 @@
+/* train.c: windows, slices, the gathered gradient and the update (MATH section 10, E117, E285). */
+#include "train.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/safetensors.h"
+
+/* ---- window ------------------------------------------------------------------------------ */
+
+static bool grow(void *list, int *cap, int n, size_t size, Err *e) {
+    if (n <= *cap) return true;
+    const int wanted = n > 2 * *cap ? n + 64 : 2 * *cap;
+    void *p = realloc(*(void **)list, (size_t)wanted * size);
+    if (!p) return fail(e, "window: no memory for %d entries", wanted);
+    *(void **)list = p;
+    *cap = wanted;
+    return true;
+}
+
+void window_clear(Window *w) { w->n_row = w->n_seg = w->n_target = 0; }
+
+void window_free(Window *w) {
+    free(w->id);
+    free(w->seg);
+    free(w->target_row);
+    free(w->target_id);
+    *w = (Window){0};
+}
+
+int window_add(Window *w, const int *id, int n, int prefix, Err *e) {
+    if (!grow(&w->id, &w->row_cap, w->n_row + n, sizeof(int), e) || !grow(&w->seg, &w->seg_cap, w->n_seg + 1, sizeof(Segment), e)) return -1;
+    memcpy(w->id + w->n_row, id, (size_t)n * sizeof(int));
+    w->seg[w->n_seg] = (Segment){.start = w->n_row, .n_row = n, .prefix = prefix};
+    w->n_row += n;
+    return w->n_seg++;
+}
+
+bool window_target(Window *w, int row, int id, Err *e) {
+    int cap = w->target_cap;
+    if (!grow(&w->target_row, &cap, w->n_target + 1, sizeof(int), e) || !grow(&w->target_id, &w->target_cap, w->n_target + 1, sizeof(int), e)) return false;
+    w->target_row[w->n_target] = row;
+    w->target_id[w->n_target++] = id;
+    return true;
+}
+
+/* ---- slices ------------------------------------------------------------------------------ */
+
+bool slice_next(Slice *s, const Window *w, int max_row, int max_target, const ModelConfig *c, Err *e) {
+    const int first = s->next_seg;
+    int target = s->first_target + s->batch.n_target, end = first, last_target = target;
+    if (first >= w->n_seg) return false;
+    const int row0 = w->seg[first].start;
+    while (end < w->n_seg) {                    /* one more tree, if it fits */
+        int next = end + 1, t = last_target;
+        while (next < w->n_seg && w->seg[next].prefix >= 0) next++;
+        const int rows_end = w->seg[next - 1].start + w->seg[next - 1].n_row;
+        while (t < w->n_target && w->target_row[t] < rows_end) t++;
+        if (rows_end - row0 > max_row || t - target > max_target) break;
+        end = next;
+        last_target = t;
+    }
+    if (end == first) return fail(e, "a prompt with its completions does not fit into a slice of %d rows and %d targets; raise --slice-rows", max_row, max_target);
+    Segment *seg = realloc(s->seg, (size_t)(end - first) * sizeof *seg);
+    if (seg) s->seg = seg;
+    int *row = realloc(s->target_row, (size_t)(last_target - target + 1) * sizeof *row);
+    if (row) s->target_row = row;
+    if (!seg || !row) return fail(e, "slice: no memory");
+    for (int i = first; i < end; i++) seg[i - first] = (Segment){.start = w->seg[i].start - row0, .n_row = w->seg[i].n_row, .prefix = w->seg[i].prefix < 0 ? -1 : w->seg[i].prefix - first};
+    for (int i = target; i < last_target; i++) row[i - target] = w->target_row[i] - row0;
+    s->batch = (Batch){.n_row = w->seg[end - 1].start + w->seg[end - 1].n_row - row0, .n_seg = end - first, .n_target = last_target - target,
+                       .id = w->id + row0, .seg = seg, .target_row = row, .target_id = w->target_id + target};
+    s->first_target = target;
+    s->next_seg = end;
+    return batch_check(&s->batch, c, e);
+}
+
+void slice_free(Slice *s) {
+    free(s->seg);
+    free(s->target_row);
+    *s = (Slice){0};
+}
+
+bool window_logp(real *logp, real *entropy, Acts *a, int max_row, int max_target, const Model *m, const Window *w, double temperature, Err *e) {
+    Slice s = {0};
+    while (slice_next(&s, w, max_row, max_target, &m->config, e))
+        head_logp(logp + s.first_target, entropy ? entropy + s.first_target : NULL, a, m, &s.batch, model_forward(a, m, &s.batch), temperature);
+    slice_free(&s);
+    return !e->line[0];
+}
+
+/* ---- trainer ----------------------------------------------------------------------------- */
+
+size_t trainer_bytes(const ModelConfig *c, int max_row, int max_target) {
+    const size_t weights = model_bytes(c), head = c->tied && !c->n_label ? (size_t)c->vocab * (size_t)c->hidden : 0;
+    size_t n = (size_t)c->vocab * (size_t)c->hidden * (c->tied || c->n_label ? 1 : 2);
+    const size_t q = (size_t)(c->n_head * c->head_dim), kv = (size_t)(c->n_kv_head * c->head_dim), h = (size_t)c->hidden;
+    n += (size_t)c->n_layer * (h * (2 * q + 2 * kv + 3 * (size_t)c->ffn + 2)) + h;
+    return weights + (3 * n + head + (size_t)max_row * h) * sizeof(real) + acts_bytes(c, max_row, max_target, true);
+}
+
+bool trainer_new(Trainer *t, Model *m, int max_row, int max_target, Err *e) {
+    *t = (Trainer){.model = m, .max_row = max_row, .max_target = max_target, .max_grad_norm = 1, .adamw = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8}};
+    t->grad = memory_new(m->n_grad * sizeof(real), "gradients", e);
+    t->m = memory_new(m->n_trainable * sizeof(real), "first moments", e);
+    t->v = memory_new(m->n_trainable * sizeof(real), "second moments", e);
+    t->dhidden = memory_new((size_t)max_row * (size_t)m->config.hidden * sizeof(real), "gradients of hidden rows", e);
+    t->acts = t->grad && t->m && t->v && t->dhidden ? acts_new(m, max_row, max_target, true, e) : NULL;
+    if (t->acts) return true;
+    trainer_free(t);
+    return false;
+}
+
+void trainer_free(Trainer *t) {
+    memory_free(t->grad);
+    memory_free(t->m);
+    memory_free(t->v);
+    memory_free(t->dhidden);
+    acts_free(t->acts);
+    t->grad = t->m = t->v = t->dhidden = NULL;
+    t->acts = NULL;
+}
+
+bool trainer_accumulate(Trainer *t, const Window *w, double temperature, Derive *derive, void *to, bool want_dentropy, Err *e) {
+    real *value = memory_new((size_t)t->max_target * 4 * sizeof(real), "values of a slice", e);
+    if (!value) return false;
+    real *logp = value, *entropy = value + t->max_target, *dlogp = entropy + t->max_target, *dentropy = dlogp + t->max_target;
+    Slice s = {0};
+    while (slice_next(&s, w, t->max_row, t->max_target, &t->model->config, e)) {
+        const real *hidden = model_forward(t->acts, t->model, &s.batch);
+        head_logp(logp, entropy, t->acts, t->model, &s.batch, hidden, temperature);
+        derive(to, s.first_target, s.batch.n_target, logp, entropy, dlogp, want_dentropy ? dentropy : NULL);
+        head_logp_backward(t->dhidden, t->grad, t->acts, t->model, &s.batch, hidden, temperature, dlogp, want_dentropy ? dentropy : NULL);
+        model_backward(t->grad, t->acts, t->model, &s.batch, t->dhidden);
+    }
+    slice_free(&s);
+    memory_free(value);
+    return !e->line[0];
+}
+
+bool trainer_update(Trainer *t, Err *e) {
+    Model *m = t->model;
+    model_grad_finish(t->grad, m);
+    double sum = 0;
+    for (int i = 0; i < m->n_param; i++)
+        if (m->param[i].trainable) sum += grad_square_sum(t->grad + m->param[i].offset, param_count(&m->param[i]));
+    t->grad_norm = sqrt(sum);
+    if (!isfinite(t->grad_norm)) {
+        memset(t->grad, 0, m->n_grad * sizeof(real));
+        return fail(e, "step %lld: the gradient's norm is %g: the step is not applied; lower the learning rate or look at the scores of this step",
+                    (long long)t->step + 1, t->grad_norm);
+    }
+    AdamW o = t->adamw;
+    o.lr = t->lr = t->adamw.lr * schedule_factor(t->schedule, t->step, t->warmup, t->n_step, t->min_lr_ratio);
+    grad_scale(t->grad, m->n_trainable, clip_coefficient(t->grad_norm, t->max_grad_norm));
+    t->step++;
+    for (int i = 0; i < m->n_param; i++) {
+        const Param *p = &m->param[i];
+        if (!p->trainable) continue;
+        o.weight_decay = p->is_matrix ? t->adamw.weight_decay : 0;              /* E283 */
+        adamw_update(p->data, t->m + p->offset, t->v + p->offset, t->grad + p->offset, param_count(p), &o, t->step);
+    }
+    memset(t->grad, 0, m->n_grad * sizeof(real));
+    model_pack(m);
+    return true;
+}
+
+/* ---- state ------------------------------------------------------------------------------- */
+
+bool trainer_save(const Trainer *t, const char *path, Err *e) {
+    const Store store = sizeof(real) == 4 ? STORE_F32 : STORE_F64;
+    const double step = (double)t->step;
+    const TensorOut out[] = {
+        {.name = "weights", .store = store, .n_dim = 1, .shape = {t->model->n_trainable}, .data = t->model->weights, .from = STORE_REAL},
+        {.name = "exp_avg", .store = store, .n_dim = 1, .shape = {t->model->n_trainable}, .data = t->m, .from = STORE_REAL},
+        {.name = "exp_avg_sq", .store = store, .n_dim = 1, .shape = {t->model->n_trainable}, .data = t->v, .from = STORE_REAL},
+        {.name = "step", .store = STORE_F64, .n_dim = 1, .shape = {1}, .data = &step, .from = STORE_F64}};
+    return safetensors_write(path, out, 4, (const char *const[]){NULL}, e);
+}
+
+bool trainer_load(Trainer *t, const char *path, Err *e) {
+    Safetensors *s = safetensors_open(path, e);
+    if (!s) return false;
+    const char *const name[] = {"weights", "exp_avg", "exp_avg_sq"};
+    real *const to[] = {t->model->weights, t->m, t->v};
+    bool ok = true;
+    for (int i = 0; ok && i < 3; i++) {
+        const Tensor *x = safetensors_find(s, name[i]);
+        if (!x || x->count != t->model->n_trainable || strcmp(x->dtype, REAL_DTYPE))
+            ok = fail(e, "%s: %s: expected %zu numbers of type %s; the checkpoint is of another model or of the other build", path, name[i], t->model->n_trainable, REAL_DTYPE);
+        else store_to_real(to[i], x->data, x->store, x->count);
+    }
+    const Tensor *step = ok ? safetensors_find(s, "step") : NULL;
+    if (ok && (!step || step->count != 1 || strcmp(step->dtype, "F64"))) ok = fail(e, "%s: step: expected one F64", path);
+    if (ok) {
+        double value;
+        memcpy(&value, step->data, sizeof value);
+        t->step = (int64_t)value;
+        model_pack(t->model);
+    }
+    safetensors_close(s);
+    return ok;
+}
