@@ -46,14 +46,12 @@ build/f64/%.o: %.c
 	$(CC) $(ALL) -DREAL_IS_DOUBLE -c -o $@ $<
 
 # one test program: make build/f32/tests/test_json
-build/f32/tests/%: build/f32/tests/%.o build/f32/lib.a
+build/f32/tests/%: build/f32/tests/%.o $(OBJ32)
 	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
-build/f64/tests/%: build/f64/tests/%.o build/f64/lib.a
+build/f64/tests/%: build/f64/tests/%.o $(OBJ64)
 	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
-build/f32/lib.a: $(OBJ32)
-	@rm -f $@; ar rc $@ $^
-build/f64/lib.a: $(OBJ64)
-	@rm -f $@; ar rc $@ $^
+build/make_world: build/f32/data/make_world.o build/f32/data/world.o $(OBJ32)
+	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
 
 clean:
 	rm -rf build/f32 build/f64 grpo grpo64

@@ -1,0 +1,17 @@
+/* commands.h: what `grpo COMMAND` runs. Each takes argv[0] = the command's name and returns the exit code: 0 fine, 1 a check did not
+ * hold, 2 bad usage or input; on -1 the line in e is printed by main and the code is 2. */
+#ifndef COMMANDS_H
+#define COMMANDS_H
+
+#include "lib/base.h"
+
+int cmd_init(int argc, char **argv, Err *e);
+int cmd_sft(int argc, char **argv, Err *e);
+int cmd_reward(int argc, char **argv, Err *e);
+int cmd_train(int argc, char **argv, Err *e);
+int cmd_sample(int argc, char **argv, Err *e);
+int cmd_chat(int argc, char **argv, Err *e);
+int cmd_score(int argc, char **argv, Err *e);
+int cmd_info(int argc, char **argv, Err *e);
+
+#endif
