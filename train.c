@@ -169,12 +169,12 @@ bool trainer_update(Trainer *t, Err *e) {
 
 bool trainer_save(const Trainer *t, const char *path, Err *e) {
     const Store store = sizeof(real) == 4 ? STORE_F32 : STORE_F64;
-    const double step = (double)t->step;
+    const double state[5] = {(double)t->step, t->extra[0], t->extra[1], t->extra[2], t->extra[3]};
     const TensorOut out[] = {
         {.name = "weights", .store = store, .n_dim = 1, .shape = {t->model->n_trainable}, .data = t->model->weights, .from = STORE_REAL},
         {.name = "exp_avg", .store = store, .n_dim = 1, .shape = {t->model->n_trainable}, .data = t->m, .from = STORE_REAL},
         {.name = "exp_avg_sq", .store = store, .n_dim = 1, .shape = {t->model->n_trainable}, .data = t->v, .from = STORE_REAL},
-        {.name = "step", .store = STORE_F64, .n_dim = 1, .shape = {1}, .data = &step, .from = STORE_F64}};
+        {.name = "state", .store = STORE_F64, .n_dim = 1, .shape = {5}, .data = state, .from = STORE_F64}};
     return safetensors_write(path, out, 4, (const char *const[]){NULL}, e);
 }
 
@@ -190,12 +190,13 @@ bool trainer_load(Trainer *t, const char *path, Err *e) {
             ok = fail(e, "%s: %s: expected %zu numbers of type %s; the checkpoint is of another model or of the other build", path, name[i], t->model->n_trainable, REAL_DTYPE);
         else store_to_real(to[i], x->data, x->store, x->count);
     }
-    const Tensor *step = ok ? safetensors_find(s, "step") : NULL;
-    if (ok && (!step || step->count != 1 || strcmp(step->dtype, "F64"))) ok = fail(e, "%s: step: expected one F64", path);
+    const Tensor *state = ok ? safetensors_find(s, "state") : NULL;
+    if (ok && (!state || state->count != 5 || strcmp(state->dtype, "F64"))) ok = fail(e, "%s: state: expected five numbers of type F64", path);
     if (ok) {
-        double value;
-        memcpy(&value, step->data, sizeof value);
-        t->step = (int64_t)value;
+        double value[5];
+        memcpy(value, state->data, sizeof value);
+        t->step = (int64_t)value[0];
+        memcpy(t->extra, value + 1, sizeof t->extra);
         model_pack(t->model);
     }
     safetensors_close(s);

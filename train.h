@@ -31,6 +31,7 @@ typedef struct {
     int64_t step, warmup, n_step;       /* step: updates made so far */
     double min_lr_ratio;
     double grad_norm, lr;               /* of the last update */
+    double extra[4];                    /* what a method wants kept in checkpoints */
 } Trainer;
 
 /* What trainer_new will take, for the plan printed before a run; n_step etc. are the caller's to fill. */

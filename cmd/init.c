@@ -1,0 +1,101 @@
+/* init.c: `grpo init`: a new model folder: random weights of a given shape, and a tokenizer trained on given text. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/commands.h"
+#include "cmd/data.h"
+#include "cmd/options.h"
+#include "folder.h"
+#include "lib/files.h"
+
+static const char *const arch_names[] = {"llama", "qwen2", "qwen3", NULL};
+
+typedef struct {
+    const char *output_dir, *model_config, *tokenizer, *tokenizer_data;
+    int arch, vocab, hidden, layers, heads, kv_heads, head_dim, ffn, context, seed;
+    double init_std, rope_theta;
+    bool tied;
+} Config;
+
+static const Option options[] = {
+    {"output_dir", OPT_STRING, offsetof(Config, output_dir), NULL, "folder to make", NULL},
+    {"tokenizer_data", OPT_STRING, offsetof(Config, tokenizer_data), NULL, "JSONL whose prompts and completions train a new BPE", NULL},
+    {"tokenizer", OPT_STRING, offsetof(Config, tokenizer), NULL, "or: folder whose tokenizer is taken", NULL},
+    {"model_config", OPT_STRING, offsetof(Config, model_config), NULL, "folder whose config.json gives the shape; else the options below", NULL},
+    {"model_type", OPT_CHOICE, offsetof(Config, arch), "llama", "architecture", arch_names},
+    {"vocab_size", OPT_INT, offsetof(Config, vocab), "768", "entries of the new tokenizer", NULL},
+    {"hidden_size", OPT_INT, offsetof(Config, hidden), "64", "width", NULL},
+    {"num_hidden_layers", OPT_INT, offsetof(Config, layers), "4", "layers", NULL},
+    {"num_attention_heads", OPT_INT, offsetof(Config, heads), "4", "query heads", NULL},
+    {"num_key_value_heads", OPT_INT, offsetof(Config, kv_heads), "0", "key/value heads; 0: as many as query heads", NULL},
+    {"head_dim", OPT_INT, offsetof(Config, head_dim), "0", "size of a head; 0: width / heads", NULL},
+    {"intermediate_size", OPT_INT, offsetof(Config, ffn), "176", "inner width", NULL},
+    {"max_position_embeddings", OPT_INT, offsetof(Config, context), "112", "context in tokens", NULL},
+    {"initializer_range", OPT_NUMBER, offsetof(Config, init_std), "0.02", "deviation of the random weights", NULL},
+    {"rope_theta", OPT_NUMBER, offsetof(Config, rope_theta), "10000", "base of the rotary angles", NULL},
+    {"tie_word_embeddings", OPT_BOOL, offsetof(Config, tied), "true", "embedding and head are one matrix", NULL},
+    {"seed", OPT_INT, offsetof(Config, seed), "42", "of the weights", NULL},
+};
+static const OptionTable table = {"init", "a new random model folder, and a tokenizer trained on given text",
+                                  "grpo init --tokenizer-data pairs.jsonl --output-dir models/base", options, sizeof options / sizeof *options};
+
+static bool make_tokenizer(const Config *c, Err *e) {
+    Dataset d;
+    if (!dataset_load(&d, c->tokenizer_data, NEED_PROMPT, NULL, e)) return false;
+    const char **text = malloc(2 * (size_t)d.n * sizeof *text);
+    size_t *length = malloc(2 * (size_t)d.n * sizeof *length);
+    char *space = NULL;
+    bool ok = text && length;
+    if (!ok) fail(e, "init: no memory for %d texts", d.n);
+    int n = 0;
+    size_t total = 0;
+    for (int i = 0; ok && i < d.n; i++) {
+        text[n++] = d.row[i].prompt[d.row[i].n_prompt - 1].content;
+        if (d.row[i].completion) text[n++] = d.row[i].completion;
+    }
+    for (int i = 0; ok && i < n; i++) total += strlen(text[i]) + 2;
+    if (ok && !(space = malloc(total))) ok = fail(e, "init: no memory for %zu bytes of text", total);
+    char *at = space;
+    for (int i = 0; ok && i < n; i++) {         /* as the plain template shows them: after a blank */
+        length[i] = strlen(text[i]) + 1;
+        *at = ' ';
+        memcpy(at + 1, text[i], length[i]);
+        text[i] = at;
+        at += length[i] + 1;
+    }
+    ok = ok && folder_make(c->output_dir, e) && tokenizer_train(c->output_dir, text, length, n, c->vocab, e);
+    free(space);
+    free(text);
+    free(length);
+    return ok;
+}
+
+int cmd_init(int argc, char **argv, Err *e) {
+    Config c;
+    const int r = options_parse(&c, &table, argc, argv, e);
+    if (r) return r < 0 ? -1 : 0;
+    if (!c.output_dir) { fail(e, "--output-dir: not given; expected a folder to make"); return -1; }
+    if (!folder_is_empty(c.output_dir)) { fail(e, "%s: is not empty; give another --output-dir", c.output_dir); return -1; }
+    if (!c.tokenizer_data == !c.tokenizer) { fail(e, "give either --tokenizer-data FILE or --tokenizer DIR"); return -1; }
+    ModelConfig mc = {.arch = (Arch)c.arch, .hidden = c.hidden, .ffn = c.ffn, .n_layer = c.layers, .n_head = c.heads, .n_kv_head = c.kv_heads ? c.kv_heads : c.heads,
+                      .head_dim = c.head_dim ? c.head_dim : c.heads > 0 ? c.hidden / c.heads : 0, .context = c.context, .tied = c.tied, .norm_eps = 1e-5,
+                      .rope_theta = c.rope_theta, .init_std = c.init_std, .qkv_bias = c.arch == ARCH_QWEN2, .qk_norm = c.arch == ARCH_QWEN3, .bos = -1};
+    if (c.model_config && !folder_config(&mc, NULL, c.model_config, e)) return -1;
+    if (c.tokenizer_data && !make_tokenizer(&c, e)) return -1;
+    Tokenizer *t = tokenizer_load(c.tokenizer_data ? c.output_dir : c.tokenizer, e);
+    if (!t) return -1;
+    FolderInfo info = {.n_stop = tokenizer_eos(t) >= 0, .stop = {tokenizer_eos(t)}};
+    mc.vocab = tokenizer_vocab(t);
+    mc.eos = tokenizer_eos(t);
+    mc.pad = tokenizer_pad(t);
+    mc.n_label = 0;
+    tokenizer_free(t);
+    Model *m = model_new(&mc, e);
+    if (!m) return -1;
+    model_init(m, (uint64_t)c.seed);
+    const bool ok = folder_save(c.output_dir, m, &info, c.tokenizer, STORE_REAL, e);
+    if (ok) printf("%s: %zu parameters, vocabulary %d\n", c.output_dir, model_parameters(m), mc.vocab);
+    model_free(m);
+    return ok ? 0 : -1;
+}

@@ -1,0 +1,150 @@
+/* run.c: a training run's folder, log, checkpoint, order of examples. */
+#include "run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/files.h"
+#include "lib/rng.h"
+
+const char *const schedule_names[] = {"linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "linear_with_min_lr", NULL};
+const char *const save_dtype_names[] = {"real", "float32", "bf16", NULL};
+
+bool run_options_check(const RunOptions *o, Err *e) {
+    if (!o->model) return fail(e, "--model: not given; expected the folder of a model");
+    if (!o->dataset) return fail(e, "--dataset: not given; expected a JSONL file");
+    if (!o->output_dir) return fail(e, "--output-dir: not given; expected a folder for the run");
+    if (o->per_device_train_batch_size < 1 || o->gradient_accumulation_steps < 1)
+        return fail(e, "--per-device-train-batch-size %d, --gradient-accumulation-steps %d: expected at least 1", o->per_device_train_batch_size, o->gradient_accumulation_steps);
+    if (o->logging_steps < 1 || o->save_steps < 0 || o->warmup_steps < 0) return fail(e, "--logging-steps %d, --save-steps %d, --warmup-steps %d: out of range", o->logging_steps, o->save_steps, o->warmup_steps);
+    if (!(o->learning_rate >= 0) || !(o->weight_decay >= 0) || !(o->adam_epsilon > 0)) return fail(e, "--learning-rate %g, --weight-decay %g, --adam-epsilon %g: out of range", o->learning_rate, o->weight_decay, o->adam_epsilon);
+    if (!(o->adam_beta1 >= 0 && o->adam_beta1 < 1 && o->adam_beta2 >= 0 && o->adam_beta2 < 1)) return fail(e, "--adam-beta1 %g, --adam-beta2 %g: expected 0 <= b < 1", o->adam_beta1, o->adam_beta2);
+    return true;
+}
+
+Store run_store(const RunOptions *o) { return o->save_dtype == 1 ? STORE_F32 : o->save_dtype == 2 ? STORE_BF16 : STORE_REAL; }
+
+int run_steps(const RunOptions *o, double steps_per_epoch) {
+    return o->max_steps > 0 ? o->max_steps : (int)ceil(o->num_train_epochs * steps_per_epoch);
+}
+
+void run_trainer(Trainer *t, const RunOptions *o, int n_step) {
+    t->adamw = (AdamW){.lr = o->learning_rate, .beta1 = o->adam_beta1, .beta2 = o->adam_beta2, .eps = o->adam_epsilon, .weight_decay = o->weight_decay};
+    t->max_grad_norm = o->max_grad_norm;
+    t->schedule = (Schedule)o->lr_scheduler_type;
+    t->n_step = n_step;
+    t->warmup = o->warmup_steps ? o->warmup_steps : (int64_t)ceil(o->warmup_ratio * n_step);
+    t->min_lr_ratio = o->min_lr_ratio;
+}
+
+/* Keeps the lines of steps up to `step`: what came after the checkpoint is computed again. */
+static bool trim_log(const char *path, int64_t step, Err *e) {
+    size_t n, keep = 0;
+    if (!path_exists(path)) return true;
+    char *text = file_read(path, &n, e);
+    if (!text) return false;
+    for (size_t at = 0; at < n; ) {
+        const char *end = memchr(text + at, '\n', n - at);
+        if (!end) break;                        /* a half-written line */
+        const size_t next = (size_t)(end - text) + 1;
+        Err ignored = {{0}};
+        Json *line = json_parse(text + at, next - at - 1, path, 1, &ignored);
+        const Json *s = line ? json_get(line, "step") : NULL;
+        const bool mine = s && s->type == JSON_NUMBER && s->number <= (double)step;
+        json_free(line);
+        if (!mine) break;
+        keep = at = next;
+    }
+    const bool ok = file_write(path, text, keep, e);
+    free(text);
+    return ok;
+}
+
+static bool resume(Run *r, const OptionTable *table, const void *config, const char *config_path, Trainer *t, Err *e) {
+    static const char *const may_differ[] = {"resume", "json", "slice_rows", "save_steps", "save_dtype", "logging_steps", NULL};
+    if (!path_exists(config_path)) return fail(e, "%s: not found: there is no run to resume; leave --resume out", config_path);
+    Json *saved = json_read_file(config_path, e);
+    if (!saved) return false;
+    const Json *options = json_get(saved, "options");
+    const bool ok = options ? options_agree(config, table, options, may_differ, config_path, e) : fail(e, "%s: holds no \"options\"", config_path);
+    json_free(saved);
+    if (!ok) return false;
+    if (path_exists(r->checkpoint) && !trainer_load(t, r->checkpoint, e)) return false;
+    fprintf(stderr, "%s: going on after step %lld\n", table->command, (long long)t->step);
+    return trim_log(r->log_path, t->step, e);
+}
+
+bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t, Err *e) {
+    char config_path[600];
+    *r = (Run){.started = clock_seconds()};
+    if (!path_join(r->log_path, sizeof r->log_path, o->output_dir, "log.jsonl", e) || !path_join(config_path, sizeof config_path, o->output_dir, "config.json", e) ||
+        !path_join(r->checkpoint, sizeof r->checkpoint, o->output_dir, "checkpoint.safetensors", e)) return false;
+    snprintf(r->dir, sizeof r->dir, "%s", o->output_dir);
+    if (o->resume) {
+        if (!resume(r, table, config, config_path, t, e)) return false;
+    } else {
+        if (!folder_is_empty(o->output_dir)) return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", o->output_dir);
+        JsonWriter w = {.indent = 2};
+        json_begin(&w, '{');
+        json_key(&w, "command"); json_string(&w, table->command);
+        json_key(&w, "real"); json_string(&w, REAL_DTYPE);
+        json_key(&w, "options"); json_begin(&w, '{');
+        options_write(&w, config, table);
+        json_end(&w, '}');
+        json_end(&w, '}');
+        json_raw(&w, "\n");
+        const bool ok = folder_make(o->output_dir, e) && file_write(config_path, w.text, w.length, e);
+        free(w.text);
+        if (!ok) return false;
+    }
+    r->log = fopen(r->log_path, "a");
+    return r->log || fail(e, "%s: cannot be opened for writing", r->log_path);
+}
+
+bool run_log(Run *r, const JsonWriter *line, Err *e) {
+    if (fwrite(line->text, 1, line->length, r->log) == line->length && fputc('\n', r->log) != EOF && fflush(r->log) == 0) return true;
+    return fail(e, "%s: could not be written (disk full?); free some space and use --resume", r->log_path);
+}
+
+bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e) {
+    if (!force && (!o->save_steps || t->step % o->save_steps)) return true;
+    return trainer_save(t, r->checkpoint, e);
+}
+
+void run_end(Run *r) {
+    if (r->log) fclose(r->log);
+    r->log = NULL;
+}
+
+void human_bytes(char out[32], double bytes) {
+    const char *unit = "kMGT";
+    bytes /= 1000;
+    while (bytes >= 1000 && unit[1]) bytes /= 1000, unit++;
+    snprintf(out, 32, bytes < 10 ? "%.1f %cB" : "%.0f %cB", bytes, *unit);
+}
+
+bool memory_plan(const char *what, double bytes, Err *e) {
+    char need[32], have[32];
+    const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    const double memory = pages > 0 && size > 0 ? (double)pages * (double)size : 0;
+    human_bytes(need, bytes);
+    human_bytes(have, memory);
+    fprintf(stderr, "%s: needs %s of memory%s%s\n", what, need, memory > 0 ? " of " : "", memory > 0 ? have : "");
+    if (memory > 0 && bytes > 0.95 * memory)
+        return fail(e, "%s: needs %s, but this machine has %s; lower --slice-rows or the batch, or take a smaller model", what, need, have);
+    return true;
+}
+
+int order_at(Order *o, int64_t at) {
+    const int64_t epoch = at / o->n;
+    if (!o->order || epoch != o->epoch) {
+        if (!o->order) o->order = malloc((size_t)o->n * sizeof(int));
+        if (!o->order) abort();
+        o->epoch = epoch;
+        rng_permutation(o->order, o->n, o->seed, RNG_SHUFFLE, (uint64_t)epoch);
+    }
+    return o->order[at % o->n];
+}

@@ -1,0 +1,76 @@
+/* run.h: what the training commands share: their common options, the run's folder, its log and its checkpoint.
+ *
+ * A run's folder: config.json as resolved, log.jsonl (a line a step), checkpoint.safetensors (replaced atomically), final/ as a Hugging
+ * Face folder. A folder that already holds a run is refused unless --resume. */
+#ifndef RUN_H
+#define RUN_H
+
+#include "cmd/options.h"
+#include "folder.h"
+#include "train.h"
+
+typedef struct {
+    const char *model, *dataset, *output_dir, *chat_template, *system;
+    int per_device_train_batch_size, gradient_accumulation_steps, max_steps, warmup_steps, seed, logging_steps, save_steps, slice_rows;
+    double num_train_epochs, learning_rate, warmup_ratio, min_lr_ratio, adam_beta1, adam_beta2, adam_epsilon, weight_decay, max_grad_norm;
+    int lr_scheduler_type, save_dtype;
+    bool resume, json;
+} RunOptions;
+
+extern const char *const schedule_names[], *const save_dtype_names[];
+
+/* Rows of an option table for a config struct `Type` with a member `run`. */
+#define RUN_OPTIONS(Type, lr, epochs)                                                                                                          \
+    {"model", OPT_STRING, offsetof(Type, run.model), NULL, "folder of the model to start from", NULL},                                         \
+    {"dataset", OPT_STRING, offsetof(Type, run.dataset), NULL, "JSONL file of examples", NULL},                                                \
+    {"output_dir", OPT_STRING, offsetof(Type, run.output_dir), NULL, "folder of the run; must not hold one already", NULL},                    \
+    {"chat_template", OPT_STRING, offsetof(Type, run.chat_template), NULL, "template by name, if the folder's own is unknown", NULL},          \
+    {"system", OPT_STRING, offsetof(Type, run.system), NULL, "system message for prompts that have none", NULL},                               \
+    {"per_device_train_batch_size", OPT_INT, offsetof(Type, run.per_device_train_batch_size), "8", "examples of a micro-batch", NULL},         \
+    {"gradient_accumulation_steps", OPT_INT, offsetof(Type, run.gradient_accumulation_steps), "1", "micro-batches of an update", NULL},        \
+    {"num_train_epochs", OPT_NUMBER, offsetof(Type, run.num_train_epochs), epochs, "passes over the data, if max-steps is not given", NULL},   \
+    {"max_steps", OPT_INT, offsetof(Type, run.max_steps), "-1", "updates; -1: by epochs", NULL},                                               \
+    {"learning_rate", OPT_NUMBER, offsetof(Type, run.learning_rate), lr, "peak rate", NULL},                                                   \
+    {"lr_scheduler_type", OPT_CHOICE, offsetof(Type, run.lr_scheduler_type), "linear", "schedule", schedule_names},                            \
+    {"warmup_steps", OPT_INT, offsetof(Type, run.warmup_steps), "0", "updates until the peak rate", NULL},                                     \
+    {"warmup_ratio", OPT_NUMBER, offsetof(Type, run.warmup_ratio), "0", "the same as a share of all updates", NULL},                           \
+    {"min_lr_ratio", OPT_NUMBER, offsetof(Type, run.min_lr_ratio), "0", "the decay ends at this share of the peak rate", NULL},                \
+    {"adam_beta1", OPT_NUMBER, offsetof(Type, run.adam_beta1), "0.9", "AdamW", NULL},                                                          \
+    {"adam_beta2", OPT_NUMBER, offsetof(Type, run.adam_beta2), "0.999", "AdamW", NULL},                                                        \
+    {"adam_epsilon", OPT_NUMBER, offsetof(Type, run.adam_epsilon), "1e-8", "AdamW", NULL},                                                     \
+    {"weight_decay", OPT_NUMBER, offsetof(Type, run.weight_decay), "0", "AdamW, matrices only", NULL},                                         \
+    {"max_grad_norm", OPT_NUMBER, offsetof(Type, run.max_grad_norm), "1", "clipping of the global norm; 0: off", NULL},                        \
+    {"seed", OPT_INT, offsetof(Type, run.seed), "42", "of everything drawn", NULL},                                                            \
+    {"logging_steps", OPT_INT, offsetof(Type, run.logging_steps), "1", "a line of log.jsonl every so many updates", NULL},                     \
+    {"save_steps", OPT_INT, offsetof(Type, run.save_steps), "500", "a checkpoint every so many updates; 0: none", NULL},                       \
+    {"slice_rows", OPT_INT, offsetof(Type, run.slice_rows), "1024", "tokens computed at once: memory only, no bit changes", NULL},             \
+    {"save_dtype", OPT_CHOICE, offsetof(Type, run.save_dtype), "real", "of final/", save_dtype_names},                                         \
+    {"resume", OPT_BOOL, offsetof(Type, run.resume), "false", "go on from the checkpoint in output-dir", NULL},                                \
+    {"json", OPT_BOOL, offsetof(Type, run.json), "false", "the result on stdout as JSON", NULL}
+
+bool run_options_check(const RunOptions *o, Err *e);
+Store run_store(const RunOptions *o);
+
+/* Updates of the run: max_steps, or epochs over n examples in units of `per_step`. */
+int run_steps(const RunOptions *o, double steps_per_epoch);
+/* The trainer's rates and schedule from the options. */
+void run_trainer(Trainer *t, const RunOptions *o, int n_step);
+
+typedef struct { char dir[512], log_path[600], checkpoint[600]; void *log; double started; } Run;
+/* Makes the folder and writes config.json, or with --resume reads it back, refuses differing options, loads the checkpoint into t (if there is
+ * one) and drops log lines after it. */
+bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t, Err *e);
+bool run_log(Run *r, const JsonWriter *line, Err *e);           /* one JSON object */
+bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e);
+void run_end(Run *r);
+
+/* "123 M", "4.5 G" */
+void human_bytes(char out[32], double bytes);
+/* Prints what the run will take on stderr and refuses it when the machine has less. */
+bool memory_plan(const char *what, double bytes, Err *e);
+
+/* The sequence of examples: epoch after epoch, each a permutation keyed by (seed, epoch). */
+typedef struct { int *order, n; uint64_t seed; int64_t epoch; } Order;
+int order_at(Order *o, int64_t at);     /* index of the at-th example drawn */
+
+#endif

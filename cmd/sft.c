@@ -1,0 +1,145 @@
+/* sft.c: `grpo sft`: supervised fine-tuning: the mean of -logp over the completion's tokens (E32). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/commands.h"
+#include "cmd/data.h"
+#include "cmd/run.h"
+#include "lib/files.h"
+
+typedef struct { RunOptions run; int max_length; } Config;
+
+static const Option options[] = {
+    RUN_OPTIONS(Config, "2e-5", "3"),
+    {"max_length", OPT_INT, offsetof(Config, max_length), "1024", "longer examples are cut at the end", NULL},
+};
+static const OptionTable table = {"sft", "supervised fine-tuning on prompts with completions",
+                                  "grpo sft --model models/base --dataset pairs.jsonl --output-dir runs/sft", options, sizeof options / sizeof *options};
+
+typedef struct { int *id, n, n_prompt; } Sequence;
+
+static bool encode(Sequence *s, const Dataset *d, const Language *l, int max_length, int64_t *cut, Err *e) {
+    Ids ids = {0};
+    for (int i = 0; i < d->n; i++) {
+        ids.n = 0;
+        if (!encode_prompt(&ids, l, &d->row[i], e)) return false;
+        s[i].n_prompt = ids.n;
+        if (!encode_completion(&ids, l, d->row[i].completion, !d->row[i].finish_reason || strcmp(d->row[i].finish_reason, "length"), e)) return false;
+        if (s[i].n_prompt >= max_length) return fail(e, "%s:%d: the prompt alone has %d tokens, expected fewer than --max-length %d", d->path, d->row[i].line, s[i].n_prompt, max_length);
+        s[i].n = ids.n;
+        if (s[i].n > max_length) s[i].n = max_length, (*cut)++;
+        if (!(s[i].id = malloc((size_t)s[i].n * sizeof(int)))) return fail(e, "no memory for %d tokens", s[i].n);
+        memcpy(s[i].id, ids.id, (size_t)s[i].n * sizeof(int));
+    }
+    free(ids.id);
+    return true;
+}
+
+typedef struct { double loss, entropy, right; int n; } Loss;
+
+/* E32 */
+static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp, real *dentropy) {
+    Loss *s = to;
+    (void)first, (void)dentropy;
+    for (int i = 0; i < n; i++) {
+        s->loss -= logp[i];
+        s->entropy += entropy[i];
+        dlogp[i] = (real)(-1.0 / s->n);
+    }
+}
+
+static bool step(Loss *loss, Trainer *t, Window *w, const Sequence *s, Order *order, int64_t *at, int batch, Err *e) {
+    window_clear(w);
+    *loss = (Loss){0};
+    for (int i = 0; i < batch; i++) {
+        const Sequence *x = &s[order_at(order, (*at)++)];
+        const int row = w->n_row;
+        if (window_add(w, x->id, x->n, -1, e) < 0) return false;
+        for (int k = x->n_prompt; k < x->n; k++)
+            if (!window_target(w, row + k - 1, x->id[k], e)) return false;      /* E22 */
+    }
+    loss->n = w->n_target;
+    return trainer_accumulate(t, w, 1, derive, loss, false, e) && trainer_update(t, e);
+}
+
+static bool log_step(Run *r, const Trainer *t, const Loss *l, double epoch, int64_t tokens, Err *e) {
+    JsonWriter w = {0};
+    json_begin(&w, '{');
+    json_key(&w, "step"); json_int(&w, t->step);
+    json_key(&w, "loss"); json_number(&w, l->loss / l->n);
+    json_key(&w, "entropy"); json_number(&w, l->entropy / l->n);
+    json_key(&w, "grad_norm"); json_number(&w, t->grad_norm);
+    json_key(&w, "learning_rate"); json_number(&w, t->lr);
+    json_key(&w, "epoch"); json_number(&w, epoch);
+    json_key(&w, "num_tokens"); json_int(&w, tokens);
+    json_end(&w, '}');
+    const bool ok = run_log(r, &w, e);
+    free(w.text);
+    return ok;
+}
+
+static bool sft(const Config *c, Err *e) {
+    FolderInfo info;
+    Language l = {0};
+    Dataset d;
+    Trainer t = {0};
+    Window w = {0};
+    Run r = {.log = NULL};
+    int64_t cut = 0, tokens = 0;
+    bool ok = false;
+    Model *m = NULL;
+    if (!run_options_check(&c->run, e) || !language_load(&l, c->run.model, c->run.chat_template, e)) return false;
+    if (!dataset_load(&d, c->run.dataset, NEED_COMPLETION, c->run.system, e)) return false;
+    Sequence *s = calloc((size_t)d.n, sizeof *s);
+    ModelConfig shape;
+    if (!s || !folder_config(&shape, NULL, c->run.model, e)) goto done;
+    const int max_length = c->max_length < shape.context ? c->max_length : shape.context;
+    if (!encode(s, &d, &l, max_length, &cut, e)) goto done;
+    if (cut) fprintf(stderr, "sft: %lld of %d examples were longer than %d tokens and cut\n", (long long)cut, d.n, max_length);
+    const int rows = c->run.slice_rows > max_length ? c->run.slice_rows : max_length, batch = c->run.per_device_train_batch_size * c->run.gradient_accumulation_steps;
+    if (!memory_plan("sft", (double)trainer_bytes(&shape, rows, rows), e)) goto done;
+    if (!(m = folder_load(c->run.model, &info, e))) goto done;
+    if (m->config.n_label) { fail(e, "%s: is a reward model; expected a language model", c->run.model); goto done; }
+    if (!trainer_new(&t, m, rows, rows, e)) goto done;
+    const int n_step = run_steps(&c->run, (double)d.n / batch);
+    run_trainer(&t, &c->run, n_step);
+    if (!run_begin(&r, &table, c, &c->run, &t, e)) goto done;
+    Order order = {.n = d.n, .seed = (uint64_t)c->run.seed};
+    Progress p;
+    double mean = 0;
+    progress_begin(&p, "sft", n_step);
+    for (int64_t at = t.step * batch; t.step < n_step; ) {
+        Loss loss;
+        if (!step(&loss, &t, &w, s, &order, &at, batch, e)) goto done;
+        tokens += w.n_row;
+        mean = t.step == 1 || mean == 0 ? loss.loss / loss.n : 0.95 * mean + 0.05 * loss.loss / loss.n;
+        if (t.step % c->run.logging_steps == 0 && !log_step(&r, &t, &loss, (double)at / d.n, tokens, e)) goto done;
+        if (!run_checkpoint(&r, &c->run, &t, t.step == n_step, e)) goto done;
+        char detail[96];
+        snprintf(detail, sizeof detail, "loss %.4f  %.1f k tokens/s", mean, (double)tokens / 1000 / (clock_seconds() - r.started));
+        progress_at(&p, t.step, detail);
+    }
+    progress_end(&p);
+    char final[600], hex[65];
+    if (info.n_stop == 0) info.stop[info.n_stop++] = l.end_of_turn;
+    if (!path_join(final, sizeof final, c->run.output_dir, "final", e) || !folder_save(final, m, &info, c->run.model, run_store(&c->run), e)) goto done;
+    folder_digest(m, hex);
+    if (c->run.json) printf("{\"steps\": %d, \"loss\": %.6f, \"final\": \"%s\", \"sha256\": \"%s\"}\n", n_step, mean, final, hex);
+    else printf("%s: %d steps, loss %.4f, weights %.16s\n", final, n_step, mean, hex);
+    ok = true;
+done:
+    run_end(&r);
+    window_free(&w);
+    trainer_free(&t);
+    model_free(m);
+    language_free(&l);
+    return ok;
+}
+
+int cmd_sft(int argc, char **argv, Err *e) {
+    Config c;
+    const int r = options_parse(&c, &table, argc, argv, e);
+    if (r) return r < 0 ? -1 : 0;
+    return sft(&c, e) ? 0 : -1;
+}

@@ -1,0 +1,48 @@
+/* main.c: `grpo COMMAND`: a table of commands, nothing else. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/commands.h"
+#include "cmd/compute.h"
+#include "lib/real.h"
+
+static int compute(int argc, char **argv, Err *e) { (void)e; return cmd_compute(argc, argv); }
+
+static const struct { const char *name, *what; int (*run)(int argc, char **argv, Err *e); } command[] = {
+    {"init", "a new random model folder and tokenizer", cmd_init},
+    {"sft", "supervised fine-tuning", cmd_sft},
+    {"reward", "train the multi-label reward regression", cmd_reward},
+    {"train", "GRPO", cmd_train},
+    {"sample", "completions for the prompts of a file", cmd_sample},
+    {"chat", "talk to a model in the terminal", cmd_chat},
+    {"score", "scores of given replies, per label and weighted", cmd_score},
+    {"compute", "the mathematics as a filter: JSON lines in, values and derivatives out", compute},
+    {"info", "what is in a folder, and what a run of it will need", cmd_info},
+};
+enum { N_COMMAND = sizeof command / sizeof *command };
+
+static int usage(FILE *to) {
+    fprintf(to, "grpo: multi-objective GRPO for language models (%s build)\n\n", sizeof(real) == 4 ? "float" : "double");
+    for (int i = 0; i < N_COMMAND; i++) fprintf(to, "  grpo %-9s %s\n", command[i].name, command[i].what);
+    fprintf(to, "\ngrpo COMMAND --help tells a command's options. Exit code 0: fine, 1: a check did not hold, 2: bad usage or input.\n");
+    return to == stdout ? 0 : 2;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) return usage(stderr);
+    if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) return usage(stdout);
+    const char *names[N_COMMAND];
+    for (int i = 0; i < N_COMMAND; i++) {
+        names[i] = command[i].name;
+        if (strcmp(argv[1], command[i].name)) continue;
+        Err e = {{0}};
+        const int code = command[i].run(argc - 1, argv + 1, &e);
+        if (code >= 0) return code;
+        fflush(stdout);
+        fprintf(stderr, "grpo %s: %s\n", argv[1], e.line);
+        return 2;
+    }
+    const char *near = nearest_name(argv[1], names, N_COMMAND);
+    fprintf(stderr, "grpo: unknown command \"%.40s\"%s%s; see grpo help\n", argv[1], near ? ", did you mean " : "", near ? near : "");
+    return 2;
+}
