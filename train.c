@@ -89,6 +89,14 @@ bool window_logp(real *logp, real *entropy, Acts *a, int max_row, int max_target
     return !e->line[0];
 }
 
+bool window_scores(real *score, Acts *a, int max_row, int max_target, const Model *m, const Window *w, Err *e) {
+    Slice s = {0};
+    while (slice_next(&s, w, max_row, max_target, &m->config, e))
+        head_linear(score + (size_t)s.first_target * (size_t)m->config.n_label, m, model_forward(a, m, &s.batch), s.batch.target_row, s.batch.n_target);
+    slice_free(&s);
+    return !e->line[0];
+}
+
 /* ---- trainer ----------------------------------------------------------------------------- */
 
 size_t trainer_bytes(const ModelConfig *c, int max_row, int max_target) {
@@ -135,6 +143,25 @@ bool trainer_accumulate(Trainer *t, const Window *w, double temperature, Derive 
     }
     slice_free(&s);
     memory_free(value);
+    return !e->line[0];
+}
+
+bool trainer_accumulate_scores(Trainer *t, const Window *w, DeriveScores *derive, void *to, Err *e) {
+    const size_t k = (size_t)t->model->config.n_label;
+    real *score = memory_new((size_t)t->max_target * 2 * k * sizeof(real), "scores of a slice", e);
+    if (!score) return false;
+    real *dscore = score + (size_t)t->max_target * k;
+    Slice s = {0};
+    while (slice_next(&s, w, t->max_row, t->max_target, &t->model->config, e)) {
+        const Batch *b = &s.batch;
+        const real *hidden = model_forward(t->acts, t->model, b);
+        head_linear(score, t->model, hidden, b->target_row, b->n_target);
+        derive(to, s.first_target, b->n_target, score, dscore);
+        head_linear_backward(t->dhidden, t->grad, t->model, hidden, b->n_row, b->target_row, b->n_target, dscore);
+        model_backward(t->grad, t->acts, t->model, b, t->dhidden);
+    }
+    slice_free(&s);
+    memory_free(score);
     return !e->line[0];
 }
 

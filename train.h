@@ -53,6 +53,12 @@ bool window_logp(real *logp, real *entropy, Acts *a, int max_row, int max_target
 typedef void Derive(void *to, int first_target, int n, const real *logp, const real *entropy, real *dlogp, real *dentropy);
 bool trainer_accumulate(Trainer *t, const Window *w, double temperature, Derive *derive, void *to, bool want_dentropy, Err *e);
 
+/* The same for a reward head: the window's targets name the rows that are read (their ids do not matter), score and dscore are
+ * [n, n_label]. */
+typedef void DeriveScores(void *to, int first_target, int n, const real *score, real *dscore);
+bool trainer_accumulate_scores(Trainer *t, const Window *w, DeriveScores *derive, void *to, Err *e);
+bool window_scores(real *score, Acts *a, int max_row, int max_target, const Model *m, const Window *w, Err *e);
+
 /* E284, E280 to E283: one update from the gathered gradient, which is then zero. False with the line filled in, and nothing changed, when
  * the gradient is not finite. */
 bool trainer_update(Trainer *t, Err *e);

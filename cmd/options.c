@@ -11,7 +11,8 @@ static const char *const without_effect[] = {
     "report_to", "run_name", "output_hub_model_id", "push_to_hub", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo", "dataloader_num_workers",
     "dataloader_pin_memory", "dataloader_drop_last", "disable_tqdm", "log_level", "logging_dir", "logging_first_step", "logging_strategy", "save_strategy", "eval_strategy",
     "save_safetensors", "overwrite_output_dir", "do_train", "do_eval", "gradient_checkpointing", "gradient_checkpointing_kwargs", "remove_unused_columns", "use_vllm",
-    "use_cpu", "no_cuda", "torch_compile", "ddp_find_unused_parameters", "log_completions", "num_completions_to_print", "ds3_gather_for_generation", "bf16", "fp16", "tf32"};
+    "use_cpu", "no_cuda", "torch_compile", "ddp_find_unused_parameters", "log_completions", "num_completions_to_print", "ds3_gather_for_generation", "bf16", "fp16", "tf32", "vllm_importance_sampling_correction", "vllm_importance_sampling_mode",
+    "vllm_importance_sampling_clip_min", "vllm_importance_sampling_clip_max", "vllm_importance_sampling_cap"};
 
 static bool same_name(const char *a, const char *b) {
     for (; *a && *b; a++, b++)

@@ -1,0 +1,261 @@
+/* reward.c: `grpo reward`: trains the K-label regression head and the trunk below it (E40 to E45), and reports its quality on held-out
+ * data (E46 to E50). */
+#include "reward.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/commands.h"
+#include "cmd/data.h"
+#include "cmd/run.h"
+#include "lib/files.h"
+#include "lib/rng.h"
+
+typedef struct {
+    RunOptions run;
+    const char *eval_dataset, *labels, *label_weights;
+    int max_length;
+    double eval_split;
+    bool normalize_labels;
+} Config;
+
+static const Option options[] = {
+    RUN_OPTIONS(Config, "1e-4", "3"),
+    {"eval_dataset", OPT_STRING, offsetof(Config, eval_dataset), NULL, "held-out JSONL for the table at the end", NULL},
+    {"eval_split", OPT_NUMBER, offsetof(Config, eval_split), "0", "or: this share of the data set is held out", NULL},
+    {"labels", OPT_STRING, offsetof(Config, labels), NULL, "names in order, with commas; else as they occur in the data", NULL},
+    {"label_weights", OPT_STRING, offsetof(Config, label_weights), NULL, "weights of the labels in the loss, e.g. safety=2,politeness=1", NULL},
+    {"normalize_labels", OPT_BOOL, offsetof(Config, normalize_labels), "true", "train on standardised labels (folded back on saving)", NULL},
+    {"max_length", OPT_INT, offsetof(Config, max_length), "1024", "longer examples are cut at the end", NULL},
+};
+static const OptionTable table = {"reward", "train a multi-label reward regression on labelled replies",
+                                  "grpo reward --model runs/sft/final --dataset labelled.jsonl --output-dir runs/reward", options, sizeof options / sizeof *options};
+
+typedef struct { int *id, n; } Sequence;
+typedef struct { Sequence *seq; real *label; int n; } Items;
+
+static bool encode(Items *out, const Dataset *d, const Language *l, const char (*name)[64], int n_label, int max_length, Err *e) {
+    Ids ids = {0};
+    out->n = d->n;
+    out->seq = calloc((size_t)d->n, sizeof *out->seq);
+    out->label = malloc((size_t)d->n * (size_t)n_label * sizeof(real));
+    if (!out->seq || !out->label) return fail(e, "no memory for %d examples", d->n);
+    for (int i = 0; i < d->n; i++) {
+        const Example *x = &d->row[i];
+        double label[MAX_LABELS];
+        const Json *ended = json_get(x->row, "ended");
+        const bool cut = (x->finish_reason && !strcmp(x->finish_reason, "length")) || (ended && ended->type == JSON_BOOL && ended->number == 0);
+        ids.n = 0;
+        if (!encode_prompt(&ids, l, x, e) || !encode_completion(&ids, l, x->completion, !cut, e) || !example_labels(label, x, name, n_label, d->path, e)) return false;
+        out->seq[i].n = ids.n < max_length ? ids.n : max_length;
+        out->seq[i].id = malloc((size_t)out->seq[i].n * sizeof(int));
+        if (!out->seq[i].id) return fail(e, "no memory for %d tokens", ids.n);
+        memcpy(out->seq[i].id, ids.id, (size_t)out->seq[i].n * sizeof(int));
+        for (int k = 0; k < n_label; k++) out->label[i * n_label + k] = (real)label[k];
+    }
+    free(ids.id);
+    return true;
+}
+
+/* Moves the last `share` of a keyed permutation into held. */
+static bool split(Items *all, Items *held, int n_label, double share, uint64_t seed, Err *e) {
+    const int n_held = (int)floor(share * all->n), n = all->n - n_held;
+    if (n_held < 2 || n < 1) return fail(e, "--eval-split %g: leaves %d for training and %d held out; expected at least 1 and 2", share, n, n_held);
+    int *order = malloc((size_t)all->n * sizeof(int));
+    Items out = {calloc((size_t)n, sizeof(Sequence)), malloc((size_t)(n * n_label) * sizeof(real)), n};
+    *held = (Items){calloc((size_t)n_held, sizeof(Sequence)), malloc((size_t)(n_held * n_label) * sizeof(real)), n_held};
+    if (!order || !out.seq || !out.label || !held->seq || !held->label) return fail(e, "no memory to split %d examples", all->n);
+    rng_permutation(order, all->n, seed, RNG_SPLIT, 0);
+    for (int i = 0; i < all->n; i++) {
+        Items *to = i < n ? &out : held;
+        const int at = i < n ? i : i - n;
+        to->seq[at] = all->seq[order[i]];
+        memcpy(to->label + at * n_label, all->label + order[i] * n_label, (size_t)n_label * sizeof(real));
+    }
+    free(order);
+    free(all->seq);
+    free(all->label);
+    *all = out;
+    return true;
+}
+
+typedef struct { double loss, weight_sum; const real *label; const double *label_weight; int n_label; } Loss;
+
+static void derive(void *to, int first, int n, const real *score, real *dscore) {
+    Loss *l = to;
+    reward_regression_loss(&l->loss, dscore, score, l->label + (size_t)first * (size_t)l->n_label, l->label_weight, (size_t)n, (size_t)l->n_label, l->weight_sum);
+}
+
+static bool add_example(Window *w, const Sequence *s, Err *e) {
+    return window_add(w, s->id, s->n, -1, e) >= 0 && window_target(w, w->n_row - 1, 0, e);
+}
+
+static bool step(Loss *loss, Trainer *t, Window *w, real *label, const Items *items, Order *order, int64_t *at, int batch, Err *e) {
+    const size_t k = (size_t)loss->n_label;
+    window_clear(w);
+    for (int i = 0; i < batch; i++) {
+        const int x = order_at(order, (*at)++);
+        if (!add_example(w, &items->seq[x], e)) return false;
+        memcpy(label + (size_t)i * k, items->label + (size_t)x * k, k * sizeof(real));
+    }
+    loss->loss = 0;
+    loss->label = label;
+    loss->weight_sum = reward_label_weight_sum(label, loss->label_weight, (size_t)batch, k);    /* E44 */
+    if (!trainer_accumulate_scores(t, w, derive, loss, e)) return false;
+    if (!isfinite(loss->loss)) return fail(e, "step %lld: the loss is %g: the step is not applied; lower --learning-rate", (long long)t->step + 1, loss->loss);
+    return trainer_update(t, e);
+}
+
+static bool log_step(Run *r, const Trainer *t, const Loss *l, double epoch, Err *e) {
+    JsonWriter w = {0};
+    json_begin(&w, '{');
+    json_key(&w, "step"); json_int(&w, t->step);
+    json_key(&w, "loss"); json_number(&w, l->loss);
+    json_key(&w, "grad_norm"); json_number(&w, t->grad_norm);
+    json_key(&w, "learning_rate"); json_number(&w, t->lr);
+    json_key(&w, "epoch"); json_number(&w, epoch);
+    json_end(&w, '}');
+    const bool ok = run_log(r, &w, e);
+    free(w.text);
+    return ok;
+}
+
+static void fold(Model *m, FolderInfo *info, const double *mean, const double *sd) {      /* E45 */
+    real *w = m->head->data;
+    for (int k = 0; k < m->config.n_label; k++) {
+        info->reward_mean[k] = mean[k];
+        for (int j = 0; j < m->config.hidden; j++) w[k * m->config.hidden + j] *= (real)sd[k];
+    }
+    model_pack(m);
+}
+
+static bool evaluate(const Trainer *t, const FolderInfo *info, const Items *held, const char *dir, bool json, Err *e) {
+    const int n_label = t->model->config.n_label;
+    Window w = {0};
+    bool ok = true;
+    real *score = malloc((size_t)held->n * (size_t)n_label * sizeof(real));
+    RewardPair *scratch = malloc((size_t)held->n * sizeof *scratch);
+    if (!score || !scratch) ok = fail(e, "no memory for %d scores", held->n);
+    for (int i = 0; ok && i < held->n; i++) ok = add_example(&w, &held->seq[i], e);
+    ok = ok && window_scores(score, t->acts, t->max_row, t->max_target, t->model, &w, e);
+    for (int i = 0; ok && i < held->n * n_label; i++) score[i] += (real)info->reward_mean[i % n_label];
+    JsonWriter j = {0};
+    json_begin(&j, '{');
+    if (ok && !json) printf("%-16s %6s %8s %8s %8s %8s %8s %8s\n", "held-out", "n", "MSE", "R2", "Pearson", "Spearman", "bias", "slope");
+    for (int k = 0; ok && k < n_label; k++) {
+        RewardMetrics r;
+        reward_metrics(&r, NULL, 10, score, held->label, (size_t)held->n, (size_t)n_label, (size_t)k, scratch);
+        if (!json) printf("%-16s %6zu %8.4f %8.3f %8.3f %8.3f %8.4f %8.3f\n", info->label[k], r.n, r.mse, r.r2, r.pearson, r.spearman, r.bias, r.calibration_slope);
+        json_key(&j, info->label[k]);
+        json_begin(&j, '{');
+        json_key(&j, "n"); json_int(&j, (long long)r.n);
+        json_key(&j, "mse"); json_number(&j, r.mse);
+        json_key(&j, "r2"); json_number(&j, r.r2);
+        json_key(&j, "pearson"); json_number(&j, r.pearson);
+        json_key(&j, "spearman"); json_number(&j, r.spearman);
+        json_key(&j, "bias"); json_number(&j, r.bias);
+        json_key(&j, "calibration_slope"); json_number(&j, r.calibration_slope);
+        json_key(&j, "calibration_intercept"); json_number(&j, r.calibration_intercept);
+        json_key(&j, "calibration_error"); json_number(&j, r.calibration_error);
+        json_end(&j, '}');
+    }
+    json_end(&j, '}');
+    json_raw(&j, "\n");
+    char path[1024];
+    ok = ok && path_join(path, sizeof path, dir, "eval.json", e) && file_write(path, j.text, j.length, e);
+    if (ok && json) fputs(j.text, stdout);
+    free(j.text);
+    free(score);
+    free(scratch);
+    window_free(&w);
+    return ok;
+}
+
+static bool label_names(FolderInfo *info, int *n_label, const Config *c, const Dataset *d, Err *e) {
+    *n_label = 0;
+    for (const char *at = c->labels; at && *at; ) {
+        const size_t n = strcspn(at, ",");
+        if (*n_label == MAX_LABELS) return fail(e, "--labels: more than %d", MAX_LABELS);
+        snprintf(info->label[(*n_label)++], 64, "%.*s", (int)(n < 63 ? n : 63), at);
+        at += n + (at[n] == ',');
+    }
+    if (!c->labels) *n_label = dataset_labels(d, info->label, MAX_LABELS);
+    return *n_label > 0 || fail(e, "%s: no labels in the data", d->path);
+}
+
+static bool reward(const Config *c, Err *e) {
+    FolderInfo info = {.n_stop = 0}, base;
+    Language l = {0};
+    Dataset d, held_data;
+    Items items, held = {0};
+    Trainer t = {0};
+    Window w = {0};
+    Run r = {.log = NULL};
+    Model *m = NULL;
+    ModelConfig shape;
+    int n_label;
+    real *label = NULL;
+    double weight[MAX_LABELS], mean[MAX_LABELS] = {0}, sd[MAX_LABELS];
+    bool ok = false;
+    if (!run_options_check(&c->run, e) || !language_load(&l, c->run.model, c->run.chat_template, e)) return false;
+    if (!dataset_load(&d, c->run.dataset, NEED_COMPLETION | NEED_LABELS, c->run.system, e) || !label_names(&info, &n_label, c, &d, e)) return false;
+    if (!parse_weights(weight, c->label_weights, (const char (*)[64])info.label, n_label, "--label-weights", e) || !folder_config(&shape, &base, c->run.model, e)) return false;
+    const int max_length = c->max_length < shape.context ? c->max_length : shape.context;
+    if (!encode(&items, &d, &l, (const char (*)[64])info.label, n_label, max_length, e)) return false;
+    if (c->eval_dataset && (!dataset_load(&held_data, c->eval_dataset, NEED_COMPLETION | NEED_LABELS, c->run.system, e) ||
+                            !encode(&held, &held_data, &l, (const char (*)[64])info.label, n_label, max_length, e))) return false;
+    if (!c->eval_dataset && c->eval_split > 0 && !split(&items, &held, n_label, c->eval_split, (uint64_t)c->run.seed, e)) return false;
+    for (int k = 0; k < n_label; k++) sd[k] = 1;
+    if (c->normalize_labels) {
+        reward_label_moments(mean, sd, items.label, (size_t)items.n, (size_t)n_label);
+        reward_standardise(items.label, mean, sd, (size_t)items.n, (size_t)n_label);
+    }
+    const int rows = c->run.slice_rows > max_length ? c->run.slice_rows : max_length, batch = c->run.per_device_train_batch_size * c->run.gradient_accumulation_steps;
+    shape.n_label = n_label;
+    if (!memory_plan("reward", (double)trainer_bytes(&shape, rows, rows), e)) return false;
+    if (!(m = folder_load_trunk(c->run.model, n_label, (uint64_t)c->run.seed, e)) || !trainer_new(&t, m, rows, rows, e)) goto done;
+    if (!(label = malloc((size_t)batch * (size_t)n_label * sizeof(real)))) { fail(e, "no memory"); goto done; }
+    const int n_step = run_steps(&c->run, (double)items.n / batch);
+    run_trainer(&t, &c->run, n_step);
+    if (!run_begin(&r, &table, c, &c->run, &t, e)) goto done;
+    Order order = {.n = items.n, .seed = (uint64_t)c->run.seed};
+    Progress p;
+    double smooth = 0;
+    progress_begin(&p, "reward", n_step);
+    for (int64_t at = t.step * batch; t.step < n_step; ) {
+        Loss loss = {.label_weight = weight, .n_label = n_label};
+        if (!step(&loss, &t, &w, label, &items, &order, &at, batch, e)) goto done;
+        smooth = smooth == 0 ? loss.loss : 0.95 * smooth + 0.05 * loss.loss;
+        if (t.step % c->run.logging_steps == 0 && !log_step(&r, &t, &loss, (double)at / items.n, e)) goto done;
+        if (!run_checkpoint(&r, &c->run, &t, t.step == n_step, e)) goto done;
+        char detail[64];
+        snprintf(detail, sizeof detail, "loss %.4f", smooth);
+        progress_at(&p, t.step, detail);
+    }
+    progress_end(&p);
+    fold(m, &info, mean, sd);
+    info.n_stop = base.n_stop;
+    memcpy(info.stop, base.stop, sizeof info.stop);
+    char final[600];
+    if (!path_join(final, sizeof final, c->run.output_dir, "final", e) || !folder_save(final, m, &info, c->run.model, run_store(&c->run), e)) goto done;
+    if (held.n && !evaluate(&t, &info, &held, c->run.output_dir, c->run.json, e)) goto done;
+    if (!c->run.json) printf("%s: %d steps, %d labels, loss %.4f%s\n", final, n_step, n_label, smooth, c->normalize_labels ? " (standardised)" : "");
+    ok = true;
+done:
+    run_end(&r);
+    window_free(&w);
+    trainer_free(&t);
+    model_free(m);
+    language_free(&l);
+    free(label);
+    return ok;
+}
+
+int cmd_reward(int argc, char **argv, Err *e) {
+    Config c;
+    const int r = options_parse(&c, &table, argc, argv, e);
+    if (r) return r < 0 ? -1 : 0;
+    return reward(&c, e) ? 0 : -1;
+}

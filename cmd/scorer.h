@@ -1,0 +1,21 @@
+/* scorer.h: where scores come from: reward folders, an external program, or both side by side. */
+#ifndef SCORER_H
+#define SCORER_H
+
+#include "cmd/data.h"
+#include "folder.h"
+#include "lib/real.h"
+
+typedef struct { const Example *prompt; const char *completion; bool ended; } Reply;
+
+typedef struct Scorer Scorer;
+/* folders: comma-separated reward folders (NULL: none); program: a command line for /bin/sh (NULL: none), asked for its labels by two trial
+ * lines before anything heavy is loaded. template: for folders whose own is unknown. */
+Scorer *scorer_open(const char *folders, const char *program, const char *chat_template, int slice_rows, Err *e);
+void scorer_close(Scorer *s);
+int scorer_n_label(const Scorer *s);
+const char (*scorer_labels(const Scorer *s))[64];
+/* score [n, n_label], in the labels' units, NaN where unscored. Replies to the same prompt side by side share its computation (E31). */
+bool scorer_score(Scorer *s, real *score, const Reply *reply, int n, Err *e);
+
+#endif
