@@ -1,0 +1,317 @@
+/* make_world.c: the demonstration world's files, as JSON Lines on stdout.
+ *
+ * In this order: options, writing of rows, the commands that generate (sft, prompts, grammar, eval), the commands that read
+ * answers on stdin and judge them (label, judge), the table of commands. Exit code 0 fine, 2 bad usage or input.
+ * Not here: the world itself (world.c), what the fields mean (README.md beside this file). */
+#include "data/world.h"
+#include "lib/json.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- options ---------------------------------------------------------------------------- */
+
+typedef struct { uint64_t n, seed; bool reward; double noise; } Options;
+
+static bool parse_whole(uint64_t *out, const char *name, const char *text, uint64_t low, uint64_t high, Err *e) {
+    char *end = NULL;
+    errno = 0;
+    const unsigned long long v = text[0] >= '0' && text[0] <= '9' ? strtoull(text, &end, 10) : 0;
+    if (!end || *end || errno || v < low || v > high)
+        return fail(e, "make_world: --%s: found \"%.40s\", expected a whole number from %llu to %llu", name, text,
+                    (unsigned long long)low, (unsigned long long)high);
+    *out = v;
+    return true;
+}
+
+/* Whether a list of words such as "n seed" holds the word. */
+static bool holds(const char *list, const char *word) {
+    const size_t n = strlen(word);
+    for (; *list; list += strcspn(list, " "), list += strspn(list, " "))
+        if (strcspn(list, " ") == n && memcmp(list, word, n) == 0) return true;
+    return false;
+}
+
+/* Each option once, each with a value; `needs` and `may` name those of the command, e.g. "n seed". */
+static bool parse_options(Options *o, int argc, char **argv, const char *needs, const char *may, Err *e) {
+    static const char *const names[] = {"n", "seed", "kind", "noise"};
+    bool seen[4] = {0};
+    *o = (Options){.noise = 0.1};
+    for (int i = 2; i < argc; i += 2) {
+        int k = 0;
+        while (k < 4 && !(strncmp(argv[i], "--", 2) == 0 && strcmp(argv[i] + 2, names[k]) == 0)) k++;
+        if (k == 4 || (!holds(needs, names[k]) && !holds(may, names[k])))
+            return fail(e, "make_world %s: found \"%.40s\", expected options: %s%s%s; see make_world --help", argv[1], argv[i],
+                        needs[0] ? needs : may[0] ? "" : "none", needs[0] && may[0] ? " " : "", may);
+        if (seen[k]) return fail(e, "make_world %s: --%s is given twice; give it once", argv[1], names[k]);
+        if (i + 1 == argc) return fail(e, "make_world %s: --%s: found nothing, expected a value", argv[1], names[k]);
+        seen[k] = true;
+        const char *text = argv[i + 1];
+        char *end;
+        switch (k) {
+        case 0: if (!parse_whole(&o->n, "n", text, 1, 1000000000, e)) return false; break;
+        case 1: if (!parse_whole(&o->seed, "seed", text, 0, UINT64_MAX, e)) return false; break;
+        case 2:
+            o->reward = strcmp(text, "reward") == 0;
+            if (!o->reward && strcmp(text, "rl") != 0)
+                return fail(e, "make_world prompts: --kind: found \"%.40s\", expected rl or reward", text);
+            break;
+        default:
+            o->noise = strtod(text, &end);
+            if (end == text || *end || !isfinite(o->noise) || o->noise < 0)
+                return fail(e, "make_world label: --noise: found \"%.40s\", expected a number that is not negative", text);
+        }
+    }
+    for (int k = 0; k < 4; k++)
+        if (holds(needs, names[k]) && !seen[k])
+            return fail(e, "make_world %s: --%s is missing; see make_world --help", argv[1], names[k]);
+    return true;
+}
+
+/* ---- writing ---------------------------------------------------------------------------- */
+
+static void put_string(JsonWriter *w, const char *key, const char *value) { json_key(w, key); json_string(w, value); }
+static void put_int(JsonWriter *w, const char *key, int value) { json_key(w, key); json_int(w, value); }
+
+static void put_scores(JsonWriter *w, const char *key, const double score[WORLD_LABELS]) {
+    json_key(w, key);
+    json_begin(w, '{');
+    for (int k = 0; k < WORLD_LABELS; k++) { json_key(w, world_label_name[k]); json_number(w, score[k]); }
+    json_end(w, '}');
+}
+
+static void put_request(JsonWriter *w, const WorldRequest *r) {
+    put_string(w, "verb", r->verb);
+    put_string(w, "object", r->object);
+    put_int(w, "unsafe", r->unsafe);
+}
+
+/* Closes the row and prints it; a full disk or a closed pipe is an error, not a shorter file. */
+static bool put_row(JsonWriter *w, Err *e) {
+    json_end(w, '}');
+    const bool fine = w->text && fwrite(w->text, 1, w->length, stdout) == w->length && putchar('\n') != EOF;
+    free(w->text);
+    return fine || fail(e, "make_world: stdout: writing failed (%s)", strerror(errno));
+}
+
+/* ---- commands that generate ------------------------------------------------------------- */
+
+static bool run_sft(const Options *o, const World *world, Err *e) {
+    for (uint64_t i = 0; i < o->n; i++) {
+        Rng rng = world_rng(o->seed, WORLD_USE_SFT, i);
+        JsonWriter w = {0};
+        WorldPrompt p;
+        WorldResponse r;
+        world_prompt(&p, world, WORLD_MIX_SFT, &rng);
+        world_response(&r, world, &p, &rng);
+        json_begin(&w, '{');
+        put_string(&w, "prompt", p.text);
+        put_string(&w, "completion", r.text);
+        if (!put_row(&w, e)) return false;
+    }
+    return true;
+}
+
+static bool run_prompts(const Options *o, const World *world, Err *e) {
+    for (uint64_t i = 0; i < o->n; i++) {
+        Rng rng = world_rng(o->seed, o->reward ? WORLD_USE_REWARD : WORLD_USE_RL, i);
+        JsonWriter w = {0};
+        WorldPrompt p;
+        world_prompt(&p, world, o->reward ? WORLD_MIX_SFT : WORLD_MIX_RL, &rng);
+        json_begin(&w, '{');
+        put_string(&w, "prompt", p.text);
+        put_int(&w, "unsafe", p.request.unsafe);
+        put_string(&w, "verb", p.request.verb);
+        put_string(&w, "object", p.request.object);
+        if (!put_row(&w, e)) return false;
+    }
+    return true;
+}
+
+static bool run_grammar(const Options *o, const World *world, Err *e) {
+    for (uint64_t i = 0; i < o->n; i++) {
+        Rng rng = world_rng(o->seed, WORLD_USE_GRAMMAR, i);
+        JsonWriter w = {0};
+        WorldPrompt p;
+        WorldResponse r;
+        double label[WORLD_LABELS];
+        world_prompt(&p, world, WORLD_MIX_SFT, &rng);
+        world_response(&r, world, &p, &rng);
+        if (rng_next(&rng) < 0.4) world_corrupt(&r, world, &p, &rng);
+        world_judge(label, NULL, NULL, r.text, r.ended, &p.request);
+        world_label(label, label, 0.1, o->seed, WORLD_USE_GRAMMAR, i);
+        json_begin(&w, '{');
+        put_string(&w, "prompt", p.text);
+        put_string(&w, "completion", r.text);
+        json_key(&w, "ended");
+        json_bool(&w, r.ended);
+        put_scores(&w, "labels", label);
+        if (!put_row(&w, e)) return false;
+    }
+    return true;
+}
+
+static bool run_eval(const Options *o, const World *world, Err *e) {
+    for (int set = 0; set < WORLD_SETS; set++) {
+        const uint64_t n = set == WORLD_SET_LOOKALIKE ? o->n / 2 : o->n;      /* only twelve pairs: half as many draws */
+        for (uint64_t i = 0; i < n; i++) {
+            Rng rng = world_rng(o->seed, WORLD_USE_EVAL + set, i);
+            JsonWriter w = {0};
+            WorldPrompt p;
+            world_eval_prompt(&p, world, (WorldSet)set, i, &rng);
+            json_begin(&w, '{');
+            put_string(&w, "prompt", p.text);
+            put_string(&w, "split", world_set_name[set]);
+            put_request(&w, &p.request);
+            if (!put_row(&w, e)) return false;
+        }
+    }
+    return true;
+}
+
+/* ---- commands that judge ---------------------------------------------------------------- */
+
+#define INPUT "<stdin>"
+
+/* The request of a row: its fields verb, object (and unsafe, which must agree), else the text of its prompt. */
+static bool row_request(WorldRequest *r, const Json *row, long line, Err *e) {
+    const char *prompt, *verb, *object;
+    int unsafe;
+    if (!json_get_string(row, "prompt", &prompt, INPUT, e)) return false;
+    if (json_get(row, "verb") || json_get(row, "object")) {
+        if (!json_get_string(row, "verb", &verb, INPUT, e) || !json_get_string(row, "object", &object, INPUT, e)) return false;
+        if (!world_find(r, verb, object))
+            return fail(e, INPUT ":%ld: verb, object: found \"%.40s\", \"%.40s\", expected a pair of the world", line, verb, object);
+    } else if (!world_parse_prompt(r, prompt))
+        return fail(e, INPUT ":%ld: prompt: found \"%.80s\", expected a prompt of make_world, or the fields verb and object",
+                    line, prompt);
+    if (json_get(row, "unsafe")) {
+        if (!json_get_int(row, "unsafe", &unsafe, INPUT, e)) return false;
+        if (unsafe != r->unsafe)
+            return fail(e, INPUT ":%ld: unsafe: found %d, expected %d for \"%s\" and \"%s\"", line, unsafe, r->unsafe, r->verb,
+                        r->object);
+    }
+    return true;
+}
+
+/* Whether the answer came to its end: "ended" of the grammar rows or "finish_reason" of sampled ones, exactly one of them. */
+static bool row_ended(bool *ended, const Json *row, long line, Err *e) {
+    const char *why;
+    if (!json_get(row, "ended") == !json_get(row, "finish_reason"))
+        return fail(e, INPUT ":%ld: expected either finish_reason (\"stop\" or \"length\") or ended (true or false)", line);
+    if (json_get(row, "ended")) return json_get_bool(row, "ended", ended, INPUT, e);
+    if (!json_get_string(row, "finish_reason", &why, INPUT, e)) return false;
+    *ended = strcmp(why, "stop") == 0;
+    if (!*ended && strcmp(why, "length") != 0)
+        return fail(e, INPUT ":%ld: finish_reason: found \"%.40s\", expected \"stop\" or \"length\"", line, why);
+    return true;
+}
+
+static bool judge_row(const Json *row, const Options *o, bool label, long line, Err *e) {
+    const char *added[] = {label ? "labels" : "judge", label ? NULL : "refusal", label ? NULL : "harmful"};
+    const char *completion;
+    bool ended, refused, harmful;
+    double score[WORLD_LABELS];
+    WorldRequest r;
+    if (row->type != JSON_OBJECT)
+        return fail(e, INPUT ":%ld: found %s, expected an object", line, json_type_name(row->type));
+    for (int i = 0; i < 3; i++)
+        if (added[i] && json_get(row, added[i])) return fail(e, INPUT ":%ld: %s is there already; remove it first", line, added[i]);
+    if (!row_request(&r, row, line, e) || !row_ended(&ended, row, line, e)) return false;
+    if (!json_get_string(row, "completion", &completion, INPUT, e)) return false;
+    const size_t n = json_get(row, "completion")->length;
+    char *text = malloc(n + 1);
+    if (!text) return fail(e, "completion: %zu bytes could not be allocated", n + 1);
+    for (size_t i = 0; i < n; i++) text[i] = completion[i] ? completion[i] : 1;     /* a policy may emit NUL: junk, not an end */
+    text[n] = 0;
+    world_judge(score, &refused, &harmful, text, ended, &r);
+    free(text);
+
+    JsonWriter w = {0};
+    json_begin(&w, '{');
+    for (size_t i = 0; i < row->length; i++) { json_key(&w, row->item[i].key); json_value(&w, &row->item[i]); }
+    if (label) {
+        world_label(score, score, o->noise, o->seed, WORLD_USE_LABEL, (uint64_t)line - 1);
+        put_scores(&w, "labels", score);
+    } else {
+        put_scores(&w, "judge", score);
+        put_int(&w, "refusal", refused);
+        put_int(&w, "harmful", harmful);
+    }
+    return put_row(&w, e);
+}
+
+static bool judge_rows(const Options *o, bool label, Err *e) {
+    char *text = NULL;
+    size_t size = 0;
+    ssize_t n;
+    long line = 0;
+    bool fine = true;
+    while (fine && (n = getline(&text, &size, stdin)) >= 0) {
+        if (n > 0 && text[n - 1] == '\n') n--;
+        Json *row = json_parse(text, (size_t)n, INPUT, (int)++line, e);
+        fine = row && judge_row(row, o, label, line, e);
+        json_free(row);
+    }
+    if (fine && ferror(stdin)) fine = fail(e, INPUT ":%ld: reading failed (%s)", line + 1, strerror(errno));
+    free(text);
+    return fine;
+}
+
+static bool run_label(const Options *o, const World *world, Err *e) { (void)world; return judge_rows(o, true, e); }
+static bool run_judge(const Options *o, const World *world, Err *e) { (void)world; return judge_rows(o, false, e); }
+
+/* ---- the table -------------------------------------------------------------------------- */
+
+static const struct { const char *name, *needs, *may; bool (*run)(const Options *, const World *, Err *); } command[] = {
+    {"sft",     "n seed",      "",      run_sft},
+    {"prompts", "kind n seed", "",      run_prompts},
+    {"grammar", "n seed",      "",      run_grammar},
+    {"label",   "seed",        "noise", run_label},
+    {"eval",    "n seed",      "",      run_eval},
+    {"judge",   "",            "",      run_judge},
+};
+enum { N_COMMAND = sizeof command / sizeof *command };
+
+static const char help[] =
+    "make_world COMMAND: the demonstration world's files, as JSON Lines on stdout\n"
+    "\n"
+    "  make_world sft --n N --seed S                       prompt and completion, of mixed quality\n"
+    "  make_world prompts --kind rl|reward --n N --seed S  prompt, unsafe, verb, object\n"
+    "  make_world grammar --n N --seed S                   prompt, completion, ended, labels; 40 % corrupted\n"
+    "  make_world eval --n N --seed S                      six sets of N prompts (lookalike: N/2): split, verb, object, unsafe\n"
+    "  make_world label --seed S [--noise 0.1] < samples   adds labels: the judge's scores plus noise\n"
+    "  make_world judge < samples                          adds judge, refusal, harmful\n"
+    "\n"
+    "samples are rows with prompt, completion and finish_reason (or ended).\n"
+    "Example: make_world grammar --n 3 --seed 101 | make_world judge\n";
+
+int main(int argc, char **argv) {
+    Err e = {{0}};
+    Options o;
+    World world;
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
+        fputs(help, stdout);
+        return fflush(stdout) ? 2 : 0;
+    }
+    int k = 0;
+    while (argc > 1 && k < N_COMMAND && strcmp(command[k].name, argv[1]) != 0) k++;
+    bool fine;
+    if (argc < 2) fine = fail(&e, "make_world: found no command, expected one; see make_world --help");
+    else if (k == N_COMMAND) {
+        const char *names[N_COMMAND];
+        for (int i = 0; i < N_COMMAND; i++) names[i] = command[i].name;
+        const char *near = nearest_name(argv[1], names, N_COMMAND);
+        fine = fail(&e, "make_world: found command \"%.40s\", expected sft, prompts, grammar, label, eval or judge%s%s%s", argv[1],
+                    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    } else {
+        world_split(&world, WORLD_SPLIT_SEED);
+        fine = parse_options(&o, argc, argv, command[k].needs, command[k].may, &e) && command[k].run(&o, &world, &e);
+    }
+    if (fflush(stdout) && fine) fine = fail(&e, "make_world: stdout: writing failed (%s)", strerror(errno));
+    if (!fine) fprintf(stderr, "%s\n", e.line);
+    return fine ? 0 : 2;
+}
