@@ -212,7 +212,7 @@ static bool row_ended(bool *ended, const Json *row, long line, Err *e) {
 
 static bool judge_row(const Json *row, const Options *o, bool label, long line, Err *e) {
     const char *added[] = {label ? "labels" : "judge", label ? NULL : "refusal", label ? NULL : "harmful"};
-    const char *completion;
+    const Json *completion;
     bool ended, refused, harmful;
     double score[WORLD_LABELS];
     WorldRequest r;
@@ -221,11 +221,14 @@ static bool judge_row(const Json *row, const Options *o, bool label, long line, 
     for (int i = 0; i < 3; i++)
         if (added[i] && json_get(row, added[i])) return fail(e, INPUT ":%ld: %s is there already; remove it first", line, added[i]);
     if (!row_request(&r, row, line, e) || !row_ended(&ended, row, line, e)) return false;
-    if (!json_get_string(row, "completion", &completion, INPUT, e)) return false;
-    const size_t n = json_get(row, "completion")->length;
+    completion = json_get(row, "completion");       /* not json_get_string: it refuses NUL, which a policy may emit */
+    if (!completion || completion->type != JSON_STRING)
+        return fail(e, INPUT ":%ld: completion: found %s, expected a string", line,
+                    completion ? json_type_name(completion->type) : "nothing");
+    const size_t n = completion->length;
     char *text = malloc(n + 1);
     if (!text) return fail(e, "completion: %zu bytes could not be allocated", n + 1);
-    for (size_t i = 0; i < n; i++) text[i] = completion[i] ? completion[i] : 1;     /* a policy may emit NUL: junk, not an end */
+    for (size_t i = 0; i < n; i++) text[i] = completion->string[i] ? completion->string[i] : 1;   /* junk, not an end */
     text[n] = 0;
     world_judge(score, &refused, &harmful, text, ended, &r);
     free(text);
