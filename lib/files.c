@@ -106,9 +106,10 @@ static bool give_up(FileWriter *w, const char *what, Err *e) {
 bool file_begin(FileWriter *w, const char *path, Err *e) {
     struct stat st;
     w->fd = -1;
-    if (strlen(path) >= sizeof w->path) return fail(e, "%.60s...: a path of %zu bytes, expected at most %zu", path, strlen(path), sizeof w->path - 1);
-    strcpy(w->path, path);
-    snprintf(w->tmp, sizeof w->tmp, "%s.tmp", path);
+    const size_t n = strlen(path);
+    if (n >= sizeof w->path) return fail(e, "%.60s...: a path of %zu bytes, expected at most %zu", path, n, sizeof w->path - 1);
+    memcpy(w->path, path, n + 1);
+    memcpy(w->tmp, path, n), memcpy(w->tmp + n, ".tmp", 5);
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
         return fail(e, "%s: found a %s, expected a file or nothing", path, S_ISDIR(st.st_mode) ? "folder" : "pipe or device");
     w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
