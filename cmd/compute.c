@@ -1,9 +1,9 @@
 /* compute.c: `grpo compute`: JSON lines {"kind": ..., "inputs": {...}} in, {"outputs": {...}} out.
  *
- * In this order: reading of inputs into flat arrays, writing of outputs, one function a kind (rewards, advantages, losses,
- * optimiser), the table, the command. The mathematics is in reward.c, grpo.c and lib/optim.c; the kinds that need the
- * network are in compute_model.c. In lists null is a missing number, elsewhere "not given". */
+ * In this order: one function a kind (rewards, advantages, losses, optimiser), the table, the command. The mathematics is in
+ * reward.c, grpo.c and lib/optim.c; reading and writing is in kind.c, the kinds that need the network are in compute_model.c. */
 #include "cmd/compute.h"
+#include "cmd/kind.h"
 #include "grpo.h"
 #include "lib/optim.h"
 #include "reward.h"
@@ -11,205 +11,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- inputs ---------------------------------------------------------------------------------------------------------- */
-#define MAX_OWNED 32
-typedef struct { const Json *in; Err *e; void *owned[MAX_OWNED]; int n_owned; bool ok; } Call;
-
-/* Rows of numbers, one after the other; row i is x[offset[i]] .. x[offset[i+1]-1]. A plain list has rows of one. */
-typedef struct { size_t n_row, n, width; real *x; size_t *offset; } Rows;       /* width: of every row, 0 if they differ */
-
-static void wrong(Call *c, const char *key, const Json *at, const char *expected) {
-    if (c->ok) fail(c->e, "stdin:%d:%d: inputs.%s: found %s, expected %s", at ? at->line : c->in->line, at ? at->column : c->in->column,
-                    key, at ? json_type_name(at->type) : "nothing", expected);
-    c->ok = false;
-}
-
-static void *take(Call *c, size_t n, size_t size) {
-    void *p = c->n_owned < MAX_OWNED ? memory_new((n ? n : 1) * size, "compute", c->e) : NULL;
-    if (!p) { c->ok = false; return NULL; }
-    return c->owned[c->n_owned++] = p;
-}
-
-static bool finish(Call *c) {
-    while (c->n_owned) memory_free(c->owned[--c->n_owned]);
-    return c->ok;
-}
-
-static const Json *given(const Call *c, const char *key) {      /* NULL: absent or null */
-    const Json *v = json_get(c->in, key);
-    return v && v->type != JSON_NULL ? v : NULL;
-}
-
-static real number_or_nan(Call *c, const char *key, const Json *v) {
-    if (v->type == JSON_NULL) return (real)NAN;
-    if (v->type != JSON_NUMBER && v->type != JSON_BOOL) wrong(c, key, v, "a number or null");
-    return (real)v->number;
-}
-
-/* A list of numbers or of lists of numbers. Absent: x is NULL (an error unless optional). */
-static Rows rows(Call *c, const char *key, bool optional) {
-    Rows r = { 0, 0, 0, NULL, NULL };
-    const Json *v = given(c, key);
-    if (!c->ok || (!v && optional)) return r;
-    if (!v || v->type != JSON_ARRAY) { wrong(c, key, v, "a list of numbers"); return r; }
-    r.n_row = v->length;
-    r.offset = take(c, r.n_row + 1, sizeof *r.offset);
-    if (!c->ok) return r;
-    for (size_t i = 0; i < r.n_row; i++) {
-        const size_t width = v->item[i].type == JSON_ARRAY ? v->item[i].length : 1;
-        r.width = i == 0 || r.width == width ? width : 0;
-        r.offset[i + 1] = r.n += width;
-    }
-    r.x = take(c, r.n, sizeof *r.x);
-    if (!c->ok) return r;
-    for (size_t i = 0, at = 0; i < r.n_row; i++) {
-        const Json *row = &v->item[i];
-        if (row->type != JSON_ARRAY) r.x[at++] = number_or_nan(c, key, row);
-        else for (size_t j = 0; j < row->length; j++) r.x[at++] = number_or_nan(c, key, &row->item[j]);
-    }
-    return r;
-}
-
-/* [n_row][width], every row alike. */
-static Rows matrix(Call *c, const char *key) {
-    Rows r = rows(c, key, false);
-    if (c->ok && (r.n_row == 0 || r.width == 0)) wrong(c, key, json_get(c->in, key), "rows of equal length, at least one");
-    return r;
-}
-
-/* The shape of `like`; x is NULL if optional and not there. */
-static Rows same_shape(Call *c, const char *key, const Rows *like, bool optional) {
-    Rows r = rows(c, key, optional);
-    if (!c->ok || !r.x) return r;
-    bool same = r.n_row == like->n_row;
-    for (size_t i = 0; same && i < r.n_row; i++) same = r.offset[i + 1] == like->offset[i + 1];
-    if (!same) wrong(c, key, json_get(c->in, key), "the same shape as the first input");
-    return r;
-}
-
-/* n doubles; NULL if optional and not there. */
-static double *doubles(Call *c, const char *key, size_t n, bool optional) {
-    const Json *v = given(c, key);
-    if (!c->ok || (!v && optional)) return NULL;
-    char expected[64];
-    snprintf(expected, sizeof expected, "a list of %zu numbers", n);
-    if (!v || v->type != JSON_ARRAY || v->length != n) { wrong(c, key, v, expected); return NULL; }
-    double *x = take(c, n, sizeof *x);
-    for (size_t i = 0; c->ok && i < n; i++) {
-        if (v->item[i].type != JSON_NUMBER && v->item[i].type != JSON_BOOL) wrong(c, key, &v->item[i], "a number");
-        x[i] = v->item[i].number;
-    }
-    return x;
-}
-
-static double *weights(Call *c, const char *key, size_t n) {    /* given, or all 1 */
-    double *x = doubles(c, key, n, true);
-    if (x || !c->ok) return x;
-    x = take(c, n, sizeof *x);
-    for (size_t i = 0; x && i < n; i++) x[i] = 1;
-    return x;
-}
-
-static double number(Call *c, const char *key) {
-    const Json *v = given(c, key);
-    if (!v || v->type != JSON_NUMBER) { wrong(c, key, v, "a number"); return NAN; }
-    return v->number;
-}
-
-static double number_or(Call *c, const char *key, double otherwise) { return given(c, key) ? number(c, key) : otherwise; }
-
-static size_t whole(Call *c, const char *key, size_t least) {
-    const Json *v = given(c, key);
-    if (!v || v->type != JSON_NUMBER || v->number < (double)least || v->number > 1e9 || v->number != floor(v->number)) {
-        char expected[64];
-        snprintf(expected, sizeof expected, "a whole number, at least %zu", least);
-        wrong(c, key, v, expected);
-        return least;
-    }
-    return (size_t)v->number;
-}
-
-static const char *word(Call *c, const char *key) {
-    const Json *v = given(c, key);
-    if (!v || v->type != JSON_STRING) { wrong(c, key, v, "a string"); return ""; }
-    return v->string;
-}
-
-static int choice(Call *c, const char *key, const char *const *names) {
-    int k = 0;
-    const char *found = word(c, key);
-    if (c->ok && !grpo_name(&k, names, found, key, c->e)) c->ok = false;
-    return k;
-}
-
-static size_t group_size(Call *c, size_t n) {
-    const size_t g = whole(c, "num_generations", 1);
-    if (c->ok && n % g) {
-        fail(c->e, "stdin:%d: inputs.num_generations: found %zu, expected a divisor of the %zu completions", c->in->line, g, n);
-        c->ok = false;
-    }
-    return g;
-}
-
-/* ---- outputs ---------------------------------------------------------------------------------------------------------- */
-static void put(JsonWriter *w, const char *key, double x) { json_key(w, key); json_number(w, x); }
-
-static void put_list(JsonWriter *w, const char *key, const real *x, size_t n) {
-    json_key(w, key);
-    json_begin(w, '[');
-    for (size_t i = 0; i < n; i++) json_number(w, x[i]);
-    json_end(w, ']');
-}
-
-static void put_doubles(JsonWriter *w, const char *key, const double *x, size_t n) {
-    json_key(w, key);
-    json_begin(w, '[');
-    for (size_t i = 0; i < n; i++) json_number(w, x[i]);
-    json_end(w, ']');
-}
-
-static void put_rows(JsonWriter *w, const char *key, const real *x, const size_t *offset, size_t n_row) {
-    json_key(w, key);
-    json_begin(w, '[');
-    for (size_t i = 0; i < n_row; i++) {
-        json_begin(w, '[');
-        for (size_t t = offset[i]; t < offset[i + 1]; t++) json_number(w, x[t]);
-        json_end(w, ']');
-    }
-    json_end(w, ']');
-}
-
-#define START Call call = { inputs, e, { NULL }, 0, true }, *const c = &call
-#define FINISH do { if (c->ok) json_end(out, '}'); return finish(c); } while (0)
-#define OPEN do { if (!c->ok) return finish(c); json_begin(out, '{'); } while (0)
-
 /* ---- rewards ------------------------------------------------------------------------------------------------------------ */
 static bool regression_loss(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
-    const Rows s = matrix(c, "scores"), y = same_shape(c, "labels", &s, false);
-    const double *w = c->ok ? doubles(c, "label_weights", s.width, true) : NULL;
-    real *ds = take(c, s.n, sizeof *ds);
-    OPEN;
+    KIND_START;
+    const Rows s = kind_matrix(c, "scores"), y = kind_same_shape(c, "labels", &s, false);
+    const double *w = c->ok ? kind_doubles(c, "label_weights", s.width, true) : NULL;
+    real *ds = kind_take(c, s.n, sizeof *ds);
+    KIND_OPEN;
     double loss = 0;
     reward_regression_loss(&loss, ds, s.x, y.x, w, s.n_row, s.width, reward_label_weight_sum(y.x, w, s.n_row, s.width));
-    put(out, "loss", loss);
-    put_rows(out, "dscores", ds, s.offset, s.n_row);
-    FINISH;
+    kind_put(out, "loss", loss);
+    kind_put_rows(out, "dscores", ds, s.offset, s.n_row);
+    KIND_FINISH;
 }
 
 static bool regression_metrics(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
-    const Rows s = matrix(c, "scores"), y = same_shape(c, "labels", &s, false);
-    const double n_bin = number_or(c, "bins", 10);
-    RewardPair *scratch = take(c, s.n_row, sizeof *scratch);
-    RewardMetrics *m = take(c, s.width, sizeof *m);
-    double *column = take(c, s.width, sizeof *column);
-    OPEN;
+    KIND_START;
+    const Rows s = kind_matrix(c, "scores"), y = kind_same_shape(c, "labels", &s, false);
+    const double n_bin = kind_number_or(c, "bins", 10);
+    RewardPair *scratch = kind_take(c, s.n_row, sizeof *scratch);
+    RewardMetrics *m = kind_take(c, s.width, sizeof *m);
+    double *column = kind_take(c, s.width, sizeof *column);
+    KIND_OPEN;
     for (size_t k = 0; k < s.width; k++)
         reward_metrics(&m[k], NULL, n_bin >= 1 && n_bin < 1e6 ? (int)n_bin : 0, s.x, y.x, s.n_row, s.width, k, scratch);
 #define COLUMN(name, field) do {                                                                        \
         for (size_t k = 0; k < s.width; k++) column[k] = (double)m[k].field;                            \
-        put_doubles(out, name, column, s.width);                                                        \
+        kind_put_doubles(out, name, column, s.width);                                                        \
     } while (0)
     COLUMN("n", n);
     COLUMN("mse", mse);
@@ -223,47 +51,47 @@ static bool regression_metrics(JsonWriter *out, const Json *inputs, Err *e) {
     COLUMN("calibration_intercept", calibration_intercept);
     COLUMN("calibration_error", calibration_error);
 #undef COLUMN
-    FINISH;
+    KIND_FINISH;
 }
 
 static bool reward_bt_loss(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
-    const Rows a = rows(c, "chosen", false), b = same_shape(c, "rejected", &a, false), m = same_shape(c, "margins", &a, true);
-    const double center = number_or(c, "center_rewards_coefficient", 0);
-    real *da = take(c, a.n, sizeof *da), *db = take(c, a.n, sizeof *db);
-    OPEN;
+    KIND_START;
+    const Rows a = kind_rows(c, "chosen", false), b = kind_same_shape(c, "rejected", &a, false), m = kind_same_shape(c, "margins", &a, true);
+    const double center = kind_number_or(c, "center_rewards_coefficient", 0);
+    real *da = kind_take(c, a.n, sizeof *da), *db = kind_take(c, a.n, sizeof *db);
+    KIND_OPEN;
     double accuracy, margin;
-    put(out, "loss", reward_pair_loss(da, db, &accuracy, &margin, a.x, b.x, m.x, center, a.n));
-    put_list(out, "dchosen", da, a.n);
-    put_list(out, "drejected", db, a.n);
-    put(out, "accuracy", accuracy);
-    put(out, "margin", margin);
-    FINISH;
+    kind_put(out, "loss", reward_pair_loss(da, db, &accuracy, &margin, a.x, b.x, m.x, center, a.n));
+    kind_put_list(out, "dchosen", da, a.n);
+    kind_put_list(out, "drejected", db, a.n);
+    kind_put(out, "accuracy", accuracy);
+    kind_put(out, "margin", margin);
+    KIND_FINISH;
 }
 
 static bool saw_weights(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
-    const Rows r = matrix(c, "rewards_per_func");
-    const double *shift = doubles(c, "shift", r.width, true), *alpha = doubles(c, "reward_weights", r.width, true);
-    const double delta = number_or(c, "delta", 1e-8), multiplier = number_or(c, "multiplier", 1);
-    double *w = take(c, r.width, sizeof *w), *cv = take(c, r.width, sizeof *cv);
-    real *reward = take(c, r.n_row, sizeof *reward);
-    OPEN;
+    KIND_START;
+    const Rows r = kind_matrix(c, "rewards_per_func");
+    const double *shift = kind_doubles(c, "shift", r.width, true), *alpha = kind_doubles(c, "reward_weights", r.width, true);
+    const double delta = kind_number_or(c, "delta", 1e-8), multiplier = kind_number_or(c, "multiplier", 1);
+    double *w = kind_take(c, r.width, sizeof *w), *cv = kind_take(c, r.width, sizeof *cv);
+    real *reward = kind_take(c, r.n_row, sizeof *reward);
+    KIND_OPEN;
     reward_saw_weights(w, cv, r.x, shift, delta, r.n_row, r.width);
     reward_saw_reward(reward, r.x, w, alpha, multiplier, r.n_row, r.width);
-    put_doubles(out, "cv", cv, r.width);
-    put_doubles(out, "weights", w, r.width);
-    put_list(out, "rewards", reward, r.n_row);
-    FINISH;
+    kind_put_doubles(out, "cv", cv, r.width);
+    kind_put_doubles(out, "weights", w, r.width);
+    kind_put_list(out, "rewards", reward, r.n_row);
+    KIND_FINISH;
 }
 
 static bool label_shares(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
-    const Rows r = matrix(c, "rewards_per_func");
-    const double *w = weights(c, "reward_weights", r.width);
-    const size_t g = group_size(c, r.n_row), n_group = r.n_row / g;
-    double *share = take(c, n_group * r.width, sizeof *share);
-    OPEN;
+    KIND_START;
+    const Rows r = kind_matrix(c, "rewards_per_func");
+    const double *w = kind_weights(c, "reward_weights", r.width);
+    const size_t g = kind_group_size(c, r.n_row), n_group = r.n_row / g;
+    double *share = kind_take(c, n_group * r.width, sizeof *share);
+    KIND_OPEN;
     reward_label_share(share, r.x, w, r.n_row, r.width, g);
     json_key(out, "shares");
     json_begin(out, '[');
@@ -273,128 +101,126 @@ static bool label_shares(JsonWriter *out, const Json *inputs, Err *e) {
         json_end(out, ']');
     }
     json_end(out, ']');
-    FINISH;
+    KIND_FINISH;
 }
 
 /* ---- advantages -------------------------------------------------------------------------------------------------------- */
 static bool grpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
-    const Rows r = matrix(c, "rewards_per_func");
-    const double *w = weights(c, "reward_weights", r.width);
-    const size_t g = group_size(c, r.n_row);
+    KIND_START;
+    const Rows r = kind_matrix(c, "rewards_per_func");
+    const double *w = kind_weights(c, "reward_weights", r.width);
+    const size_t g = kind_group_size(c, r.n_row);
     GrpoConfig config;
     grpo_config_default(&config);
-    if (given(c, "scale_rewards")) config.scale_rewards = (ScaleRewards)choice(c, "scale_rewards", scale_rewards_names);
-    if (given(c, "multi_objective_aggregation"))
-        config.multi_objective_aggregation = (Aggregation)choice(c, "multi_objective_aggregation", multi_objective_aggregation_names);
-    if (given(c, "missing_labels")) config.missing_labels = (MissingLabels)choice(c, "missing_labels", missing_labels_names);
-    real *adv = take(c, r.n_row, sizeof *adv), *reward = take(c, r.n_row, sizeof *reward);
-    double *mean = take(c, r.width, sizeof *mean), *std = take(c, r.width, sizeof *std);
-    OPEN;
+    if (kind_given(c, "scale_rewards")) config.scale_rewards = (ScaleRewards)kind_choice(c, "scale_rewards", scale_rewards_names);
+    if (kind_given(c, "multi_objective_aggregation"))
+        config.multi_objective_aggregation = (Aggregation)kind_choice(c, "multi_objective_aggregation", multi_objective_aggregation_names);
+    if (kind_given(c, "missing_labels")) config.missing_labels = (MissingLabels)kind_choice(c, "missing_labels", missing_labels_names);
+    real *adv = kind_take(c, r.n_row, sizeof *adv), *reward = kind_take(c, r.n_row, sizeof *reward);
+    double *mean = kind_take(c, r.width, sizeof *mean), *std = kind_take(c, r.width, sizeof *std);
+    KIND_OPEN;
     GrpoRewardStats stats;
     grpo_score_advantage(adv, reward, &stats, r.x, w, r.n_row, r.width, g, &config);
     for (size_t k = 0; k < r.width; k++) reward_moments(&mean[k], &std[k], r.x + k, r.n_row, r.width, 1);
-    put_list(out, "advantages", adv, r.n_row);
-    put_list(out, "rewards", reward, r.n_row);
-    put(out, "reward", stats.reward);
-    put(out, "reward_std", stats.reward_std);
-    put(out, "frac_reward_zero_std", stats.frac_reward_zero_std);
-    put_doubles(out, "reward_means", mean, r.width);
-    put_doubles(out, "reward_stds", std, r.width);
-    FINISH;
+    kind_put_list(out, "advantages", adv, r.n_row);
+    kind_put_list(out, "rewards", reward, r.n_row);
+    kind_put(out, "reward", stats.reward);
+    kind_put(out, "reward_std", stats.reward_std);
+    kind_put(out, "frac_reward_zero_std", stats.frac_reward_zero_std);
+    kind_put_doubles(out, "reward_means", mean, r.width);
+    kind_put_doubles(out, "reward_stds", std, r.width);
+    KIND_FINISH;
 }
 
 static bool mogrpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
-    const Rows r = matrix(c, "rewards_per_func");
-    const double *w = weights(c, "reward_weights", r.width), eps = number_or(c, "eps", 1e-4), ddof = number_or(c, "ddof", 1);
-    const size_t g = group_size(c, r.n_row);
-    if (c->ok && ddof != 0 && ddof != 1) wrong(c, "ddof", json_get(inputs, "ddof"), "0 or 1");
-    real *adv = take(c, r.n_row, sizeof *adv);
-    OPEN;
+    KIND_START;
+    const Rows r = kind_matrix(c, "rewards_per_func");
+    const double *w = kind_weights(c, "reward_weights", r.width), eps = kind_number_or(c, "eps", 1e-4), ddof = kind_number_or(c, "ddof", 1);
+    const size_t g = kind_group_size(c, r.n_row);
+    if (c->ok && ddof != 0 && ddof != 1) kind_wrong(c, "ddof", json_get(inputs, "ddof"), "0 or 1");
+    real *adv = kind_take(c, r.n_row, sizeof *adv);
+    KIND_OPEN;
     reward_mo_grpo(adv, r.x, w, r.n_row, r.width, g, (int)ddof, eps);
-    put_list(out, "advantages", adv, r.n_row);
-    FINISH;
+    kind_put_list(out, "advantages", adv, r.n_row);
+    KIND_FINISH;
 }
 
 static bool gdpo_token_weighted(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
-    const Rows r = matrix(c, "rewards_per_func");
-    const double *w = weights(c, "reward_weights", r.width), *length = doubles(c, "lengths", r.n_row, false);
-    const double eps_group = number_or(c, "eps_group", 1e-6), eps_var = number_or(c, "eps_var", 1e-8);
-    const size_t g = group_size(c, r.n_row);
-    real *adv = take(c, r.n_row, sizeof *adv), *sum = take(c, r.n_row, sizeof *sum);
-    OPEN;
+    KIND_START;
+    const Rows r = kind_matrix(c, "rewards_per_func");
+    const double *w = kind_weights(c, "reward_weights", r.width), *length = kind_doubles(c, "lengths", r.n_row, false);
+    const double eps_group = kind_number_or(c, "eps_group", 1e-6), eps_var = kind_number_or(c, "eps_var", 1e-8);
+    const size_t g = kind_group_size(c, r.n_row);
+    real *adv = kind_take(c, r.n_row, sizeof *adv), *sum = kind_take(c, r.n_row, sizeof *sum);
+    KIND_OPEN;
     reward_gdpo_by_token(adv, sum, r.x, w, length, r.n_row, r.width, g, eps_group, eps_var);
-    put_list(out, "sums", sum, r.n_row);
-    put_list(out, "advantages", adv, r.n_row);
-    FINISH;
+    kind_put_list(out, "sums", sum, r.n_row);
+    kind_put_list(out, "advantages", adv, r.n_row);
+    KIND_FINISH;
 }
 
 static bool constrained_advantages(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
-    const Rows cost = matrix(c, "costs"), r = rows(c, "reward", false);
-    double *lambda = doubles(c, "multipliers", cost.width, false), *budget = doubles(c, "budgets", cost.width, false);
-    const double eta = number(c, "eta"), max = number(c, "max_multiplier"), eps = number_or(c, "eps", 1e-4);
-    const size_t n = cost.n_row, g = group_size(c, n);
-    if (c->ok && r.n != n) wrong(c, "reward", json_get(inputs, "reward"), "as many numbers as costs has rows");
-    real *adv = take(c, n, sizeof *adv), *scalar = take(c, n, sizeof *scalar);
-    OPEN;
+    KIND_START;
+    const Rows cost = kind_matrix(c, "costs"), r = kind_rows(c, "reward", false);
+    double *lambda = kind_doubles(c, "multipliers", cost.width, false), *budget = kind_doubles(c, "budgets", cost.width, false);
+    const double eta = kind_number(c, "eta"), max = kind_number(c, "max_multiplier"), eps = kind_number_or(c, "eps", 1e-4);
+    const size_t n = cost.n_row, g = kind_group_size(c, n);
+    if (c->ok && r.n != n) kind_wrong(c, "reward", json_get(inputs, "reward"), "as many numbers as costs has rows");
+    real *adv = kind_take(c, n, sizeof *adv), *scalar = kind_take(c, n, sizeof *scalar);
+    KIND_OPEN;
     reward_lagrangian(scalar, r.x, cost.x, lambda, n, cost.width);
     grpo_advantage(adv, NULL, scalar, n, g, SCALE_GROUP, eps);
-    put_list(out, "advantages_reward_level", adv, n);
+    kind_put_list(out, "advantages_reward_level", adv, n);
     reward_constrained_advantage(adv, r.x, cost.x, 1, lambda, n, cost.width, g, eps);
-    put_list(out, "advantages_component_level", adv, n);
+    kind_put_list(out, "advantages_component_level", adv, n);
     reward_multiplier_step(lambda, cost.x, budget, eta, max, n, cost.width);
-    put_doubles(out, "multipliers", lambda, cost.width);
-    FINISH;
+    kind_put_doubles(out, "multipliers", lambda, cost.width);
+    KIND_FINISH;
 }
 
 static bool rloo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
-    const Rows r = rows(c, "rewards", false);
-    const size_t g = group_size(c, r.n);
-    const Json *normalize = given(c, "normalize");
-    real *adv = take(c, r.n, sizeof *adv);
-    OPEN;
+    KIND_START;
+    const Rows r = kind_rows(c, "rewards", false);
+    const size_t g = kind_group_size(c, r.n);
+    const Json *normalize = kind_given(c, "normalize");
+    real *adv = kind_take(c, r.n, sizeof *adv);
+    KIND_OPEN;
     grpo_rloo_advantage(adv, r.x, r.n, g, normalize && normalize->number != 0, 1e-4);
-    put_list(out, "advantages", adv, r.n);
-    FINISH;
+    kind_put_list(out, "advantages", adv, r.n);
+    KIND_FINISH;
 }
 
 static bool overlong_penalty(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
-    const Rows n = rows(c, "lengths", false);
-    const size_t longest = whole(c, "max_completion_len", 1), cache = whole(c, "soft_punish_cache", 1);
-    double *p = take(c, n.n, sizeof *p);
+    KIND_START;
+    const Rows n = kind_rows(c, "lengths", false);
+    const size_t longest = kind_whole(c, "max_completion_len", 1), cache = kind_whole(c, "soft_punish_cache", 1);
+    double *p = kind_take(c, n.n, sizeof *p);
     for (size_t i = 0; c->ok && i < n.n; i++) {
-        if (!(n.x[i] >= 0 && n.x[i] < 1e9)) wrong(c, "lengths", json_get(inputs, "lengths"), "whole numbers >= 0");
+        if (!(n.x[i] >= 0 && n.x[i] < 1e9)) kind_wrong(c, "lengths", json_get(inputs, "lengths"), "whole numbers >= 0");
         else p[i] = grpo_overlong_penalty((size_t)n.x[i], longest, cache);
     }
-    OPEN;
-    put_doubles(out, "penalties", p, n.n);
-    FINISH;
+    KIND_OPEN;
+    kind_put_doubles(out, "penalties", p, n.n);
+    KIND_FINISH;
 }
 
 /* ---- losses ------------------------------------------------------------------------------------------------------------ */
 static bool kl_estimators(JsonWriter *out, const Json *inputs, Err *e) {
     static const char *const name[] = { "k1", "k2", "k3" }, *const dname[] = { "dk1", "dk2", "dk3" };
-    START;
-    const Rows logp = rows(c, "logps", false), ref = same_shape(c, "ref_logps", &logp, false);
-    double *value = take(c, logp.n, sizeof *value);
-    OPEN;
+    KIND_START;
+    const Rows logp = kind_rows(c, "logps", false), ref = kind_same_shape(c, "ref_logps", &logp, false);
+    double *value = kind_take(c, logp.n, sizeof *value);
+    KIND_OPEN;
     for (int j = 0; j < 6; j++) {
         for (size_t t = 0; t < logp.n; t++) {
             double k[3], dk[3];
             grpo_kl(k, dk, logp.x[t], ref.x[t]);
             value[t] = j < 3 ? k[j] : dk[j - 3];
         }
-        put_doubles(out, j < 3 ? name[j] : dname[j - 3], value, logp.n);
+        kind_put_doubles(out, j < 3 ? name[j] : dname[j - 3], value, logp.n);
     }
-    FINISH;
+    KIND_FINISH;
 }
-
-typedef struct { GrpoConfig config; GrpoWindow window; double n_item, last_world_entropy; } LossSettings;
 
 /* One setting; false: no such key. null leaves the default, which for these keys is "not given". */
 static bool loss_setting(Call *c, LossSettings *s, const char *key) {
@@ -420,53 +246,53 @@ static bool loss_setting(Call *c, LossSettings *s, const char *key) {
         { "training", &w->training },
     };
     for (size_t j = 0; j < sizeof real_key / sizeof *real_key; j++)
-        if (!strcmp(key, real_key[j].key)) { *real_key[j].to = number_or(c, key, *real_key[j].to); return true; }
+        if (!strcmp(key, real_key[j].key)) { *real_key[j].to = kind_number_or(c, key, *real_key[j].to); return true; }
     for (size_t j = 0; j < sizeof int_key / sizeof *int_key; j++)
-        if (!strcmp(key, int_key[j].key)) { if (given(c, key)) *int_key[j].to = (int)whole(c, key, 1); return true; }
+        if (!strcmp(key, int_key[j].key)) { if (kind_given(c, key)) *int_key[j].to = (int)kind_whole(c, key, 1); return true; }
     for (size_t j = 0; j < sizeof bool_key / sizeof *bool_key; j++)
         if (!strcmp(key, bool_key[j].key)) {
-            const Json *v = given(c, key);
-            if (v && v->type != JSON_BOOL) wrong(c, key, v, "true or false");
+            const Json *v = kind_given(c, key);
+            if (v && v->type != JSON_BOOL) kind_wrong(c, key, v, "true or false");
             else if (v) *bool_key[j].to = v->number != 0;
             return true;
         }
-    if (!strcmp(key, "loss_type")) g->loss_type = (LossType)choice(c, key, loss_type_names);
+    if (!strcmp(key, "loss_type")) g->loss_type = (LossType)kind_choice(c, key, loss_type_names);
     else if (!strcmp(key, "importance_sampling_level"))
-        g->importance_sampling_level = (ImportanceLevel)choice(c, key, importance_sampling_level_names);
+        g->importance_sampling_level = (ImportanceLevel)kind_choice(c, key, importance_sampling_level_names);
     else return false;
     return true;
 }
 
-static void loss_settings(Call *c, LossSettings *s) {
+void compute_loss_settings(Call *c, LossSettings *s, const char *name) {
     grpo_config_default(&s->config);
     s->window = (GrpoWindow){ .n_process = 1, .gradient_accumulation_steps = 1, .steps_per_generation = 1, .training = true };
     s->n_item = NAN;
     s->last_world_entropy = 0;
-    const Json *config = given(c, "config");
-    if (config && config->type != JSON_OBJECT) { wrong(c, "config", config, "an object"); return; }
+    const Json *config = kind_given(c, name);
+    if (config && config->type != JSON_OBJECT) { kind_wrong(c, name, config, "an object"); return; }
     Call inner = { config, c->e, { NULL }, 0, c->ok };
     for (size_t j = 0; config && inner.ok && j < config->length; j++)
         if (!loss_setting(&inner, s, config->item[j].key)) {
-            fail(c->e, "stdin:%d:%d: inputs.config.%s: unknown setting; `grpo compute --list` names them", config->item[j].line,
-                 config->item[j].column, config->item[j].key);
+            fail(c->e, "stdin:%d:%d: inputs.%s.%s: unknown setting; `grpo compute --list` names them", config->item[j].line,
+                 config->item[j].column, name, config->item[j].key);
             inner.ok = false;
         }
     c->ok = inner.ok;
 }
 
 static bool run_loss(JsonWriter *out, Call *c, LossSettings *s) {
-    const Rows logp = rows(c, "logps", false), old = same_shape(c, "old_logps", &logp, true),
-               ref = same_shape(c, "ref_logps", &logp, true), mask = same_shape(c, "mask", &logp, true),
-               sampler = same_shape(c, "sampling_logps", &logp, true), entropy = same_shape(c, "entropies", &logp, true),
-               isr = rows(c, "importance_sampling_ratio", true), adv = rows(c, "advantages", false);
-    if (c->ok && adv.n != logp.n_row) wrong(c, "advantages", json_get(c->in, "advantages"), "one number a completion");
-    if (c->ok && s->config.beta != 0 && !ref.x) wrong(c, "ref_logps", NULL, "numbers, since beta is not 0");
+    const Rows logp = kind_rows(c, "logps", false), old = kind_same_shape(c, "old_logps", &logp, true),
+               ref = kind_same_shape(c, "ref_logps", &logp, true), mask = kind_same_shape(c, "mask", &logp, true),
+               sampler = kind_same_shape(c, "sampling_logps", &logp, true), entropy = kind_same_shape(c, "entropies", &logp, true),
+               isr = kind_rows(c, "importance_sampling_ratio", true), adv = kind_rows(c, "advantages", false);
+    if (c->ok && adv.n != logp.n_row) kind_wrong(c, "advantages", json_get(c->in, "advantages"), "one number a completion");
+    if (c->ok && s->config.beta != 0 && !ref.x) kind_wrong(c, "ref_logps", NULL, "numbers, since beta is not 0");
     if (c->ok && isr.x && isr.n != logp.n && !(isr.n == logp.n_row && isr.n_row == logp.n_row))
-        wrong(c, "importance_sampling_ratio", json_get(c->in, "importance_sampling_ratio"), "one number a token or a completion");
+        kind_wrong(c, "importance_sampling_ratio", json_get(c->in, "importance_sampling_ratio"), "one number a token or a completion");
     if (c->ok && !grpo_config_check(&s->config, c->e)) c->ok = false;
-    unsigned char *m = take(c, logp.n, 1);
-    double *scratch = take(c, logp.n, sizeof *scratch);
-    real *dlogp = take(c, logp.n, sizeof *dlogp), *dentropy = take(c, logp.n, sizeof *dentropy);
+    unsigned char *m = kind_take(c, logp.n, 1);
+    double *scratch = kind_take(c, logp.n, sizeof *scratch);
+    real *dlogp = kind_take(c, logp.n, sizeof *dlogp), *dentropy = kind_take(c, logp.n, sizeof *dentropy);
     if (!c->ok) return false;
     double n_token = 0;
     for (size_t t = 0; t < logp.n; t++) n_token += m[t] = !mask.x || mask.x[t] != 0;
@@ -486,95 +312,95 @@ static bool run_loss(JsonWriter *out, Call *c, LossSettings *s) {
     const double value[] = { metrics.policy_loss, metrics.kl, metrics.entropy, metrics.clip_low_mean, metrics.clip_low_min,
         metrics.clip_high_mean, metrics.clip_high_max, metrics.clip_region_mean, metrics.cispo_clip_ratio, metrics.vespo_phi_seq_mean };
     json_begin(out, '{');
-    put(out, "loss", grpo_loss_value(&sums, &s->window, &micro));
-    put_rows(out, "dlogps", dlogp, logp.offset, logp.n_row);
-    if (entropy.x) put_rows(out, "dentropies", dentropy, logp.offset, logp.n_row);
+    kind_put(out, "loss", grpo_loss_value(&sums, &s->window, &micro));
+    kind_put_rows(out, "dlogps", dlogp, logp.offset, logp.n_row);
+    if (entropy.x) kind_put_rows(out, "dentropies", dentropy, logp.offset, logp.n_row);
     for (int j = 0; grpo_metric_names[j]; j++)
-        if (!isnan(value[j]) && (entropy.x || strcmp(grpo_metric_names[j], "entropy"))) put(out, grpo_metric_names[j], value[j]);
+        if (!isnan(value[j]) && (entropy.x || strcmp(grpo_metric_names[j], "entropy"))) kind_put(out, grpo_metric_names[j], value[j]);
     if (s->config.use_adaptive_entropy) {
         if (s->window.training) grpo_entropy_step(&control, &s->config, sums.entropy_bonus, sums.n_entropy);
-        put(out, "entropy_coef", control.coef);
+        kind_put(out, "entropy_coef", control.coef);
     }
     json_end(out, '}');
     return true;
 }
 
 static bool grpo_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
+    KIND_START;
     LossSettings s;
-    loss_settings(c, &s);
+    compute_loss_settings(c, &s, "config");
     if (c->ok) run_loss(out, c, &s);
-    return finish(c);
+    return kind_finish(c);
 }
 
 static bool gmpo_loss(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
+    KIND_START;
     LossSettings s;
-    loss_settings(c, &s);
+    compute_loss_settings(c, &s, "config");
     s.config.loss_type = LOSS_GMPO;
     if (c->ok) run_loss(out, c, &s);
-    return finish(c);
+    return kind_finish(c);
 }
 
 static bool gspo_token_loss(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
+    KIND_START;
     LossSettings s;
-    loss_settings(c, &s);
+    compute_loss_settings(c, &s, "config");
     s.config.loss_type = LOSS_GRPO;
     s.config.importance_sampling_level = LEVEL_SEQUENCE_TOKEN;
-    s.config.epsilon = number_or(c, "epsilon", s.config.epsilon);
-    s.config.epsilon_high = number_or(c, "epsilon_high", s.config.epsilon_high);
+    s.config.epsilon = kind_number_or(c, "epsilon", s.config.epsilon);
+    s.config.epsilon_high = kind_number_or(c, "epsilon_high", s.config.epsilon_high);
     if (c->ok) run_loss(out, c, &s);
-    return finish(c);
+    return kind_finish(c);
 }
 
 static bool dual_clip_loss(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
+    KIND_START;
     LossSettings s;
-    loss_settings(c, &s);
+    compute_loss_settings(c, &s, "config");
     s.config.loss_type = LOSS_BNPO;                     /* mean over all tokens */
-    s.config.epsilon = number_or(c, "epsilon", s.config.epsilon);
-    s.config.epsilon_high = number_or(c, "epsilon_high", s.config.epsilon_high);
-    s.config.dual_clip = number_or(c, "clip_c", 3);
+    s.config.epsilon = kind_number_or(c, "epsilon", s.config.epsilon);
+    s.config.epsilon_high = kind_number_or(c, "epsilon_high", s.config.epsilon_high);
+    s.config.dual_clip = kind_number_or(c, "clip_c", 3);
     if (c->ok) run_loss(out, c, &s);
-    return finish(c);
+    return kind_finish(c);
 }
 
 static bool importance_sampling_ratio(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
-    const Rows old = rows(c, "old_logps", false), smp = same_shape(c, "sampling_logps", &old, false),
-               mask = same_shape(c, "mask", &old, true);
-    const IsrMode mode = (IsrMode)choice(c, "mode", importance_sampling_mode_names);
-    const double low = number_or(c, "clip_min", NAN), high = number_or(c, "clip_max", NAN);
-    unsigned char *m = take(c, old.n, 1);
-    real *ratio = take(c, old.n + old.n_row, sizeof *ratio);
-    OPEN;
+    KIND_START;
+    const Rows old = kind_rows(c, "old_logps", false), smp = kind_same_shape(c, "sampling_logps", &old, false),
+               mask = kind_same_shape(c, "mask", &old, true);
+    const IsrMode mode = (IsrMode)kind_choice(c, "mode", importance_sampling_mode_names);
+    const double low = kind_number_or(c, "clip_min", NAN), high = kind_number_or(c, "clip_max", NAN);
+    unsigned char *m = kind_take(c, old.n, 1);
+    real *ratio = kind_take(c, old.n + old.n_row, sizeof *ratio);
+    KIND_OPEN;
     for (size_t t = 0; t < old.n; t++) m[t] = !mask.x || mask.x[t] != 0;
     const GrpoIn in = { .n_completion = old.n_row, .offset = old.offset, .logp = old.x, .old = old.x, .sampler = smp.x, .mask = m };
     GrpoSamplerStats stats;
     grpo_importance_ratio(ratio, &stats, &in, mode, low, high);
-    if (grpo_isr_per_token(mode)) put_rows(out, "ratio", ratio, old.offset, old.n_row);
+    if (grpo_isr_per_token(mode)) kind_put_rows(out, "ratio", ratio, old.offset, old.n_row);
     else {
         json_key(out, "ratio");
         json_begin(out, '[');
         for (size_t i = 0; i < old.n_row; i++) { json_begin(out, '['); json_number(out, ratio[i]); json_end(out, ']'); }
         json_end(out, ']');
     }
-    put(out, "logp_difference_mean", stats.logp_difference_mean);
-    put(out, "logp_difference_max", stats.logp_difference_max);
-    put(out, "ratio_mean", stats.ratio_mean);
-    FINISH;
+    kind_put(out, "logp_difference_mean", stats.logp_difference_mean);
+    kind_put(out, "logp_difference_max", stats.logp_difference_max);
+    kind_put(out, "ratio_mean", stats.ratio_mean);
+    KIND_FINISH;
 }
 
 /* ---- optimiser ----------------------------------------------------------------------------------------------------------- */
 static bool adamw(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
-    const Rows p = rows(c, "params", false), g = matrix(c, "grads");
-    const double *lr = doubles(c, "lrs", g.n_row, false), *beta = doubles(c, "betas", 2, false);
-    AdamW o = { 0, 0, 0, number(c, "eps"), number(c, "weight_decay") };
-    if (c->ok && g.width != p.n) wrong(c, "grads", json_get(inputs, "grads"), "rows as long as params");
-    real *m = take(c, p.n, sizeof *m), *v = take(c, p.n, sizeof *v), *history = take(c, g.n, sizeof *history);
-    OPEN;
+    KIND_START;
+    const Rows p = kind_rows(c, "params", false), g = kind_matrix(c, "grads");
+    const double *lr = kind_doubles(c, "lrs", g.n_row, false), *beta = kind_doubles(c, "betas", 2, false);
+    AdamW o = { 0, 0, 0, kind_number(c, "eps"), kind_number(c, "weight_decay") };
+    if (c->ok && g.width != p.n) kind_wrong(c, "grads", json_get(inputs, "grads"), "rows as long as params");
+    real *m = kind_take(c, p.n, sizeof *m), *v = kind_take(c, p.n, sizeof *v), *history = kind_take(c, g.n, sizeof *history);
+    KIND_OPEN;
     o.beta1 = beta[0];
     o.beta2 = beta[1];
     for (size_t t = 0; t < g.n_row; t++) {
@@ -582,38 +408,38 @@ static bool adamw(JsonWriter *out, const Json *inputs, Err *e) {
         adamw_update(p.x, m, v, g.x + g.offset[t], p.n, &o, (int64_t)t + 1);
         memcpy(history + t * p.n, p.x, p.n * sizeof *p.x);
     }
-    put_rows(out, "params", history, g.offset, g.n_row);
-    put_list(out, "exp_avg", m, p.n);
-    put_list(out, "exp_avg_sq", v, p.n);
-    FINISH;
+    kind_put_rows(out, "params", history, g.offset, g.n_row);
+    kind_put_list(out, "exp_avg", m, p.n);
+    kind_put_list(out, "exp_avg_sq", v, p.n);
+    KIND_FINISH;
 }
 
 static bool clip_grad_norm(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
-    const Rows g = rows(c, "grads", false);
-    const double max_norm = number(c, "max_norm");
-    OPEN;
+    KIND_START;
+    const Rows g = kind_rows(c, "grads", false);
+    const double max_norm = kind_number(c, "max_norm");
+    KIND_OPEN;
     double square = 0;
     for (size_t i = 0; i < g.n_row; i++) square += grad_square_sum(g.x + g.offset[i], g.offset[i + 1] - g.offset[i]);
     const double norm = sqrt(square);
     grad_scale(g.x, g.n, clip_coefficient(norm, max_norm));
-    put(out, "total_norm", norm);
-    put_rows(out, "grads", g.x, g.offset, g.n_row);
-    FINISH;
+    kind_put(out, "total_norm", norm);
+    kind_put_rows(out, "grads", g.x, g.offset, g.n_row);
+    KIND_FINISH;
 }
 
 static bool lr_schedule(JsonWriter *out, const Json *inputs, Err *e) {
-    START;
+    KIND_START;
     Schedule kind = SCHEDULE_LINEAR;
-    const char *name = word(c, "lr_scheduler_type");
+    const char *name = kind_word(c, "lr_scheduler_type");
     if (c->ok && !schedule_parse(&kind, name, e)) c->ok = false;
-    const double base = number(c, "learning_rate"), min_ratio = number_or(c, "min_lr_rate", 0);
-    const size_t warmup = whole(c, "warmup_steps", 0), n = whole(c, "max_steps", 1);
-    double *lr = c->ok ? take(c, n, sizeof *lr) : NULL;
-    OPEN;
+    const double base = kind_number(c, "learning_rate"), min_ratio = kind_number_or(c, "min_lr_rate", 0);
+    const size_t warmup = kind_whole(c, "warmup_steps", 0), n = kind_whole(c, "max_steps", 1);
+    double *lr = c->ok ? kind_take(c, n, sizeof *lr) : NULL;
+    KIND_OPEN;
     for (size_t s = 0; s < n; s++) lr[s] = base * schedule_factor(kind, (int64_t)s, (int64_t)warmup, (int64_t)n, min_ratio);
-    put_doubles(out, "lrs", lr, n);
-    FINISH;
+    kind_put_doubles(out, "lrs", lr, n);
+    KIND_FINISH;
 }
 
 /* ---- the table ------------------------------------------------------------------------------------------------------------ */

@@ -2,8 +2,8 @@
 #ifndef COMPUTE_H
 #define COMPUTE_H
 
-#include "lib/base.h"
-#include "lib/json.h"
+#include "cmd/kind.h"
+#include "grpo.h"
 
 /* Writes one JSON object, the outputs, to out. False: nothing useful was written, the line in e names the input. */
 typedef bool ComputeRun(JsonWriter *out, const Json *inputs, Err *e);
@@ -16,6 +16,10 @@ typedef struct {
 extern const ComputeKind compute_kinds[], compute_model_kinds[];
 const ComputeKind *compute_find(const char *kind);              /* NULL: not known */
 bool compute_case(JsonWriter *out, const char *kind, const Json *inputs, Err *e);
+
+/* The loss settings in the object inputs.NAME (absent: the defaults) as grpo_loss takes them; n_item NaN: not given. */
+typedef struct { GrpoConfig config; GrpoWindow window; double n_item, last_world_entropy; } LossSettings;
+void compute_loss_settings(Call *c, LossSettings *s, const char *name);
 
 int cmd_compute(int argc, char **argv);
 
