@@ -113,7 +113,7 @@ static bool read_labels(ModelConfig *c, FolderInfo *info, const Json *o, const c
 }
 
 static bool read_config(ModelConfig *c, FolderInfo *info, const Json *o, const char *file, Err *e) {
-    bool classifier, window, attention_bias;
+    bool classifier = false, window, attention_bias;
     double dropout;
     memset(c, 0, sizeof *c);
     memset(info, 0, sizeof *info);
