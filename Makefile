@@ -8,11 +8,21 @@ ARCH   ?= native
 OPENMP ?= auto
 
 # ---- what this compiler and CPU can do -----------------------------------------------------------------------------
-probe   = $(shell mkdir -p build && printf '$(1)' | $(CC) $(2) -x c - -o build/probe -lm 2>/dev/null && echo yes)
-ARCHFLAG := $(if $(filter none,$(ARCH)),,$(if $(call probe,int main(void){return 0;},-march=$(ARCH)),-march=$(ARCH),$(if $(call probe,int main(void){return 0;},-mcpu=$(ARCH)),-mcpu=$(ARCH))))
-FMA      := $(call probe,\n\#ifndef __FMA__\n\#ifndef __ARM_FEATURE_FMA\n\#ifndef __aarch64__\n\#error no\n\#endif\n\#endif\n\#endif\nint main(void){return 0;}\n,$(ARCHFLAG))
-OMPFLAG  := $(if $(filter no,$(OPENMP)),,$(if $(call probe,\#include <omp.h>\nint main(void){return omp_get_max_threads()<1;}\n,-fopenmp),-fopenmp,$(if $(call probe,\#include <omp.h>\nint main(void){return omp_get_max_threads()<1;}\n,-Xpreprocessor -fopenmp -lomp),-Xpreprocessor -fopenmp)))
-OMPLIB   := $(if $(findstring preprocessor,$(OMPFLAG)),-lomp)
+MAIN     = int main(void) { return 0; }
+links    = $(shell mkdir -p build; echo '$(MAIN)' | $(CC) $(1) -x c - -o build/probe $(2) 2>/dev/null && echo yes)
+defines  = $(shell echo $(2) | $(CC) $(1) -E -P -x c - 2>/dev/null)
+ifeq ($(ARCH),none)
+ARCHFLAG :=
+else
+ARCHFLAG := $(if $(call links,-march=$(ARCH)),-march=$(ARCH),$(if $(call links,-mcpu=$(ARCH)),-mcpu=$(ARCH)))
+endif
+FMA      := $(filter-out __FMA__ __ARM_FEATURE_FMA,$(call defines,$(ARCHFLAG),__FMA__ __ARM_FEATURE_FMA))
+ifeq ($(OPENMP),no)
+OMPFLAG  :=
+else
+OMPFLAG  := $(if $(call links,-fopenmp),-fopenmp,$(if $(call links,-Xpreprocessor -fopenmp,-lomp),-Xpreprocessor -fopenmp))
+endif
+OMPLIB   := $(if $(findstring -Xpreprocessor,$(OMPFLAG)),-lomp)
 
 WARN  = -Wall -Wextra -Wpedantic -Wno-unknown-pragmas
 FIXED = -std=c11 -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fno-math-errno -fno-trapping-math

@@ -182,7 +182,6 @@ static bool load_tensors(Model *m, const char *dir, bool need_head, Err *e) {
     Safetensors *s = safetensors_open(dir, e);
     if (!s) return false;
     bool ok = true;
-    int used = 0;
     for (int i = 0; ok && i < m->n_param; i++) {
         Param *p = &m->param[i];
         const Tensor *t = safetensors_find(s, p->name);
@@ -198,7 +197,6 @@ static bool load_tensors(Model *m, const char *dir, bool need_head, Err *e) {
             break;
         }
         store_to_real(p->data, t->data, t->store, t->count);
-        used++;
         for (size_t j = 0; ok && j < t->count; j++)
             if (!isfinite((double)((real *)p->data)[j])) ok = fail(e, "%s: tensor %s: element %zu is not finite; the file is damaged", dir, p->name, j);
     }
@@ -206,7 +204,6 @@ static bool load_tensors(Model *m, const char *dir, bool need_head, Err *e) {
         const char *name = safetensors_at(s, i)->name;
         if (!model_find(m, name) && !is_harmless(m, name)) ok = fail(e, "%s: unknown tensor %s; config.json and weights do not belong together", dir, name);
     }
-    (void)used;
     safetensors_close(s);
     return ok;
 }

@@ -125,7 +125,7 @@ static bool program_ask(Scorer *s, const Reply *r, double *score, bool learn, Er
         sent += (size_t)n;
     }
     free(w.text);
-    char *line;
+    char *line = NULL;
     if (!program_line(p, &line, e)) return false;
     Json *answer = json_parse(line, strlen(line), "answer of --reward-cmd", 1, e);
     const Json *scores = answer ? json_get(answer, "scores") : NULL, *got = answer ? json_get(answer, "id") : NULL;

@@ -1,0 +1,327 @@
+/* elementary.c: exp, log, sin ... from + - * / and bit operations (E306), so that every machine gives the same bits.
+ *
+ * In this order: double functions, their real counterparts, loops over arrays, sums in lanes. fma appears only where the
+ * header's contract says so (r_dot, d_sum_squares) and in d_pow, which is never in an inner loop.
+ * Series are Taylor's, cut where the next term is below the last bit on the reduced interval. */
+#include "real.h"
+
+#include <string.h>
+
+static uint64_t bits_of(double x) { uint64_t u; memcpy(&u, &x, sizeof u); return u; }
+static double double_of(uint64_t u) { double x; memcpy(&x, &u, sizeof x); return x; }
+
+/* ---- double: exp, expm1 ------------------------------------------------------------------ */
+
+#define LN2_HIGH 0x1.62e42fee00000p-1           /* 32 bits: n * LN2_HIGH is exact */
+#define LN2_LOW 0x1.a39ef35793c76p-33
+#define INV_LN2 0x1.71547652b82fep+0
+#define ROUND_DOUBLE 0x1.8p+52                  /* adding it rounds to a whole number, which then stands in the low bits */
+
+/* exp(r) - 1 - r = r^2 q(r) for |r| <= ln2/2; returns r^2 q */
+static double exp_tail(double r) {
+    double q = 1.0 / 6227020800.0;              /* 1/13! */
+    q = q * r + 1.0 / 479001600.0;
+    q = q * r + 1.0 / 39916800.0;
+    q = q * r + 1.0 / 3628800.0;
+    q = q * r + 1.0 / 362880.0;
+    q = q * r + 1.0 / 40320.0;
+    q = q * r + 1.0 / 5040.0;
+    q = q * r + 1.0 / 720.0;
+    q = q * r + 1.0 / 120.0;
+    q = q * r + 1.0 / 24.0;
+    q = q * r + 1.0 / 6.0;
+    q = q * r + 0.5;
+    return r * r * q;
+}
+
+/* x = n ln2 + r + low */
+static double exp_reduce(double x, double *n, double *low) {
+    *n = (x * INV_LN2 + ROUND_DOUBLE) - ROUND_DOUBLE;
+    const double high = x - *n * LN2_HIGH, tail = *n * LN2_LOW, r = high - tail;
+    *low = (high - r) - tail;
+    return r;
+}
+
+static double power_of_two(int n) { return double_of((uint64_t)(n + 1023) << 52); }      /* -1022 <= n <= 1023 */
+
+double d_exp(double x) {
+    if (x != x) return x;
+    if (x > 710) return INFINITY;
+    if (x < -746) return 0;
+    double n, low;
+    const double r = exp_reduce(x, &n, &low);
+    const double y = 1 + (r + (exp_tail(r) + low));
+    const int half = (int)n / 2;
+    return y * power_of_two(half) * power_of_two((int)n - half);
+}
+
+double d_expm1(double x) {
+    if (x != x || x == 0) return x;
+    if (x > 710) return INFINITY;
+    if (x < -40) return -1;
+    double n, low;
+    const double r = exp_reduce(x, &n, &low);
+    const double e = r + (exp_tail(r) + low * (1 + r));
+    if (n == 0) return e;
+    if (n > 60) return d_exp(x) - 1;
+    const double t = power_of_two((int)n);
+    return t * e + (t - 1);
+}
+
+/* ---- double: log, log1p ------------------------------------------------------------------ */
+
+/* x = 2^k m with sqrt(1/2) <= m < sqrt(2), for finite x > 0 */
+static double log_reduce(double x, double *k) {
+    int shift = 0;
+    if (x < 0x1p-1022) x *= 0x1p54, shift = -54;
+    uint64_t u = bits_of(x) + (0x3ff0000000000000ull - 0x3fe6a09e667f3bcdull);
+    *k = (double)((int)(u >> 52) - 1023 + shift);
+    u = (u & 0xfffffffffffffull) + 0x3fe6a09e667f3bcdull;
+    return double_of(u);
+}
+
+/* log((1+s)/(1-s)) = 2s + s R, R = z (2/3 + z (2/5 + ...)), z = s^2 <= 0.0295 */
+static double log_series(double z) {
+    double q = 2.0 / 25;
+    q = q * z + 2.0 / 23;
+    q = q * z + 2.0 / 21;
+    q = q * z + 2.0 / 19;
+    q = q * z + 2.0 / 17;
+    q = q * z + 2.0 / 15;
+    q = q * z + 2.0 / 13;
+    q = q * z + 2.0 / 11;
+    q = q * z + 2.0 / 9;
+    q = q * z + 2.0 / 7;
+    q = q * z + 2.0 / 5;
+    q = q * z + 2.0 / 3;
+    return q * z;
+}
+
+double d_log(double x) {
+    if (x != x || x == INFINITY) return x;
+    if (x == 0) return -INFINITY;
+    if (x < 0) return NAN;
+    double k;
+    const double f = log_reduce(x, &k) - 1, s = f / (2 + f), half = 0.5 * f * f;
+    const double r = log_series(s * s);
+    return k * LN2_HIGH - ((half - (s * (half + r) + k * LN2_LOW)) - f);
+}
+
+double d_log1p(double x) {
+    if (x != x || x == 0 || x == INFINITY) return x;
+    const double u = 1 + x;
+    if (!(u > 0)) return u == 0 ? -INFINITY : NAN;
+    if (u == 1) return x;
+    return d_log(u) + (x - (u - 1)) / u;        /* what rounding 1 + x took away */
+}
+
+/* ---- double: sin, cos -------------------------------------------------------------------- */
+
+/* pi/2 in three parts of 23 bits, whose products with n < 2^30 are exact, and a rest */
+#define PIO2_A 0x1.921fb4p+0
+#define PIO2_B 0x1.4442dp-24
+#define PIO2_C 0x1.846988p-48
+#define PIO2_D 0x1.8cc51701b839ap-72
+
+static double quarter_turns(double x, double *low, int *quadrant) {
+    const double n = (x * 0x1.45f306dc9c883p-1 + ROUND_DOUBLE) - ROUND_DOUBLE;
+    const double a = (x - n * PIO2_A) - n * PIO2_B, c = n * PIO2_C, b = a - c;
+    const double lost = (a - b) - c, d = n * PIO2_D, r = b + (lost - d);
+    *low = (b - r) + (lost - d);
+    *quadrant = (int)((int64_t)n & 3);
+    return r;
+}
+
+static double sin_kernel(double r, double low) {
+    const double z = r * r;
+    double q = 1.0 / 355687428096000.0;         /* 1/17! */
+    q = q * z - 1.0 / 1307674368000.0;
+    q = q * z + 1.0 / 6227020800.0;
+    q = q * z - 1.0 / 39916800.0;
+    q = q * z + 1.0 / 362880.0;
+    q = q * z - 1.0 / 5040.0;
+    q = q * z + 1.0 / 120.0;
+    q = q * z - 1.0 / 6.0;
+    return r + (r * z * q + low * (1 - 0.5 * z));
+}
+
+static double cos_kernel(double r, double low) {
+    const double z = r * r, half = 0.5 * z, w = 1 - half;
+    double q = -1.0 / 6402373705728000.0;       /* 1/18! */
+    q = q * z + 1.0 / 20922789888000.0;
+    q = q * z - 1.0 / 87178291200.0;
+    q = q * z + 1.0 / 479001600.0;
+    q = q * z - 1.0 / 3628800.0;
+    q = q * z + 1.0 / 40320.0;
+    q = q * z - 1.0 / 720.0;
+    q = q * z + 1.0 / 24.0;
+    return w + (((1 - w) - half) + (z * z * q - r * low));
+}
+
+static double turned(double x, int ahead) {
+    if (!(fabs(x) <= 1e9)) return NAN;
+    if (x == 0 && !ahead) return x;
+    double low;
+    int quadrant;
+    const double r = quarter_turns(x, &low, &quadrant);
+    quadrant = (quadrant + ahead) & 3;
+    const double y = quadrant & 1 ? cos_kernel(r, low) : sin_kernel(r, low);
+    return quadrant & 2 ? -y : y;
+}
+
+double d_sin(double x) { return turned(x, 0); }
+double d_cos(double x) { return turned(x, 1); }
+
+/* ---- double: tanh, pow ------------------------------------------------------------------- */
+
+double d_tanh(double x) {
+    const double a = fabs(x);
+    double y;
+    if (a != a || a < 0x1p-28) return x;
+    if (a > 20) y = 1;
+    else if (a >= 1) y = 1 - 2 / (d_expm1(2 * a) + 2);
+    else { const double t = d_expm1(-2 * a); y = -t / (t + 2); }
+    return x < 0 ? -y : y;
+}
+
+/* exp(y log x) with log x in two doubles, for an error in the exponent is multiplied by its size */
+double d_pow(double x, double y) {
+    if (y == 0 || x == 1) return 1;
+    if (x != x || y != y || x < 0) return NAN;
+    if (x == 0) return y > 0 ? 0 : INFINITY;
+    if (x == INFINITY) return y > 0 ? INFINITY : 0;
+    double k;
+    const double f = log_reduce(x, &k) - 1, t = 2 + f, t_low = f - (t - 2);
+    const double s = f / t, s_low = (fma(-s, t, f) - s * t_low) / t;
+    const double tail = s * log_series(s * s) + 2 * s_low + k * LN2_LOW;
+    const double a = k * LN2_HIGH, b = 2 * s, sum = a + b, bb = sum - a, sum_low = (a - (sum - bb)) + (b - bb);
+    const double high = sum + (sum_low + tail), low = (sum - high) + (sum_low + tail);
+    const double p = y * high, p_low = fma(y, high, -p) + y * low;
+    if (!(fabs(p) < 745)) return p > 0 ? INFINITY : 0;
+    const double e = d_exp(p);
+    return e + e * p_low;
+}
+
+/* ---- real -------------------------------------------------------------------------------- */
+
+/* exp of the loops: no branch, no call, so that compilers vectorise what uses it. */
+#ifdef REAL_IS_DOUBLE
+static inline double exp_inline(double x) {
+    x = x > 710 ? 710 : x;
+    x = x < -746 ? -746 : x;
+    const double shifted = x * INV_LN2 + ROUND_DOUBLE, n = shifted - ROUND_DOUBLE;
+    const double high = x - n * LN2_HIGH, tail = n * LN2_LOW, r = high - tail, low = (high - r) - tail;
+    const double y = 1 + (r + (exp_tail(r) + low));
+    int64_t k;
+    memcpy(&k, &shifted, sizeof k);
+    k -= 0x4338000000000000;
+    const int64_t half = k >> 1, rest = k - half;
+    return y * double_of((uint64_t)(half + 1023) << 52) * double_of((uint64_t)(rest + 1023) << 52);
+}
+real r_exp(real x) { return exp_inline(x); }
+real r_expm1(real x) { return d_expm1(x); }
+real r_log(real x) { return d_log(x); }
+real r_log1p(real x) { return d_log1p(x); }
+real r_tanh(real x) { return d_tanh(x); }
+#else
+static inline float float_of(uint32_t u) { float x; memcpy(&x, &u, sizeof x); return x; }
+
+static inline float exp_inline(float x) {
+    x = x > 89.0f ? 89.0f : x;
+    x = x < -104.0f ? -104.0f : x;
+    const float shifted = x * 0x1.715476p+0f + 0x1.8p+23f, n = shifted - 0x1.8p+23f;
+    const float r = (x - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;
+    float q = 1.0f / 5040;
+    q = q * r + 1.0f / 720;
+    q = q * r + 1.0f / 120;
+    q = q * r + 1.0f / 24;
+    q = q * r + 1.0f / 6;
+    q = q * r + 0.5f;
+    const float y = 1 + (r + r * r * q);
+    int32_t k;
+    memcpy(&k, &shifted, sizeof k);
+    k -= 0x4b400000;
+    const int32_t half = k >> 1, rest = k - half;       /* in two steps: 2^k itself may leave the range */
+    return y * float_of((uint32_t)(half + 127) << 23) * float_of((uint32_t)(rest + 127) << 23);
+}
+real r_exp(real x) { return exp_inline(x); }
+real r_expm1(real x) { return (real)d_expm1(x); }
+real r_log(real x) { return (real)d_log(x); }
+real r_log1p(real x) { return (real)d_log1p(x); }
+real r_tanh(real x) { return (real)d_tanh(x); }
+#endif
+
+static inline real sigmoid_inline(real x) {
+    const real e = exp_inline(x < 0 ? x : -x), up = 1 / (1 + e), down = e / (1 + e);
+    return x < 0 ? down : up;
+}
+
+real r_sigmoid(real x) { return sigmoid_inline(x); }
+real r_log_sigmoid(real x) { return (x < 0 ? x : 0) - r_log1p(exp_inline(x < 0 ? x : -x)); }
+
+/* ---- loops ------------------------------------------------------------------------------- */
+
+void r_exp_array(real *y, const real *x, real shift, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = exp_inline(x[i] - shift);
+}
+
+void r_swiglu(real *act, const real *gate, const real *up, size_t n) {
+    for (size_t i = 0; i < n; i++) act[i] = gate[i] * sigmoid_inline(gate[i]) * up[i];
+}
+
+void r_swiglu_backward(real *dgate, real *dup, const real *dact, const real *gate, const real *up, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const real d = dact[i], g = gate[i], s = sigmoid_inline(g);
+        dup[i] = d * (g * s);
+        dgate[i] = d * up[i] * s * (1 + g * (1 - s));
+    }
+}
+
+/* ---- sums -------------------------------------------------------------------------------- */
+
+enum { LANES = 16 };
+typedef real Lanes __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
+
+static real lanes_tree(real *lane) {
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
+}
+
+real r_sum(const real *x, size_t n) {
+    Lanes acc = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) acc += *(const Lanes *)(x + i);
+    real lane[LANES];
+    memcpy(lane, &acc, sizeof lane);
+    for (size_t k = 0; i + k < n; k++) lane[k] += x[i + k];
+    return lanes_tree(lane);
+}
+
+real r_dot(const real *x, const real *y, size_t n) {
+    Lanes acc = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        const Lanes a = *(const Lanes *)(x + i), b = *(const Lanes *)(y + i);
+        for (int k = 0; k < LANES; k++) acc[k] = r_fma(a[k], b[k], acc[k]);
+    }
+    real lane[LANES];
+    memcpy(lane, &acc, sizeof lane);
+    for (size_t k = 0; i + k < n; k++) lane[k] = r_fma(x[i + k], y[i + k], lane[k]);
+    return lanes_tree(lane);
+}
+
+double d_sum_squares(const real *x, size_t n) {
+    double lane[LANES] = {0};
+    for (size_t i = 0; i < n; i += LANES)
+        for (size_t k = 0; k < LANES && i + k < n; k++) lane[k] = fma((double)x[i + k], (double)x[i + k], lane[k]);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
+}
+
+real r_max(const real *x, size_t n) {
+    real m = x[0];
+    for (size_t i = 1; i < n; i++) m = x[i] > m || x[i] != x[i] ? x[i] : m;
+    return m;
+}
