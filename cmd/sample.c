@@ -1,0 +1,263 @@
+/* sample.c: `grpo sample` writes completions for the prompts of a file; `grpo chat` talks in the terminal. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/commands.h"
+#include "cmd/data.h"
+#include "cmd/options.h"
+#include "folder.h"
+#include "lib/files.h"
+#include "rollout.h"
+#include "train.h"
+
+typedef struct {
+    const char *model, *dataset, *output, *chat_template, *system, *reference;
+    Sampling sampling;
+    int num_generations, max_completion_length, seed, batch;
+} Config;
+
+#define COMMON                                                                                                         \
+    {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of the model", NULL},                                 \
+    {"chat_template", OPT_STRING, offsetof(Config, chat_template), NULL, "template by name, if the folder's own is unknown", NULL}, \
+    {"system", OPT_STRING, offsetof(Config, system), NULL, "system message", NULL},                                    \
+    {"temperature", OPT_NUMBER, offsetof(Config, sampling.temperature), "1", "0: greedy", NULL},                       \
+    {"top_k", OPT_INT, offsetof(Config, sampling.top_k), "0", "0: off", NULL},                                         \
+    {"top_p", OPT_NUMBER, offsetof(Config, sampling.top_p), "1", "1: off", NULL},                                      \
+    {"min_p", OPT_NUMBER, offsetof(Config, sampling.min_p), "0", "0: off", NULL},                                      \
+    {"seed", OPT_INT, offsetof(Config, seed), "42", "of the draws", NULL}
+
+static const Option sample_options[] = {
+    COMMON,
+    {"dataset", OPT_STRING, offsetof(Config, dataset), NULL, "JSONL or text file of prompts", NULL},
+    {"output", OPT_STRING, offsetof(Config, output), NULL, "file to write; must not exist; else stdout", NULL},
+    {"num_generations", OPT_INT, offsetof(Config, num_generations), "1", "completions of each prompt", NULL},
+    {"max_completion_length", OPT_INT, offsetof(Config, max_completion_length), "256", "tokens at most", NULL},
+    {"reference", OPT_STRING, offsetof(Config, reference), NULL, "second model: adds kl, the sum of logp - its logp, to each line", NULL},
+    {"batch", OPT_INT, offsetof(Config, batch), "64", "prompts at once: memory only, no bit changes", NULL},
+};
+static const OptionTable sample_table = {"sample", "completions for the prompts of a file, one JSON line each",
+                                         "grpo sample --model runs/grpo/final --dataset prompts.jsonl --temperature 0.7 > samples.jsonl", sample_options,
+                                         sizeof sample_options / sizeof *sample_options};
+static const Option chat_options[] = {
+    COMMON,
+    {"max_completion_length", OPT_INT, offsetof(Config, max_completion_length), "256", "tokens at most", NULL},
+};
+static const OptionTable chat_table = {"chat", "talk to a model; an empty line or Ctrl-D ends", "grpo chat --model models/SmolLM2-135M-Instruct --temperature 0.7", chat_options,
+                                       sizeof chat_options / sizeof *chat_options};
+
+typedef struct { Model *model; FolderInfo info; Language language; int stop[MAX_STOPS + 1], n_stop; } Speaker;
+
+static bool speaker_open(Speaker *s, const Config *c, Err *e) {
+    if (!c->model) return fail(e, "--model: not given; expected the folder of a model");
+    if (!sampling_check(&c->sampling, e) || !language_load(&s->language, c->model, c->chat_template, e)) return false;
+    if (!(s->model = folder_load(c->model, &s->info, e))) return false;
+    if (s->model->config.n_label) return fail(e, "%s: is a reward model; expected a language model", c->model);
+    for (int i = 0; i < s->info.n_stop; i++) s->stop[s->n_stop++] = s->info.stop[i];
+    s->stop[s->n_stop++] = s->language.end_of_turn;
+    return true;
+}
+
+static void speaker_close(Speaker *s) {
+    model_free(s->model);
+    language_free(&s->language);
+}
+
+/* ---- sample ------------------------------------------------------------------------------ */
+
+/* kl[i]: sum over the completion's tokens of logp - reference's logp. */
+static bool kl_to(double *kl, const Model *ref, const Ids *prompt, const Rollout *out, int n_prompt, int group, int max_new, double temperature, Err *e) {
+    Window w = {0};
+    bool ok = true;
+    int largest = 1, *owner = malloc((size_t)(n_prompt * group) * (size_t)max_new * sizeof(int)), *at = owner ? malloc((size_t)(n_prompt * group) * (size_t)max_new * sizeof(int)) : NULL;
+    for (int p = 0; ok && p < n_prompt; p++) {
+        const int root = window_add(&w, prompt[p].id, prompt[p].n, -1, e), first = w.n_row, last = w.n_row - 1;
+        ok = root >= 0 && at;
+        for (int c = p * group; ok && c < (p + 1) * group; c++) {
+            owner[w.n_target] = c, at[w.n_target] = 0;
+            ok = window_target(&w, last, out->id[(size_t)c * (size_t)max_new], e);
+        }
+        for (int c = p * group; ok && c < (p + 1) * group; c++) {
+            const int *id = out->id + (size_t)c * (size_t)max_new, start = w.n_row;
+            if (out->length[c] > 1) ok = window_add(&w, id, out->length[c] - 1, root, e) >= 0;
+            for (int t = 1; ok && t < out->length[c]; t++) {
+                owner[w.n_target] = c, at[w.n_target] = t;
+                ok = window_target(&w, start + t - 1, id[t], e);
+            }
+        }
+        const int rows = w.n_row - first + prompt[p].n;
+        largest = rows > largest ? rows : largest;
+    }
+    const int rows = largest > 1024 ? largest : 1024;
+    Acts *a = ok ? acts_new(ref, rows, rows + n_prompt * group, false, e) : NULL;
+    real *logp = malloc((size_t)(w.n_target + 1) * sizeof(real));
+    ok = ok && a && logp && window_logp(logp, NULL, a, rows, rows + n_prompt * group, ref, &w, temperature == 0 ? 1 : temperature, e);
+    for (int i = 0; i < n_prompt * group; i++) kl[i] = 0;
+    for (int i = 0; ok && i < w.n_target; i++) kl[owner[i]] += (double)out->logp[(size_t)owner[i] * (size_t)max_new + (size_t)at[i]] - logp[i];
+    free(owner);
+    free(at);
+    free(logp);
+    acts_free(a);
+    window_free(&w);
+    return ok;
+}
+
+static void write_row(JsonWriter *w, const Example *x, const char *text, bool ended, int length, double logp, const double *kl) {
+    static const char *const ours[] = {"completion", "finish_reason", "completion_length", "logp", "kl"};
+    json_begin(w, '{');
+    if (x->row)
+        for (size_t i = 0; i < x->row->length; i++) {
+            bool taken = false;
+            for (size_t k = 0; k < sizeof ours / sizeof *ours; k++) taken = taken || !strcmp(ours[k], x->row->item[i].key);
+            if (taken) continue;
+            json_key(w, x->row->item[i].key);
+            json_value(w, &x->row->item[i]);
+        }
+    else json_key(w, "prompt"), json_string(w, x->prompt[x->n_prompt - 1].content);
+    json_key(w, "completion"); json_string(w, text);
+    json_key(w, "finish_reason"); json_string(w, ended ? "stop" : "length");
+    json_key(w, "completion_length"); json_int(w, length);
+    json_key(w, "logp"); json_number(w, logp);
+    if (kl) json_key(w, "kl"), json_number(w, *kl);
+    json_end(w, '}');
+    json_raw(w, "\n");
+}
+
+static bool sample_batch(JsonWriter *w, const Config *c, const Speaker *s, const Model *ref, const Dataset *d, int first, int n, Err *e) {
+    const int group = c->num_generations, max_new = c->max_completion_length;
+    const size_t total = (size_t)n * (size_t)group, tokens = total * (size_t)max_new;
+    Ids *prompt = calloc((size_t)n, sizeof *prompt);
+    const int **id = malloc((size_t)n * sizeof *id);
+    int *length = malloc((size_t)n * sizeof(int));
+    double *kl = malloc(total * sizeof(double));
+    Rollout out = {.id = malloc(tokens * sizeof(int)), .logp = malloc(tokens * sizeof(real)), .length = malloc(total * sizeof(int)), .ended = malloc(total * sizeof(bool))};
+    bool ok = prompt && id && length && kl && out.id && out.logp && out.length && out.ended;
+    if (!ok) fail(e, "sample: no memory for %zu completions", total);
+    for (int i = 0; ok && i < n; i++) {
+        ok = encode_prompt(&prompt[i], &s->language, &d->row[first + i], e);
+        id[i] = prompt[i].id, length[i] = prompt[i].n;
+        if (ok && prompt[i].n + max_new > s->model->config.context)
+            ok = fail(e, "%s:%d: prompt of %d tokens and --max-completion-length %d exceed the context of %d; shorten one of them", d->path, d->row[first + i].line, prompt[i].n,
+                      max_new, s->model->config.context);
+    }
+    const RolloutPlan plan = {.prompt = id, .prompt_length = length, .n_prompt = n, .group_size = group, .max_new = max_new, .stop = s->stop, .n_stop = s->n_stop,
+                              .sampling = c->sampling, .seed = (uint64_t)c->seed, .first_prompt = (uint64_t)first};
+    ok = ok && rollout(&out, s->model, &plan, e);
+    ok = ok && (!ref || kl_to(kl, ref, prompt, &out, n, group, max_new, c->sampling.temperature, e));
+    for (size_t i = 0; ok && i < total; i++) {
+        char *text = decode_completion(&s->language, out.id + i * (size_t)max_new, out.length[i], e);
+        double logp = 0;
+        for (int t = 0; t < out.length[i]; t++) logp += out.logp[i * (size_t)max_new + (size_t)t];
+        if ((ok = text != NULL)) write_row(w, &d->row[first + (int)(i / (size_t)group)], text, out.ended[i], out.length[i], logp, ref ? &kl[i] : NULL);
+        free(text);
+    }
+    for (int i = 0; prompt && i < n; i++) free(prompt[i].id);
+    free(prompt);
+    free(id);
+    free(length);
+    free(kl);
+    free(out.id);
+    free(out.logp);
+    free(out.length);
+    free(out.ended);
+    return ok;
+}
+
+static bool sample(const Config *c, Err *e) {
+    Speaker s = {0};
+    Dataset d;
+    Model *ref = NULL;
+    FileWriter file;
+    bool ok = false, begun = false;
+    if (!c->dataset) return fail(e, "--dataset: not given; expected a JSONL or text file of prompts");
+    if (c->num_generations < 1 || c->max_completion_length < 1 || c->batch < 1) return fail(e, "--num-generations %d, --max-completion-length %d, --batch %d: expected at least 1", c->num_generations, c->max_completion_length, c->batch);
+    if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
+    if (!dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e) || !speaker_open(&s, c, e)) goto done;
+    if (c->reference && !(ref = folder_load(c->reference, NULL, e))) goto done;
+    if (c->output && !(begun = file_begin(&file, c->output, e))) goto done;
+    Progress p;
+    progress_begin(&p, "sample", d.n);
+    for (int first = 0; first < d.n; first += c->batch) {
+        const int n = d.n - first < c->batch ? d.n - first : c->batch;
+        JsonWriter w = {0};
+        ok = sample_batch(&w, c, &s, ref, &d, first, n, e) && (!c->output || file_append(&file, w.text, w.length, e));
+        if (ok && !c->output) fwrite(w.text, 1, w.length, stdout);
+        free(w.text);
+        if (!ok) goto done;
+        progress_at(&p, first + n, NULL);
+    }
+    progress_end(&p);
+    ok = !c->output || file_commit(&file, e);
+    begun = begun && !ok;
+done:
+    if (begun) file_abandon(&file);
+    model_free(ref);
+    speaker_close(&s);
+    return ok;
+}
+
+int cmd_sample(int argc, char **argv, Err *e) {
+    Config c = {0};
+    const int r = options_parse(&c, &sample_table, argc, argv, e);
+    if (r) return r < 0 ? -1 : 0;
+    return sample(&c, e) ? 0 : -1;
+}
+
+/* ---- chat -------------------------------------------------------------------------------- */
+
+static bool answer(char **text, const Config *c, const Speaker *s, const Message *m, int n, int turn, Err *e) {
+    Ids prompt = {0};
+    const Example x = {.prompt = m, .n_prompt = n};
+    if (!encode_prompt(&prompt, &s->language, &x, e)) return false;
+    const int max_new = c->max_completion_length, *id = prompt.id;
+    int length = 0;
+    bool ended = false;
+    Rollout out = {.id = malloc((size_t)max_new * sizeof(int)), .logp = malloc((size_t)max_new * sizeof(real)), .length = &length, .ended = &ended};
+    const RolloutPlan plan = {.prompt = &id, .prompt_length = &prompt.n, .n_prompt = 1, .group_size = 1, .max_new = max_new, .stop = s->stop, .n_stop = s->n_stop,
+                              .sampling = c->sampling, .seed = (uint64_t)c->seed, .step = (uint64_t)turn};
+    bool ok = out.id && out.logp ? rollout(&out, s->model, &plan, e) : fail(e, "chat: no memory");
+    *text = ok ? decode_completion(&s->language, out.id, length, e) : NULL;
+    free(out.id);
+    free(out.logp);
+    free(prompt.id);
+    return ok && *text;
+}
+
+static bool chat(const Config *c, Err *e) {
+    enum { TURNS = 128, LINE = 8192 };
+    Speaker s = {0};
+    Message m[TURNS];
+    char *kept[TURNS], line[LINE];
+    int n = 0, n_kept = 0;
+    bool ok = c->max_completion_length >= 1 ? speaker_open(&s, c, e) : fail(e, "--max-completion-length: found %d, expected at least 1", c->max_completion_length);
+    if (ok && c->system) m[n++] = (Message){"system", c->system};
+    while (ok && n + 2 <= TURNS) {
+        fputs("> ", stdout);
+        fflush(stdout);
+        if (!fgets(line, sizeof line, stdin)) break;
+        line[strcspn(line, "\r\n")] = 0;
+        if (!*line) break;
+        size_t bad;
+        if (!utf8_valid(line, strlen(line), &bad)) { ok = fail(e, "standard input: byte %zu is no valid UTF-8", bad + 1); break; }
+        char *question = malloc(strlen(line) + 1), *text = NULL;
+        if (!question) { ok = fail(e, "chat: no memory"); break; }
+        strcpy(question, line);
+        kept[n_kept++] = question;
+        m[n++] = (Message){"user", question};
+        if (!(ok = answer(&text, c, &s, m, n, n, e))) break;
+        kept[n_kept++] = text;
+        m[n++] = (Message){"assistant", text};
+        printf("%s\n", text);
+    }
+    for (int i = 0; i < n_kept; i++) free(kept[i]);
+    speaker_close(&s);
+    return ok;
+}
+
+int cmd_chat(int argc, char **argv, Err *e) {
+    Config c = {0};
+    const int r = options_parse(&c, &chat_table, argc, argv, e);
+    if (r) return r < 0 ? -1 : 0;
+    return chat(&c, e) ? 0 : -1;
+}

@@ -1,0 +1,102 @@
+/* score.c: `grpo score`: what reward models or a program say of given replies: per label, and weighted (E60). */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/commands.h"
+#include "cmd/data.h"
+#include "cmd/options.h"
+#include "cmd/scorer.h"
+#include "lib/files.h"
+#include "reward.h"
+
+typedef struct { const char *dataset, *output, *reward_model, *reward_cmd, *chat_template, *weights, *system; int slice_rows; bool summary; } Config;
+
+static const Option options[] = {
+    {"dataset", OPT_STRING, offsetof(Config, dataset), NULL, "JSONL of prompts with completions", NULL},
+    {"reward_model", OPT_STRING, offsetof(Config, reward_model), NULL, "reward folders, with commas", NULL},
+    {"reward_cmd", OPT_STRING, offsetof(Config, reward_cmd), NULL, "program that scores JSON lines", NULL},
+    {"reward_weights", OPT_STRING, offsetof(Config, weights), NULL, "e.g. politeness=0.4,safety=0.6; none: 1 each", NULL},
+    {"output", OPT_STRING, offsetof(Config, output), NULL, "file to write; must not exist; else stdout", NULL},
+    {"summary", OPT_BOOL, offsetof(Config, summary), "false", "means instead of lines", NULL},
+    {"chat_template", OPT_STRING, offsetof(Config, chat_template), NULL, "template of the reward models, if theirs is unknown", NULL},
+    {"system", OPT_STRING, offsetof(Config, system), NULL, "system message for prompts that have none", NULL},
+    {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens computed at once: memory only", NULL},
+};
+static const OptionTable table = {"score", "scores of given replies, a JSON line each", "grpo score --dataset samples.jsonl --reward-model runs/reward/final --summary", options,
+                                  sizeof options / sizeof *options};
+
+static void write_row(JsonWriter *w, const Example *x, const real *score, const char (*label)[64], int n_label, double reward) {
+    json_begin(w, '{');
+    for (size_t i = 0; x->row && i < x->row->length; i++)
+        if (strcmp(x->row->item[i].key, "scores") && strcmp(x->row->item[i].key, "reward")) {
+            json_key(w, x->row->item[i].key);
+            json_value(w, &x->row->item[i]);
+        }
+    json_key(w, "scores");
+    json_begin(w, '{');
+    for (int k = 0; k < n_label; k++) json_key(w, label[k]), json_number(w, score[k]);
+    json_end(w, '}');
+    json_key(w, "reward"); json_number(w, reward);
+    json_end(w, '}');
+    json_raw(w, "\n");
+}
+
+static bool emit(const Config *c, const Dataset *d, const real *score, const real *reward, const char (*label)[64], int n_label, Err *e) {
+    double mean, sd;
+    if (c->summary) {
+        for (int k = 0; k <= n_label; k++) {
+            const size_t n = k < n_label ? reward_moments(&mean, &sd, score + k, (size_t)d->n, (size_t)n_label, 1) : reward_moments(&mean, &sd, reward, (size_t)d->n, 1, 1);
+            printf("%-16s n %zu  mean %.4f  std %.4f\n", k < n_label ? label[k] : "reward", n, mean, sd);
+        }
+        return true;
+    }
+    JsonWriter w = {0};
+    for (int i = 0; i < d->n; i++) write_row(&w, &d->row[i], score + (size_t)i * (size_t)n_label, label, n_label, reward[i]);
+    const bool ok = c->output ? file_write(c->output, w.text, w.length, e) : fwrite(w.text, 1, w.length, stdout) == w.length || fail(e, "standard output: could not be written");
+    free(w.text);
+    return ok;
+}
+
+static bool score(const Config *c, Err *e) {
+    Dataset d;
+    double weight[MAX_LABELS];
+    if (!c->dataset) return fail(e, "--dataset: not given; expected a JSONL file of prompts with completions");
+    if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
+    if (!dataset_load(&d, c->dataset, NEED_COMPLETION, c->system, e)) return false;
+    Scorer *s = scorer_open(c->reward_model, c->reward_cmd, c->chat_template, c->slice_rows, e);
+    if (!s) return false;
+    const int n_label = scorer_n_label(s);
+    Reply *reply = malloc((size_t)d.n * sizeof *reply);
+    real *value = malloc((size_t)d.n * (size_t)n_label * sizeof(real)), *reward = malloc((size_t)d.n * sizeof(real));
+    bool ok = (reply && value && reward) || fail(e, "score: no memory for %d replies", d.n);
+    for (int i = 0; ok && i < d.n; i++)
+        reply[i] = (Reply){&d.row[i], d.row[i].completion, !d.row[i].finish_reason || strcmp(d.row[i].finish_reason, "length")};
+    ok = ok && parse_weights(weight, c->weights, scorer_labels(s), n_label, "--reward-weights", e);
+    enum { CHUNK = 256 };
+    Progress p;
+    progress_begin(&p, "score", d.n);
+    for (int i = 0; ok && i < d.n; i += CHUNK) {
+        ok = scorer_score(s, value + (size_t)i * (size_t)n_label, reply + i, d.n - i < CHUNK ? d.n - i : CHUNK, e);
+        progress_at(&p, i + CHUNK < d.n ? i + CHUNK : d.n, NULL);
+    }
+    progress_end(&p);
+    if (ok) {
+        if (reward_weighted_sum(reward, value, weight, (size_t)d.n, (size_t)n_label, 1, MISSING_ZERO))
+            fprintf(stderr, "score: some labels are missing and count 0 in the reward\n");
+        ok = emit(c, &d, value, reward, scorer_labels(s), n_label, e);
+    }
+    free(reply);
+    free(value);
+    free(reward);
+    scorer_close(s);
+    return ok;
+}
+
+int cmd_score(int argc, char **argv, Err *e) {
+    Config c;
+    const int r = options_parse(&c, &table, argc, argv, e);
+    if (r) return r < 0 ? -1 : 0;
+    return score(&c, e) ? 0 : -1;
+}
