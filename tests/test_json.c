@@ -316,6 +316,7 @@ static void test_utf8(void) {
     CHECK(!utf8_valid("ab\xe2\x82", 4, &bad));
     CHECK_INT(bad, 2);
     CHECK(!utf8_valid("\xff", 1, NULL));
+    CHECK(!utf8_valid("\xe2\x82\xac", 2, NULL));        /* the rest of the character is there, but not ours */
 }
 
 /* One to four bytes of a good text replaced, removed or doubled, or its end cut off. What is accepted must come out of the
