@@ -186,6 +186,18 @@ size_t model_bytes(const ModelConfig *c) {
 
 size_t model_parameters(const Model *m) { return m->n_trainable; }
 
+static double layer_weights(const ModelConfig *c) {    /* N of section 8 */
+    const double h = c->hidden, q = (double)c->n_head * c->head_dim, kv = (double)c->n_kv_head * c->head_dim;
+    return c->n_layer * (h * (q + 2 * kv) + q * h + 3 * h * c->ffn);
+}
+
+double model_forward_flops(const ModelConfig *c, double n_row, double sum_attended, double n_scored) {
+    const double outputs = c->n_label ? c->n_label : c->vocab;
+    return 2 * layer_weights(c) * n_row + 4 * (double)c->n_head * c->head_dim * c->n_layer * sum_attended + 2 * outputs * c->hidden * n_scored;
+}
+
+double model_trl_flops_per_token(const ModelConfig *c, double length) { return 3 * model_forward_flops(c, 1, length, 1); }
+
 void model_init(Model *m, uint64_t seed) {
     for (int i = 0; i < m->n_param; i++) {
         const Param *p = &m->param[i];
@@ -244,8 +256,7 @@ void rms_norm_backward(real *dx, const real *dy, const real *x, const real *w, r
     for (int j = 0; j < n; j++) dx[j] += r * (dy[j] * w[j] - x[j] * pull);
 }
 
-/* E8's dw: rows ascending. n_vec vectors of n side by side, r one for each. */
-static void norm_weight_backward(real *dw, const real *dy, const real *x, const real *r, size_t n_vec, int n) {
+void rms_norm_weight_backward(real *dw, const real *dy, const real *x, const real *r, size_t n_vec, int n) {
     for (size_t t = 0; t < n_vec; t++)
         for (int j = 0; j < n; j++) dw[j] += dy[t * (size_t)n + (size_t)j] * x[t * (size_t)n + (size_t)j] * r[t];
 }
@@ -260,7 +271,7 @@ static void norm_rows_backward(real *dx, real *grad, const real *dy, const real 
     #pragma omp parallel for schedule(static) if (n_vec > 32)
     for (size_t t = 0; t < n_vec; t++)
         rms_norm_backward(dx + t * (size_t)w->cols, dy + t * (size_t)w->cols, x + t * (size_t)w->cols, w->data, r[t], w->cols);
-    if (grad && w->trainable) norm_weight_backward(grad + w->offset, dy, x, r, n_vec, w->cols);
+    if (grad && w->trainable) rms_norm_weight_backward(grad + w->offset, dy, x, r, n_vec, w->cols);
 }
 
 /* ---- E9 to E12: rotary positions --------------------------------------------------------- */
@@ -367,11 +378,7 @@ void attend(real *o, real *row_max, real *row_sum, real *score, const real *q, c
     if (row_max) *row_max = max, *row_sum = sum;
 }
 
-/* What backward needs of a span besides KeySpan: values transposed like keys, key rows, and where gradients go. */
-typedef struct { const real *value_t, *key_row; real *dk, *dv; } KeySpanBack;
-
-/* E17 for one query: dq is written; dk, dv of every key are added to (dk without its 1/sqrt d, which the caller brings in once). */
-static void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, const real *d_o, real max, real sum,
+void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, const real *d_o, real max, real sum,
                             const KeySpan *span, const KeySpanBack *back, int n_span, int head_dim, int ld) {
     const int n = scores(p, q, span, n_span, head_dim);
     const real scale = (real)(1 / sqrt((double)head_dim)), drow = r_dot(d_o, o, (size_t)head_dim);
@@ -832,6 +839,11 @@ void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, cons
         for (int i = 0; i < n; i++) memcpy(dhidden + (size_t)a->scored_row[first + i] * h, a->dscored + (size_t)i * h, h * sizeof(real));
         if (grad && m->head->trainable) gemm_tn(grad + head_grad_offset(m), a->logits, vocab, a->scored_hidden, (int)h, n, vocab, (int)h);
     }
+}
+
+int head_last_row(const int *id, int n, int pad) {
+    while (n > 0 && id[n - 1] == pad) n--;
+    return n - 1;
 }
 
 void head_linear(real *score, const Model *m, const real *hidden, const int *row, int n) {

@@ -60,6 +60,9 @@ void model_free(Model *m);
 bool model_config_check(const ModelConfig *c, const char *file, Err *e);
 size_t model_bytes(const ModelConfig *c);               /* what model_new takes */
 size_t model_parameters(const Model *m);                /* E33 */
+/* E190: FLOPs of a forward pass over n_row rows that attend to sum_attended positions together; E191: TRL's count for training. */
+double model_forward_flops(const ModelConfig *c, double n_row, double sum_attended, double n_scored);
+double model_trl_flops_per_token(const ModelConfig *c, double length);
 void model_init(Model *m, uint64_t seed);               /* normal(0, init_std), norms 1, biases 0, keyed by place */
 void model_copy(Model *to, const Model *from);          /* the parameters that both have under the same name */
 void model_pack(Model *m);                              /* after every change of weights */
@@ -112,6 +115,8 @@ void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, cons
                         const real *dlogp, const real *dentropy);
 /* z [n, vocab] = hidden rows times the head: E4. */
 void head_logits(real *z, const Model *m, const real *hidden, int n);
+/* E40: the last of n ids that is not pad; -1 if there is none. pad -1: the last. */
+int head_last_row(const int *id, int n, int pad);
 /* E41: scores [n, n_label] of the given rows; and back: dhidden [n_row, hidden] is written, grad += . */
 void head_linear(real *score, const Model *m, const real *hidden, const int *row, int n);
 void head_linear_backward(real *dhidden, real *grad, const Model *m, const real *hidden, int n_row, const int *row, int n, const real *dscore);
@@ -126,6 +131,7 @@ void rope_table(real *cos, real *sin, const double *inv_freq, int half, int posi
 void rope_apply(real *x, int n_head, int head_dim, const real *cos, const real *sin, bool back);    /* E10; back: E11 */
 void rms_norm(real *y, real *r, const real *x, const real *w, int n, double eps);           /* E7, one row; r may be NULL */
 void rms_norm_backward(real *dx, const real *dy, const real *x, const real *w, real r, int n);  /* E8, dx += */
+void rms_norm_weight_backward(real *dw, const real *dy, const real *x, const real *r, size_t n_vec, int n);    /* E8, dw += ; rows ascending, r [n_vec] */
 /* E23, E25, E27: one row of logits; z is divided by tau in place. The sum goes over blocks of 4096 in ascending order. */
 typedef struct { real max, sum, log_sum, entropy; } LogitStats;          /* lse = max + log_sum; log p_v = (z_v - max) - log_sum */
 LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entropy);
@@ -136,6 +142,11 @@ void linear_forward(real *y, const Model *m, const Param *w, const Param *bias, 
 /* E14 to E16 for one query: o [d]. Keys lie as blocks [16 positions][...] transposed: see key_store. score: scratch [n_key + 32]. */
 typedef struct { const real *key, *value; int n, value_ld; } KeySpan;     /* key: blocks of [head_dim][16]; value row u at value + u*ld */
 void attend(real *o, real *row_max, real *row_sum, real *score, const real *q, const KeySpan *span, int n_span, int head_dim);
+/* E17 for one query, max and sum from attend: dq is written; dk, dv of every key are added to, dk without its 1/sqrt d, which the caller
+ * brings in once. value_t: values laid out like keys; key_row, dk, dv: rows at distance ld. p, ds: scratch [n_key + 32]. */
+typedef struct { const real *value_t, *key_row; real *dk, *dv; } KeySpanBack;
+void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, const real *d_o, real max, real sum, const KeySpan *span,
+                     const KeySpanBack *back, int n_span, int head_dim, int ld);
 void key_store(real *block, int u, const real *k, int head_dim);          /* key row u into its place */
 
 #endif

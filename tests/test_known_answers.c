@@ -10,7 +10,6 @@
 
 /* Kinds of other methods: listed, so that a kind with a misspelt name is not taken for one of them. */
 static const char *const not_yet[] = {
-    "rms_norm", "rope_inv_freq", "rope_apply", "attention", "swiglu", "logp_entropy", "lm", "reward_model", "grpo_step", "flops",
     "lora_linear", "ppo_token_rewards", "gae", "ppo_loss", "running_moments", "dpo_loss", "tdpo_loss", "bmc_loss", "gr_dpo_step",
     "maxmin_em", "aihf_reward_loss", "gflownet_loss", "dvpo_targets", "mpo_weights", "mixture_policy", "collab_step", NULL
 };
