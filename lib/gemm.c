@@ -1,7 +1,7 @@
 /* gemm.c: weights in their stored formats, and the three matrix products of a linear layer.
  *
- * In this order: conversion of stored numbers, packing into panels, the kernel that computes a few rows of a panel or
- * two, the cutting of a product into tiles for threads, and the public products on top (E5, E6).
+ * In this order: conversion of stored numbers, packing into panels, the kernels that compute a few rows of two vectors'
+ * columns, the cutting of a product into tiles for threads, and the public products on top (E5, E6).
  *
  * Speed comes from three things, none of which touches the order inside an output. GNU vector types with a loop of
  * r_fma over the lanes: compilers turn that into vector instructions, which they do not for an array of scalars. As many
@@ -134,116 +134,104 @@ void gemm_pack(real *packed, const void *w, Store store, int n_out, int n_in) {
     }
 }
 
-/* ---- the kernel ------------------------------------------------------------------------------------------------ */
+/* ---- the kernels ----------------------------------------------------------------------------------------------- */
 
+/* A kernel's accumulators must all be registers: one row and one vector too many and half the speed is gone. */
 #if defined(__AVX512F__)
-enum { VECTOR_BYTES = 64, REGISTERS = 24 };         /* REGISTERS: as many accumulators as leave room for operands */
+enum { VECTOR_BYTES = 64, ROWS = 12 };
 #elif defined(__AVX__)
-enum { VECTOR_BYTES = 32, REGISTERS = 12 };
+enum { VECTOR_BYTES = 32, ROWS = 6 };
 #elif defined(__aarch64__)
-enum { VECTOR_BYTES = 16, REGISTERS = 24 };
+enum { VECTOR_BYTES = 16, ROWS = 12 };
 #else
-enum { VECTOR_BYTES = 16, REGISTERS = 16 };
+enum { VECTOR_BYTES = 16, ROWS = 6 };
 #endif
 enum {
     LANES = VECTOR_BYTES / (int)sizeof(real),
-    VECTORS = GEMM_PANEL / LANES,                   /* a panel's width in vectors */
-    PAIR = VECTORS == 1 ? 2 : 1,                    /* panels side by side: at least two vectors share a broadcast */
-    ROWS = REGISTERS / (VECTORS * PAIR),            /* rows of a full kernel */
-    LONE = VECTORS >= 4 ? 2 : 4,                    /* panels of a one-row kernel: hides the latency of a chain */
-    K_BLOCK = 256
+    PAIR = 2 * LANES,                               /* columns of a kernel: two vectors, of one panel or of neighbours */
+    LONE = 8 * LANES,                               /* columns of the kernel for one row: eight chains hide the latency */
+    PANEL = GEMM_PANEL,
+    WIDE = PAIR > PANEL ? PAIR : PANEL,             /* columns packed at once */
+    GROUP = LONE > PANEL ? LONE : PANEL,            /* columns of tiles: a multiple of all the others */
+    K_BLOCK = 256                                   /* 256 rows of two panels of floats fill a first cache of 32 KiB */
 };
 typedef real Vector __attribute__((vector_size(VECTOR_BYTES)));
-typedef real Loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));    /* any real's address */
+typedef real Loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));    /* at any real's address */
 
+static inline Vector load(const real *p) { return *(const Loose *)p; }
+static inline void save(real *p, Vector v) { *(Loose *)p = v; }
 static inline Vector vector_fma(real a, Vector b, Vector c) {
     for (int l = 0; l < LANES; l++) c[l] = r_fma(a, b[l], c[l]);
     return c;
 }
 
-/* What a kernel does at its ends: chains start from 0 or from the output; at the last block of k a bias may be added. */
-typedef struct { real *c; size_t ldc; bool from_zero; const real *bias; } Output;
-
-/* rows x (n_panel panels) outputs over n_k steps. a[i row_step + k k_step]; panels lie `stride` reals apart; `width` of
- * the columns exist. rows and n_panel are constants at every call: inlined, the accumulators become registers. */
-static inline __attribute__((always_inline)) void kernel(int rows, int n_panel, const real *a, size_t row_step, size_t k_step,
-                                                         const real *b, size_t stride, int n_k, Output out, int width) {
-    Vector acc[ROWS][LONE * VECTORS];                 /* LONE >= PAIR */
-    const int n_vector = n_panel * VECTORS;
-    const bool whole = width == n_panel * GEMM_PANEL;
-    for (int i = 0; i < rows; i++)
-        for (int v = 0; v < n_vector; v++) acc[i][v] = (Vector){ 0 };
-    if (!out.from_zero) {
-        if (whole)
-            for (int i = 0; i < rows; i++)
-                for (int v = 0; v < n_vector; v++) acc[i][v] = *(const Loose *)(out.c + (size_t)i * out.ldc + v * LANES);
-        else
-            for (int i = 0; i < rows; i++) {
-                Vector edge[LONE * VECTORS] = { 0 };
-                memcpy(edge, out.c + (size_t)i * out.ldc, (size_t)width * sizeof(real));
-                for (int v = 0; v < n_vector; v++) acc[i][v] = edge[v];
-            }
+/* c[i][j] = chain from c[i][j] (or 0) over k of a[i row_step + k k_step] * column j: its vectors b0 and b1, a panel apart
+ * from one k to the next. Accumulators have names, because gcc keeps part of an array of them in memory. */
+#define ROW_START(i) const real *a##i = a + i * row_step; \
+                     Vector p##i = from_zero ? zero : load(c + i * ldc), q##i = from_zero ? zero : load(c + i * ldc + LANES);
+#define ROW_STEP(i)  { const real x = a##i[at]; p##i = vector_fma(x, v, p##i); q##i = vector_fma(x, w, q##i); }
+#define ROW_END(i)   save(c + i * ldc, p##i); save(c + i * ldc + LANES, q##i);
+#define KERNEL(name, EACH)                                                                                                     \
+    static void name(const real *a, size_t row_step, size_t k_step, const real *b0, const real *b1, int n_k, real *c, size_t ldc, \
+                     bool from_zero) {                                                                                         \
+        const Vector zero = { 0 };                                                                                             \
+        EACH(ROW_START)                                                                                                        \
+        for (size_t k = 0, at = 0; k < (size_t)n_k * GEMM_PANEL; k += GEMM_PANEL, at += k_step) {                              \
+            const Vector v = load(b0 + k), w = load(b1 + k);                                                                   \
+            EACH(ROW_STEP)                                                                                                     \
+        }                                                                                                                      \
+        EACH(ROW_END)                                                                                                          \
     }
-    for (int k = 0; k < n_k; k++) {
-        Vector column[LONE * VECTORS];
-        for (int v = 0; v < n_vector; v++)
-            column[v] = *(const Loose *)(b + (size_t)(v / VECTORS) * stride + (size_t)k * GEMM_PANEL + v % VECTORS * LANES);
-        for (int i = 0; i < rows; i++) {
-            const real x = a[(size_t)i * row_step + (size_t)k * k_step];
-            for (int v = 0; v < n_vector; v++) acc[i][v] = vector_fma(x, column[v], acc[i][v]);
-        }
+#define EACH_1(X)  X(0)
+#define EACH_2(X)  X(0) X(1)
+#define EACH_3(X)  EACH_2(X) X(2)
+#define EACH_4(X)  EACH_3(X) X(3)
+#define EACH_6(X)  EACH_4(X) X(4) X(5)
+#define EACH_8(X)  EACH_6(X) X(6) X(7)
+#define EACH_12(X) EACH_8(X) X(8) X(9) X(10) X(11)
+
+KERNEL(kernel_1, EACH_1)
+KERNEL(kernel_2, EACH_2)
+KERNEL(kernel_3, EACH_3)
+KERNEL(kernel_6, EACH_6)
+#if defined(__AVX512F__) || defined(__aarch64__)
+KERNEL(kernel_12, EACH_12)
+#else
+#define kernel_12 kernel_6                          /* never called: ROWS is 6 */
+#endif
+
+/* rows <= ROWS rows, PAIR columns of which `width` exist. A narrow one is computed in a copy, which starts and ends in c. */
+static void kernel(int rows, const real *a, size_t row_step, size_t k_step, const real *b0, const real *b1, int n_k, real *c, size_t ldc,
+                   bool from_zero, int width) {
+    real copy[ROWS * PAIR];
+    if (width < PAIR) {
+        memset(copy, 0, sizeof copy);
+        for (int i = 0; i < rows && !from_zero; i++) memcpy(copy + i * PAIR, c + (size_t)i * ldc, (size_t)width * sizeof(real));
+        kernel(rows, a, row_step, k_step, b0, b1, n_k, copy, PAIR, from_zero, PAIR);
+        for (int i = 0; i < rows; i++) memcpy(c + (size_t)i * ldc, copy + i * PAIR, (size_t)width * sizeof(real));
+        return;
     }
-    for (int i = 0; i < rows; i++) {
-        real *c = out.c + (size_t)i * out.ldc;
-        Vector edge[LONE * VECTORS] = { 0 };
-        if (out.bias) {
-            memcpy(edge, out.bias, (size_t)width * sizeof(real));
-            for (int v = 0; v < n_vector; v++) acc[i][v] += edge[v];
-        }
-        if (whole)
-            for (int v = 0; v < n_vector; v++) *(Loose *)(c + v * LANES) = acc[i][v];
-        else {
-            for (int v = 0; v < n_vector; v++) edge[v] = acc[i][v];
-            memcpy(c, edge, (size_t)width * sizeof(real));
-        }
-    }
-}
-
-#define KERNEL(rows, n_panel) kernel(rows, n_panel, a, row_step, k_step, b, stride, n_k, out, width)
-
-static void kernel_full(const real *a, size_t row_step, size_t k_step, const real *b, size_t stride, int n_k, Output out, int width) {
-    KERNEL(ROWS, PAIR);
-}
-
-/* One row, from one panel to LONE of them. */
-static void kernel_lone(int n_panel, const real *a, size_t row_step, size_t k_step, const real *b, size_t stride, int n_k, Output out,
-                        int width) {
-    switch (n_panel) {
-    case 1: KERNEL(1, 1); break;
-    case LONE: KERNEL(1, LONE); break;
-    default: KERNEL(1, PAIR); break;
-    }
-}
-
-/* What is left at the lower and right edge: up to ROWS rows, one panel or PAIR of them. */
-static void kernel_edge(int rows, int n_panel, const real *a, size_t row_step, size_t k_step, const real *b, size_t stride, int n_k,
-                        Output out, int width) {
     while (rows > 0) {
-        const int n = rows >= 8 && ROWS >= 8 ? 8 : rows >= 4 && ROWS >= 4 ? 4 : rows >= 2 ? 2 : 1;
-        switch (n * 4 + n_panel) {
-        case 8 * 4 + 1: KERNEL(ROWS >= 8 ? 8 : 1, 1); break;
-        case 4 * 4 + 1: KERNEL(ROWS >= 4 ? 4 : 1, 1); break;
-        case 2 * 4 + 1: KERNEL(2, 1); break;
-        case 1 * 4 + 1: KERNEL(1, 1); break;
-        case 8 * 4 + 2: KERNEL(ROWS >= 8 ? 8 : 1, PAIR); break;
-        case 4 * 4 + 2: KERNEL(ROWS >= 4 ? 4 : 1, PAIR); break;
-        case 2 * 4 + 2: KERNEL(2, PAIR); break;
-        case 1 * 4 + 2: KERNEL(1, PAIR); break;
-        }
-        a += (size_t)n * row_step;
-        out.c += (size_t)n * out.ldc;
-        rows -= n;
+        const int n = rows >= 12 ? 12 : rows >= 6 ? 6 : rows >= 3 ? 3 : rows;
+        (n == 12 ? kernel_12 : n == 6 ? kernel_6 : n == 3 ? kernel_3 : n == 2 ? kernel_2 : kernel_1)
+            (a, row_step, k_step, b0, b1, n_k, c, ldc, from_zero);
+        rows -= n, a += (size_t)n * row_step, c += (size_t)n * ldc;
     }
+}
+
+/* One row, LONE columns: column l of panel l / GEMM_PANEL lies at b + l / GEMM_PANEL * stride + l % GEMM_PANEL. */
+#define LONE_START(i) const real *b##i = b + i * LANES / GEMM_PANEL * stride + i * LANES % GEMM_PANEL; \
+                      Vector p##i = from_zero ? zero : load(c + i * LANES);
+#define LONE_STEP(i)  p##i = vector_fma(x, load(b##i + k), p##i);
+#define LONE_END(i)   save(c + i * LANES, p##i);
+static void kernel_lone(const real *a, size_t k_step, const real *b, size_t stride, int n_k, real *c, bool from_zero) {
+    const Vector zero = { 0 };
+    EACH_8(LONE_START)
+    for (size_t k = 0; k < (size_t)n_k * GEMM_PANEL; k += GEMM_PANEL, a += k_step) {
+        const real x = *a;
+        EACH_8(LONE_STEP)
+    }
+    EACH_8(LONE_END)
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------------------------- */
@@ -257,90 +245,93 @@ typedef struct {
     const unsigned char *b;
     size_t ldb;
     Store store;
-    Output out;
+    real *c;
+    size_t ldc;
+    bool from_zero;             /* chains start from 0, else from what C holds */
+    const real *bias;
     int m, n, n_k;
-    int tile_rows, tile_panels;
+    int tile_rows, tile_columns;
 } Product;
 
-/* Columns [column, column + n) of rows [k0, k0 + n_k) of B as one panel. */
-static void pack_rows(real *panel, const Product *p, int column, int k0, int n_k) {
-    const size_t size = store_size(p->store), n = (size_t)(p->n - column < GEMM_PANEL ? p->n - column : GEMM_PANEL);
-    const unsigned char *row = p->b + ((size_t)k0 * p->ldb + (size_t)column) * size;
-    if (n < GEMM_PANEL) memset(panel, 0, (size_t)n_k * GEMM_PANEL * sizeof(real));
-    for (int k = 0; k < n_k; k++, panel += GEMM_PANEL, row += p->ldb * size) {
-        if (n < GEMM_PANEL) store_to_real(panel, row, p->store, n);
-        else if (p->store == STORE_REAL) memcpy(panel, row, GEMM_PANEL * sizeof(real));
-        else store_to_real(panel, row, p->store, GEMM_PANEL);
+/* Columns [column, column + n) of rows [k0, k0 + n_k) of B as panels of n_k rows, `stride` reals apart. */
+static void pack_rows(real *panel, size_t stride, const Product *p, int column, int n, int k0, int n_k) {
+    const size_t size = store_size(p->store);
+    for (int j = 0; j < n; j += GEMM_PANEL, panel += stride) {
+        const unsigned char *row = p->b + ((size_t)k0 * p->ldb + (size_t)(column + j)) * size;
+        if (n - j < GEMM_PANEL) memset(panel, 0, (size_t)n_k * GEMM_PANEL * sizeof(real));
+        if (n - j >= GEMM_PANEL && p->store == STORE_REAL)          /* a length known to the compiler: plain moves */
+            for (int k = 0; k < n_k; k++, row += p->ldb * size) memcpy(panel + k * GEMM_PANEL, row, GEMM_PANEL * sizeof(real));
+        else
+            for (int k = 0; k < n_k; k++, row += p->ldb * size)
+                store_to_real(panel + k * GEMM_PANEL, row, p->store, (size_t)(n - j < GEMM_PANEL ? n - j : GEMM_PANEL));
     }
 }
 
-static void tile(const Product *p, int row, int panel) {
-    const int row_end = p->m - row < p->tile_rows ? p->m : row + p->tile_rows, n_panel = panel_count(p->n);
-    const int panel_end = n_panel - panel < p->tile_panels ? n_panel : panel + p->tile_panels;
-    const int together = row_end - row == 1 && p->packed ? LONE : PAIR;
-    real scratch[K_BLOCK * GEMM_PANEL * PAIR];
+static void tile(const Product *p, int row, int column) {
+    const int row_end = p->m - row < p->tile_rows ? p->m : row + p->tile_rows;
+    const int column_end = p->n - column < p->tile_columns ? p->n : column + p->tile_columns;
+    real scratch[K_BLOCK * WIDE];
     for (int k0 = 0; k0 == 0 || k0 < p->n_k; k0 += K_BLOCK) {
         const int n_k = p->n_k - k0 < K_BLOCK ? p->n_k - k0 : K_BLOCK;
-        const bool last = p->n_k - k0 <= K_BLOCK;
-        for (int q = panel, n; q < panel_end; q += n) {
-            n = panel_end - q >= together ? together : panel_end - q >= PAIR ? PAIR : 1;
-            const int column = q * GEMM_PANEL, width = p->n - column < n * GEMM_PANEL ? p->n - column : n * GEMM_PANEL;
+        const bool from_zero = p->from_zero && k0 == 0;
+        const real *a = p->a + (size_t)row * p->row_step + (size_t)k0 * p->k_step;
+        for (int j = column, n; j < column_end; j += n) {
             const real *b = scratch;
             size_t stride = (size_t)K_BLOCK * GEMM_PANEL;
+            n = column_end - j < WIDE ? column_end - j : WIDE;
             if (p->packed) {
                 stride = (size_t)p->n_k * GEMM_PANEL;
-                b = p->packed + (size_t)q * stride + (size_t)k0 * GEMM_PANEL;
+                b = p->packed + (size_t)(j / GEMM_PANEL) * stride + (size_t)k0 * GEMM_PANEL;
+                if (row_end - row == 1 && column_end - j >= LONE) {
+                    n = LONE;
+                    kernel_lone(a, p->k_step, b, stride, n_k, p->c + (size_t)row * p->ldc + j, from_zero);
+                    continue;
+                }
             } else
-                for (int j = 0; j < n; j++) pack_rows(scratch + (size_t)j * stride, p, column + j * GEMM_PANEL, k0, n_k);
-            Output out = p->out;
-            out.from_zero = out.from_zero && k0 == 0;
-            out.bias = last && out.bias ? out.bias + column : NULL;
-            int i = row;
-            for (; n == PAIR && row_end - i >= ROWS; i += ROWS) {
-                out.c = p->out.c + (size_t)i * out.ldc + column;
-                kernel_full(p->a + (size_t)i * p->row_step + (size_t)k0 * p->k_step, p->row_step, p->k_step, b, stride, n_k, out, width);
-            }
-            out.c = p->out.c + (size_t)i * out.ldc + column;
-            const real *a = p->a + (size_t)i * p->row_step + (size_t)k0 * p->k_step;
-            if (row_end - row == 1) kernel_lone(n, a, p->row_step, p->k_step, b, stride, n_k, out, width);
-            else kernel_edge(row_end - i, n, a, p->row_step, p->k_step, b, stride, n_k, out, width);
+                pack_rows(scratch, stride, p, j, n, k0, n_k);
+            for (int i = row; i < row_end; i += ROWS)
+                for (int h = 0; h < n; h += PAIR) {
+                    const int second = h + LANES < n ? h + LANES : h;       /* no second vector: the first again, unused */
+                    kernel(row_end - i < ROWS ? row_end - i : ROWS, a + (size_t)(i - row) * p->row_step, p->row_step, p->k_step,
+                           b + (size_t)(h / GEMM_PANEL) * stride + h % GEMM_PANEL,
+                           b + (size_t)(second / GEMM_PANEL) * stride + second % GEMM_PANEL, n_k,
+                           p->c + (size_t)i * p->ldc + j + h, p->ldc, from_zero, n - h < PAIR ? n - h : PAIR);
+                }
         }
     }
+    for (int i = row; i < row_end && p->bias; i++)
+        for (int j = column; j < column_end; j++) p->c[(size_t)i * p->ldc + j] += p->bias[j];
 }
 
-/* Tiles of up to some 200 rows, so that a block of A stays in the second cache, and of as many panels as leave a few
- * tiles to every thread. */
+/* Tiles of up to 192 rows, so that a block of A stays in the second cache, and of as many columns as leave a few tiles to
+ * every thread. */
 static void product(Product p) {
     if (p.m <= 0 || p.n <= 0) return;
     const int n_thread = thread_count((size_t)p.m * (size_t)p.n * (size_t)(p.n_k > 0 ? p.n_k : 1));
-    const int n_panel = panel_count(p.n), most = (192 / ROWS) * ROWS, wanted = n_thread == 1 ? 1 : 4 * n_thread;
-    p.tile_rows = p.m < most ? p.m : most;
-    int n_row_tile = (p.m - 1) / p.tile_rows + 1;
-    int n_panel_tile = (wanted - 1) / n_row_tile + 1;
-    p.tile_panels = n_panel / n_panel_tile / LONE * LONE;
-    if (p.tile_panels < PAIR) p.tile_panels = PAIR;
-    n_panel_tile = (n_panel - 1) / p.tile_panels + 1;
-    const long n_tile = (long)n_row_tile * n_panel_tile;
+    const int n_row_tile = (p.m - 1) / 192 + 1, wanted = n_thread == 1 ? 1 : (4 * n_thread - 1) / n_row_tile + 1;
+    const int n_group = (p.n - 1) / GROUP + 1, groups = (n_group - 1) / wanted + 1, n_column_tile = (n_group - 1) / groups + 1;
+    p.tile_rows = 192;
+    p.tile_columns = groups * GROUP;
 #pragma omp parallel for schedule(dynamic) num_threads(n_thread) if (n_thread > 1)
-    for (long t = 0; t < n_tile; t++)
-        tile(&p, (int)(t / n_panel_tile) * p.tile_rows, (int)(t % n_panel_tile) * p.tile_panels);
+    for (long t = 0; t < (long)n_row_tile * n_column_tile; t++)
+        tile(&p, (int)(t / n_column_tile) * p.tile_rows, (int)(t % n_column_tile) * p.tile_columns);
 }
 
 /* ---- E5, E6: a linear layer forward and backward ---------------------------------------------------------------- */
 
 void gemm_nt(real *y, int ldy, const real *x, int ldx, const real *packed, const real *bias, int m, int n_out, int n_in) {
-    product((Product){ .a = x, .row_step = (size_t)ldx, .k_step = 1, .packed = packed, .m = m, .n = n_out, .n_k = n_in,
-                       .out = { .c = y, .ldc = (size_t)ldy, .from_zero = true, .bias = bias } });
+    product((Product){ .a = x, .row_step = (size_t)ldx, .k_step = 1, .packed = packed, .c = y, .ldc = (size_t)ldy,
+                       .from_zero = true, .bias = bias, .m = m, .n = n_out, .n_k = n_in });
 }
 
 void gemm_nn(real *dx, int lddx, const real *dy, int lddy, const void *w, Store store, int m, int n_out, int n_in) {
     product((Product){ .a = dy, .row_step = (size_t)lddy, .k_step = 1, .b = w, .ldb = (size_t)n_in, .store = store,
-                       .m = m, .n = n_in, .n_k = n_out, .out = { .c = dx, .ldc = (size_t)lddx, .from_zero = true } });
+                       .c = dx, .ldc = (size_t)lddx, .from_zero = true, .m = m, .n = n_in, .n_k = n_out });
 }
 
 void gemm_tn(real *dw, const real *dy, int lddy, const real *x, int ldx, int m, int n_out, int n_in) {
     product((Product){ .a = dy, .row_step = 1, .k_step = (size_t)lddy, .b = (const unsigned char *)x, .ldb = (size_t)ldx,
-                       .store = STORE_REAL, .m = n_out, .n = n_in, .n_k = m, .out = { .c = dw, .ldc = (size_t)n_in } });
+                       .store = STORE_REAL, .c = dw, .ldc = (size_t)n_in, .m = n_out, .n = n_in, .n_k = m });
 }
 
 /* Blocks of columns, each summed from top to bottom: the chains stay in registers and rows are read in order. */
