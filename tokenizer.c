@@ -1,39 +1,43 @@
-/* tokenizer.c: byte-level BPE as a Hugging Face tokenizer.json describes it (GPT-2 ByteLevel pre-tokenizer, with or
- * without Digits before it), training of one, and the plain chat template.
- * Map: byte letters - hash tables - load - split - merge - encode - decode - chat - train.
- * Whatever else a tokenizer.json asks for is refused by name. */
+/* tokenizer.c: byte-level BPE as a Hugging Face tokenizer.json describes it, and the training of one.
+ *
+ * In this order: lists of ids, byte letters, the tables and their look-up, splitting into words, merging, encoding,
+ * decoding, loading (first what is refused, then the tables, then the small files beside them), training.
+ * Encoding is a pipeline, as in `tokenizers`: bad UTF-8 repaired; added tokens cut out of the raw text; normal form C where
+ * asked for; added tokens cut out of the normalised text; words; merges. Whatever else a tokenizer.json asks for is
+ * refused by its name. Not here: chat templates (chat.c), Unicode (lib/utf8.c, lib/unicode.c). */
 #include "tokenizer.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "chat.h"
 #include "lib/files.h"
 #include "lib/json.h"
 #include "lib/unicode.h"
 
-typedef struct { char *text; int n, id; bool special; } Added;
-typedef struct { int a, b, rank, id; } Merge;
+enum { TOKEN_SPECIAL = 1, TOKEN_ADDED = 2, TOKEN_RAW = 4 };     /* raw: in the vocabulary, but not spelt in byte letters */
+typedef enum { SPLIT_GPT2, SPLIT_LLAMA3, SPLIT_QWEN } Split;
+typedef struct { char *text; int n, id, next; bool normalized, lstrip, rstrip; } Added;     /* next: same first byte, not longer */
+typedef struct { int a, b, rank, id; } Merge;                   /* rank < 0: an empty slot */
+
 struct Tokenizer {
-    char **bytes; int *length; bool *special; int vocab;        /* by id: the bytes a token stands for */
-    Merge *merge; size_t merge_slots;                           /* open addressing, rank < 0: empty */
+    char *text; size_t *start; int *length; unsigned char *flags; int vocab;    /* by id: the bytes that a token stands for */
+    Merge *merge; size_t merge_mask;                            /* open addressing by (a, b) */
+    int *name; size_t name_mask;                                /* open addressing by bytes: ids, -1: empty */
     Added *added; int n_added;
-    int byte_id[256], bos, eos, pad;
-    bool digits;
+    int first_added[2][256];                                    /* [normalized][first byte]: the longest, -1: none */
+    int byte_id[256], bos, eos, pad;                            /* byte_id -1: the byte is left out */
+    Split split;
+    bool digits, nfc, whole_words;                              /* Digits before the split; NFC; ignore_merges */
     char template_hash[65];
 };
 
-static const char plain_template[] =
-    "{% set ns = namespace(s='') %}{% for m in messages %}{% if m['role'] == 'system' %}{% set ns.s = m['content'] + '\n' %}"
-    "{% elif m['role'] == 'user' %}{{ '<user> ' + ns.s + m['content'] }}{% set ns.s = '' %}"
-    "{% else %}{{ '<bot> ' + m['content'] + '<end>' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<bot>' }}{% endif %}";
-
-bool ids_add(Ids *ids, int id, Err *e)
-{
+bool ids_add(Ids *ids, int id, Err *e) {
     if (ids->n == ids->capacity) {
-        const int more = ids->capacity ? 2 * ids->capacity : 64;
-        int *p = realloc(ids->id, (size_t)more * sizeof *p);
+        const int more = ids->capacity > INT_MAX / 2 ? INT_MAX : ids->capacity ? 2 * ids->capacity : 64;
+        int *p = more > ids->capacity ? realloc(ids->id, (size_t)more * sizeof *p) : NULL;
         if (!p) return fail(e, "tokenizer: %d ids could not be allocated", more);
         ids->id = p, ids->capacity = more;
     }
@@ -41,147 +45,305 @@ bool ids_add(Ids *ids, int id, Err *e)
     return true;
 }
 
-/* GPT-2's letters for bytes: the printable ones stand for themselves, the rest follow from U+0100. */
-static uint32_t byte_letter(int b)
-{
-    int n = 0;
-    for (int i = 0; i <= b; i++) {
-        const bool self = (i >= 33 && i <= 126) || (i >= 161 && i <= 172) || i >= 174;
-        if (i == b) return self ? (uint32_t)b : 256u + (uint32_t)n;
-        n += !self;
-    }
-    return 0;
+/* ---- byte letters: GPT-2's characters for bytes; the printable ones stand for themselves, the rest follow from U+0100 -- */
+
+static void letters_of_bytes(uint32_t letter[256]) {
+    uint32_t next = 256;
+    for (uint32_t b = 0; b < 256; b++) letter[b] = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174 ? b : next++;
 }
 
-/* One character; *used bytes. Invalid: U+FFFD per maximal bad part (Unicode 3.9, table 3-7). */
-static uint32_t utf8_next(const char *s, size_t n, size_t *used)
-{
-    const unsigned char *u = (const unsigned char *)s;
-    *used = 1;
-    if (u[0] < 0x80) return u[0];
-    const int more = u[0] >= 0xC2 && u[0] <= 0xDF ? 1 : (u[0] & 0xF0) == 0xE0 ? 2 : u[0] >= 0xF0 && u[0] <= 0xF4 ? 3 : 0;
-    if (!more) return 0xFFFD;
-    uint32_t c = u[0] & (0x3Fu >> more);
-    for (int i = 1; i <= more; i++) {
-        unsigned low = 0x80, high = 0xBF;
-        if (i == 1) {
-            if (u[0] == 0xE0) low = 0xA0;
-            if (u[0] == 0xED) high = 0x9F;
-            if (u[0] == 0xF0) low = 0x90;
-            if (u[0] == 0xF4) high = 0x8F;
-        }
-        if ((size_t)i >= n || u[i] < low || u[i] > high) return 0xFFFD;
-        c = c << 6 | (u[i] & 0x3F);
-        *used = (size_t)i + 1;
-    }
-    return c;
+static void bytes_of_letters(int byte[512]) {
+    uint32_t letter[256];
+    letters_of_bytes(letter);
+    for (int i = 0; i < 512; i++) byte[i] = -1;
+    for (int b = 0; b < 256; b++) byte[letter[b]] = b;
 }
 
-/* A string of valid UTF-8 in which every bad part is U+FFFD; the caller frees. */
-static char *utf8_repair(const char *s, size_t n, size_t *length)
-{
-    char *out = malloc(3 * n + 1);
-    size_t k = 0;
-    for (size_t i = 0, used; out && i < n; i += used) {
+/* The bytes that n bytes of letters stand for, to out[0..n); their number, or -1 where a character is none of the letters. */
+static int spelt(char *out, const char *s, size_t n, const int byte[512]) {
+    int k = 0;
+    for (size_t i = 0, used; i < n; i += used) {
         const uint32_t c = utf8_next(s + i, n - i, &used);
-        const bool bad = c == 0xFFFD;
-        memcpy(out + k, bad ? "\xEF\xBF\xBD" : s + i, bad ? 3 : used);
-        k += bad ? 3 : used;
+        if (c >= 512 || byte[c] < 0) return -1;
+        out[k++] = (char)byte[c];
     }
-    if (out) out[*length = k] = 0;
-    return out;
+    return k;
 }
 
-static size_t pair_slot(const Tokenizer *t, int a, int b)
-{
-    size_t i = (size_t)(((uint64_t)(uint32_t)a << 32 | (uint32_t)b) * 0x9E3779B97F4A7C15u >> 20) & (t->merge_slots - 1);
-    while (t->merge[i].rank >= 0 && (t->merge[i].a != a || t->merge[i].b != b)) i = (i + 1) & (t->merge_slots - 1);
+/* ---- look-up ------------------------------------------------------------------------------------------------------- */
+
+/* The slot of the pair: its merge, or the empty one where it would stand. */
+static Merge *merge_of(const Tokenizer *t, int a, int b) {
+    const uint64_t h = ((uint64_t)(uint32_t)a << 32 | (uint32_t)b) * 0x9E3779B97F4A7C15u;
+    size_t i = (size_t)(h >> 24) & t->merge_mask;
+    while (t->merge[i].rank >= 0 && (t->merge[i].a != a || t->merge[i].b != b)) i = (i + 1) & t->merge_mask;
+    return &t->merge[i];
+}
+
+static size_t bytes_hash(const char *s, size_t n) {
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)s[i]) * 1099511628211u;
+    return (size_t)(h ^ h >> 32);
+}
+
+/* The slot of the vocabulary's token with these bytes, or the empty one where it would stand. */
+static int *name_of(const Tokenizer *t, const char *s, size_t n) {
+    size_t i = bytes_hash(s, n) & t->name_mask;
+    for (; t->name[i] >= 0; i = (i + 1) & t->name_mask) {
+        const int id = t->name[i];
+        if ((size_t)t->length[id] == n && memcmp(t->text + t->start[id], s, n) == 0) break;
+    }
+    return &t->name[i];
+}
+
+int tokenizer_id(const Tokenizer *t, const char *token) {
+    const size_t n = strlen(token);
+    for (int i = 0; i < t->n_added; i++) {
+        const int id = t->added[i].id;
+        if ((size_t)t->length[id] == n && memcmp(t->text + t->start[id], token, n) == 0) return id;
+    }
+    return *name_of(t, token, n);
+}
+
+int tokenizer_vocab(const Tokenizer *t) { return t->vocab; }
+int tokenizer_bos(const Tokenizer *t) { return t->bos; }
+int tokenizer_eos(const Tokenizer *t) { return t->eos; }
+int tokenizer_pad(const Tokenizer *t) { return t->pad; }
+const char *tokenizer_template_hash(const Tokenizer *t) { return t->template_hash; }
+
+/* ---- words: one matcher for each regular expression, found by its exact text ------------------------------------------ */
+
+static const char gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+static const char llama3_pattern[] =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+static const char qwen_pattern[] =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+typedef enum { SPACE, LETTER, NUMBER, OTHER } Class;
+
+/* The class of the character at s, of which n >= 1 bytes remain, and the bytes it takes. */
+static Class class_at(const char *s, size_t n, size_t *used) {
+    const unsigned char b = (unsigned char)s[0];
+    if (b < 0x80) {
+        *used = 1;
+        if ((b | 32) >= 'a' && (b | 32) <= 'z') return LETTER;
+        return b >= '0' && b <= '9' ? NUMBER : b == ' ' || (b >= 9 && b <= 13) ? SPACE : OTHER;
+    }
+    const uint32_t c = utf8_next(s, n, used);
+    return unicode_letter(c) ? LETTER : unicode_space(c) ? SPACE : unicode_number(c) ? NUMBER : OTHER;
+}
+
+/* Where the run of one class that begins at i ends. */
+static size_t run_end(const char *s, size_t n, size_t i, Class class) {
+    for (size_t used; i < n && class_at(s + i, n - i, &used) == class; ) i += used;
     return i;
 }
 
-/* ---- splitting: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ ---- */
-
-static int class_of(uint32_t c) { return unicode_space(c) ? 0 : unicode_letter(c) ? 1 : unicode_number(c) ? 2 : 3; }
-
-static size_t word_length(const char *s, size_t n)
-{
-    static const char *const tail[] = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
-    for (int i = 0; i < 7; i++)
-        if (n >= strlen(tail[i]) && memcmp(s, tail[i], strlen(tail[i])) == 0) return strlen(tail[i]);
-    size_t used, i = 0, last = 0;
-    if (s[0] == ' ' && n > 1 && class_of(utf8_next(s + 1, n - 1, &used))) i = 1;
-    const int kind = class_of(utf8_next(s + i, n - i, &used));
-    while (i < n && class_of(utf8_next(s + i, n - i, &used)) == kind) last = i, i += used;
-    return kind == 0 && i < n && last > 0 ? last : i;           /* blanks leave their last one to the next word */
+/* Blanks from 0: all of them at the end of the text, else all but the last, which belongs to the next word: \s+(?!\S)|\s+ */
+static size_t blanks(const char *s, size_t n) {
+    size_t i = 0, last = 0;
+    for (size_t used; i < n && class_at(s + i, n - i, &used) == SPACE; i += used) last = i;
+    return i < n && last > 0 ? last : i;
 }
 
-static bool merge_word(Ids *out, const Tokenizer *t, const char *s, size_t n, Err *e)
-{
-    const int first = out->n;
-    for (size_t i = 0; i < n; i++)
-        if (!ids_add(out, t->byte_id[(unsigned char)s[i]], e)) return false;
-    for (;;) {                                                  /* words are short: look for the lowest rank each time */
-        int *id = out->id, best = -1, rank = 0x7FFFFFFF;
-        for (int i = first; i + 1 < out->n; i++) {
-            const Merge *m = &t->merge[pair_slot(t, id[i], id[i + 1])];
-            if (m->rank >= 0 && m->rank < rank) rank = m->rank, best = i;
-        }
-        if (best < 0) return true;
-        id[best] = t->merge[pair_slot(t, id[best], id[best + 1])].id;
-        memmove(id + best + 1, id + best + 2, (size_t)(out->n - best - 2) * sizeof *id);
-        out->n--;
+/* The length of 's, 't, 're, 've, 'm, 'll or 'd at s; 0 if none stands there. */
+static size_t contraction(const char *s, size_t n, bool any_case) {
+    if (n < 2 || s[0] != '\'') return 0;
+    if (any_case && n > 2 && memcmp(s + 1, "\xC5\xBF", 2) == 0) return 3;       /* long s: the other lower case of S */
+    const int fold = any_case ? 32 : 0;
+    const char a = (char)(s[1] | fold), b = (char)(n > 2 ? s[2] | fold : 0);
+    if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
+    return (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
+}
+
+static size_t gpt2_word(const char *s, size_t n) {
+    size_t used, i = contraction(s, n, false);
+    if (i) return i;
+    Class class = class_at(s, n, &used);
+    if (s[0] == ' ' && n > 1 && (class = class_at(s + 1, n - 1, &used)) != SPACE) i = 1;
+    return class == SPACE ? blanks(s, n) : run_end(s, n, i, class);
+}
+
+/* Llama-3's and Qwen's differ in the digits that make one word: up to 3, or 1. */
+static size_t llama3_word(const char *s, size_t n, int most_digits) {
+    size_t used, next, i = contraction(s, n, true);
+    if (i) return i;
+    const Class class = class_at(s, n, &used);
+    if (class == LETTER) return run_end(s, n, used, LETTER);
+    if (class == NUMBER) {
+        for (i = used; --most_digits > 0 && i < n && class_at(s + i, n - i, &used) == NUMBER; ) i += used;
+        return i;
+    }
+    const bool newline = s[0] == '\r' || s[0] == '\n';
+    if (!newline && used < n && class_at(s + used, n - used, &next) == LETTER) return run_end(s, n, used, LETTER);
+    if (class == OTHER || (s[0] == ' ' && n > 1 && class_at(s + 1, n - 1, &next) == OTHER)) {
+        i = run_end(s, n, class == OTHER ? 0 : 1, OTHER);
+        while (i < n && (s[i] == '\r' || s[i] == '\n')) i++;
+        return i;
+    }
+    size_t end = 0;                                             /* \s*[\r\n]+: up to the last line end among the blanks */
+    for (i = 0; i < n && class_at(s + i, n - i, &used) == SPACE; i += used) if (s[i] == '\r' || s[i] == '\n') end = i + 1;
+    return end ? end : blanks(s, n);
+}
+
+/* Bytes of the word at s, of which n >= 1 remain: at least 1. */
+static size_t word_length(const Tokenizer *t, const char *s, size_t n) {
+    switch (t->split) {
+    case SPLIT_LLAMA3: return llama3_word(s, n, 3);
+    case SPLIT_QWEN: return llama3_word(s, n, 1);
+    default: return gpt2_word(s, n);
     }
 }
 
-static bool encode_plain(Ids *out, const Tokenizer *t, const char *s, size_t n, Err *e)
-{
-    for (size_t i = 0, end; i < n; i = end) {
-        size_t used;
+/* ---- merging ------------------------------------------------------------------------------------------------------- */
+
+typedef struct { int id, before, after; } Symbol;               /* a linked list within an array; id < 0: merged away */
+typedef struct { int rank, at, a, b; } Candidate;               /* the pair (a, b) whose first symbol is at */
+typedef struct {                                                /* one encoding's memory, as large as its longest word */
+    Symbol *symbol;
+    Candidate *heap;                                            /* the lowest rank above, then the leftmost */
+    size_t n_heap, capacity;
+} Work;
+
+static bool sooner(const Candidate *x, const Candidate *y) { return x->rank < y->rank || (x->rank == y->rank && x->at < y->at); }
+
+static void heap_push(Work *w, Candidate c) {
+    size_t i = w->n_heap++;
+    for (; i > 0 && sooner(&c, &w->heap[(i - 1) / 2]); i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
+    w->heap[i] = c;
+}
+
+static Candidate heap_pop(Work *w) {
+    const Candidate top = w->heap[0], last = w->heap[--w->n_heap];
+    size_t i = 0;
+    for (size_t k; (k = 2 * i + 1) < w->n_heap; i = k) {
+        if (k + 1 < w->n_heap && sooner(&w->heap[k + 1], &w->heap[k])) k++;
+        if (!sooner(&w->heap[k], &last)) break;
+        w->heap[i] = w->heap[k];
+    }
+    w->heap[i] = last;
+    return top;
+}
+
+static void propose(Work *w, const Tokenizer *t, int at) {
+    if (at < 0 || w->symbol[at].after < 0) return;
+    const int a = w->symbol[at].id, b = w->symbol[w->symbol[at].after].id;
+    const Merge *m = merge_of(t, a, b);
+    if (m->rank >= 0) heap_push(w, (Candidate){m->rank, at, a, b});
+}
+
+/* The lowest rank first, the leftmost of equals, until no pair has a rank. A word of n bytes proposes fewer than 2 n pairs. */
+static bool encode_word(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, Err *e) {
+    if (t->whole_words) {
+        const int id = *name_of(t, s, n);
+        if (id >= 0 && !(t->flags[id] & (TOKEN_SPECIAL | TOKEN_RAW))) return ids_add(out, id, e);
+    }
+    if (n > w->capacity) {
+        const size_t more = n < 256 ? 256 : 2 * n;
+        free(w->symbol), free(w->heap);
+        w->symbol = malloc(more * sizeof *w->symbol), w->heap = malloc(2 * more * sizeof *w->heap), w->capacity = more;
+        if (!w->symbol || !w->heap) {
+            w->capacity = 0;
+            return fail(e, "tokenizer: a word of %zu bytes: the memory to merge it could not be allocated", n);
+        }
+    }
+    int k = 0;
+    for (size_t i = 0; i < n; i++) {
+        const int id = t->byte_id[(unsigned char)s[i]];
+        if (id >= 0) w->symbol[k] = (Symbol){id, k - 1, k + 1}, k++;
+    }
+    if (k == 0) return true;
+    w->symbol[k - 1].after = -1;
+    w->n_heap = 0;
+    for (int i = 0; i < k; i++) propose(w, t, i);
+    while (w->n_heap) {
+        const Candidate c = heap_pop(w);
+        Symbol *x = &w->symbol[c.at];
+        if (x->id != c.a || x->after < 0 || w->symbol[x->after].id != c.b) continue;    /* one of them merged meanwhile */
+        Symbol *y = &w->symbol[x->after];
+        x->id = merge_of(t, c.a, c.b)->id, y->id = -1;
+        x->after = y->after;
+        if (x->after >= 0) w->symbol[x->after].before = c.at;
+        propose(w, t, x->before);
+        propose(w, t, c.at);
+    }
+    for (int i = 0; i >= 0; i = w->symbol[i].after) if (!ids_add(out, w->symbol[i].id, e)) return false;
+    return true;
+}
+
+/* ---- encoding ------------------------------------------------------------------------------------------------------ */
+
+static bool encode_words(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, Err *e) {
+    for (size_t i = 0, end; i < n; ) {
         end = n;
-        if (t->digits) {
-            end = i;
-            while (end < n && !unicode_number(utf8_next(s + end, n - end, &used))) end += used;
+        if (t->digits) {                                        /* each digit alone, and what lies between them */
+            size_t used;
+            for (end = i; end < n && !unicode_digit(utf8_next(s + end, n - end, &used)); ) end += used;
             if (end == i) end += used;
         }
         for (size_t k; i < end; i += k)
-            if (!merge_word(out, t, s + i, k = word_length(s + i, end - i), e)) return false;
+            if (!encode_word(out, t, w, s + i, k = word_length(t, s + i, end - i), e)) return false;
     }
     return true;
 }
 
-bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, bool special, Err *e)
-{
-    char *s = utf8_repair(text, n, &n);
-    if (!s) return fail(e, "tokenizer: a text of %zu bytes could not be copied", n);
-    size_t from = 0;
-    bool ok = true;
-    for (size_t i = 0; ok && i < n;) {
-        const Added *hit = NULL;                                /* leftmost, then longest */
-        for (int k = 0; special && k < t->n_added; k++) {
-            const Added *a = &t->added[k];
-            if ((size_t)a->n <= n - i && a->text[0] == s[i] && memcmp(a->text, s + i, (size_t)a->n) == 0
-                && (!hit || a->n > hit->n)) hit = a;
-        }
-        if (!hit) { i++; continue; }
-        ok = encode_plain(out, t, s + from, i - from, e) && ids_add(out, hit->id, e);
-        from = i += (size_t)hit->n;
-    }
-    ok = ok && encode_plain(out, t, s + from, n - from, e);
-    free(s);
+static bool encode_pieces(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, int pass, Err *e);
+
+/* Text between the added tokens that stand in the raw text. */
+static bool encode_raw(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, bool special, Err *e) {
+    if (n == 0) return true;
+    char *c = t->nfc ? unicode_nfc(s, n, &n) : NULL;
+    if (t->nfc && !c) return fail(e, "tokenizer: a text of %zu bytes could not be normalised", n);
+    if (c) s = c;
+    const bool ok = special ? encode_pieces(out, t, w, s, n, 1, e) : encode_words(out, t, w, s, n, e);
+    free(c);
     return ok;
 }
 
-char *tokenizer_decode(const Tokenizer *t, const int *id, int n, bool skip_special, size_t *length, Err *e)
-{
+/* Cuts added tokens out (pass 0: of the raw text, pass 1: of the normalised), the leftmost first, the longest of those,
+ * and encodes what lies between. */
+static bool encode_pieces(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, int pass, Err *e) {
+    size_t from = 0, used;
+    for (size_t i = 0; i < n; ) {
+        const Added *hit = NULL;
+        for (int k = t->first_added[pass][(unsigned char)s[i]]; k >= 0 && !hit; k = t->added[k].next)
+            if ((size_t)t->added[k].n <= n - i && memcmp(t->added[k].text, s + i, (size_t)t->added[k].n) == 0) hit = &t->added[k];
+        if (!hit) { i++; continue; }
+        size_t start = i, end = i + (size_t)hit->n, k = from;
+        if (hit->lstrip)                                        /* it takes the blanks before it */
+            for (start = from; k < i; k += used) if (class_at(s + k, i - k, &used) != SPACE) start = k + used;
+        if (hit->rstrip) end = run_end(s, n, end, SPACE);
+        if (pass == 0 ? !encode_raw(out, t, w, s + from, start - from, true, e) : !encode_words(out, t, w, s + from, start - from, e))
+            return false;
+        if (!ids_add(out, hit->id, e)) return false;
+        from = i = end;
+    }
+    return pass == 0 ? encode_raw(out, t, w, s + from, n - from, true, e) : encode_words(out, t, w, s + from, n - from, e);
+}
+
+bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, bool special, Err *e) {
+    if (n >= (size_t)1 << 28) return fail(e, "tokenizer: a text of %zu bytes, expected less than %d; cut it", n, 1 << 28);
+    char *s = utf8_repair(text, n, &n);
+    if (!s) return fail(e, "tokenizer: a text of %zu bytes could not be copied", n);
+    Work w = {0};
+    const bool ok = special ? encode_pieces(out, t, &w, s, n, 0, e) : encode_raw(out, t, &w, s, n, false, e);
+    free(w.symbol), free(w.heap), free(s);
+    return ok;
+}
+
+char *tokenizer_decode(const Tokenizer *t, const int *id, int n, bool skip_special, size_t *length, Err *e) {
     size_t size = 0, k = 0;
     for (int i = 0; i < n; i++) {
-        if (id[i] < 0 || id[i] >= t->vocab) { fail(e, "tokenizer: id %d at %d: expected 0..%d", id[i], i, t->vocab - 1); return NULL; }
+        if (id[i] < 0 || id[i] >= t->vocab) {
+            fail(e, "tokenizer: id %d at %d: expected 0..%d", id[i], i, t->vocab - 1);
+            return NULL;
+        }
         size += (size_t)t->length[id[i]];
     }
     char *s = malloc(size + 1), *out = NULL;
     for (int i = 0; s && i < n; i++) {
-        if (skip_special && t->special[id[i]]) continue;
-        if (t->length[id[i]]) memcpy(s + k, t->bytes[id[i]], (size_t)t->length[id[i]]);
+        if (skip_special && (t->flags[id[i]] & TOKEN_SPECIAL)) continue;
+        memcpy(s + k, t->text + t->start[id[i]], (size_t)t->length[id[i]]);
         k += (size_t)t->length[id[i]];
     }
     if (s) out = utf8_repair(s, k, &k);
@@ -191,396 +353,631 @@ char *tokenizer_decode(const Tokenizer *t, const int *id, int n, bool skip_speci
     return out;
 }
 
-/* ---- loading ---- */
+/* ---- loading: what is refused ---------------------------------------------------------------------------------------- */
 
-void tokenizer_free(Tokenizer *t)
-{
-    if (!t) return;
-    for (int i = 0; t->bytes && i < t->vocab; i++) free(t->bytes[i]);
-    for (int i = 0; i < t->n_added; i++) free(t->added[i].text);
-    free(t->bytes), free(t->length), free(t->special), free(t->merge), free(t->added), free(t);
-}
-
-int tokenizer_vocab(const Tokenizer *t) { return t->vocab; }
-int tokenizer_bos(const Tokenizer *t) { return t->bos; }
-int tokenizer_eos(const Tokenizer *t) { return t->eos; }
-int tokenizer_pad(const Tokenizer *t) { return t->pad; }
-
-/* letters -> bytes, in place of a table built at start; -1 for a letter that stands for none */
-static int letters_to_bytes(char *out, const char *s, size_t n, const int *of_letter)
-{
-    int k = 0;
-    for (size_t i = 0, used; i < n; i += used) {
-        const uint32_t c = utf8_next(s + i, n - i, &used);
-        if (c >= 512 || of_letter[c] < 0) return -1;
-        out[k++] = (char)of_letter[c];
-    }
-    return k;
-}
-
-typedef struct { const Json **slot; size_t mask; } Names;       /* token text -> member of model.vocab */
-static const Json **name_slot(const Names *m, const char *s, size_t n)
-{
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)s[i]) * 1099511628211u;
-    size_t i = (size_t)(h ^ h >> 32) & m->mask;
-    while (m->slot[i] && (strlen(m->slot[i]->key) != n || memcmp(m->slot[i]->key, s, n))) i = (i + 1) & m->mask;
-    return &m->slot[i];
-}
-
-int tokenizer_id(const Tokenizer *t, const char *token)
-{
-    const size_t n = strlen(token);
-    for (int i = 0; i < t->n_added; i++) if (strcmp(t->added[i].text, token) == 0) return t->added[i].id;
-    for (int i = 0; i < t->vocab; i++)
-        if (t->bytes[i] && (size_t)t->length[i] == n && memcmp(t->bytes[i], token, n) == 0) return i;
-    return -1;
-}
-
-static bool absent(const Json *o, const char *key) { const Json *v = json_get(o, key); return !v || v->type == JSON_NULL; }
+static bool absent(const Json *v) { return !v || v->type == JSON_NULL; }
 static bool is_true(const Json *o, const char *key) { const Json *v = json_get(o, key); return v && v->type == JSON_BOOL && v->number != 0; }
-static const char *type_of(const Json *o) { const Json *v = json_get(o, "type"); return v && v->type == JSON_STRING ? v->string : "(none)"; }
+static bool is_false(const Json *o, const char *key) { const Json *v = json_get(o, key); return v && v->type == JSON_BOOL && v->number == 0; }
+static const char *string_of(const Json *o, const char *key) {
+    const Json *v = json_get(o, key);
+    return v && v->type == JSON_STRING ? v->string : NULL;
+}
+static bool is_type(const Json *o, const char *type) { const char *s = string_of(o, "type"); return s && strcmp(s, type) == 0; }
 
-static bool read_shape(Tokenizer *t, const Json *root, const char *file, Err *e)
-{
-    const Json *p = json_get(root, "pre_tokenizer"), *m = json_get(root, "model");
-    if (!absent(root, "normalizer"))
-        return fail(e, "%s: normalizer: found %s, expected none; it is not supported", file, type_of(json_get(root, "normalizer")));
-    if (!m || strcmp(type_of(m), "BPE")) return fail(e, "%s: model: found %s, expected BPE", file, m ? type_of(m) : "none");
-    if (is_true(m, "ignore_merges") || is_true(m, "byte_fallback") || !absent(m, "dropout"))
-        return fail(e, "%s: model: ignore_merges, byte_fallback and dropout are not supported", file);
-    const Json *piece = p;
-    size_t n = 1;
-    if (p && strcmp(type_of(p), "Sequence") == 0) {
-        const Json *list = json_get(p, "pretokenizers");
-        if (list && list->type == JSON_ARRAY) piece = list->item, n = list->length;
-    }
-    for (size_t i = 0; piece && i < n; i++) {
-        const bool last = i + 1 == n;
-        if (!last && strcmp(type_of(&piece[i]), "Digits") == 0 && is_true(&piece[i], "individual_digits")) t->digits = true;
-        else if (last && strcmp(type_of(&piece[i]), "ByteLevel") == 0 && !is_true(&piece[i], "add_prefix_space")
-                 && (!json_get(&piece[i], "use_regex") || is_true(&piece[i], "use_regex"))) return true;
-        else return fail(e, "%s: pre_tokenizer: found %s, expected ByteLevel (use_regex, no prefix space) or Digits "
-                         "(individual) before it", file, type_of(&piece[i]));
-    }
-    return fail(e, "%s: pre_tokenizer: none found, expected ByteLevel", file);
+/* A Sequence's items, or the thing itself as a sequence of one; its number is returned, 0 for null. */
+static size_t items_of(const Json *v, const char *list, const Json **item) {
+    *item = v;
+    if (absent(v)) return 0;
+    const Json *of = is_type(v, "Sequence") ? json_get(v, list) : NULL;
+    if (!of || of->type != JSON_ARRAY) return 1;
+    *item = of->item;
+    return of->length;
 }
 
-static bool keep(Tokenizer *t, int id, const char *s, int n, Err *e)
-{
-    char *p = malloc((size_t)n + 1);
-    if (!p) return fail(e, "tokenizer: %d bytes could not be allocated", n + 1);
-    memcpy(p, s, (size_t)n), p[n] = 0;
-    free(t->bytes[id]);
-    t->bytes[id] = p, t->length[id] = n;
+static bool refuse(const Json *v, const char *file, const char *part, const char *expected, Err *e) {
+    const char *type = v ? string_of(v, "type") : NULL;
+    return fail(e, "%s:%d: %s: found %s, which is not supported; expected %s", file, v ? v->line : 1, part,
+                type ? type : absent(v) ? "none" : "no type", expected);
+}
+
+static bool read_split(Tokenizer *t, const Json *v, const char *file, Err *e) {
+    static const struct { const char *pattern; Split split; } known[] = {
+        {gpt2_pattern, SPLIT_GPT2}, {llama3_pattern, SPLIT_LLAMA3}, {qwen_pattern, SPLIT_QWEN}};
+    const char *pattern = string_of(json_get(v, "pattern"), "Regex"), *behavior = string_of(v, "behavior");
+    if (!behavior || strcmp(behavior, "Isolated") || is_true(v, "invert"))
+        return fail(e, "%s:%d: pre_tokenizer: Split: behavior %.40s%s, expected Isolated", file, v->line,
+                    behavior ? behavior : "not given", is_true(v, "invert") ? ", inverted" : "");
+    for (size_t i = 0; pattern && i < sizeof known / sizeof *known; i++)
+        if (strcmp(pattern, known[i].pattern) == 0) { t->split = known[i].split; return true; }
+    return fail(e, "%s:%d: pre_tokenizer: Split: found the pattern %.300s, expected the text of GPT-2's, Llama-3's or Qwen's",
+                file, v->line, pattern ? pattern : "(not a Regex)");
+}
+
+static bool read_pre_tokenizer(Tokenizer *t, const Json *v, const char *file, Err *e) {
+    static const char expected[] = "[Digits (individual),] ByteLevel (use_regex), or Split, ByteLevel (no use_regex), without prefix space";
+    const Json *p;
+    const size_t n = items_of(v, "pretokenizers", &p);
+    if (n == 0 || n > 2) return refuse(v, file, "pre_tokenizer", expected, e);
+    const Json *last = &p[n - 1];
+    if (!is_type(last, "ByteLevel") || !is_false(last, "add_prefix_space")) return refuse(last, file, "pre_tokenizer", expected, e);
+    t->split = SPLIT_GPT2;
+    const bool own = n == 2 && is_type(&p[0], "Split");
+    if (own == !is_false(last, "use_regex")) return refuse(last, file, "pre_tokenizer", expected, e);
+    if (own) return read_split(t, &p[0], file, e);
+    if (n == 2 && !(is_type(&p[0], "Digits") && is_true(&p[0], "individual_digits"))) return refuse(&p[0], file, "pre_tokenizer", expected, e);
+    t->digits = n == 2;
     return true;
 }
 
-static bool read_tables(Tokenizer *t, const Json *root, Names *names, const char *file, Err *e)
-{
-    const Json *model = json_get(root, "model"), *v = json_get(model, "vocab"), *m = json_get(model, "merges");
-    const Json *added = json_get(root, "added_tokens");
-    const size_t n_added = added && added->type == JSON_ARRAY ? added->length : 0;
-    if (!v || v->type != JSON_OBJECT || !m || m->type != JSON_ARRAY) return fail(e, "%s: model: vocab or merges missing", file);
-    for (size_t pass = 0, i = 0; pass < 2; pass++, i = 0)
-        for (const size_t n = pass ? n_added : v->length; i < n; i++) {
-            double x = v->length ? v->item[pass ? 0 : i].number : 0;
-            if (pass && !json_get_number(&added->item[i], "id", &x, file, e)) return false;
-            if (!(x >= 0 && x < 1e7) || x != (int)x) return fail(e, "%s: an id is %g, expected 0..9999999", file, x);
-            if ((int)x >= t->vocab) t->vocab = (int)x + 1;
-        }
-    size_t slots = 16;
-    while (slots < 2 * (v->length + m->length)) slots *= 2;
+/* What encodes nothing, since no bos is added here: ByteLevel (offsets only), and a template of one token before the text. */
+static bool check_post_processor(const Json *v, const char *file, Err *e) {
+    const Json *p;
+    const size_t n = items_of(v, "processors", &p);
+    for (size_t i = 0; i < n; i++) {
+        const Json *single = json_get(&p[i], "single");
+        if (is_type(&p[i], "ByteLevel")) continue;
+        if (is_type(&p[i], "TemplateProcessing") && single && single->type == JSON_ARRAY && single->length >= 1 && single->length <= 2
+            && json_get(&single->item[single->length - 1], "Sequence")) continue;
+        return refuse(&p[i], file, "post_processor", "none, ByteLevel, or TemplateProcessing that only puts one token first", e);
+    }
+    return true;
+}
+
+static bool read_shape(Tokenizer *t, const Json *root, const char *file, Err *e) {
+    static const char *const empty[] = {"continuing_subword_prefix", "end_of_word_suffix"};
+    const Json *model = json_get(root, "model"), *v;
+    size_t n = items_of(json_get(root, "normalizer"), "normalizers", &v);
+    for (size_t i = 0; i < n; i++) {
+        if (!is_type(&v[i], "NFC")) return refuse(&v[i], file, "normalizer", "none or NFC", e);
+        t->nfc = true;
+    }
+    if (!model || !(is_type(model, "BPE") || !json_get(model, "type"))) return refuse(model, file, "model", "BPE", e);
+    for (int i = 0; i < 2; i++) {
+        v = json_get(model, empty[i]);
+        if (!absent(v) && !(v->type == JSON_STRING && v->length == 0))
+            return fail(e, "%s:%d: model: %s: not supported, expected null or an empty text", file, v->line, empty[i]);
+    }
+    v = json_get(model, "dropout");
+    if (!absent(v) && !(v->type == JSON_NUMBER && v->number == 0)) return fail(e, "%s:%d: model: dropout: not supported, expected null", file, v->line);
+    if (is_true(model, "byte_fallback")) return fail(e, "%s:%d: model: byte_fallback: found true, expected false", file, model->line);
+    t->whole_words = is_true(model, "ignore_merges");
+    n = items_of(json_get(root, "decoder"), "decoders", &v);
+    if (n != 1 || !is_type(v, "ByteLevel")) return refuse(n ? v : NULL, file, "decoder", "ByteLevel", e);
+    return read_pre_tokenizer(t, json_get(root, "pre_tokenizer"), file, e) && check_post_processor(json_get(root, "post_processor"), file, e);
+}
+
+/* ---- loading: the tables --------------------------------------------------------------------------------------------- */
+
+enum { ID_LARGEST = 9999999 };
+
+static bool read_id(int *id, const Json *v, const char *file, Err *e) {
+    if (!v || v->type != JSON_NUMBER || !(v->number >= 0 && v->number <= ID_LARGEST) || v->number != (int)v->number)
+        return fail(e, "%s:%d: the id of %.60s: expected a whole number, 0..%d", file, v ? v->line : 1, v && v->key ? v->key : "a token", ID_LARGEST);
+    *id = (int)v->number;
+    return true;
+}
+
+/* Memory for what the file holds: `bytes` of text, ids below t->vocab, n_word tokens by name, n_merge, n_added. */
+static bool tables_new(Tokenizer *t, size_t bytes, size_t n_word, size_t n_merge, size_t n_added, const char *file, Err *e) {
     const size_t n = (size_t)t->vocab + 1;
-    t->bytes = calloc(n, sizeof *t->bytes), t->length = calloc(n, sizeof *t->length), t->special = calloc(n, 1);
-    t->merge = malloc(slots * sizeof *t->merge), t->merge_slots = slots, t->added = calloc(n_added + 1, sizeof *t->added);
-    names->slot = calloc(slots, sizeof *names->slot), names->mask = slots - 1;
-    if (!t->bytes || !t->length || !t->special || !t->merge || !t->added || !names->slot)
+    size_t names = 16, merges = 16;
+    while (names < 2 * n_word) names *= 2;
+    while (merges < 2 * n_merge) merges *= 2;
+    t->text = malloc(bytes + 1), t->start = calloc(n, sizeof *t->start), t->length = calloc(n, sizeof *t->length);
+    t->flags = calloc(n, 1), t->name = malloc(names * sizeof *t->name), t->name_mask = names - 1;
+    t->merge = malloc(merges * sizeof *t->merge), t->merge_mask = merges - 1, t->added = calloc(n_added, sizeof *t->added);
+    if (!t->text || !t->start || !t->length || !t->flags || !t->name || !t->merge || !t->added)
         return fail(e, "%s: tables for %zu tokens could not be allocated", file, n);
-    for (size_t i = 0; i < slots; i++) t->merge[i].rank = -1;
-    int of_letter[512];
-    for (int i = 0; i < 512; i++) of_letter[i] = -1;
-    for (int b = 0; b < 256; b++) of_letter[byte_letter(b)] = b, t->byte_id[b] = -1;
+    for (size_t i = 0; i < names; i++) t->name[i] = -1;
+    for (size_t i = 0; i < merges; i++) t->merge[i].rank = -1;
+    for (int i = 0; i < 256; i++) t->first_added[0][i] = t->first_added[1][i] = t->byte_id[i] = -1;
+    return true;
+}
+
+static bool read_vocab(Tokenizer *t, const Json *v, size_t *used, bool *taken, const char *file, Err *e) {
+    int byte[512], id;
+    bytes_of_letters(byte);
     for (size_t i = 0; i < v->length; i++) {
         const char *key = v->item[i].key;
-        const size_t k = strlen(key);
-        const int id = (int)v->item[i].number;
-        char *s = malloc(k + 1);
-        if (!s) return fail(e, "%s: %zu bytes could not be allocated", file, k + 1);
-        const int b = letters_to_bytes(s, key, k, of_letter);
-        *name_slot(names, key, k) = &v->item[i];
-        const bool ok = b < 0 ? keep(t, id, key, (int)k, e) : keep(t, id, s, b, e);
-        if (b == 1) t->byte_id[(unsigned char)s[0]] = id;
-        free(s);
-        if (!ok) return false;
+        const size_t n = strlen(key);
+        if (!read_id(&id, &v->item[i], file, e)) return false;
+        if (taken[id]) return fail(e, "%s:%d: vocab: id %d: found twice, the second time for %.60s", file, v->item[i].line, id, key);
+        taken[id] = true;
+        t->start[id] = *used;
+        const int k = spelt(t->text + *used, key, n, byte);
+        if (k < 0) memcpy(t->text + *used, key, n), t->flags[id] = TOKEN_RAW;
+        t->length[id] = k < 0 ? (int)n : k;
+        *used += (size_t)t->length[id];
+        if (k == 1) t->byte_id[(unsigned char)t->text[t->start[id]]] = id;
     }
-    for (int b = 0; b < 256; b++) if (t->byte_id[b] < 0) t->byte_id[b] = -1;
-    for (size_t i = 0; i < m->length; i++) {
-        const Json *x = &m->item[i];
-        char both[2048];
-        const char *a, *b;
-        if (x->type == JSON_ARRAY && x->length == 2 && x->item[0].type == JSON_STRING && x->item[1].type == JSON_STRING)
-            a = x->item[0].string, b = x->item[1].string;
-        else {
-            char *blank = x->type == JSON_STRING && x->length < sizeof both ? strchr(strcpy(both, x->string), ' ') : NULL;
-            if (!blank) return fail(e, "%s:%d: merges: item %zu: expected \"a b\" or [\"a\", \"b\"]", file, x->line, i);
-            *blank = 0, a = both, b = blank + 1;
+    for (int raw = 0; raw < 2; raw++)                           /* those in letters first: theirs are the bytes that words have */
+        for (size_t i = 0; i < v->length; i++) {
+            id = (int)v->item[i].number;
+            if (!(t->flags[id] & TOKEN_RAW) == !!raw) continue;
+            int *slot = name_of(t, t->text + t->start[id], (size_t)t->length[id]);
+            if (*slot < 0) *slot = id;
         }
-        char joined[2048];
-        if (snprintf(joined, sizeof joined, "%s%s", a, b) >= (int)sizeof joined) return fail(e, "%s:%d: merge too long", file, x->line);
-        const Json *pa = *name_slot(names, a, strlen(a)), *pb = *name_slot(names, b, strlen(b));
-        const Json *pc = *name_slot(names, joined, strlen(joined));
-        if (!pa || !pb || !pc) return fail(e, "%s:%d: merges: %s %s: a part or the whole is not in the vocabulary", file, x->line, a, b);
-        t->merge[pair_slot(t, (int)pa->number, (int)pb->number)] = (Merge){(int)pa->number, (int)pb->number, (int)i, (int)pc->number};
-    }
-    for (size_t i = 0; i < n_added; i++) {
-        const Json *x = &added->item[i];
-        const char *s;
-        if (!json_get_string(x, "content", &s, file, e)) return false;
-        if (is_true(x, "lstrip") || is_true(x, "rstrip") || is_true(x, "single_word"))
-            return fail(e, "%s:%d: added token %s: lstrip, rstrip and single_word are not supported", file, x->line, s);
-        const int id = (int)json_get(x, "id")->number, k = (int)strlen(s);
-        if (!k || !keep(t, id, s, k, e)) return k ? false : fail(e, "%s:%d: an added token is empty", file, x->line);
-        Added *a = &t->added[t->n_added];
-        if (!(a->text = malloc((size_t)k + 1))) return fail(e, "%s: out of memory", file);
-        strcpy(a->text, s), a->n = k, a->id = id, t->special[id] = a->special = is_true(x, "special");
-        t->n_added++;
-    }
-    for (int b = 0; b < 256; b++)
-        if (t->byte_id[b] < 0) return fail(e, "%s: vocab: byte %d has no token; expected all 256", file, b);
     return true;
 }
 
-static int named(const Tokenizer *t, const Json *config, const char *key)
-{
-    const Json *v = json_get(config, key);
-    if (v && v->type == JSON_OBJECT) v = json_get(v, "content");
-    return v && v->type == JSON_STRING ? tokenizer_id(t, v->string) : -1;
+enum { LONGEST = 4096 };                                        /* bytes of a token's spelling; real ones have some 300 */
+
+/* The id of the vocabulary's entry that is spelt so; -1 if there is none. */
+static int id_of_key(const Tokenizer *t, const char *key, size_t n) {
+    int byte[512];
+    char text[LONGEST];
+    if (n > LONGEST) return -1;
+    bytes_of_letters(byte);
+    const int k = spelt(text, key, n, byte), id = k < 0 ? *name_of(t, key, n) : *name_of(t, text, (size_t)k);
+    return id >= 0 && !(t->flags[id] & TOKEN_RAW) == (k >= 0) ? id : -1;
 }
 
-static void hash_text(char hex[65], const char *s, size_t n)
-{
+/* "a b" or ["a", "b"], in letters; the later of two equal pairs counts, as in `tokenizers`. */
+static bool read_merges(Tokenizer *t, const Json *m, const char *file, Err *e) {
+    int byte[512], id[3];
+    bytes_of_letters(byte);
+    char text[2 * LONGEST];
+    for (size_t i = 0; i < m->length; i++) {
+        const Json *x = &m->item[i], *pair = x->item;
+        const char *blank = x->type == JSON_STRING ? memchr(x->string, ' ', x->length) : NULL;
+        const bool list = x->type == JSON_ARRAY && x->length == 2 && pair[0].type == JSON_STRING && pair[1].type == JSON_STRING;
+        if (!blank && !list) return fail(e, "%s:%d: merges: item %zu: expected \"a b\" or [\"a\", \"b\"]", file, x->line, i);
+        const char *const part[2] = {list ? pair[0].string : x->string, list ? pair[1].string : blank + 1};
+        const size_t size[2] = {list ? pair[0].length : (size_t)(blank - x->string), list ? pair[1].length : x->length - (size_t)(blank - x->string) - 1};
+        int n[2];
+        for (int k = 0; k < 2; k++) {
+            n[k] = size[k] <= LONGEST ? spelt(k ? text + n[0] : text, part[k], size[k], byte) : -1;
+            id[k] = n[k] > 0 ? *name_of(t, k ? text + n[0] : text, (size_t)n[k]) : -1;
+            if (id[k] < 0 || (t->flags[id[k]] & TOKEN_RAW))
+                return fail(e, "%s:%d: merges: item %zu: %.*s: not in the vocabulary", file, x->line, i, (int)(size[k] < 60 ? size[k] : 60), part[k]);
+        }
+        id[2] = *name_of(t, text, (size_t)(n[0] + n[1]));
+        if (id[2] < 0 || (t->flags[id[2]] & TOKEN_RAW))
+            return fail(e, "%s:%d: merges: item %zu, %.20s...: both parts together are not in the vocabulary", file, x->line, i, part[0]);
+        *merge_of(t, id[0], id[1]) = (Merge){id[0], id[1], (int)i, id[2]};
+    }
+    return true;
+}
+
+/* A token that is cut out of texts whole. Those with the same first byte are chained, the longest first. */
+static bool add_token(Tokenizer *t, int id, const char *text, size_t n, Added with, const char *file, Err *e) {
+    Added *a = &t->added[t->n_added];
+    *a = with;
+    a->text = with.normalized && t->nfc ? unicode_nfc(text, n, &n) : malloc(n + 1);
+    if (!a->text) return fail(e, "%s: %zu bytes could not be allocated", file, n + 1);
+    if (!(with.normalized && t->nfc)) memcpy(a->text, text, n), a->text[n] = 0;
+    a->id = id, a->n = (int)n;
+    t->flags[id] |= TOKEN_ADDED;
+    int *link = &t->first_added[with.normalized][(unsigned char)a->text[0]];
+    while (*link >= 0 && t->added[*link].n >= a->n) link = &t->added[*link].next;
+    a->next = *link, *link = t->n_added++;
+    return true;
+}
+
+static bool read_added(Tokenizer *t, const Json *list, size_t *used, bool *taken, const char *file, Err *e) {
+    for (size_t i = 0; i < list->length; i++) {
+        const Json *x = &list->item[i], *content = json_get(x, "content");
+        int id;
+        if (!json_get_string(x, "content", NULL, file, e) || !read_id(&id, json_get(x, "id"), file, e)) return false;
+        const char *s = content->string;
+        const size_t n = content->length;
+        if (n == 0 || n > LONGEST || strlen(s) != n)
+            return fail(e, "%s:%d: added_tokens: a token of %zu bytes, expected 1..%d without NUL", file, x->line, n, LONGEST);
+        if (is_true(x, "single_word")) return fail(e, "%s:%d: added token %.60s: single_word is not supported, expected false", file, x->line, s);
+        if (t->flags[id] & TOKEN_ADDED) return fail(e, "%s:%d: added token %.60s: id %d: found twice", file, x->line, s, id);
+        const int known = id_of_key(t, s, n);
+        if (taken[id] ? known != id : known >= 0)
+            return fail(e, "%s:%d: added token %.60s: its id is %d here, but in the vocabulary %s", file, x->line, s, id, taken[id] ? "another's" : "it has another");
+        if (!taken[id]) {
+            memcpy(t->text + *used, s, n);
+            t->start[id] = *used, t->length[id] = (int)n, taken[id] = true, *used += n;
+        }
+        if (is_true(x, "special")) t->flags[id] |= TOKEN_SPECIAL;
+        const Added with = {.normalized = is_true(x, "normalized"), .lstrip = is_true(x, "lstrip"), .rstrip = is_true(x, "rstrip")};
+        if (!add_token(t, id, s, n, with, file, e)) return false;
+    }
+    return true;
+}
+
+static bool read_tables(Tokenizer *t, const Json *root, const char *file, Err *e) {
+    static const Json none = {.type = JSON_ARRAY};
+    const Json *model = json_get(root, "model"), *v = json_get(model, "vocab"), *m = json_get(model, "merges"), *added = json_get(root, "added_tokens");
+    if (!v || v->type != JSON_OBJECT || !m || m->type != JSON_ARRAY) return fail(e, "%s:%d: model: expected vocab {...} and merges [...]", file, model->line);
+    if (absent(added)) added = &none;
+    if (added->type != JSON_ARRAY) return fail(e, "%s:%d: added_tokens: found %s, expected an array", file, added->line, json_type_name(added->type));
+    size_t bytes = 0, used = 0;
+    int id;
+    for (size_t i = 0; i < v->length; i++) {
+        if (!read_id(&id, &v->item[i], file, e)) return false;
+        if (id >= t->vocab) t->vocab = id + 1;
+        bytes += strlen(v->item[i].key);
+    }
+    for (size_t i = 0; i < added->length; i++) {
+        if (!json_get_string(&added->item[i], "content", NULL, file, e) || !read_id(&id, json_get(&added->item[i], "id"), file, e)) return false;
+        if (id >= t->vocab) t->vocab = id + 1;
+        bytes += json_get(&added->item[i], "content")->length;
+    }
+    if (m->length > INT_MAX / 4) return fail(e, "%s:%d: merges: %zu are too many", file, m->line, m->length);
+    if (!tables_new(t, bytes, v->length, m->length, added->length + 6, file, e)) return false;     /* + bos, eos, pad of two files */
+    bool *taken = calloc((size_t)t->vocab + 1, sizeof *taken);
+    const bool ok = taken ? read_vocab(t, v, &used, taken, file, e) && read_merges(t, m, file, e) && read_added(t, added, &used, taken, file, e)
+                          : fail(e, "%s: out of memory", file);
+    free(taken);
+    if (!ok || absent(json_get(model, "unk_token"))) return ok;
+    const char *unk = string_of(model, "unk_token");
+    id = unk ? id_of_key(t, unk, strlen(unk)) : -1;
+    for (int b = 0; b < 256; b++) {
+        if (t->byte_id[b] >= 0) continue;
+        if (id < 0) return fail(e, "%s:%d: model: unk_token: not in the vocabulary, and byte %d has no token", file, model->line, b);
+        if (is_true(model, "fuse_unk")) return fail(e, "%s:%d: model: fuse_unk: not supported where byte %d has no token", file, model->line, b);
+        t->byte_id[b] = id;
+    }
+    return true;
+}
+
+/* ---- loading: the small files ------------------------------------------------------------------------------------------ */
+
+/* A token that a configuration names, as a text or as {"content": ...}. It becomes an added token if it was none, as
+ * transformers makes it; one that the vocabulary lacks would get a new id there, beyond the model's rows: an error. */
+static bool read_named(int *id, Tokenizer *t, const Json *config, const char *key, const char *file, Err *e) {
+    const Json *v = json_get(config, key);
+    if (v && v->type == JSON_OBJECT) v = json_get(v, "content");
+    if (absent(v)) return true;
+    if (v->type != JSON_STRING) return fail(e, "%s:%d: %s: found %s, expected a token", file, v->line, key, json_type_name(v->type));
+    const int found = tokenizer_id(t, v->string);
+    if (found < 0) return fail(e, "%s:%d: %s: %.60s is not among the tokens of tokenizer.json", file, v->line, key, v->string);
+    *id = found;
+    if (t->flags[found] & TOKEN_ADDED) return true;
+    t->flags[found] |= TOKEN_SPECIAL;
+    return add_token(t, found, v->string, v->length, (Added){0}, file, e);
+}
+
+/* added_tokens_decoder repeats tokenizer.json's added tokens; where it has others, transformers would encode otherwise. */
+static bool check_decoder(const Tokenizer *t, const Json *d, const char *file, Err *e) {
+    for (size_t i = 0; d && d->type == JSON_OBJECT && i < d->length; i++) {
+        const char *content = string_of(&d->item[i], "content");
+        char *end;
+        const long id = strtol(d->item[i].key, &end, 10);
+        if (!content || *end || id < 0 || id >= t->vocab || !(t->flags[id] & TOKEN_ADDED) || strlen(content) != (size_t)t->length[id]
+            || memcmp(content, t->text + t->start[id], (size_t)t->length[id]))
+            return fail(e, "%s:%d: added_tokens_decoder: %.20s, %.60s: is not so among the added_tokens of tokenizer.json", file,
+                        d->item[i].line, d->item[i].key, content ? content : "without content");
+    }
+    return true;
+}
+
+static void hash_template(char hex[65], const char *s, size_t n) {
     Sha256 h;
+    if (n && s[n - 1] == '\n') n--;                             /* one line end more or less is the same template to Jinja */
     sha256_begin(&h), sha256_add(&h, s, n), sha256_end(&h, hex);
 }
 
-Tokenizer *tokenizer_load(const char *dir, Err *e)
-{
-    static const char *const config[] = {"special_tokens_map.json", "tokenizer_config.json"};
+/* A text, or a list of named ones, of which "default" counts. */
+static void read_template(Tokenizer *t, const Json *v) {
+    for (size_t i = 0; v && v->type == JSON_ARRAY && i < v->length; i++) {
+        const char *name = string_of(&v->item[i], "name");
+        if (name && strcmp(name, "default") == 0) { v = json_get(&v->item[i], "template"); break; }
+    }
+    if (v && v->type == JSON_STRING) hash_template(t->template_hash, v->string, v->length);
+}
+
+static bool read_config(Tokenizer *t, const char *path, Err *e) {
+    Json *c = json_read_file(path, e);
+    const bool ok = c && check_decoder(t, json_get(c, "added_tokens_decoder"), path, e) && read_named(&t->bos, t, c, "bos_token", path, e)
+                    && read_named(&t->eos, t, c, "eos_token", path, e) && read_named(&t->pad, t, c, "pad_token", path, e);
+    if (ok) read_template(t, json_get(c, "chat_template"));
+    json_free(c);
+    return ok;
+}
+
+void tokenizer_free(Tokenizer *t) {
+    if (!t) return;
+    for (int i = 0; i < t->n_added; i++) free(t->added[i].text);
+    free(t->text), free(t->start), free(t->length), free(t->flags), free(t->merge), free(t->name), free(t->added), free(t);
+}
+
+Tokenizer *tokenizer_load(const char *dir, Err *e) {
+    static const char *const config[] = {"special_tokens_map.json", "tokenizer_config.json"};      /* the latter counts */
     char path[1024];
-    Names names = {0};
     Tokenizer *t = calloc(1, sizeof *t);
     if (!t) { fail(e, "%s: a tokenizer could not be allocated", dir); return NULL; }
     t->bos = t->eos = t->pad = -1;
     Json *root = path_join(path, sizeof path, dir, "tokenizer.json", e) ? json_read_file(path, e) : NULL;
-    bool ok = root && read_shape(t, root, path, e) && read_tables(t, root, &names, path, e);
-    free(names.slot), json_free(root);
+    bool ok = root && read_shape(t, root, path, e) && read_tables(t, root, path, e);
+    json_free(root);
     for (int i = 0; ok && i < 2; i++) {
         ok = path_join(path, sizeof path, dir, config[i], e);
-        if (!ok || !path_exists(path)) continue;
-        Json *c = json_read_file(path, e);
-        ok = c != NULL;
-        if (!c) break;
-        int id;
-        if ((id = named(t, c, "bos_token")) >= 0) t->bos = id;
-        if ((id = named(t, c, "eos_token")) >= 0) t->eos = id;
-        if ((id = named(t, c, "pad_token")) >= 0) t->pad = id;
-        const Json *v = json_get(c, "chat_template");
-        if (v && v->type == JSON_STRING) hash_text(t->template_hash, v->string, v->length);
-        json_free(c);
+        if (ok && path_exists(path)) ok = read_config(t, path, e);
     }
-    if (ok && (ok = path_join(path, sizeof path, dir, "chat_template.jinja", e)) && path_exists(path))
-        ok = sha256_file(path, t->template_hash, e);
+    if (ok && (ok = path_join(path, sizeof path, dir, "chat_template.jinja", e)) && path_exists(path)) {
+        size_t n;
+        char *s = file_read(path, &n, e);
+        ok = s != NULL;
+        if (ok) hash_template(t->template_hash, s, n);
+        free(s);
+    }
     if (ok) return t;
     tokenizer_free(t);
     return NULL;
 }
 
-/* ---- chat: the plain family; the others are refused by name until they are written ---- */
-
-static const char *const chat_name[] = {"plain", "smollm2", "qwen2", "qwen2.5", "qwen3", "qwen3-no-think", "llama3"};
-
-bool chat_template_parse(ChatTemplate *c, const char *name, Err *e)
-{
-    for (int i = 0; i < CHAT_UNKNOWN; i++) if (strcmp(name, chat_name[i]) == 0) { *c = (ChatTemplate)i; return true; }
-    const char *near = nearest_name(name, chat_name, CHAT_UNKNOWN);
-    return fail(e, "--chat-template: found %s, expected plain, smollm2, qwen2, qwen2.5, qwen3, qwen3-no-think or llama3%s%s%s",
-                name, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-}
-
-const char *chat_template_name(ChatTemplate c) { return c >= 0 && c < CHAT_UNKNOWN ? chat_name[c] : "unknown"; }
-
-bool chat_template_find(ChatTemplate *c, const Tokenizer *t, Err *e)
-{
-    char hex[65];
-    hash_text(hex, plain_template, sizeof plain_template - 1);
-    if (strcmp(hex, t->template_hash) == 0) { *c = CHAT_PLAIN; return true; }
-    *c = CHAT_UNKNOWN;
-    return fail(e, "chat template: %s%s, expected a known text; name one with --chat-template (plain)",
-                t->template_hash[0] ? "unknown text, SHA-256 " : "none found", t->template_hash);
-}
-
-char *chat_render(ChatTemplate c, const Tokenizer *t, const Message *m, int n, bool generation_prompt, Err *e)
-{
-    (void)t;
-    if (c != CHAT_PLAIN) { fail(e, "chat template %s: not supported yet, expected plain", chat_template_name(c)); return NULL; }
-    size_t size = 16;
-    for (int i = 0; i < n; i++) size += strlen(m[i].content) + 16;
-    char *s = calloc(size, 1), *p = s;
-    const char *system = NULL;
-    if (!s) { fail(e, "chat: %zu bytes could not be allocated", size); return NULL; }
-    for (int i = 0; i < n; i++) {
-        if (strcmp(m[i].role, "system") == 0) system = m[i].content;
-        else if (strcmp(m[i].role, "user") == 0) {
-            p += sprintf(p, "<user> %s%s%s", system ? system : "", system ? "\n" : "", m[i].content);
-            system = NULL;
-        } else if (strcmp(m[i].role, "assistant") == 0) p += sprintf(p, "<bot> %s<end>", m[i].content);
-        else {
-            fail(e, "chat: message %d: role: found %s, expected system, user or assistant", i, m[i].role);
-            free(s);
-            return NULL;
-        }
-    }
-    if (generation_prompt) strcpy(p, "<bot>");
-    return s;
-}
-
-bool chat_encode(Ids *out, const Tokenizer *t, ChatTemplate c, const Message *m, int n, bool generation_prompt, Err *e)
-{
-    char *s = chat_render(c, t, m, n, generation_prompt, e);
-    const bool ok = s && tokenizer_encode(out, t, s, strlen(s), true, e);
-    free(s);
-    return ok;
-}
-
-int chat_end_of_turn(ChatTemplate c, const Tokenizer *t)
-{
-    return tokenizer_id(t, c == CHAT_PLAIN ? "<end>" : c == CHAT_LLAMA3 ? "<|eot_id|>" : "<|im_end|>");
-}
-
-/* ---- training ---- */
+/* ---- training -------------------------------------------------------------------------------------------------------- */
 
 static const char *const trained_special[] = {"<pad>", "<user>", "<bot>", "<end>"};
+enum { N_SPECIAL = 4, N_FIRST = N_SPECIAL + 256, TRAINED_LONGEST = 500, VOCAB_MOST = 65536 };
 
-typedef struct { const char *s; size_t n; int *id; int n_id; } Word;
-static int word_order(const void *a, const void *b)
-{
-    const Word *x = a, *y = b;
-    const int c = memcmp(x->s, y->s, x->n < y->n ? x->n : y->n);
-    return c ? c : (x->n > y->n) - (x->n < y->n);
+typedef struct { const char *s; size_t n, start; int n_id; long long count; } Word;     /* start: its ids in Trainer.id */
+typedef struct { int a, b; long long count; int *word, n_word, capacity; } Pair;       /* word: those that (once) held the pair */
+typedef struct { long long count; int a, b; } Claim;            /* a pair's count when it was put on the heap */
+typedef struct {
+    Word *word; size_t n_word, cap_word; int *word_slot; size_t word_mask;
+    int *id;
+    Pair *pair; size_t n_pair, cap_pair; int *pair_slot; size_t pair_mask;
+    Claim *heap; size_t n_heap, cap_heap;
+    char **text; int *length; int (*merge)[2];                  /* by id */
+} Trainer;
+
+/* Room for one more item in an array that grows by doubling. */
+static bool grow(void **items, size_t n, size_t *capacity, size_t size, Err *e) {
+    if (n < *capacity) return true;
+    const size_t more = *capacity ? 2 * *capacity : 1024;
+    void *p = more <= INT_MAX ? realloc(*items, more * size) : NULL;
+    if (!p) return fail(e, "tokenizer: training: %zu items of %zu bytes could not be allocated", more, size);
+    *items = p, *capacity = more;
+    return true;
 }
 
-static void write_letters(char *out, const char *s, int n)
-{
-    for (int i = 0; i < n; i++) {
-        const uint32_t c = byte_letter((unsigned char)s[i]);
-        if (c < 128) *out++ = (char)c; else *out++ = (char)(0xC0 | c >> 6), *out++ = (char)(0x80 | (c & 63));
+/* An empty table of slots for n items. */
+static bool new_slots(int **slot, size_t *mask, size_t n, Err *e) {
+    size_t slots = 1024;
+    while (slots < 2 * n) slots *= 2;
+    free(*slot);
+    *slot = malloc(slots * sizeof **slot), *mask = slots - 1;
+    if (!*slot) return fail(e, "tokenizer: training: a table of %zu slots could not be allocated", slots);
+    for (size_t i = 0; i < slots; i++) (*slot)[i] = -1;
+    return true;
+}
+
+static int *word_slot(const Trainer *r, const char *s, size_t n) {
+    size_t i = bytes_hash(s, n) & r->word_mask;
+    for (int k; (k = r->word_slot[i]) >= 0 && (r->word[k].n != n || memcmp(r->word[k].s, s, n)); ) i = (i + 1) & r->word_mask;
+    return &r->word_slot[i];
+}
+
+static bool count_word(Trainer *r, const char *s, size_t n, Err *e) {
+    int *slot = word_slot(r, s, n);
+    if (*slot >= 0) { r->word[*slot].count++; return true; }
+    void *items = r->word;
+    const bool ok = grow(&items, r->n_word, &r->cap_word, sizeof *r->word, e);
+    r->word = items;
+    if (!ok) return false;
+    r->word[r->n_word] = (Word){.s = s, .n = n, .count = 1};
+    *slot = (int)r->n_word++;
+    if (2 * r->n_word <= r->word_mask) return true;
+    if (!new_slots(&r->word_slot, &r->word_mask, 2 * r->n_word, e)) return false;
+    for (size_t i = 0; i < r->n_word; i++) *word_slot(r, r->word[i].s, r->word[i].n) = (int)i;
+    return true;
+}
+
+/* A special's text is no material for merges: words are what lies between. */
+static bool count_text(Trainer *r, const char *s, size_t n, Err *e) {
+    for (size_t i = 0, end; i < n; ) {
+        size_t skip = 0;
+        for (end = i; end < n; end++) {
+            if (s[end] != '<') continue;
+            for (int k = 0; k < N_SPECIAL && !skip; k++) {
+                const size_t m = strlen(trained_special[k]);
+                if (m <= n - end && memcmp(s + end, trained_special[k], m) == 0) skip = m;
+            }
+            if (skip) break;
+        }
+        for (size_t k; i < end; i += k) if (!count_word(r, s + i, k = gpt2_word(s + i, end - i), e)) return false;
+        i += skip;
     }
+    return true;
+}
+
+static int *pair_slot(const Trainer *r, int a, int b) {
+    size_t i = (size_t)(((uint64_t)(uint32_t)a << 32 | (uint32_t)b) * 0x9E3779B97F4A7C15u >> 24) & r->pair_mask;
+    for (int k; (k = r->pair_slot[i]) >= 0 && (r->pair[k].a != a || r->pair[k].b != b); ) i = (i + 1) & r->pair_mask;
+    return &r->pair_slot[i];
+}
+
+/* Adds `by` to the count of (a, b), which word w holds. */
+static bool count_pair(Trainer *r, int a, int b, long long by, int w, Err *e) {
+    int *slot = pair_slot(r, a, b);
+    if (*slot < 0) {
+        void *items = r->pair;
+        const bool ok = grow(&items, r->n_pair, &r->cap_pair, sizeof *r->pair, e);
+        r->pair = items;
+        if (!ok) return false;
+        r->pair[r->n_pair] = (Pair){.a = a, .b = b};
+        *slot = (int)r->n_pair++;
+        if (2 * r->n_pair > r->pair_mask) {
+            if (!new_slots(&r->pair_slot, &r->pair_mask, 2 * r->n_pair, e)) return false;
+            for (size_t i = 0; i < r->n_pair; i++) *pair_slot(r, r->pair[i].a, r->pair[i].b) = (int)i;
+            slot = pair_slot(r, a, b);
+        }
+    }
+    Pair *p = &r->pair[*slot];
+    p->count += by;
+    if (by < 0 || (p->n_word && p->word[p->n_word - 1] == w)) return true;
+    if (p->n_word == p->capacity) {
+        const int more = p->capacity > INT_MAX / 2 ? INT_MAX : p->capacity ? 2 * p->capacity : 4;
+        int *word = more > p->capacity ? realloc(p->word, (size_t)more * sizeof *word) : NULL;
+        if (!word) return fail(e, "tokenizer: training: %d words of a pair could not be allocated", more);
+        p->word = word, p->capacity = more;
+    }
+    p->word[p->n_word++] = w;
+    return true;
+}
+
+/* The most frequent first, of equals the lower pair of ids. */
+static bool claim_before(const Claim *x, const Claim *y) {
+    return x->count != y->count ? x->count > y->count : x->a != y->a ? x->a < y->a : x->b < y->b;
+}
+
+static bool claim_push(Trainer *r, Claim c, Err *e) {
+    void *items = r->heap;
+    const bool ok = grow(&items, r->n_heap, &r->cap_heap, sizeof *r->heap, e);
+    r->heap = items;
+    if (!ok) return false;
+    size_t i = r->n_heap++;
+    for (; i > 0 && claim_before(&c, &r->heap[(i - 1) / 2]); i = (i - 1) / 2) r->heap[i] = r->heap[(i - 1) / 2];
+    r->heap[i] = c;
+    return true;
+}
+
+static Claim claim_pop(Trainer *r) {
+    const Claim top = r->heap[0], last = r->heap[--r->n_heap];
+    size_t i = 0;
+    for (size_t k; (k = 2 * i + 1) < r->n_heap; i = k) {
+        if (k + 1 < r->n_heap && claim_before(&r->heap[k + 1], &r->heap[k])) k++;
+        if (!claim_before(&r->heap[k], &last)) break;
+        r->heap[i] = r->heap[k];
+    }
+    r->heap[i] = last;
+    return top;
+}
+
+static bool count_pairs_of(Trainer *r, int w, long long by, Err *e) {
+    const Word *x = &r->word[w];
+    const int *id = r->id + x->start;
+    for (int k = 0; k + 1 < x->n_id; k++) if (!count_pair(r, id[k], id[k + 1], by, w, e)) return false;
+    return true;
+}
+
+/* Puts `id` wherever the pair stands, in the words that hold it, and counts their pairs anew. */
+static bool merge_everywhere(Trainer *r, Claim c, int id, Err *e) {
+    const Pair p = r->pair[*pair_slot(r, c.a, c.b)];            /* a copy: the array may move; its words stay where they are */
+    const size_t old = r->n_pair;
+    for (int i = 0; i < p.n_word; i++) {
+        Word *x = &r->word[p.word[i]];
+        int *at = r->id + x->start, k = 0;
+        bool held = false;
+        for (int j = 0; j + 1 < x->n_id && !held; j++) held = at[j] == c.a && at[j + 1] == c.b;
+        if (!held) continue;
+        if (!count_pairs_of(r, p.word[i], -x->count, e)) return false;
+        for (int j = 0; j < x->n_id; j++)
+            if (j + 1 < x->n_id && at[j] == c.a && at[j + 1] == c.b) at[k++] = id, j++;
+            else at[k++] = at[j];
+        x->n_id = k;
+        if (!count_pairs_of(r, p.word[i], x->count, e)) return false;
+    }
+    for (size_t i = old; i < r->n_pair; i++)                    /* only pairs with the new id can have grown: they are the new ones */
+        if (!claim_push(r, (Claim){r->pair[i].count, r->pair[i].a, r->pair[i].b}, e)) return false;
+    return true;
+}
+
+static void write_letters(char *out, const char *s, int n, const uint32_t letter[256]) {
+    for (int i = 0; i < n; i++) out += utf8_put(out, letter[(unsigned char)s[i]]);
     *out = 0;
 }
 
-static bool write_trained(const char *dir, char **bytes, const int *length, int vocab, const int (*merge)[2], Err *e)
-{
-    JsonWriter w = {.indent = 1};
-    char path[1024], a[1024], b[1024];
-    json_begin(&w, '{');
-    json_key(&w, "version"), json_string(&w, "1.0"), json_key(&w, "truncation"), json_null(&w), json_key(&w, "padding"), json_null(&w);
-    json_key(&w, "added_tokens"), json_begin(&w, '[');
-    for (int i = 0; i < 4; i++) {
-        static const char *const no[] = {"single_word", "lstrip", "rstrip", "normalized"};
-        json_begin(&w, '{'), json_key(&w, "id"), json_int(&w, i), json_key(&w, "content"), json_string(&w, trained_special[i]);
-        for (int k = 0; k < 4; k++) json_key(&w, no[k]), json_bool(&w, false);
-        json_key(&w, "special"), json_bool(&w, true), json_end(&w, '}');
-    }
-    json_end(&w, ']'), json_key(&w, "normalizer"), json_null(&w);
-    json_key(&w, "pre_tokenizer"), json_raw(&w, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true}");
-    json_key(&w, "post_processor"), json_null(&w);
-    json_key(&w, "decoder"), json_raw(&w, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true}");
-    json_key(&w, "model"), json_begin(&w, '{'), json_key(&w, "type"), json_string(&w, "BPE");
-    json_key(&w, "vocab"), json_begin(&w, '{');
-    for (int i = 0; i < vocab; i++) {
-        if (i >= 4) write_letters(a, bytes[i], length[i]);
-        json_key(&w, i < 4 ? trained_special[i] : a), json_int(&w, i);
-    }
-    json_end(&w, '}'), json_key(&w, "merges"), json_begin(&w, '[');
-    for (int i = 260; i < vocab; i++) {
-        write_letters(a, bytes[merge[i][0]], length[merge[i][0]]), write_letters(b, bytes[merge[i][1]], length[merge[i][1]]);
-        json_begin(&w, '['), json_string(&w, a), json_string(&w, b), json_end(&w, ']');
-    }
-    json_end(&w, ']'), json_end(&w, '}'), json_end(&w, '}');
-    bool ok = folder_make(dir, e) && path_join(path, sizeof path, dir, "tokenizer.json", e) && file_write(path, w.text, w.length, e);
-    free(w.text);
-    for (int i = 0; ok && i < 2; i++) {
-        w = (JsonWriter){.indent = 1};
-        json_begin(&w, '{'), json_key(&w, "eos_token"), json_string(&w, "<end>"), json_key(&w, "pad_token"), json_string(&w, "<pad>");
-        if (i) json_key(&w, "tokenizer_class"), json_string(&w, "PreTrainedTokenizerFast"), json_key(&w, "chat_template"), json_string(&w, plain_template);
-        json_end(&w, '}');
-        ok = path_join(path, sizeof path, dir, i ? "tokenizer_config.json" : "special_tokens_map.json", e) && file_write(path, w.text, w.length, e);
-        free(w.text);
-    }
+static bool write_text(JsonWriter *w, const char *dir, const char *name, Err *e) {
+    char path[1024];
+    const bool ok = w->text ? path_join(path, sizeof path, dir, name, e) && file_write(path, w->text, w->length, e)
+                            : fail(e, "%s/%s: no memory for its text", dir, name);
+    free(w->text);
+    *w = (JsonWriter){.indent = 1};
     return ok;
 }
 
-bool tokenizer_train(const char *dir, const char *const *text, const size_t *length, int n_text, int vocab, Err *e)
-{
-    if (vocab < 260 || vocab > 4096) return fail(e, "tokenizer: vocab: found %d, expected 260..4096 (4 specials, 256 bytes, merges)", vocab);
-    const size_t v = (size_t)vocab;
-    size_t total = 0, n = 0;
-    for (int i = 0; i < n_text; i++) total += length[i];
-    Word *w = malloc((total + 1) * sizeof *w);
-    int *all = malloc((total + 1) * sizeof *all), *next = all, *len = calloc(v, sizeof *len);
-    long long *count = malloc(v * v * sizeof *count);
-    char **bytes = calloc(v, sizeof *bytes);
-    int (*merge)[2] = calloc(v, sizeof *merge);
-    bool *banned = calloc(v * v, 1), ok = w && all && len && count && bytes && merge && banned;
-    if (!ok) fail(e, "tokenizer: tables for %zu bytes of text could not be allocated", total);
-    for (int i = 0; ok && i < n_text; i++)                      /* a special's text is no material for merges */
-        for (size_t k = 0; k < length[i];) {
-            size_t end = k, skip = 0;
-            for (; end < length[i] && !skip; end += !skip)
-                for (int j = 0; j < 4; j++) {
-                    const size_t s = strlen(trained_special[j]);
-                    if (s <= length[i] - end && memcmp(text[i] + end, trained_special[j], s) == 0) skip = s;
-                }
-            for (; k < end; k += w[n++].n) w[n].s = text[i] + k, w[n].n = word_length(text[i] + k, end - k);
-            k += skip;
-        }
-    if (ok) qsort(w, n, sizeof *w, word_order);
-    for (int i = 4; ok && i < 260; i++)
-        if ((bytes[i] = malloc(2))) bytes[i][0] = (char)(i - 4), len[i] = 1; else ok = fail(e, "tokenizer: out of memory");
-    for (size_t i = 0; ok && i < n; i++) {
-        w[i].id = next, w[i].n_id = (int)w[i].n;
-        for (size_t k = 0; k < w[i].n; k++) *next++ = 4 + (unsigned char)w[i].s[k];
+static void member(JsonWriter *w, const char *key, const char *value) { json_key(w, key), json_string(w, value); }
+static void null_member(JsonWriter *w, const char *key) { json_key(w, key), json_null(w); }
+
+static bool write_trained(const Trainer *r, const char *dir, int vocab, Err *e) {
+    static const char byte_level[] = "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": true}";
+    static const char *const no[] = {"single_word", "lstrip", "rstrip", "normalized"};
+    JsonWriter w = {.indent = 1};
+    char a[2 * TRAINED_LONGEST + 1], b[2 * TRAINED_LONGEST + 1];
+    uint32_t letter[256];
+    letters_of_bytes(letter);
+    json_begin(&w, '{'), member(&w, "version", "1.0"), null_member(&w, "truncation"), null_member(&w, "padding");
+    json_key(&w, "added_tokens"), json_begin(&w, '[');
+    for (int i = 0; i < N_SPECIAL; i++) {
+        json_begin(&w, '{'), json_key(&w, "id"), json_int(&w, i), member(&w, "content", trained_special[i]);
+        for (int k = 0; k < 4; k++) json_key(&w, no[k]), json_bool(&w, false);
+        json_key(&w, "special"), json_bool(&w, true), json_end(&w, '}');
     }
-    for (int id = 260; ok && id < vocab;) {
-        memset(count, 0, v * v * sizeof *count);
-        for (size_t i = 0, same; i < n; i += same) {            /* sorted: equal words are neighbours, the first is merged */
-            for (same = 1; i + same < n && word_order(&w[i], &w[i + same]) == 0;) same++;
-            for (int k = 0; k + 1 < w[i].n_id; k++) count[(size_t)w[i].id[k] * v + (size_t)w[i].id[k + 1]] += (long long)same;
+    json_end(&w, ']'), null_member(&w, "normalizer"), json_key(&w, "pre_tokenizer"), json_raw(&w, byte_level);
+    null_member(&w, "post_processor"), json_key(&w, "decoder"), json_raw(&w, byte_level);
+    json_key(&w, "model"), json_begin(&w, '{'), member(&w, "type", "BPE"), json_key(&w, "vocab"), json_begin(&w, '{');
+    for (int i = 0; i < vocab; i++) {
+        if (i >= N_SPECIAL) write_letters(a, r->text[i], r->length[i], letter);
+        json_key(&w, i < N_SPECIAL ? trained_special[i] : a), json_int(&w, i);
+    }
+    json_end(&w, '}'), json_key(&w, "merges"), json_begin(&w, '[');
+    for (int i = N_FIRST; i < vocab; i++) {
+        write_letters(a, r->text[r->merge[i][0]], r->length[r->merge[i][0]], letter);
+        write_letters(b, r->text[r->merge[i][1]], r->length[r->merge[i][1]], letter);
+        json_begin(&w, '['), json_string(&w, a), json_string(&w, b), json_end(&w, ']');
+    }
+    json_end(&w, ']'), json_end(&w, '}'), json_end(&w, '}');
+    if (!folder_make(dir, e) || !write_text(&w, dir, "tokenizer.json", e)) return false;
+    for (int i = 0; i < 2; i++) {
+        json_begin(&w, '{'), member(&w, "eos_token", trained_special[3]), member(&w, "pad_token", trained_special[0]);
+        if (i) member(&w, "tokenizer_class", "PreTrainedTokenizerFast"), member(&w, "chat_template", chat_plain_template);
+        json_end(&w, '}');
+        if (!write_text(&w, dir, i ? "tokenizer_config.json" : "special_tokens_map.json", e)) return false;
+    }
+    return true;
+}
+
+/* Words are counted once; then each merge touches only the words that hold its pair. Counts are whole numbers and ties are
+ * decided by ids, so the order in which words are met leaves no trace. */
+static bool train(Trainer *r, const char *const *text, const size_t *length, int n_text, int vocab, Err *e) {
+    const size_t v = (size_t)vocab;
+    r->text = calloc(v, sizeof *r->text), r->length = calloc(v, sizeof *r->length), r->merge = calloc(v, sizeof *r->merge);
+    if (!r->text || !r->length || !r->merge) return fail(e, "tokenizer: training: tables for %d entries could not be allocated", vocab);
+    if (!new_slots(&r->word_slot, &r->word_mask, 0, e) || !new_slots(&r->pair_slot, &r->pair_mask, 0, e)) return false;
+    for (int i = 0; i < n_text; i++) if (!count_text(r, text[i], length[i], e)) return false;
+    size_t total = 0;
+    for (size_t i = 0; i < r->n_word; i++) r->word[i].start = total, total += r->word[i].n;
+    if (total >= INT_MAX) return fail(e, "tokenizer: training: %zu bytes of different words, expected less than %d", total, INT_MAX);
+    if (!(r->id = malloc((total + 1) * sizeof *r->id))) return fail(e, "tokenizer: training: %zu ids could not be allocated", total);
+    for (int i = N_SPECIAL; i < N_FIRST; i++) {
+        if (!(r->text[i] = malloc(1))) return fail(e, "tokenizer: training: no memory");
+        r->text[i][0] = (char)(i - N_SPECIAL), r->length[i] = 1;
+    }
+    for (size_t i = 0; i < r->n_word; i++) {
+        Word *x = &r->word[i];
+        x->n_id = (int)x->n;
+        for (size_t k = 0; k < x->n; k++) r->id[x->start + k] = N_SPECIAL + (unsigned char)x->s[k];
+        if (!count_pairs_of(r, (int)i, x->count, e)) return false;
+    }
+    for (size_t i = 0; i < r->n_pair; i++) if (!claim_push(r, (Claim){r->pair[i].count, r->pair[i].a, r->pair[i].b}, e)) return false;
+    for (int id = N_FIRST; id < vocab; ) {
+        if (!r->n_heap) return fail(e, "tokenizer: the texts give only %d entries, expected %d; train a smaller one", id, vocab);
+        Claim c = claim_pop(r);
+        const long long now = r->pair[*pair_slot(r, c.a, c.b)].count;
+        if (now != c.count) {                                   /* it has shrunk since: once more, with what it has */
+            c.count = now;
+            if (now > 0 && !claim_push(r, c, e)) return false;
+            continue;
         }
-        size_t best = 0;
-        for (size_t i = 0; i < v * v; i++) if (!banned[i] && count[i] > count[best]) best = i;
-        if (!count[best]) { ok = fail(e, "tokenizer: the texts give only %d entries, expected %d; train a smaller one", id, vocab); break; }
-        const int a = (int)(best / v), b = (int)(best % v);
-        banned[best] = true;                                    /* never twice; nor a pair whose text is a token already */
-        char *s = malloc((size_t)(len[a] + len[b]) + 1);
-        if (!s) { ok = fail(e, "tokenizer: out of memory"); break; }
-        memcpy(s, bytes[a], (size_t)len[a]), memcpy(s + len[a], bytes[b], (size_t)len[b]);
-        bool known = len[a] + len[b] > 500;
-        for (int i = 4; i < id; i++) known = known || (len[i] == len[a] + len[b] && memcmp(bytes[i], s, (size_t)len[i]) == 0);
+        const int n = r->length[c.a] + r->length[c.b];
+        if (n > TRAINED_LONGEST) continue;
+        char *s = malloc((size_t)n);
+        if (!s) return fail(e, "tokenizer: training: no memory");
+        memcpy(s, r->text[c.a], (size_t)r->length[c.a]), memcpy(s + r->length[c.a], r->text[c.b], (size_t)r->length[c.b]);
+        bool known = false;                                     /* "ab" "c" after "a" "bc": a second token of the same text */
+        for (int i = N_FIRST; i < id && !known; i++) known = r->length[i] == n && memcmp(r->text[i], s, (size_t)n) == 0;
         if (known) { free(s); continue; }
-        bytes[id] = s, len[id] = len[a] + len[b], merge[id][0] = a, merge[id][1] = b;
-        for (size_t i = 0; i < n; i++) {
-            int k = 0;
-            for (int j = 0; j < w[i].n_id; j++)
-                if (j + 1 < w[i].n_id && w[i].id[j] == a && w[i].id[j + 1] == b) w[i].id[k++] = id, j++;
-                else w[i].id[k++] = w[i].id[j];
-            w[i].n_id = k;
-        }
+        r->text[id] = s, r->length[id] = n, r->merge[id][0] = c.a, r->merge[id][1] = c.b;
+        if (!merge_everywhere(r, c, id, e)) return false;
         id++;
     }
-    ok = ok && write_trained(dir, bytes, len, vocab, (const int (*)[2])merge, e);
-    for (size_t i = 0; bytes && i < v; i++) free(bytes[i]);
-    free(w), free(all), free(len), free(count), free(bytes), free(merge), free(banned);
+    return true;
+}
+
+bool tokenizer_train(const char *dir, const char *const *text, const size_t *length, int n_text, int vocab, Err *e) {
+    if (vocab < N_FIRST || vocab > VOCAB_MOST)
+        return fail(e, "tokenizer: vocab: found %d, expected %d..%d (4 specials, 256 bytes, merges)", vocab, N_FIRST, VOCAB_MOST);
+    Trainer r = {0};
+    const bool ok = train(&r, text, length, n_text, vocab, e) && write_trained(&r, dir, vocab, e);
+    for (int i = 0; r.text && i < vocab; i++) free(r.text[i]);
+    for (size_t i = 0; i < r.n_pair; i++) free(r.pair[i].word);
+    free(r.word), free(r.word_slot), free(r.id), free(r.pair), free(r.pair_slot), free(r.heap), free(r.text), free(r.length), free(r.merge);
     return ok;
 }

@@ -10,7 +10,8 @@ bool ids_add(Ids *ids, int id, Err *e);
 
 typedef struct Tokenizer Tokenizer;
 
-/* dir/tokenizer.json and, where present, tokenizer_config.json, special_tokens_map.json and chat_template.jinja. */
+/* dir/tokenizer.json and, where present, tokenizer_config.json, special_tokens_map.json and chat_template.jinja. What is
+ * read: byte-level BPE (GPT-2, SmolLM2, Llama-3, Qwen2 to Qwen3 and their kin); anything else is refused by its name. */
 Tokenizer *tokenizer_load(const char *dir, Err *e);
 void tokenizer_free(Tokenizer *t);
 int tokenizer_vocab(const Tokenizer *t);                        /* largest id + 1 */
@@ -19,9 +20,13 @@ int tokenizer_eos(const Tokenizer *t);
 int tokenizer_pad(const Tokenizer *t);
 int tokenizer_id(const Tokenizer *t, const char *token);        /* of an exact token or added token, -1 if there is none */
 
+const char *tokenizer_template_hash(const Tokenizer *t);        /* SHA-256 of the folder's chat template, "" if it has none */
+
 /* Appends the ids of n bytes of text. Added tokens inside the text are recognised, as `tokenizers` does by default, when
  * `special`; else they are ordinary text (user content: nobody can type an end-of-turn). No bos is added here. Invalid
- * UTF-8 is read as U+FFFD per maximal bad part (what Python's errors="replace" gives). */
+ * UTF-8 is read as U+FFFD per maximal bad part (what Python's errors="replace" gives). A byte for which the vocabulary has
+ * no token (SmolLM2: some control characters, planes 4 to 16) is left out, as `tokenizers` does, unless there is an
+ * unk_token. O(n log n) whatever the text. */
 bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, bool special, Err *e);
 
 /* The text of n ids, NUL-terminated, to be freed by the caller; *length may be NULL. Special tokens are left out when
@@ -33,8 +38,8 @@ char *tokenizer_decode(const Tokenizer *t, const int *id, int n, bool skip_speci
 typedef struct { const char *role, *content; } Message;         /* roles: system, user, assistant */
 
 /* Known families; found by the SHA-256 of the template's text, or named by --chat-template. */
-typedef enum { CHAT_PLAIN, CHAT_CHATML_SMOLLM2, CHAT_QWEN2, CHAT_QWEN25, CHAT_QWEN3, CHAT_QWEN3_NO_THINK, CHAT_LLAMA3,
-               CHAT_UNKNOWN } ChatTemplate;
+typedef enum { CHAT_PLAIN, CHAT_CHATML_SMOLLM2, CHAT_QWEN2, CHAT_QWEN25, CHAT_QWEN3, CHAT_QWEN3_NO_THINK,
+               CHAT_QWEN3_2507, CHAT_LLAMA3, CHAT_LLAMA3_OPEN, CHAT_UNKNOWN } ChatTemplate;
 bool chat_template_parse(ChatTemplate *c, const char *name, Err *e);    /* names the nearest on error */
 const char *chat_template_name(ChatTemplate c);
 /* The folder's own template. Unknown text: an error that says so and names --chat-template. */

@@ -1,0 +1,120 @@
+/* tokenizer_tool.c: the tokenizer as a filter for tests/parity/test_tokenizer.py: JSON lines on stdin, JSON lines on stdout.
+ *
+ *     tokenizer_tool encode DIR          "text"                                -> {"all": [ids], "text": [ids]}: with and without added tokens
+ *     tokenizer_tool decode DIR          [ids]                                 -> {"all": "text", "text": "..."}: with and without special tokens
+ *     tokenizer_tool chat DIR [NAME]     {"messages": [...], "prompt": bool}   -> {"family": "...", "text": "...", "ids": [...]}
+ *     tokenizer_tool train DIR VOCAB     "text"                                -> files in DIR
+ * A line that fails gives {"error": "..."}. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../lib/files.h"
+#include "../lib/json.h"
+#include "../tokenizer.h"
+
+static void put_ids(JsonWriter *w, const char *key, const Ids *ids) {
+    json_key(w, key), json_begin(w, '[');
+    for (int i = 0; i < ids->n; i++) json_int(w, ids->id[i]);
+    json_end(w, ']');
+}
+
+static bool encode_line(JsonWriter *w, const Tokenizer *t, const Json *v, Err *e) {
+    Ids all = {0}, text = {0};
+    const bool ok = v->type == JSON_STRING ? tokenizer_encode(&all, t, v->string, v->length, true, e) && tokenizer_encode(&text, t, v->string, v->length, false, e)
+                                           : fail(e, "expected a string");
+    if (ok) put_ids(w, "all", &all), put_ids(w, "text", &text);
+    free(all.id), free(text.id);
+    return ok;
+}
+
+static bool decode_line(JsonWriter *w, const Tokenizer *t, const Json *v, Err *e) {
+    Ids ids = {0};
+    bool ok = v->type == JSON_ARRAY || fail(e, "expected an array");
+    for (size_t i = 0; ok && i < v->length; i++) ok = ids_add(&ids, (int)v->item[i].number, e);
+    for (int skip = 0; ok && skip < 2; skip++) {
+        size_t n;
+        char *s = tokenizer_decode(t, ids.id, ids.n, skip, &n, e);
+        ok = s != NULL;
+        if (s) json_key(w, skip ? "text" : "all"), json_string_n(w, s, n);
+        free(s);
+    }
+    free(ids.id);
+    return ok;
+}
+
+static bool chat_line(JsonWriter *w, const Tokenizer *t, const char *name, const Json *v, Err *e) {
+    const Json *list = json_get(v, "messages");
+    ChatTemplate c;
+    bool prompt;
+    if (!list || list->type != JSON_ARRAY || !json_get_bool(v, "prompt", &prompt, "stdin", e)) return fail(e, "expected messages and prompt");
+    if (name ? !chat_template_parse(&c, name, e) : !chat_template_find(&c, t, e)) return false;
+    Message *m = calloc(list->length + 1, sizeof *m);
+    bool ok = m || fail(e, "no memory");
+    for (size_t i = 0; ok && i < list->length; i++)
+        ok = json_get_string(&list->item[i], "role", &m[i].role, "stdin", e) && json_get_string(&list->item[i], "content", &m[i].content, "stdin", e);
+    char *s = ok ? chat_render(c, t, m, (int)list->length, prompt, e) : NULL;
+    Ids ids = {0};
+    ok = s && chat_encode(&ids, t, c, m, (int)list->length, prompt, e);
+    if (ok) json_key(w, "family"), json_string(w, chat_template_name(c)), json_key(w, "text"), json_string(w, s), put_ids(w, "ids", &ids);
+    free(s), free(ids.id), free(m);
+    return ok;
+}
+
+static char *read_all(FILE *f, size_t *n) {
+    size_t capacity = 1 << 16;
+    char *s = malloc(capacity);
+    for (*n = 0; s; ) {
+        *n += fread(s + *n, 1, capacity - *n, f);
+        if (*n < capacity) return s;
+        char *more = realloc(s, capacity *= 2);
+        if (!more) free(s);
+        s = more;
+    }
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    Err e = {0};
+    size_t n;
+    if (argc < 3) return fprintf(stderr, "tokenizer_tool encode|decode|chat|train DIR [NAME|VOCAB]\n"), 2;
+    const bool train = strcmp(argv[1], "train") == 0;
+    const char **text = NULL;
+    size_t *length = NULL;
+    Json **tree = NULL;
+    int n_line = 0;
+    const double start = clock_seconds();
+    Tokenizer *t = train ? NULL : tokenizer_load(argv[2], &e);
+    if (!train && !t) return fprintf(stderr, "%s\n", e.line), 2;
+    if (t) fprintf(stderr, "load %.3f s, vocab %d, bos %d, eos %d, pad %d\n", clock_seconds() - start, tokenizer_vocab(t), tokenizer_bos(t), tokenizer_eos(t), tokenizer_pad(t));
+    char *all = read_all(stdin, &n), *end = all ? all + n : NULL;
+    for (char *p = all, *next; p && p < end; p = next) {
+        char *stop = memchr(p, '\n', (size_t)(end - p));
+        next = stop ? stop + 1 : end;
+        Json *v = json_parse(p, (size_t)((stop ? stop : end) - p), "stdin", ++n_line, &e);
+        if (train && v && v->type == JSON_STRING) {
+            const size_t k = (size_t)n_line;
+            if ((k & (k - 1)) == 0) {
+                text = realloc(text, 2 * k * sizeof *text), length = realloc(length, 2 * k * sizeof *length), tree = realloc(tree, 2 * k * sizeof *tree);
+                if (!text || !length || !tree) return 2;
+            }
+            text[k - 1] = v->string, length[k - 1] = v->length, tree[k - 1] = v;
+            continue;
+        }
+        JsonWriter w = {0};
+        json_begin(&w, '{');
+        const bool ok = v && (strcmp(argv[1], "encode") == 0 ? encode_line(&w, t, v, &e) : strcmp(argv[1], "decode") == 0 ? decode_line(&w, t, v, &e)
+                              : strcmp(argv[1], "chat") == 0 ? chat_line(&w, t, argc > 3 ? argv[3] : NULL, v, &e) : fail(&e, "%s: unknown command", argv[1]));
+        if (!ok) free(w.text), w = (JsonWriter){0}, json_begin(&w, '{'), json_key(&w, "error"), json_string(&w, e.line), e.line[0] = 0;
+        json_end(&w, '}');
+        puts(w.text);
+        free(w.text), json_free(v);
+    }
+    const double begin = clock_seconds();
+    const bool ok = !train || tokenizer_train(argv[2], text, length, n_line, argc > 3 ? atoi(argv[3]) : 0, &e);
+    if (train) fprintf(stderr, "train %.3f s\n", clock_seconds() - begin);
+    if (!ok) fprintf(stderr, "%s\n", e.line);
+    for (int i = 0; tree && i < n_line; i++) json_free(tree[i]);
+    free(all), free(text), free(length), free(tree), tokenizer_free(t);
+    return ok ? 0 : 2;
+}
