@@ -55,17 +55,22 @@ build/f64/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL) -DREAL_IS_DOUBLE -c -o $@ $<
 
-# one test program: make build/f32/tests/test_json
-build/f32/tests/%: build/f32/tests/%.o $(OBJ32)
+# one test program: make build/f64/tests/test_json
+build/f32/tests/%: build/f32/tests/%.o build/f32/data/world.o $(OBJ32)
 	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
-build/f64/tests/%: build/f64/tests/%.o $(OBJ64)
+build/f64/tests/%: build/f64/tests/%.o build/f64/data/world.o $(OBJ64)
 	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
+
+SCRIPTS = $(wildcard tests/test_*.sh)
+test: all build/make_world $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%)
+	@sh tests/run.sh $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%) $(SCRIPTS)
+
 build/make_world: build/f32/data/make_world.o build/f32/data/world.o $(OBJ32)
 	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
 
 clean:
 	rm -rf build/f32 build/f64 grpo grpo64
 
-.PHONY: all announce clean
+.PHONY: all announce test clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)
