@@ -154,6 +154,7 @@ static const char *fill_tensor(real **to, const Json *v, const size_t *shape, in
 real *kind_tensor(Call *c, const char *key, size_t *shape, int n_dim) {
     const Json *v = kind_given(c, key), *at = v;
     size_t n = 1;
+    if (!v) kind_wrong(c, key, v, "a nested list");
     for (int k = 0; k < n_dim; k++, at = at && at->type == JSON_ARRAY && at->length ? at->item : NULL) {
         if (!shape[k] && at && at->type == JSON_ARRAY) shape[k] = at->length;
         if (c->ok && (!shape[k] || n > SIZE_MAX / sizeof(real) / shape[k])) kind_wrong(c, key, v, "a nested list without empty lists");
