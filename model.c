@@ -418,17 +418,10 @@ LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entrop
 void logits_backward(real *z, int vocab, double temperature, const LogitStats *s, const int *target, const real *dlogp,
                      const real *dentropy, int n) {
     const real tau = (real)temperature;
-    real c_sum = 0, h_sum = 0, small_c[64];
+    real c_sum = 0, h_sum = 0;
     for (int i = 0; i < n; i++) {
         c_sum += dlogp[i];
         if (dentropy) h_sum += dentropy[i];
-    }
-    real *at_target = n <= 64 ? small_c : malloc((size_t)n * sizeof(real));
-    if (!at_target) abort();
-    for (int i = 0; i < n; i++) {               /* c_y of equal targets collected on the first of them, ascending */
-        at_target[i] = dlogp[i];
-        for (int k = 0; k < i; k++)
-            if (target[k] == target[i]) { at_target[k] += dlogp[i]; at_target[i] = 0; break; }
     }
     for (int v0 = 0; v0 < vocab; v0 += LSE_BLOCK) {
         real p[LSE_BLOCK];
@@ -441,10 +434,16 @@ void logits_backward(real *z, int vocab, double temperature, const LogitStats *s
             if (h_sum != 0) z[v0 + v] -= h_sum * p[v] * (logp + s->entropy);
         }
     }
-    for (int i = 0; i < n; i++) z[target[i]] += at_target[i];
+    for (int i = 0; i < n; i++) {               /* c_y of equal targets is summed first, ascending, on the first of them */
+        bool first = true;
+        for (int k = 0; first && k < i; k++) first = target[k] != target[i];
+        if (!first) continue;
+        real c = dlogp[i];
+        for (int k = i + 1; k < n; k++) if (target[k] == target[i]) c += dlogp[k];
+        z[target[i]] += c;
+    }
     if (temperature != 1)
         for (int v = 0; v < vocab; v++) z[v] /= tau;
-    if (at_target != small_c) free(at_target);
 }
 
 /* ---- activations ------------------------------------------------------------------------- */
