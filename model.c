@@ -453,12 +453,12 @@ typedef struct {                        /* of one layer; E196 */
 } LayerActs;
 
 struct Acts {
-    int max_row, max_target, n_thread;
+    int max_row, max_target, n_thread;  /* scratch is per thread: no loop that needs it takes more, whatever OpenMP says later */
     bool keep;
     size_t key_cap;                     /* keys (in whole blocks) of the longest path */
     LayerActs *layer;                   /* [n_layer]; without keep all the same */
     real *x_last, *r_last, *hidden;
-    real *act, *wide, *row_h, *dx, *dmid, *dq, *dk, *dv, *d_o, *dgate, *dup, *dk_raw;
+    real *act, *wide, *row_h, *dx, *dq, *dk, *dv, *d_o, *dgate, *dup, *dk_raw;
     int *position;                      /* [max_row] */
     real *key_t, *value_t, *score, *dscore;     /* [n_thread][...] */
     real *logits, *scored_hidden, *dscored;     /* one chunk of rows */
@@ -494,7 +494,7 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
     TAKE(key_t, threads, s->key_cap * d);
     TAKE(score, threads, s->key_cap);
     if (s->keep) {
-        TAKE(wide, n, h); TAKE(dx, n, h); TAKE(dmid, n, h);
+        TAKE(wide, n, h); TAKE(dx, n, h);
         TAKE(dq, n, q); TAKE(dk, n, kv); TAKE(dv, n, kv); TAKE(d_o, n, q); TAKE(dgate, n, f); TAKE(dup, n, f);
         if (c->qk_norm) TAKE(dk_raw, n, kv);
         TAKE(value_t, threads, s->key_cap * d);
@@ -580,7 +580,7 @@ static void batch_attention(void *context, int layer, const AttentionRows *y) {
     const Batch *b = f->b;
     if (f->sink) f->sink(f->to, layer, y->k, y->v);
     const int d = c->head_dim, kv_ld = c->n_kv_head * d, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
-    #pragma omp parallel for schedule(dynamic, 1) if (b->n_row > 16)
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (b->n_row > 16)
     for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
         const Segment *s = &b->seg[unit / c->n_kv_head];
         const int g = unit % c->n_kv_head;
@@ -613,7 +613,7 @@ static void attention_backward(Acts *a, const LayerActs *y, const ModelConfig *c
     const real scale = (real)(1 / sqrt((double)d));
     memset(a->dk, 0, (size_t)b->n_row * (size_t)kv_ld * sizeof(real));
     memset(a->dv, 0, (size_t)b->n_row * (size_t)kv_ld * sizeof(real));
-    #pragma omp parallel for schedule(dynamic, 1) if (b->n_row > 16)
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (b->n_row > 16)
     for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
         const int root = unit / c->n_kv_head, g = unit % c->n_kv_head;
         if (b->seg[root].prefix >= 0) continue;

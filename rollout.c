@@ -107,6 +107,7 @@ struct Cache {
     size_t *prompt_key_at, *prompt_value_at;    /* [n_prompt] within one layer */
     size_t prompt_keys, prompt_values, seq_keys, seq_values;        /* reals of one layer; of one sequence in one layer */
     real **prompt_key, **prompt_value, **seq_key, **seq_value;      /* [n_layer] */
+    int n_thread;                               /* that scratch is there for */
     real *score;                                /* [n_thread, longest] */
     size_t score_cap;
     int *position;                              /* [n_seq] */
@@ -148,11 +149,11 @@ static void cache_layout(Cache *s, Arena *a, const ModelConfig *c, const int *pr
         }
     }
     s->score_cap = blocks(longest) + blocks(s->max_new) + 2 * LANES;
-    s->score = arena_take(a, (size_t)thread_count() * s->score_cap, sizeof(real));
+    s->score = arena_take(a, (size_t)s->n_thread * s->score_cap, sizeof(real));
 }
 
 size_t cache_bytes(const ModelConfig *c, const int *prompt_length, int n_prompt, int n_seq, int max_new) {
-    Cache s = {.n_prompt = n_prompt, .n_seq = n_seq, .max_new = max_new};
+    Cache s = {.n_prompt = n_prompt, .n_seq = n_seq, .max_new = max_new, .n_thread = thread_count()};
     Arena a = {0};
     cache_layout(&s, &a, c, prompt_length);
     return a.used;
@@ -161,7 +162,7 @@ size_t cache_bytes(const ModelConfig *c, const int *prompt_length, int n_prompt,
 Cache *cache_new(const Model *m, const int *prompt_length, int n_prompt, const int *prompt_of, int n_seq, int max_new, Err *e) {
     Cache *s = calloc(1, sizeof *s);
     if (!s) { fail(e, "cache: no memory"); return NULL; }
-    *s = (Cache){.config = &m->config, .n_prompt = n_prompt, .n_seq = n_seq, .max_new = max_new};
+    *s = (Cache){.config = &m->config, .n_prompt = n_prompt, .n_seq = n_seq, .max_new = max_new, .n_thread = thread_count()};
     Arena a = {.base = memory_new(cache_bytes(&m->config, prompt_length, n_prompt, n_seq, max_new), "key/value cache", e)};
     if (!a.base) { free(s); return NULL; }
     s->base = a.base;
@@ -228,7 +229,7 @@ static void cache_attention(void *context, int layer, const AttentionRows *y) {
     Cache *s = context;
     const ModelConfig *c = s->config;
     const int d = c->head_dim, heads = c->n_kv_head, ld = heads * d, per = c->n_head / heads;
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for schedule(static) num_threads(s->n_thread)
     for (int unit = 0; unit < y->n_row * heads; unit++) {
         const int r = unit / heads, g = unit % heads, q = s->active[r], p = s->prompt_of[q], n = s->prompt_length[p], t = s->done[q];
         real *key = s->seq_key[layer] + (size_t)q * s->seq_keys + (size_t)g * blocks(s->max_new) * (size_t)d;
