@@ -13,9 +13,9 @@
 #endif
 
 #include "lib/rng.h"
+#include "lib/vector.h"
 
 enum { LANES = 16, CHUNK_ROWS = 64, LSE_BLOCK = 4096 };
-typedef real Lanes __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
 
 int thread_count(void) {
 #ifdef _OPENMP
@@ -317,30 +317,42 @@ void key_store(real *block, int u, const real *k, int head_dim) {
     for (int j = 0; j < head_dim; j++) b[j * LANES] = k[j];
 }
 
-/* s[u] = chain over j of q_j k_uj, for u < n; writes whole blocks of 16 */
+/* s[u] = chain over j of q_j k_uj, for u < n; writes whole blocks of 16. Two blocks at once hide the latency of fma. */
 static void dots(real *s, const real *q, const real *block, int n, int head_dim) {
-    for (int u = 0; u < n; u += LANES, block += head_dim * LANES) {
-        Lanes acc = {0};
-        for (int j = 0; j < head_dim; j++) {
-            const Lanes k = *(const Lanes *)(block + j * LANES);
-            const real qj = q[j];
-            for (int i = 0; i < LANES; i++) acc[i] = r_fma(qj, k[i], acc[i]);
+    const size_t step = (size_t)head_dim * LANES;
+    for (int u = 0; u < n; u += 2 * LANES) {
+        const real *next = u + LANES < n ? block + step : block;        /* none: the first again, not stored */
+        for (int l = 0; l < LANES; l += VECTOR_LANES) {
+            Vector a = {0}, b = {0};
+            for (int j = 0; j < head_dim; j++) {
+                a = vector_fma(q[j], vector_load(block + j * LANES + l), a);
+                b = vector_fma(q[j], vector_load(next + j * LANES + l), b);
+            }
+            vector_store(s + u + l, a);
+            if (next != block) vector_store(s + u + LANES + l, b);
         }
-        *(Lanes *)(s + u) = acc;
+        block += 2 * step;
     }
 }
 
 /* o[j] = chain from o[j] over u of p_u v_uj */
 static void weighted_rows(real *o, const real *p, const real *v, int ld, int n, int head_dim) {
     int j = 0;
-    for (; j + LANES <= head_dim; j += LANES) {
-        Lanes acc = *(Lanes *)(o + j);
-        for (int u = 0; u < n; u++) {
-            const Lanes row = *(const Lanes *)(v + (size_t)u * (size_t)ld + j);
-            const real pu = p[u];
-            for (int i = 0; i < LANES; i++) acc[i] = r_fma(pu, row[i], acc[i]);
+    for (; j + 2 * VECTOR_LANES <= head_dim; j += 2 * VECTOR_LANES) {
+        Vector a = vector_load(o + j), b = vector_load(o + j + VECTOR_LANES);
+        const real *row = v + j;
+        for (int u = 0; u < n; u++, row += ld) {
+            a = vector_fma(p[u], vector_load(row), a);
+            b = vector_fma(p[u], vector_load(row + VECTOR_LANES), b);
         }
-        *(Lanes *)(o + j) = acc;
+        vector_store(o + j, a);
+        vector_store(o + j + VECTOR_LANES, b);
+    }
+    for (; j + VECTOR_LANES <= head_dim; j += VECTOR_LANES) {
+        Vector a = vector_load(o + j);
+        const real *row = v + j;
+        for (int u = 0; u < n; u++, row += ld) a = vector_fma(p[u], vector_load(row), a);
+        vector_store(o + j, a);
     }
     for (; j < head_dim; j++)
         for (int u = 0; u < n; u++) o[j] = r_fma(p[u], v[(size_t)u * (size_t)ld + (size_t)j], o[j]);
@@ -348,11 +360,14 @@ static void weighted_rows(real *o, const real *p, const real *v, int ld, int n, 
 
 /* drow_u[j] = fma(p_u, x_j, drow_u[j]) for every key: E17's dk and dv of one query */
 static void add_outer(real *drow, int ld, const real *p, const real *x, int n, int head_dim) {
-    for (int u = 0; u < n; u++) {
-        real *d = drow + (size_t)u * (size_t)ld;
-        const real pu = p[u];
-        for (int j = 0; j < head_dim; j++) d[j] = r_fma(pu, x[j], d[j]);
+    int j = 0;
+    for (; j + VECTOR_LANES <= head_dim; j += VECTOR_LANES) {
+        const Vector v = vector_load(x + j);
+        real *d = drow + j;
+        for (int u = 0; u < n; u++, d += ld) vector_store(d, vector_fma(p[u], v, vector_load(d)));
     }
+    for (; j < head_dim; j++)
+        for (int u = 0; u < n; u++) drow[(size_t)u * (size_t)ld + (size_t)j] = r_fma(p[u], x[j], drow[(size_t)u * (size_t)ld + (size_t)j]);
 }
 
 static int scores(real *score, const real *q, const KeySpan *span, int n_span, int head_dim) {
