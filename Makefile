@@ -65,12 +65,17 @@ SCRIPTS = $(wildcard tests/test_*.sh)
 test: all build/make_world $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%)
 	@sh tests/run.sh $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%) $(SCRIPTS)
 
+demo: all build/make_world build/demo_table
+	@sh data/demo.sh
+
+build/demo_table: build/f32/data/demo_table.o build/f32/data/world.o $(OBJ32)
+	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
 build/make_world: build/f32/data/make_world.o build/f32/data/world.o $(OBJ32)
 	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
 
 clean:
 	rm -rf build/f32 build/f64 grpo grpo64
 
-.PHONY: all announce test clean
+.PHONY: all announce test demo clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)
