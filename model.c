@@ -47,6 +47,9 @@ bool model_config_check(const ModelConfig *c, const char *file, Err *e) {
     for (size_t i = 0; i < sizeof size / sizeof *size; i++)
         if (size[i].value < 1 || size[i].value > 1 << 24)
             return fail(e, "%s: %s: found %d, expected 1 to %d; mend the configuration", file, size[i].name, size[i].value, 1 << 24);
+    if ((long long)c->n_head * c->head_dim > 1 << 24)
+        return fail(e, "%s: num_attention_heads %d times head_dim %d is more than %d; mend the configuration", file, c->n_head, c->head_dim, 1 << 24);
+    if (c->n_layer > 1 << 14) return fail(e, "%s: num_hidden_layers: found %d, expected 1 to %d; mend the configuration", file, c->n_layer, 1 << 14);
     if (c->n_head % c->n_kv_head)
         return fail(e, "%s: num_attention_heads %d is no multiple of num_key_value_heads %d; mend the configuration", file, c->n_head, c->n_kv_head);
     if (c->head_dim % 2)
@@ -781,7 +784,7 @@ void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *d
     memset(a->dx, 0, (size_t)b->n_row * h * sizeof(real));
     norm_rows_backward(a->dx, grad, dhidden, a->x_last, a->r_last, m->norm, (size_t)b->n_row);
     for (int l = m->config.n_layer - 1; l >= 0; l--) layer_backward(grad, a, m, b, l);
-    if (!m->embed->trainable) return;
+    if (!grad || !m->embed->trainable) return;
     real *de = grad + m->embed->offset;         /* E20: rows ascending */
     for (int t = 0; t < b->n_row; t++)
         for (size_t j = 0; j < h; j++) de[(size_t)b->id[t] * h + j] += a->dx[(size_t)t * h + j];
