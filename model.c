@@ -872,6 +872,8 @@ void head_linear_backward(real *dhidden, real *grad, const Model *m, const real 
     const size_t h = (size_t)m->config.hidden;
     const int k = m->head->rows;
     memset(dhidden, 0, (size_t)n_row * h * sizeof(real));
-    for (int i = 0; i < n; i++)
-        linear_backward(dhidden + (size_t)row[i] * h, grad, m->head, NULL, dscore + (size_t)i * (size_t)k, hidden + (size_t)row[i] * h, 1);
+    for (int i = 0; i < n; i++) {               /* a row that is read twice gets both: its chain over k goes on */
+        gemm_tn(dhidden + (size_t)row[i] * h, dscore + (size_t)i * (size_t)k, 1, m->head->data, (int)h, k, 1, (int)h);
+        linear_backward(NULL, grad, m->head, NULL, dscore + (size_t)i * (size_t)k, hidden + (size_t)row[i] * h, 1);
+    }
 }

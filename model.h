@@ -117,7 +117,7 @@ void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, cons
 void head_logits(real *z, const Model *m, const real *hidden, int n);
 /* E40: the last of n ids that is not pad; -1 if there is none. pad -1: the last. */
 int head_last_row(const int *id, int n, int pad);
-/* E41: scores [n, n_label] of the given rows; and back: dhidden [n_row, hidden] is written, grad += . */
+/* E41: scores [n, n_label] of the given rows; and back: dhidden [n_row, hidden] is written, grad += . A row may be read more than once. */
 void head_linear(real *score, const Model *m, const real *hidden, const int *row, int n);
 void head_linear_backward(real *dhidden, real *grad, const Model *m, const real *hidden, int n_row, const int *row, int n, const real *dscore);
 
