@@ -187,6 +187,18 @@ size_t model_bytes(const ModelConfig *c) {
     return a.used;
 }
 
+void model_counts(const ModelConfig *c, size_t *n_trainable, size_t *n_grad) {
+    Err e = {{0}};
+    Model *m = model_table_new(c, &e);
+    Arena a = {0};
+    *n_trainable = *n_grad = SIZE_MAX;
+    if (!m) return;
+    model_layout(m, &a);
+    *n_trainable = m->n_trainable;
+    *n_grad = m->n_grad;
+    model_free(m);
+}
+
 size_t model_parameters(const Model *m) { return m->n_trainable; }
 
 static double layer_weights(const ModelConfig *c) {    /* N of section 8 */

@@ -59,6 +59,7 @@ Model *model_new(const ModelConfig *c, Err *e);
 void model_free(Model *m);
 bool model_config_check(const ModelConfig *c, const char *file, Err *e);
 size_t model_bytes(const ModelConfig *c);               /* what model_new takes */
+void model_counts(const ModelConfig *c, size_t *n_trainable, size_t *n_grad);           /* those of the Model, without its memory */
 size_t model_parameters(const Model *m);                /* E33 */
 /* E190: FLOPs of a forward pass over n_row rows that attend to sum_attended positions together; E191: TRL's count for training. */
 double model_forward_flops(const ModelConfig *c, double n_row, double sum_attended, double n_scored);

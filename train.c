@@ -100,11 +100,9 @@ bool window_scores(real *score, Acts *a, int max_row, int max_target, const Mode
 /* ---- trainer ----------------------------------------------------------------------------- */
 
 size_t trainer_bytes(const ModelConfig *c, int max_row, int max_target) {
-    const size_t weights = model_bytes(c), head = c->tied && !c->n_label ? (size_t)c->vocab * (size_t)c->hidden : 0;
-    size_t n = (size_t)c->vocab * (size_t)c->hidden * (c->tied || c->n_label ? 1 : 2);
-    const size_t q = (size_t)(c->n_head * c->head_dim), kv = (size_t)(c->n_kv_head * c->head_dim), h = (size_t)c->hidden;
-    n += (size_t)c->n_layer * (h * (2 * q + 2 * kv + 3 * (size_t)c->ffn + 2)) + h;
-    return weights + (3 * n + head + (size_t)max_row * h) * sizeof(real) + acts_bytes(c, max_row, max_target, true);
+    size_t n_trainable, n_grad;
+    model_counts(c, &n_trainable, &n_grad);
+    return model_bytes(c) + (n_grad + 2 * n_trainable + (size_t)max_row * (size_t)c->hidden) * sizeof(real) + acts_bytes(c, max_row, max_target, true);
 }
 
 bool trainer_new(Trainer *t, Model *m, int max_row, int max_target, Err *e) {
@@ -222,7 +220,8 @@ bool trainer_load(Trainer *t, const char *path, Err *e) {
     if (ok) {
         double value[5];
         memcpy(value, state->data, sizeof value);
-        t->step = (int64_t)value[0];
+        if (!(value[0] >= 0 && value[0] < 1e15)) ok = fail(e, "%s: state: found step %g; the file is damaged", path, value[0]);
+        else t->step = (int64_t)value[0];
         memcpy(t->extra, value + 1, sizeof t->extra);
         model_pack(t->model);
     }

@@ -34,7 +34,7 @@ typedef struct {
     double extra[4];                    /* what a method wants kept in checkpoints */
 } Trainer;
 
-/* What trainer_new will take, for the plan printed before a run; n_step etc. are the caller's to fill. */
+/* What the model and trainer_new will take, for the plan printed before a run; n_step etc. are the caller's to fill. */
 size_t trainer_bytes(const ModelConfig *c, int max_row, int max_target);
 bool trainer_new(Trainer *t, Model *m, int max_row, int max_target, Err *e);
 void trainer_free(Trainer *t);
