@@ -257,7 +257,7 @@ const real *decode_step(Cache *c, const Model *m, const int *seq, const int *id,
 
 /* ---- one generation step ----------------------------------------------------------------- */
 
-typedef struct { real *logits; int *order; real *bias; } DrawScratch;
+typedef struct { real *logits; int *order; double *bias; } DrawScratch;
 
 /* Draws token `position` of the n sequences from their hidden rows; row_of (NULL: i) says which row is whose. */
 static void draw_all(Rollout *out, const Model *m, const RolloutPlan *p, const real *hidden, const int *seq, const int *row_of, int n,
@@ -279,7 +279,7 @@ static void draw_all(Rollout *out, const Model *m, const RolloutPlan *p, const r
             const double u = rng_uniform(p->seed, RNG_SAMPLE, p->step, p->first_prompt + (uint64_t)(q / p->group_size), (uint64_t)(q % p->group_size), (uint64_t)position);
             real kept;
             out->id[at] = sampler_draw(s->logits + (size_t)i * vocab, m->config.vocab, &p->sampling, u, &out->logp[at], &kept, s->order + (size_t)i * vocab);
-            s->bias[q] += kept - out->logp[at];
+            s->bias[q] += (double)kept - out->logp[at];
         }
     }
 }
@@ -291,13 +291,15 @@ static bool is_stop(const RolloutPlan *p, int id) {
 }
 
 bool rollout(Rollout *out, const Model *m, const RolloutPlan *p, Err *e) {
+    if (p->n_prompt < 1 || p->group_size < 1 || p->max_new < 1)
+        return fail(e, "rollout: %d prompts, %d completions each, of up to %d tokens: expected at least 1 of each", p->n_prompt, p->group_size, p->max_new);
     const int n = p->n_prompt * p->group_size;
     const size_t vocab = (size_t)m->config.vocab;
     bool ok = false;
     int *seq = malloc((size_t)n * 3 * sizeof(int)), *id = seq ? seq + n : NULL, *prompt_of = seq ? seq + 2 * n : NULL;
     real *last = malloc((size_t)p->n_prompt * (size_t)m->config.hidden * sizeof(real));
     DrawScratch s = {.logits = memory_new(LOGIT_ROWS * vocab * sizeof(real), "logits", e), .order = memory_new(LOGIT_ROWS * vocab * sizeof(int), "token order", e),
-                     .bias = memory_new((size_t)n * sizeof(real), "rollout", e)};
+                     .bias = memory_new((size_t)n * sizeof(double), "rollout", e)};
     Cache *cache = NULL;
     if (!seq || !last || !s.logits || !s.order || !s.bias) { fail(e, "rollout: no memory for %d completions", n); goto done; }
     for (int i = 0; i < p->n_prompt; i++)
