@@ -356,11 +356,46 @@ static void gmpo_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t i
     count_share(s, low_n, high_n, q->n);
 }
 
+/* One token of a completion: everything that its loss is made of, and *own, its derivative by this token's logp alone, without what the
+ * completion shares (E114). */
+static GrpoToken token_at(double *own, const GrpoIn *in, size_t t, const Completion *q, const GrpoConfig *c, const GrpoMicro *m) {
+    const bool sequence = c->importance_sampling_level == LEVEL_SEQUENCE;
+    const bool shares_g = sequence && c->loss_type != LOSS_CISPO && c->loss_type != LOSS_VESPO;
+    const double low = c->epsilon, high = grpo_epsilon_high(c), logp = in->logp[t];
+    GrpoToken r = { .counts = true, .log_ratio = log_ratio_at(in, t), .k3 = NAN, .kl = NAN, .weight = q->weight };
+    r.ratio = c->importance_sampling_level == LEVEL_TOKEN ? d_exp(r.log_ratio) : q->rho;        /* E91; E92, E93 */
+    switch (c->loss_type) {
+    case LOSS_CISPO: r.ell = grpo_cispo(&r.g, r.ratio, q->adv, logp, high); break;
+    case LOSS_VESPO: r.ell = grpo_vespo(&r.g, q->phi, q->adv, logp); break;
+    case LOSS_SAPO:  r.ell = grpo_sapo(&r.g, r.ratio, q->adv, q->adv > 0 ? c->sapo_temperature_pos : c->sapo_temperature_neg); break;
+    default:
+        r.ell = isnan(c->dual_clip) ? grpo_clipped(&r.g, r.ratio, q->adv, low, high, c->delta)
+                                    : grpo_dual_clip(&r.g, r.log_ratio, q->adv, low, high, c->dual_clip);
+        r.clipped = q->adv != 0 && r.g == 0;
+    }
+    if (c->loss_type == LOSS_CISPO) r.clipped = r.ratio > high;
+    /* E111: l = opm em isr ell + beta kappa; VESPO's phi holds isr already */
+    const double em = !in->entropy || in->entropy[t] >= m->entropy_threshold ? 1 : 0;
+    const double isr = c->loss_type == LOSS_VESPO ? 1 : in->isr_token ? (double)in->isr_token[t] : q->isr;
+    r.factor = q->keep * em * isr;
+    r.loss = r.factor * r.ell;
+    *own = shares_g ? 0 : r.factor * r.g;
+    if (c->beta != 0) {
+        const double gap = (double)in->ref[t] - logp;
+        r.k3 = grpo_k3(gap);
+        r.kl = c->use_bias_correction_kl ? r.k3 * r.ratio : r.k3;                               /* E96, E94 */
+        r.loss += c->beta * r.kl;
+        if (sequence && c->use_bias_correction_kl) *own += c->beta * r.ratio * -d_expm1(gap);
+        else *own += c->beta * (c->use_bias_correction_kl ? -r.ratio * gap : -d_expm1(gap));    /* E97, E95 */
+    }
+    return r;
+}
+
 static void token_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t i, const Completion *q, const GrpoConfig *c,
                              const GrpoMicro *m) {
     const bool sequence = c->importance_sampling_level == LEVEL_SEQUENCE;
     const bool shares_g = sequence && c->loss_type != LOSS_CISPO && c->loss_type != LOSS_VESPO;
-    const bool shares_kl = sequence && c->use_bias_correction_kl;
+    const bool shares_kl = sequence && c->use_bias_correction_kl && c->beta != 0;
     const double low = c->epsilon, high = grpo_epsilon_high(c);
     double low_n = 0, high_n = 0, shared = 0;           /* shared: Y_i of E114 */
     for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
@@ -368,37 +403,16 @@ static void token_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t 
             if (dlogp) dlogp[t] = 0;
             continue;
         }
-        const double logp = in->logp[t], lr = log_ratio_at(in, t);
-        const double rho = c->importance_sampling_level == LEVEL_TOKEN ? d_exp(lr) : q->rho;    /* E91; E92, E93 */
-        double ell = 0, g = 0;
-        switch (c->loss_type) {
-        case LOSS_CISPO: ell = grpo_cispo(&g, rho, q->adv, logp, high); break;
-        case LOSS_VESPO: ell = grpo_vespo(&g, q->phi, q->adv, logp); break;
-        case LOSS_SAPO:  ell = grpo_sapo(&g, rho, q->adv, q->adv > 0 ? c->sapo_temperature_pos : c->sapo_temperature_neg); break;
-        default:
-            ell = isnan(c->dual_clip) ? grpo_clipped(&g, rho, q->adv, low, high, c->delta)
-                                      : grpo_dual_clip(&g, lr, q->adv, low, high, c->dual_clip);
-        }
-        /* E111: l = opm em isr ell + beta kappa; VESPO's phi holds isr already */
-        const double em = !in->entropy || in->entropy[t] >= m->entropy_threshold ? 1 : 0;
-        const double isr = c->loss_type == LOSS_VESPO ? 1 : in->isr_token ? (double)in->isr_token[t] : q->isr;
-        const double factor = q->keep * em * isr;
-        double l = factor * ell, own = 0;               /* own: d l / d logp of this token alone */
-        if (shares_g) shared += q->weight * factor * g;
-        else own = factor * g;
-        if (c->beta != 0) {
-            const double gap = (double)in->ref[t] - logp, k3 = grpo_k3(gap);
-            const double kappa = c->use_bias_correction_kl ? k3 * rho : k3;                     /* E96, E94 */
-            l += c->beta * kappa;
-            s->kl += kappa;
-            if (shares_kl) own += c->beta * rho * -d_expm1(gap), shared += c->beta * q->weight * k3 * rho;  /* E114 */
-            else own += c->beta * (c->use_bias_correction_kl ? -rho * gap : -d_expm1(gap));     /* E97, E95 */
-        }
-        s->policy += q->weight * l;                                                             /* E112 */
+        double own;
+        const GrpoToken r = token_at(&own, in, t, q, c, m);
+        if (shares_g) shared += q->weight * r.factor * r.g;
+        if (shares_kl) shared += c->beta * q->weight * r.k3 * r.ratio;                          /* E114 */
+        if (c->beta != 0) s->kl += r.kl;
+        s->policy += q->weight * r.loss;                                                        /* E112 */
         if (dlogp) dlogp[t] = (real)(q->weight * own);                                          /* E113 */
         if (!sequence) {
-            count_clip(s, &low_n, &high_n, 1 - low, 1 + high, !isnan(c->delta) && rho > c->delta ? c->delta : rho, q->adv);
-            s->cispo += rho > high && q->adv > 0;
+            count_clip(s, &low_n, &high_n, 1 - low, 1 + high, !isnan(c->delta) && r.ratio > c->delta ? c->delta : r.ratio, q->adv);
+            s->cispo += r.ratio > high && q->adv > 0;
         }
     }
     if (sequence && dlogp)                                                                      /* E114 */
@@ -410,6 +424,27 @@ static void token_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t 
     }
     s->n_ratio += sequence ? 1 : q->n;
     count_share(s, low_n, high_n, sequence ? 1 : q->n);
+}
+
+/* E106: what gmpo_completion does with one token; its ell belongs to the completion. */
+static GrpoToken gmpo_token(const GrpoIn *in, size_t t, const Completion *q, const GrpoConfig *c) {
+    GrpoToken r = { .counts = true, .log_ratio = log_ratio_at(in, t), .ell = NAN, .g = NAN, .factor = 1, .k3 = NAN, .kl = NAN, .loss = NAN, .weight = q->weight };
+    r.ratio = d_exp(r.log_ratio);
+    r.clipped = q->adv > 0 ? r.log_ratio > grpo_epsilon_high(c) : r.log_ratio < -c->epsilon;
+    if (c->beta != 0) r.kl = r.k3 = grpo_k3((double)in->ref[t] - in->logp[t]);
+    return r;
+}
+
+void grpo_tell(GrpoTold *whole, GrpoToken *token, const GrpoIn *in, size_t i, const GrpoConfig *c, const GrpoWindow *w, const GrpoMicro *m) {
+    const Completion q = completion_of(in, i, c, w, m);
+    double own;
+    *whole = (GrpoTold){ .adv = q.adv, .n = q.n, .weight = q.weight, .mean_log_ratio = q.mean_log_ratio, .rho = q.rho, .keep = q.keep, .phi = q.phi };
+    for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
+        GrpoToken *to = &token[t - in->offset[i]];
+        if (!masked_in(in, t)) *to = (GrpoToken){ .weight = q.weight };
+        else if (c->loss_type == LOSS_GMPO) *to = gmpo_token(in, t, &q, c);
+        else *to = token_at(&own, in, t, &q, c, m);
+    }
 }
 
 void grpo_loss(GrpoSums *s, real *dlogp, real *dentropy, const GrpoIn *in, const GrpoConfig *c, const GrpoWindow *w,

@@ -144,6 +144,18 @@ void grpo_loss(GrpoSums *sums, real *dlogp, real *dentropy, const GrpoIn *in, co
                const GrpoMicro *m);
 double grpo_loss_value(const GrpoSums *s, const GrpoWindow *w, const GrpoMicro *m);     /* E112, E115 */
 
+/* What grpo_loss works with, for those who want to see it: completion i of `in`, and token[0 ..] its tokens. Same functions, same values. */
+typedef struct {
+    bool counts, clipped;               /* m_it; E100's act = 0 (cispo: the weight is cut): the policy term gives no gradient here */
+    double log_ratio, ratio;            /* E90; E91, or the completion's of E92 */
+    double ell, g;                      /* E99 to E107 and its derivative; NaN in gmpo, whose loss belongs to the completion */
+    double factor;                      /* opm em isr of E111 */
+    double k3, kl;                      /* E94, and as it enters the loss (E96); NaN if beta = 0 */
+    double loss, weight;                /* E111: l_it; E112: c_it */
+} GrpoToken;
+typedef struct { double adv, n, weight, mean_log_ratio, rho, keep, phi; } GrpoTold;     /* A_i, n_i, c_it, E92, E108, E104 */
+void grpo_tell(GrpoTold *whole, GrpoToken *token, const GrpoIn *in, size_t i, const GrpoConfig *c, const GrpoWindow *w, const GrpoMicro *m);
+
 /* E122 of one micro-batch. NaN: does not exist for these settings. */
 typedef struct {
     double policy_loss;                 /* before the division by GA, as TRL logs it */

@@ -319,7 +319,47 @@ static void test_settings(void) {
     CHECK_ERROR(!grpo_config_check(&c, &e), e, "beta");
 }
 
+/* What grpo_tell shows is what grpo_loss adds up, in the same order: the same bits. A clipped token has no policy gradient. */
+static void test_E111_told_is_the_loss(void) {
+    GrpoConfig c;
+    grpo_config_default(&c);
+    c.beta = 0.3;
+    for (int type = 0; type < LOSS_GMPO; type++)
+        for (int level = 0; level < 3; level++) {
+            c.loss_type = (LossType)type;
+            c.importance_sampling_level = (ImportanceLevel)level;
+            const GrpoIn in = batch();
+            GrpoMicro m;
+            GrpoSums s;
+            GrpoTold told;
+            GrpoToken token[T];
+            real dlogp[T];
+            int clipped = 0, counted = 0;
+            double sum = 0;
+            grpo_micro(&m, &in, &c, NULL);
+            grpo_sums_start(&s);
+            grpo_loss(&s, dlogp, NULL, &in, &c, &window, &m);
+            for (size_t i = 0; i < N; i++) {
+                grpo_tell(&told, token, &in, i, &c, &window, &m);
+                CHECK_NEAR(told.adv, in.advantage[i], 0);
+                for (size_t t = offset[i]; t < offset[i + 1]; t++) {
+                    const GrpoToken *k = &token[t - offset[i]];
+                    CHECK_INT(k->counts, mask[t]);
+                    if (k->counts) sum += k->weight * k->loss;
+                    counted += k->counts;
+                    clipped += k->clipped && type != LOSS_CISPO;
+                    if (level == LEVEL_TOKEN && k->counts && type != LOSS_CISPO && k->clipped)     /* only the KL term is left: E97 */
+                        CHECK_NEAR(dlogp[t], k->weight * c.beta * k->ratio * (in.logp[t] - in.ref[t]), 1e-6);
+                }
+            }
+            CHECK_NEAR(sum, s.policy, 0);
+            CHECK_INT(counted, (int)s.n_token);
+            if (level == LEVEL_TOKEN && (type == LOSS_GRPO || type == LOSS_DAPO)) CHECK_INT(clipped, (int)s.region);
+        }
+}
+
 int main(void) {
+    test_E111_told_is_the_loss();
     test_E113_E114_derivative();
     test_E102_E104_constant_weight();
     test_E100_E101_edges();
