@@ -331,6 +331,8 @@ bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, 
     return ok;
 }
 
+/* An added token gives its own text. `tokenizers` takes it as spelt in byte letters where every character is one, so that
+ * there an added "café" ends in half a character. */
 char *tokenizer_decode(const Tokenizer *t, const int *id, int n, bool skip_special, size_t *length, Err *e) {
     size_t size = 0, k = 0;
     for (int i = 0; i < n; i++) {
@@ -554,7 +556,8 @@ static bool add_token(Tokenizer *t, int id, const char *text, size_t n, Added wi
     return true;
 }
 
-static bool read_added(Tokenizer *t, const Json *list, size_t *used, bool *taken, const char *file, Err *e) {
+/* `next`: the id that `tokenizers` gives to an added token which the vocabulary lacks, whatever the file says. */
+static bool read_added(Tokenizer *t, const Json *list, size_t next, size_t *used, bool *taken, const char *file, Err *e) {
     for (size_t i = 0; i < list->length; i++) {
         const Json *x = &list->item[i], *content = json_get(x, "content");
         int id;
@@ -568,6 +571,9 @@ static bool read_added(Tokenizer *t, const Json *list, size_t *used, bool *taken
         const int known = id_of_key(t, s, n);
         if (taken[id] ? known != id : known >= 0)
             return fail(e, "%s:%d: added token %.60s: its id is %d here, but in the vocabulary %s", file, x->line, s, id, taken[id] ? "another's" : "it has another");
+        if (!taken[id] && (size_t)id != next)
+            return fail(e, "%s:%d: added token %.60s: its id is %d here, but `tokenizers` would give it %zu", file, x->line, s, id, next);
+        if ((size_t)id >= next) next = (size_t)id + 1;
         if (!taken[id]) {
             memcpy(t->text + *used, s, n);
             t->start[id] = *used, t->length[id] = (int)n, taken[id] = true, *used += n;
@@ -600,7 +606,7 @@ static bool read_tables(Tokenizer *t, const Json *root, const char *file, Err *e
     if (m->length > INT_MAX / 4) return fail(e, "%s:%d: merges: %zu are too many", file, m->line, m->length);
     if (!tables_new(t, bytes, v->length, m->length, added->length + 6, file, e)) return false;     /* + bos, eos, pad of two files */
     bool *taken = calloc((size_t)t->vocab + 1, sizeof *taken);
-    const bool ok = taken ? read_vocab(t, v, &used, taken, file, e) && read_merges(t, m, file, e) && read_added(t, added, &used, taken, file, e)
+    const bool ok = taken ? read_vocab(t, v, &used, taken, file, e) && read_merges(t, m, file, e) && read_added(t, added, v->length, &used, taken, file, e)
                           : fail(e, "%s: out of memory", file);
     free(taken);
     if (!ok || absent(json_get(model, "unk_token"))) return ok;

@@ -1,26 +1,320 @@
-/* test_tokenizer.c: a trained tokenizer is loaded again, gives text back, and renders the plain template. */
+/* test_tokenizer.c: small tokenizers of every shape against what `tokenizers` makes of hard texts, chat templates against what
+ * transformers renders (tests/data/tokenizer, written by tests/make_tokenizer_vectors.py), what is refused, and training. */
 #include "test.h"
+
+#include "../lib/files.h"
+#include "../lib/json.h"
+#include "../lib/unicode.h"
 #include "../tokenizer.h"
 
-int main(void)
-{
-    static const char dir[] = "build/test_tokenizer";
-    const char *text = "the cat and the hat and the mat";
-    const size_t n = strlen(text);
+#define DATA "tests/data/tokenizer/"
+#define TMP "build/test_tokenizer"
+
+/* ---- lines of a JSONL file ------------------------------------------------------------------------------------------- */
+
+typedef struct { char *text, *next; size_t n; int line; } Lines;
+
+static bool lines_open(Lines *l, const char *path) {
     Err e = {0};
-    CHECK(tokenizer_train(dir, &text, &n, 1, 264, &e));
-    Tokenizer *t = tokenizer_load(dir, &e);
+    l->text = l->next = file_read(path, &l->n, &e), l->line = 0;
+    if (!l->text) printf("%s\n", e.line);
+    CHECK(l->text != NULL);
+    return l->text != NULL;
+}
+
+static Json *lines_next(Lines *l) {
+    Err e = {0};
+    if (!*l->next) return NULL;
+    char *stop = strchr(l->next, '\n');
+    Json *v = json_parse(l->next, (size_t)(stop - l->next), "vectors", ++l->line, &e);
+    if (!v) printf("%s\n", e.line);
+    CHECK(v != NULL);
+    l->next = stop + 1;
+    return v;
+}
+
+/* ---- texts and ids --------------------------------------------------------------------------------------------------- */
+
+static bool same_ids(const Ids *got, const Json *want) {
+    bool same = want && (size_t)got->n == want->length;
+    for (int i = 0; same && i < got->n; i++) same = got->id[i] == (int)want->item[i].number;
+    return same;
+}
+
+static void check_ids(const Ids *got, const Json *want, const char *shape, int line, const char *what) {
+    if (same_ids(got, want)) { passed++; return; }
+    failed++;
+    printf("%s: line %d: %s: found", shape, line, what);
+    for (int i = 0; i < got->n && i < 40; i++) printf(" %d", got->id[i]);
+    printf(", expected");
+    for (size_t i = 0; want && i < want->length && i < 40; i++) printf(" %d", (int)want->item[i].number);
+    printf("\n");
+}
+
+static void check_decoded(const Tokenizer *t, const Ids *ids, const Json *want, bool skip, const char *shape, int line) {
+    Err e = {0};
+    size_t n = 0;
+    char *s = tokenizer_decode(t, ids->id, ids->n, skip, &n, &e);
+    const bool ok = s && want && n == want->length && memcmp(s, want->string, n) == 0;
+    if (ok) passed++;
+    else failed++, printf("%s: line %d: decoded%s: \"%s\", expected \"%s\" %s\n", shape, line, skip ? " without specials" : "", s ? s : "(null)", want ? want->string : "", e.line);
+    free(s);
+}
+
+static void test_vectors(const char *shape) {
+    char path[256];
+    Err e = {0};
+    Lines l;
+    snprintf(path, sizeof path, DATA "%s", shape);
+    Tokenizer *t = tokenizer_load(path, &e);
+    if (!t) printf("%s\n", e.line);
     CHECK(t != NULL);
-    if (!t) return test_end();
-    CHECK_INT(tokenizer_vocab(t), 264);
+    snprintf(path, sizeof path, DATA "%s/vectors.jsonl", shape);
+    if (!t || !lines_open(&l, path)) return;
+    int n_text = 0;
+    for (Json *v; (v = lines_next(&l)) != NULL; json_free(v)) {
+        const Json *text = json_get(v, "text"), *list = json_get(v, "ids"), *ordinary = json_get(v, "ordinary");
+        const Json *decoded = json_get(v, "decoded"), *skipped = json_get(v, "skipped");
+        if (!list) continue;                                    /* the line that says what wrote the file */
+        Ids ids = {0}, plain = {0};
+        if (text) {
+            n_text++;
+            CHECK(tokenizer_encode(&ids, t, text->string, text->length, true, &e) && tokenizer_encode(&plain, t, text->string, text->length, false, &e));
+            check_ids(&ids, list, shape, l.line, "ids");
+            check_ids(&plain, ordinary ? ordinary : list, shape, l.line, "ids without added tokens");
+            ids.n = 0;
+        }
+        for (size_t i = 0; i < list->length; i++) ids_add(&ids, (int)list->item[i].number, &e);
+        if (!decoded) decoded = text;
+        check_decoded(t, &ids, decoded, false, shape, l.line);
+        check_decoded(t, &ids, skipped ? skipped : decoded, true, shape, l.line);
+        free(ids.id), free(plain.id);
+    }
+    CHECK(n_text > 100);
+    free(l.text), tokenizer_free(t);
+}
+
+/* Bytes that are no UTF-8 are read as U+FFFD, one for each part that could have begun a character, and never beyond the end. */
+static void test_invalid_utf8(const Tokenizer *t) {
+    static const struct { const char *bad, *good; } cases[] = {
+        {"\xff", "\xEF\xBF\xBD"}, {"a\xC3", "a\xEF\xBF\xBD"}, {"\xC3(", "\xEF\xBF\xBD("}, {"\xE4\xBD", "\xEF\xBF\xBD"}, {"\xE4\xBD\xE4\xBD\xA0", "\xEF\xBF\xBD\xE4\xBD\xA0"},
+        {"\xC0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD"}, {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"}, {"\xF4\x90\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
+        {"\xF0\x9F\x99", "\xEF\xBF\xBD"}, {"\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD"}};
+    Err e = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const size_t n = strlen(cases[i].bad);
+        char *exact = malloc(n);                                /* no NUL behind it: a checker of memory sees a step too far */
+        memcpy(exact, cases[i].bad, n);
+        Ids a = {0}, b = {0};
+        CHECK(tokenizer_encode(&a, t, exact, n, true, &e) && tokenizer_encode(&b, t, cases[i].good, strlen(cases[i].good), true, &e));
+        CHECK(a.n == b.n && memcmp(a.id, b.id, (size_t)a.n * sizeof *a.id) == 0);
+        free(exact), free(a.id), free(b.id);
+    }
+    const int over = tokenizer_vocab(t), below = -1;
+    CHECK_ERROR(!tokenizer_decode(t, &over, 1, false, NULL, &e), e, "expected 0..");
+    CHECK_ERROR(!tokenizer_decode(t, &below, 1, false, NULL, &e), e, "id -1 at 0");
+}
+
+/* A word of a million bytes, runs of marks: merging and ordering must not be quadratic (they would take hours). */
+static void test_long_words(const Tokenizer *t) {
+    const size_t n = 1000000;
+    Err e = {0};
+    char *s = malloc(n + 1);
+    for (int kind = 0; kind < 4; kind++) {
+        for (size_t i = 0; i < n; i++) s[i] = kind == 0 ? 'a' : kind == 1 ? "ab"[i % 2] : kind == 2 ? ' ' : "\xCC\x81\xCC\xA3"[i % 4];
+        Ids ids = {0};
+        size_t k = 0;
+        const double start = clock_seconds();
+        CHECK(tokenizer_encode(&ids, t, s, n, true, &e));
+        CHECK(clock_seconds() - start < 20);
+        char *back = tokenizer_decode(t, ids.id, ids.n, false, &k, &e);
+        CHECK(back && k == n);
+        if (kind < 3) CHECK(back && memcmp(back, s, n) == 0);
+        free(back), free(ids.id);
+    }
+    free(s);
+}
+
+/* ---- what is refused ------------------------------------------------------------------------------------------------- */
+
+/* DATA shape/tokenizer.json with `from` replaced by `to` once, loaded from TMP/bad; beside it `config`, or none. */
+static Tokenizer *load_changed(const char *shape, const char *from, const char *to, const char *config, Err *e) {
+    char path[256];
+    size_t n;
+    snprintf(path, sizeof path, DATA "%s/tokenizer.json", shape);
+    char *s = file_read(path, &n, e), *at = s ? strstr(s, from) : NULL;
+    CHECK(at != NULL);
+    if (!at) return NULL;
+    char *changed = malloc(n + strlen(to) + 1);
+    memcpy(changed, s, (size_t)(at - s));
+    strcpy(changed + (at - s), to);
+    strcat(changed, at + strlen(from));
+    folder_remove(TMP "/bad", e);
+    CHECK(folder_make(TMP "/bad", e) && file_write(TMP "/bad/tokenizer.json", changed, strlen(changed), e));
+    if (config) CHECK(file_write(TMP "/bad/tokenizer_config.json", config, strlen(config), e));
+    free(s), free(changed);
+    return tokenizer_load(TMP "/bad", e);
+}
+
+static void test_refused(void) {
+    static const struct { const char *shape, *from, *to, *error; } cases[] = {
+        {"qwen", "\"type\":\"NFC\"", "\"type\":\"NFKC\"", "normalizer: found NFKC"},
+        {"gpt2", "\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model: found Unigram"},
+        {"gpt2", "\"dropout\":null", "\"dropout\":0.1", "dropout"},
+        {"gpt2", "\"byte_fallback\":false", "\"byte_fallback\":true", "byte_fallback"},
+        {"qwen", "\"continuing_subword_prefix\":\"\"", "\"continuing_subword_prefix\":\"##\"", "continuing_subword_prefix"},
+        {"qwen", "\"end_of_word_suffix\":\"\"", "\"end_of_word_suffix\":\"</w>\"", "end_of_word_suffix"},
+        {"gpt2", "\"add_prefix_space\":false", "\"add_prefix_space\":true", "pre_tokenizer: found ByteLevel"},
+        {"gpt2", "\"use_regex\":true", "\"use_regex\":false", "pre_tokenizer: found ByteLevel"},
+        {"digits", "\"individual_digits\":true", "\"individual_digits\":false", "pre_tokenizer: found Digits"},
+        {"digits", "\"type\":\"Digits\"", "\"type\":\"Punctuation\"", "pre_tokenizer: found Punctuation"},
+        {"llama3", "\\\\p{N}{1,3}", "\\\\p{N}{1,2}", "pre_tokenizer: Split: found the pattern"},
+        {"llama3", "\"Isolated\"", "\"Removed\"", "behavior Removed"},
+        {"llama3", "\"type\":\"TemplateProcessing\"", "\"type\":\"BertProcessing\"", "post_processor: found BertProcessing"},
+        {"llama3", "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]", "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":\"<|end|>\",\"type_id\":0}}]", "post_processor: found TemplateProcessing"},
+        {"gpt2", "\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"WordPiece\"", "decoder: found WordPiece"},
+        {"gpt2", "\"single_word\":false", "\"single_word\":true", "single_word"},
+        {"gpt2", "\"merges\":[", "\"merges\":[[\"\\u0120\",\"zzz\"],", "zzz: not in the vocabulary"},
+        {"gpt2", "\"merges\":[", "\"merges\":[[\"z\",\"z\"],", "both parts together are not in the vocabulary"},
+        {"gpt2", "\"merges\":[", "\"merges\":[5,", "merges: item 0"},
+        {"gpt2", "\"!\":0", "\"!\":1", "found twice"},
+        {"gpt2", "\"!\":0", "\"!\":-1", "expected a whole number"},
+        {"gpt2", "\"!\":0", "\"!\":1e9", "expected a whole number"},
+        {"gpt2", "\"content\":\"<|end|>\"", "\"content\":\"\"", "added_tokens"},
+        {"gpt2", "\"content\":\"<|end|>\"", "\"content\":\"!\"", "added token !"},
+        {"gpt2", "\"id\":420", "\"id\":500", "would give it 420"},
+        {"digits", "\"unk_token\":null,", "\"unk_token\":\"nowhere\",", "unk_token"},
+        {"digits", "\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false",
+         "\"unk_token\":\"!\",\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":true", "fuse_unk"},
+        {"gpt2", "\"version\":\"1.0\"", "\"version\":", "tokenizer.json:1:"}};
+    Err e = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Tokenizer *t = load_changed(cases[i].shape, cases[i].from, cases[i].to, NULL, &e);
+        CHECK_ERROR(!t, e, cases[i].error);
+        tokenizer_free(t);
+    }
+    Tokenizer *t = load_changed("gpt2", "\"version\"", "\"version\"", "{\"eos_token\":\"<nowhere>\"}", &e);
+    CHECK_ERROR(!t, e, "eos_token: <nowhere>");
+    tokenizer_free(t);
+    t = load_changed("gpt2", "\"version\"", "\"version\"", "{\"added_tokens_decoder\":{\"3\":{\"content\":\"<|more|>\"}}}", &e);
+    CHECK_ERROR(!t, e, "added_tokens_decoder: 3, <|more|>");
+    tokenizer_free(t);
+    CHECK_ERROR(!tokenizer_load(TMP "/nowhere", &e), e, "nowhere/tokenizer.json");
+}
+
+/* With an unk_token, a byte that has no token becomes it. */
+static void test_unk(void) {
+    Err e = {0};
+    Ids ids = {0};
+    Tokenizer *t = load_changed("digits", "\"unk_token\":null", "\"unk_token\":\"!\"", NULL, &e);
+    CHECK(t && tokenizer_encode(&ids, t, "a\x16\x16", 3, true, &e));
+    CHECK(t && ids.n == 3 && ids.id[1] == tokenizer_id(t, "!") && ids.id[2] == ids.id[1]);
+    free(ids.id), tokenizer_free(t);
+}
+
+/* ---- chat ------------------------------------------------------------------------------------------------------------ */
+
+/* A tokenizer with the tokens that the templates write. */
+static Tokenizer *chat_tokenizer(Err *e) {
+    return load_changed("gpt2", "\"content\":\"<|end|>\"", "\"content\":\"<|begin_of_text|>\"", "{\"bos_token\":\"<|begin_of_text|>\"}", e);
+}
+
+static void test_chat(void) {
+    Err e = {0};
+    Lines l;
+    Tokenizer *t = chat_tokenizer(&e);
+    CHECK(t != NULL);
+    if (!t || !lines_open(&l, DATA "chat.jsonl")) return;
+    int n_row = 0;
+    for (Json *v; (v = lines_next(&l)) != NULL; json_free(v)) {
+        const Json *list = json_get(v, "messages"), *text = json_get(v, "text");
+        Message m[8];
+        if (!list) continue;
+        CHECK(list->length <= 8 && text->length == CHAT_UNKNOWN);
+        for (size_t i = 0; i < list->length; i++)
+            m[i] = (Message){json_get(&list->item[i], "role")->string, json_get(&list->item[i], "content")->string};
+        for (size_t k = 0; k < text->length; k++) {
+            const Json *want = text->item[k].item;              /* the text, and what a generation prompt adds */
+            ChatTemplate c;
+            CHECK(chat_template_parse(&c, text->item[k].key, &e));
+            char *s = chat_render(c, t, m, (int)list->length, false, &e);
+            CHECK_STRING(s, want[0].string);
+            free(s);
+            char all[2048];
+            snprintf(all, sizeof all, "%s%s", want[0].string, want[1].string);
+            s = chat_render(c, t, m, (int)list->length, true, &e);
+            CHECK_STRING(s, all);
+            Ids a = {0}, b = {0};
+            CHECK(chat_encode(&a, t, c, m, (int)list->length, true, &e) && tokenizer_encode(&b, t, all, strlen(all), true, &e));
+            CHECK(a.n == b.n && memcmp(a.id, b.id, (size_t)a.n * sizeof *a.id) == 0);
+            free(s), free(a.id), free(b.id);
+            n_row++;
+        }
+    }
+    CHECK(n_row > 300);
+    ChatTemplate c;
+    const Message odd = {"tool", "x"}, user = {"user", "x"};
+    CHECK_ERROR(!chat_template_parse(&c, "qwen2,5", &e), e, "did you mean qwen2.5?");
+    CHECK_ERROR(!chat_template_find(&c, t, &e), e, "--chat-template: plain, smollm2, qwen2, qwen2.5, qwen3, qwen3-no-think, qwen3-2507, llama3 or llama3-open");
+    CHECK_ERROR(!chat_render(CHAT_QWEN2, t, &odd, 1, false, &e), e, "role: found tool");
+    CHECK_ERROR(!chat_render(CHAT_QWEN2, t, &user, 0, false, &e), e, "no message");
+    CHECK_INT(chat_end_of_turn(CHAT_LLAMA3, t), -1);
+    tokenizer_free(t);
+    t = load_changed("gpt2", "\"version\"", "\"version\"", "{\"chat_template\":\"{{ unheard of }}\"}", &e);
+    CHECK_ERROR(!chat_template_find(&c, t, &e), e, "is none of those known; choose one with --chat-template");
+    CHECK_ERROR(!chat_render(CHAT_LLAMA3, t, &user, 1, false, &e), e, "bos_token");
+    free(l.text), tokenizer_free(t);
+}
+
+/* ---- training -------------------------------------------------------------------------------------------------------- */
+
+static void test_training(void) {
+    static const char *const text[] = {"the cat and the hat and the mat", "aaaa aaa aaaaa", "<end>the <pad>cat"};
+    size_t length[3];
+    Err e = {0};
+    for (int i = 0; i < 3; i++) length[i] = strlen(text[i]);
+    CHECK(tokenizer_train(TMP "/trained", text, length, 3, 270, &e));
+    Tokenizer *t = tokenizer_load(TMP "/trained", &e);
+    if (!t) printf("%s\n", e.line);
+    CHECK(t != NULL);
+    if (!t) return;
+    CHECK_INT(tokenizer_vocab(t), 270);
     CHECK_INT(tokenizer_id(t, "<end>"), 3);
+    CHECK_INT(tokenizer_eos(t), 3);
+    CHECK_INT(tokenizer_pad(t), 0);
+    CHECK_INT(tokenizer_bos(t), -1);
+    /* Counted by hand: "aa" 3 + 2 + 4 = 9 times (overlaps count), then "at" and "th" 4 times each, ... */
+    CHECK_INT(tokenizer_id(t, "aa"), 260);
+    CHECK_INT(tokenizer_id(t, "at"), 261);
+    CHECK_INT(tokenizer_id(t, "he"), 262);
+    CHECK_INT(tokenizer_id(t, "the"), 263);
     const Message m[] = {{"system", "s"}, {"user", "u"}, {"assistant", "a"}};
-    char *s = chat_render(CHAT_PLAIN, t, m, 3, true, &e);
+    ChatTemplate c;
+    CHECK(chat_template_find(&c, t, &e) && c == CHAT_PLAIN);
+    CHECK_INT(chat_end_of_turn(c, t), 3);
+    char *s = chat_render(c, t, m, 3, true, &e);
     CHECK_STRING(s, "<user> s\nu<bot> a<end><bot>");
     Ids ids = {0};
-    CHECK(chat_encode(&ids, t, CHAT_PLAIN, m, 3, true, &e));
+    CHECK(chat_encode(&ids, t, c, m, 3, true, &e));
+    CHECK(ids.n > 3 && ids.id[0] == 1 && ids.id[ids.n - 1] == 2 && ids.id[ids.n - 2] == 3);
     char *back = tokenizer_decode(t, ids.id, ids.n, false, NULL, &e);
     CHECK_STRING(back, s);
     free(s), free(back), free(ids.id), tokenizer_free(t);
+    CHECK_ERROR(!tokenizer_train(TMP "/trained", text, length, 3, 5000, &e), e, "give only");
+    CHECK_ERROR(!tokenizer_train(TMP "/trained", text, length, 3, 100, &e), e, "expected 260..");
+}
+
+int main(void) {
+    static const char *const shape[] = {"gpt2", "digits", "llama3", "qwen"};
+    Err e = {0};
+    for (int i = 0; i < 4; i++) test_vectors(shape[i]);
+    Tokenizer *t = tokenizer_load(DATA "qwen", &e);
+    CHECK(t != NULL);
+    if (t) test_invalid_utf8(t), test_long_words(t);
+    tokenizer_free(t);
+    test_refused();
+    test_unk();
+    test_chat();
+    test_training();
     return test_end();
 }
