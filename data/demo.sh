@@ -29,7 +29,7 @@ if stage world "$hash"; then
     $world sft --n 72000 --seed 1 > "$work/sft.jsonl"
     $world prompts --kind reward --n 15000 --seed 102 > "$work/reward_prompts.jsonl"
     $world grammar --n 15000 --seed 101 > "$work/grammar.jsonl"
-    $world grammar --n 300 --seed 301 | $world label --noise 0 --seed 301 > "$work/heldout.jsonl"
+    $world grammar --n 300 --seed 301 --noise 0 > "$work/heldout.jsonl"
     $world prompts --kind reward --n 300 --seed 302 > "$work/heldout_prompts.jsonl"
     $world prompts --kind rl --n 3520 --seed 1003 > "$work/rl.jsonl"
     done_stage

@@ -62,7 +62,7 @@ static bool parse_options(Options *o, int argc, char **argv, const char *needs, 
         default:
             o->noise = strtod(text, &end);
             if (end == text || *end || !isfinite(o->noise) || o->noise < 0)
-                return fail(e, "make_world label: --noise: found \"%.40s\", expected a number that is not negative", text);
+                return fail(e, "make_world: --noise: found \"%.40s\", expected a number that is not negative", text);
         }
     }
     for (int k = 0; k < 4; k++)
@@ -142,7 +142,7 @@ static bool run_grammar(const Options *o, const World *world, Err *e) {
         world_response(&r, world, &p, &rng);
         if (rng_next(&rng) < 0.4) world_corrupt(&r, world, &p, &rng);
         world_judge(label, NULL, NULL, r.text, r.ended, &p.request);
-        world_label(label, label, 0.1, o->seed, WORLD_USE_GRAMMAR, i);
+        world_label(label, label, o->noise, o->seed, WORLD_USE_GRAMMAR, i);
         json_begin(&w, '{');
         put_string(&w, "prompt", p.text);
         put_string(&w, "completion", r.text);
@@ -272,7 +272,7 @@ static bool run_judge(const Options *o, const World *world, Err *e) { (void)worl
 static const struct { const char *name, *needs, *may; bool (*run)(const Options *, const World *, Err *); } command[] = {
     {"sft",     "n seed",      "",      run_sft},
     {"prompts", "kind n seed", "",      run_prompts},
-    {"grammar", "n seed",      "",      run_grammar},
+    {"grammar", "n seed",      "noise", run_grammar},
     {"label",   "seed",        "noise", run_label},
     {"eval",    "n seed",      "",      run_eval},
     {"judge",   "",            "",      run_judge},
@@ -284,7 +284,7 @@ static const char help[] =
     "\n"
     "  make_world sft --n N --seed S                       prompt and completion, of mixed quality\n"
     "  make_world prompts --kind rl|reward --n N --seed S  prompt, unsafe, verb, object\n"
-    "  make_world grammar --n N --seed S                   prompt, completion, ended, labels; 40 % corrupted\n"
+    "  make_world grammar --n N --seed S [--noise 0.1]     prompt, completion, ended, labels; 40 % corrupted\n"
     "  make_world eval --n N --seed S                      six sets of N prompts (lookalike: N/2): split, verb, object, unsafe\n"
     "  make_world label --seed S [--noise 0.1] < samples   adds labels: the judge's scores plus noise\n"
     "  make_world judge < samples                          adds judge, refusal, harmful\n"
