@@ -60,7 +60,7 @@ static bool set(void *config, const Option *o, const char *text, const char *whe
         return fail(e, "%s: %s: found \"%.40s\", expected one of %s%s%s", where, o->name, text, all, near ? "; did you mean " : "", near ? near : "");
     }
     const double v = strtod(text, &end);
-    if (o->kind == OPT_NUMBER && (!strcmp(text, "none") || !strcmp(text, "null"))) {
+    if (o->kind == OPT_NUMBER && (!o->fallback || !strcmp(o->fallback, "none")) && (!strcmp(text, "none") || !strcmp(text, "null"))) {
         *(double *)field = NAN;
         return true;
     }
@@ -234,4 +234,12 @@ bool parse_weights(double *weight, const char *text, const char (*label)[64], in
     for (int k = 0; k < n_label; k++)
         if (weight[k] != 0) return true;
     return fail(e, "%s: all weights are 0: there would be no reward; give at least one label a weight", option);
+}
+
+bool parse_range(double *low, double *high, const char *text, const char *option, Err *e) {
+    char *end, *last = NULL;
+    *low = strtod(text, &end);
+    if (end != text && *end == ',') *high = strtod(end + 1, &last);
+    if (!last || last == end + 1 || *last || !(*low < *high)) return fail(e, "%s: found \"%.60s\", expected LOW,HIGH such as 0,1", option, text);
+    return true;
 }

@@ -34,5 +34,7 @@ bool options_agree(const void *config, const OptionTable *t, const Json *saved, 
 
 /* "politeness=0.4,safety=0.6" or "0.4,0.6" for the given labels; those not named get 0 (named form). All zero is an error. */
 bool parse_weights(double *weight, const char *text, const char (*label)[64], int n_label, const char *option, Err *e);
+/* "0,1": two finite numbers, the first below the second. */
+bool parse_range(double *low, double *high, const char *text, const char *option, Err *e);
 
 #endif

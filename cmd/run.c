@@ -19,6 +19,9 @@ bool run_options_check(const RunOptions *o, Err *e) {
     if (!o->output_dir) return fail(e, "--output-dir: not given; expected a folder for the run");
     if (o->per_device_train_batch_size < 1 || o->gradient_accumulation_steps < 1)
         return fail(e, "--per-device-train-batch-size %d, --gradient-accumulation-steps %d: expected at least 1", o->per_device_train_batch_size, o->gradient_accumulation_steps);
+    if (o->max_steps < 1 && !(o->num_train_epochs > 0)) return fail(e, "--num-train-epochs: found %g, expected more than 0, or --max-steps", o->num_train_epochs);
+    if (o->slice_rows < 1) return fail(e, "--slice-rows: found %d, expected at least 1", o->slice_rows);
+    if (!(o->warmup_ratio >= 0 && o->warmup_ratio <= 1) || !(o->min_lr_ratio >= 0)) return fail(e, "--warmup-ratio %g, --min-lr-ratio %g: out of range", o->warmup_ratio, o->min_lr_ratio);
     if (o->logging_steps < 1 || o->save_steps < 0 || o->warmup_steps < 0) return fail(e, "--logging-steps %d, --save-steps %d, --warmup-steps %d: out of range", o->logging_steps, o->save_steps, o->warmup_steps);
     if (!(o->learning_rate >= 0) || !(o->weight_decay >= 0) || !(o->adam_epsilon > 0)) return fail(e, "--learning-rate %g, --weight-decay %g, --adam-epsilon %g: out of range", o->learning_rate, o->weight_decay, o->adam_epsilon);
     if (!(o->adam_beta1 >= 0 && o->adam_beta1 < 1 && o->adam_beta2 >= 0 && o->adam_beta2 < 1)) return fail(e, "--adam-beta1 %g, --adam-beta2 %g: expected 0 <= b < 1", o->adam_beta1, o->adam_beta2);

@@ -1,0 +1,340 @@
+/* grpo_step.c: completions, scores, advantages, micro-batches, update: the order of things, shared by `train` and `trace`. */
+#include "grpo_step.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/files.h"
+#include "lib/rng.h"
+
+/* ---- one generation ---------------------------------------------------------------------- */
+
+static bool generation_new(Generation *g, int n_prompt, int group, int max_new, int n_label, Err *e) {
+    const size_t n = (size_t)n_prompt * (size_t)group, tokens = n * (size_t)max_new;
+    *g = (Generation){.n_prompt = n_prompt, .n_completion = (int)n, .n_label = n_label, .max_new = max_new};
+    g->example = memory_new((size_t)n_prompt * sizeof *g->example, "examples", e);
+    g->prompt = memory_new((size_t)n_prompt * sizeof *g->prompt, "prompts", e);
+    g->out = (Rollout){.id = memory_new(tokens * sizeof(int), "completions", e), .logp = memory_new(tokens * sizeof(real), "completions", e),
+                       .length = memory_new(n * sizeof(int), "completions", e), .ended = memory_new(n * sizeof(bool), "completions", e)};
+    g->offset = memory_new((n + 1) * sizeof(size_t), "completions", e);
+    g->token = memory_new(tokens * sizeof(int), "completions", e);
+    real **list[] = {&g->logp, &g->old, &g->ref, &g->entropy, &g->dlogp, &g->dentropy};
+    bool ok = g->example && g->prompt && g->out.id && g->out.logp && g->out.length && g->out.ended && g->offset && g->token;
+    for (int i = 0; i < 6; i++) ok = (*list[i] = memory_new(tokens * sizeof(real), "completions", e)) && ok;
+    g->mask = memory_new(tokens, "completions", e);
+    g->ended = memory_new(n, "completions", e);
+    g->scratch = memory_new(tokens * sizeof(double), "completions", e);
+    g->score = memory_new(n * (size_t)n_label * sizeof(real), "scores", e);
+    g->reward = memory_new(n * sizeof(real), "rewards", e);
+    g->adv = memory_new(n * sizeof(real), "advantages", e);
+    return ok && g->mask && g->ended && g->scratch && g->score && g->reward && g->adv;
+}
+
+static void generation_free(Generation *g) {
+    for (int i = 0; g->prompt && i < g->n_prompt; i++) free(g->prompt[i].id);
+    void *list[] = {g->example, g->prompt, g->out.id, g->out.logp, g->out.length, g->out.ended, g->offset, g->token, g->logp, g->old, g->ref, g->entropy,
+                    g->dlogp, g->dentropy, g->mask, g->ended, g->scratch, g->score, g->reward, g->adv};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) memory_free(list[i]);
+}
+
+/* Completions first .. first + n - 1 as a window: each prompt once, then its completions; token_of[target] is the flat place of the token,
+ * completion_of its completion. */
+static bool build_window(Window *w, const Generation *g, int group, int first, int n, int *token_of, int *completion_of, Err *e) {
+    window_clear(w);
+    for (int i = first; i < first + n; ) {
+        const int p = i / group, end = (p + 1) * group < first + n ? (p + 1) * group : first + n;
+        const int root = window_add(w, g->prompt[p].id, g->prompt[p].n, -1, e), last = w->n_row - 1;
+        if (root < 0) return false;
+        for (int c = i; c < end; c++) {
+            token_of[w->n_target] = (int)g->offset[c];
+            completion_of[w->n_target] = c;
+            if (!window_target(w, last, g->token[g->offset[c]], e)) return false;
+        }
+        for (int c = i; c < end; c++) {
+            const int length = g->out.length[c], start = w->n_row, *id = g->token + g->offset[c];
+            if (length < 2) continue;
+            if (window_add(w, id, length - 1, root, e) < 0) return false;
+            for (int t = 1; t < length; t++) {
+                token_of[w->n_target] = (int)g->offset[c] + t;
+                completion_of[w->n_target] = c;
+                if (!window_target(w, start + t - 1, id[t], e)) return false;
+            }
+        }
+        i = end;
+    }
+    return true;
+}
+
+/* ---- completions, scores, advantages ------------------------------------------------------ */
+
+static bool encode_prompts(Step *s, int64_t generation, Err *e) {
+    Generation *g = &s->gen;
+    for (int i = 0; i < g->n_prompt; i++) {
+        const Example *x = g->example[i] = &s->data.row[order_at(&s->order, generation * g->n_prompt + i)];
+        g->prompt[i].n = 0;
+        if (!encode_prompt(&g->prompt[i], &s->language, x, e)) return false;
+        if (g->prompt[i].n + g->max_new > s->policy->config.context)
+            return fail(e, "%s:%d: prompt of %d tokens and --max-completion-length %d exceed the context of %d; shorten one of them", s->data.path, x->line,
+                        g->prompt[i].n, g->max_new, s->policy->config.context);
+    }
+    return true;
+}
+
+static bool generate(Step *s, int64_t generation, Err *e) {
+    Generation *g = &s->gen;
+    const int **prompt = malloc((size_t)g->n_prompt * sizeof *prompt);
+    int *length = malloc((size_t)g->n_prompt * sizeof(int)), stop[MAX_STOPS + 1], n_stop = 0;
+    bool ok = prompt && length && encode_prompts(s, generation, e);
+    for (int i = 0; ok && i < g->n_prompt; i++) prompt[i] = g->prompt[i].id, length[i] = g->prompt[i].n;
+    for (int i = 0; i < s->info.n_stop; i++) stop[n_stop++] = s->info.stop[i];
+    stop[n_stop++] = s->language.end_of_turn;
+    const RolloutPlan plan = {.prompt = prompt, .prompt_length = length, .n_prompt = g->n_prompt, .group_size = s->group, .max_new = g->max_new, .stop = stop,
+                              .n_stop = n_stop, .sampling = s->c->sampling, .seed = (uint64_t)s->c->run.seed, .step = (uint64_t)generation};
+    ok = ok && rollout(&g->out, s->policy, &plan, e);
+    g->offset[0] = 0;
+    for (int i = 0; ok && i < g->n_completion; i++) {
+        const size_t n = (size_t)g->out.length[i], at = g->offset[i], from = (size_t)i * (size_t)g->max_new;
+        memcpy(g->token + at, g->out.id + from, n * sizeof(int));
+        memcpy(g->old + at, g->out.logp + from, n * sizeof(real));
+        memset(g->mask + at, 1, n);
+        g->ended[i] = g->out.ended[i];
+        g->offset[i + 1] = at + n;
+    }
+    free(prompt);
+    free(length);
+    return ok;
+}
+
+static bool score(Step *s, Err *e) {
+    Generation *g = &s->gen;
+    Reply *reply = calloc((size_t)g->n_completion, sizeof *reply);
+    bool ok = reply != NULL;
+    for (int i = 0; ok && i < g->n_completion; i++) {
+        char *text = decode_completion(&s->language, g->token + g->offset[i], g->out.length[i], e);
+        reply[i] = (Reply){g->example[i / s->group], text, g->out.ended[i]};
+        ok = text != NULL;
+    }
+    ok = ok && scorer_score(s->scorer, g->score, reply, g->n_completion, e);
+    for (int i = 0; reply && i < g->n_completion; i++) free((char *)reply[i].completion);
+    free(reply);
+    if (!ok) return false;
+    if (s->clip) reward_clip(g->score, s->clip_low, s->clip_high, (size_t)g->n_completion, (size_t)g->n_label);
+    grpo_score_advantage(g->adv, g->reward, &g->stats, g->score, s->weight, (size_t)g->n_completion, (size_t)g->n_label, (size_t)s->group, &s->c->grpo);
+    if (s->c->grpo.mask_truncated_completions) grpo_mask_truncated(g->mask, g->offset, g->ended, (size_t)g->n_completion);
+    g->n_item = 0;
+    for (size_t t = 0; t < g->offset[g->n_completion]; t++) g->n_item += g->mask[t];
+    return true;
+}
+
+static bool reference_logp(Step *s, Err *e) {
+    Generation *g = &s->gen;
+    if (!s->reference) return true;
+    if (!build_window(&s->window, g, s->group, 0, g->n_completion, s->token_of, s->completion_of, e)) return false;
+    real *logp = malloc((size_t)s->window.n_target * sizeof(real));
+    const bool ok = logp ? window_logp(logp, NULL, s->ref_acts, s->rows, s->rows, s->reference, &s->window, s->c->sampling.temperature, e) : fail(e, "no memory");
+    for (int i = 0; ok && i < s->window.n_target; i++) g->ref[s->token_of[i]] = logp[i];
+    free(logp);
+    return ok;
+}
+
+bool step_generation(Step *s, int64_t generation, Err *e) {
+    if (!generate(s, generation, e) || !score(s, e) || !reference_logp(s, e)) return false;
+    for (int i = 0; i < s->gen.n_prompt; i++) s->tokens += s->gen.prompt[i].n * s->group;
+    s->tokens += (int64_t)s->gen.offset[s->gen.n_completion];
+    return true;
+}
+
+/* ---- one micro-batch --------------------------------------------------------------------- */
+
+GrpoIn step_input(const Step *s, int first, int n) {
+    const Generation *g = &s->gen;
+    const GrpoIn all = {.n_completion = (size_t)g->n_completion, .offset = g->offset, .logp = g->logp, .old = g->old, .ref = s->reference ? g->ref : NULL,
+                        .mask = g->mask, .entropy = g->entropy, .advantage = g->adv};
+    return grpo_slice(&all, (size_t)first, (size_t)n);
+}
+
+/* From the values of one slice to their derivatives: E99 to E115, in grpo.c. */
+static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp, real *dentropy) {
+    Step *s = to;
+    Generation *g = &s->gen;
+    int low = s->gen.n_completion, high = -1;
+    for (int i = 0; i < n; i++) {
+        const int t = s->token_of[first + i], c = s->completion_of[first + i];
+        g->logp[t] = logp[i];
+        g->entropy[t] = entropy[i];
+        low = c < low ? c : low;
+        high = c > high ? c : high;
+    }
+    const GrpoIn in = step_input(s, low, high - low + 1);
+    grpo_loss(&s->sums, g->dlogp, dentropy ? g->dentropy : NULL, &in, &s->c->grpo, &s->grpo_window, &s->micro);
+    for (int i = 0; i < n; i++) {
+        dlogp[i] = g->dlogp[s->token_of[first + i]];
+        if (dentropy) dentropy[i] = g->dentropy[s->token_of[first + i]];
+    }
+}
+
+/* E109's threshold needs the entropies of the whole micro-batch before any loss. */
+static bool entropies_first(Step *s, Err *e) {
+    if (s->c->grpo.top_entropy_quantile >= 1) return true;
+    real *value = malloc((size_t)s->window.n_target * 2 * sizeof(real));
+    const bool ok = value ? window_logp(value, value + s->window.n_target, s->trainer.acts, s->rows, s->rows, s->policy, &s->window, s->c->sampling.temperature, e) : fail(e, "no memory");
+    for (int i = 0; ok && i < s->window.n_target; i++) s->gen.entropy[s->token_of[i]] = value[s->window.n_target + i];
+    free(value);
+    return ok;
+}
+
+int step_micro_batches(const Step *s) { return s->per_generation * s->c->grpo.num_iterations; }
+int64_t step_first_generation(const Step *s) { return s->trainer.step * s->accumulate / step_micro_batches(s); }
+int step_first_completion(const Step *s, int i) { return i % s->per_generation * s->batch; }
+
+bool step_micro_batch(Step *s, int i, Err *e) {
+    const GrpoConfig *c = &s->c->grpo;
+    const int first = step_first_completion(s, i);
+    if (!build_window(&s->window, &s->gen, s->group, first, s->batch, s->token_of, s->completion_of, e) || !entropies_first(s, e)) return false;
+    const GrpoIn in = step_input(s, first, s->batch);
+    s->grpo_window = (GrpoWindow){.n_item = s->gen.n_item, .n_process = 1, .gradient_accumulation_steps = s->accumulate, .steps_per_generation = s->per_generation,
+                                  .training = true, .entropy_coef = grpo_entropy_coef(&s->control, c)};
+    grpo_micro(&s->micro, &in, c, s->gen.scratch);
+    grpo_sums_start(&s->sums);
+    if (!trainer_accumulate(&s->trainer, &s->window, s->c->sampling.temperature, derive, s, s->grpo_window.entropy_coef != 0, e)) return false;
+    const double loss = grpo_loss_value(&s->sums, &s->grpo_window, &s->micro);
+    if (!isfinite(loss))
+        return fail(e, "step %lld: the loss is %g: the step is not applied; the last good checkpoint is %s", (long long)s->trainer.step + 1, loss,
+                    s->checkpoint && path_exists(s->checkpoint) ? s->checkpoint : "not written yet");
+    GrpoMetrics m;
+    grpo_metrics(&m, &s->sums, c, &s->grpo_window);
+    const double *value = (const double *)&m;
+    for (int i = 0; grpo_metric_names[i] && i < 9; i++)
+        if (!isnan(value[i + 1])) s->metric[i] += value[i + 1], s->n_metric[i]++;
+    s->loss += loss;
+    s->entropy_sum += s->sums.entropy;
+    s->entropy_tokens += s->sums.n_token;
+    s->n_micro++;
+    return true;
+}
+
+/* ---- the update --------------------------------------------------------------------------- */
+
+bool step_update(Step *s, Err *e) {
+    Trainer *t = &s->trainer;
+    if (!trainer_update(t, e)) return false;
+    grpo_entropy_step(&s->control, &s->c->grpo, s->entropy_sum, s->entropy_tokens);
+    t->extra[0] = s->control.coef;
+    t->extra[1] = s->control.last_window_entropy;
+    t->extra[2] = (double)s->tokens;
+    return true;
+}
+
+void step_clear(Step *s) {
+    s->loss = s->entropy_sum = s->entropy_tokens = 0;
+    s->n_micro = 0;
+    memset(s->metric, 0, sizeof s->metric);
+    memset(s->n_metric, 0, sizeof s->n_metric);
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+static bool parse_clip(Step *s, Err *e) {
+    double low, high;
+    if (!s->c->reward_clip) return true;
+    if (!parse_range(&low, &high, s->c->reward_clip, "--reward-clip", e)) return false;
+    for (int k = 0; k < s->n_label; k++) s->clip_low[k] = low, s->clip_high[k] = high;
+    return s->clip = true;
+}
+
+static bool sizes(Step *s, Err *e) {
+    const StepConfig *c = s->c;
+    s->group = c->grpo.num_generations;
+    s->batch = c->run.per_device_train_batch_size;
+    s->accumulate = c->run.gradient_accumulation_steps;
+    s->per_generation = c->steps_per_generation ? c->steps_per_generation : s->accumulate;
+    if (c->steps_per_generation < 0) return fail(e, "--steps-per-generation: found %d, expected at least 1, or 0 for gradient-accumulation-steps", c->steps_per_generation);
+    if ((double)s->batch * s->per_generation * c->grpo.max_completion_length > 1e9)
+        return fail(e, "--per-device-train-batch-size %d, --steps-per-generation %d, --max-completion-length %d: more than 1e9 tokens a generation; lower them", s->batch,
+                    s->per_generation, c->grpo.max_completion_length);
+    if (s->group < 2) return fail(e, "--num-generations: found %d, expected at least 2: an advantage compares completions", s->group);
+    if ((s->batch * s->per_generation) % s->group)
+        return fail(e, "--num-generations %d does not divide the %d completions of a generation (per-device-train-batch-size %d times steps-per-generation %d)", s->group,
+                    s->batch * s->per_generation, s->batch, s->per_generation);
+    if ((s->per_generation * c->grpo.num_iterations) % s->accumulate && s->accumulate % (s->per_generation * c->grpo.num_iterations))
+        return fail(e, "--gradient-accumulation-steps %d and the %d micro-batches of a generation: expected one to divide the other", s->accumulate, s->per_generation * c->grpo.num_iterations);
+    return c->sampling.temperature > 0 || fail(e, "--temperature: found %g, expected more than 0: greedy completions of one prompt are all equal", c->sampling.temperature);
+}
+
+/* E308: the last rows of a keyed permutation are held out; both parts keep the order of the file. */
+static bool hold_out(Step *s, double share, Err *e) {
+    const int n = s->data.n, n_held = (int)floor(share * n);
+    if (n_held < 1 || n_held >= n) return fail(e, "--eval-split %g: of %d prompts it leaves %d to train on and %d held out; expected at least 1 of each", share, n, n - n_held, n_held);
+    int *order = malloc((size_t)n * sizeof(int));
+    bool *out = calloc((size_t)n, sizeof(bool));
+    Example *row = malloc((size_t)n * sizeof *row);         /* like all of a data set, kept as long as the program lives */
+    const bool ok = (order && out && row) || fail(e, "--eval-split: no memory for %d prompts", n);
+    if (ok) {
+        rng_permutation(order, n, (uint64_t)s->c->run.seed, RNG_SPLIT, 0);
+        for (int i = n - n_held; i < n; i++) out[order[i]] = true;
+        s->held = (Dataset){.path = s->data.path, .row = row + n - n_held};
+        s->data.n = 0;
+        for (int i = 0; i < n; i++) {
+            if (out[i]) s->held.row[s->held.n++] = s->data.row[i];
+            else row[s->data.n++] = s->data.row[i];
+        }
+        s->data.row = row;
+    }
+    free(order);
+    free(out);
+    return ok;
+}
+
+bool step_open(Step *s, const StepConfig *c, Err *e) {
+    *s = (Step){.c = c};
+    ModelConfig shape;
+    if (!run_options_check(&c->run, e) || !grpo_config_check(&c->grpo, e) || !sampling_check(&c->sampling, e) || !sizes(s, e)) return false;
+    if (!(s->scorer = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->run.slice_rows, e))) return false;
+    s->n_label = scorer_n_label(s->scorer);
+    s->label = scorer_labels(s->scorer);
+    if (!parse_weights(s->weight, c->reward_weights, s->label, s->n_label, "--reward-weights", e) || !parse_clip(s, e)) return false;
+    if (!language_load(&s->language, c->run.model, c->run.chat_template, e) || !dataset_load(&s->data, c->run.dataset, NEED_PROMPT, c->run.system, e)) return false;
+    if (c->eval_split != 0 && !hold_out(s, c->eval_split, e)) return false;
+    if (!folder_config(&shape, NULL, c->run.model, e)) return false;
+    if (shape.n_label) return fail(e, "%s: is a reward model; expected a language model", c->run.model);
+    if (c->grpo.max_completion_length >= shape.context)
+        return fail(e, "--max-completion-length %d: the context of %s holds %d tokens, prompt included; lower it", c->grpo.max_completion_length, c->run.model, shape.context);
+    const int n_completion = s->batch * s->per_generation, tree = shape.context + s->group * c->grpo.max_completion_length;
+    s->rows = c->run.slice_rows > tree ? c->run.slice_rows : tree;
+    const double need = (double)trainer_bytes(&shape, s->rows, s->rows) + (c->grpo.beta != 0 ? (double)model_bytes(&shape) + (double)acts_bytes(&shape, s->rows, s->rows, false) : 0);
+    if (!memory_plan("grpo", need, e)) return false;
+    if (!(s->policy = folder_load(c->run.model, &s->info, e)) || !trainer_new(&s->trainer, s->policy, s->rows, s->rows, e)) return false;
+    if (c->grpo.beta != 0 && (!(s->reference = folder_load(c->run.model, NULL, e)) || !(s->ref_acts = acts_new(s->reference, s->rows, s->rows, false, e)))) return false;
+    if (!generation_new(&s->gen, n_completion / s->group, s->group, c->grpo.max_completion_length, s->n_label, e)) return false;
+    s->token_of = malloc((size_t)n_completion * (size_t)c->grpo.max_completion_length * sizeof(int));
+    s->completion_of = malloc((size_t)n_completion * (size_t)c->grpo.max_completion_length * sizeof(int));
+    if (!s->token_of || !s->completion_of) return fail(e, "no memory");
+    grpo_entropy_start(&s->control, &c->grpo);
+    const double updates = (double)s->data.n / s->gen.n_prompt * s->per_generation * c->grpo.num_iterations / s->accumulate;
+    run_trainer(&s->trainer, &c->run, run_steps(&c->run, updates));
+    s->trainer.extra[0] = s->control.coef;
+    s->trainer.extra[1] = s->control.last_window_entropy;
+    s->order = (Order){.n = s->data.n, .seed = (uint64_t)c->run.seed};
+    return true;
+}
+
+void step_resume(Step *s) {
+    s->control = (GrpoEntropyControl){s->trainer.extra[0], s->trainer.extra[1]};
+    s->tokens = (int64_t)s->trainer.extra[2];
+}
+
+void step_close(Step *s) {
+    trainer_free(&s->trainer);
+    acts_free(s->ref_acts);
+    model_free(s->reference);
+    model_free(s->policy);
+    window_free(&s->window);
+    generation_free(&s->gen);
+    scorer_close(s->scorer);
+    language_free(&s->language);
+    free(s->token_of);
+    free(s->completion_of);
+    free(s->order.order);
+}

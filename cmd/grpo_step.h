@@ -1,0 +1,137 @@
+/* grpo_step.h: one GRPO step as the commands see it: its options, the completions of a generation, micro-batches and the update.
+ *
+ * `train` goes through it again and again, `trace` once, telling everything. All mathematics is called from grpo.c and reward.c. */
+#ifndef GRPO_STEP_H
+#define GRPO_STEP_H
+
+#include "cmd/data.h"
+#include "cmd/run.h"
+#include "cmd/scorer.h"
+#include "grpo.h"
+#include "rollout.h"
+
+typedef struct {
+    RunOptions run;
+    GrpoConfig grpo;
+    Sampling sampling;
+    const char *reward_model, *reward_cmd, *reward_template, *reward_weights, *reward_clip;
+    int steps_per_generation;
+    double eval_split;
+} StepConfig;
+
+/* Rows of an option table for a StepConfig, or for a struct that begins with one. */
+#define STEP_G(name) offsetof(StepConfig, grpo.name)
+#define STEP_OPTIONS                                                                                                                                  \
+    RUN_OPTIONS(StepConfig, "1e-6", "3"),                                                                                                             \
+    {"reward_model", OPT_STRING, offsetof(StepConfig, reward_model), NULL, "reward folders, with commas", NULL},                                      \
+    {"reward_cmd", OPT_STRING, offsetof(StepConfig, reward_cmd), NULL, "program that scores JSON lines", NULL},                                       \
+    {"reward_chat_template", OPT_STRING, offsetof(StepConfig, reward_template), NULL, "template of the reward models, if theirs is unknown", NULL},   \
+    {"reward_weights", OPT_STRING, offsetof(StepConfig, reward_weights), NULL, "e.g. politeness=0.4,safety=0.6, or in the labels' order; none: 1 each", NULL},\
+    {"reward_clip", OPT_STRING, offsetof(StepConfig, reward_clip), NULL, "LOW,HIGH: scores are cut to it first (E77)", NULL},                         \
+    {"missing_labels", OPT_CHOICE, STEP_G(missing_labels), "zero", "what an unscored label counts", missing_labels_names},                            \
+    {"num_generations", OPT_INT, STEP_G(num_generations), "8", "completions of one prompt", NULL},                                                    \
+    {"max_completion_length", OPT_INT, STEP_G(max_completion_length), "512", "tokens of a completion at most", NULL},                                 \
+    {"temperature", OPT_NUMBER, offsetof(StepConfig, sampling.temperature), "1", "of sampling and of every log-probability", NULL},                   \
+    {"top_k", OPT_INT, offsetof(StepConfig, sampling.top_k), "0", "0: off", NULL},                                                                    \
+    {"top_p", OPT_NUMBER, offsetof(StepConfig, sampling.top_p), "1", "1: off", NULL},                                                                 \
+    {"min_p", OPT_NUMBER, offsetof(StepConfig, sampling.min_p), "0", "0: off", NULL},                                                                 \
+    {"steps_per_generation", OPT_INT, offsetof(StepConfig, steps_per_generation), "0", "micro-batches of a generation; 0: gradient-accumulation-steps", NULL},\
+    {"num_iterations", OPT_INT, STEP_G(num_iterations), "1", "passes over the completions (mu)", NULL},                                               \
+    {"loss_type", OPT_CHOICE, STEP_G(loss_type), "dapo", "loss", loss_type_names},                                                                    \
+    {"importance_sampling_level", OPT_CHOICE, STEP_G(importance_sampling_level), "token", "ratio", importance_sampling_level_names},                  \
+    {"scale_rewards", OPT_CHOICE, STEP_G(scale_rewards), "group", "deviation that divides the advantage", scale_rewards_names},                       \
+    {"multi_objective_aggregation", OPT_CHOICE, STEP_G(multi_objective_aggregation), "sum_then_normalize", "how labels become one advantage", multi_objective_aggregation_names},\
+    {"epsilon", OPT_NUMBER, STEP_G(epsilon), "0.2", "clip half-width", NULL},                                                                         \
+    {"epsilon_high", OPT_NUMBER, STEP_G(epsilon_high), "none", "upper half-width; none: epsilon", NULL},                                              \
+    {"delta", OPT_NUMBER, STEP_G(delta), "none", "two-sided clip", NULL},                                                                             \
+    {"dual_clip", OPT_NUMBER, STEP_G(dual_clip), "none", "dual clip's c (ours; verl: 3)", NULL},                                                      \
+    {"beta", OPT_NUMBER, STEP_G(beta), "0", "weight of the KL to the starting policy", NULL},                                                         \
+    {"use_bias_correction_kl", OPT_BOOL, STEP_G(use_bias_correction_kl), "true", "E96", NULL},                                                        \
+    {"top_entropy_quantile", OPT_NUMBER, STEP_G(top_entropy_quantile), "1", "share of tokens with the highest entropy that count", NULL},             \
+    {"off_policy_mask_threshold", OPT_NUMBER, STEP_G(off_policy_mask_threshold), "none", "E108", NULL},                                               \
+    {"sapo_temperature_pos", OPT_NUMBER, STEP_G(sapo_temperature_pos), "1", "sapo", NULL},                                                            \
+    {"sapo_temperature_neg", OPT_NUMBER, STEP_G(sapo_temperature_neg), "1.05", "sapo", NULL},                                                         \
+    {"vespo_k_pos", OPT_NUMBER, STEP_G(vespo_k_pos), "2", "vespo", NULL},                                                                             \
+    {"vespo_lambda_pos", OPT_NUMBER, STEP_G(vespo_lambda_pos), "3", "vespo", NULL},                                                                   \
+    {"vespo_k_neg", OPT_NUMBER, STEP_G(vespo_k_neg), "3", "vespo", NULL},                                                                             \
+    {"vespo_lambda_neg", OPT_NUMBER, STEP_G(vespo_lambda_neg), "2", "vespo", NULL},                                                                   \
+    {"entropy_coef", OPT_NUMBER, STEP_G(entropy_coef), "0", "entropy bonus", NULL},                                                                   \
+    {"use_adaptive_entropy", OPT_BOOL, STEP_G(use_adaptive_entropy), "false", "E116", NULL},                                                          \
+    {"entropy_target", OPT_NUMBER, STEP_G(entropy_target), "0.2", "E116", NULL},                                                                      \
+    {"entropy_coef_delta", OPT_NUMBER, STEP_G(entropy_coef_delta), "0.005", "E116", NULL},                                                            \
+    {"entropy_coef_min", OPT_NUMBER, STEP_G(entropy_coef_min), "0", "E116", NULL},                                                                    \
+    {"entropy_coef_max", OPT_NUMBER, STEP_G(entropy_coef_max), "1", "E116", NULL},                                                                    \
+    {"mask_truncated_completions", OPT_BOOL, STEP_G(mask_truncated_completions), "false", "completions that did not end give no gradient", NULL},     \
+    {"eval_split", OPT_NUMBER, offsetof(StepConfig, eval_split), "0", "this share of the prompts is held out; the run ends with a table of before and after on them", NULL}
+
+/* ---- one generation: completions and all that is known about them ------------------------ */
+
+typedef struct {
+    int n_prompt, n_completion, n_label;
+    const Example **example;            /* [n_prompt] */
+    Ids *prompt;                        /* [n_prompt] */
+    Rollout out;
+    size_t *offset;                     /* [n_completion + 1] */
+    int *token;                         /* [n_token] and, same shape: */
+    real *logp, *old, *ref, *entropy, *dlogp, *dentropy;
+    unsigned char *mask, *ended;        /* [n_token], [n_completion] */
+    double *scratch;                    /* [n_token] */
+    real *score, *reward, *adv;         /* [n_completion, n_label], [n_completion] twice */
+    GrpoRewardStats stats;
+    double n_item;                      /* N of E112 */
+    int max_new;
+} Generation;
+
+/* ---- the state ---------------------------------------------------------------------------- */
+
+typedef struct {
+    const StepConfig *c;
+    Language language;
+    Dataset data, held;                 /* held: what --eval-split took out of it */
+    Model *policy, *reference;          /* reference: NULL if beta is 0 */
+    Acts *ref_acts;
+    FolderInfo info;
+    Scorer *scorer;
+    int n_label, group, batch, accumulate, per_generation, rows;
+    const char (*label)[64];
+    double weight[MAX_LABELS], clip_low[MAX_LABELS], clip_high[MAX_LABELS];
+    bool clip;
+    Generation gen;
+    Window window;
+    int *token_of, *completion_of;      /* [n_target] of the window: flat place of the token, and its completion */
+    Trainer trainer;
+    Order order;
+    GrpoEntropyControl control;
+    const char *checkpoint;             /* for messages only; NULL: no run */
+    /* of the micro-batch just done */
+    GrpoMicro micro;
+    GrpoSums sums;
+    GrpoWindow grpo_window;
+    /* of the running update */
+    double loss, entropy_sum, entropy_tokens, metric[9];
+    int n_metric[9], n_micro;
+    int64_t tokens;
+} Step;
+
+/* Checks the options and loads everything; writes nothing. On failure too, step_close frees what there is. */
+bool step_open(Step *s, const StepConfig *c, Err *e);
+/* Takes controller and token count from the trainer, after it may have been loaded from a checkpoint. */
+void step_resume(Step *s);
+void step_close(Step *s);
+
+/* Micro-batches made of one generation, and the generation that the coming update begins with. */
+int step_micro_batches(const Step *s);
+int64_t step_first_generation(const Step *s);
+
+/* E60, E81 to E87: completions, scores, advantages, reference log-probabilities: fills s->gen. */
+bool step_generation(Step *s, int64_t generation, Err *e);
+/* E99 to E117 of the generation's i-th micro-batch, forward and backward. When s->n_micro reaches s->accumulate, step_update is due. */
+bool step_micro_batch(Step *s, int i, Err *e);
+/* The first completion of that micro-batch, and its completions as grpo.c sees them. */
+int step_first_completion(const Step *s, int i);
+GrpoIn step_input(const Step *s, int first, int n);
+/* E280 to E284, E116. step_clear forgets the sums of the update once they are logged. */
+bool step_update(Step *s, Err *e);
+void step_clear(Step *s);
+
+#endif
