@@ -147,7 +147,6 @@ static void render_qwen3(Text *w, const Message *m, int n, bool generation_promp
         const char *content = m[i].content, *thought = "", *thought_end = thought, *first = strstr(content, close);
         if (first) {
             thought_end = first;
-            while (thought_end > content && thought_end[-1] == '\n') thought_end--;
             const char *opened = last_of(content, thought_end, open);
             thought = opened ? opened + strlen(open) : content;
             while (thought < thought_end && *thought == '\n') thought++;

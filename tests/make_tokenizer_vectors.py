@@ -25,10 +25,18 @@ A reader doesn't know what a writer meant until they're both in the same room. I
 def mean(values):\n\ttotal = 0\n\tfor value in values:\n\t\ttotal += value\n\treturn total / len(values)  # 0 if there are none? no: an error\n
 Der Bär läuft über die Straße; größere Äpfel fallen später. L'été à Noël : où est le garçon ? El niño comió mañana.
 Кошка сидит на коврике, и кошки знают это. 猫坐在垫子上。猫が座っています。고양이가 매트에 앉아 있다. बिल्ली चटाई पर बैठी है। ٱلْقِطَّة عَلَى الحَصِيرَة
+zzzz zzz zzzzz brrrr hmmm llll zzz zzzzzzz\t\t\t\tx
 WE'RE HERE, SHE'S THERE, I'LL WAIT; YOU'D BETTER NOT. 🙂🙂 👩‍👩‍👧 → ½ cup, x² + y² ≤ z², 3 × 4 = 12 … “quoted” — ‘single’.
 """.split("\n")
 
+# Entries of the vocabulary that no merges lead to: only where the words are cut as they should be does a model with
+# ignore_merges find the right ones of them (and none of those that are cut otherwise).
+WORDS_LLAMA3 = [" lazy", "quick", "\u4f60\u597d", "!?!?", "'\u017fa", "\u017fa", "'\u017f", "'sa", "'S", "'ll", "'LLa", " \n ", " \n", "\n ", " \n  b", "\ra", "\na", "\ta", "\r", "!\n", "?!\r\n\r\n", "\n\n\n", "\n\nb",
+                "(a", " (", " (a", "  ", "   ", " 12", "1234", "123", "12", "a1", "\u00b2\u00b3", "x\u00b2", "\u00a0a", "\u3000a", "\u0301a", "e\u0301", "_a", "_b", " --", "\U0001f642b", "\u2028a", "\u2028"]
+WORDS_DIGITS = ["12", "1", "\u0664\u0665", "\u0664", "\U00011de0\U00011de5", "\U00011de0", " 1", "a1", "\u00b2\u00b3", "\u00bd", "'s", "'S", " a", "\ta", "\ra", " \n ", " \n", "  ", "\u3000a", "!\n"]
+
 TEXTS = [
+    "z", "zz", "zzz", "zzzzz", "zzzzzzz zzz", "rrrrr lll mmm", "\t\t\t\t\tx", "'\u017fa 'sa 'LLa", " \n  b", "x \n\n\nb", "\ra\na\ta", "!\nx ?!\r\n\r\nx", "(a (a", "a\u0313\u0301 a\u0301\u0313", "\u1100\u0301\u1161 \uac00\u0301\u11a8",
     "", " ", "  ", "   ", "\n", "\r\n", "\t", "\t\t x", " \n", "\n ", "\n\n\n", "a\n", "a \n b", "a  \n  b", "a\r\n\r\nb", "   a", "a   ", "a\u00a0b", "\u00a0\u00a0a",
     "\u3000\u3000a", "a\u0085b", "\u2028a\u2029", "\x0b\x0c\x1c\x1f", "\x00", "\x16a", "the cat", " the cat", "The cat's hat isn't the cats' hat",
     "'s 't 're 've 'm 'll 'd", "'S 'T 'RE 'Ve 'M 'lL 'D", "'\u017f '\u017fa s'\u017f", "''s", "'sound 'really 'vex 'dog", "'", "' s", "x'", "it's2's",
@@ -50,6 +58,10 @@ ADDED = [AddedToken("<|end|>", special=True, normalized=False), AddedToken("<|en
 WORDS = [AddedToken("plaintok", normalized=True, special=False), AddedToken("\u01fatok", normalized=True, special=False)]
 
 
+def letters(text):
+    return "".join(w for w, _ in pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text))
+
+
 def trained(pre, normalizer=None, vocab=420, words=()):
     """A tokenizer.json; `words` are further entries of the vocabulary, which no merges lead to."""
     t = Tokenizer(models.BPE())
@@ -57,7 +69,9 @@ def trained(pre, normalizer=None, vocab=420, words=()):
     t.pre_tokenizer, t.decoder = pre, decoders.ByteLevel()
     t.train_from_iterator(CORPUS * 2, trainers.BpeTrainer(vocab_size=vocab, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     spec = json.loads(t.to_str())
-    for word in words: spec["model"]["vocab"][word] = len(spec["model"]["vocab"])
+    vocab = spec["model"]["vocab"]
+    for word in words: vocab.setdefault(letters(word), len(vocab))
+    spec["model"]["ignore_merges"] = bool(words)
     t = Tokenizer.from_str(json.dumps(spec))
     t.add_special_tokens(ADDED)
     t.add_tokens(WORDS)
@@ -71,14 +85,13 @@ def split(digits):
 def shapes():
     """name -> tokenizer.json"""
     gpt2 = trained(pre_tokenizers.ByteLevel(add_prefix_space=False))
-    digits = trained(pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]))
+    digits = trained(pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]), words=WORDS_DIGITS)
     digits["model"]["merges"] = [m if isinstance(m, str) else " ".join(m) for m in digits["model"]["merges"]]      # the older spelling
     vocab = digits["model"]["vocab"]
     for letter in "\u0116\u00f1\u00f2\u0104":                  # bytes 16, f1, f2, 04 have no token, as in SmolLM2
         number = vocab.pop(letter)
         vocab[f"<unused{number}>"] = number
-    llama3 = trained(split("{1,3}"), words=["\u0120lazy", "quick", "\u00e4\u00bd\u0142\u00e5\u00a5\u00bd", "!?!?"])
-    llama3["model"]["ignore_merges"] = True
+    llama3 = trained(split("{1,3}"), words=WORDS_LLAMA3)
     llama3["post_processor"] = {"type": "Sequence", "processors": [
         {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True},
         {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|end|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],

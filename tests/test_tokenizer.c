@@ -174,8 +174,8 @@ static void test_refused(void) {
         {"llama3", "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]", "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":\"<|end|>\",\"type_id\":0}}]", "post_processor: found TemplateProcessing"},
         {"gpt2", "\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"WordPiece\"", "decoder: found WordPiece"},
         {"gpt2", "\"single_word\":false", "\"single_word\":true", "single_word"},
-        {"gpt2", "\"merges\":[", "\"merges\":[[\"\\u0120\",\"zzz\"],", "zzz: not in the vocabulary"},
-        {"gpt2", "\"merges\":[", "\"merges\":[[\"z\",\"z\"],", "both parts together are not in the vocabulary"},
+        {"gpt2", "\"merges\":[", "\"merges\":[[\"\\u0120\",\"qqq\"],", "qqq: not in the vocabulary"},
+        {"gpt2", "\"merges\":[", "\"merges\":[[\"q\",\"q\"],", "both parts together are not in the vocabulary"},
         {"gpt2", "\"merges\":[", "\"merges\":[5,", "merges: item 0"},
         {"gpt2", "\"!\":0", "\"!\":1", "found twice"},
         {"gpt2", "\"!\":0", "\"!\":-1", "expected a whole number"},
@@ -209,6 +209,24 @@ static void test_unk(void) {
     Tokenizer *t = load_changed("digits", "\"unk_token\":null", "\"unk_token\":\"!\"", NULL, &e);
     CHECK(t && tokenizer_encode(&ids, t, "a\x16\x16", 3, true, &e));
     CHECK(t && ids.n == 3 && ids.id[1] == tokenizer_id(t, "!") && ids.id[2] == ids.id[1]);
+    free(ids.id), tokenizer_free(t);
+}
+
+/* A special token that is also a word of the vocabulary: ordinary text must not reach it, not even as a whole word. */
+static void test_typed_special(void) {
+    Err e = {0};
+    char added[128];
+    Ids ids = {0};
+    Tokenizer *t = tokenizer_load(DATA "llama3", &e);
+    const int id = t ? tokenizer_id(t, "!?!?") : -1;
+    CHECK(id > 0 && tokenizer_encode(&ids, t, "!?!?", 4, false, &e) && ids.n == 1 && ids.id[0] == id);
+    tokenizer_free(t);
+    snprintf(added, sizeof added, "\"added_tokens\":[{\"id\":%d,\"content\":\"!?!?\",\"special\":true},", id);
+    t = load_changed("llama3", "\"added_tokens\":[", added, NULL, &e);
+    ids.n = 0;
+    CHECK(t && tokenizer_encode(&ids, t, "!?!?", 4, true, &e) && ids.n == 1 && ids.id[0] == id);
+    ids.n = 0;
+    CHECK(t && tokenizer_encode(&ids, t, "!?!?", 4, false, &e) && ids.n > 1);
     free(ids.id), tokenizer_free(t);
 }
 
@@ -314,6 +332,7 @@ int main(void) {
     tokenizer_free(t);
     test_refused();
     test_unk();
+    test_typed_special();
     test_chat();
     test_training();
     return test_end();
