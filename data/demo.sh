@@ -45,7 +45,7 @@ questions=$dir/eval.jsonl questions_hash=$hash
 # ---- the base policy: imitates replies of mixed quality
 hash=$(digest "$data_hash" "$("$table" part "$recipe" sft)" $core cmd/init.c cmd/sft.c)
 if stage sft "$hash"; then
-    $grpo init --tokenizer-data "$data/sft.jsonl" --vocab-size 800 --max-position-embeddings 112 --seed 1 --output-dir "$work/base"
+    $grpo init --tokenizer-data "$data/sft.jsonl" --vocab-size 799 --max-position-embeddings 112 --seed 1 --output-dir "$work/base"
     $grpo sft --config "$recipe" --model "$work/base" --dataset "$data/sft.jsonl" --output-dir "$work/run"
     done_stage
 fi
