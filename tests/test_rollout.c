@@ -1,0 +1,333 @@
+/* test_rollout.c: the sampler on distributions made by hand; decoding against the forward pass, bit for bit. */
+#include "rollout.h"
+
+#include "tests/tiny.h"
+
+/* ---- E23, E29, E308: the sampler --------------------------------------------------------- */
+
+enum { V = 6 };
+static const double p6[V] = {0.1, 0.4, 0.2, 0.2, 0.06, 0.04};           /* 2 and 3 are equal */
+
+static int draw(const Sampling *s, double u, real *logp, real *kept) {
+    real z[V];
+    int order[V];
+    for (int v = 0; v < V; v++) z[v] = (real)(s->temperature == 0 ? log(p6[v]) + 3 : s->temperature * log(p6[v]) + 3);
+    z[3] = z[2];
+    return sampler_draw(z, V, s, u, logp, kept, order);
+}
+
+/* u over a grid: which tokens come, how often, with which log-probabilities. kept: the share of each token that may come. */
+static void check_draws(Sampling s, const double kept[V]) {
+    enum { N = 10000 };
+    int count[V] = {0};
+    double total = 0;
+    const double tol = sizeof(real) == 4 ? 1e-5 : 1e-13;
+    for (int v = 0; v < V; v++) total += kept[v];
+    int before = 0;
+    for (int i = 0; i < N; i++) {
+        real logp, kept_logp;
+        const int v = draw(&s, (i + 0.5) / N, &logp, &kept_logp);
+        CHECK(v >= before);                             /* cumulative in the order of ids */
+        before = v;
+        count[v]++;
+        if (i % 100) continue;
+        CHECK_NEAR(logp, log(p6[v]), tol);              /* over all of the vocabulary, at the temperature */
+        CHECK_NEAR(kept_logp, log(kept[v] / total), tol);
+    }
+    for (int v = 0; v < V; v++) CHECK_NEAR(count[v], N * kept[v] / total, 1.01);
+    real logp;
+    int first = 0, last = V - 1;
+    while (kept[first] == 0) first++;
+    while (kept[last] == 0) last--;
+    CHECK_INT(draw(&s, 0, &logp, NULL), first);
+    CHECK_INT(draw(&s, 1 - 0x1p-53, &logp, NULL), last);
+}
+
+static void test_E29_E308_sampler(void) {
+    check_draws((Sampling){1, 0, 1, 0}, p6);
+    check_draws((Sampling){0.7, 0, 1, 0}, p6);
+    check_draws((Sampling){1, V, 1, 0}, p6);
+    check_draws((Sampling){1, 2, 1, 0}, (double[V]){0, 0.4, 0.2, 0, 0, 0});             /* a tie: the lower id stays */
+    check_draws((Sampling){0.7, 3, 1, 0}, (double[V]){0, 0.4, 0.2, 0.2, 0, 0});
+    check_draws((Sampling){1, 1, 1, 0}, (double[V]){0, 1e-9 + 0.4, 0, 0, 0, 0});
+    check_draws((Sampling){1, 0, 0.01, 0}, (double[V]){0, 0.4, 0, 0, 0, 0});            /* at least one */
+    check_draws((Sampling){1, 0, 0.39, 0}, (double[V]){0, 0.4, 0, 0, 0, 0});
+    check_draws((Sampling){1, 0, 0.41, 0}, (double[V]){0, 0.4, 0.2, 0, 0, 0});
+    check_draws((Sampling){0.5, 0, 0.79, 0}, (double[V]){0, 0.4, 0.2, 0.2, 0, 0});
+    check_draws((Sampling){1, 0, 0.81, 0}, (double[V]){0.1, 0.4, 0.2, 0.2, 0, 0});
+    check_draws((Sampling){1, 0, 1, 0.45}, (double[V]){0, 0.4, 0.2, 0.2, 0, 0});
+    check_draws((Sampling){1, 0, 1, 0.55}, (double[V]){0, 0.4, 0, 0, 0, 0});
+    check_draws((Sampling){1, 0, 1, 1}, (double[V]){0, 0.4, 0, 0, 0, 0});
+    check_draws((Sampling){1, 0, 1, 0.12}, (double[V]){0.1, 0.4, 0.2, 0.2, 0.06, 0});
+    check_draws((Sampling){1, 3, 0.7, 0}, (double[V]){0, 0.4, 0.2, 0, 0, 0});           /* 0.75 of what top_k left, 0.6 of all */
+    check_draws((Sampling){1, 5, 0.9, 0.2}, (double[V]){0.1, 0.4, 0.2, 0.2, 0, 0});
+}
+
+static void test_greedy(void) {
+    const Sampling greedy = {0, 0, 1, 0};
+    real z[5] = {1, 3, 2, 3, 3}, logp, kept;
+    CHECK_INT(sampler_draw(z, 5, &greedy, 0.9, &logp, &kept, NULL), 1);                 /* the lowest id among equals */
+    CHECK_NEAR(logp, -log(3 + exp(-1.0) + exp(-2.0)), sizeof(real) == 4 ? 1e-6 : 1e-14);
+    CHECK_NEAR(kept, 0, 0);
+}
+
+/* Filters against sorting by hand, among many equal logits. */
+static void test_filters_large(void) {
+    enum { N = 700 };
+    static real z[N], copy[N];
+    static int order[N], rank[N];
+    for (int pass = 0; pass < 20; pass++) {
+        for (int v = 0; v < N; v++) z[v] = (real)floor(20 * tiny_number((uint64_t)pass, (uint64_t)v)) / 4;
+        const Sampling s = {1, pass % 2 ? 1 + pass * 30 : 0, pass % 3 ? 0.05 * pass : 1, pass % 5 ? 0 : 0.01};
+        if (sampling_check(&s, &(Err){{0}}) == false) continue;
+        for (int v = 0; v < N; v++) {
+            rank[v] = 0;
+            for (int u = 0; u < N; u++) rank[v] += z[u] > z[v] || (z[u] == z[v] && u < v);
+        }
+        int n = s.top_k > 0 && s.top_k < N ? s.top_k : N, by_rank[N];
+        for (int v = 0; v < N; v++) by_rank[rank[v]] = v;
+        double total = 0, mass = 0;
+        for (int i = 0; i < n; i++) total += exp(z[by_rank[i]]);
+        int k = 0;
+        while (s.top_p < 1 && k < n && mass < s.top_p * total) mass += exp(z[by_rank[k++]]);
+        if (s.top_p < 1) n = k;
+        for (k = 0; s.min_p > 0 && k < n && exp(z[by_rank[k]] - z[by_rank[0]]) >= s.min_p; k++) { }
+        if (s.min_p > 0) n = k;
+        int lowest = N, highest = 0;
+        for (int i = 0; i < n; i++) lowest = by_rank[i] < lowest ? by_rank[i] : lowest, highest = by_rank[i] > highest ? by_rank[i] : highest;
+        real logp;
+        for (int i = 0; i <= 200; i++) {
+            memcpy(copy, z, sizeof z);
+            const int v = sampler_draw(copy, N, &s, i == 200 ? 1 - 0x1p-53 : i / 200.0, &logp, NULL, order);
+            CHECK(rank[v] < n);
+            if (i == 0) CHECK_INT(v, lowest);
+            if (i == 200) CHECK_INT(v, highest);
+        }
+    }
+}
+
+static void test_sampling_check(void) {
+    Err e = {{0}};
+    CHECK(sampling_check(&(Sampling){0, 0, 1, 0}, &e));
+    CHECK_ERROR(!sampling_check(&(Sampling){-1, 0, 1, 0}, &e), e, "--temperature");
+    CHECK_ERROR(!sampling_check(&(Sampling){NAN, 0, 1, 0}, &e), e, "--temperature");
+    CHECK_ERROR(!sampling_check(&(Sampling){1, -1, 1, 0}, &e), e, "--top-k");
+    CHECK_ERROR(!sampling_check(&(Sampling){1, 0, 0, 0}, &e), e, "--top-p");
+    CHECK_ERROR(!sampling_check(&(Sampling){1, 0, 1.5, 0}, &e), e, "--top-p");
+    CHECK_ERROR(!sampling_check(&(Sampling){1, 0, 1, 2}, &e), e, "--min-p");
+}
+
+/* ---- decoding is the forward pass, row by row -------------------------------------------- */
+
+enum { N_PROMPT = 5, MAX_GROUP = 4, MAX_NEW = 21, MAX_ID = N_PROMPT * MAX_GROUP * MAX_NEW };
+static const int prompt_length[N_PROMPT] = {3, 17, 16, 1, 33};
+static int prompt_id[N_PROMPT][33];
+static const int *prompt[N_PROMPT];
+
+typedef struct { int id[MAX_ID], length[N_PROMPT * MAX_GROUP]; real logp[MAX_ID]; bool ended[N_PROMPT * MAX_GROUP]; double bias; } Result;
+
+static RolloutPlan plan_of(int vocab, Sampling s) {
+    static const int stop[] = {2, 11};
+    for (int i = 0; i < N_PROMPT; i++) {
+        prompt[i] = prompt_id[i];
+        for (int t = 0; t < prompt_length[i]; t++) prompt_id[i][t] = tiny_token(vocab, i, 0, t);
+    }
+    return (RolloutPlan){.prompt = prompt, .prompt_length = prompt_length, .n_prompt = N_PROMPT, .group_size = 3, .max_new = MAX_NEW, .stop = stop, .n_stop = 2,
+                         .sampling = s, .seed = 9, .step = 4, .first_prompt = 100};
+}
+
+static Result run(const Model *m, const RolloutPlan *p) {
+    Result r = {.bias = -1};
+    Err e = {{0}};
+    Rollout out = {.id = r.id, .logp = r.logp, .length = r.length, .ended = r.ended};
+    CHECK(rollout(&out, m, p, &e));
+    if (e.line[0]) printf("%s\n", e.line);
+    r.bias = out.truncation_bias;
+    return r;
+}
+
+/* Every completion's log-probabilities from one forward pass over trees. */
+static void check_recomputed(const Model *m, const RolloutPlan *p, const Result *r) {
+    Err e = {{0}};
+    Window w = {0};
+    static int at[MAX_ID];
+    static real logp[MAX_ID];
+    for (int i = 0; i < p->n_prompt; i++) {
+        const int root = window_add(&w, p->prompt[i], p->prompt_length[i], -1, &e), last = w.n_row - 1;
+        for (int g = 0; g < p->group_size; g++) {
+            const int q = (i * p->group_size + g) * p->max_new;
+            at[w.n_target] = q;
+            window_target(&w, last, r->id[q], &e);
+        }
+        for (int g = 0; g < p->group_size; g++) {
+            const int c = i * p->group_size + g, q = c * p->max_new, start = w.n_row;
+            if (r->length[c] < 2) continue;
+            window_add(&w, r->id + q, r->length[c] - 1, root, &e);
+            for (int t = 1; t < r->length[c]; t++) {
+                at[w.n_target] = q + t;
+                window_target(&w, start + t - 1, r->id[q + t], &e);
+            }
+        }
+    }
+    Acts *a = acts_new(m, w.n_row, w.n_target, false, &e);
+    CHECK(window_logp(logp, NULL, a, w.n_row, w.n_target, m, &w, p->sampling.temperature == 0 ? 1 : p->sampling.temperature, &e));
+    long differ = 0;
+    for (int i = 0; i < w.n_target; i++) differ += tiny_differ(logp + i, r->logp + at[i], 1);
+    CHECK_INT(differ, 0);
+    CHECK(w.n_target > p->n_prompt * p->group_size);
+    acts_free(a);
+    window_free(&w);
+}
+
+static void check_ends(const RolloutPlan *p, const Result *r) {
+    for (int c = 0; c < p->n_prompt * p->group_size; c++)
+        for (int t = 0; t < r->length[c]; t++) {
+            const int id = r->id[c * p->max_new + t];
+            const bool stop = id == 2 || id == 11, last = t + 1 == r->length[c];
+            CHECK(stop ? last && r->ended[c] : !last || (r->length[c] == p->max_new && !r->ended[c]));
+        }
+}
+
+static void test_decoding_is_the_forward_pass(void) {
+    static const Sampling sampling[] = {{1, 0, 1, 0}, {0.7, 8, 0.9, 0.02}, {0.7, 0, 0.8, 0}, {1.3, 0, 1, 0}, {0, 0, 1, 0}};
+    for (int k = 0; k <= TINY_BIG; k++) {
+        Model *m = tiny_model(k);
+        for (size_t i = 0; i < sizeof sampling / sizeof *sampling; i++) {
+            RolloutPlan p = plan_of(m->config.vocab, sampling[i]);
+            Result first;
+            for (int threads = 1; threads <= 3; threads++) {
+                set_threads(threads);
+                const Result r = run(m, &p);
+                if (threads == 1) first = r;
+                CHECK(memcmp(r.id, first.id, sizeof r.id) == 0 && memcmp(r.length, first.length, sizeof r.length) == 0);
+                CHECK_INT(tiny_differ(r.logp, first.logp, MAX_ID), 0);
+                CHECK(r.bias == first.bias);
+            }
+            set_threads(2);
+            check_recomputed(m, &p, &first);
+            check_ends(&p, &first);
+            if (i == 0 || i == 3) CHECK_NEAR(first.bias, 0, 0);
+            else CHECK(first.bias > 0);
+
+            p.group_size = 2;                           /* smaller groups, fewer prompts: the same completions */
+            p.prompt++, p.prompt_length++, p.n_prompt -= 2, p.first_prompt++;
+            const Result part = run(m, &p);
+            for (int c = 0; c < 6; c++) {
+                const int same = (c / 2 + 1) * 3 + c % 2;
+                CHECK_INT(part.length[c], first.length[same]);
+                CHECK(part.ended[c] == first.ended[same]);
+                CHECK(memcmp(part.id + c * MAX_NEW, first.id + same * MAX_NEW, (size_t)part.length[c] * sizeof(int)) == 0);
+                CHECK_INT(tiny_differ(part.logp + c * MAX_NEW, first.logp + same * MAX_NEW, (size_t)part.length[c]), 0);
+            }
+            if (sampling[i].temperature == 0) continue;
+            p.step++;
+            const Result later = run(m, &p);
+            CHECK(memcmp(later.id, part.id, sizeof later.id) != 0);
+        }
+        model_free(m);
+    }
+}
+
+/* Prompts that do not fit into one prefill together. */
+static void test_long_prompts(void) {
+    ModelConfig c = tiny_config(5);
+    c.context = 800;
+    Err e = {{0}};
+    Model *m = model_new(&c, &e);
+    tiny_fill(m, 3);
+    static int id[3][700];
+    const int *const list[3] = {id[0], id[1], id[2]}, length[3] = {700, 650, 90};
+    for (int i = 0; i < 3; i++) for (int t = 0; t < length[i]; t++) id[i][t] = tiny_token(c.vocab, i, 0, t);
+    const RolloutPlan p = {.prompt = list, .prompt_length = length, .n_prompt = 3, .group_size = 2, .max_new = MAX_NEW, .sampling = {0.7, 0, 0.9, 0}, .seed = 1};
+    const Result r = run(m, &p);
+    check_recomputed(m, &p, &r);
+    CHECK_INT(r.length[5], MAX_NEW);
+    model_free(m);
+}
+
+/* Sequences that advance at different times, as mixtures and the terminal do. */
+static void test_decode_step(void) {
+    for (int k = 0; k <= TINY_BIG; k++) {
+        Model *m = tiny_model(k);
+        Err e = {{0}};
+        const size_t h = (size_t)m->config.hidden;
+        const int length[2] = {5, 18}, of[3] = {0, 1, 0};
+        int id[2][18], next[3][4];
+        const int *const list[2] = {id[0], id[1]};
+        for (int i = 0; i < 2; i++) for (int t = 0; t < length[i]; t++) id[i][t] = tiny_token(m->config.vocab, i, 0, t);
+        for (int s = 0; s < 3; s++) for (int t = 0; t < 4; t++) next[s][t] = tiny_token(m->config.vocab, 6, s, t + 1);
+        Cache *cache = cache_new(m, length, 2, of, 3, 4, &e);
+        real *last = calloc(2 * h, sizeof(real)), *got = calloc(3 * 4 * h, sizeof(real));
+        CHECK(cache && cache_prefill(cache, last, m, list, &e));
+        static const int step[][4] = {{2, 0, 2}, {1, 1}, {3, 0, 1, 2}, {1, 0}, {2, 1, 2}, {2, 0, 1}, {1, 2}};      /* count, sequences */
+        int done[3] = {0};
+        for (size_t i = 0; i < sizeof step / sizeof *step; i++) {
+            int feed[3];
+            for (int j = 0; j < step[i][0]; j++) feed[j] = next[step[i][1 + j]][done[step[i][1 + j]]];
+            const real *hidden = decode_step(cache, m, step[i] + 1, feed, step[i][0]);
+            for (int j = 0; j < step[i][0]; j++) {
+                const int s = step[i][1 + j];
+                memcpy(got + (size_t)(s * 4 + done[s]++) * h, hidden + (size_t)j * h, h * sizeof(real));
+            }
+        }
+        for (int s = 0; s < 3; s++) {
+            int all[22];
+            const int n = length[of[s]];
+            memcpy(all, id[of[s]], (size_t)n * sizeof(int));
+            memcpy(all + n, next[s], (size_t)done[s] * sizeof(int));
+            const Segment seg = {0, n + done[s], -1};
+            const Batch b = {.n_row = n + done[s], .n_seg = 1, .id = all, .seg = &seg};
+            Acts *a = acts_new(m, b.n_row, 0, false, &e);
+            const real *want = model_forward(a, m, &b);
+            CHECK_INT(tiny_differ(last + (size_t)of[s] * h, want + (size_t)(n - 1) * h, h), 0);
+            CHECK_INT(tiny_differ(got + (size_t)s * 4 * h, want + (size_t)n * h, (size_t)done[s] * h), 0);
+            acts_free(a);
+        }
+        CHECK_INT(done[0] + done[1] + done[2], 12);
+        free(last), free(got);
+        cache_free(cache);
+        model_free(m);
+    }
+}
+
+static void note_progress(void *to, int done, int active) {
+    int *seen = to;
+    CHECK_INT(done, seen[0] + 1);
+    CHECK(active <= seen[1]);
+    seen[0] = done, seen[1] = active;
+}
+
+static void test_progress_and_refused(void) {
+    Model *m = tiny_model(0);
+    Err e = {{0}};
+    RolloutPlan p = plan_of(13, (Sampling){1, 0, 1, 0});
+    int seen[2] = {0, 99};
+    p.progress = note_progress, p.to = seen;
+    run(m, &p);
+    CHECK(seen[0] > 1 && seen[1] == 0);
+    Result r;
+    Rollout out = {.id = r.id, .logp = r.logp, .length = r.length, .ended = r.ended};
+    const int *wrong[] = {(int[]){1, 13}}, two[] = {2}, none[] = {0}, many[] = {44};
+    RolloutPlan bad = p;
+    bad.prompt = wrong, bad.prompt_length = two, bad.n_prompt = 1, bad.progress = NULL;
+    CHECK_ERROR(!rollout(&out, m, &bad, &e), e, "token id 13");
+    bad.prompt_length = none;
+    CHECK_ERROR(!rollout(&out, m, &bad, &e), e, "prompt 1: 0 tokens");
+    bad.prompt = prompt + 4, bad.prompt_length = many;
+    CHECK_ERROR(!rollout(&out, m, &bad, &e), e, "the context holds 64");
+    bad = p, bad.max_new = 0;
+    CHECK_ERROR(!rollout(&out, m, &bad, &e), e, "at least 1");
+    model_free(m);
+}
+
+int main(void) {
+    test_E29_E308_sampler();
+    test_greedy();
+    test_filters_large();
+    test_sampling_check();
+    test_decoding_is_the_forward_pass();
+    test_long_prompts();
+    test_decode_step();
+    test_progress_and_refused();
+    return test_end();
+}
