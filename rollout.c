@@ -229,7 +229,8 @@ static void cache_attention(void *context, int layer, const AttentionRows *y) {
     Cache *s = context;
     const ModelConfig *c = s->config;
     const int d = c->head_dim, heads = c->n_kv_head, ld = heads * d, per = c->n_head / heads;
-    #pragma omp parallel for schedule(static) num_threads(s->n_thread)
+    const size_t work = (size_t)y->n_row * (size_t)(c->n_head * d) * s->score_cap;
+    #pragma omp parallel for schedule(static) num_threads(s->n_thread) if (work > 1 << 15)
     for (int unit = 0; unit < y->n_row * heads; unit++) {
         const int r = unit / heads, g = unit % heads, q = s->active[r], p = s->prompt_of[q], n = s->prompt_length[p], t = s->done[q];
         real *key = s->seq_key[layer] + (size_t)q * s->seq_keys + (size_t)g * blocks(s->max_new) * (size_t)d;
@@ -272,7 +273,7 @@ static void draw_all(Rollout *out, const Model *m, const RolloutPlan *p, const r
                 if (i && row_of[first + i] == row_of[first + i - 1]) memcpy(z, z - vocab, vocab * sizeof(real));
                 else head_logits(z, m, hidden + (size_t)row_of[first + i] * h, 1);
             }
-        #pragma omp parallel for schedule(static)
+        #pragma omp parallel for schedule(static) if ((size_t)rows * vocab > 1 << 12)
         for (int i = 0; i < rows; i++) {
             const int q = seq[first + i];
             const size_t at = (size_t)q * (size_t)p->max_new + (size_t)position;
