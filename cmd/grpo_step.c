@@ -19,9 +19,10 @@ static bool generation_new(Generation *g, int n_prompt, int group, int max_new, 
     g->out = (Rollout){.id = memory_new(tokens * sizeof(int), "completions", e), .logp = memory_new(tokens * sizeof(real), "completions", e),
                        .length = memory_new(n * sizeof(int), "completions", e), .ended = memory_new(n * sizeof(bool), "completions", e)};
     g->offset = memory_new((n + 1) * sizeof(size_t), "completions", e);
+    g->text = memory_new(n * sizeof *g->text, "completions", e);
     g->token = memory_new(tokens * sizeof(int), "completions", e);
     real **list[] = {&g->logp, &g->old, &g->ref, &g->entropy, &g->dlogp, &g->dentropy};
-    bool ok = g->example && g->prompt && g->out.id && g->out.logp && g->out.length && g->out.ended && g->offset && g->token;
+    bool ok = g->example && g->prompt && g->out.id && g->out.logp && g->out.length && g->out.ended && g->offset && g->text && g->token;
     for (int i = 0; i < 6; i++) ok = (*list[i] = memory_new(tokens * sizeof(real), "completions", e)) && ok;
     g->mask = memory_new(tokens, "completions", e);
     g->ended = memory_new(n, "completions", e);
@@ -34,7 +35,8 @@ static bool generation_new(Generation *g, int n_prompt, int group, int max_new, 
 
 static void generation_free(Generation *g) {
     for (int i = 0; g->prompt && i < g->n_prompt; i++) free(g->prompt[i].id);
-    void *list[] = {g->example, g->prompt, g->out.id, g->out.logp, g->out.length, g->out.ended, g->offset, g->token, g->logp, g->old, g->ref, g->entropy,
+    for (int i = 0; g->text && i < g->n_completion; i++) free(g->text[i]);
+    void *list[] = {g->text, g->example, g->prompt, g->out.id, g->out.logp, g->out.length, g->out.ended, g->offset, g->token, g->logp, g->old, g->ref, g->entropy,
                     g->dlogp, g->dentropy, g->mask, g->ended, g->scratch, g->score, g->reward, g->adv};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) memory_free(list[i]);
 }
@@ -110,14 +112,14 @@ static bool generate(Step *s, int64_t generation, Err *e) {
 static bool score(Step *s, Err *e) {
     Generation *g = &s->gen;
     Reply *reply = calloc((size_t)g->n_completion, sizeof *reply);
-    bool ok = reply != NULL;
+    bool ok = reply || fail(e, "no memory for %d replies", g->n_completion);
     for (int i = 0; ok && i < g->n_completion; i++) {
-        char *text = decode_completion(&s->language, g->token + g->offset[i], g->out.length[i], e);
-        reply[i] = (Reply){g->example[i / s->group], text, g->out.ended[i]};
-        ok = text != NULL;
+        free(g->text[i]);
+        g->text[i] = decode_completion(&s->language, g->token + g->offset[i], g->out.length[i], e);
+        reply[i] = (Reply){g->example[i / s->group], g->text[i], g->out.ended[i]};
+        ok = g->text[i] != NULL;
     }
     ok = ok && scorer_score(s->scorer, g->score, reply, g->n_completion, e);
-    for (int i = 0; reply && i < g->n_completion; i++) free((char *)reply[i].completion);
     free(reply);
     if (!ok) return false;
     if (s->clip) reward_clip(g->score, s->clip_low, s->clip_high, (size_t)g->n_completion, (size_t)g->n_label);
@@ -290,7 +292,7 @@ static bool hold_out(Step *s, double share, Err *e) {
 bool step_open(Step *s, const StepConfig *c, Err *e) {
     *s = (Step){.c = c};
     ModelConfig shape;
-    if (!run_options_check(&c->run, e) || !grpo_config_check(&c->grpo, e) || !sampling_check(&c->sampling, e) || !sizes(s, e)) return false;
+    if (!grpo_config_check(&c->grpo, e) || !sampling_check(&c->sampling, e) || !sizes(s, e)) return false;
     if (!(s->scorer = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->run.slice_rows, e))) return false;
     s->n_label = scorer_n_label(s->scorer);
     s->label = scorer_labels(s->scorer);

@@ -72,6 +72,7 @@ typedef struct {
     Ids *prompt;                        /* [n_prompt] */
     Rollout out;
     size_t *offset;                     /* [n_completion + 1] */
+    char **text;                        /* [n_completion] without the closing token */
     int *token;                         /* [n_token] and, same shape: */
     real *logp, *old, *ref, *entropy, *dlogp, *dentropy;
     unsigned char *mask, *ended;        /* [n_token], [n_completion] */
@@ -113,7 +114,7 @@ typedef struct {
     int64_t tokens;
 } Step;
 
-/* Checks the options and loads everything; writes nothing. On failure too, step_close frees what there is. */
+/* Checks all options but those of the run (run_options_check) and loads everything; writes nothing. On failure too, step_close frees what there is. */
 bool step_open(Step *s, const StepConfig *c, Err *e);
 /* Takes controller and token count from the trainer, after it may have been loaded from a checkpoint. */
 void step_resume(Step *s);

@@ -88,9 +88,9 @@ static bool from_file(void *config, const OptionTable *t, const char *path, Err 
     Json *root = json_read_file(path, e);           /* kept: strings point into it */
     if (!root) return false;
     if (root->type != JSON_OBJECT) return fail(e, "%s: found %s, expected an object of options", path, json_type_name(root->type));
-    /* one file may hold a recipe: an object per command */
-    const Json *own = json_get(root, t->command);
-    const Json *o = own && own->type == JSON_OBJECT ? own : root;
+    /* one file may hold a recipe: an object per command; or it is a run's own config.json */
+    const Json *own = json_get(root, t->command), *of_run = json_get(root, "options");
+    const Json *o = own && own->type == JSON_OBJECT ? own : of_run && of_run->type == JSON_OBJECT ? of_run : root;
     int ignored = 0;
     for (size_t i = 0; i < o->length; i++) {
         const Json *v = &o->item[i];
@@ -132,7 +132,7 @@ static void help(const OptionTable *t) {
         if (o->fallback) printf(" [%s]", o->fallback);
         putchar('\n');
     }
-    printf("  --%-30s %s\n", "config FILE", "options from a JSON object (or the member of it named like the command)");
+    printf("  --%-30s %s\n", "config FILE", "options from a JSON object (or its member named like the command), or from a run's config.json");
     printf("\nexample: %s\n", t->example);
 }
 
