@@ -73,9 +73,19 @@ build/demo_table: build/f32/data/demo_table.o build/f32/data/world.o $(OBJ32)
 build/make_world: build/f32/data/make_world.o build/f32/data/world.o $(OBJ32)
 	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
 
-clean:
-	rm -rf build/f32 build/f64 grpo grpo64
+# For a debugger: no optimisation, no OpenMP; docs and breakpoints in CONTRIBUTING.md. -O0 leaves fma to the CPU flag.
+OBJDEBUG = $(SRC:%.c=build/debug/%.o) build/debug/main.o
+build/debug/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ARCHFLAG) $(WARN) -I. -MMD -MP $(FIXED) -O0 -g -c -o $@ $<
+grpo-debug: $(OBJDEBUG)
+	$(CC) -g -o $@ $^ -lm
+debug: grpo-debug build/make_world
+	@sh data/debug.sh
 
-.PHONY: all announce test demo clean
+clean:
+	rm -rf build/f32 build/f64 build/debug grpo grpo64 grpo-debug
+
+.PHONY: all announce test demo debug clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)
