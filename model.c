@@ -33,6 +33,9 @@ int thread_index(void) {
 #endif
 }
 
+/* Below some thousand elementary operations, waking the other threads takes longer than the work. */
+static bool is_worth_threads(size_t work) { return work > 1 << 13; }
+
 static size_t round16(size_t n) { return (n + LANES - 1) / LANES * LANES; }
 
 /* ---- the table of parameters ------------------------------------------------------------- */
@@ -277,13 +280,13 @@ void rms_norm_weight_backward(real *dw, const real *dy, const real *x, const rea
 }
 
 static void norm_rows(real *y, real *r, const real *x, const Param *w, size_t n_vec, double eps) {
-    #pragma omp parallel for schedule(static) if (n_vec > 32)
+    #pragma omp parallel for schedule(static) if (is_worth_threads(n_vec * (size_t)w->cols))
     for (size_t t = 0; t < n_vec; t++)
         rms_norm(y + t * (size_t)w->cols, r + t, x + t * (size_t)w->cols, w->data, w->cols, eps);
 }
 
 static void norm_rows_backward(real *dx, real *grad, const real *dy, const real *x, const real *r, const Param *w, size_t n_vec) {
-    #pragma omp parallel for schedule(static) if (n_vec > 32)
+    #pragma omp parallel for schedule(static) if (is_worth_threads(n_vec * (size_t)w->cols))
     for (size_t t = 0; t < n_vec; t++)
         rms_norm_backward(dx + t * (size_t)w->cols, dy + t * (size_t)w->cols, x + t * (size_t)w->cols, w->data, r[t], w->cols);
     if (grad && w->trainable) rms_norm_weight_backward(grad + w->offset, dy, x, r, n_vec, w->cols);
@@ -610,7 +613,7 @@ static void batch_attention(void *context, int layer, const AttentionRows *y) {
     const Batch *b = f->b;
     if (f->sink) f->sink(f->to, layer, y->k, y->v);
     const int d = c->head_dim, kv_ld = c->n_kv_head * d, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
-    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (b->n_row > 16)
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (is_worth_threads((size_t)b->n_row * (size_t)q_ld * a->key_cap / 16))
     for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
         const Segment *s = &b->seg[unit / c->n_kv_head];
         const int g = unit % c->n_kv_head;
@@ -643,7 +646,7 @@ static void attention_backward(Acts *a, const LayerActs *y, const ModelConfig *c
     const real scale = (real)(1 / sqrt((double)d));
     memset(a->dk, 0, (size_t)b->n_row * (size_t)kv_ld * sizeof(real));
     memset(a->dv, 0, (size_t)b->n_row * (size_t)kv_ld * sizeof(real));
-    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (b->n_row > 16)
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (is_worth_threads((size_t)b->n_row * (size_t)q_ld * a->key_cap / 16))
     for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
         const int root = unit / c->n_kv_head, g = unit % c->n_kv_head;
         if (b->seg[root].prefix >= 0) continue;
@@ -683,7 +686,7 @@ static void attention_backward(Acts *a, const LayerActs *y, const ModelConfig *c
 static void rope_rows(const Acts *a, const Model *m, real *q, real *k, int n_row, bool back) {
     const ModelConfig *c = &m->config;
     const size_t half = (size_t)c->head_dim / 2;
-    #pragma omp parallel for schedule(static) if (n_row > 32)
+    #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n_row * half * (size_t)(c->n_head + c->n_kv_head)))
     for (int t = 0; t < n_row; t++) {
         const real *cos = m->rope_cos + (size_t)a->position[t] * half, *sin = m->rope_sin + (size_t)a->position[t] * half;
         rope_apply(q + (size_t)t * (size_t)(c->n_head * c->head_dim), c->n_head, c->head_dim, cos, sin, back);
@@ -692,12 +695,12 @@ static void rope_rows(const Acts *a, const Model *m, real *q, real *k, int n_row
 }
 
 static void add_rows(real *y, const real *a, const real *b, size_t n) {
-    #pragma omp parallel for simd schedule(static) if (n > 32768)
+    #pragma omp parallel for simd schedule(static) if (is_worth_threads(n / 4))
     for (size_t i = 0; i < n; i++) y[i] = a[i] + b[i];
 }
 
 static void swiglu_rows(real *act, const real *gate, const real *up, int n_row, int ffn) {
-    #pragma omp parallel for schedule(static) if (n_row > 32)
+    #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n_row * (size_t)ffn))
     for (int t = 0; t < n_row; t++) r_swiglu(act + (size_t)t * (size_t)ffn, gate + (size_t)t * (size_t)ffn, up + (size_t)t * (size_t)ffn, (size_t)ffn);
 }
 
@@ -740,7 +743,7 @@ static void layer_backward(real *grad, Acts *a, const Model *m, const Batch *b, 
 
     swiglu_rows(a->act, y->gate, y->up, n, c->ffn);
     linear_backward(a->dgate, grad, p[P_DOWN], mb[2], a->dx, a->act, n);        /* dgate holds dact for a moment */
-    #pragma omp parallel for schedule(static) if (n > 32)
+    #pragma omp parallel for schedule(static) if (is_worth_threads(rows * f))
     for (int t = 0; t < n; t++) {
         const size_t at = (size_t)t * f;
         r_swiglu_backward(a->dgate + at, a->dup + at, a->dgate + at, y->gate + at, y->up + at, f);
@@ -837,7 +840,7 @@ void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *
     const int vocab = m->config.vocab, n_scored = scored_rows(a, b);
     for (int first = 0, n; first < n_scored; first += n) {
         n = chunk_logits(a, m, hidden, first, n_scored);
-        #pragma omp parallel for schedule(static) if (n > 1)
+        #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * (size_t)vocab))
         for (int i = 0; i < n; i++) {
             real *z = a->logits + (size_t)i * (size_t)vocab;
             const LogitStats s = a->stats[first + i] = logits_stats(z, vocab, temperature, true);
@@ -856,7 +859,7 @@ void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, cons
     memset(dhidden, 0, (size_t)b->n_row * h * sizeof(real));
     for (int first = 0, n; first < n_scored; first += n) {
         n = chunk_logits(a, m, hidden, first, n_scored);
-        #pragma omp parallel for schedule(static) if (n > 1)
+        #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * (size_t)vocab))
         for (int i = 0; i < n; i++) {
             real *z = a->logits + (size_t)i * (size_t)vocab;
             const int at = a->scored_at[first + i], count = a->scored_at[first + i + 1] - at;
