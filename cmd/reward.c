@@ -88,8 +88,11 @@ static void derive(void *to, int first, int n, const real *score, real *dscore) 
     reward_regression_loss(&l->loss, dscore, score, l->label + (size_t)first * (size_t)l->n_label, l->label_weight, (size_t)n, (size_t)l->n_label, l->weight_sum);
 }
 
-static bool add_example(Window *w, const Sequence *s, Err *e) {
-    return window_add(w, s->id, s->n, -1, e) >= 0 && window_target(w, w->n_row - 1, 0, e);
+/* E40: read at the last token that is not padding, which is not the last one where the end token is the padding token too (D12). */
+static bool add_example(Window *w, const Sequence *s, int pad, Err *e) {
+    const int row = w->n_row, last = head_last_row(s->id, s->n, pad);
+    if (last < 0) return fail(e, "an example holds nothing but pad_token_id %d; expected another token", pad);
+    return window_add(w, s->id, s->n, -1, e) >= 0 && window_target(w, row + last, 0, e);
 }
 
 static bool step(Loss *loss, Trainer *t, Window *w, real *label, const Items *items, Order *order, int64_t *at, int batch, Err *e) {
@@ -97,7 +100,7 @@ static bool step(Loss *loss, Trainer *t, Window *w, real *label, const Items *it
     window_clear(w);
     for (int i = 0; i < batch; i++) {
         const int x = order_at(order, (*at)++);
-        if (!add_example(w, &items->seq[x], e)) return false;
+        if (!add_example(w, &items->seq[x], t->model->config.pad, e)) return false;
         memcpy(label + (size_t)i * k, items->label + (size_t)x * k, k * sizeof(real));
     }
     loss->loss = 0;
@@ -138,7 +141,7 @@ static bool evaluate(const Trainer *t, const FolderInfo *info, const Items *held
     real *score = malloc((size_t)held->n * (size_t)n_label * sizeof(real));
     RewardPair *scratch = malloc((size_t)held->n * sizeof *scratch);
     if (!score || !scratch) ok = fail(e, "no memory for %d scores", held->n);
-    for (int i = 0; ok && i < held->n; i++) ok = add_example(&w, &held->seq[i], e);
+    for (int i = 0; ok && i < held->n; i++) ok = add_example(&w, &held->seq[i], t->model->config.pad, e);
     ok = ok && window_scores(score, t->acts, t->max_row, t->max_target, t->model, &w, e);
     for (int i = 0; ok && i < held->n * n_label; i++) score[i] += (real)info->reward_mean[i % n_label];
     JsonWriter j = {0};

@@ -232,31 +232,34 @@ void scorer_close(Scorer *s) {
     free(s);
 }
 
-/* Rows of all replies: a prompt's tokens once, then each reply's own; the score is read at a reply's last row (E40). */
+/* Rows of all replies: a prompt's tokens once, then each reply's own; the score is read at the last row that is no padding (E40): where the
+ * template's end token is the padding token too, that is the row before it. */
 static bool build_window(Window *w, const RewardFolder *f, const Reply *r, int n, Err *e) {
+    const int pad = f->model->config.pad;
     Ids ids = {0};
-    bool ok = true;
+    int *read_at = malloc((size_t)n * sizeof(int));
+    bool ok = read_at || fail(e, "scorer: no memory");
     for (int i = 0; ok && i < n; ) {
         ids.n = 0;
         ok = encode_prompt(&ids, &f->language, r[i].prompt, e);
-        const int root = ok ? window_add(w, ids.id, ids.n, -1, e) : -1, prompt_end = w->n_row - 1;
+        const int first = w->n_row, root = ok ? window_add(w, ids.id, ids.n, -1, e) : -1, prompt_end = w->n_row - 1, prompt_read = ok ? head_last_row(ids.id, ids.n, pad) : -1;
         int j = i;
         ok = root >= 0;
-        int *last = malloc((size_t)n * sizeof(int)), n_last = 0;
-        if (ok && !last) ok = fail(e, "scorer: no memory");
         for (; ok && j < n && r[j].prompt == r[i].prompt; j++) {
             ids.n = 0;
             ok = encode_completion(&ids, &f->language, r[j].completion, r[j].ended, e);
             if (ok && ids.n) ok = window_add(w, ids.id, ids.n, root, e) >= 0;
-            if (ok) last[n_last++] = ids.n ? w->n_row - 1 : prompt_end;
+            const int last = ok ? head_last_row(ids.id, ids.n, pad) : -1;
+            read_at[j] = last >= 0 ? w->n_row - ids.n + last : first + prompt_read;
+            if (ok && last < 0 && prompt_read < 0) ok = fail(e, "reward model: a prompt and its reply hold nothing but pad_token_id %d", pad);
         }
-        /* empty replies read the prompt's last row: they come first in the list of targets */
+        /* what is read at a row of the prompt comes first in the list of targets */
         for (int pass = 0; ok && pass < 2; pass++)
-            for (int k = 0; ok && k < n_last; k++)
-                if ((last[k] == prompt_end) == (pass == 0)) ok = window_target(w, last[k], i + k, e);
-        free(last);
+            for (int k = i; ok && k < j; k++)
+                if ((read_at[k] <= prompt_end) == (pass == 0)) ok = window_target(w, read_at[k], k, e);
         i = j;
     }
+    free(read_at);
     free(ids.id);
     return ok;
 }

@@ -10,6 +10,7 @@ import pathlib
 import subprocess
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -19,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILDS = {"f32": ROOT / "grpo", "f64": ROOT / "grpo64"}
@@ -123,6 +124,9 @@ def load(folder, build, classifier=False):
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
     cls = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
     model, info = cls.from_pretrained(str(folder), dtype=DTYPE[build], attn_implementation="sdpa", output_loading_info=True)
+    # PyTorch's embedding drops the gradient of rows that look up pad_token_id; the mathematics (E20) and we do not. It shows where the
+    # padding token stands in a text, as the end of turn does in SmolLM2
+    model.get_input_embeddings().padding_idx = None
     assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"], info
     return exact(model).eval() if build == "f64" else model.eval()
 
