@@ -54,8 +54,13 @@ static bool read_rope(ModelConfig *c, const Json *o, const char *file, Err *e) {
     const Json *theta = both && both->type == JSON_OBJECT && json_get(both, "rope_theta") ? both : o;
     if (!optional_number(&c->rope_theta, theta, "rope_theta", 10000, file, e)) return false;
     c->rope = ROPE_PLAIN;
+    const Json *part = json_get(scaling, "partial_rotary_factor") ? json_get(scaling, "partial_rotary_factor") : json_get(o, "partial_rotary_factor");
+    if (part && part->type != JSON_NULL && part->number != 1)
+        return fail(e, "%s:%d:%d: partial_rotary_factor: expected 1: heads that turn in part are not computed here", file, part->line, part->column);
     if (!scaling || scaling->type != JSON_OBJECT) return true;
     const char *type = "default";
+    if (json_get(scaling, "factor") && !json_get(scaling, "rope_type") && !json_get(scaling, "type"))
+        return fail(e, "%s:%d:%d: rope_scaling has a factor but no rope_type; expected linear or llama3", file, scaling->line, scaling->column);
     if (json_get(scaling, "rope_type") ? !json_get_string(scaling, "rope_type", &type, file, e)
                                        : json_get(scaling, "type") && !json_get_string(scaling, "type", &type, file, e)) return false;
     if (strcmp(type, "default") == 0) return true;
@@ -123,7 +128,8 @@ static bool read_config(ModelConfig *c, FolderInfo *info, const Json *o, const c
         !json_get_int(o, "intermediate_size", &c->ffn, file, e) || !json_get_int(o, "num_hidden_layers", &c->n_layer, file, e) ||
         !json_get_int(o, "num_attention_heads", &c->n_head, file, e)) return false;
     if (!optional_int(&c->n_kv_head, o, "num_key_value_heads", c->n_head, file, e)) return false;
-    if (c->n_head > 0 && !json_get(o, "head_dim") && c->hidden % c->n_head)
+    const Json *dim = json_get(o, "head_dim");
+    if (c->n_head > 0 && (!dim || dim->type == JSON_NULL) && c->arch != ARCH_QWEN3 && c->hidden % c->n_head)
         return fail(e, "%s: hidden_size %d is no multiple of num_attention_heads %d and there is no head_dim; mend the configuration", file, c->hidden, c->n_head);
     const int default_dim = c->arch == ARCH_QWEN3 ? 128 : c->n_head > 0 ? c->hidden / c->n_head : 0;
     if (!optional_int(&c->head_dim, o, "head_dim", default_dim, file, e) || !optional_int(&c->context, o, "max_position_embeddings", 2048, file, e) ||
@@ -131,7 +137,10 @@ static bool read_config(ModelConfig *c, FolderInfo *info, const Json *o, const c
         !optional_bool(&c->tied, o, "tie_word_embeddings", false, file, e) || !optional_bool(&window, o, "use_sliding_window", false, file, e) ||
         !optional_bool(&attention_bias, o, "attention_bias", false, file, e) || !optional_bool(&c->mlp_bias, o, "mlp_bias", false, file, e) ||
         !optional_number(&dropout, o, "attention_dropout", 0, file, e) || !read_rope(c, o, file, e)) return false;
-    if (window) return fail(e, "%s: use_sliding_window: true is not computed here; choose a model without sliding windows", file);
+    const Json *layers = json_get(o, "layer_types");
+    for (size_t i = 0; layers && layers->type == JSON_ARRAY && i < layers->length; i++)
+        window = window || layers->item[i].type != JSON_STRING || strcmp(layers->item[i].string, "full_attention");
+    if (window) return fail(e, "%s: use_sliding_window or layer_types: sliding windows are not computed here; choose a model without them", file);
     if (dropout != 0) return fail(e, "%s: attention_dropout: found %g, expected 0: dropout is not computed here", file, dropout);
     const Json *act = json_get(o, "hidden_act");
     if (act && (act->type != JSON_STRING || strcmp(act->string, "silu")))
@@ -178,6 +187,12 @@ static bool is_harmless(const Model *m, const char *name) {
            (strcmp(name, "score.weight") == 0 && !m->config.n_label);
 }
 
+static void shape_text(char *out, size_t size, const size_t *shape, int n_dim) {
+    size_t n = (size_t)snprintf(out, size, "[");
+    for (int i = 0; i < n_dim && n < size; i++) n += (size_t)snprintf(out + n, size - n, "%s%zu", i ? ", " : "", shape[i]);
+    if (n < size) snprintf(out + n, size - n, "]");
+}
+
 static bool load_tensors(Model *m, const char *dir, bool need_head, Err *e) {
     Safetensors *s = safetensors_open(dir, e);
     if (!s) return false;
@@ -186,12 +201,17 @@ static bool load_tensors(Model *m, const char *dir, bool need_head, Err *e) {
         Param *p = &m->param[i];
         const Tensor *t = safetensors_find(s, p->name);
         if (!t && p == m->head && !need_head) continue;
-        if (!t) { ok = fail(e, "%s: tensor %s is missing; expected [%d, %d] by config.json", dir, p->name, p->rows, p->cols); break; }
+        if (!t) { ok = fail(e, "%s: tensor %s is missing, which config.json asks for; config.json and weights do not belong together", dir, p->name); break; }
         const bool shape = p->is_matrix ? t->n_dim == 2 && t->shape[0] == (size_t)p->rows && t->shape[1] == (size_t)p->cols
                                         : t->n_dim == 1 && t->shape[0] == (size_t)p->cols;
         if (!shape && p == m->head && !need_head) continue;
-        if (!shape) { ok = fail(e, "%s: tensor %s: found shape [%zu%s%zu], expected [%d, %d]; config.json and weights do not belong together", dir, p->name,
-                                t->shape[0], t->n_dim > 1 ? ", " : "] x [", t->n_dim > 1 ? t->shape[1] : 1, p->rows, p->cols); break; }
+        if (!shape) {
+            char found[64], expected[64];
+            shape_text(found, sizeof found, t->shape, t->n_dim);
+            shape_text(expected, sizeof expected, p->is_matrix ? (size_t[]){(size_t)p->rows, (size_t)p->cols} : (size_t[]){(size_t)p->cols}, p->is_matrix ? 2 : 1);
+            ok = fail(e, "%s: tensor %s: found shape %s, expected %s; config.json and weights do not belong together", dir, p->name, found, expected);
+            break;
+        }
         if (strcmp(t->dtype, "F32") && strcmp(t->dtype, "F16") && strcmp(t->dtype, "BF16") && strcmp(t->dtype, "F64")) {
             ok = fail(e, "%s: tensor %s: found dtype %s, expected F32, F16, BF16 or F64", dir, p->name, t->dtype);
             break;
@@ -347,7 +367,10 @@ void folder_digest(const Model *m, char hex[65]) {
     sha256_begin(&s);
     for (int i = 0; i < m->n_param; i++) {
         const Param *p = &m->param[i];
+        char shape[64];
+        const int n = snprintf(shape, sizeof shape, "[%d, %d]", p->rows, p->cols);
         sha256_add(&s, p->name, strlen(p->name) + 1);
+        sha256_add(&s, shape, (size_t)n + 1);
         sha256_add(&s, p->data, param_count(p) * store_size(p->store));
     }
     sha256_end(&s, hex);
