@@ -187,3 +187,40 @@ def close_parameters(got, want, grad, lr, limit, grad_limit):
             assert error.max().item() <= limit + slack, f"{name}: off by {error.max().item():.3g} lr, allowed {limit:g}"
     assert compared > 0
     return compared / total
+
+
+# ---- checkpoints ------------------------------------------------------------------------------------------------------
+
+# the canonical order of a layer's parameters, as far as it has them (model.h)
+LAYER = ["input_layernorm.weight", "self_attn.q_proj.weight", "self_attn.q_proj.bias", "self_attn.k_proj.weight", "self_attn.k_proj.bias",
+         "self_attn.v_proj.weight", "self_attn.v_proj.bias", "self_attn.q_norm.weight", "self_attn.k_norm.weight", "self_attn.o_proj.weight",
+         "self_attn.o_proj.bias", "post_attention_layernorm.weight", "mlp.gate_proj.weight", "mlp.gate_proj.bias", "mlp.up_proj.weight",
+         "mlp.up_proj.bias", "mlp.down_proj.weight", "mlp.down_proj.bias"]
+
+
+def unflatten(flat, named):
+    """One array in canonical order (embedding, layers, final norm, head) to tensors by name."""
+    shapes = {k: p.shape for k, p in named}
+    layers = 1 + max(int(k.split(".")[2]) for k in shapes if k.startswith("model.layers."))
+    order = ["model.embed_tokens.weight"] + [f"model.layers.{i}.{n}" for i in range(layers) for n in LAYER if f"model.layers.{i}.{n}" in shapes]
+    order += ["model.norm.weight"] + [k for k in ("lm_head.weight", "score.weight") if k in shapes]
+    assert sorted(order) == sorted(shapes)
+    out, at = {}, 0
+    for name in order:
+        n = shapes[name].numel()
+        out[name], at = flat[at:at + n].view(shapes[name]), at + n
+    assert at == flat.numel()
+    return out
+
+
+def checkpoint(path, named):
+    """First and second moments and weights of a run's checkpoint, by name."""
+    state = load_file(path / "checkpoint.safetensors")
+    return [unflatten(state[k], named) for k in ("exp_avg", "exp_avg_sq", "weights")]
+
+
+def adamw(model, lr, weight_decay, **settings):
+    """torch.optim.AdamW with weight decay on matrices only (E283)."""
+    named = list(model.named_parameters())
+    return torch.optim.AdamW([{"params": [p for _, p in named if p.dim() == 2], "weight_decay": weight_decay},
+                              {"params": [p for _, p in named if p.dim() < 2], "weight_decay": 0.0}], lr=lr, **settings)

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import DTYPE, LIMITS, close, close_gradients, close_parameters, load, model_tool, read_jsonl, run, write_jsonl
+from support import DTYPE, LIMITS, adamw, checkpoint, close, close_gradients, close_parameters, load, model_tool, read_jsonl, run, write_jsonl
 from test_model import make_model, save
 
 LABELS = ["politeness", "meaningfulness", "safety"]
@@ -97,15 +97,14 @@ def test_one_step(language, build, normalize, pad_is_end, tmp_path):
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     grads = {k: p.grad.clone() for k, p in model.named_parameters()}
     named = list(model.named_parameters())
-    optimiser = torch.optim.AdamW([{"params": [p for k, p in named if p.dim() == 2], "weight_decay": 0.1}, {"params": [p for k, p in named if p.dim() < 2], "weight_decay": 0.0}], lr=lr)
-    optimiser.step()
+    adamw(model, lr, 0.1).step()
     with torch.no_grad():
         model.score.weight.mul_(sd[:, None].to(dtype))
 
     log = read_jsonl(tmp_path / "run" / "log.jsonl")[0]
     close("loss", log["loss"], loss.item(), limit["loss"])
     close("grad_norm", log["grad_norm"], norm.item(), limit["norm"])
-    moment = unflatten(load_file(tmp_path / "run" / "checkpoint.safetensors")["exp_avg"], named)
+    moment, _, _ = checkpoint(tmp_path / "run", named)
     close_gradients({k: 10 * v for k, v in moment.items()}, grads, limit["grad"])
     final = load_file(tmp_path / "run" / "final" / "model.safetensors")
     final["score.weight"] = final["score.weight"] / sd[:, None].to(final["score.weight"].dtype)
@@ -113,25 +112,6 @@ def test_one_step(language, build, normalize, pad_is_end, tmp_path):
     want["score.weight"] = want["score.weight"] / sd[:, None].to(dtype)
     share = close_parameters(final, want, grads, lr, limit["step"], limit["grad"])
     assert share > (0.1 if build == "f32" else 0.15), share      # most rows of the embedding belong to bytes that do not occur
-
-
-CANONICAL = ["input_layernorm.weight", "self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight", "self_attn.o_proj.weight",
-             "post_attention_layernorm.weight", "mlp.gate_proj.weight", "mlp.up_proj.weight", "mlp.down_proj.weight"]
-
-
-def unflatten(flat, named):
-    """One array in the canonical order of docs/formats.md (embedding, layers, final norm, head) to tensors by name."""
-    shapes = {k: p.shape for k, p in named}
-    layers = 1 + max(int(k.split(".")[2]) for k in shapes if k.startswith("model.layers."))
-    order = ["model.embed_tokens.weight"] + [f"model.layers.{i}.{n}" for i in range(layers) for n in CANONICAL] + ["model.norm.weight"]
-    order += [k for k in ("lm_head.weight", "score.weight") if k in shapes]
-    assert sorted(order) == sorted(shapes)
-    out, at = {}, 0
-    for name in order:
-        n = shapes[name].numel()
-        out[name], at = flat[at:at + n].view(shapes[name]), at + n
-    assert at == flat.numel()
-    return out
 
 
 KINDS = [("Llama", {}), ("Qwen2", dict(tie_word_embeddings=True)), ("Qwen3", dict(head_dim=12, attention_bias=True))]
