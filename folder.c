@@ -345,7 +345,10 @@ bool folder_save(const char *dir, const Model *m, const FolderInfo *info, const 
     JsonWriter w = {.indent = 2};
     write_config(&w, &m->config, info, store);
     if (!write_json(dir, "config.json", &w, e)) return false;
-    if (!m->config.n_label) {
+    char generation[1024];
+    if (!path_join(generation, sizeof generation, dir, "generation_config.json", e)) return false;
+    if (m->config.n_label) remove(generation);          /* a former language model's: its pad would be read as ours */
+    else {
         JsonWriter g = {.indent = 2};
         json_begin(&g, '{');
         write_ids(&g, "bos_token_id", &m->config.bos, m->config.bos >= 0);
