@@ -18,6 +18,7 @@ static const struct { const char *name, *what; int (*run)(int argc, char **argv,
     {"chat", "talk to a model in the terminal", cmd_chat},
     {"score", "scores of given replies, per label and weighted", cmd_score},
     {"compute", "the mathematics as a filter: JSON lines in, values and derivatives out", compute},
+    {"eval", "policies side by side on the same prompts, with intervals", cmd_eval},
     {"compare", "where two runs first differ, and their metrics side by side", cmd_compare},
     {"info", "what is in a folder, and what a run of it will need", cmd_info},
 };

@@ -10,6 +10,7 @@ int cmd_sft(int argc, char **argv, Err *e);
 int cmd_reward(int argc, char **argv, Err *e);
 int cmd_train(int argc, char **argv, Err *e);
 int cmd_trace(int argc, char **argv, Err *e);
+int cmd_eval(int argc, char **argv, Err *e);
 int cmd_compare(int argc, char **argv, Err *e);
 int cmd_sample(int argc, char **argv, Err *e);
 int cmd_chat(int argc, char **argv, Err *e);

@@ -90,6 +90,7 @@ static bool from_file(void *config, const OptionTable *t, const char *path, Err 
     if (root->type != JSON_OBJECT) return fail(e, "%s: found %s, expected an object of options", path, json_type_name(root->type));
     /* one file may hold a recipe: an object per command; or it is a run's own config.json */
     const Json *own = json_get(root, t->command), *of_run = json_get(root, "options");
+    if (!own && !strcmp(t->command, "trace")) own = json_get(root, "train");        /* it tells a step of that */
     const Json *o = own && own->type == JSON_OBJECT ? own : of_run && of_run->type == JSON_OBJECT ? of_run : root;
     int ignored = 0;
     for (size_t i = 0; i < o->length; i++) {

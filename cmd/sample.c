@@ -7,9 +7,8 @@
 #include "cmd/commands.h"
 #include "cmd/data.h"
 #include "cmd/options.h"
-#include "folder.h"
+#include "cmd/speaker.h"
 #include "lib/files.h"
-#include "rollout.h"
 #include "train.h"
 
 typedef struct {
@@ -47,21 +46,9 @@ static const Option chat_options[] = {
 static const OptionTable chat_table = {"chat", "talk to a model; an empty line or Ctrl-D ends", "grpo chat --model models/SmolLM2-135M-Instruct --temperature 0.7", chat_options,
                                        sizeof chat_options / sizeof *chat_options};
 
-typedef struct { Model *model; FolderInfo info; Language language; int stop[MAX_STOPS + 1], n_stop; } Speaker;
-
-static bool speaker_open(Speaker *s, const Config *c, Err *e) {
+static bool open_model(Speaker *s, const Config *c, Err *e) {
     if (!c->model) return fail(e, "--model: not given; expected the folder of a model");
-    if (!sampling_check(&c->sampling, e) || !language_load(&s->language, c->model, c->chat_template, e)) return false;
-    if (!(s->model = folder_load(c->model, &s->info, e))) return false;
-    if (s->model->config.n_label) return fail(e, "%s: is a reward model; expected a language model", c->model);
-    for (int i = 0; i < s->info.n_stop; i++) s->stop[s->n_stop++] = s->info.stop[i];
-    s->stop[s->n_stop++] = s->language.end_of_turn;
-    return true;
-}
-
-static void speaker_close(Speaker *s) {
-    model_free(s->model);
-    language_free(&s->language);
+    return sampling_check(&c->sampling, e) && speaker_open(s, c->model, c->chat_template, e);
 }
 
 /* ---- sample ------------------------------------------------------------------------------ */
@@ -125,42 +112,21 @@ static void write_row(JsonWriter *w, const Example *x, const char *text, bool en
 }
 
 static bool sample_batch(JsonWriter *w, const Config *c, const Speaker *s, const Model *ref, const Dataset *d, int first, int n, Err *e) {
-    const int group = c->num_generations, max_new = c->max_completion_length;
-    const size_t total = (size_t)n * (size_t)group, tokens = total * (size_t)max_new;
-    Ids *prompt = calloc((size_t)n, sizeof *prompt);
-    const int **id = malloc((size_t)n * sizeof *id);
-    int *length = malloc((size_t)n * sizeof(int));
-    double *kl = malloc(total * sizeof(double));
-    Rollout out = {.id = malloc(tokens * sizeof(int)), .logp = malloc(tokens * sizeof(real)), .length = malloc(total * sizeof(int)), .ended = malloc(total * sizeof(bool))};
-    bool ok = prompt && id && length && kl && out.id && out.logp && out.length && out.ended;
-    if (!ok) fail(e, "sample: no memory for %zu completions", total);
-    for (int i = 0; ok && i < n; i++) {
-        ok = encode_prompt(&prompt[i], &s->language, &d->row[first + i], e);
-        id[i] = prompt[i].id, length[i] = prompt[i].n;
-        if (ok && prompt[i].n + max_new > s->model->config.context)
-            ok = fail(e, "%s:%d: prompt of %d tokens and --max-completion-length %d exceed the context of %d; shorten one of them", d->path, d->row[first + i].line, prompt[i].n,
-                      max_new, s->model->config.context);
-    }
-    const RolloutPlan plan = {.prompt = id, .prompt_length = length, .n_prompt = n, .group_size = group, .max_new = max_new, .stop = s->stop, .n_stop = s->n_stop,
-                              .sampling = c->sampling, .seed = (uint64_t)c->seed, .first_prompt = (uint64_t)first};
-    ok = ok && rollout(&out, s->model, &plan, e);
-    ok = ok && (!ref || kl_to(kl, ref, prompt, &out, n, group, max_new, c->sampling.temperature, e));
-    for (size_t i = 0; ok && i < total; i++) {
-        char *text = decode_completion(&s->language, out.id + i * (size_t)max_new, out.length[i], e);
+    const int total = n * c->num_generations;
+    Answers a;
+    double *kl = malloc((size_t)total * sizeof(double));
+    bool ok = speaker_answer(&a, s, &d->row[first], n, first, c->num_generations, c->max_completion_length, &c->sampling, c->seed, 0, d->path, e);
+    if (ok && !kl) ok = fail(e, "sample: no memory for %d completions", total);
+    ok = ok && (!ref || kl_to(kl, ref, a.prompt, &a.out, n, a.group, a.max_new, c->sampling.temperature, e));
+    for (int i = 0; ok && i < total; i++) {
+        char *text = answer_text(&a, s, i, e);
         double logp = 0;
-        for (int t = 0; t < out.length[i]; t++) logp += out.logp[i * (size_t)max_new + (size_t)t];
-        if ((ok = text != NULL)) write_row(w, &d->row[first + (int)(i / (size_t)group)], text, out.ended[i], out.length[i], logp, ref ? &kl[i] : NULL);
+        for (int t = 0; t < a.out.length[i]; t++) logp += a.out.logp[(size_t)i * (size_t)a.max_new + (size_t)t];
+        if ((ok = text != NULL)) write_row(w, &d->row[first + i / a.group], text, a.out.ended[i], a.out.length[i], logp, ref ? &kl[i] : NULL);
         free(text);
     }
-    for (int i = 0; prompt && i < n; i++) free(prompt[i].id);
-    free(prompt);
-    free(id);
-    free(length);
+    answers_free(&a);
     free(kl);
-    free(out.id);
-    free(out.logp);
-    free(out.length);
-    free(out.ended);
     return ok;
 }
 
@@ -173,7 +139,7 @@ static bool sample(const Config *c, Err *e) {
     if (!c->dataset) return fail(e, "--dataset: not given; expected a JSONL or text file of prompts");
     if (c->num_generations < 1 || c->max_completion_length < 1 || c->batch < 1) return fail(e, "--num-generations %d, --max-completion-length %d, --batch %d: expected at least 1", c->num_generations, c->max_completion_length, c->batch);
     if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
-    if (!dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e) || !speaker_open(&s, c, e)) goto done;
+    if (!dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e) || !open_model(&s, c, e)) goto done;
     if (c->reference && !(ref = folder_load(c->reference, NULL, e))) goto done;
     if (c->output && !(begun = file_begin(&file, c->output, e))) goto done;
     Progress p;
@@ -207,20 +173,11 @@ int cmd_sample(int argc, char **argv, Err *e) {
 /* ---- chat -------------------------------------------------------------------------------- */
 
 static bool answer(char **text, const Config *c, const Speaker *s, const Message *m, int n, int turn, Err *e) {
-    Ids prompt = {0};
-    const Example x = {.prompt = m, .n_prompt = n};
-    if (!encode_prompt(&prompt, &s->language, &x, e)) return false;
-    const int max_new = c->max_completion_length, *id = prompt.id;
-    int length = 0;
-    bool ended = false;
-    Rollout out = {.id = malloc((size_t)max_new * sizeof(int)), .logp = malloc((size_t)max_new * sizeof(real)), .length = &length, .ended = &ended};
-    const RolloutPlan plan = {.prompt = &id, .prompt_length = &prompt.n, .n_prompt = 1, .group_size = 1, .max_new = max_new, .stop = s->stop, .n_stop = s->n_stop,
-                              .sampling = c->sampling, .seed = (uint64_t)c->seed, .step = (uint64_t)turn};
-    bool ok = out.id && out.logp ? rollout(&out, s->model, &plan, e) : fail(e, "chat: no memory");
-    *text = ok ? decode_completion(&s->language, out.id, length, e) : NULL;
-    free(out.id);
-    free(out.logp);
-    free(prompt.id);
+    const Example x = {.prompt = m, .n_prompt = n, .line = turn};
+    Answers a;
+    const bool ok = speaker_answer(&a, s, &x, 1, 0, 1, c->max_completion_length, &c->sampling, c->seed, turn, "conversation", e);
+    *text = ok ? answer_text(&a, s, 0, e) : NULL;
+    answers_free(&a);
     return ok && *text;
 }
 
@@ -230,7 +187,7 @@ static bool chat(const Config *c, Err *e) {
     Message m[TURNS];
     char *kept[TURNS], line[LINE];
     int n = 0, n_kept = 0;
-    bool ok = c->max_completion_length >= 1 ? speaker_open(&s, c, e) : fail(e, "--max-completion-length: found %d, expected at least 1", c->max_completion_length);
+    bool ok = c->max_completion_length >= 1 ? open_model(&s, c, e) : fail(e, "--max-completion-length: found %d, expected at least 1", c->max_completion_length);
     if (ok && c->system) m[n++] = (Message){"system", c->system};
     while (ok && n + 2 <= TURNS) {
         fputs("> ", stdout);

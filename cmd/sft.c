@@ -125,8 +125,17 @@ static bool sft(const Config *c, Err *e) {
     if (info.n_stop == 0) info.stop[info.n_stop++] = l.end_of_turn;
     if (!path_join(final, sizeof final, c->run.output_dir, "final", e) || !folder_save(final, m, &info, c->run.model, run_store(&c->run), e)) goto done;
     folder_digest(m, hex);
-    if (c->run.json) printf("{\"steps\": %d, \"loss\": %.6f, \"final\": \"%s\", \"sha256\": \"%s\"}\n", n_step, mean, final, hex);
-    else printf("%s: %d steps, loss %.4f, weights %.16s\n", final, n_step, mean, hex);
+    if (c->run.json) {
+        JsonWriter j = {0};
+        json_begin(&j, '{');
+        json_key(&j, "steps"); json_int(&j, n_step);
+        json_key(&j, "loss"); json_number(&j, mean);
+        json_key(&j, "final"); json_string(&j, final);
+        json_key(&j, "sha256"); json_string(&j, hex);
+        json_end(&j, '}');
+        puts(j.text);
+        free(j.text);
+    } else printf("%s: %d steps, loss %.4f, weights %.16s\n", final, n_step, mean, hex);
     ok = true;
 done:
     run_end(&r);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cmd/commands.h"
+#include "cmd/eval.h"
 #include "cmd/grpo_step.h"
 #include "lib/files.h"
 
@@ -108,14 +109,75 @@ static bool loop(Step *s, Run *run, Err *e) {
     return true;
 }
 
+/* ---- the end ------------------------------------------------------------------------------ */
+
+/* The held-out prompts as a file, so that anybody can ask again: grpo eval --dataset. */
+static bool write_held(const Step *s, Err *e) {
+    char path[600];
+    JsonWriter w = {0};
+    for (int i = 0; i < s->held.n; i++) {
+        const Example *x = &s->held.row[i];
+        if (x->row) json_value(&w, x->row);
+        else json_begin(&w, '{'), json_key(&w, "prompt"), json_string(&w, x->prompt[x->n_prompt - 1].content), json_end(&w, '}');
+        json_raw(&w, "\n");
+    }
+    const bool ok = path_join(path, sizeof path, s->c->run.output_dir, "eval_prompts.jsonl", e) && file_write(path, w.text, w.length, e);
+    free(w.text);
+    return ok;
+}
+
+/* Before and after on the held-out prompts: eval.json, and on stdout or as a member of *w. */
+static bool evaluate(const Step *s, JsonWriter *w, Err *e) {
+    const StepConfig *c = s->c;
+    char path[600], final[600];
+    JsonWriter file = {.indent = 2};
+    Speaker before = {.model = s->reference, .info = s->info, .language = s->language}, after = {.model = s->policy, .info = s->info, .language = s->language};
+    const EvalPlan plan = {.data = &s->held, .scorer = s->scorer, .weight = s->weight, .clip_low = s->clip ? s->clip_low : NULL, .clip_high = s->clip_high,
+                           .missing = c->grpo.missing_labels, .sampling = c->sampling, .num_generations = s->group, .max_completion_length = c->grpo.max_completion_length,
+                           .seed = c->run.seed};
+    Model *start = s->reference ? NULL : folder_load(c->run.model, NULL, e);
+    Eval *v = s->reference || start ? eval_new(&plan, e) : NULL;
+    if (start) before.model = start;
+    speaker_stops(&before);
+    speaker_stops(&after);
+    bool ok = v && path_join(path, sizeof path, c->run.output_dir, "eval.json", e) && path_join(final, sizeof final, c->run.output_dir, "final", e) &&
+              eval_add(v, c->run.model, &before, e) && eval_add(v, final, &after, e);
+    if (ok) {
+        eval_json(&file, v);
+        json_raw(&file, "\n");
+        ok = write_held(s, e) && file_write(path, file.text, file.length, e);
+    }
+    if (ok && w) json_key(w, "eval"), eval_json(w, v);
+    else if (ok) {
+        printf("\nbefore and after, on the prompts that --eval-split held out (%s/eval_prompts.jsonl); scores are those that training used\n", c->run.output_dir);
+        eval_print(v);
+    }
+    free(file.text);
+    eval_free(v);
+    model_free(start);
+    return ok;
+}
+
 static bool finish(Step *s, Err *e) {
     char final[600], hex[65];
     if (s->info.n_stop == 0) s->info.stop[s->info.n_stop++] = s->language.end_of_turn;
     if (!path_join(final, sizeof final, s->c->run.output_dir, "final", e) || !folder_save(final, s->policy, &s->info, s->c->run.model, run_store(&s->c->run), e)) return false;
     folder_digest(s->policy, hex);
-    if (s->c->run.json) printf("{\"steps\": %lld, \"reward\": %.6f, \"final\": \"%s\", \"sha256\": \"%s\"}\n", (long long)s->trainer.step, s->gen.stats.reward, final, hex);
-    else printf("%s: %lld steps, reward of the last %.4f, weights %.16s\n", final, (long long)s->trainer.step, s->gen.stats.reward, hex);
-    return true;
+    if (!s->c->run.json) {
+        printf("%s: %lld steps, reward of the last %.4f, weights %.16s\n", final, (long long)s->trainer.step, s->gen.stats.reward, hex);
+        return !s->held.n || evaluate(s, NULL, e);
+    }
+    JsonWriter w = {0};
+    json_begin(&w, '{');
+    json_key(&w, "steps"); json_int(&w, s->trainer.step);
+    json_key(&w, "reward"); json_number(&w, s->gen.stats.reward);
+    json_key(&w, "final"); json_string(&w, final);
+    json_key(&w, "sha256"); json_string(&w, hex);
+    const bool ok = !s->held.n || evaluate(s, &w, e);
+    json_end(&w, '}');
+    if (ok) puts(w.text);
+    free(w.text);
+    return ok;
 }
 
 static bool train(Step *s, Run *run, const StepConfig *c, Err *e) {

@@ -52,7 +52,7 @@ fi
 sft=$dir/run/final sft_hash=$hash
 
 # ---- the reward model: four noisy labels on grammar replies and on the policy's own
-hash=$(digest "$sft_hash" "$("$table" part "$recipe" reward)" $core reward.c reward.h rollout.c rollout.h cmd/reward.c cmd/sample.c)
+hash=$(digest "$sft_hash" "$("$table" part "$recipe" reward)" $core reward.c reward.h rollout.c rollout.h cmd/reward.c cmd/sample.c cmd/speaker.c)
 if stage reward "$hash"; then
     n=0
     for temperature in 0.7 1 1.3; do
@@ -70,7 +70,7 @@ fi
 reward=$dir/run/final reward_hash=$hash
 
 # ---- GRPO: sees the learned reward only
-hash=$(digest "$reward_hash" "$("$table" part "$recipe" train)" $core reward.c reward.h grpo.c grpo.h rollout.c rollout.h cmd/train.c cmd/scorer.c)
+hash=$(digest "$reward_hash" "$("$table" part "$recipe" train)" $core reward.c reward.h grpo.c grpo.h rollout.c rollout.h cmd/train.c cmd/grpo_step.c cmd/scorer.c)
 if stage grpo "$hash"; then
     $grpo train --config "$recipe" --model "$sft" --reward-model "$reward" --dataset "$data/rl.jsonl" --output-dir "$work/run"
     done_stage
@@ -78,7 +78,7 @@ fi
 policy=$dir/run/final grpo_hash=$hash
 
 # ---- the table: the judge is asked for the first time about the trained policy
-hash=$(digest "$grpo_hash" "$questions_hash" data/demo_table.c data/world.c cmd/sample.c cmd/score.c)
+hash=$(digest "$grpo_hash" "$questions_hash" data/demo_table.c data/world.c cmd/sample.c cmd/speaker.c cmd/score.c)
 if stage result "$hash"; then
     for which in before after; do
         if [ $which = before ]; then model=$sft; else model=$policy; fi

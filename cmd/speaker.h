@@ -1,0 +1,29 @@
+/* speaker.h: a policy that answers prompts: what sample, chat and eval share. */
+#ifndef SPEAKER_H
+#define SPEAKER_H
+
+#include "cmd/data.h"
+#include "folder.h"
+#include "rollout.h"
+
+typedef struct {
+    Model *model;
+    FolderInfo info;
+    Language language;
+    int stop[MAX_STOPS + 1], n_stop;    /* ids that end a completion */
+} Speaker;
+/* chat_template NULL: the folder's own. A reward model is refused. */
+bool speaker_open(Speaker *s, const char *dir, const char *chat_template, Err *e);
+void speaker_close(Speaker *s);
+/* The ids that end a completion, from info and language; speaker_open has done it. */
+void speaker_stops(Speaker *s);
+
+/* The answers to n prompts: completion i belongs to prompt i / group. Owned; answers_free also after a failure. */
+typedef struct { int n, group, max_new; Ids *prompt; Rollout out; } Answers;
+/* first: number of x[0] in its data set, for the draws: keyed by (seed, step, first + prompt, completion, position). path: for messages. */
+bool speaker_answer(Answers *a, const Speaker *s, const Example *x, int n, int first, int group, int max_new, const Sampling *sampling, int seed, int step, const char *path, Err *e);
+void answers_free(Answers *a);
+/* Without its closing token; to be freed. */
+char *answer_text(const Answers *a, const Speaker *s, int i, Err *e);
+
+#endif
