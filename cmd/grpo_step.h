@@ -96,7 +96,7 @@ typedef struct {
     int n_label, group, batch, accumulate, per_generation, rows;
     const char (*label)[64];
     double weight[MAX_LABELS], clip_low[MAX_LABELS], clip_high[MAX_LABELS];
-    bool clip;
+    bool clip, warned_missing;
     Generation gen;
     Window window;
     int *token_of, *completion_of;      /* [n_target] of the window: flat place of the token, and its completion */

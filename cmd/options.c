@@ -167,7 +167,7 @@ int options_parse(void *config, const OptionTable *t, int argc, char **argv, Err
     return 0;
 }
 
-static void write_value(JsonWriter *w, const void *config, const Option *o) {
+void options_write_value(JsonWriter *w, const void *config, const Option *o) {
     const void *field = (const char *)config + o->offset;
     if (o->kind == OPT_STRING) {
         if (*(const char *const *)field) json_string(w, *(const char *const *)field);
@@ -181,7 +181,7 @@ static void write_value(JsonWriter *w, const void *config, const Option *o) {
 void options_write(JsonWriter *w, const void *config, const OptionTable *t) {
     for (int i = 0; i < t->n; i++) {
         json_key(w, t->option[i].name);
-        write_value(w, config, &t->option[i]);
+        options_write_value(w, config, &t->option[i]);
     }
 }
 
@@ -191,7 +191,7 @@ bool options_agree(const void *config, const OptionTable *t, const Json *saved, 
         for (int k = 0; free_names[k]; k++) is_free = is_free || !strcmp(free_names[k], t->option[i].name);
         if (is_free) continue;
         JsonWriter a = {0}, b = {0};
-        write_value(&a, config, &t->option[i]);
+        options_write_value(&a, config, &t->option[i]);
         const Json *v = json_get(saved, t->option[i].name);
         if (v) json_value(&b, v);
         else json_null(&b);

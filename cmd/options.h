@@ -29,6 +29,7 @@ typedef struct {
 int options_parse(void *config, const OptionTable *t, int argc, char **argv, Err *e);
 /* The resolved configuration as members of an object that the caller has begun. */
 void options_write(JsonWriter *w, const void *config, const OptionTable *t);
+void options_write_value(JsonWriter *w, const void *config, const Option *o);
 /* Whether a saved configuration agrees in everything but the names in `free_names` (NULL at the end). */
 bool options_agree(const void *config, const OptionTable *t, const Json *saved, const char *const *free_names, const char *file, Err *e);
 

@@ -103,13 +103,52 @@ bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOp
         free(w.text);
         if (!ok) return false;
     }
+    char timing_path[600];
+    if (!path_join(timing_path, sizeof timing_path, o->output_dir, "timing.jsonl", e)) return false;
     r->log = fopen(r->log_path, "a");
-    return r->log || fail(e, "%s: cannot be opened for writing", r->log_path);
+    r->timing = r->log ? fopen(timing_path, "a") : NULL;
+    r->last = clock_seconds();
+    tell_options(table, config, config_path);
+    return r->timing || fail(e, "%s: cannot be opened for writing", r->log ? timing_path : r->log_path);
 }
 
 bool run_log(Run *r, const JsonWriter *line, Err *e) {
     if (fwrite(line->text, 1, line->length, r->log) == line->length && fputc('\n', r->log) != EOF && fflush(r->log) == 0) return true;
     return fail(e, "%s: could not be written (disk full?); free some space and use --resume", r->log_path);
+}
+
+void run_time(Run *r, int64_t step, int64_t tokens) {
+    const double now = clock_seconds(), seconds = now - r->last;
+    JsonWriter w = {0};
+    json_begin(&w, '{');
+    json_key(&w, "step"); json_int(&w, step);
+    json_key(&w, "step_time"); json_number(&w, seconds);
+    json_key(&w, "tokens_per_second"); json_number(&w, seconds > 0 ? (double)(tokens - r->last_tokens) / seconds : NAN);
+    json_end(&w, '}');
+    fprintf(r->timing, "%s\n", w.text);         /* a lost line here loses nothing */
+    free(w.text);
+    r->last = now;
+    r->last_tokens = tokens;
+}
+
+/* What differs from the defaults, on one line of stderr: the whole is in config.json. */
+static void tell_options(const OptionTable *table, const void *config, const char *config_path) {
+    fprintf(stderr, "%s:", table->command);
+    for (int i = 0; i < table->n; i++) {
+        const Option *o = &table->option[i];
+        JsonWriter w = {0};
+        json_begin(&w, '[');
+        options_write_value(&w, config, o);
+        json_end(&w, ']');
+        const size_t n = w.length - 2;
+        const char *value = w.text + 1, *fallback = !o->fallback || !strcmp(o->fallback, "none") ? "null" : o->fallback;
+        const bool quoted = value[0] == '"', number = o->kind == OPT_INT || o->kind == OPT_NUMBER;
+        const bool same = number && *fallback != 'n' ? strtod(value, NULL) == strtod(fallback, NULL) && *value != 'n'
+                                                     : strlen(fallback) == n - 2 * quoted && !strncmp(value + quoted, fallback, n - 2 * quoted);
+        if (!same) fprintf(stderr, " %s=%.*s", o->name, (int)(n - 2 * quoted), value + quoted);
+        free(w.text);
+    }
+    fprintf(stderr, "; all options: %s\n", config_path);
 }
 
 bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e) {
@@ -119,7 +158,8 @@ bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, E
 
 void run_end(Run *r) {
     if (r->log) fclose(r->log);
-    r->log = NULL;
+    if (r->timing) fclose(r->timing);
+    r->log = r->timing = NULL;
 }
 
 void human_bytes(char out[32], double bytes) {

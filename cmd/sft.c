@@ -76,6 +76,7 @@ static bool log_step(Run *r, const Trainer *t, const Loss *l, double epoch, int6
     json_end(&w, '}');
     const bool ok = run_log(r, &w, e);
     free(w.text);
+    run_time(r, t->step, tokens);
     return ok;
 }
 

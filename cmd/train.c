@@ -66,6 +66,7 @@ static bool log_update(Step *s, Run *run, int64_t generation, Err *e) {
     json_end(&w, '}');
     const bool ok = run_log(run, &w, e);
     free(w.text);
+    run_time(run, s->trainer.step, s->tokens);
     return ok;
 }
 
