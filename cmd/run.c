@@ -80,6 +80,26 @@ static bool resume(Run *r, const OptionTable *table, const void *config, const c
     return trim_log(r->log_path, t->step, e);
 }
 
+/* What differs from the defaults, on one line of stderr: the whole is in config.json. */
+static void tell_options(const OptionTable *table, const void *config, const char *config_path) {
+    fprintf(stderr, "%s:", table->command);
+    for (int i = 0; i < table->n; i++) {
+        const Option *o = &table->option[i];
+        JsonWriter w = {0};
+        json_begin(&w, '[');
+        options_write_value(&w, config, o);
+        json_end(&w, ']');
+        const size_t n = w.length - 2;
+        const char *value = w.text + 1, *fallback = !o->fallback || !strcmp(o->fallback, "none") ? "null" : o->fallback;
+        const bool quoted = value[0] == '"', number = o->kind == OPT_INT || o->kind == OPT_NUMBER;
+        const bool same = number && *fallback != 'n' ? strtod(value, NULL) == strtod(fallback, NULL) && *value != 'n'
+                                                     : strlen(fallback) == n - 2 * quoted && !strncmp(value + quoted, fallback, n - 2 * quoted);
+        if (!same) fprintf(stderr, " %s=%.*s", o->name, (int)(n - 2 * quoted), value + quoted);
+        free(w.text);
+    }
+    fprintf(stderr, "; all options: %s\n", config_path);
+}
+
 bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t, Err *e) {
     char config_path[600];
     *r = (Run){.started = clock_seconds()};
@@ -129,26 +149,6 @@ void run_time(Run *r, int64_t step, int64_t tokens) {
     free(w.text);
     r->last = now;
     r->last_tokens = tokens;
-}
-
-/* What differs from the defaults, on one line of stderr: the whole is in config.json. */
-static void tell_options(const OptionTable *table, const void *config, const char *config_path) {
-    fprintf(stderr, "%s:", table->command);
-    for (int i = 0; i < table->n; i++) {
-        const Option *o = &table->option[i];
-        JsonWriter w = {0};
-        json_begin(&w, '[');
-        options_write_value(&w, config, o);
-        json_end(&w, ']');
-        const size_t n = w.length - 2;
-        const char *value = w.text + 1, *fallback = !o->fallback || !strcmp(o->fallback, "none") ? "null" : o->fallback;
-        const bool quoted = value[0] == '"', number = o->kind == OPT_INT || o->kind == OPT_NUMBER;
-        const bool same = number && *fallback != 'n' ? strtod(value, NULL) == strtod(fallback, NULL) && *value != 'n'
-                                                     : strlen(fallback) == n - 2 * quoted && !strncmp(value + quoted, fallback, n - 2 * quoted);
-        if (!same) fprintf(stderr, " %s=%.*s", o->name, (int)(n - 2 * quoted), value + quoted);
-        free(w.text);
-    }
-    fprintf(stderr, "; all options: %s\n", config_path);
 }
 
 bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e) {
