@@ -8,6 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Ten rounds on a 128-bit counter under a 64-bit key, words from the lowest on: everything below comes from this. */
+void rng_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]);
+
 /* Streams: the first coordinate of a key says what the number is for, so that two uses never share numbers. */
 typedef enum { RNG_SAMPLE = 1, RNG_INIT, RNG_SHUFFLE, RNG_WORLD, RNG_SPLIT, RNG_BOOTSTRAP } RngStream;
 
