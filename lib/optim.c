@@ -3,16 +3,18 @@
 
 #include <string.h>
 
+/* The coefficients in double, the elements in real: every element gets the same few operations in the order of E280 to
+ * E282. */
 void adamw_update(real *param, real *m, real *v, const real *grad, size_t n, const AdamW *o, int64_t t) {
     const double c1 = 1 - d_pow(o->beta1, (double)t), c2 = 1 - d_pow(o->beta2, (double)t);
     const real keep = (real)(1 - o->lr * o->weight_decay), b1 = (real)(1 - o->beta1), b2 = (real)o->beta2, b2c = (real)(1 - o->beta2);
     const real rate = (real)(o->lr / c1), root = (real)sqrt(c2), eps = (real)o->eps;
-    #pragma omp parallel for schedule(static) if (n > 16384)
+#pragma omp parallel for schedule(static) if (n > 16384)
     for (size_t i = 0; i < n; i++) {
         const real g = grad[i];
         m[i] += b1 * (g - m[i]);
         v[i] = b2 * v[i] + b2c * (g * g);
-        param[i] = param[i] * keep - rate * (m[i] / (r_sqrt(v[i]) / root + eps));
+        param[i] = param[i] * keep - rate * m[i] / (r_sqrt(v[i]) / root + eps);
     }
 }
 
@@ -30,7 +32,7 @@ double clip_coefficient(double norm, double max_norm) {
 void grad_scale(real *grad, size_t n, double c) {
     if (c == 1) return;
     const real factor = (real)c;
-    #pragma omp parallel for schedule(static) if (n > 65536)
+#pragma omp parallel for schedule(static) if (n > 65536)
     for (size_t i = 0; i < n; i++) grad[i] *= factor;
 }
 
@@ -54,7 +56,8 @@ bool schedule_parse(Schedule *kind, const char *name, Err *e) {
     for (int i = 0; i < N_SCHEDULE; i++)
         if (!strcmp(names[i], name)) { *kind = (Schedule)i; return true; }
     const char *near = nearest_name(name, names, N_SCHEDULE);
-    return fail(e, "lr_scheduler_type: found \"%.40s\"%s%s; expected linear, cosine, constant or constant_with_warmup", name, near ? ", did you mean " : "", near ? near : "");
+    return fail(e, "lr_scheduler_type: found \"%.40s\"%s%s; expected linear, cosine, constant or constant_with_warmup", name,
+                near ? ", did you mean " : "", near ? near : "");
 }
 
 const char *schedule_name(Schedule kind) { return names[kind]; }
