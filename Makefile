@@ -65,6 +65,18 @@ SCRIPTS = $(wildcard tests/test_*.sh)
 test: all build/make_world $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%)
 	@sh tests/run.sh $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%) $(SCRIPTS)
 
+# PyTorch's CPU build first, by its exact version: without it the others would fetch gigabytes.
+VENV = build/parity-venv
+TOOLS = $(patsubst tests/%.c,%,$(wildcard tests/*_tool.c))
+parity: all $(TOOLS:%=build/f32/tests/%) $(TOOLS:%=build/f64/tests/%) $(VENV)/complete
+	@[ -f build/smollm2/model.safetensors ] || $(VENV)/bin/python data/make_smollm2.py build/smollm2
+	$(VENV)/bin/python -m pytest -q -rs tests/parity
+$(VENV)/complete: tests/parity/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install -q torch==2.13.0
+	$(VENV)/bin/pip install -q -r $<
+	@touch $@
+
 demo: all build/make_world build/demo_table
 	@sh data/demo.sh
 
@@ -86,6 +98,6 @@ debug: grpo-debug build/make_world
 clean:
 	rm -rf build/f32 build/f64 build/debug grpo grpo64 grpo-debug
 
-.PHONY: all announce test demo debug clean
+.PHONY: all announce test parity demo debug clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)
