@@ -18,39 +18,56 @@ static const OptionTable table = {"train", "GRPO: the policy is improved on weig
 
 static void put(JsonWriter *w, const char *key, double x) { json_key(w, key); json_number(w, x); }
 
-static void log_generation(JsonWriter *w, const Step *s) {
+/* What is logged of a generation. An update that several generations feed logs their means, as TRL does; one that begins none repeats the last. */
+enum { PER_RUN = 8, PER_LABEL = 3 };
+typedef struct { double sum[PER_RUN + PER_LABEL * MAX_LABELS]; int n[PER_RUN + PER_LABEL * MAX_LABELS]; bool logged; } GenerationLog;
+
+static void add(GenerationLog *l, int *at, double x) {
+    if (!isnan(x)) l->sum[*at] += x, l->n[*at]++;
+    ++*at;
+}
+
+static void add_generation(GenerationLog *l, const Step *s) {
     const Generation *g = &s->gen;
-    double mean = 0, min = INFINITY, max = 0, cut = 0;
+    double length = 0, min = INFINITY, max = 0, cut = 0;
+    int at = 0;
+    if (l->logged) memset(l, 0, sizeof *l);
     for (int i = 0; i < g->n_completion; i++) {
         const double n = g->out.length[i];
-        mean += n, cut += !g->out.ended[i];
+        length += n, cut += !g->out.ended[i];
         min = n < min ? n : min, max = n > max ? n : max;
     }
-    put(w, "completions/mean_length", mean / g->n_completion);
-    put(w, "completions/min_length", min);
-    put(w, "completions/max_length", max);
-    put(w, "completions/clipped_ratio", cut / g->n_completion);
-    put(w, "reward", g->stats.reward);
-    put(w, "reward_std", g->stats.reward_std);
-    put(w, "frac_reward_zero_std", g->stats.frac_reward_zero_std);
+    const double run[PER_RUN] = {length / g->n_completion, min, max, cut / g->n_completion, g->stats.reward, g->stats.reward_std, g->stats.frac_reward_zero_std,
+                                 g->out.truncation_bias};
+    for (int i = 0; i < PER_RUN; i++) add(l, &at, run[i]);
     double *share = malloc((size_t)(g->n_prompt * g->n_label) * sizeof(double));
     if (share) reward_label_share(share, g->score, s->weight, (size_t)g->n_completion, (size_t)g->n_label, (size_t)s->group);
     for (int k = 0; k < g->n_label; k++) {
-        double m, sd, total = 0;
-        char key[96];
+        double mean, sd, total = 0;
         int n = 0;
-        reward_moments(&m, &sd, g->score + k, (size_t)g->n_completion, (size_t)g->n_label, 1);
-        snprintf(key, sizeof key, "rewards/%s/mean", s->label[k]), put(w, key, m);
-        snprintf(key, sizeof key, "rewards/%s/std", s->label[k]), put(w, key, sd);
+        reward_moments(&mean, &sd, g->score + k, (size_t)g->n_completion, (size_t)g->n_label, 1);
         for (int p = 0; share && p < g->n_prompt; p++)
             if (!isnan(share[p * g->n_label + k])) total += share[p * g->n_label + k], n++;
-        snprintf(key, sizeof key, "label_share/%s", s->label[k]), put(w, key, n ? total / n : NAN);
+        add(l, &at, mean), add(l, &at, sd), add(l, &at, n ? total / n : NAN);
     }
     free(share);
-    if (s->c->sampling.top_k || s->c->sampling.top_p < 1 || s->c->sampling.min_p > 0) put(w, "sampling/truncation_bias", g->out.truncation_bias);
 }
 
-static bool log_update(Step *s, Run *run, int64_t generation, Err *e) {
+static void log_generations(JsonWriter *w, const GenerationLog *l, const Step *s) {
+    static const char *const run[PER_RUN] = {"completions/mean_length", "completions/min_length", "completions/max_length", "completions/clipped_ratio", "reward",
+                                             "reward_std", "frac_reward_zero_std", "sampling/truncation_bias"};
+    static const char *const of_label[PER_LABEL] = {"rewards/%s/mean", "rewards/%s/std", "label_share/%s"};
+    const bool filtered = s->c->sampling.top_k || s->c->sampling.top_p < 1 || s->c->sampling.min_p > 0;
+    for (int i = 0; i < PER_RUN + PER_LABEL * s->n_label; i++) {
+        char key[96];
+        if (i == PER_RUN - 1 && !filtered) continue;
+        if (i < PER_RUN) snprintf(key, sizeof key, "%s", run[i]);
+        else snprintf(key, sizeof key, of_label[(i - PER_RUN) % PER_LABEL], s->label[(i - PER_RUN) / PER_LABEL]);
+        put(w, key, l->n[i] ? l->sum[i] / l->n[i] : NAN);
+    }
+}
+
+static bool log_update(Step *s, Run *run, const GenerationLog *l, int64_t generation, Err *e) {
     JsonWriter w = {0};
     json_begin(&w, '{');
     json_key(&w, "step"); json_int(&w, s->trainer.step);
@@ -59,14 +76,13 @@ static bool log_update(Step *s, Run *run, int64_t generation, Err *e) {
     put(&w, "learning_rate", s->trainer.lr);
     json_key(&w, "num_tokens"); json_int(&w, s->tokens);
     put(&w, "epoch", (double)(generation + 1) * s->gen.n_prompt / s->data.n);
-    log_generation(&w, s);
+    log_generations(&w, l, s);
     for (int i = 0; i < 9 && grpo_metric_names[i] && grpo_metric_names[i + 1]; i++)
         if (s->n_metric[i]) put(&w, grpo_metric_names[i + 1], s->metric[i] / s->n_metric[i]);
     if (s->c->grpo.entropy_coef != 0 || s->c->grpo.use_adaptive_entropy) put(&w, "entropy_coef", s->control.coef);
     json_end(&w, '}');
     const bool ok = run_log(run, &w, e);
     free(w.text);
-    run_time(run, s->trainer.step, s->tokens);
     return ok;
 }
 
@@ -81,9 +97,10 @@ static void say(Step *s) {
 
 /* ---- the loop ---------------------------------------------------------------------------- */
 
-static bool update(Step *s, Run *run, int64_t generation, Err *e) {
+static bool update(Step *s, Run *run, GenerationLog *l, int64_t generation, Err *e) {
     if (!step_update(s, e)) return false;
-    if (s->trainer.step % s->c->run.logging_steps == 0 && !log_update(s, run, generation, e)) return false;
+    if (s->trainer.step % s->c->run.logging_steps == 0 && !log_update(s, run, l, generation, e)) return false;
+    l->logged = true;
     say(s);
     step_clear(s);
     return true;
@@ -91,14 +108,16 @@ static bool update(Step *s, Run *run, int64_t generation, Err *e) {
 
 static bool loop(Step *s, Run *run, Err *e) {
     Trainer *t = &s->trainer;
+    GenerationLog l = {.logged = false};
     Progress p;
     progress_begin(&p, "train", t->n_step);
     /* a checkpoint falls where an update ends a generation: with several updates a generation, only there */
     for (int64_t generation = step_first_generation(s); t->step < t->n_step; generation++) {
         if (!step_generation(s, generation, e)) return false;
+        add_generation(&l, s);
         for (int i = 0; i < step_micro_batches(s) && t->step < t->n_step; i++) {
             if (!step_micro_batch(s, i, e)) return false;
-            if (s->n_micro == s->accumulate && !update(s, run, generation, e)) return false;
+            if (s->n_micro == s->accumulate && !update(s, run, &l, generation, e)) return false;
         }
         char detail[128];
         snprintf(detail, sizeof detail, "reward %.4f  kl %.4f  length %.1f  %.1f k tokens/s", s->gen.stats.reward, s->sums.n_token ? s->sums.kl / s->sums.n_token : 0,
