@@ -2,15 +2,21 @@
 import pytest
 from support import run, write_jsonl
 
-NAMES = ["the cat", "a dog", "my friend", "the old man", "a small bird", "the teacher"]
-VERBS = ["sees", "likes", "follows", "paints", "calls"]
+WORDS = "tea note seat stone a an eat ate at ten one on tent set sea".split()
 
 
 def sentences(n):
-    rows = []
-    for i in range(n):
-        who, verb, whom = NAMES[i % 6], VERBS[i % 5], NAMES[(i * 7 + 3) % 6]
-        rows.append({"prompt": f"Who {verb} {whom}?", "completion": f"{who} {verb} {whom}."})
+    """One to five words answer any question: a trained model is sure of its letters and open in its words, so that completions of one prompt
+    differ, end or are cut, and hold no byte that is not text."""
+    rows, x = [], 1
+
+    def draw(k):
+        nonlocal x
+        x = (x * 1103515245 + 12345) % 2 ** 31
+        return x // 65536 % k
+    for _ in range(n):
+        asked, words = WORDS[draw(len(WORDS))], [WORDS[draw(len(WORDS))] for _ in range(1 + draw(5))]
+        rows.append({"prompt": f"Say {asked}?", "completion": " ".join(words) + "."})
     return rows
 
 
@@ -19,11 +25,11 @@ class Language:
 
     def __init__(self, path):
         from transformers import AutoTokenizer
-        self.path, self.rows, self.base, self.final = path, sentences(60), path / "base", path / "sft" / "final"
+        self.path, self.rows, self.base, self.final = path, sentences(300), path / "base", path / "sft" / "final"
         self.data = write_jsonl(path / "pairs.jsonl", self.rows)
         run("f32", "init", tokenizer_data=self.data, output_dir=self.base, vocab_size=260, hidden_size=32, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2, intermediate_size=48, max_position_embeddings=96, initializer_range=0.1)
-        run("f32", "sft", model=self.base, dataset=self.data, output_dir=path / "sft", max_steps=400, learning_rate=1e-2)
+            num_attention_heads=4, num_key_value_heads=2, intermediate_size=48, max_position_embeddings=96)
+        run("f32", "sft", model=self.base, dataset=self.data, output_dir=path / "sft", max_steps=1000, learning_rate=1e-2)
         self.tokenizer = AutoTokenizer.from_pretrained(str(self.base))
         self.end = self.tokenizer.convert_tokens_to_ids("<end>")
 

@@ -140,11 +140,11 @@ def test_final_folder(language, build, save_dtype, kind, tmp_path):
     assert all(t.dtype == dtype for t in load_file(final / "model.safetensors").values())
     declared = json.loads((final / "config.json").read_text())
     assert declared.get("dtype", declared.get("torch_dtype")) == str(dtype).removeprefix("torch.")
-    ids = language.prompt_ids("Who sees a dog?")
+    ids = language.prompt_ids("Say tent?")
     got = model_tool(build, final, {"input_ids": [ids], "dlogps": [[0.0] * (len(ids) - 1)]}, tmp_path)
     with torch.no_grad():
         close("logits", got["logits"], model(torch.tensor([ids])).logits[0], LIMITS[build]["logits"])
     tokenizer = AutoTokenizer.from_pretrained(str(final))
-    assert tokenizer.apply_chat_template([{"role": "user", "content": "Who sees a dog?"}], add_generation_prompt=True, return_dict=False) == ids
+    assert tokenizer.apply_chat_template([{"role": "user", "content": "Say tent?"}], add_generation_prompt=True, return_dict=False) == ids
     assert GenerationConfig.from_pretrained(str(final)).eos_token_id in (language.end, [language.end])
     assert tokenizer.eos_token_id == language.end and tokenizer.pad_token_id == 0
