@@ -4,6 +4,7 @@
  * header's contract says so (r_dot, d_sum_squares) and in d_pow, which is never in an inner loop.
  * Series are Taylor's, cut where the next term is below the last bit on the reduced interval. */
 #include "real.h"
+#include "vector.h"
 
 #include <string.h>
 
@@ -14,11 +15,12 @@ static double double_of(uint64_t u) { double x; memcpy(&x, &u, sizeof x); return
 
 #define LN2_HIGH 0x1.62e42fee00000p-1           /* 32 bits: n * LN2_HIGH is exact */
 #define LN2_LOW 0x1.a39ef35793c76p-33
+#define LN2_LAST 0x1.cc01f97b57a08p-87                 /* what is left, for d_pow */
 #define INV_LN2 0x1.71547652b82fep+0
 #define ROUND_DOUBLE 0x1.8p+52                  /* adding it rounds to a whole number, which then stands in the low bits */
 
 /* exp(r) - 1 - r = r^2 q(r) for |r| <= ln2/2; returns r^2 q */
-static double exp_tail(double r) {
+static inline double exp_tail(double r) {
     double q = 1.0 / 6227020800.0;              /* 1/13! */
     q = q * r + 1.0 / 479001600.0;
     q = q * r + 1.0 / 39916800.0;
@@ -34,38 +36,48 @@ static double exp_tail(double r) {
     return r * r * q;
 }
 
-/* x = n ln2 + r + low */
-static double exp_reduce(double x, double *n, double *low) {
-    *n = (x * INV_LN2 + ROUND_DOUBLE) - ROUND_DOUBLE;
-    const double high = x - *n * LN2_HIGH, tail = *n * LN2_LOW, r = high - tail;
-    *low = (high - r) - tail;
-    return r;
+/* a + b without loss: a + b = sum + *low */
+static inline double two_sum(double a, double b, double *low) {
+    const double sum = a + b, rest = sum - a;
+    *low = (a - (sum - rest)) + (b - rest);
+    return sum;
 }
 
+/* exp(x) = 2^n (1 + high + low), |high| <= ln2/2 and exact; low carries all that would be lost beside 1 + high. */
+static inline double exp_parts(double x, double n, double *low) {
+    const double high = x - n * LN2_HIGH, tail = n * LN2_LOW, r = high - tail;
+    *low = (exp_tail(r) + r * ((high - r) - tail)) - tail;
+    return high;
+}
+
+static double whole(double x) { return (x * INV_LN2 + ROUND_DOUBLE) - ROUND_DOUBLE; }
 static double power_of_two(int n) { return double_of((uint64_t)(n + 1023) << 52); }      /* -1022 <= n <= 1023 */
 
-double d_exp(double x) {
-    if (x != x) return x;
+/* exp(x + extra) with extra below one bit of x */
+static double exp_of_two(double x, double extra) {
     if (x > 710) return INFINITY;
     if (x < -746) return 0;
-    double n, low;
-    const double r = exp_reduce(x, &n, &low);
-    const double y = 1 + (r + (exp_tail(r) + low));
-    const int half = (int)n / 2;
+    const double n = whole(x);
+    double low, lost;
+    const double high = exp_parts(x, n, &low), sum = two_sum(1, high, &lost);
+    const double y = sum + (lost + (low + extra * (sum + low)));
+    const int half = (int)n / 2;                /* in two steps: 2^n itself may leave the range; the last one rounds */
     return y * power_of_two(half) * power_of_two((int)n - half);
 }
 
+double d_exp(double x) { return x != x ? x : exp_of_two(x, 0); }
+
+/* 2^n (1 + high + low) - 1 = (2^n - 1) + 2^n high + 2^n low, the first two added without loss */
 double d_expm1(double x) {
     if (x != x || x == 0) return x;
     if (x > 710) return INFINITY;
     if (x < -40) return -1;
-    double n, low;
-    const double r = exp_reduce(x, &n, &low);
-    const double e = r + (exp_tail(r) + low * (1 + r));
-    if (n == 0) return e;
-    if (n > 60) return d_exp(x) - 1;
-    const double t = power_of_two((int)n);
-    return t * e + (t - 1);
+    const double n = whole(x);
+    if (n > 60) return d_exp(x);                /* 1 is far below the last bit */
+    double low, lost, lost_one;
+    const double high = exp_parts(x, n, &low), t = power_of_two((int)n);
+    const double sum = two_sum(two_sum(t, -1, &lost_one), t * high, &lost);
+    return sum + ((lost + lost_one) + t * low);
 }
 
 /* ---- double: log, log1p ------------------------------------------------------------------ */
@@ -80,8 +92,8 @@ static double log_reduce(double x, double *k) {
     return double_of(u);
 }
 
-/* log((1+s)/(1-s)) = 2s + s R, R = z (2/3 + z (2/5 + ...)), z = s^2 <= 0.0295 */
-static double log_series(double z) {
+/* log((1+s)/(1-s)) = 2s + s R, R = z 2/3 + z^2 (2/5 + z (2/7 + ...)), z = s^2 <= 0.0295; returns R without its first term */
+static double log_tail(double z) {
     double q = 2.0 / 25;
     q = q * z + 2.0 / 23;
     q = q * z + 2.0 / 21;
@@ -93,8 +105,7 @@ static double log_series(double z) {
     q = q * z + 2.0 / 9;
     q = q * z + 2.0 / 7;
     q = q * z + 2.0 / 5;
-    q = q * z + 2.0 / 3;
-    return q * z;
+    return q * z * z;
 }
 
 double d_log(double x) {
@@ -103,7 +114,7 @@ double d_log(double x) {
     if (x < 0) return NAN;
     double k;
     const double f = log_reduce(x, &k) - 1, s = f / (2 + f), half = 0.5 * f * f;
-    const double r = log_series(s * s);
+    const double z = s * s, r = z * (2.0 / 3) + log_tail(z);
     return k * LN2_HIGH - ((half - (s * (half + r) + k * LN2_LOW)) - f);
 }
 
@@ -184,22 +195,26 @@ double d_tanh(double x) {
     return x < 0 ? -y : y;
 }
 
-/* exp(y log x) with log x in two doubles, for an error in the exponent is multiplied by its size */
+/* exp(y log x) with log x in two doubles: an error in the exponent is multiplied by its size, up to 745. The series is
+ * d_log's with its first term, z/3, in two doubles as well. What is small enough to need only one keeps 64 bits. */
 double d_pow(double x, double y) {
     if (y == 0 || x == 1) return 1;
     if (x != x || y != y || x < 0) return NAN;
     if (x == 0) return y > 0 ? 0 : INFINITY;
     if (x == INFINITY) return y > 0 ? INFINITY : 0;
-    double k;
+    double k, sum_low, all_low;
     const double f = log_reduce(x, &k) - 1, t = 2 + f, t_low = f - (t - 2);
-    const double s = f / t, s_low = (fma(-s, t, f) - s * t_low) / t;
-    const double tail = s * log_series(s * s) + 2 * s_low + k * LN2_LOW;
-    const double a = k * LN2_HIGH, b = 2 * s, sum = a + b, bb = sum - a, sum_low = (a - (sum - bb)) + (b - bb);
-    const double high = sum + (sum_low + tail), low = (sum - high) + (sum_low + tail);
-    const double p = y * high, p_low = fma(y, high, -p) + y * low;
-    if (!(fabs(p) < 745)) return p > 0 ? INFINITY : 0;
-    const double e = d_exp(p);
-    return e + e * p_low;
+    const double s = f / t, s_low = (fma(-s, t, f) - s * t_low) / t;                /* f / (2 + f) */
+    const double z = s * s, z_low = fma(s, s, -z) + 2 * s * s_low, third = z / 3;
+    const double u_low = (fma(-third, 3, z) + z_low) / 3 + log_tail(z) / 2;
+    const double su = s * third, su_low = fma(s, third, -su) + s_low * third + s * u_low;       /* log m = 2 (s + s u) */
+    const double m = two_sum(s, su, &sum_low), m_low = sum_low + (s_low + su_low);
+    const double ln2 = k * LN2_LOW, ln2_low = fma(k, LN2_LOW, -ln2) + k * LN2_LAST;
+    const double part = two_sum(k * LN2_HIGH, 2 * m, &all_low), rest = (all_low + ln2) + (ln2_low + 2 * m_low);
+    const double high = part + rest, low = (part - high) + rest;
+    const double p = y * high;
+    if (!(fabs(p) <= 750)) return p > 0 ? INFINITY : 0;
+    return exp_of_two(p, fma(y, high, -p) + y * low);
 }
 
 /* ---- real -------------------------------------------------------------------------------- */
@@ -210,8 +225,8 @@ static inline double exp_inline(double x) {
     x = x > 710 ? 710 : x;
     x = x < -746 ? -746 : x;
     const double shifted = x * INV_LN2 + ROUND_DOUBLE, n = shifted - ROUND_DOUBLE;
-    const double high = x - n * LN2_HIGH, tail = n * LN2_LOW, r = high - tail, low = (high - r) - tail;
-    const double y = 1 + (r + (exp_tail(r) + low));
+    double low;
+    const double high = exp_parts(x, n, &low), sum = 1 + high, y = sum + ((high - (sum - 1)) + low);
     int64_t k;
     memcpy(&k, &shifted, sizeof k);
     k -= 0x4338000000000000;
@@ -230,14 +245,14 @@ static inline float exp_inline(float x) {
     x = x > 89.0f ? 89.0f : x;
     x = x < -104.0f ? -104.0f : x;
     const float shifted = x * 0x1.715476p+0f + 0x1.8p+23f, n = shifted - 0x1.8p+23f;
-    const float r = (x - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;
+    const float high = x - n * 0x1.62e4p-1f, tail = n * 0x1.7f7d1cp-20f, r = high - tail;
     float q = 1.0f / 5040;
     q = q * r + 1.0f / 720;
     q = q * r + 1.0f / 120;
     q = q * r + 1.0f / 24;
     q = q * r + 1.0f / 6;
     q = q * r + 0.5f;
-    const float y = 1 + (r + r * r * q);
+    const float sum = 1 + high, y = sum + ((high - (sum - 1)) + (r * r * q - tail));    /* 1 + high without loss */
     int32_t k;
     memcpy(&k, &shifted, sizeof k);
     k -= 0x4b400000;
@@ -257,19 +272,31 @@ static inline real sigmoid_inline(real x) {
 }
 
 real r_sigmoid(real x) { return sigmoid_inline(x); }
-real r_log_sigmoid(real x) { return (x < 0 ? x : 0) - r_log1p(exp_inline(x < 0 ? x : -x)); }
+/* In double also for float: two roundings instead of one would cost the last bit. */
+real r_log_sigmoid(real x) { return (real)((x < 0 ? (double)x : 0) - d_log1p(d_exp(x < 0 ? (double)x : -(double)x))); }
 
 /* ---- loops ------------------------------------------------------------------------------- */
 
+/* An element reads nothing that another one writes. Compilers that are not told test for overlap and take the slow way
+ * where output and input are the same array. */
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 void r_exp_array(real *y, const real *x, real shift, size_t n) {
+    INDEPENDENT
     for (size_t i = 0; i < n; i++) y[i] = exp_inline(x[i] - shift);
 }
 
 void r_swiglu(real *act, const real *gate, const real *up, size_t n) {
+    INDEPENDENT
     for (size_t i = 0; i < n; i++) act[i] = gate[i] * sigmoid_inline(gate[i]) * up[i];
 }
 
 void r_swiglu_backward(real *dgate, real *dup, const real *dact, const real *gate, const real *up, size_t n) {
+    INDEPENDENT
     for (size_t i = 0; i < n; i++) {
         const real d = dact[i], g = gate[i], s = sigmoid_inline(g);
         dup[i] = d * (g * s);
@@ -277,10 +304,10 @@ void r_swiglu_backward(real *dgate, real *dup, const real *dact, const real *gat
     }
 }
 
-/* ---- sums -------------------------------------------------------------------------------- */
+/* ---- sums: 16 lanes, whatever the machine's vectors are ----------------------------------- */
 
-enum { LANES = 16 };
-typedef real Lanes __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
+enum { LANES = 16, PARTS = LANES * (int)sizeof(real) / VECTOR_BYTES };
+#define UNROLL _Pragma("GCC unroll 8")          /* or the accumulators live in memory */
 
 static real lanes_tree(real *lane) {
     for (int half = LANES / 2; half; half /= 2)
@@ -289,30 +316,38 @@ static real lanes_tree(real *lane) {
 }
 
 real r_sum(const real *x, size_t n) {
-    Lanes acc = {0};
+    Vector acc[PARTS] = { { 0 } };
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) acc += *(const Lanes *)(x + i);
+    for (; i + LANES <= n; i += LANES)
+        UNROLL
+        for (int p = 0; p < PARTS; p++) acc[p] += vector_load(x + i + p * VECTOR_LANES);
     real lane[LANES];
-    memcpy(lane, &acc, sizeof lane);
+    UNROLL
+    for (int p = 0; p < PARTS; p++) vector_store(lane + p * VECTOR_LANES, acc[p]);
     for (size_t k = 0; i + k < n; k++) lane[k] += x[i + k];
     return lanes_tree(lane);
 }
 
 real r_dot(const real *x, const real *y, size_t n) {
-    Lanes acc = {0};
+    Vector acc[PARTS] = { { 0 } };
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        const Lanes a = *(const Lanes *)(x + i), b = *(const Lanes *)(y + i);
-        for (int k = 0; k < LANES; k++) acc[k] = r_fma(a[k], b[k], acc[k]);
-    }
+    for (; i + LANES <= n; i += LANES)
+        UNROLL
+        for (int p = 0; p < PARTS; p++) {
+            const Vector a = vector_load(x + i + p * VECTOR_LANES), b = vector_load(y + i + p * VECTOR_LANES);
+            Vector c = acc[p];
+            for (int l = 0; l < VECTOR_LANES; l++) c[l] = r_fma(a[l], b[l], c[l]);
+            acc[p] = c;
+        }
     real lane[LANES];
-    memcpy(lane, &acc, sizeof lane);
+    UNROLL
+    for (int p = 0; p < PARTS; p++) vector_store(lane + p * VECTOR_LANES, acc[p]);
     for (size_t k = 0; i + k < n; k++) lane[k] = r_fma(x[i + k], y[i + k], lane[k]);
     return lanes_tree(lane);
 }
 
 double d_sum_squares(const real *x, size_t n) {
-    double lane[LANES] = {0};
+    double lane[LANES] = { 0 };
     for (size_t i = 0; i < n; i += LANES)
         for (size_t k = 0; k < LANES && i + k < n; k++) lane[k] = fma((double)x[i + k], (double)x[i + k], lane[k]);
     for (int half = LANES / 2; half; half /= 2)
@@ -320,8 +355,28 @@ double d_sum_squares(const real *x, size_t n) {
     return lane[0];
 }
 
+static inline real larger(real a, real b) { return b > a || b != b ? b : a; }      /* a NaN wins and stays */
+
 real r_max(const real *x, size_t n) {
-    real m = x[0];
-    for (size_t i = 1; i < n; i++) m = x[i] > m || x[i] != x[i] ? x[i] : m;
-    return m;
+    real most = x[0];
+    size_t i = 0;
+    if (n >= LANES) {
+        Vector acc[PARTS];
+        UNROLL
+        for (int p = 0; p < PARTS; p++) acc[p] = vector_load(x + p * VECTOR_LANES);
+        for (i = LANES; i + LANES <= n; i += LANES)
+            UNROLL
+            for (int p = 0; p < PARTS; p++) {
+                const Vector b = vector_load(x + i + p * VECTOR_LANES);
+                Vector c = acc[p];
+                for (int l = 0; l < VECTOR_LANES; l++) c[l] = larger(c[l], b[l]);
+                acc[p] = c;
+            }
+        real lane[LANES];
+        UNROLL
+        for (int p = 0; p < PARTS; p++) vector_store(lane + p * VECTOR_LANES, acc[p]);
+        for (int k = 0; k < LANES; k++) most = larger(most, lane[k]);
+    }
+    for (; i < n; i++) most = larger(most, x[i]);
+    return most;
 }

@@ -2,7 +2,8 @@
  *
  * The same sources are built twice: real is float in `grpo`, double in `grpo64` (-DREAL_IS_DOUBLE). No other file
  * knows which. libm's exp, log, sin ... differ between machines in the last bit, so these are ours (E306): they use
- * + - * / and bit operations only, so that no instruction set changes a bit. At most 1 ulp in float. */
+ * + - * / and bit operations only, and fma where it is written, so that no instruction set changes a bit. In float at most
+ * 1 ulp; in double 1.5, tanh 2.5 (measured against long double). */
 #ifndef REAL_H
 #define REAL_H
 
@@ -44,7 +45,7 @@ real r_expm1(real x);
 real r_log(real x);
 real r_log1p(real x);
 real r_tanh(real x);
-real r_sigmoid(real x);                 /* E301 */
+real r_sigmoid(real x);                 /* E301, each operation rounded once: at most 2.5 ulp */
 real r_log_sigmoid(real x);             /* E301 */
 
 /* y[i] = r_exp(x[i] - shift): the same bits as the scalar, written so that compilers vectorise it. y may be x. */
