@@ -83,6 +83,7 @@ static bool log_update(Step *s, Run *run, const GenerationLog *l, int64_t genera
     json_end(&w, '}');
     const bool ok = run_log(run, &w, e);
     free(w.text);
+    run_time(run, s->trainer.step, s->tokens);
     return ok;
 }
 
