@@ -15,7 +15,6 @@ static double double_of(uint64_t u) { double x; memcpy(&x, &u, sizeof x); return
 
 #define LN2_HIGH 0x1.62e42fee00000p-1           /* 32 bits: n * LN2_HIGH is exact */
 #define LN2_LOW 0x1.a39ef35793c76p-33
-#define LN2_LAST 0x1.cc01f97b57a08p-87                 /* what is left, for d_pow */
 #define INV_LN2 0x1.71547652b82fep+0
 #define ROUND_DOUBLE 0x1.8p+52                  /* adding it rounds to a whole number, which then stands in the low bits */
 
@@ -122,7 +121,6 @@ double d_log1p(double x) {
     if (x != x || x == 0 || x == INFINITY) return x;
     const double u = 1 + x;
     if (!(u > 0)) return u == 0 ? -INFINITY : NAN;
-    if (u == 1) return x;
     return d_log(u) + (x - (u - 1)) / u;        /* what rounding 1 + x took away */
 }
 
@@ -209,7 +207,7 @@ double d_pow(double x, double y) {
     const double u_low = (fma(-third, 3, z) + z_low) / 3 + log_tail(z) / 2;
     const double su = s * third, su_low = fma(s, third, -su) + s_low * third + s * u_low;       /* log m = 2 (s + s u) */
     const double m = two_sum(s, su, &sum_low), m_low = sum_low + (s_low + su_low);
-    const double ln2 = k * LN2_LOW, ln2_low = fma(k, LN2_LOW, -ln2) + k * LN2_LAST;
+    const double ln2 = k * LN2_LOW, ln2_low = fma(k, LN2_LOW, -ln2);
     const double part = two_sum(k * LN2_HIGH, 2 * m, &all_low), rest = (all_low + ln2) + (ln2_low + 2 * m_low);
     const double high = part + rest, low = (part - high) + rest;
     const double p = y * high;

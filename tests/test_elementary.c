@@ -46,6 +46,7 @@ static void test_E306_double(void) {
     worst("exp tiny", d_exp, expl, 0, 0, 1);
     worst("expm1", d_expm1, expm1l, -1, 1, 1);
     worst("expm1", d_expm1, expm1l, -50, 100, 1);
+    worst("expm1 at the end of the range", d_expm1, expm1l, 700, 709.78, 1);
     worst("expm1 tiny", d_expm1, expm1l, 0, 0, 1);
     worst("log", d_log, logl, 0.5, 2, 1);
     worst("log", d_log, logl, 0, 1e4, 1);
