@@ -477,7 +477,7 @@ static bool tables_new(Tokenizer *t, size_t bytes, size_t n_word, size_t n_merge
 }
 
 static bool read_vocab(Tokenizer *t, const Json *v, size_t *used, bool *taken, const char *file, Err *e) {
-    int byte[512], id;
+    int byte[512], id = 0;
     bytes_of_letters(byte);
     for (size_t i = 0; i < v->length; i++) {
         const char *key = v->item[i].key;
@@ -560,7 +560,7 @@ static bool add_token(Tokenizer *t, int id, const char *text, size_t n, Added wi
 static bool read_added(Tokenizer *t, const Json *list, size_t next, size_t *used, bool *taken, const char *file, Err *e) {
     for (size_t i = 0; i < list->length; i++) {
         const Json *x = &list->item[i], *content = json_get(x, "content");
-        int id;
+        int id = 0;
         if (!json_get_string(x, "content", NULL, file, e) || !read_id(&id, json_get(x, "id"), file, e)) return false;
         const char *s = content->string;
         const size_t n = content->length;
@@ -592,7 +592,7 @@ static bool read_tables(Tokenizer *t, const Json *root, const char *file, Err *e
     if (absent(added)) added = &none;
     if (added->type != JSON_ARRAY) return fail(e, "%s:%d: added_tokens: found %s, expected an array", file, added->line, json_type_name(added->type));
     size_t bytes = 0, used = 0;
-    int id;
+    int id = 0;
     for (size_t i = 0; i < v->length; i++) {
         if (!read_id(&id, &v->item[i], file, e)) return false;
         if (id >= t->vocab) t->vocab = id + 1;
