@@ -273,7 +273,8 @@ static bool sizes(Step *s, Err *e) {
 
 /* E308: the last rows of a keyed permutation are held out; both parts keep the order of the file. */
 static bool hold_out(Step *s, double share, Err *e) {
-    const int n = s->data.n, n_held = (int)floor(share * n);
+    const int n = s->data.n, n_held = share > 0 && share < 1 ? (int)floor(share * n) : 0;
+    if (!(share > 0 && share < 1)) return fail(e, "--eval-split: found %g, expected a number between 0 and 1", share);
     if (n_held < 1 || n_held >= n) return fail(e, "--eval-split %g: of %d prompts it leaves %d to train on and %d held out; expected at least 1 of each", share, n, n - n_held, n_held);
     int *order = malloc((size_t)n * sizeof(int));
     bool *out = calloc((size_t)n, sizeof(bool));

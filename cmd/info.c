@@ -36,6 +36,12 @@ int cmd_info(int argc, char **argv, Err *e) {
     const int r = options_parse(&o, &table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
     if (!o.model) { fail(e, "--model: not given; expected the folder of a model"); return -1; }
+    if (o.prompts < 1 || o.num_generations < 1 || o.prompt_length < 1 || o.completion_length < 1 ||
+        (double)o.prompts * (o.prompt_length + (double)o.num_generations * o.completion_length) > 1e9) {
+        fail(e, "--prompts %d, --num-generations %d, --prompt-length %d, --completion-length %d: expected at least 1 of each, and at most 1e9 tokens", o.prompts, o.num_generations,
+             o.prompt_length, o.completion_length);
+        return -1;
+    }
     if (!folder_config(&c, &info, o.model, e)) return -1;
     Model *m = folder_load(o.model, &info, e);
     if (!m) return -1;

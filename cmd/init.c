@@ -78,6 +78,10 @@ int cmd_init(int argc, char **argv, Err *e) {
     if (!c.output_dir) { fail(e, "--output-dir: not given; expected a folder to make"); return -1; }
     if (!folder_is_empty(c.output_dir)) { fail(e, "%s: is not empty; give another --output-dir", c.output_dir); return -1; }
     if (!c.tokenizer_data == !c.tokenizer) { fail(e, "give either --tokenizer-data FILE or --tokenizer DIR"); return -1; }
+    if (!c.model_config && !c.head_dim && c.heads > 0 && c.hidden % c.heads) {
+        fail(e, "--hidden-size %d is no multiple of --num-attention-heads %d; change one of them, or give --head-dim", c.hidden, c.heads);
+        return -1;
+    }
     ModelConfig mc = {.arch = (Arch)c.arch, .hidden = c.hidden, .ffn = c.ffn, .n_layer = c.layers, .n_head = c.heads, .n_kv_head = c.kv_heads ? c.kv_heads : c.heads,
                       .head_dim = c.head_dim ? c.head_dim : c.heads > 0 ? c.hidden / c.heads : 0, .context = c.context, .tied = c.tied, .norm_eps = 1e-5,
                       .rope_theta = c.rope_theta, .init_std = c.init_std, .qkv_bias = c.arch == ARCH_QWEN2, .qk_norm = c.arch == ARCH_QWEN3, .bos = -1};

@@ -151,7 +151,7 @@ int options_parse(void *config, const OptionTable *t, int argc, char **argv, Err
     for (int i = 1; i < argc; i++) {
         char name[128];
         const char *value = strchr(argv[i], '=');
-        if (strncmp(argv[i], "--", 2)) { fail(e, "grpo %s: found \"%.80s\", expected an option; see grpo %s --help", t->command, argv[i], t->command); return -1; }
+        if (strncmp(argv[i], "--", 2)) { fail(e, "found \"%.80s\", expected an option; see grpo %s --help", argv[i], t->command); return -1; }
         snprintf(name, sizeof name, "%.*s", (int)(value ? value - argv[i] - 2 : (long)strlen(argv[i]) - 2), argv[i] + 2);
         if (!strcmp(name, "config")) { if (!value) i++; continue; }
         const Option *o = find(t, name);
@@ -206,6 +206,7 @@ bool options_agree(const void *config, const OptionTable *t, const Json *saved, 
 
 bool parse_weights(double *weight, const char *text, const char (*label)[64], int n_label, const char *option, Err *e) {
     const bool named = text && strchr(text, '=') != NULL;
+    bool given[64] = {false};
     for (int k = 0; k < n_label; k++) weight[k] = text ? 0 : 1;
     int n = 0;
     for (const char *at = text; at && *at; n++) {
@@ -226,7 +227,9 @@ bool parse_weights(double *weight, const char *text, const char (*label)[64], in
                 return fail(e, "%s: unknown label \"%s\"%s%s", option, item, near ? ", did you mean " : ", the scores have other labels", near ? near : "");
             }
         }
+        if (named && given[k]) return fail(e, "%s: label \"%s\" stands there twice", option, item);
         if (k >= n_label) return fail(e, "%s: found more than %d weights, expected one for each label", option, n_label);
+        if (k < 64) given[k] = true;
         weight[k] = strtod(number, &end);
         if (end == number || *end || !isfinite(weight[k])) return fail(e, "%s: found \"%s\", expected a number", option, number);
         at += length + (at[length] == ',');

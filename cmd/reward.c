@@ -182,6 +182,8 @@ static bool label_names(FolderInfo *info, int *n_label, const Config *c, const D
         const size_t n = strcspn(at, ",");
         if (*n_label == MAX_LABELS) return fail(e, "--labels: more than %d", MAX_LABELS);
         snprintf(info->label[(*n_label)++], 64, "%.*s", (int)(n < 63 ? n : 63), at);
+        for (int k = 0; k + 1 < *n_label; k++)
+            if (!strcmp(info->label[k], info->label[*n_label - 1])) return fail(e, "--labels: \"%s\" stands there twice", info->label[k]);
         at += n + (at[n] == ',');
     }
     if (!c->labels) *n_label = dataset_labels(d, info->label, MAX_LABELS);
@@ -211,6 +213,8 @@ static bool reward(const Config *c, Err *e) {
                             !encode(&held, &held_data, &l, (const char (*)[64])info.label, n_label, max_length, e))) return false;
     if (!c->eval_dataset && c->eval_split > 0 && !split(&items, &held, n_label, c->eval_split, (uint64_t)c->run.seed, e)) return false;
     for (int k = 0; k < n_label; k++) sd[k] = 1;
+    for (int k = 0; k < n_label; k++)
+        if (!reward_moments(NULL, NULL, items.label + k, (size_t)items.n, (size_t)n_label, 1)) return fail(e, "%s: no row has a value for label %s; leave it out with --labels", d.path, info.label[k]);
     if (c->normalize_labels) {
         reward_label_moments(mean, sd, items.label, (size_t)items.n, (size_t)n_label);
         reward_standardise(items.label, mean, sd, (size_t)items.n, (size_t)n_label);

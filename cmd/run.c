@@ -14,11 +14,14 @@ const char *const schedule_names[] = {"linear", "cosine", "constant", "constant_
 const char *const save_dtype_names[] = {"real", "float32", "bf16", NULL};
 
 bool run_options_check(const RunOptions *o, Err *e) {
-    if (!o->model) return fail(e, "--model: not given; expected the folder of a model");
-    if (!o->dataset) return fail(e, "--dataset: not given; expected a JSONL file");
-    if (!o->output_dir) return fail(e, "--output-dir: not given; expected a folder for the run");
+    if (!o->model || !*o->model) return fail(e, "--model: not given; expected the folder of a model");
+    if (!o->dataset || !*o->dataset) return fail(e, "--dataset: not given; expected a JSONL file");
+    if (!o->output_dir || !*o->output_dir) return fail(e, "--output-dir: not given; expected a folder for the run");
     if (o->per_device_train_batch_size < 1 || o->gradient_accumulation_steps < 1)
         return fail(e, "--per-device-train-batch-size %d, --gradient-accumulation-steps %d: expected at least 1", o->per_device_train_batch_size, o->gradient_accumulation_steps);
+    if ((double)o->per_device_train_batch_size * o->gradient_accumulation_steps > 1e6)
+        return fail(e, "--per-device-train-batch-size %d times --gradient-accumulation-steps %d: expected at most 1e6 examples an update", o->per_device_train_batch_size,
+                    o->gradient_accumulation_steps);
     if (o->max_steps < 1 && !(o->num_train_epochs > 0)) return fail(e, "--num-train-epochs: found %g, expected more than 0, or --max-steps", o->num_train_epochs);
     if (o->slice_rows < 1) return fail(e, "--slice-rows: found %d, expected at least 1", o->slice_rows);
     if (!(o->warmup_ratio >= 0 && o->warmup_ratio <= 1) || !(o->min_lr_ratio >= 0)) return fail(e, "--warmup-ratio %g, --min-lr-ratio %g: out of range", o->warmup_ratio, o->min_lr_ratio);
@@ -31,7 +34,8 @@ bool run_options_check(const RunOptions *o, Err *e) {
 Store run_store(const RunOptions *o) { return o->save_dtype == 1 ? STORE_F32 : o->save_dtype == 2 ? STORE_BF16 : STORE_REAL; }
 
 int run_steps(const RunOptions *o, double steps_per_epoch) {
-    return o->max_steps > 0 ? o->max_steps : (int)ceil(o->num_train_epochs * steps_per_epoch);
+    const double n = ceil(o->num_train_epochs * steps_per_epoch);
+    return o->max_steps > 0 ? o->max_steps : n < 2e9 ? (int)n : 2000000000;
 }
 
 void run_trainer(Trainer *t, const RunOptions *o, int n_step) {
@@ -177,7 +181,7 @@ bool memory_plan(const char *what, double bytes, Err *e) {
     human_bytes(have, memory);
     fprintf(stderr, "%s: needs %s of memory%s%s\n", what, need, memory > 0 ? " of " : "", memory > 0 ? have : "");
     if (memory > 0 && bytes > 0.95 * memory)
-        return fail(e, "%s: needs %s, but this machine has %s; lower --slice-rows or the batch, or take a smaller model", what, need, have);
+        return fail(e, "the run needs %s of memory, but this machine has %s; lower --slice-rows or the batch, or take a smaller model", need, have);
     return true;
 }
 

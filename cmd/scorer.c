@@ -16,7 +16,7 @@
 
 enum { MAX_FOLDERS = 8, PROGRAM_SECONDS = 120 };
 
-typedef struct { Model *model; FolderInfo info; Language language; Acts *acts; int max_row, max_target; } RewardFolder;
+typedef struct { char dir[1024]; Model *model; FolderInfo info; Language language; Acts *acts; int max_row, max_target; bool cut; } RewardFolder;
 typedef struct { const char *command; pid_t pid; int to, from; char *buffer; size_t n, capacity; long long next_id; } Program;
 
 struct Scorer {
@@ -167,7 +167,9 @@ static bool program_open(Scorer *s, const char *command, Err *e) {
 
 static bool folder_add(Scorer *s, const char *dir, const char *chat_template, Err *e) {
     if (s->n_folder == MAX_FOLDERS) return fail(e, "--reward-model: more than %d folders", MAX_FOLDERS);
+    if (!*dir) return fail(e, "--reward-model: a folder's name is empty");
     RewardFolder *f = &s->folder[s->n_folder++];
+    snprintf(f->dir, sizeof f->dir, "%s", dir);
     if (!(f->model = folder_load(dir, &f->info, e))) return false;
     if (!f->model->config.n_label) return fail(e, "%s: is a language model; expected a reward model (...ForSequenceClassification)", dir);
     if (!language_load(&f->language, dir, chat_template, e)) return false;
@@ -184,7 +186,7 @@ Scorer *scorer_open(const char *folders, const char *program, const char *chat_t
     Scorer *s = calloc(1, sizeof *s);
     if (!s) { fail(e, "scorer: no memory"); return NULL; }
     s->slice_rows = slice_rows;
-    bool ok = folders || program || fail(e, "no source of scores: give --reward-model DIR[,DIR] or --reward-cmd PROGRAM");
+    bool ok = (folders && *folders) || program || fail(e, "no source of scores: give --reward-model DIR[,DIR] or --reward-cmd PROGRAM");
     if (ok && program && folders) {             /* program labels stand last: try it first all the same, it fails fast */
         Scorer trial = *s;
         ok = program_open(&trial, program, e);
@@ -198,6 +200,9 @@ Scorer *scorer_open(const char *folders, const char *program, const char *chat_t
             at += n + (at[n] == ',');
         }
         for (int k = 0; ok && k < trial.n_program_label; k++) {
+            for (int j = 0; ok && j < s->n_label; j++)
+                if (!strcmp(s->label[j], trial.label[k])) ok = fail(e, "--reward-cmd: label \"%s\" comes from another source too; each label needs one source", s->label[j]);
+            if (!ok) break;
             if (s->n_label == MAX_LABELS) ok = fail(e, "more than %d labels in all", MAX_LABELS);
             else memcpy(s->label[s->n_label++], trial.label[k], 64);
         }
@@ -234,7 +239,7 @@ void scorer_close(Scorer *s) {
 
 /* Rows of all replies: a prompt's tokens once, then each reply's own; the score is read at the last row that is no padding (E40): where the
  * template's end token is the padding token too, that is the row before it. */
-static bool build_window(Window *w, const RewardFolder *f, const Reply *r, int n, Err *e) {
+static bool build_window(Window *w, RewardFolder *f, const Reply *r, int n, Err *e) {
     const int pad = f->model->config.pad;
     Ids ids = {0};
     int *read_at = malloc((size_t)n * sizeof(int));
@@ -243,11 +248,19 @@ static bool build_window(Window *w, const RewardFolder *f, const Reply *r, int n
         ids.n = 0;
         ok = encode_prompt(&ids, &f->language, r[i].prompt, e);
         const int first = w->n_row, root = ok ? window_add(w, ids.id, ids.n, -1, e) : -1, prompt_end = w->n_row - 1, prompt_read = ok ? head_last_row(ids.id, ids.n, pad) : -1;
+        const int context = f->model->config.context, prompt = ids.n;
         int j = i;
-        ok = root >= 0;
+        ok = root >= 0 && (prompt <= context || fail(e, "%s: the prompt of line %d has %d tokens, but the reward model's context holds %d; shorten it", f->dir, r[i].prompt->line, prompt, context));
         for (; ok && j < n && r[j].prompt == r[i].prompt; j++) {
             ids.n = 0;
             ok = encode_completion(&ids, &f->language, r[j].completion, r[j].ended, e);
+            if (ok && prompt + ids.n > context) {
+                /* a policy that samples bytes at random makes replies that take more tokens to read than to write */
+                if (!f->cut) fprintf(stderr, "%s: line %d: a prompt of %d tokens and a reply of %d, but the reward model's context holds %d: such replies are read up to there\n", f->dir,
+                                     r[j].prompt->line, prompt, ids.n, context);
+                f->cut = true;
+                ids.n = context - prompt;
+            }
             if (ok && ids.n) ok = window_add(w, ids.id, ids.n, root, e) >= 0;
             const int last = ok ? head_last_row(ids.id, ids.n, pad) : -1;
             read_at[j] = last >= 0 ? w->n_row - ids.n + last : first + prompt_read;

@@ -473,6 +473,7 @@ static bool trace(Step *s, JsonWriter *w, const Config *c, Err *e) {
     if (run.resume && (!path_join(path, sizeof path, run.output_dir, "checkpoint.safetensors", e) || !trainer_load(&s->trainer, path, e))) return false;
     step_resume(s);
     const int64_t done = s->trainer.step, wanted = c->update ? c->update - 1 : done;
+    if (done >= s->trainer.n_step) return fail(e, "%s: the run is over: no update is left to tell; leave --resume out and give --update", path);
     if (wanted < done || wanted >= s->trainer.n_step)
         return fail(e, "--update: found %lld, expected %lld to %lld, the updates of this run%s", (long long)wanted + 1, (long long)done + 1, (long long)s->trainer.n_step,
                     done ? " after its checkpoint" : "");

@@ -1,0 +1,334 @@
+#!/bin/sh
+# test_commands.sh: every command from the outside: that it works on a tiny world, that what must not change a bit changes none, and that
+# bad input gets exit code 2 and one line that names the place. Run from the project's root by `make test`.
+# shellcheck disable=SC2086  # $small and $train are lists of words
+set -u
+grpo=$PWD/grpo grpo64=$PWD/grpo64 world=$PWD/build/make_world example=$PWD/data/reward_example.py
+passed=0 failed=0
+LC_ALL=C OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive     # idle threads that spin would make a busy machine slow
+export LC_ALL OMP_NUM_THREADS OMP_WAIT_POLICY
+t=$(mktemp -d "${TMPDIR:-/tmp}/grpo-test.XXXXXX") || exit 2
+trap 'chmod -R u+w "$t"; rm -rf "$t"' EXIT
+trap 'exit 2' HUP INT TERM
+cd "$t" && mkdir io work && cd work || exit 2
+out=$t/io/out err=$t/io/err
+
+good() { passed=$((passed + 1)); }
+bad() { failed=$((failed + 1)); printf 'not ok: %s\n' "$*"; }
+nap() { sleep 0.05 2> /dev/null || sleep 1; }
+
+# works NAME COMMAND...: exit code 0
+works() {
+    name=$1; shift
+    "$@" > "$out" 2> "$err" < /dev/null; code=$?
+    if [ $code -eq 0 ]; then good; else bad "$name: exit code $code: $(tail -n 1 "$err")"; fi
+}
+# says NAME PATTERN: what the last command printed matches
+says() {
+    case $(cat "$out") in
+        $2) good ;;
+        *) bad "$1: found \"$(head -n 3 "$out")\", expected $2" ;;
+    esac
+}
+# refuses PATTERN COMMAND...: exit code 2 and one line of complaint that matches; a plan and progress may stand before it
+refuses() {
+    pattern=$1; shift
+    "$@" > "$out" 2> "$err" < /dev/null; code=$?
+    line=$(grep -v -e ': needs .* of memory' -e '^[a-z]* *[0-9]*/[0-9]* ' -e '^train: ' -e '^[a-z]*: going on after' "$err")
+    name="${2-} for $pattern"
+    if [ $code -ne 2 ]; then bad "$name: exit code $code, expected 2: $(tail -n 1 "$err")"; return; fi
+    if [ -z "$line" ] || [ "$(printf '%s\n' "$line" | wc -l)" -ne 1 ]; then bad "$name: expected one line, found: $(cat "$err")"; return; fi
+    case $line in
+        $pattern) good ;;
+        *) bad "$name: found: $line" ;;
+    esac
+}
+same() { if cmp -s "$2" "$3"; then good; else bad "$1: $2 and $3 differ"; fi; }
+# same_run NAME RUN RUN: every number of the log and the final weights, bit for bit
+same_run() {
+    "$grpo" compare "$2" "$3" > "$out" 2> "$err"; code=$?
+    if [ $code -eq 0 ]; then good; else bad "$1: exit code $code: $(grep -h -e '^first difference' -e '^final' -e '^grpo' "$out" "$err" | head -n 2)"; fi
+}
+sha_of() { sed -n 's/.*"sha256": *"\([0-9a-f]*\)".*/\1/p' "$1" | tail -n 1; }
+# damaged FROM TO: a copy of a folder to be spoiled
+damaged() { rm -rf "$2"; cp -R "$1" "$2"; }
+
+# ---- a tiny world, and every command once ------------------------------------------------------
+$world sft --n 600 --seed 1 > sft.jsonl
+$world grammar --n 200 --seed 101 > labelled.jsonl
+$world prompts --kind rl --n 60 --seed 1003 > prompts.jsonl
+$world eval --n 4 --seed 98 > questions.jsonl
+
+works init "$grpo" init --tokenizer-data sft.jsonl --output-dir base --hidden-size 16 --num-hidden-layers 2 --num-attention-heads 2 --intermediate-size 32 --vocab-size 420
+says init 'base: * parameters, vocabulary 420'
+works sft "$grpo" sft --model base --dataset sft.jsonl --output-dir sft --max-steps 20 --per-device-train-batch-size 16 --learning-rate 5e-3 --json
+says 'sft --json' '*"final":"sft/final"*'
+works reward "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir reward --max-steps 20 --per-device-train-batch-size 8 --learning-rate 3e-3 --eval-split 0.2
+says 'reward: its table' '*held-out*politeness*safety*'
+small="--model sft/final --dataset prompts.jsonl --max-completion-length 16 --num-generations 4 --per-device-train-batch-size 8 --learning-rate 1e-3 --beta 0.05"
+train="$small --reward-model reward/final --max-steps 6"
+works train "$grpo" train $train --output-dir run --save-steps 3
+says train 'run/final: 6 steps, reward*weights*'
+works 'train again' "$grpo" train $train --output-dir again --save-steps 0 --json
+says 'train --json' '{"steps":6,*"sha256":"*'
+same_run 'the same run twice' run again
+same 'the same log twice' run/log.jsonl again/log.jsonl
+works sample "$grpo" sample --model run/final --dataset questions.jsonl --reference sft/final --max-completion-length 16 --output samples.jsonl
+works 'sample one by one' "$grpo" sample --model run/final --dataset questions.jsonl --reference sft/final --max-completion-length 16 --batch 1
+same 'sample: the batch changes nothing' "$out" samples.jsonl
+works score "$grpo" score --dataset samples.jsonl --reward-model reward/final --summary
+says 'score --summary' '*politeness*n 22*reward*'
+works score "$grpo" score --dataset samples.jsonl --reward-model reward/final
+says score '*"scores":{"politeness":*"reward":*'
+many=$(printf '%0200d' 0 | sed 's/0/fix the car /g')
+printf '{"prompt": "hi", "completion": "%s"}\n' "$many" > long.jsonl
+works 'score of a reply longer than the context' "$grpo" score --dataset long.jsonl --reward-model reward/final
+case $(cat "$err") in *'context holds 112: such replies are read up to there'*) good ;; *) bad "score of a long reply: $(cat "$err")" ;; esac
+printf 'hi, how do i fix the car?\n\n' > question
+if "$grpo" chat --model run/final --max-completion-length 8 < question > "$out" 2> "$err"; then good; else bad "chat: $(cat "$err")"; fi
+works info "$grpo" info --model run/final
+says info '*Llama, language model*weights *'
+works eval "$grpo" eval --policies sft/final,run/final --dataset questions.jsonl --reward-model reward/final --group-by split --max-completion-length 16
+says 'eval: rows' '*adversarial *unseen_template *all *run/final minus sft/final*'
+works 'eval of one policy twice' "$grpo" eval --policies sft/final,sft/final --dataset questions.jsonl --reward-model reward/final --max-completion-length 16 --num-generations 2 --json
+says 'eval: a policy against itself' '*"minus_first": *"reward": {*"mean": 0,*"half_width_95": 0,*'
+works 'train --eval-split' "$grpo" train $train --output-dir split --eval-split 0.1
+says 'train --eval-split' '*before and after*split/final minus sft/final*'
+works 'eval on the held-out prompts' "$grpo" eval --policies sft/final,split/final --dataset split/eval_prompts.jsonl --reward-model reward/final --num-generations 4 --max-completion-length 16 --json
+sed -n '/"policies"/,$p' "$out" > a; sed -n '/"policies"/,$p' split/eval.json > b
+same 'eval gives the table that the run ended with' a b
+works 'a recipe' "$grpo" train --config run/config.json --output-dir by-config
+same_run "a run's config.json gives the run again" run by-config
+for command in init sft reward train trace sample chat score eval compare info; do
+    works "$command --help" "$grpo" $command --help
+    says "$command --help" "grpo $command: *example: grpo $command *"
+done
+
+# ---- trace tells what train does, and writes nothing -------------------------------------------
+find . | sort > "$t/io/before"
+works trace "$grpo" trace $train --tokens 2
+says 'trace: text' '*R = sum_k w_k r_k = 1\**(E60)*(E82)*(E83)*A = (R - mean)/(std + 0.0001) = *(E84)*(E73)*(E112)*(E284)*'
+works 'trace --json' "$grpo" trace $train --tokens -1 --update 6 --json
+find . | sort > "$t/io/after"
+same 'trace writes nothing' "$t/io/before" "$t/io/after"
+cp "$out" trace.json
+if [ "$(sha_of trace.json)" = "$("$grpo" info --model run/final | sed -n 's/^  weights //p')" ]; then good; else bad 'trace --update 6: its weights are not those of train'; fi
+works 'trace of a checkpoint' "$grpo" trace --config run/config.json --max-steps 6 --update 4 --json
+cp "$out" fourth.json
+loss=$(sed -n '4s/.*"loss":\([^,]*\),.*/\1/p' run/log.jsonl)
+case $(cat fourth.json) in *"\"update\":{\"loss\":$loss,"*) good ;; *) bad "trace --update 4: not the loss of the log, $loss" ;; esac
+
+# ---- what must not change a bit ------------------------------------------------------------------
+for n in 1 2 3; do
+    works "train with $n threads" env OMP_NUM_THREADS=$n "$grpo" train $train --output-dir threads$n
+    same_run "$n threads" run threads$n
+done
+works 'train in slices' "$grpo" train $train --output-dir slices --slice-rows 1
+same_run '--slice-rows' run slices
+works 'sft in slices' "$grpo" sft --model base --dataset sft.jsonl --output-dir sft-slices --max-steps 20 --per-device-train-batch-size 16 --learning-rate 5e-3 --slice-rows 1
+same_run 'sft --slice-rows' sft sft-slices
+
+# killed at any moment: with --resume the same bits as without
+long="$small --reward-model reward/final --max-steps 150 --num-iterations 2 --save-steps 4"
+works 'train, 150 steps' "$grpo" train $long --output-dir whole
+"$grpo" train $long --output-dir killed > "$out" 2> "$err" & victim=$!
+while kill -0 $victim 2> /dev/null && [ "$(cat killed/log.jsonl 2> /dev/null | wc -l)" -lt 20 ]; do nap; done
+kill -9 $victim 2> /dev/null; wait $victim 2> /dev/null
+if [ -d killed/final ]; then bad 'kill -9: the run was over before it was killed'; else good; fi
+works 'train --resume' "$grpo" train $long --output-dir killed --resume
+same_run 'kill -9 and --resume' whole killed
+works 'train --resume of a finished run' "$grpo" train $long --output-dir killed --resume
+same_run 'resumed when finished' whole killed
+printf '{"step":151,"lo' >> killed/log.jsonl
+works 'train --resume after half a line' "$grpo" train $long --output-dir killed --resume
+same 'a half-written line of the log goes' whole/log.jsonl killed/log.jsonl
+"$grpo" sft --model base --dataset sft.jsonl --output-dir sft-killed --max-steps 200 --save-steps 5 > "$out" 2> "$err" & victim=$!
+works 'sft, 200 steps' "$grpo" sft --model base --dataset sft.jsonl --output-dir sft-whole --max-steps 200 --save-steps 0
+kill -9 $victim 2> /dev/null; wait $victim 2> /dev/null
+works 'sft --resume' "$grpo" sft --model base --dataset sft.jsonl --output-dir sft-killed --max-steps 200 --save-steps 5 --resume
+same_run 'sft: kill -9 and --resume' sft-whole sft-killed
+
+# ---- compare -------------------------------------------------------------------------------------
+works 'a run that differs' "$grpo" train $train --output-dir other --beta 0.06
+"$grpo" compare run other > "$out" 2> "$err"; code=$?
+if [ $code -eq 1 ]; then good; else bad "compare of runs that differ: exit code $code"; fi
+says compare '*beta * 0.05 * 0.06 *first difference: step *final weights: different*not the same bits'
+"$grpo" compare run other --json > "$out" 2> "$err"
+says 'compare --json' '*"same": false*"first_difference": {*"quantity": *"beta": *'
+works 'the double build' "$grpo64" info --model run/final
+refuses '*found 1 folder, expected two*' "$grpo" compare run
+refuses '*no more than two*' "$grpo" compare run other again
+refuses '*nowhere: found no folder*' "$grpo" compare run nowhere
+refuses '*base/log.jsonl: could not be read*' "$grpo" compare run base
+
+# ---- usage ---------------------------------------------------------------------------------------
+refuses '*unknown command "trian", did you mean train*' "$grpo" trian
+refuses '*unknown option "learning_rte", did you mean "learning_rate"*' "$grpo" train $train --learning_rte 1
+refuses '*loss_type: found "dappo", expected one of *; did you mean dapo' "$grpo" train $train --output-dir x --loss-type dappo
+refuses '*max_steps: found "many", expected a number*' "$grpo" train $train --output-dir x --max-steps many
+refuses '*max_steps: found "1.5", expected a whole number*' "$grpo" train $train --output-dir x --max-steps 1.5
+refuses '*learning_rate: found "1e-3x", expected a number*' "$grpo" train $train --output-dir x --learning-rate 1e-3x
+refuses '*learning_rate: found "none", expected a number*' "$grpo" train $train --output-dir x --learning-rate none
+refuses '*resume: found "maybe", expected true or false*' "$grpo" train $train --output-dir x --resume maybe
+refuses '*--seed: expected a value*' "$grpo" train $train --output-dir x --seed
+refuses '*found "run", expected an option*' "$grpo" train run
+refuses '*--model: not given*' "$grpo" train --dataset prompts.jsonl --output-dir x
+refuses '*--output-dir: not given*' "$grpo" train $train
+refuses '*--policies: not given*' "$grpo" eval --dataset prompts.jsonl
+refuses '*--group-by*' "$grpo" eval --policies sft/final --dataset questions.jsonl --reward-model reward/final --group-by spilt --max-completion-length 16
+refuses '*the run is over*' "$grpo" trace --config run/config.json --resume
+refuses '*--update: found 9, expected 1 to 6*' "$grpo" trace $train --update 9
+printf '{"learning_rate": 1e-3,\n "loss_typ": "dapo"}' > typo.json
+refuses '*typo.json:2:*unknown option "loss_typ", did you mean "loss_type"*' "$grpo" train $train --output-dir x --config typo.json
+printf '{"learning_rate": 1e-3,\n "max_steps": 3,}' > broken.json
+refuses '*broken.json:2:*' "$grpo" train $train --output-dir x --config broken.json
+refuses '*missing.json*' "$grpo" train $train --output-dir x --config missing.json
+
+# ---- settings that cannot work -------------------------------------------------------------------
+refuses '*num_generations: found 1, expected at least 2*' "$grpo" train $train --output-dir x --num-generations 1
+refuses '*--num-generations 3 does not divide the 8 completions*' "$grpo" train $train --output-dir x --num-generations 3
+refuses '*--gradient-accumulation-steps 3*divide the other*' "$grpo" train $train --output-dir x --gradient-accumulation-steps 3 --steps-per-generation 2
+refuses '*--max-completion-length 512: the context of sft/final holds 112*' "$grpo" train $train --output-dir x --max-completion-length 512
+refuses '*--max-completion-length*' "$grpo" train $train --output-dir x --max-completion-length 2000000000
+refuses '*--temperature: found 0*' "$grpo" train $train --output-dir x --temperature 0
+refuses '*epsilon: found 2*' "$grpo" train $train --output-dir x --epsilon 2
+refuses '*beta: found -1*' "$grpo" train $train --output-dir x --beta -1
+refuses '*--per-device-train-batch-size 0*' "$grpo" train $train --output-dir x --per-device-train-batch-size 0
+refuses '*--num-train-epochs: found 0*' "$grpo" train $train --output-dir x --max-steps -1 --num-train-epochs 0
+refuses '*--slice-rows: found 0*' "$grpo" train $train --output-dir x --slice-rows 0
+refuses '*--eval-split: found 1, expected*' "$grpo" train $train --output-dir x --eval-split 1
+refuses '*--eval-split 0.001: of 60 prompts*' "$grpo" train $train --output-dir x --eval-split 0.001
+refuses '*all weights are 0*' "$grpo" train $train --output-dir x --reward-weights safety=0,politeness=0
+refuses '*all weights are 0*' "$grpo" train $train --output-dir x --reward-weights 0,0,0,0
+refuses '*unknown label "saftey", did you mean safety*' "$grpo" train $train --output-dir x --reward-weights saftey=1
+refuses '*label "safety" stands there twice*' "$grpo" train $train --output-dir x --reward-weights safety=1,safety=2
+refuses '*found 2 weights, expected 4*' "$grpo" train $train --output-dir x --reward-weights 1,2
+refuses '*found more than 4 weights*' "$grpo" train $train --output-dir x --reward-weights 1,2,3,4,5
+refuses '*found "much", expected a number*' "$grpo" train $train --output-dir x --reward-weights safety=much
+refuses '*--reward-clip: found "1,0", expected LOW,HIGH*' "$grpo" train $train --output-dir x --reward-clip 1,0
+refuses '*--reward-clip: found ",1", expected LOW,HIGH*' "$grpo" train $train --output-dir x --reward-clip ,1
+refuses '*no source of scores*' "$grpo" train $small --output-dir x
+refuses '*no source of scores*' "$grpo" train $small --output-dir x --reward-model ''
+refuses "*a folder's name is empty*" "$grpo" train $small --output-dir x --reward-model ,reward/final
+refuses '*--model: not given*' "$grpo" train $train --output-dir x --model ''
+refuses '*label "politeness" comes from another source too*' "$grpo" train $small --output-dir x --reward-model reward/final,reward/final
+refuses '*run: is not empty: it may hold a run*' "$grpo" train $train --output-dir run
+refuses '*run: is not empty*' "$grpo" sft --model base --dataset sft.jsonl --output-dir run
+refuses '*nothing-here/config.json: not found: there is no run to resume*' "$grpo" train $train --output-dir nothing-here --resume
+refuses '*beta: the run was started with 0.05, now it is 0.06*' "$grpo" train $train --output-dir run --resume --beta 0.06
+refuses '*samples.jsonl: exists already*' "$grpo" sample --model run/final --dataset questions.jsonl --output samples.jsonl
+if [ -e x ]; then bad 'a refused run left its folder behind'; else good; fi
+
+# ---- files that are not what they should be ----------------------------------------------------------
+refuses '*missing.jsonl: could not be read*' "$grpo" sft --model base --dataset missing.jsonl --output-dir x
+refuses '*run: found a folder, expected a file*' "$grpo" sft --model base --dataset run --output-dir x
+if [ "$(id -u)" -ne 0 ]; then
+    cp sft.jsonl secret.jsonl; chmod 0 secret.jsonl
+    refuses '*secret.jsonl: could not be read*' "$grpo" sft --model base --dataset secret.jsonl --output-dir x
+fi
+: > empty.jsonl
+refuses '*empty.jsonl: holds no examples*' "$grpo" sft --model base --dataset empty.jsonl --output-dir x
+# data LINE PATTERN COMMAND: a data set whose second line is LINE
+data() {
+    { head -n 1 labelled.jsonl; printf '%b\n' "$1"; } > data.jsonl
+    pattern=$2; shift 2
+    refuses "$pattern" "$@"
+}
+sft="$grpo sft --model base --dataset data.jsonl --output-dir x --max-steps 1"
+reward="$grpo reward --model sft/final --dataset data.jsonl --output-dir x --max-steps 1"
+data '{"prompt": "hi", "completion": }' '*data.jsonl:2:32: *' $sft
+data '{"prompt": "hi", "completion": "yes"' '*data.jsonl:2:*' $sft
+data '{"prompt": "hi", "prompt": "ho", "completion": "yes"}' '*data.jsonl:2:*' $sft
+data '["hi"]' '*data.jsonl:2: found array, expected an object*' $sft
+data '{"question": "hi", "completion": "yes"}' '*data.jsonl:2: no "prompt"*' $sft
+data '{"prompt": "hi"}' '*data.jsonl:2: no "completion"*' $sft
+data '{"prompt": "", "completion": "yes"}' '*data.jsonl:2: prompt: is empty*' $sft
+data '{"prompt": 7, "completion": "yes"}' '*data.jsonl:2:*' $sft
+data '{"prompt": "hi", "completion": ["yes"]}' '*data.jsonl:2:*' $sft
+data '{"prompt": "h\0303", "completion": "yes"}' '*data.jsonl:2:*UTF-8*' $sft
+data '{"prompt": [{"role": "robot", "content": "hi"}], "completion": "yes"}' '*data.jsonl:2: role: found "robot"*' $sft
+data '{"prompt": "hi", "completion": "yes", "labels": {"safety": "high"}}' '*data.jsonl:2: labels: safety: found string, expected a number*' $reward
+data '{"prompt": "hi", "completion": "yes", "labels": {"safety": NaN}}' '*data.jsonl:2:*' $reward
+data '{"prompt": "hi", "completion": "yes", "labels": {"safety": 1e999}}' '*data.jsonl:2:*' $reward
+data '{"prompt": "hi", "completion": "yes"}' '*data.jsonl:2: no "labels"*' $reward
+data '{"prompt": "hi", "completion": "yes", "labels": {"saftey": 1}}' '*data.jsonl:2: labels: unknown label "saftey"*' $reward --labels politeness,meaningfulness,actionability,safety
+printf 'hello\nh\303i\n' > prompts.txt
+refuses '*prompts.txt:2: byte 2 is no valid UTF-8*' "$grpo" sample --model sft/final --dataset prompts.txt
+printf '{"prompt": "%s"}\n' "$many" > long.jsonl
+refuses '*long.jsonl:1: prompt of * tokens and --max-completion-length 16 exceed the context of 112*' "$grpo" train $small --reward-model reward/final --dataset long.jsonl --output-dir long --max-steps 1
+refuses '*long.jsonl:1: prompt of * exceed the context*' "$grpo" sample --model sft/final --dataset long.jsonl --max-completion-length 16
+refuses '*long.jsonl:1: prompt of * exceed the context*' "$grpo" eval --policies sft/final --reward-model reward/final --dataset long.jsonl --max-completion-length 16
+printf '{"prompt": "%s", "completion": "yes"}\n' "$many" > long.jsonl
+refuses '*long.jsonl:1: the prompt alone has * tokens*' "$grpo" sft --model base --dataset long.jsonl --output-dir x
+
+# folders of models
+refuses '*nowhere/*could not be read*' "$grpo" info --model nowhere
+refuses '*run/*' "$grpo" train $train --model run --output-dir x
+refuses '*reward/final: is a reward model*' "$grpo" train $train --model reward/final --output-dir x
+refuses '*sft/final: is a language model*' "$grpo" train $small --reward-model sft/final --output-dir x
+refuses '*reward/final: is a reward model*' "$grpo" eval --policies reward/final --reward-model reward/final --dataset questions.jsonl
+refuses '*reward/final: is a reward model*' "$grpo" chat --model reward/final
+damaged sft/final cut
+head -c 5000 sft/final/model.safetensors > cut/model.safetensors
+refuses '*cut/model.safetensors*' "$grpo" info --model cut
+head -c 4 sft/final/model.safetensors > cut/model.safetensors
+refuses '*cut/model.safetensors*' "$grpo" info --model cut
+printf 'this is no such file, it is text' > cut/model.safetensors
+refuses '*cut/model.safetensors*' "$grpo" info --model cut
+rm cut/model.safetensors
+refuses '*cut: found neither model.safetensors*' "$grpo" info --model cut
+# config EDIT PATTERN: config.json changed by a sed script
+config() {
+    damaged sft/final odd
+    sed "$1" sft/final/config.json > odd/config.json
+    if cmp -s sft/final/config.json odd/config.json; then bad "the edit $1 changes nothing"; return; fi
+    refuses "$2" "$grpo" info --model odd
+}
+config 's/"intermediate_size": *[0-9]*/"intermediate_size": 48/' '*odd: tensor model.layers.0.mlp.gate_proj.weight: found shape ?32, 16?, expected ?48, 16?*'
+config 's/"num_hidden_layers": *[0-9]*/"num_hidden_layers": 3/' '*odd: tensor model.layers.2.* is missing*'
+config 's/"num_hidden_layers": *[0-9]*/"num_hidden_layers": 1/' '*odd: unknown tensor model.layers.1.*'
+config 's/LlamaForCausalLM/MambaForCausalLM/; s/"llama"/"mamba"/' '*odd/config.json*amba*'
+config 's/"num_key_value_heads": *[0-9]*/"num_key_value_heads": 3/' '*odd/config.json*'
+config 's/"hidden_size": *[0-9]*/"hidden_size": -4/' '*odd/config.json*hidden_size*'
+config 's/"hidden_size": *[0-9]*/"hidden_size": "wide"/' '*odd/config.json*hidden_size*'
+config 's/"vocab_size": *[0-9]*/"vocab_size": 2147483647/' '*odd/*'
+config 's/"hidden_act": *"silu"/"hidden_act": "gelu"/' '*odd/config.json*gelu*'
+config '2s/"/~/' '*odd/config.json:2:*'
+damaged sft/final odd; rm odd/tokenizer.json
+refuses '*odd/tokenizer.json*' "$grpo" train $train --model odd --output-dir x
+damaged run torn; sed 's/"output_dir": "run"/"output_dir": "torn"/' run/config.json > torn/config.json; head -c 3000 run/checkpoint.safetensors > torn/checkpoint.safetensors
+refuses '*torn/checkpoint.safetensors*' "$grpo" train $train --output-dir torn --save-steps 3 --resume
+cp run/checkpoint.safetensors torn/; printf 'not json\n' > torn/config.json
+refuses '*torn/config.json:1:*' "$grpo" train $train --output-dir torn --save-steps 3 --resume
+cp run/config.json torn/; printf '{"step": 1\n' > torn/log.jsonl
+refuses '*torn/log.jsonl:1:*' "$grpo" compare run torn
+refuses '*checkpoint*of the other build*' "$grpo64" train $train --output-dir run --save-steps 3 --resume
+if [ -e x ]; then bad 'a refused run left its folder behind'; else good; fi
+
+# ---- programs that score ---------------------------------------------------------------------------
+# by PATTERN PROGRAM: train with --reward-cmd PROGRAM
+by() { refuses "$1" "$grpo" train $small --max-steps 2 --output-dir y --reward-cmd "$2"; rm -rf y; }
+by '*the program ended (exit code 127)*' 'exec no-such-program-here 2> /dev/null'
+by '*the program ended (exit code 3)*' 'exit 3'
+by '*answer of --reward-cmd:1:1: found hello*' 'echo hello; cat > /dev/null'
+by '*--reward-cmd*' 'while read -r line; do echo "{\"id\": 0, \"scores\": {\"a\": 1}}"; done'
+by '*two trial answers hold no label*' 'i=0; while read -r line; do echo "{\"id\": $i, \"scores\": {}}"; i=$((i + 1)); done'
+by '*label "a": found string*' 'while read -r line; do echo "{\"id\": 0, \"scores\": {\"a\": \"b\"}}"; done'
+by '*unknown label "b"*' 'i=0; while read -r line; do if [ $i -lt 2 ]; then l=a; else l=b; fi; echo "{\"id\": $i, \"scores\": {\"$l\": 1}}"; i=$((i + 1)); done'
+by '*the program ended*' 'i=0; while [ $i -lt 5 ] && read -r line; do echo "{\"id\": $i, \"scores\": {\"a\": $i}}"; i=$((i + 1)); done'
+counting='i=0; while read -r line; do echo "{\"id\": $i, \"scores\": {\"a\": $((i % 7)), \"b\": null}}"; i=$((i + 1)); done'
+works '--reward-cmd in sh' "$grpo" train $small --max-steps 2 --output-dir counted --reward-cmd "$counting"
+if grep -q '"rewards/a/mean":[0-9]' counted/log.jsonl && grep -q '"rewards/b/mean":null' counted/log.jsonl; then good; else bad '--reward-cmd: a and b in the log'; fi
+refuses '*label "politeness" comes from another source too*' "$grpo" train $train --output-dir y --reward-cmd 'i=0; while read -r line; do echo "{\"id\": $i, \"scores\": {\"politeness\": 1}}"; i=$((i + 1)); done'
+if python3 -c 'import json' 2> /dev/null; then
+    works '--reward-cmd in Python' "$grpo" train $small --max-steps 2 --output-dir python --reward-cmd "python3 $example"
+    works 'score --reward-cmd' "$grpo" score --dataset samples.jsonl --reward-cmd "python3 $example" --reward-weights variety=1 --summary
+    says 'score --reward-cmd' '*brevity *n 22*variety *reward*'
+    works 'eval with both sources' "$grpo" eval --policies sft/final --dataset questions.jsonl --reward-model reward/final --reward-cmd "python3 $example" --max-completion-length 16
+    says 'eval with both sources' '*safety *brevity *variety *'
+else
+    echo 'SKIPPED: data/reward_example.py: there is no python3'
+fi
+
+printf '%s passed, %s failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
