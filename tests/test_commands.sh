@@ -118,6 +118,65 @@ cp "$out" fourth.json
 loss=$(sed -n '4s/.*"loss":\([^,]*\),.*/\1/p' run/log.jsonl)
 case $(cat fourth.json) in *"\"update\":{\"loss\":$loss,"*) good ;; *) bad "trace --update 4: not the loss of the log, $loss" ;; esac
 
+# the auditor's pocket calculator: everything that trace --json tells, computed again from what stands before it
+cat > auditor.py <<'PYTHON'
+import json, math, sys
+d = json.load(open(sys.argv[1]))
+o, w, checked, clipped = d["options"], d["weights"], 0, 0
+def near(what, got, want, tolerance=1e-9):
+    global checked
+    checked += 1
+    if not abs(got - want) <= tolerance * max(1, abs(want)): sys.exit("%s: %.17g, expected %.17g" % (what, got, want))
+total = 0
+for generation in d["generations"]:
+    adv = []
+    for p in generation["prompts"]:
+        c = p["completions"]
+        for x in c: near("E60", x["reward"], sum(w[k] * x["scores"][k] for k in w))
+        r = [x["reward"] for x in c]
+        mean = sum(r) / len(r)
+        std = math.sqrt(sum((x - mean) ** 2 for x in r) / (len(r) - 1))
+        near("E82", p["reward_mean"], mean); near("E83", p["reward_std"], std)
+        for x in c: near("E84", x["advantage"], (x["reward"] - mean) / (std + 1e-4), 1e-7)
+        for k in w:
+            mk = sum(x["scores"][k] for x in c) / len(c)
+            near("E73", p["label_share"][k], w[k] * sum((x["scores"][k] - mk) * (x["reward"] - mean) for x in c) / sum((x - mean) ** 2 for x in r), 1e-7)
+        near("shares", sum(p["label_share"].values()), 1, 1e-7)
+        adv.append([x["advantage"] for x in c])
+    for m in generation["micro_batches"]:
+        loss = 0
+        for c in m["completions"]:
+            a, n = adv[c["prompt"]][c["completion"]], len(c["tokens"])
+            near("n", c["n"], n)
+            for t in c["tokens"]:
+                ratio, gap = math.exp(t["logp"] - t["old"]), t["ref"] - t["logp"]
+                inside = ratio <= 1 + o["epsilon"] if a > 0 else ratio >= 1 - o["epsilon"]
+                ell = -min(ratio * a, min(max(ratio, 1 - o["epsilon"]), 1 + o["epsilon"]) * a)
+                k3 = math.exp(gap) - gap - 1
+                near("E91", t["ratio"], ratio); near("E94", t["k3"], k3); near("E99", t["policy_loss"], ell)
+                near("E96", t["kl"], k3 * ratio); near("E111", t["loss"], ell + o["beta"] * k3 * ratio)
+                near("E112", t["weight"], 1 / m["n_item"] * o["steps_per_generation"] / o["gradient_accumulation_steps"])
+                near("E100", t["clipped"], not inside)
+                near("E113", t["dlogp"], t["weight"] * ((-a * ratio if inside else 0) + o["beta"] * -ratio * gap))
+                loss += t["weight"] * t["loss"]
+                clipped += t["clipped"]
+        near("E112", m["loss"], loss)
+        total += loss
+u = d["update"]
+near("E117", u["loss"], total)
+near("E284", u["clip_coefficient"], min(1, o["max_grad_norm"] / (u["grad_norm"] + 1e-6)))
+if not clipped: sys.exit("nothing was clipped: the settings of the test are too tame")
+print("%d numbers checked" % checked)
+PYTHON
+works 'trace by the double build' "$grpo64" trace $train --steps-per-generation 2 --num-iterations 2 --learning-rate 1e-2 --update 4 --tokens -1 --json
+if python3 -c 'import json' 2> /dev/null; then
+    cp "$out" audit.json
+    works 'the auditor' python3 auditor.py audit.json
+    says 'the auditor' '???* numbers checked'
+else
+    echo 'SKIPPED: the check of every number that trace tells: there is no python3'
+fi
+
 # ---- what must not change a bit ------------------------------------------------------------------
 for n in 1 2 3; do
     works "train with $n threads" env OMP_NUM_THREADS=$n "$grpo" train $train --output-dir threads$n
