@@ -146,8 +146,8 @@ def named_gradients(model):
 
 def close(name, got, want, limit, absolute=False):
     """got and want differ by at most limit times the largest |want| (absolute: by limit)."""
-    got = torch.as_tensor(got).detach().double()
-    want = torch.as_tensor(want).detach().double()
+    double = lambda x: x.detach().double() if torch.is_tensor(x) else torch.tensor(x, dtype=torch.float64)     # a Python number would become float32
+    got, want = double(got), double(want)
     assert got.shape == want.shape, f"{name}: shape {tuple(got.shape)}, expected {tuple(want.shape)}"
     assert torch.isfinite(got).all() and torch.isfinite(want).all(), f"{name}: not finite"
     if want.numel() == 0:
