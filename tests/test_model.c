@@ -303,6 +303,24 @@ static void test_E23_to_E27_logits(void) {
     }
 }
 
+/* ---- E9 to E12: frequencies (llama3's are a known answer) -------------------------------- */
+
+static void test_E9_linear_scaling(void) {
+    ModelConfig c = {.head_dim = 6, .rope_theta = 1000, .rope_factor = 2};
+    double plain[3], linear[3];
+    rope_frequencies(plain, &c);
+    c.rope = ROPE_LINEAR;
+    rope_frequencies(linear, &c);
+    for (int i = 0; i < 3; i++) {
+        CHECK_NEAR(plain[i], pow(10, -i), 1e-15);
+        CHECK_NEAR(linear[i], plain[i] / 2, 0);
+    }
+    real cos6[3], sin6[3];
+    rope_table(cos6, sin6, plain, 3, 100000);           /* E307: the angle in double, also far out */
+    CHECK_NEAR(cos6[1], cos(10000.0), sizeof(real) == 4 ? 6e-8 : 1e-11);
+    CHECK_NEAR(sin6[2], sin(1000.0), sizeof(real) == 4 ? 6e-8 : 1e-12);
+}
+
 /* ---- sizes, cost, initial weights -------------------------------------------------------- */
 
 static void test_E33_counts(void) {
@@ -409,6 +427,7 @@ int main(void) {
     test_same_bits_in_any_batch();
     test_same_gradient_with_any_threads();
     test_E23_to_E27_logits();
+    test_E9_linear_scaling();
     test_E33_counts();
     test_E190_flops();
     test_E40_last_row();

@@ -71,6 +71,20 @@ static void test_greedy(void) {
     CHECK_NEAR(kept, 0, 0);
 }
 
+/* The first whose sum exceeds u times the total, not the first that reaches it. */
+static void test_E308_boundaries(void) {
+    const Sampling s = {1, 0, 1, 0};
+    const double u[] = {0, 0.25 - 0x1p-54, 0.25, 0.5, 0.75, 1 - 0x1p-53};
+    const int want[] = {0, 0, 1, 2, 3, 3};
+    for (int i = 0; i < 6; i++) {
+        real z[4] = {2, 2, 2, 2}, logp;
+        CHECK_INT(sampler_draw(z, 4, &s, u[i], &logp, NULL, NULL), want[i]);
+    }
+    real z[4] = {-2000, 0, -2000, -2000}, logp;         /* exp is 0: never drawn, not even with u = 0 */
+    CHECK_INT(sampler_draw(z, 4, &s, 0, &logp, NULL, NULL), 1);
+    CHECK_NEAR(logp, 0, 0);
+}
+
 /* Filters against sorting by hand, among many equal logits. */
 static void test_filters_large(void) {
     enum { N = 700 };
@@ -323,6 +337,7 @@ static void test_progress_and_refused(void) {
 int main(void) {
     test_E29_E308_sampler();
     test_greedy();
+    test_E308_boundaries();
     test_filters_large();
     test_sampling_check();
     test_decoding_is_the_forward_pass();
