@@ -20,6 +20,7 @@ static const struct { const char *name, *what; int (*run)(int argc, char **argv,
     {"compute", "the mathematics as a filter: JSON lines in, values and derivatives out", compute},
     {"eval", "policies side by side on the same prompts, with intervals", cmd_eval},
     {"compare", "where two runs first differ, and their metrics side by side", cmd_compare},
+    {"bench", "its own speed, as a share of what the machine can do", cmd_bench},
     {"info", "what is in a folder, and what a run of it will need", cmd_info},
 };
 enum { N_COMMAND = sizeof command / sizeof *command };

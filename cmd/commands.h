@@ -15,6 +15,7 @@ int cmd_compare(int argc, char **argv, Err *e);
 int cmd_sample(int argc, char **argv, Err *e);
 int cmd_chat(int argc, char **argv, Err *e);
 int cmd_score(int argc, char **argv, Err *e);
+int cmd_bench(int argc, char **argv, Err *e);
 int cmd_info(int argc, char **argv, Err *e);
 
 #endif

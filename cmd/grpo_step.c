@@ -71,8 +71,19 @@ static bool build_window(Window *w, const Generation *g, int group, int first, i
 
 /* ---- completions, scores, advantages ------------------------------------------------------ */
 
+static bool make_up_prompts(Step *s, int64_t generation, Err *e) {
+    for (int i = 0; i < s->gen.n_prompt; i++) {
+        Ids *p = &s->gen.prompt[i];
+        if (!p->id && !(p->id = malloc((size_t)s->synthetic * sizeof(int)))) return fail(e, "no memory for a prompt of %d tokens", s->synthetic);
+        p->n = s->synthetic;
+        for (int t = 0; t < p->n; t++) p->id[t] = (int)(rng_uniform(0, RNG_SAMPLE, (uint64_t)generation, (uint64_t)i, 0, (uint64_t)t) * s->policy->config.vocab);
+    }
+    return true;
+}
+
 static bool encode_prompts(Step *s, int64_t generation, Err *e) {
     Generation *g = &s->gen;
+    if (s->synthetic) return make_up_prompts(s, generation, e);
     for (int i = 0; i < g->n_prompt; i++) {
         const Example *x = g->example[i] = &s->data.row[order_at(&s->order, generation * g->n_prompt + i)];
         g->prompt[i].n = 0;
@@ -92,6 +103,7 @@ static bool generate(Step *s, int64_t generation, Err *e) {
     for (int i = 0; ok && i < g->n_prompt; i++) prompt[i] = g->prompt[i].id, length[i] = g->prompt[i].n;
     for (int i = 0; i < s->info.n_stop; i++) stop[n_stop++] = s->info.stop[i];
     stop[n_stop++] = s->language.end_of_turn;
+    if (s->synthetic) n_stop = 0;
     const RolloutPlan plan = {.prompt = prompt, .prompt_length = length, .n_prompt = g->n_prompt, .group_size = s->group, .max_new = g->max_new, .stop = stop,
                               .n_stop = n_stop, .sampling = s->c->sampling, .seed = (uint64_t)s->c->run.seed, .step = (uint64_t)generation};
     ok = ok && rollout(&g->out, s->policy, &plan, e);
@@ -109,7 +121,7 @@ static bool generate(Step *s, int64_t generation, Err *e) {
     return ok;
 }
 
-static bool score(Step *s, Err *e) {
+static bool ask_scorer(Step *s, Err *e) {
     Generation *g = &s->gen;
     Reply *reply = calloc((size_t)g->n_completion, sizeof *reply);
     bool ok = reply || fail(e, "no memory for %d replies", g->n_completion);
@@ -121,7 +133,13 @@ static bool score(Step *s, Err *e) {
     }
     ok = ok && scorer_score(s->scorer, g->score, reply, g->n_completion, e);
     free(reply);
-    if (!ok) return false;
+    return ok;
+}
+
+static bool score(Step *s, Err *e) {
+    Generation *g = &s->gen;
+    for (int i = 0; s->synthetic && i < g->n_completion; i++) g->score[i] = (real)(i % 7) / 7;
+    if (!s->synthetic && !ask_scorer(s, e)) return false;
     if (s->clip) reward_clip(g->score, s->clip_low, s->clip_high, (size_t)g->n_completion, (size_t)g->n_label);
     if (!s->warned_missing && s->c->grpo.missing_labels == MISSING_ZERO)
         for (int i = 0; i < g->n_completion * g->n_label && !s->warned_missing; i++)
@@ -296,21 +314,27 @@ static bool hold_out(Step *s, double share, Err *e) {
     return ok;
 }
 
-bool step_open(Step *s, const StepConfig *c, Err *e) {
-    *s = (Step){.c = c};
-    ModelConfig shape;
-    if (!grpo_config_check(&c->grpo, e) || !sampling_check(&c->sampling, e) || !sizes(s, e)) return false;
+/* Scores and prompts. */
+static bool open_data(Step *s, Err *e) {
+    const StepConfig *c = s->c;
     if (!(s->scorer = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->run.slice_rows, e))) return false;
     s->n_label = scorer_n_label(s->scorer);
     s->label = scorer_labels(s->scorer);
     if (!parse_weights(s->weight, c->reward_weights, s->label, s->n_label, "--reward-weights", e) || !parse_clip(s, e)) return false;
     if (!language_load(&s->language, c->run.model, c->run.chat_template, e) || !dataset_load(&s->data, c->run.dataset, NEED_PROMPT, c->run.system, e)) return false;
     if (c->eval_split != 0 && !hold_out(s, c->eval_split, e)) return false;
+    s->order = (Order){.n = s->data.n, .seed = (uint64_t)c->run.seed};
+    return true;
+}
+
+static bool open_model(Step *s, Err *e) {
+    const StepConfig *c = s->c;
+    ModelConfig shape;
     if (!folder_config(&shape, NULL, c->run.model, e)) return false;
     if (shape.n_label) return fail(e, "%s: is a reward model; expected a language model", c->run.model);
-    if (c->grpo.max_completion_length >= shape.context)
+    if (c->grpo.max_completion_length + s->synthetic >= shape.context)
         return fail(e, "--max-completion-length %d: the context of %s holds %d tokens, prompt included; lower it", c->grpo.max_completion_length, c->run.model, shape.context);
-    const int n_completion = s->batch * s->per_generation, tree = shape.context + s->group * c->grpo.max_completion_length;
+    const int n_completion = s->batch * s->per_generation, tree = (s->synthetic ? s->synthetic : shape.context) + s->group * c->grpo.max_completion_length;
     s->rows = c->run.slice_rows > tree ? c->run.slice_rows : tree;
     const double need = (double)trainer_bytes(&shape, s->rows, s->rows) + (c->grpo.beta != 0 ? (double)model_bytes(&shape) + (double)acts_bytes(&shape, s->rows, s->rows, false) : 0);
     if (!memory_plan("grpo", need, e)) return false;
@@ -325,8 +349,17 @@ bool step_open(Step *s, const StepConfig *c, Err *e) {
     run_trainer(&s->trainer, &c->run, run_steps(&c->run, updates));
     s->trainer.extra[0] = s->control.coef;
     s->trainer.extra[1] = s->control.last_window_entropy;
-    s->order = (Order){.n = s->data.n, .seed = (uint64_t)c->run.seed};
     return true;
+}
+
+bool step_open(Step *s, const StepConfig *c, Err *e) {
+    *s = (Step){.c = c};
+    return grpo_config_check(&c->grpo, e) && sampling_check(&c->sampling, e) && sizes(s, e) && open_data(s, e) && open_model(s, e);
+}
+
+bool step_open_synthetic(Step *s, const StepConfig *c, int prompt_length, Err *e) {
+    *s = (Step){.c = c, .synthetic = prompt_length, .n_label = 1, .weight = {1}};
+    return grpo_config_check(&c->grpo, e) && sampling_check(&c->sampling, e) && sizes(s, e) && open_model(s, e);
 }
 
 void step_resume(Step *s) {

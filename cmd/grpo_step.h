@@ -97,6 +97,7 @@ typedef struct {
     const char (*label)[64];
     double weight[MAX_LABELS], clip_low[MAX_LABELS], clip_high[MAX_LABELS];
     bool clip, warned_missing;
+    int synthetic;                      /* tokens of a prompt of step_open_synthetic; 0: prompts from the data set */
     Generation gen;
     Window window;
     int *token_of, *completion_of;      /* [n_target] of the window: flat place of the token, and its completion */
@@ -116,6 +117,9 @@ typedef struct {
 
 /* Checks all options but those of the run (run_options_check) and loads everything; writes nothing. On failure too, step_close frees what there is. */
 bool step_open(Step *s, const StepConfig *c, Err *e);
+/* The same for measurements of any model folder: prompts of prompt_length made-up tokens, made-up scores for one label, completions that no token
+ * ends. Only the model is read; the options of data and scores are not looked at. */
+bool step_open_synthetic(Step *s, const StepConfig *c, int prompt_length, Err *e);
 /* Takes controller and token count from the trainer, after it may have been loaded from a checkpoint. */
 void step_resume(Step *s);
 void step_close(Step *s);

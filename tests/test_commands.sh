@@ -99,7 +99,7 @@ sed -n '/"policies"/,$p' "$out" > a; sed -n '/"policies"/,$p' split/eval.json > 
 same 'eval gives the table that the run ended with' a b
 works 'a recipe' "$grpo" train --config run/config.json --output-dir by-config
 same_run "a run's config.json gives the run again" run by-config
-for command in init sft reward train trace sample chat score eval compare info; do
+for command in init sft reward train trace sample chat score eval compare bench info; do
     works "$command --help" "$grpo" $command --help
     says "$command --help" "grpo $command: *example: grpo $command *"
 done
