@@ -1,4 +1,5 @@
-/* folder.c: Hugging Face folders: config.json to ModelConfig and back, tensors by name and shape, tokenizer files copied.
+/* folder.c: Hugging Face folders: config.json to ModelConfig and back, tensors by name and shape, tokenizer files copied; adapters as
+ * PEFT writes them (E294).
  *
  * Files are read as if written by a liar; what would change the mathematics and is not computed here is refused by name. */
 #include "folder.h"
@@ -159,10 +160,111 @@ static bool read_config(ModelConfig *c, FolderInfo *info, const Json *o, const c
     return model_config_check(c, file, e);
 }
 
-bool folder_config(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
+/* ---- adapter_config.json, reading -------------------------------------------------------- */
+
+static const char *const adapter_config_name = "adapter_config.json", *const adapter_tensors_name = "adapter_model.safetensors";
+
+bool folder_is_adapter(const char *dir) {
     char path[1024];
-    FolderInfo unused;
-    if (!info) info = &unused;
+    Err e = {{0}};
+    return path_join(path, sizeof path, dir, adapter_config_name, &e) && path_exists(path);
+}
+
+static bool is_neutral(const Json *v) {
+    return v->type == JSON_NULL || (v->type == JSON_BOOL && v->number == 0) || ((v->type == JSON_ARRAY || v->type == JSON_OBJECT) && v->length == 0);
+}
+
+/* Everything else that PEFT can do stands in keys of its own, unset while unused: a key that says something and is not known here would change
+ * the mathematics. */
+static bool only_lora(const Json *o, const char *file, Err *e) {
+    static const char *const known[] = {"peft_type", "base_model_name_or_path", "task_type", "r", "lora_alpha", "use_rslora", "target_modules", "bias", "modules_to_save",
+        "init_lora_weights", "lora_dropout", "inference_mode", "peft_version", "revision", "auto_mapping", "megatron_core", "qalora_group_size", NULL};
+    for (size_t i = 0; i < o->length; i++) {
+        const Json *v = &o->item[i];
+        int k = 0;
+        while (known[k] && strcmp(known[k], v->key)) k++;
+        if (!known[k] && !is_neutral(v)) return fail(e, "%s:%d:%d: %s: this kind of adapter is not computed here; merge it into its base with PEFT", file, v->line, v->column, v->key);
+    }
+    const char *type, *bias = "none";
+    if (!json_get_string(o, "peft_type", &type, file, e) || (json_get(o, "bias") && !json_get_string(o, "bias", &bias, file, e))) return false;
+    if (strcmp(type, "LORA")) return fail(e, "%s: peft_type: found \"%s\", expected \"LORA\"; merge the adapter into its base with PEFT", file, type);
+    if (strcmp(bias, "none")) return fail(e, "%s: bias: found \"%s\", expected \"none\": trained biases are not computed here; merge the adapter into its base with PEFT", file, bias);
+    const Json *start = json_get(o, "init_lora_weights");
+    if (start && start->type == JSON_STRING && strcmp(start->string, "gaussian") && strcmp(start->string, "orthogonal") && strcmp(start->string, "eva"))
+        return fail(e, "%s: init_lora_weights: found \"%s\", which changes the base's weights; convert the adapter with PEFT", file, start->string);
+    return true;
+}
+
+/* PEFT writes names of layers, of all of them alike, or their endings: "q_proj", "model.layers.0.self_attn.q_proj". A layer that lacks one is
+ * found when its tensor is missing. */
+static bool read_targets(Lora *c, const Json *o, const char *file, Err *e) {
+    const Json *list = json_get(o, "target_modules");
+    const size_t n = list && list->type == JSON_ARRAY ? list->length : 1;
+    if (!list || (list->type != JSON_ARRAY && list->type != JSON_STRING)) return fail(e, "%s: target_modules: found %s, expected a list of names", file, list ? json_type_name(list->type) : "nothing");
+    for (size_t i = 0; i < n; i++) {
+        const Json *name = list->type == JSON_ARRAY ? &list->item[i] : list;
+        unsigned target;
+        char where[1100];
+        snprintf(where, sizeof where, "%s:%d:%d", file, name->line, name->column);
+        if (name->type != JSON_STRING) return fail(e, "%s: target_modules: found %s, expected a name", where, json_type_name(name->type));
+        const char *end = strrchr(name->string, '.');
+        if (!lora_targets_parse(&target, end ? end + 1 : name->string, where, e)) return false;
+        c->target |= target;
+    }
+    return true;
+}
+
+static bool read_adapter(Lora *c, FolderInfo *info, bool *classifier, const char *dir, Err *e) {
+    char file[1024];
+    const char *base, *task = "CAUSAL_LM";
+    if (!path_join(file, sizeof file, dir, adapter_config_name, e)) return false;
+    Json *o = json_read_file(file, e);
+    if (!o) return false;
+    *c = (Lora){0};
+    bool ok = o->type == JSON_OBJECT || fail(e, "%s: found %s, expected an object", file, json_type_name(o->type));
+    ok = ok && only_lora(o, file, e) && json_get_int(o, "r", &c->r, file, e) && json_get_number(o, "lora_alpha", &c->alpha, file, e) &&
+         optional_bool(&c->rslora, o, "use_rslora", false, file, e) && read_targets(c, o, file, e) && lora_check(c, file, e);
+    const Json *type = ok ? json_get(o, "task_type") : NULL;
+    if (type && type->type == JSON_STRING) task = type->string;
+    *classifier = strcmp(task, "SEQ_CLS") == 0;
+    if (ok && !*classifier && strcmp(task, "CAUSAL_LM")) ok = fail(e, "%s: task_type: found \"%s\", expected CAUSAL_LM or SEQ_CLS", file, task);
+    const Json *save = ok ? json_get(o, "modules_to_save") : NULL;
+    for (size_t i = 0; ok && save && save->type == JSON_ARRAY && i < save->length; i++) {
+        const char *name = save->item[i].type == JSON_STRING ? save->item[i].string : "";
+        if (!*classifier || (strcmp(name, "score") && strcmp(name, "classifier")))
+            ok = fail(e, "%s: modules_to_save: found \"%s\", expected nothing but a reward model's score; merge the adapter into its base with PEFT", file, name);
+    }
+    const Json *name = ok ? json_get(o, "base_model_name_or_path") : NULL;
+    if (ok && (!name || name->type != JSON_STRING || !*name->string)) ok = fail(e, "%s: base_model_name_or_path: expected the folder of the base model; write it there", file);
+    if (ok) base = name->string, snprintf(info->base, sizeof info->base, "%s", base);
+    json_free(o);
+    return ok;
+}
+
+bool folder_base(char out[1024], const char *dir, Err *e) {
+    FolderInfo info;
+    Lora lora;
+    bool classifier;
+    snprintf(out, 1024, "%s", dir);
+    if (!folder_is_adapter(dir)) return true;
+    if (!read_adapter(&lora, &info, &classifier, dir, e)) return false;
+    snprintf(out, 1024, "%s", info.base);
+    if (*out != '/' && !path_is_folder(out) && !path_join(out, 1024, dir, info.base, e)) return false;
+    if (!path_is_folder(out)) return fail(e, "%s/%s: base_model_name_or_path: there is no folder \"%s\"; write the base model's folder there", dir, adapter_config_name, info.base);
+    return !folder_is_adapter(out) || fail(e, "%s: its base %s is an adapter itself; make a whole model of that first with grpo merge", dir, out);
+}
+
+bool folder_tokenizer(char out[1024], const char *dir, Err *e) {
+    char path[1024];
+    snprintf(out, 1024, "%s", dir);
+    if (!folder_is_adapter(dir)) return true;
+    return path_join(path, sizeof path, dir, "tokenizer.json", e) && (path_exists(path) || folder_base(out, dir, e));
+}
+
+/* ---- a folder's configuration ------------------------------------------------------------ */
+
+static bool whole_config(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
+    char path[1024];
     if (!path_join(path, sizeof path, dir, "config.json", e)) return false;
     Json *o = json_read_file(path, e);
     if (!o) return false;
@@ -179,6 +281,38 @@ bool folder_config(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
     return ok;
 }
 
+/* PEFT says nowhere how many scores there are: the tensor does. */
+static bool label_count(int *n, const char *dir, Err *e) {
+    char path[1024];
+    Safetensors *s = path_join(path, sizeof path, dir, adapter_tensors_name, e) ? safetensors_open(path, e) : NULL;
+    if (!s) return false;
+    const Tensor *t = safetensors_find(s, "base_model.model.score.weight");
+    bool ok = t && t->n_dim == 2 && t->shape[0] >= 1 && t->shape[0] <= MAX_LABELS;
+    if (ok) *n = (int)t->shape[0];
+    else fail(e, "%s: base_model.model.score.weight: expected 1 to %d rows, one a score: task_type is SEQ_CLS", path, MAX_LABELS);
+    safetensors_close(s);
+    return ok;
+}
+
+bool folder_config(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
+    char base[1024], own[1024];
+    FolderInfo unused, adapter;
+    Lora lora;
+    bool classifier;
+    if (!info) info = &unused;
+    if (!folder_is_adapter(dir)) return whole_config(c, info, dir, e);
+    if (!read_adapter(&lora, &adapter, &classifier, dir, e) || !folder_base(base, dir, e) || !path_join(own, sizeof own, dir, "config.json", e)) return false;
+    if (!whole_config(c, info, classifier && path_exists(own) ? dir : base, e)) return false;      /* own: written by us, has the labels' names */
+    if (classifier && !c->n_label) {
+        if (!label_count(&c->n_label, dir, e)) return false;
+        for (int k = 0; k < c->n_label; k++) snprintf(info->label[k], sizeof info->label[k], "label_%d", k);
+    }
+    if (!classifier) c->n_label = 0;
+    memcpy(info->base, adapter.base, sizeof info->base);
+    c->lora = lora;
+    return true;
+}
+
 /* ---- tensors ----------------------------------------------------------------------------- */
 
 /* Tensors that a file may hold although no parameter of ours has the name. */
@@ -193,61 +327,91 @@ static void shape_text(char *out, size_t size, const size_t *shape, int n_dim) {
     if (n < size) snprintf(out + n, size - n, "]");
 }
 
-static bool load_tensors(Model *m, const char *dir, bool need_head, Err *e) {
+static bool has_shape(const Tensor *t, const Param *p) {
+    return p->is_matrix ? t->n_dim == 2 && t->shape[0] == (size_t)p->rows && t->shape[1] == (size_t)p->cols : t->n_dim == 1 && t->shape[0] == (size_t)p->cols;
+}
+
+/* The remedy, if shapes do not agree. */
+static const char *const base_mixed = "config.json and weights do not belong together", *const adapter_mixed = "the adapter belongs to another base";
+
+static bool load_tensor(Param *p, const Tensor *t, const char *file, const char *mixed, Err *e) {
+    if (!has_shape(t, p)) {
+        char found[64], expected[64];
+        shape_text(found, sizeof found, t->shape, t->n_dim);
+        shape_text(expected, sizeof expected, p->is_matrix ? (size_t[]){(size_t)p->rows, (size_t)p->cols} : (size_t[]){(size_t)p->cols}, p->is_matrix ? 2 : 1);
+        return fail(e, "%s: tensor %s: found shape %s, expected %s; %s", file, t->name, found, expected, mixed);
+    }
+    if (strcmp(t->dtype, "F32") && strcmp(t->dtype, "F16") && strcmp(t->dtype, "BF16") && strcmp(t->dtype, "F64"))
+        return fail(e, "%s: tensor %s: found dtype %s, expected F32, F16, BF16 or F64", file, t->name, t->dtype);
+    store_to_real(p->data, t->data, t->store, t->count);
+    for (size_t j = 0; j < t->count; j++)
+        if (!isfinite((double)((real *)p->data)[j])) return fail(e, "%s: tensor %s: element %zu is not finite; the file is damaged", file, t->name, j);
+    return true;
+}
+
+/* The network's own parameters. A reward model's head may be absent, or be another model's: it stays as it is then. */
+static bool load_base(Model *m, const char *dir, bool need_head, Err *e) {
     Safetensors *s = safetensors_open(dir, e);
     if (!s) return false;
     bool ok = true;
-    for (int i = 0; ok && i < m->n_param; i++) {
+    for (int i = 0; ok && i < m->n_base; i++) {
         Param *p = &m->param[i];
         const Tensor *t = safetensors_find(s, p->name);
-        if (!t && p == m->head && !need_head) continue;
-        if (!t) { ok = fail(e, "%s: tensor %s is missing, which config.json asks for; config.json and weights do not belong together", dir, p->name); break; }
-        const bool shape = p->is_matrix ? t->n_dim == 2 && t->shape[0] == (size_t)p->rows && t->shape[1] == (size_t)p->cols
-                                        : t->n_dim == 1 && t->shape[0] == (size_t)p->cols;
-        if (!shape && p == m->head && !need_head) continue;
-        if (!shape) {
-            char found[64], expected[64];
-            shape_text(found, sizeof found, t->shape, t->n_dim);
-            shape_text(expected, sizeof expected, p->is_matrix ? (size_t[]){(size_t)p->rows, (size_t)p->cols} : (size_t[]){(size_t)p->cols}, p->is_matrix ? 2 : 1);
-            ok = fail(e, "%s: tensor %s: found shape %s, expected %s; config.json and weights do not belong together", dir, p->name, found, expected);
-            break;
-        }
-        if (strcmp(t->dtype, "F32") && strcmp(t->dtype, "F16") && strcmp(t->dtype, "BF16") && strcmp(t->dtype, "F64")) {
-            ok = fail(e, "%s: tensor %s: found dtype %s, expected F32, F16, BF16 or F64", dir, p->name, t->dtype);
-            break;
-        }
-        store_to_real(p->data, t->data, t->store, t->count);
-        for (size_t j = 0; ok && j < t->count; j++)
-            if (!isfinite((double)((real *)p->data)[j])) ok = fail(e, "%s: tensor %s: element %zu is not finite; the file is damaged", dir, p->name, j);
+        if (p == m->head && !need_head && (!t || !has_shape(t, p))) continue;
+        ok = t ? load_tensor(p, t, dir, base_mixed, e) : fail(e, "%s: tensor %s is missing, which config.json asks for; %s", dir, p->name, base_mixed);
     }
     for (int i = 0; ok && i < safetensors_count(s); i++) {
         const char *name = safetensors_at(s, i)->name;
-        if (!model_find(m, name) && !is_harmless(m, name)) ok = fail(e, "%s: unknown tensor %s; config.json and weights do not belong together", dir, name);
+        if (!model_find(m, name) && !is_harmless(m, name)) ok = fail(e, "%s: unknown tensor %s; %s", dir, name, base_mixed);
     }
     safetensors_close(s);
     return ok;
 }
 
-Model *folder_load(const char *dir, FolderInfo *info, Err *e) {
-    ModelConfig c;
-    if (!folder_config(&c, info, dir, e)) return NULL;
-    Model *m = model_new(&c, e);
-    if (m && load_tensors(m, dir, true, e)) { model_pack(m); return m; }
+static bool load_adapter(Model *m, const char *dir, bool need_head, Err *e) {
+    static const char prefix[] = "base_model.model.";
+    char path[1024];
+    Safetensors *s = path_join(path, sizeof path, dir, adapter_tensors_name, e) ? safetensors_open(path, e) : NULL;
+    if (!s) return false;
+    bool ok = true;
+    int n_found = 0;
+    for (int i = 0; ok && i < m->n_param; i++) {
+        Param *p = &m->param[i];
+        const bool head = p == m->head && m->config.n_label;
+        if (i < m->n_base && !head) continue;
+        const Tensor *t = safetensors_find(s, head ? "base_model.model.score.weight" : p->name);
+        n_found += t != NULL;
+        if (head && !need_head && (!t || !has_shape(t, p))) continue;
+        ok = t ? load_tensor(p, t, path, adapter_mixed, e) : fail(e, "%s: tensor %s is missing; %s, or not every layer is adapted alike", path, head ? "base_model.model.score.weight" : p->name, adapter_mixed);
+    }
+    for (int i = 0; ok && i < safetensors_count(s) && n_found < safetensors_count(s); i++) {
+        const char *name = safetensors_at(s, i)->name;
+        const bool head = strcmp(name, "base_model.model.score.weight") == 0 && (m->config.n_label || !need_head);
+        const Param *p = model_find(m, name);
+        if (!head && (!p || strncmp(name, prefix, sizeof prefix - 1))) ok = fail(e, "%s: unknown tensor %s; %s", path, name, adapter_mixed);
+    }
+    safetensors_close(s);
+    return ok;
+}
+
+/* strict: the folder has to hold everything. Else what it may lack has been drawn from seed. */
+static Model *load(const char *dir, const ModelConfig *c, bool strict, uint64_t seed, Err *e) {
+    char base[1024];
+    const bool adapter = folder_is_adapter(dir), need_head = strict || !c->n_label;
+    Model *m = folder_base(base, dir, e) ? model_new(c, e) : NULL;
+    if (!m) return NULL;
+    if (!strict) model_init_new(m, seed);
+    if (load_base(m, base, need_head && !(adapter && c->n_label), e) && (!adapter || load_adapter(m, dir, need_head, e))) { model_pack(m); return m; }
     model_free(m);
     return NULL;
 }
 
-Model *folder_load_trunk(const char *dir, int n_label, uint64_t seed, Err *e) {
+Model *folder_load(const char *dir, FolderInfo *info, Err *e) {
     ModelConfig c;
-    if (!folder_config(&c, NULL, dir, e)) return NULL;
-    c.n_label = n_label;
-    Model *m = model_new(&c, e);
-    if (!m) return NULL;
-    model_init(m, seed);
-    if (load_tensors(m, dir, false, e)) { model_pack(m); return m; }
-    model_free(m);
-    return NULL;
+    return folder_config(&c, info, dir, e) ? load(dir, &c, true, 0, e) : NULL;
 }
+
+Model *folder_load_as(const char *dir, const ModelConfig *c, uint64_t seed, Err *e) { return load(dir, c, false, seed, e); }
 
 /* ---- writing ----------------------------------------------------------------------------- */
 
@@ -323,32 +487,79 @@ static bool write_json(const char *dir, const char *name, JsonWriter *w, Err *e)
     return ok;
 }
 
-static bool write_tensors(const char *dir, const Model *m, Store store, Err *e) {
+static void declare(TensorOut *t, const Param *p, const char *name, Store store) {
+    *t = (TensorOut){.name = name, .store = store == STORE_REAL ? (sizeof(real) == 4 ? STORE_F32 : STORE_F64) : store, .data = p->data, .from = p->store};
+    t->n_dim = p->is_matrix ? 2 : 1;
+    t->shape[0] = (size_t)(p->is_matrix ? p->rows : p->cols);
+    t->shape[1] = (size_t)p->cols;
+}
+
+/* The network's own tensors, or those of its adapter and with them a reward model's head. */
+static bool write_tensors(const char *dir, const Model *m, bool adapter, Store store, Err *e) {
     char path[1024];
     TensorOut *t = calloc((size_t)m->n_param, sizeof *t);
     if (!t) return fail(e, "%s: no memory for the list of tensors", dir);
+    int n = 0;
     for (int i = 0; i < m->n_param; i++) {
         const Param *p = &m->param[i];
-        t[i] = (TensorOut){.name = p->name, .store = store == STORE_REAL ? (sizeof(real) == 4 ? STORE_F32 : STORE_F64) : store, .data = p->data, .from = p->store};
-        t[i].n_dim = p->is_matrix ? 2 : 1;
-        t[i].shape[0] = (size_t)(p->is_matrix ? p->rows : p->cols);
-        t[i].shape[1] = (size_t)p->cols;
+        if (adapter && p == m->head && m->config.n_label) declare(&t[n++], p, "base_model.model.score.weight", store);
+        else if (adapter == (i >= m->n_base)) declare(&t[n++], p, p->name, store);
     }
-    const bool ok = path_join(path, sizeof path, dir, "model.safetensors", e) && safetensors_write(path, t, m->n_param, (const char *const[]){NULL}, e);
+    const bool ok = path_join(path, sizeof path, dir, adapter ? adapter_tensors_name : "model.safetensors", e) && safetensors_write(path, t, n, (const char *const[]){NULL}, e);
     free(t);
     return ok;
 }
 
-bool folder_save(const char *dir, const Model *m, const FolderInfo *info, const char *tokenizer_dir, Store store, Err *e) {
-    static const char *const files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"};
-    if (!folder_make(dir, e)) return false;
+static bool write_adapter_config(const char *dir, const ModelConfig *c, const FolderInfo *info, Err *e) {
     JsonWriter w = {.indent = 2};
-    write_config(&w, &m->config, info, store);
-    if (!write_json(dir, "config.json", &w, e)) return false;
+    json_begin(&w, '{');
+    json_key(&w, "peft_type"); json_string(&w, "LORA");
+    json_key(&w, "task_type"); json_string(&w, c->n_label ? "SEQ_CLS" : "CAUSAL_LM");
+    json_key(&w, "base_model_name_or_path"); json_string(&w, info->base);
+    json_key(&w, "r"); json_int(&w, c->lora.r);
+    json_key(&w, "lora_alpha"); json_number(&w, c->lora.alpha);
+    json_key(&w, "use_rslora"); json_bool(&w, c->lora.rslora);
+    json_key(&w, "target_modules"); json_begin(&w, '[');
+    for (int t = 0; t < LORA_TARGETS; t++)
+        if (c->lora.target >> t & 1) json_string(&w, lora_target_names[t]);
+    json_end(&w, ']');
+    json_key(&w, "modules_to_save");
+    if (c->n_label) json_begin(&w, '['), json_string(&w, "score"), json_end(&w, ']');
+    else json_null(&w);
+    json_key(&w, "lora_dropout"); json_number(&w, 0);
+    json_key(&w, "bias"); json_string(&w, "none");
+    json_key(&w, "fan_in_fan_out"); json_bool(&w, false);
+    json_key(&w, "use_dora"); json_bool(&w, false);
+    json_key(&w, "init_lora_weights"); json_bool(&w, true);
+    json_key(&w, "inference_mode"); json_bool(&w, true);
+    json_end(&w, '}');
+    return write_json(dir, adapter_config_name, &w, e);
+}
+
+static bool copy_tokenizer(const char *dir, const char *from_dir, Err *e) {
+    static const char *const files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"};
+    char source[1024], from[1024], to[1024];
+    if (!folder_tokenizer(source, from_dir, e)) return false;
+    for (size_t i = 0; strcmp(source, dir) && i < sizeof files / sizeof *files; i++) {
+        if (!path_join(from, sizeof from, source, files[i], e) || !path_join(to, sizeof to, dir, files[i], e)) return false;
+        if (path_exists(from) && !file_copy(from, to, e)) return false;
+    }
+    return true;
+}
+
+bool folder_save(const char *dir, const Model *m, const FolderInfo *info, const char *tokenizer_dir, Store store, Err *e) {
+    const bool adapter = m->config.lora.r && !m->adapter_off;
+    if (!folder_make(dir, e)) return false;
+    if (adapter && !write_adapter_config(dir, &m->config, info, e)) return false;
+    JsonWriter w = {.indent = 2};
+    if (!adapter || m->config.n_label) {
+        write_config(&w, &m->config, info, store);
+        if (!write_json(dir, "config.json", &w, e)) return false;
+    }
     char generation[1024];
     if (!path_join(generation, sizeof generation, dir, "generation_config.json", e)) return false;
     if (m->config.n_label) remove(generation);          /* a former language model's: its pad would be read as ours */
-    else {
+    else if (!adapter) {
         JsonWriter g = {.indent = 2};
         json_begin(&g, '{');
         write_ids(&g, "bos_token_id", &m->config.bos, m->config.bos >= 0);
@@ -357,12 +568,7 @@ bool folder_save(const char *dir, const Model *m, const FolderInfo *info, const 
         json_end(&g, '}');
         if (!write_json(dir, "generation_config.json", &g, e)) return false;
     }
-    for (size_t i = 0; tokenizer_dir && strcmp(tokenizer_dir, dir) && i < sizeof files / sizeof *files; i++) {
-        char from[1024], to[1024];
-        if (!path_join(from, sizeof from, tokenizer_dir, files[i], e) || !path_join(to, sizeof to, dir, files[i], e)) return false;
-        if (path_exists(from) && !file_copy(from, to, e)) return false;
-    }
-    return write_tensors(dir, m, store, e);
+    return (!tokenizer_dir || copy_tokenizer(dir, tokenizer_dir, e)) && write_tensors(dir, m, adapter, store, e);
 }
 
 void folder_digest(const Model *m, char hex[65]) {

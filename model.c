@@ -64,15 +64,27 @@ bool model_config_check(const ModelConfig *c, const char *file, Err *e) {
 }
 
 /* The one list of parameters, run twice: out == NULL counts. */
-typedef struct { Param *out; int n; } Table;
+typedef struct { Param *out; int n; bool frozen; } Table;
 
 static Param *table_add(Table *t, int rows, int cols, bool matrix, const char *format, int layer) {
     Param *p = t->out ? &t->out[t->n] : NULL;
     t->n++;
     if (!p) return NULL;
-    *p = (Param){.rows = rows, .cols = cols, .is_matrix = matrix, .trainable = true, .store = STORE_REAL};
+    *p = (Param){.rows = rows, .cols = cols, .is_matrix = matrix, .trainable = !t->frozen, .store = STORE_REAL};
     snprintf(p->name, sizeof p->name, format, layer);
     return p;
+}
+
+/* The adapters of the linear layer `module` of layer l, if it is a target. */
+static void table_adapter(Table *t, Model *m, int l, LoraTarget target, const char *module, int n_out, int n_in) {
+    const Lora *c = &m->config.lora;
+    if (!c->r || !(c->target >> target & 1)) return;
+    Param *none[2], **p = m->adapter ? m->adapter[l][target] : none;
+    char format[96];
+    for (int b = 0; b < 2; b++) {
+        snprintf(format, sizeof format, "base_model.model.model.layers.%%d.%s.%s.lora_%c.weight", module, lora_target_names[target], b ? 'B' : 'A');
+        p[b] = table_add(t, b ? n_out : c->r, b ? c->r : n_in, true, format, l);
+    }
 }
 
 static void model_table(Table *t, Model *m, const ModelConfig *c) {
@@ -103,8 +115,20 @@ static void model_table(Table *t, Model *m, const ModelConfig *c) {
 #undef LAYER
     }
     m->norm = table_add(t, 1, c->hidden, false, "model.norm.weight", 0);
+    t->frozen = t->frozen && !c->n_label;       /* the scores of a reward model are learned beside its adapter (PEFT's modules_to_save) */
     if (c->n_label) m->head = table_add(t, c->n_label, c->hidden, true, "score.weight", 0);
     else m->head = c->tied ? m->embed : table_add(t, c->vocab, c->hidden, true, "lm_head.weight", 0);
+    m->n_base = t->n;
+    t->frozen = false;
+    for (int l = 0; l < c->n_layer; l++) {
+        table_adapter(t, m, l, LORA_Q, "self_attn", q, c->hidden);
+        table_adapter(t, m, l, LORA_K, "self_attn", kv, c->hidden);
+        table_adapter(t, m, l, LORA_V, "self_attn", kv, c->hidden);
+        table_adapter(t, m, l, LORA_O, "self_attn", c->hidden, q);
+        table_adapter(t, m, l, LORA_GATE, "mlp", c->ffn, c->hidden);
+        table_adapter(t, m, l, LORA_UP, "mlp", c->ffn, c->hidden);
+        table_adapter(t, m, l, LORA_DOWN, "mlp", c->hidden, c->ffn);
+    }
 }
 
 /* Which matrices gemm_nt reads: all but an embedding that is not also the head. */
@@ -114,15 +138,20 @@ static void model_layout(Model *m, Arena *a) {
     const ModelConfig *c = &m->config;
     size_t weights = 0, packed = 0;
     for (int i = 0; i < m->n_param; i++) {
-        m->param[i].offset = weights;
-        weights += param_count(&m->param[i]);
+        m->param[i].offset = m->param[i].trainable ? weights : SIZE_MAX;
+        if (m->param[i].trainable) weights += param_count(&m->param[i]);
         if (!param_is_packed(m, &m->param[i])) continue;
         m->packed_at[i] = packed;
         packed += round16(gemm_packed_count(m->param[i].rows, m->param[i].cols));
     }
     m->n_trainable = weights;
-    m->n_grad = weights + (m->head == m->embed ? param_count(m->embed) : 0);
+    m->n_grad = weights + (m->head == m->embed && m->embed->trainable ? param_count(m->embed) : 0);
     m->weights = arena_take(a, weights, sizeof(real));
+    for (int i = 0; i < m->n_param; i++) {
+        Param *p = &m->param[i];
+        real *frozen = p->trainable ? NULL : arena_take(a, param_count(p), sizeof(real));
+        if (a->base) p->data = p->trainable ? m->weights + p->offset : frozen;
+    }
     m->packed = arena_take(a, packed, sizeof(real));
     m->rope_cos = arena_take(a, (size_t)c->context * (size_t)c->head_dim / 2, sizeof(real));
     m->rope_sin = arena_take(a, (size_t)c->context * (size_t)c->head_dim / 2, sizeof(real));
@@ -131,34 +160,35 @@ static void model_layout(Model *m, Arena *a) {
 static Model *model_table_new(const ModelConfig *c, Err *e) {
     Model *m = calloc(1, sizeof *m);
     if (!m) { fail(e, "model: no memory for its table"); return NULL; }
-    Table t = {0};
+    Table t = {.frozen = c->lora.r > 0};
     m->config = *c;
     model_table(&t, m, c);
     m->n_param = t.n;
     m->param = calloc((size_t)t.n, sizeof *m->param);
     m->layer = calloc((size_t)c->n_layer, sizeof *m->layer);
     m->mlp_bias = calloc((size_t)c->n_layer, sizeof *m->mlp_bias);
+    m->adapter = calloc((size_t)c->n_layer, sizeof *m->adapter);
     m->packed_at = calloc((size_t)t.n, sizeof *m->packed_at);
-    if (!m->param || !m->layer || !m->mlp_bias || !m->packed_at) {
+    if (!m->param || !m->layer || !m->mlp_bias || !m->adapter || !m->packed_at) {
         fail(e, "model: no memory for its table");
         model_free(m);
         return NULL;
     }
-    t = (Table){.out = m->param};
+    t = (Table){.out = m->param, .frozen = c->lora.r > 0};
     model_table(&t, m, c);
     return m;
 }
 
 Model *model_new(const ModelConfig *c, Err *e) {
-    if (!model_config_check(c, "model", e)) return NULL;
+    if (!model_config_check(c, "model", e) || (c->lora.r && !lora_check(&c->lora, "adapter", e))) return NULL;
     Model *m = model_table_new(c, e);
     if (!m) return NULL;
     Arena count = {0};
     model_layout(m, &count);
     Arena a = {.base = memory_new(count.used, "model weights", e)};
     if (!a.base) { model_free(m); return NULL; }
+    m->memory = a.base;
     model_layout(m, &a);
-    for (int i = 0; i < m->n_param; i++) m->param[i].data = m->weights + m->param[i].offset;
     const int half = c->head_dim / 2;
     double *inv_freq = memory_new((size_t)half * sizeof(double), "rotary frequencies", e);
     if (!inv_freq) { model_free(m); return NULL; }
@@ -172,10 +202,11 @@ Model *model_new(const ModelConfig *c, Err *e) {
 
 void model_free(Model *m) {
     if (!m) return;
-    memory_free(m->weights);            /* the arena's base */
+    memory_free(m->memory);
     free(m->param);
     free(m->layer);
     free(m->mlp_bias);
+    free(m->adapter);
     free(m->packed_at);
     free(m);
 }
@@ -202,7 +233,11 @@ void model_counts(const ModelConfig *c, size_t *n_trainable, size_t *n_grad) {
     model_free(m);
 }
 
-size_t model_parameters(const Model *m) { return m->n_trainable; }
+size_t model_parameters(const Model *m) {
+    size_t n = 0;
+    for (int i = 0; i < m->n_param; i++) n += param_count(&m->param[i]);
+    return n;
+}
 
 static double layer_weights(const ModelConfig *c) {    /* N of section 8 */
     const double h = c->hidden, q = (double)c->n_head * c->head_dim, kv = (double)c->n_kv_head * c->head_dim;
@@ -216,14 +251,30 @@ double model_forward_flops(const ModelConfig *c, double n_row, double sum_attend
 
 double model_trl_flops_per_token(const ModelConfig *c, double length) { return 3 * model_forward_flops(c, 1, length, 1); }
 
+static LoraShape adapter_shape(const Model *m, Param *const p[2]) { return (LoraShape){.n_out = p[1]->rows, .n_in = p[0]->cols, .r = p[0]->rows, .s = lora_scale(&m->config.lora)}; }
+
+static void init_param(Model *m, int i, uint64_t seed) {
+    const Param *p = &m->param[i];
+    real *w = p->data;
+    const bool bias = strstr(p->name, ".bias") != NULL;
+    for (size_t j = 0; j < param_count(p); j++)
+        w[j] = p->is_matrix ? (real)(m->config.init_std * rng_normal(seed, RNG_INIT, (uint64_t)i, j, 0, 0)) : bias ? 0 : 1;
+}
+
+void model_init_new(Model *m, uint64_t seed) {
+    if (m->config.n_label) init_param(m, (int)(m->head - m->param), seed);
+    for (int l = 0; l < m->config.n_layer; l++)
+        for (int t = 0; t < LORA_TARGETS; t++) {
+            Param *const *p = m->adapter[l][t];
+            if (!p[0]) continue;
+            const LoraShape shape = adapter_shape(m, p);
+            lora_init(p[0]->data, p[1]->data, &shape, seed, l, (LoraTarget)t);
+        }
+}
+
 void model_init(Model *m, uint64_t seed) {
-    for (int i = 0; i < m->n_param; i++) {
-        const Param *p = &m->param[i];
-        real *w = p->data;
-        const bool bias = strstr(p->name, ".bias") != NULL;
-        for (size_t j = 0; j < param_count(p); j++)
-            w[j] = p->is_matrix ? (real)(m->config.init_std * rng_normal(seed, RNG_INIT, (uint64_t)i, j, 0, 0)) : bias ? 0 : 1;
-    }
+    for (int i = 0; i < m->n_base; i++) init_param(m, i, seed);
+    model_init_new(m, seed);
 }
 
 const Param *model_find(const Model *m, const char *name) {
@@ -239,12 +290,36 @@ void model_copy(Model *to, const Model *from) {
     }
 }
 
-void model_pack(Model *m) {
+Model model_base(const Model *m) {
+    Model base = *m;
+    base.adapter_off = true;
+    return base;
+}
+
+/* The linear layer beside which an adapter stands. */
+static const LayerParam adapted_layer[LORA_TARGETS] = {P_Q, P_K, P_V, P_O, P_GATE, P_UP, P_DOWN};
+
+void model_merge(Model *m) {
+    for (int l = 0; l < m->config.n_layer; l++)
+        for (int t = 0; t < LORA_TARGETS; t++) {
+            Param *const *p = m->adapter[l][t];
+            if (!p[0]) continue;
+            const LoraShape shape = adapter_shape(m, p);
+            lora_merge(m->layer[l][adapted_layer[t]]->data, p[0]->data, p[1]->data, &shape);
+        }
+    m->adapter_off = true;
+    model_pack(m);
+}
+
+static void pack(Model *m, bool trainable_only) {
     for (int i = 0; i < m->n_param; i++) {
         const Param *p = &m->param[i];
-        if (param_is_packed(m, p)) gemm_pack(m->packed + m->packed_at[i], p->data, p->store, p->rows, p->cols);
+        if (param_is_packed(m, p) && (p->trainable || !trainable_only)) gemm_pack(m->packed + m->packed_at[i], p->data, p->store, p->rows, p->cols);
     }
 }
+
+void model_pack(Model *m) { pack(m, false); }
+void model_pack_trainable(Model *m) { pack(m, true); }
 
 /* ---- E5, E7, E8: linear layers and norms ------------------------------------------------- */
 
@@ -483,6 +558,7 @@ void logits_backward(real *z, int vocab, double temperature, const LogitStats *s
 
 typedef struct {                        /* of one layer; E196 */
     real *x, *normed, *r_in, *q, *k, *v, *q_raw, *k_raw, *r_q, *r_k, *o, *max, *sum, *mid, *normed_mid, *r_mid, *gate, *up;
+    real *low[LORA_TARGETS];            /* A x of each adapter */
 } LayerActs;
 
 struct Acts {
@@ -492,6 +568,7 @@ struct Acts {
     LayerActs *layer;                   /* [n_layer]; without keep all the same */
     real *x_last, *r_last, *hidden;
     real *act, *wide, *row_h, *dx, *dq, *dk, *dv, *d_o, *dgate, *dup, *dk_raw;
+    real *lora_wide, *lora_low, *lora_dlow;     /* an adapter's B u or A^T du, s u, du */
     int *position;                      /* [max_row] */
     real *key_t, *value_t, *score, *dscore;     /* [n_thread][...] */
     real *logits, *scored_hidden, *dscored;     /* one chunk of rows */
@@ -517,12 +594,16 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
         TAKE(o, n, q); TAKE(max, n, (size_t)c->n_head); TAKE(sum, n, (size_t)c->n_head);
         TAKE(mid, n, h); TAKE(normed_mid, n, h); TAKE(r_mid, n, 1);
         TAKE(gate, n, f); TAKE(up, n, f);
+        for (int i = 0; i < LORA_TARGETS; i++)
+            if (c->lora.r && c->lora.target >> i & 1) TAKE(low[i], n, (size_t)c->lora.r);
 #undef TAKE
         if (a->base) s->layer[l] = t;
     }
 #define TAKE(field, rows, cols) s->field = arena_take(a, (rows), (cols) * sizeof(real))
     TAKE(x_last, n, h); TAKE(r_last, n, 1); TAKE(hidden, n, h);
     TAKE(act, n, f); TAKE(row_h, n, h);
+    if (c->lora.r) TAKE(lora_wide, n, q > f ? (q > h ? q : h) : f > h ? f : h);
+    if (c->lora.r && s->keep) { TAKE(lora_low, n, (size_t)c->lora.r); TAKE(lora_dlow, n, (size_t)c->lora.r); }
     const size_t threads = (size_t)s->n_thread;
     TAKE(key_t, threads, s->key_cap * d);
     TAKE(score, threads, s->key_cap);
@@ -704,6 +785,24 @@ static void swiglu_rows(real *act, const real *gate, const real *up, int n_row, 
     for (int t = 0; t < n_row; t++) r_swiglu(act + (size_t)t * (size_t)ffn, gate + (size_t)t * (size_t)ffn, up + (size_t)t * (size_t)ffn, (size_t)ffn);
 }
 
+/* ---- a layer's linear maps, each with its adapter if it has one (E290, E291) --------------- */
+
+static void project(real *y, Acts *a, const Model *m, int l, LoraTarget t, const Param *bias, const real *x, int n) {
+    Param *const *p = m->adapter[l][t];
+    linear_forward(y, m, m->layer[l][adapted_layer[t]], bias, x, n);
+    if (!p[0] || m->adapter_off) return;
+    const LoraShape shape = adapter_shape(m, p);
+    lora_forward(y, a->layer[l].low[t], a->lora_wide, m->packed + m->packed_at[p[0] - m->param], m->packed + m->packed_at[p[1] - m->param], x, n, &shape);
+}
+
+static void project_backward(real *dx, real *grad, Acts *a, const Model *m, int l, LoraTarget t, const Param *bias, const real *dy, const real *x, int n) {
+    Param *const *p = m->adapter[l][t];
+    linear_backward(dx, grad, m->layer[l][adapted_layer[t]], bias, dy, x, n);
+    if (!p[0] || m->adapter_off) return;
+    const LoraShape shape = adapter_shape(m, p);
+    lora_backward(dx, grad ? grad + p[0]->offset : NULL, grad ? grad + p[1]->offset : NULL, a->lora_low, a->lora_dlow, a->lora_wide, dy, x, a->layer[l].low[t], p[0]->data, p[1]->data, n, &shape);
+}
+
 /* E2, E3: one layer; writes y and the next layer's x. */
 static void layer_forward(Acts *a, const Model *m, int n, int l, real *x_next, Attention *attention, void *context) {
     const ModelConfig *c = &m->config;
@@ -713,23 +812,23 @@ static void layer_forward(Acts *a, const Model *m, int n, int l, real *x_next, A
     real *q = c->qk_norm ? y->q_raw : y->q, *k = c->qk_norm ? y->k_raw : y->k;
 
     norm_rows(y->normed, y->r_in, y->x, p[P_NORM_IN], rows, c->norm_eps);
-    linear_forward(q, m, p[P_Q], p[P_QB], y->normed, n);
-    linear_forward(k, m, p[P_K], p[P_KB], y->normed, n);
-    linear_forward(y->v, m, p[P_V], p[P_VB], y->normed, n);
+    project(q, a, m, l, LORA_Q, p[P_QB], y->normed, n);
+    project(k, a, m, l, LORA_K, p[P_KB], y->normed, n);
+    project(y->v, a, m, l, LORA_V, p[P_VB], y->normed, n);
     if (c->qk_norm) {
         norm_rows(y->q, y->r_q, q, p[P_QN], rows * (size_t)c->n_head, c->norm_eps);
         norm_rows(y->k, y->r_k, k, p[P_KN], rows * (size_t)c->n_kv_head, c->norm_eps);
     }
     rope_rows(a, m, y->q, y->k, n, false);
     attention(context, l, &(AttentionRows){.n_row = n, .q = y->q, .k = y->k, .v = y->v, .o = y->o, .max = y->max, .sum = y->sum});
-    linear_forward(a->row_h, m, p[P_O], p[P_OB], y->o, n);
+    project(a->row_h, a, m, l, LORA_O, p[P_OB], y->o, n);
     add_rows(y->mid, y->x, a->row_h, rows * (size_t)c->hidden);
 
     norm_rows(y->normed_mid, y->r_mid, y->mid, p[P_NORM_POST], rows, c->norm_eps);
-    linear_forward(y->gate, m, p[P_GATE], mb[0], y->normed_mid, n);
-    linear_forward(y->up, m, p[P_UP], mb[1], y->normed_mid, n);
+    project(y->gate, a, m, l, LORA_GATE, mb[0], y->normed_mid, n);
+    project(y->up, a, m, l, LORA_UP, mb[1], y->normed_mid, n);
     swiglu_rows(a->act, y->gate, y->up, n, c->ffn);
-    linear_forward(a->row_h, m, p[P_DOWN], mb[2], a->act, n);
+    project(a->row_h, a, m, l, LORA_DOWN, mb[2], a->act, n);
     add_rows(x_next, y->mid, a->row_h, rows * (size_t)c->hidden);
 }
 
@@ -742,18 +841,18 @@ static void layer_backward(real *grad, Acts *a, const Model *m, const Batch *b, 
     const size_t rows = (size_t)n, h = (size_t)c->hidden, f = (size_t)c->ffn;
 
     swiglu_rows(a->act, y->gate, y->up, n, c->ffn);
-    linear_backward(a->dgate, grad, p[P_DOWN], mb[2], a->dx, a->act, n);        /* dgate holds dact for a moment */
+    project_backward(a->dgate, grad, a, m, l, LORA_DOWN, mb[2], a->dx, a->act, n);        /* dgate holds dact for a moment */
     #pragma omp parallel for schedule(static) if (is_worth_threads(rows * f))
     for (int t = 0; t < n; t++) {
         const size_t at = (size_t)t * f;
         r_swiglu_backward(a->dgate + at, a->dup + at, a->dgate + at, y->gate + at, y->up + at, f);
     }
-    linear_backward(a->row_h, grad, p[P_GATE], mb[0], a->dgate, y->normed_mid, n);
-    linear_backward(a->wide, grad, p[P_UP], mb[1], a->dup, y->normed_mid, n);
+    project_backward(a->row_h, grad, a, m, l, LORA_GATE, mb[0], a->dgate, y->normed_mid, n);
+    project_backward(a->wide, grad, a, m, l, LORA_UP, mb[1], a->dup, y->normed_mid, n);
     add_rows(a->row_h, a->row_h, a->wide, rows * h);
     norm_rows_backward(a->dx, grad, a->row_h, y->mid, y->r_mid, p[P_NORM_POST], rows);     /* dx is now by `mid` */
 
-    linear_backward(a->d_o, grad, p[P_O], p[P_OB], a->dx, y->o, n);
+    project_backward(a->d_o, grad, a, m, l, LORA_O, p[P_OB], a->dx, y->o, n);
     attention_backward(a, y, c, b);
     rope_rows(a, m, a->dq, a->dk, n, true);
     real *dq = a->dq, *dk = a->dk;
@@ -764,10 +863,10 @@ static void layer_backward(real *grad, Acts *a, const Model *m, const Batch *b, 
         norm_rows_backward(dq, grad, a->dq, y->q_raw, y->r_q, p[P_QN], rows * (size_t)c->n_head);
         norm_rows_backward(dk, grad, a->dk, y->k_raw, y->r_k, p[P_KN], rows * (size_t)c->n_kv_head);
     }
-    linear_backward(a->row_h, grad, p[P_Q], p[P_QB], dq, y->normed, n);
-    linear_backward(a->wide, grad, p[P_K], p[P_KB], dk, y->normed, n);
+    project_backward(a->row_h, grad, a, m, l, LORA_Q, p[P_QB], dq, y->normed, n);
+    project_backward(a->wide, grad, a, m, l, LORA_K, p[P_KB], dk, y->normed, n);
     add_rows(a->row_h, a->row_h, a->wide, rows * h);
-    linear_backward(a->wide, grad, p[P_V], p[P_VB], a->dv, y->normed, n);
+    project_backward(a->wide, grad, a, m, l, LORA_V, p[P_VB], a->dv, y->normed, n);
     add_rows(a->row_h, a->row_h, a->wide, rows * h);
     norm_rows_backward(a->dx, grad, a->row_h, y->x, y->r_in, p[P_NORM_IN], rows);
 }
@@ -807,10 +906,11 @@ void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *d
 
 /* ---- heads ------------------------------------------------------------------------------- */
 
+/* A trainable head that is also the embedding has an accumulator of its own (MATH 11.2). */
 static size_t head_grad_offset(const Model *m) { return m->head == m->embed ? m->n_trainable : m->head->offset; }
 
 void model_grad_finish(real *grad, const Model *m) {
-    if (m->head != m->embed) return;
+    if (m->head != m->embed || !m->embed->trainable) return;
     add_rows(grad + m->embed->offset, grad + m->embed->offset, grad + m->n_trainable, param_count(m->embed));
 }
 

@@ -8,6 +8,7 @@
 #include "lib/base.h"
 #include "lib/gemm.h"
 #include "lib/real.h"
+#include "lora.h"
 
 typedef enum { ARCH_LLAMA, ARCH_QWEN2, ARCH_QWEN3 } Arch;
 typedef enum { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3 } RopeKind;
@@ -21,12 +22,13 @@ typedef struct {
     double rope_factor, rope_low, rope_high, rope_original;
     int n_label;                        /* 0: vocabulary head; K: score.weight (K, hidden) instead (E41) */
     int bos, eos, pad;                  /* -1: none */
+    Lora lora;                          /* lora.r > 0: adapters (MATH 10.3), and all other weights but score.weight are frozen */
 } ModelConfig;
 
 /* One row of the table from which arenas, gradients, optimiser state and files follow. Canonical order: embedding, layers
- * (each: a fixed list), final norm, head. */
+ * (each: a fixed list), final norm, head; then the adapters, layer by layer in the order of lora_target_names, A before B. */
 typedef struct {
-    char name[96];                      /* Hugging Face's */
+    char name[96];                      /* Hugging Face's, or PEFT's */
     int rows, cols;                     /* a vector has rows == 1 and is_matrix false */
     bool is_matrix;                     /* weight decay applies (E283) */
     bool trainable;
@@ -41,17 +43,20 @@ typedef enum { P_NORM_IN, P_Q, P_K, P_V, P_O, P_QB, P_KB, P_VB, P_OB, P_QN, P_KN
 
 typedef struct {
     ModelConfig config;
-    int n_param;
+    int n_param, n_base;                /* param [0, n_base) are the network's own, the rest are adapters */
     Param *param;                       /* [n_param], canonical order */
     Param *embed, *norm, *head;         /* head: lm_head, or the embedding when tied, or score.weight */
     Param *(*layer)[LAYER_PARAMS];      /* [n_layer] */
     Param *(*mlp_bias)[3];              /* [n_layer] gate, up, down; NULLs without mlp_bias */
+    Param *(*adapter)[LORA_TARGETS][2]; /* [n_layer] A and B; NULLs where a layer has none */
+    bool adapter_off;                   /* E293: the branch is not computed; see model_base */
     size_t n_trainable;                 /* reals of one gradient */
-    size_t n_grad;                      /* n_trainable, plus vocab*hidden for the tied head's own accumulator */
-    real *weights;                      /* owned: all parameters that are kept in real, in canonical order */
+    size_t n_grad;                      /* n_trainable, plus vocab*hidden for a trainable tied head's own accumulator */
+    real *weights;                      /* owned: all trainable parameters, in canonical order */
     real *packed;                       /* owned: matrices re-laid for gemm_nt, valid after model_pack */
     size_t *packed_at;                  /* [n_param] offset of a matrix in packed */
     real *rope_cos, *rope_sin;          /* owned: [context, head_dim/2], E307 */
+    unsigned char *memory;              /* owned: all of these */
 } Model;
 
 /* The table of parameters and memory for it, all zero. Owned by the caller: model_free. Fails on contradictory sizes. */
@@ -60,14 +65,20 @@ void model_free(Model *m);
 bool model_config_check(const ModelConfig *c, const char *file, Err *e);
 size_t model_bytes(const ModelConfig *c);               /* what model_new takes */
 void model_counts(const ModelConfig *c, size_t *n_trainable, size_t *n_grad);           /* those of the Model, without its memory */
-size_t model_parameters(const Model *m);                /* E33 */
+size_t model_parameters(const Model *m);                /* E33, adapters included */
 /* E190: FLOPs of a forward pass over n_row rows that attend to sum_attended positions together; E191: TRL's count for training. */
 double model_forward_flops(const ModelConfig *c, double n_row, double sum_attended, double n_scored);
 double model_trl_flops_per_token(const ModelConfig *c, double length);
-void model_init(Model *m, uint64_t seed);               /* normal(0, init_std), norms 1, biases 0, keyed by place */
+void model_init(Model *m, uint64_t seed);               /* normal(0, init_std), norms 1, biases 0, keyed by place; adapters by E292 */
+void model_init_new(Model *m, uint64_t seed);           /* the same, of what a language model does not bring: score.weight and adapters */
 void model_copy(Model *to, const Model *from);          /* the parameters that both have under the same name */
 void model_pack(Model *m);                              /* after every change of weights */
+void model_pack_trainable(Model *m);                    /* after a change of the trainable ones only */
 const Param *model_find(const Model *m, const char *name);
+/* E293: the same weights with the adapter off, for one call or many: a view, not to be freed, valid as long as m. */
+Model model_base(const Model *m);
+/* E292: W = W + s B A in every adapted layer; from here on m is a network without adapter, whose adapters are off. */
+void model_merge(Model *m);
 
 /* ---- a batch: rows without padding, a tree of depth two (E30, E31) ---------------------- */
 

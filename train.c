@@ -186,7 +186,7 @@ bool trainer_update(Trainer *t, Err *e) {
         adamw_update(p->data, t->m + p->offset, t->v + p->offset, t->grad + p->offset, param_count(p), &o, t->step);
     }
     memset(t->grad, 0, m->n_grad * sizeof(real));
-    model_pack(m);
+    model_pack_trainable(m);
     return true;
 }
 
@@ -223,7 +223,7 @@ bool trainer_load(Trainer *t, const char *path, Err *e) {
         if (!(value[0] >= 0 && value[0] < 1e15)) ok = fail(e, "%s: state: found step %g; the file is damaged", path, value[0]);
         else t->step = (int64_t)value[0];
         memcpy(t->extra, value + 1, sizeof t->extra);
-        model_pack(t->model);
+        model_pack_trainable(t->model);
     }
     safetensors_close(s);
     return ok;

@@ -16,6 +16,7 @@ int cmd_sample(int argc, char **argv, Err *e);
 int cmd_chat(int argc, char **argv, Err *e);
 int cmd_score(int argc, char **argv, Err *e);
 int cmd_bench(int argc, char **argv, Err *e);
+int cmd_merge(int argc, char **argv, Err *e);
 int cmd_info(int argc, char **argv, Err *e);
 
 #endif

@@ -1,6 +1,6 @@
 /* compute_model.c: the kinds of `grpo compute` that need the network.
  *
- * In this order: single pieces (norm, rotation, attention, SwiGLU, logits), whole networks (lm, reward_model), cost, a whole GRPO
+ * In this order: single pieces (norm, rotation, attention, SwiGLU, an adapted layer, logits), whole networks (lm, reward_model), cost, a whole GRPO
  * step. Networks have weights that any language can reproduce: element j of tensor n, in canonical order, is
  * 0.3 sin(0.5 + 1.3 j + 0.37 n); norm weights are 1 + 0.1 sin(the same). */
 #include <string.h>
@@ -9,6 +9,12 @@
 #include "cmd/kind.h"
 #include "model.h"
 #include "train.h"
+
+static bool flag(Call *c, const char *key) {
+    const Json *v = kind_given(c, key);
+    if (v && v->type != JSON_BOOL) kind_wrong(c, key, v, "true or false");
+    return v && v->number != 0;
+}
 
 /* ---- pieces ---------------------------------------------------------------------------------------------------------- */
 static bool rms_norm_kind(JsonWriter *out, const Json *inputs, Err *e) {
@@ -128,6 +134,39 @@ static bool attention(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
+/* E290 to E292: one linear layer with its adapter: r is the number of rows of lora_A. */
+static bool lora_linear(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    const Rows w = kind_matrix(c, "weight"), a = kind_matrix(c, "lora_A"), b = kind_matrix(c, "lora_B"), x = kind_matrix(c, "x"), dy = kind_matrix(c, "dy");
+    const Lora lora = { .r = (int)a.n_row, .alpha = kind_number(c, "lora_alpha"), .rslora = flag(c, "use_rslora"), .target = 1 };
+    const LoraShape l = { .n_out = (int)w.n_row, .n_in = (int)w.width, .r = lora.r, .s = c->ok ? lora_scale(&lora) : 0 };
+    const int n = (int)x.n_row;
+    if (c->ok && a.width != w.width) kind_wrong(c, "lora_A", json_get(inputs, "lora_A"), "rows as long as weight's");
+    if (c->ok && (b.n_row != w.n_row || b.width != a.n_row)) kind_wrong(c, "lora_B", json_get(inputs, "lora_B"), "a row for each of weight's, as long as lora_A has rows");
+    if (c->ok && x.width != w.width) kind_wrong(c, "x", json_get(inputs, "x"), "rows as long as weight's");
+    if (c->ok && (dy.n_row != x.n_row || dy.width != w.n_row)) kind_wrong(c, "dy", json_get(inputs, "dy"), "a row for each of x's, a number for each of weight's rows");
+    real *packed = kind_take(c, gemm_packed_count(l.n_out, l.n_in), sizeof *packed), *packed_a = kind_take(c, gemm_packed_count(l.r, l.n_in), sizeof *packed_a),
+         *packed_b = kind_take(c, gemm_packed_count(l.n_out, l.r), sizeof *packed_b), *u = kind_take(c, 3 * x.n_row * a.n_row, sizeof *u), *su = u + x.n_row * a.n_row,
+         *du = su + x.n_row * a.n_row, *wide = kind_take(c, x.n_row * (w.width + w.n_row), sizeof *wide), *y = kind_take(c, dy.n, sizeof *y), *dx = kind_take(c, x.n, sizeof *dx),
+         *da = kind_take(c, a.n, sizeof *da), *db = kind_take(c, b.n, sizeof *db), *merged = kind_take(c, w.n, sizeof *merged);
+    KIND_OPEN;
+    gemm_pack(packed, w.x, STORE_REAL, l.n_out, l.n_in);
+    gemm_pack(packed_a, a.x, STORE_REAL, l.r, l.n_in);
+    gemm_pack(packed_b, b.x, STORE_REAL, l.n_out, l.r);
+    gemm_nt(y, l.n_out, x.x, l.n_in, packed, NULL, n, l.n_out, l.n_in);
+    lora_forward(y, u, wide, packed_a, packed_b, x.x, n, &l);
+    gemm_nn(dx, l.n_in, dy.x, l.n_out, w.x, STORE_REAL, n, l.n_out, l.n_in);
+    lora_backward(dx, da, db, su, du, wide, dy.x, x.x, u, a.x, b.x, n, &l);
+    memcpy(merged, w.x, w.n * sizeof *merged);
+    lora_merge(merged, a.x, b.x, &l);
+    kind_put_rows(out, "y", y, dy.offset, dy.n_row);
+    kind_put_rows(out, "dx", dx, x.offset, x.n_row);
+    kind_put_rows(out, "dlora_A", da, a.offset, a.n_row);
+    kind_put_rows(out, "dlora_B", db, b.offset, b.n_row);
+    kind_put_rows(out, "merged_weight", merged, w.offset, w.n_row);
+    KIND_FINISH;
+}
+
 static bool swiglu(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows g = kind_rows(c, "gate", false), u = kind_same_shape(c, "up", &g, false), dy = kind_same_shape(c, "dy", &g, false);
@@ -166,12 +205,6 @@ static bool logp_entropy(JsonWriter *out, const Json *inputs, Err *e) {
 }
 
 /* ---- networks -------------------------------------------------------------------------------------------------------- */
-static bool flag(Call *c, const char *key) {
-    const Json *v = kind_given(c, key);
-    if (v && v->type != JSON_BOOL) kind_wrong(c, key, v, "true or false");
-    return v && v->number != 0;
-}
-
 /* inputs.config, with room for sequences of `context` tokens. without_type: the sizes alone, as flops has them. */
 static ModelConfig read_config(Call *c, size_t context, bool without_type) {
     static const char *const type[] = { "llama", "qwen2", "qwen3", NULL };
@@ -476,6 +509,7 @@ const ComputeKind compute_model_kinds[] = {
     { "rope_apply", "E10 E11", "x[T][H][d], positions[T], rope_theta, rope_scaling?, dy[T][H][d]", rope_apply_kind },
     { "attention", "E14 E15 E16 E17", "q[T][H][d], k[T][Hk][d], v[T][Hk][d], do[T][H][d]", attention },
     { "swiglu", "E18 E19", "gate[n], up[n], dy[n]", swiglu },
+    { "lora_linear", "E290 E291 E292", "weight[out][in], lora_A[r][in], lora_B[out][r], x[n][in], dy[n][out], lora_alpha, use_rslora? false", lora_linear },
     { "logp_entropy", "E23 E24 E25 E26", "logits[n][V], targets[n], temperature? 1, dlogps[n], dentropies?[n]", logp_entropy },
     { "lm", "E1 to E26", CONFIG ", input_ids[T], temperature? 1, dlogps[T-1]", lm },
     { "reward_model", "E40 E41 E42 E43", CONFIG " and num_labels, pad_token_id?, input_ids[B][any], labels[B][K]", reward_model },

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "folder.h"
 #include "lib/files.h"
 
 /* ---- reading ----------------------------------------------------------------------------- */
@@ -152,7 +153,8 @@ int dataset_labels(const Dataset *d, char (*name)[64], int max) {
 /* ---- tokens ------------------------------------------------------------------------------ */
 
 bool language_load(Language *l, const char *dir, const char *chat_template, Err *e) {
-    l->tokenizer = tokenizer_load(dir, e);
+    char own[1024];
+    l->tokenizer = folder_tokenizer(own, dir, e) ? tokenizer_load(own, e) : NULL;
     if (!l->tokenizer) return false;
     if (chat_template ? !chat_template_parse(&l->chat, chat_template, e) : !chat_template_find(&l->chat, l->tokenizer, e)) return false;
     l->end_of_turn = chat_end_of_turn(l->chat, l->tokenizer);

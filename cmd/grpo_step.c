@@ -159,7 +159,7 @@ static bool reference_logp(Step *s, Err *e) {
     if (!s->reference) return true;
     if (!build_window(&s->window, g, s->group, 0, g->n_completion, s->token_of, s->completion_of, e)) return false;
     real *logp = malloc((size_t)s->window.n_target * sizeof(real));
-    const bool ok = logp ? window_logp(logp, NULL, s->ref_acts, s->rows, s->rows, s->reference, &s->window, s->c->sampling.temperature, e) : fail(e, "no memory");
+    const bool ok = logp ? window_logp(logp, NULL, s->trainer.acts, s->rows, s->rows, s->reference, &s->window, s->c->sampling.temperature, e) : fail(e, "no memory");
     for (int i = 0; ok && i < s->window.n_target; i++) g->ref[s->token_of[i]] = logp[i];
     free(logp);
     return ok;
@@ -330,16 +330,20 @@ static bool open_data(Step *s, Err *e) {
 static bool open_model(Step *s, Err *e) {
     const StepConfig *c = s->c;
     ModelConfig shape;
-    if (!folder_config(&shape, NULL, c->run.model, e)) return false;
+    if (!folder_config(&shape, &s->info, c->run.model, e)) return false;
     if (shape.n_label) return fail(e, "%s: is a reward model; expected a language model", c->run.model);
+    if (!run_adapter(&shape, &s->info, &c->run.adapter, c->run.model, e)) return false;
     if (c->grpo.max_completion_length + s->synthetic >= shape.context)
         return fail(e, "--max-completion-length %d: the context of %s holds %d tokens, prompt included; lower it", c->grpo.max_completion_length, c->run.model, shape.context);
     const int n_completion = s->batch * s->per_generation, tree = (s->synthetic ? s->synthetic : shape.context) + s->group * c->grpo.max_completion_length;
     s->rows = c->run.slice_rows > tree ? c->run.slice_rows : tree;
-    const double need = (double)trainer_bytes(&shape, s->rows, s->rows) + (c->grpo.beta != 0 ? (double)model_bytes(&shape) + (double)acts_bytes(&shape, s->rows, s->rows, false) : 0);
+    const bool copy = c->grpo.beta != 0 && !c->run.adapter.use_peft;
+    const double need = (double)trainer_bytes(&shape, s->rows, s->rows) + (copy ? (double)model_bytes(&shape) : 0);
     if (!memory_plan("grpo", need, e)) return false;
-    if (!(s->policy = folder_load(c->run.model, &s->info, e)) || !trainer_new(&s->trainer, s->policy, s->rows, s->rows, e)) return false;
-    if (c->grpo.beta != 0 && (!(s->reference = folder_load(c->run.model, NULL, e)) || !(s->ref_acts = acts_new(s->reference, s->rows, s->rows, false, e)))) return false;
+    if (!(s->policy = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) || !trainer_new(&s->trainer, s->policy, s->rows, s->rows, e)) return false;
+    if (copy && !(s->copy = folder_load(c->run.model, NULL, e))) return false;
+    s->base = model_base(s->policy);
+    s->reference = copy ? s->copy : c->grpo.beta != 0 ? &s->base : NULL;
     if (!generation_new(&s->gen, n_completion / s->group, s->group, c->grpo.max_completion_length, s->n_label, e)) return false;
     s->token_of = malloc((size_t)n_completion * (size_t)c->grpo.max_completion_length * sizeof(int));
     s->completion_of = malloc((size_t)n_completion * (size_t)c->grpo.max_completion_length * sizeof(int));
@@ -369,8 +373,7 @@ void step_resume(Step *s) {
 
 void step_close(Step *s) {
     trainer_free(&s->trainer);
-    acts_free(s->ref_acts);
-    model_free(s->reference);
+    model_free(s->copy);
     model_free(s->policy);
     window_free(&s->window);
     generation_free(&s->gen);

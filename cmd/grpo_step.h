@@ -89,8 +89,9 @@ typedef struct {
     const StepConfig *c;
     Language language;
     Dataset data, held;                 /* held: what --eval-split took out of it */
-    Model *policy, *reference;          /* reference: NULL if beta is 0 */
-    Acts *ref_acts;
+    Model *policy;
+    const Model *reference;             /* the policy that the run starts from; NULL if beta is 0 */
+    Model base, *copy;                  /* what reference points to: a new adapter's base (E293), or a second copy of the weights */
     FolderInfo info;
     Scorer *scorer;
     int n_label, group, batch, accumulate, per_generation, rows;

@@ -8,7 +8,7 @@
 #include "rollout.h"
 #include "tokenizer.h"
 
-typedef struct { const char *model; int prompt_length, completion_length, num_generations, prompts; } Config;
+typedef struct { const char *model; AdapterOptions adapter; int prompt_length, completion_length, num_generations, prompts; } Config;
 
 static const Option options[] = {
     {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of a model", NULL},
@@ -16,6 +16,7 @@ static const Option options[] = {
     {"num_generations", OPT_INT, offsetof(Config, num_generations), "8", "completions of each", NULL},
     {"prompt_length", OPT_INT, offsetof(Config, prompt_length), "64", "tokens", NULL},
     {"completion_length", OPT_INT, offsetof(Config, completion_length), "64", "tokens", NULL},
+    ADAPTER_OPTIONS(Config, adapter),
 };
 static const OptionTable table = {"info", "what is in a folder, and what a GRPO step of it will need", "grpo info --model models/SmolLM2-135M-Instruct --prompts 4", options,
                                   sizeof options / sizeof *options};
@@ -45,25 +46,31 @@ int cmd_info(int argc, char **argv, Err *e) {
     if (!folder_config(&c, &info, o.model, e)) return -1;
     Model *m = folder_load(o.model, &info, e);
     if (!m) return -1;
-    char hex[65];
+    char hex[65], names[96];
     folder_digest(m, hex);
     printf("%s: %s, %s, %zu parameters\n", o.model, arch[c.arch], c.n_label ? "reward model" : "language model", model_parameters(m));
     printf("  layers %d, width %d, heads %d (key/value %d) of %d, inner %d, vocabulary %d, context %d, %s head\n", c.n_layer, c.hidden, c.n_head, c.n_kv_head, c.head_dim, c.ffn,
            c.vocab, c.context, c.n_label ? "regression" : c.tied ? "tied" : "own");
     for (int k = 0; k < c.n_label; k++) printf("  label %d: %s, mean %.4f\n", k, info.label[k], info.reward_mean[k]);
+    if (c.lora.r) printf("  adapter of rank %d, alpha %g%s, beside %s of %s\n", c.lora.r, c.lora.alpha, c.lora.rslora ? " (rank-stabilised)" : "", lora_targets_text(names, c.lora.target), info.base);
     printf("  weights %s\n", hex);
     model_free(m);
     Err ignored = {{0}};
-    Tokenizer *t = tokenizer_load(o.model, &ignored);
+    char own[1024];
+    Tokenizer *t = folder_tokenizer(own, o.model, &ignored) ? tokenizer_load(own, &ignored) : NULL;
     ChatTemplate chat;
     if (!t) printf("  tokenizer: %s\n", ignored.line);
     else if (!chat_template_find(&chat, t, &ignored)) printf("  tokenizer: %d entries; %s\n", tokenizer_vocab(t), ignored.line);
     else printf("  tokenizer: %d entries, template %s\n", tokenizer_vocab(t), chat_template_name(chat));
     tokenizer_free(t);
+    if (!run_adapter(&c, &info, &o.adapter, o.model, e)) return -1;
     const int rows = o.prompts * (o.prompt_length + o.num_generations * o.completion_length), slice = o.prompt_length + o.num_generations * o.completion_length;
     human_bytes(size, (double)trainer_bytes(&c, slice > 1024 ? slice : 1024, slice > 1024 ? slice : 1024));
     printf("one GRPO step of %d prompts (%d tokens), %d completions each (%d tokens): %d rows\n", o.prompts, o.prompt_length, o.num_generations, o.completion_length, rows);
+    size_t n_trainable, n_grad;
+    model_counts(&c, &n_trainable, &n_grad);
     printf("  memory to train: %s (weights, gradient, two moments, activations of a slice)\n", size);
+    if (c.lora.r) printf("  adapter of rank %d beside %s: %zu parameters are trained\n", c.lora.r, lora_targets_text(names, c.lora.target), n_trainable);
     if (!c.n_label) {
         const double f = forward_flops(&c, &o);
         printf("  operations: generation %.3g, training %.3g (E190, E192)\n", f, 3 * f);

@@ -84,6 +84,18 @@ static void set_default(void *config, const Option *o) {
     else *(int *)field = 0;
 }
 
+/* ["a", "b"] as "a,b", kept like all of a file; NULL: holds something else than words and numbers. */
+static const char *joined(const Json *list) {
+    JsonWriter w = {0};
+    for (size_t i = 0; i < list->length; i++) {
+        if (i) json_raw(&w, ",");
+        if (list->item[i].type == JSON_STRING) json_raw(&w, list->item[i].string);
+        else if (list->item[i].type == JSON_NUMBER) json_number(&w, list->item[i].number);
+        else return NULL;
+    }
+    return w.text ? w.text : "";
+}
+
 static bool from_file(void *config, const OptionTable *t, const char *path, Err *e) {
     Json *root = json_read_file(path, e);           /* kept: strings point into it */
     if (!root) return false;
@@ -96,7 +108,8 @@ static bool from_file(void *config, const OptionTable *t, const char *path, Err 
     for (size_t i = 0; i < o->length; i++) {
         const Json *v = &o->item[i];
         const Option *option = find(t, v->key);
-        char where[1100], *text;
+        char where[1100];
+        const char *text;
         snprintf(where, sizeof where, "%s:%d:%d", path, v->line, v->column);
         if (!option) {
             bool known = false;
@@ -106,13 +119,14 @@ static bool from_file(void *config, const OptionTable *t, const char *path, Err 
             continue;
         }
         if (v->type == JSON_NULL) continue;
-        if (v->type == JSON_STRING) text = (char *)v->string;
+        if (v->type == JSON_STRING) text = v->string;
         else if (v->type == JSON_BOOL) text = v->number != 0 ? "true" : "false";
         else if (v->type == JSON_NUMBER) {
             JsonWriter w = {0};
             json_number(&w, v->number);
             text = w.text;
-        } else return fail(e, "%s: %s: found %s, expected a single value", where, v->key, json_type_name(v->type));
+        } else if (v->type != JSON_ARRAY || option->kind != OPT_STRING || !(text = joined(v)))
+            return fail(e, "%s: %s: found %s, expected a single value", where, v->key, json_type_name(v->type));
         if (!set(config, option, text, where, e)) return false;
     }
     if (ignored) fputc('\n', stderr);

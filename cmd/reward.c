@@ -221,8 +221,9 @@ static bool reward(const Config *c, Err *e) {
     }
     const int rows = c->run.slice_rows > max_length ? c->run.slice_rows : max_length, batch = c->run.per_device_train_batch_size * c->run.gradient_accumulation_steps;
     shape.n_label = n_label;
+    if (!run_adapter(&shape, &base, &c->run.adapter, c->run.model, e)) return false;
     if (!memory_plan("reward", (double)trainer_bytes(&shape, rows, rows), e)) return false;
-    if (!(m = folder_load_trunk(c->run.model, n_label, (uint64_t)c->run.seed, e)) || !trainer_new(&t, m, rows, rows, e)) goto done;
+    if (!(m = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) || !trainer_new(&t, m, rows, rows, e)) goto done;
     if (!(label = malloc((size_t)batch * (size_t)n_label * sizeof(real)))) { fail(e, "no memory"); goto done; }
     const int n_step = run_steps(&c->run, (double)items.n / batch);
     run_trainer(&t, &c->run, n_step);
@@ -245,6 +246,7 @@ static bool reward(const Config *c, Err *e) {
     fold(m, &info, mean, sd);
     info.n_stop = base.n_stop;
     memcpy(info.stop, base.stop, sizeof info.stop);
+    memcpy(info.base, base.base, sizeof info.base);
     char final[600];
     if (!path_join(final, sizeof final, c->run.output_dir, "final", e) || !folder_save(final, m, &info, c->run.model, run_store(&c->run), e)) goto done;
     if (held.n && !evaluate(&t, &info, &held, c->run.output_dir, c->run.json, e)) goto done;

@@ -28,10 +28,24 @@ bool run_options_check(const RunOptions *o, Err *e) {
     if (o->logging_steps < 1 || o->save_steps < 0 || o->warmup_steps < 0) return fail(e, "--logging-steps %d, --save-steps %d, --warmup-steps %d: out of range", o->logging_steps, o->save_steps, o->warmup_steps);
     if (!(o->learning_rate >= 0) || !(o->weight_decay >= 0) || !(o->adam_epsilon > 0)) return fail(e, "--learning-rate %g, --weight-decay %g, --adam-epsilon %g: out of range", o->learning_rate, o->weight_decay, o->adam_epsilon);
     if (!(o->adam_beta1 >= 0 && o->adam_beta1 < 1 && o->adam_beta2 >= 0 && o->adam_beta2 < 1)) return fail(e, "--adam-beta1 %g, --adam-beta2 %g: expected 0 <= b < 1", o->adam_beta1, o->adam_beta2);
+    const AdapterOptions *a = &o->adapter;
+    if (!a->use_peft && (a->lora_r != 16 || a->lora_alpha != 32 || a->lora_target_modules || a->use_rslora))       /* the table's defaults */
+        return fail(e, "--lora-r, --lora-alpha, --lora-target-modules, --use-rslora: have no effect without --use-peft; add it, or leave them out");
     return true;
 }
 
-Store run_store(const RunOptions *o) { return o->save_dtype == 1 ? STORE_F32 : o->save_dtype == 2 ? STORE_BF16 : STORE_REAL; }
+Store save_store(int save_dtype) { return save_dtype == 1 ? STORE_F32 : save_dtype == 2 ? STORE_BF16 : STORE_REAL; }
+Store run_store(const RunOptions *o) { return save_store(o->save_dtype); }
+
+bool run_adapter(ModelConfig *c, FolderInfo *info, const AdapterOptions *o, const char *model, Err *e) {
+    if (o->lora_dropout != 0) return fail(e, "--lora-dropout: found %g, expected 0: dropout is not computed here", o->lora_dropout);
+    if (!o->use_peft) return true;
+    if (c->lora.r)
+        return fail(e, "%s: is an adapter already, of rank %d; leave --use-peft out to go on training it, or make a whole model of it first with grpo merge", model, c->lora.r);
+    c->lora = (Lora){.r = o->lora_r, .alpha = o->lora_alpha, .rslora = o->use_rslora};
+    snprintf(info->base, sizeof info->base, "%s", model);
+    return lora_targets_parse(&c->lora.target, o->lora_target_modules ? o->lora_target_modules : "q_proj,v_proj", "--lora-target-modules", e) && lora_check(&c->lora, "--lora-r, --lora-alpha", e);
+}
 
 int run_steps(const RunOptions *o, double steps_per_epoch) {
     const double n = ceil(o->num_train_epochs * steps_per_epoch);

@@ -10,11 +10,29 @@
 #include "folder.h"
 #include "train.h"
 
+/* What TRL's ModelConfig says of adapters. */
+typedef struct {
+    bool use_peft, use_rslora;
+    int lora_r;
+    double lora_alpha, lora_dropout;
+    const char *lora_target_modules;
+} AdapterOptions;
+
+/* Rows of an option table for a config struct `Type` with an AdapterOptions at `at`. */
+#define ADAPTER_OPTIONS(Type, at)                                                                                                              \
+    {"use_peft", OPT_BOOL, offsetof(Type, at.use_peft), "false", "a low-rank adapter beside the model's weights, which stay as they are", NULL}, \
+    {"lora_r", OPT_INT, offsetof(Type, at.lora_r), "16", "rank of the adapter", NULL},                                                         \
+    {"lora_alpha", OPT_NUMBER, offsetof(Type, at.lora_alpha), "32", "its branch is scaled by alpha / r", NULL},                                \
+    {"lora_dropout", OPT_NUMBER, offsetof(Type, at.lora_dropout), "0", "of the branch's input: 0 only (TRL: 0.05)", NULL},                     \
+    {"lora_target_modules", OPT_STRING, offsetof(Type, at.lora_target_modules), NULL, "adapted layers, with commas, or all-linear; none: q_proj,v_proj", NULL}, \
+    {"use_rslora", OPT_BOOL, offsetof(Type, at.use_rslora), "false", "scale by alpha / sqrt(r) instead", NULL}
+
 typedef struct {
     const char *model, *dataset, *output_dir, *chat_template, *system;
     int per_device_train_batch_size, gradient_accumulation_steps, max_steps, warmup_steps, seed, logging_steps, save_steps, slice_rows;
     double num_train_epochs, learning_rate, warmup_ratio, min_lr_ratio, adam_beta1, adam_beta2, adam_epsilon, weight_decay, max_grad_norm;
     int lr_scheduler_type, save_dtype;
+    AdapterOptions adapter;
     bool resume, json;
 } RunOptions;
 
@@ -46,11 +64,16 @@ extern const char *const schedule_names[], *const save_dtype_names[];
     {"save_steps", OPT_INT, offsetof(Type, run.save_steps), "500", "a checkpoint every so many updates; 0: none", NULL},                       \
     {"slice_rows", OPT_INT, offsetof(Type, run.slice_rows), "1024", "tokens computed at once: memory only, no bit changes", NULL},             \
     {"save_dtype", OPT_CHOICE, offsetof(Type, run.save_dtype), "real", "of final/", save_dtype_names},                                         \
+    ADAPTER_OPTIONS(Type, run.adapter),                                                                                                        \
     {"resume", OPT_BOOL, offsetof(Type, run.resume), "false", "go on from the checkpoint in output-dir", NULL},                                \
     {"json", OPT_BOOL, offsetof(Type, run.json), "false", "the result on stdout as JSON", NULL}
 
 bool run_options_check(const RunOptions *o, Err *e);
+Store save_store(int save_dtype);       /* save_dtype_names[save_dtype] */
 Store run_store(const RunOptions *o);
+
+/* The configuration of a model becomes that of the run: with --use-peft it has an adapter, whose base is the model. */
+bool run_adapter(ModelConfig *c, FolderInfo *info, const AdapterOptions *o, const char *model, Err *e);
 
 /* Updates of the run: max_steps, or epochs over n examples in units of `per_step`. */
 int run_steps(const RunOptions *o, double steps_per_epoch);

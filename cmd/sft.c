@@ -94,14 +94,15 @@ static bool sft(const Config *c, Err *e) {
     if (!dataset_load(&d, c->run.dataset, NEED_COMPLETION, c->run.system, e)) return false;
     Sequence *s = calloc((size_t)d.n, sizeof *s);
     ModelConfig shape;
-    if (!s || !folder_config(&shape, NULL, c->run.model, e)) goto done;
+    if (!s || !folder_config(&shape, &info, c->run.model, e)) goto done;
+    if (shape.n_label) { fail(e, "%s: is a reward model; expected a language model", c->run.model); goto done; }
+    if (!run_adapter(&shape, &info, &c->run.adapter, c->run.model, e)) goto done;
     const int max_length = c->max_length < shape.context ? c->max_length : shape.context;
     if (!encode(s, &d, &l, max_length, &cut, e)) goto done;
     if (cut) fprintf(stderr, "sft: %lld of %d examples were longer than %d tokens and cut\n", (long long)cut, d.n, max_length);
     const int rows = c->run.slice_rows > max_length ? c->run.slice_rows : max_length, batch = c->run.per_device_train_batch_size * c->run.gradient_accumulation_steps;
     if (!memory_plan("sft", (double)trainer_bytes(&shape, rows, rows), e)) goto done;
-    if (!(m = folder_load(c->run.model, &info, e))) goto done;
-    if (m->config.n_label) { fail(e, "%s: is a reward model; expected a language model", c->run.model); goto done; }
+    if (!(m = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e))) goto done;
     if (!trainer_new(&t, m, rows, rows, e)) goto done;
     const int n_step = run_steps(&c->run, (double)d.n / batch);
     run_trainer(&t, &c->run, n_step);

@@ -152,13 +152,13 @@ static bool evaluate(const Step *s, JsonWriter *w, Err *e) {
     const StepConfig *c = s->c;
     char path[600], final[600];
     JsonWriter file = {.indent = 2};
-    Speaker before = {.model = s->reference, .info = s->info, .language = s->language}, after = {.model = s->policy, .info = s->info, .language = s->language};
+    Speaker before = {.info = s->info, .language = s->language}, after = {.model = s->policy, .info = s->info, .language = s->language};
     const EvalPlan plan = {.data = &s->held, .scorer = s->scorer, .weight = s->weight, .clip_low = s->clip ? s->clip_low : NULL, .clip_high = s->clip_high,
                            .missing = c->grpo.missing_labels, .sampling = c->sampling, .num_generations = s->group, .max_completion_length = c->grpo.max_completion_length,
                            .seed = c->run.seed};
-    Model *start = s->reference ? NULL : folder_load(c->run.model, NULL, e);
-    Eval *v = s->reference || start ? eval_new(&plan, e) : NULL;
-    if (start) before.model = start;
+    Model base = s->base, *start = c->run.adapter.use_peft ? &base : s->copy ? s->copy : folder_load(c->run.model, NULL, e);
+    Eval *v = start ? eval_new(&plan, e) : NULL;
+    before.model = start;
     speaker_stops(&before);
     speaker_stops(&after);
     bool ok = v && path_join(path, sizeof path, c->run.output_dir, "eval.json", e) && path_join(final, sizeof final, c->run.output_dir, "final", e) &&
@@ -175,7 +175,7 @@ static bool evaluate(const Step *s, JsonWriter *w, Err *e) {
     }
     free(file.text);
     eval_free(v);
-    model_free(start);
+    if (start != &base && start != s->copy) model_free(start);
     return ok;
 }
 

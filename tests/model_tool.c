@@ -130,7 +130,7 @@ static bool run(const char *dir, const char *case_path, const char *out_path, Er
     if (m->n_param > 8000) return fail(e, "%s: more than 8000 parameters", dir);
     for (int i = 0; i < m->n_param; i++) {
         const Param *p = &m->param[i];
-        put(&out, p->name, grad + p->offset, (size_t)p->rows, (size_t)p->cols, p->is_matrix);
+        if (p->trainable) put(&out, p->name, grad + p->offset, (size_t)p->rows, (size_t)p->cols, p->is_matrix);
     }
     return safetensors_write(out_path, out.list, out.n, (const char *const[]){NULL}, e);
 }

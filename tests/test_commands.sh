@@ -99,10 +99,56 @@ sed -n '/"policies"/,$p' "$out" > a; sed -n '/"policies"/,$p' split/eval.json > 
 same 'eval gives the table that the run ended with' a b
 works 'a recipe' "$grpo" train --config run/config.json --output-dir by-config
 same_run "a run's config.json gives the run again" run by-config
-for command in init sft reward train trace sample chat score eval compare bench info; do
+for command in init sft reward train trace sample chat score eval compare bench merge info; do
     works "$command --help" "$grpo" $command --help
     says "$command --help" "grpo $command: *example: grpo $command *"
 done
+
+# ---- adapters ----------------------------------------------------------------------------------
+adapt="--use-peft --lora-r 4 --lora-alpha 8 --lora-target-modules all-linear"
+base_bits=$("$grpo" info --model sft/final | sed -n 's/^  weights //p')
+works 'sft of an adapter' "$grpo" sft --model base --dataset sft.jsonl --output-dir lora-sft --max-steps 8 --per-device-train-batch-size 8 --learning-rate 5e-3 $adapt
+works 'reward of an adapter' "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir lora-reward --max-steps 20 --per-device-train-batch-size 8 --learning-rate 1e-2 --eval-split 0.2 $adapt
+works 'train of an adapter' "$grpo" train $train --output-dir lora --save-steps 3 --eval-split 0.1 $adapt
+says 'train of an adapter: its table' '*before and after*lora/final minus sft/final*'
+case $(head -n 1 lora/log.jsonl) in *'"kl":0,'*) good ;; *) bad "an adapter starts as its base: $(head -n 1 lora/log.jsonl)" ;; esac
+if [ -e lora/final/adapter_model.safetensors ] && [ ! -e lora/final/model.safetensors ] && [ "$(wc -c < lora/checkpoint.safetensors)" -lt "$(wc -c < sft/final/model.safetensors)" ]; then good; else bad "an adapter's folder holds $(ls lora/final)"; fi
+if [ "$("$grpo" info --model sft/final | sed -n 's/^  weights //p')" = "$base_bits" ]; then good; else bad 'the base has changed'; fi
+printf '{"lora_target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], "use_peft": true, "lora_r": 4, "lora_alpha": 8}\n' > lora.json
+works 'an adapter by a config file' "$grpo" train $train --output-dir lora-config --save-steps 0 --eval-split 0.1 --config lora.json
+same_run 'a list in a config file' lora lora-config
+"$grpo" sft --model base --dataset sft.jsonl --output-dir lora-dead --max-steps 100 --save-steps 5 $adapt > "$out" 2> "$err" & victim=$!
+works 'sft of an adapter, 100 steps' "$grpo" sft --model base --dataset sft.jsonl --output-dir lora-whole --max-steps 100 --save-steps 0 $adapt
+kill -9 $victim 2> /dev/null; wait $victim 2> /dev/null
+works 'sft of an adapter, --resume' "$grpo" sft --model base --dataset sft.jsonl --output-dir lora-dead --max-steps 100 --save-steps 5 $adapt --resume
+same_run 'an adapter: kill -9 and --resume' lora-whole lora-dead
+refuses '*lora_r: the run was started with 4, now it is 5*' "$grpo" sft --model base --dataset sft.jsonl --output-dir lora-dead --max-steps 100 --save-steps 5 $adapt --lora-r 5 --resume
+works 'info of an adapter' "$grpo" info --model lora/final
+says 'info of an adapter' '*adapter of rank 4, alpha 8, beside q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj of sft/final*'
+works 'info with an adapter to come' "$grpo" info --model sft/final --use-peft
+says 'info with an adapter to come' '*adapter of rank 16 beside q_proj,v_proj: * parameters are trained*'
+works merge "$grpo" merge --model lora/final --output-dir merged
+says merge 'merged: sft/final with the adapter lora/final'
+works 'sample from an adapter' "$grpo" sample --model lora/final --dataset questions.jsonl --max-completion-length 16 --output lora-samples.jsonl
+works 'sample from a merged model' "$grpo" sample --model merged --dataset questions.jsonl --max-completion-length 16 --output merged-samples.jsonl
+works 'score by an adapter' "$grpo" score --dataset lora-samples.jsonl --reward-model lora-reward/final --summary
+says 'score by an adapter' '*politeness*n 22*reward*'
+works 'train: adapter of an adapter goes on, by an adapter' "$grpo" train --model lora-sft/final --dataset prompts.jsonl --max-completion-length 16 --num-generations 4 --per-device-train-batch-size 8 --beta 0.1 --reward-model lora-reward/final --max-steps 2 --output-dir lora-on
+case $(head -n 1 lora-on/log.jsonl) in *'"kl":0,'*) good ;; *) bad "the reference is the adapter that the run starts from: $(head -n 1 lora-on/log.jsonl)" ;; esac
+works 'trace of an adapter' "$grpo" trace $train $adapt --tokens 2
+works 'eval of an adapter against its base' "$grpo" eval --policies sft/final,lora/final --dataset questions.jsonl --reward-model lora-reward/final --max-completion-length 16
+rm lora-on/final/tokenizer*
+works 'an adapter without a tokenizer takes its base'"'"'s' "$grpo" sample --model lora-on/final --dataset questions.jsonl --max-completion-length 4
+refuses '*lora-sft/final: is an adapter already, of rank 4; leave --use-peft out*' "$grpo" sft --model lora-sft/final --dataset sft.jsonl --output-dir x --use-peft
+refuses '*have no effect without --use-peft*' "$grpo" sft --model base --dataset sft.jsonl --output-dir x --lora-r 4
+refuses '*--lora-dropout: found 0.05, expected 0*' "$grpo" sft --model base --dataset sft.jsonl --output-dir x --use-peft --lora-dropout 0.05
+refuses '*rank r: found 0*' "$grpo" sft --model base --dataset sft.jsonl --output-dir x --use-peft --lora-r 0
+refuses '*--lora-target-modules: target module "qproj", did you mean q_proj*' "$grpo" train $train --output-dir x --use-peft --lora-target-modules qproj,v_proj
+refuses '*sft/final: has no adapter_config.json: it is no adapter*' "$grpo" merge --model sft/final --output-dir x
+refuses '*merged: is not empty*' "$grpo" merge --model lora/final --output-dir merged
+damaged lora/final wrong-base
+sed 's|"sft/final"|"elsewhere"|' lora/final/adapter_config.json > wrong-base/adapter_config.json
+refuses '*there is no folder "elsewhere"*' "$grpo" sample --model wrong-base --dataset questions.jsonl
 
 # ---- trace tells what train does, and writes nothing -------------------------------------------
 find . | sort > "$t/io/before"

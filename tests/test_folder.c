@@ -81,7 +81,10 @@ static void test_trunk_under_new_head(void) {
         Err e = {{0}};
         FolderInfo info = info_of(m);
         CHECK(folder_save(dir, m, &info, NULL, STORE_REAL, &e));
-        Model *a = folder_load_trunk(dir, 4, 7, &e), *b = folder_load_trunk(dir, 4, 8, &e);
+        ModelConfig c;
+        CHECK(folder_config(&c, NULL, dir, &e));
+        c.n_label = 4;
+        Model *a = folder_load_as(dir, &c, 7, &e), *b = folder_load_as(dir, &c, 8, &e);
         CHECK(a && b);
         CHECK_INT(a->config.n_label, 4);
         CHECK_STRING(a->head->name, "score.weight");

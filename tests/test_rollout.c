@@ -204,7 +204,7 @@ static void check_ends(const RolloutPlan *p, const Result *r) {
 
 static void test_decoding_is_the_forward_pass(void) {
     static const Sampling sampling[] = {{1, 0, 1, 0}, {0.7, 8, 0.9, 0.02}, {0.7, 0, 0.8, 0}, {1.3, 0, 1, 0}, {0, 0, 1, 0}};
-    for (int k = 0; k <= TINY_BIG; k++) {
+    for (int k = 0; k >= 0; k = tiny_next(k, TINY_BIG)) {
         Model *m = tiny_model(k);
         for (size_t i = 0; i < sizeof sampling / sizeof *sampling; i++) {
             RolloutPlan p = plan_of(m->config.vocab, sampling[i]);
@@ -248,7 +248,7 @@ static void test_long_prompts(void) {
     c.context = 800;
     Err e = {{0}};
     Model *m = model_new(&c, &e);
-    tiny_fill(m, 3);
+    tiny_fill(m, 3, false);
     static int id[3][700];
     const int *const list[3] = {id[0], id[1], id[2]}, length[3] = {700, 650, 90};
     for (int i = 0; i < 3; i++) for (int t = 0; t < length[i]; t++) id[i][t] = tiny_token(c.vocab, i, 0, t);
@@ -261,7 +261,7 @@ static void test_long_prompts(void) {
 
 /* Sequences that advance at different times, as mixtures and the terminal do. */
 static void test_decode_step(void) {
-    for (int k = 0; k <= TINY_BIG; k++) {
+    for (int k = 0; k >= 0; k = tiny_next(k, TINY_BIG)) {
         Model *m = tiny_model(k);
         Err e = {{0}};
         const size_t h = (size_t)m->config.hidden;

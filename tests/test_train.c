@@ -36,7 +36,7 @@ static void derive(void *to, int first, int n, const real *logp, const real *ent
 
 static void test_E117_slices_change_no_bit(void) {
     static const int slice[][2] = {{MAX_ROW, MAX_TARGET}, {36, 40}, {33, 33}, {50, 30}, {70, 45}};
-    for (int k = 0; k <= TINY_BIG; k++)
+    for (int k = 0; k >= 0; k = tiny_next(k, TINY_BIG))
         for (int with_entropy = 0; with_entropy < 2; with_entropy++) {
             Model *m = tiny_model(k);
             int key[MAX_TARGET];
@@ -83,8 +83,8 @@ static void derive_scores(void *to, int first, int n, const real *score, real *d
     for (int i = 0; i < 3 * n; i++) dscore[i] = score[i] - weight_of(3 * first + i, 3);
 }
 
-static void test_E44_slices_of_scores(void) {
-    Model *m = tiny_model(TINY_LABELS);
+static void test_E44_slices_of_scores(int network) {
+    Model *m = tiny_model(network);
     int key[MAX_TARGET];
     Window w = window_of(m, key);
     real *first = calloc(m->n_grad, sizeof(real)), *score = calloc(2 * 3 * MAX_TARGET, sizeof(real)), *again = score + 3 * MAX_TARGET;
@@ -230,7 +230,8 @@ static void test_gradient_that_is_not_finite(void) {
 /* ---- state ------------------------------------------------------------------------------- */
 
 static void test_resume_is_the_same_run(void) {
-    for (int k = 0; k < 7; k += 3) {
+    for (int i = 0; i < 6; i++) {
+        const int k = i < 3 ? 3 * i : TINY_ADAPTED + 3 * (i - 3);
         Model *whole = tiny_model(k), *part = tiny_model(k), *resumed = tiny_model(k);
         int key[MAX_TARGET];
         Window w = window_of(whole, key);
@@ -242,7 +243,7 @@ static void test_resume_is_the_same_run(void) {
         for (int s = 0; s < 2; s++) one_step(&b, &w, key);
         b.extra[0] = 0.1, b.extra[3] = -INFINITY;
         CHECK(trainer_save(&b, path, &e));
-        tiny_fill(resumed, 777);                        /* nothing of it may survive */
+        tiny_fill(resumed, 777, true);                  /* nothing of it may survive */
         CHECK(trainer_new(&c, resumed, 40, 60, &e));    /* nor do other slices matter */
         settings(&c);
         CHECK(trainer_load(&c, path, &e));
@@ -254,7 +255,7 @@ static void test_resume_is_the_same_run(void) {
         CHECK(a.grad_norm == c.grad_norm && a.lr == c.lr);
         CHECK(tiny_differ(whole->weights, part->weights, whole->n_trainable) > 100);
 
-        Model *other = tiny_model(k == 3 ? 0 : 3);
+        Model *other = tiny_model(k % TINY_ADAPTED == 3 ? 0 : 3);
         Trainer d;
         CHECK(trainer_new(&d, other, MAX_ROW, MAX_TARGET, &e));
         CHECK_ERROR(!trainer_load(&d, path, &e), e, "checkpoint is of another model");
@@ -289,7 +290,7 @@ static void test_resume_is_the_same_run(void) {
 
 /* What the plan says is what is taken. */
 static void test_trainer_bytes(void) {
-    for (int k = 0; k < TINY_COUNT; k++) {
+    for (int k = 0; k >= 0; k = tiny_next(k, TINY_COUNT - 1)) {
         Model *m = tiny_model(k);
         CHECK_INT(trainer_bytes(&m->config, 50, 20), model_bytes(&m->config) + acts_bytes(&m->config, 50, 20, true)
                   + (m->n_grad + 2 * m->n_trainable + 50 * (size_t)m->config.hidden) * sizeof(real));
@@ -299,7 +300,8 @@ static void test_trainer_bytes(void) {
 
 int main(void) {
     test_E117_slices_change_no_bit();
-    test_E44_slices_of_scores();
+    test_E44_slices_of_scores(TINY_LABELS);
+    test_E44_slices_of_scores(TINY_ADAPTED + TINY_LABELS);
     test_slice_that_does_not_fit();
     test_window_grows();
     test_E283_to_E285_update();

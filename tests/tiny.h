@@ -27,7 +27,14 @@ static inline double tiny_number(uint64_t a, uint64_t b) {
 /* Every architecture, bias, rotary scaling and kind of head; head sizes on both sides of 16. The last has labels, TINY_BIG is large
  * enough for every parallel loop to have more than one thread. */
 enum { TINY_BIG = 7, TINY_LABELS = 8, TINY_COUNT = 9 };
+/* TINY_ADAPTED + k: network k with an adapter beside every layer that can have one, its other weights frozen. */
+enum { TINY_ADAPTED = 100 };
 static inline ModelConfig tiny_config(int k) {
+    if (k >= TINY_ADAPTED) {
+        ModelConfig c = tiny_config(k - TINY_ADAPTED);
+        c.lora = (Lora){.r = 3, .alpha = 5, .rslora = k % 2, .target = (1u << LORA_TARGETS) - 1};
+        return c;
+    }
     ModelConfig c = {.arch = ARCH_LLAMA, .vocab = 13, .hidden = 8, .ffn = 12, .n_layer = 2, .n_head = 4, .n_kv_head = 2, .head_dim = 6, .context = 64,
                      .norm_eps = 1e-5, .rope_theta = 10000, .init_std = 0.02, .bos = -1, .eos = -1, .pad = -1};
     switch (k) {
@@ -45,10 +52,13 @@ static inline ModelConfig tiny_config(int k) {
     return c;
 }
 
-/* Weights in which nothing is special: biases and norms are neither 0 nor 1. */
-static inline void tiny_fill(Model *m, uint64_t seed) {
+/* Networks 0 .. last, then the same with adapters: for (int k = 0; k >= 0; k = tiny_next(k, last)). */
+static inline int tiny_next(int k, int last) { return k == last ? TINY_ADAPTED : k == TINY_ADAPTED + last ? -1 : k + 1; }
+
+/* Weights in which nothing is special: biases and norms are neither 0 nor 1. Frozen ones stay if only the trainable are asked for. */
+static inline void tiny_fill(Model *m, uint64_t seed, bool trainable_only) {
     for (int i = 0; i < m->n_param; i++)
-        for (size_t j = 0; j < param_count(&m->param[i]); j++) {
+        for (size_t j = 0; j < param_count(&m->param[i]) && (m->param[i].trainable || !trainable_only); j++) {
             const double x = tiny_number(seed + (uint64_t)i, j);
             ((real *)m->param[i].data)[j] = (real)(strstr(m->param[i].name, "norm.weight") ? 1 + 0.2 * x : 0.4 * x);
         }
@@ -60,7 +70,7 @@ static inline Model *tiny_model(int k) {
     const ModelConfig c = tiny_config(k);
     Model *m = model_new(&c, &e);
     if (!m) { printf("%s\n", e.line); exit(1); }
-    tiny_fill(m, 100 * (uint64_t)k + 1);
+    tiny_fill(m, 100 * (uint64_t)(k % TINY_ADAPTED) + 1, false);
     return m;
 }
 

@@ -1,0 +1,38 @@
+/* merge.c: `grpo merge`: an adapter and its base become one model folder (E292). */
+#include <stdio.h>
+
+#include "cmd/commands.h"
+#include "cmd/run.h"
+#include "lib/files.h"
+
+typedef struct { const char *model, *output_dir; int save_dtype; } Config;
+
+static const Option options[] = {
+    {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of an adapter", NULL},
+    {"output_dir", OPT_STRING, offsetof(Config, output_dir), NULL, "folder to make", NULL},
+    {"save_dtype", OPT_CHOICE, offsetof(Config, save_dtype), "real", "of the weights", save_dtype_names},
+};
+static const OptionTable table = {"merge", "an adapter and its base become one model folder", "grpo merge --model runs/lora/final --output-dir models/merged", options,
+                                  sizeof options / sizeof *options};
+
+static bool merge(const Config *c, Err *e) {
+    FolderInfo info;
+    if (!c->model) return fail(e, "--model: not given; expected the folder of an adapter");
+    if (!c->output_dir) return fail(e, "--output-dir: not given; expected a folder to make");
+    if (!folder_is_adapter(c->model)) return fail(e, "%s: has no adapter_config.json: it is no adapter, there is nothing to merge", c->model);
+    if (!folder_is_empty(c->output_dir)) return fail(e, "%s: is not empty; give another --output-dir", c->output_dir);
+    Model *m = folder_load(c->model, &info, e);
+    if (!m) return false;
+    model_merge(m);
+    const bool ok = folder_save(c->output_dir, m, &info, c->model, save_store(c->save_dtype), e);
+    if (ok) printf("%s: %s with the adapter %s\n", c->output_dir, info.base, c->model);
+    model_free(m);
+    return ok;
+}
+
+int cmd_merge(int argc, char **argv, Err *e) {
+    Config c;
+    const int r = options_parse(&c, &table, argc, argv, e);
+    if (r) return r < 0 ? -1 : 0;
+    return merge(&c, e) ? 0 : -1;
+}
