@@ -17,6 +17,7 @@ int cmd_chat(int argc, char **argv, Err *e);
 int cmd_score(int argc, char **argv, Err *e);
 int cmd_bench(int argc, char **argv, Err *e);
 int cmd_merge(int argc, char **argv, Err *e);
+int cmd_verify(int argc, char **argv, Err *e);
 int cmd_info(int argc, char **argv, Err *e);
 
 #endif

@@ -312,6 +312,14 @@ static const char *dtype_of(Store s) {
     return NULL;
 }
 
+/* Place in dtypes of what is to be written; N_DTYPE: no such type. */
+static int type_out(const TensorOut *t) {
+    const char *name = t->dtype ? t->dtype : dtype_of(t->store);
+    int d = 0;
+    while (d < N_DTYPE && strcmp(dtypes[d].name, name)) d++;
+    return d;
+}
+
 static bool check_out(const TensorOut *t, int n, const char *path, size_t *count, Err *e) {
     const char **names = malloc(((size_t)n + 1) * sizeof *names);
     if (!names) return fail(e, "%s: %d names could not be allocated", path, n);
@@ -321,6 +329,7 @@ static bool check_out(const TensorOut *t, int n, const char *path, size_t *count
         names[i] = t[i].name;
         if (!length || length > NAME_MAX_BYTES || !utf8_valid(t[i].name, length, NULL) || strcmp(t[i].name, metadata_key) == 0)
             ok = fail(e, "%s: tensor %d: found the name \"%.80s\", expected 1 to %d bytes of UTF-8", path, i, t[i].name, NAME_MAX_BYTES);
+        else if (type_out(&t[i]) == N_DTYPE) ok = fail(e, "%s: tensor %.160s: found the dtype \"%.40s\", expected one of the format's", path, t[i].name, t[i].dtype);
         else if (t[i].n_dim < 0 || t[i].n_dim > 8) ok = fail(e, "%s: tensor %.160s: found %d dimensions, expected at most 8", path, t[i].name, t[i].n_dim);
         count[i] = 1;
         for (int k = 0; ok && k < t[i].n_dim; k++) {
@@ -341,16 +350,18 @@ static char *header_new(const TensorOut *t, int n, const size_t *count, const ch
     size_t begin = 0;
     json_begin(&w, '{');
     json_key(&w, metadata_key), json_begin(&w, '{');
-    json_key(&w, "format"), json_string(&w, "pt");
+    const char *format = "pt";
+    for (const char *const *m = metadata; m && m[0] && m[1]; m += 2) if (strcmp(m[0], "format") == 0) format = m[1];
+    json_key(&w, "format"), json_string(&w, format);
     for (; metadata && metadata[0] && metadata[1]; metadata += 2) {
         if (strcmp(metadata[0], "format") == 0) continue;
         json_key(&w, metadata[0]), json_string(&w, metadata[1]);
     }
     json_end(&w, '}');
     for (int i = 0; i < n; i++) {
-        const size_t end = begin + count[i] * store_size(t[i].store);
+        const size_t end = begin + count[i] * dtypes[type_out(&t[i])].size;
         json_key(&w, t[i].name), json_begin(&w, '{');
-        json_key(&w, "dtype"), json_string(&w, dtype_of(t[i].store));
+        json_key(&w, "dtype"), json_string(&w, dtypes[type_out(&t[i])].name);
         json_key(&w, "shape"), json_begin(&w, '[');
         for (int k = 0; k < t[i].n_dim; k++) json_int(&w, (long long)t[i].shape[k]);
         json_end(&w, ']');
@@ -368,6 +379,7 @@ static char *header_new(const TensorOut *t, int n, const size_t *count, const ch
 static bool append_tensor(FileWriter *f, const TensorOut *t, size_t count, real *scratch, unsigned char *out, Err *e) {
     const unsigned char *from = t->data;
     const size_t size_from = store_size(t->from), size = store_size(t->store);
+    if (t->dtype) return file_append(f, from, count * dtypes[type_out(t)].size, e);
     if (strcmp(dtype_of(t->from), dtype_of(t->store)) == 0) return file_append(f, from, count * size, e);
     for (size_t done = 0; done < count; done += PIECE) {
         const size_t n = count - done < PIECE ? count - done : PIECE;

@@ -27,8 +27,9 @@ const Tensor *safetensors_find(const Safetensors *s, const char *name); /* NULL 
 const char *safetensors_metadata(const Safetensors *s, const char *key);/* of __metadata__; NULL if absent */
 
 /* Writing: all tensors are declared, then written in that order, atomically. `data` is converted from `from` to the tensor's
- * store while writing. metadata: pairs key, value, ending with NULL; "format": "pt" is always there. */
-typedef struct { const char *name; Store store; int n_dim; size_t shape[8]; const void *data; Store from; } TensorOut;
+ * store while writing. metadata: pairs key, value, ending with NULL; "format" is "pt" unless given.
+ * dtype (NULL: that of store): an integer type such as "I64"; then data is written as it lies. */
+typedef struct { const char *name; Store store; int n_dim; size_t shape[8]; const void *data; Store from; const char *dtype; } TensorOut;
 bool safetensors_write(const char *path, const TensorOut *t, int n, const char *const *metadata, Err *e);
 
 #endif

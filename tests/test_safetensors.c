@@ -93,7 +93,7 @@ static void test_write_read(void) {
     CHECK(safetensors_write(path, out, 5, metadata, &e) && !path_exists(DIR_ "/written.safetensors.tmp"));
     size_t n = 0;
     char *bytes = file_read(path, &n, &e);
-    const char *want = "{\"__metadata__\":{\"format\":\"pt\",\"note\":\"\xc3\xa4\\n\"},"
+    const char *want = "{\"__metadata__\":{\"format\":\"other\",\"note\":\"\xc3\xa4\\n\"},"
                        "\"z\":{\"dtype\":\"F16\",\"shape\":[1,5],\"data_offsets\":[0,10]},"
                        "\"a\":{\"dtype\":\"F32\",\"shape\":[5],\"data_offsets\":[10,30]},"
                        "\"\xc3\xa4\\\"\":{\"dtype\":\"F64\",\"shape\":[],\"data_offsets\":[30,38]},"

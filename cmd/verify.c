@@ -1,0 +1,422 @@
+/* verify.c: `grpo verify`: options, the models, the double build as judge, and the report as text, JSON and JUnit. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cmd/commands.h"
+#include "cmd/options.h"
+#include "lib/files.h"
+#include "tokenizer.h"
+#include "verify/diagnose.h"
+#include "verify/write.h"
+
+typedef struct { const char *dump, *model, *old_model, *ref_model, *dialect, *junit, *write, *float_values; bool json, list, sharp, quick; } VerifyConfig;
+
+#define F(name) offsetof(VerifyConfig, name)
+static const Option options[] = {
+    {"dump", OPT_STRING, F(dump), NULL, "what another program computed for one batch (docs/verify.md)", NULL},
+    {"model", OPT_STRING, F(model), NULL, "folder of the policy, for logits, log-probabilities, gradients and the step", NULL},
+    {"old_model", OPT_STRING, F(old_model), NULL, "folder of the policy that generated, if it is another", NULL},
+    {"ref_model", OPT_STRING, F(ref_model), NULL, "folder of the reference policy", NULL},
+    {"dialect", OPT_STRING, F(dialect), NULL, "what the other program means to be: trl-1.16, trl-1.10, verl, openrlhf, dr_grpo, paper; the dump's own if not given", NULL},
+    {"quick", OPT_BOOL, F(quick), "false", "do not look for two mistakes at once", NULL},
+    {"json", OPT_BOOL, F(json), "false", "the report as JSON", NULL},
+    {"junit", OPT_STRING, F(junit), NULL, "the report as JUnit XML too, into this file", NULL},
+    {"list", OPT_BOOL, F(list), "false", "print the catalogue of dialects and mistakes", NULL},
+    {"write", OPT_STRING, F(write), NULL, "write right values for the dump's inputs into this file; with --sharp a folder", NULL},
+    {"sharp", OPT_BOOL, F(sharp), "false", "with --write: tiny cases of our own on which every mistake shows", NULL},
+    {"float_values", OPT_STRING, F(float_values), NULL, "values of the float build, which passes them to the double one", NULL},
+};
+static const OptionTable table = {"verify", "whether another program's numbers are right, by how much not, and why", "grpo verify --dump step1.safetensors --model models/policy --dialect trl-1.16",
+                                  options, sizeof options / sizeof *options};
+
+/* ---- models ---------------------------------------------------------------------------------------------------------- */
+typedef struct { Model *policy, *old, *reference; FolderInfo info; Tokenizer *tokenizer; } Loaded;
+
+static bool load_one(Model **m, FolderInfo *info, const char *dir, const Dump *d, Err *e) {
+    if (!dir) return true;
+    if (!(*m = folder_load(dir, info, e))) return false;
+    if ((*m)->config.n_label) return fail(e, "%s: found a reward model, expected a language model", dir);
+    if ((size_t)(*m)->config.context < d->width + (d->whole_rows ? 0 : d->prompt_width))
+        return fail(e, "%s: found a context of %d tokens, expected at least the dump's %zu columns", dir, (*m)->config.context, d->width + d->prompt_width);
+    return true;
+}
+
+static void unload(Loaded *l) {
+    model_free(l->policy);
+    model_free(l->old);
+    model_free(l->reference);
+    if (l->tokenizer) tokenizer_free(l->tokenizer);
+}
+
+static bool load(Loaded *l, Dump *d, const VerifyConfig *c, Err *e) {
+    FolderInfo other;
+    if (!load_one(&l->policy, &l->info, c->model, d, e) || !load_one(&l->old, &other, c->old_model, d, e) || !load_one(&l->reference, &other, c->ref_model, d, e)) return false;
+    Err none = {{0}};
+    if (c->model) l->tokenizer = tokenizer_load(c->model, &none);               /* for the token's text only */
+    return !c->model || dump_model(d, &l->policy->config, &l->info, c->model, e);
+}
+
+/* ---- the catalogue ------------------------------------------------------------------------------------------------------ */
+static int list_catalogue(bool json) {
+    JsonWriter w = {.indent = 1};
+    if (json) json_begin(&w, '[');
+    else printf("%-24s %-6s %-40s %s\n", "name", "", "stages", "what is done instead of ours");
+    for (int i = 0; i < n_mistake; i++) {
+        const Mistake *m = &mistakes[i];
+        char stages[200] = "";
+        for (int s = 0; s < N_STAGE; s++)
+            if (m->stages >> s & 1) snprintf(stages + strlen(stages), sizeof stages - strlen(stages), "%s%s", *stages ? "," : "", stage_info[s].name);
+        if (!json) { printf("%-24s %-6s %-40s %s\n", m->name, m->equation, stages, m->line); continue; }
+        json_begin(&w, '{');
+        json_key(&w, "name"), json_string(&w, m->name);
+        json_key(&w, "equation"), json_string(&w, m->equation);
+        json_key(&w, "stages"), json_begin(&w, '[');
+        for (int s = 0; s < N_STAGE; s++) if (m->stages >> s & 1) json_string(&w, stage_info[s].name);
+        json_end(&w, ']');
+        json_key(&w, "explanation"), json_string(&w, m->line);
+        json_key(&w, "dialects"), json_begin(&w, '[');
+        for (int k = 0; dialect_names[k]; k++) if (dialect_has((Dialect)k, m->name)) json_string(&w, dialect_names[k]);
+        json_end(&w, ']');
+        json_end(&w, '}');
+    }
+    if (json) {
+        json_end(&w, ']');
+        printf("%s\n", w.text);
+        free(w.text);
+        return 0;
+    }
+    printf("\nwhat a dump of a GRPO step cannot hold:\n");
+    for (const Absent *a = absent_mistakes; a->name; a++) printf("%-24s %s: %s\n", a->name, a->line, a->reason);
+    return 0;
+}
+
+/* ---- the report ---------------------------------------------------------------------------------------------------------- */
+/* "reply 3, token 7 \"ly\"", or the element of a parameter. */
+static void place_text(char *out, size_t size, const Report *r, const Item *x, const Loaded *l) {
+    long row, position;
+    item_place(&row, &position, r, x, x->worst);
+    if (row < 0) { snprintf(out, size, x->count > 1 ? "element %zu" : "", x->worst); return; }
+    if (position < 0) { snprintf(out, size, "completion %ld", row); return; }
+    snprintf(out, size, "completion %ld, token %ld", row, position);
+    const size_t at = stage_info[x->stage].shape == SHAPE_LOGITS ? x->worst / r->d->tensor[STAGE_LOGITS]->shape[2] : x->worst;
+    if (!l->tokenizer || !r->d->id || r->d->id[at] < 0 || r->d->id[at] >= tokenizer_vocab(l->tokenizer)) return;
+    Err none = {{0}};
+    char *text = tokenizer_decode(l->tokenizer, &r->d->id[at], 1, false, NULL, &none);
+    for (char *c = text; c && *c; c++) if ((unsigned char)*c < 0x20) *c = ' ';
+    if (text) snprintf(out + strlen(out), size - strlen(out), " \"%.24s\"", text);
+    free(text);
+}
+
+static const char *const verdict_kinds[] = {"right", "right-as", "differs", "wrong", "unknown"};
+
+static const Item *worst_item(const Report *r, const StageReport *x) {
+    const Item *worst = &r->item[x->first];
+    for (int i = 1; i < x->n; i++) {
+        const Item *it = &r->item[x->first + i];
+        if ((it->tolerance > 0 ? it->max_abs / it->tolerance : it->max_abs) > (worst->tolerance > 0 ? worst->max_abs / worst->tolerance : worst->max_abs)) worst = it;
+    }
+    return worst;
+}
+
+static void print_gap(const char *what, const Gap *g) {
+    printf("  %-28s %10.3g %10.3g %10.3g %10.3g %9.2f %%  (%zu tokens)\n", what, g->mean, g->sd, g->p95, g->max, 100 * g->outside, g->n);
+}
+
+static void print_blind(const Report *r) {
+    int blind, all;
+    blind_counts(r, &blind, &all);
+    if (all == 0) return;
+    printf("\nblind to %d of %d mistakes that could stand in these stages%s\n", blind, all, blind ? ":" : "; every one of them would have shown");
+    bool *done = calloc((size_t)n_mistake, sizeof *done);
+    for (int i = 0; done && i < n_mistake; i++) {
+        if (r->visible[i] != 2 || done[i]) continue;
+        printf("  %s:", mistakes[i].hidden[0] ? mistakes[i].hidden : "no difference beyond the tolerance");
+        int n = 0;
+        for (int k = i; k < n_mistake; k++)
+            if (r->visible[k] == 2 && !strcmp(mistakes[k].hidden, mistakes[i].hidden)) printf("%s %s", n++ ? "," : "", mistakes[k].name), done[k] = true;
+        printf("\n");
+    }
+    free(done);
+}
+
+static void print_report(const Report *r, const Loaded *l) {
+    const Dump *d = r->d;
+    const GrpoConfig *g = &d->set.grpo;
+    int right = 0, wrong = 0;
+    printf("%s: %zu completions", d->path, d->n);
+    if (d->width) printf(", %zu columns%s", d->width, d->whole_rows ? " (prompt and completion in one row)" : "");
+    if (d->n_label) printf(", %zu labels", d->n_label);
+    if (d->producer) printf("; by %.60s", d->producer);
+    printf("\ndeclared: %s%s, loss_type %s, ratio per %s, scale_rewards %s, %s, beta %g, temperature %g\n", dialect_names[d->set.dialect], d->set.dialect_given ? "" : " (not said)",
+           loss_type_names[g->loss_type], importance_sampling_level_names[g->importance_sampling_level], scale_rewards_names[g->scale_rewards],
+           multi_objective_aggregation_names[g->multi_objective_aggregation], g->beta, d->set.sampling.temperature);
+    if (*d->unused_keys) printf("not used, of config: %s\n", d->unused_keys);
+    if (*d->unused_tensors) printf("not used, of tensors: %s\n", d->unused_tensors);
+    printf("\n%-15s %-8s %9s %9s %9s %9s %9s %9s  %s\n", "stage", "type", "max error", "mean", "relative", "ulps", "tolerance", "our float", "worst at");
+    for (int s = 0; s < N_STAGE; s++) {
+        const StageReport *x = &r->stage[s];
+        char verdict[1400], place[128] = "", many[32] = "";
+        if (!x->judged) continue;
+        report_verdict(verdict, sizeof verdict, r, (Stage)s);
+        if (x->n) {
+            const Item *it = worst_item(r, x);
+            place_text(place, sizeof place, r, it, l);
+            if (x->n > 1) snprintf(many, sizeof many, " (%d tensors)", x->n);
+            printf("%-15s %-8s %9.2g %9.2g %9.2g %9.3g %9.2g ", stage_info[s].name, stage_info[s].shape == SHAPE_MASK ? "mask" : precision_names[it->precision], it->max_abs, it->mean_abs,
+                   it->max_rel, it->ulps, it->tolerance);
+            if (isnan(it->ours)) printf("%9s", "-");
+            else printf("%9.2g", it->ours);
+            printf("  %s%s%s%s\n", x->n > 1 ? it->name : "", x->n > 1 ? " " : "", place, many);
+            if (x->verdict != VERDICT_RIGHT && it->worst_given == it->worst_given) printf("%15s found %.9g, right is %.9g\n", "", it->worst_given, it->worst_right);
+        } else printf("%-15s\n", stage_info[s].name);
+        printf("%15s %s%s%s\n", "", verdict, *x->note ? "; " : "", x->note);
+        if (x->verdict == VERDICT_RIGHT || x->verdict == VERDICT_RIGHT_AS) right++;
+        else wrong++;
+    }
+    for (int s = 0; s < N_STAGE; s++)
+        if (r->stage[s].present && !r->stage[s].judged) printf("%-15s not judged: %s\n", stage_info[s].name, r->stage[s].obstacle);
+    if (r->table.there) {
+        const SamplerTable *t = &r->table;
+        printf("\nlog-probabilities: %-9s %10s %10s %10s %10s %s\n", "", "mean", "sd", "p95", "max", "ratio outside the clip band");
+        print_gap("trainer - sampler", &t->both);
+        if (t->oracle) print_gap("trainer - double precision", &t->trainer), print_gap("sampler - double precision", &t->sampler);
+    }
+    print_blind(r);
+    if (right + wrong == 0) printf("\nnothing could be judged\n");
+    else printf("\n%d of %d stages right%s\n", right, right + wrong, wrong ? "" : ", as far as this dump can show");
+}
+
+static void json_real(JsonWriter *w, const char *key, double x) { json_key(w, key), json_number(w, x); }
+
+static void json_item(JsonWriter *w, const Report *r, const Item *x, const Loaded *l) {
+    long row, position;
+    char place[128];
+    item_place(&row, &position, r, x, x->worst);
+    place_text(place, sizeof place, r, x, l);
+    json_begin(w, '{');
+    json_key(w, "name"), json_string(w, x->name);
+    json_key(w, "dtype"), json_string(w, stage_info[x->stage].shape == SHAPE_MASK ? "mask" : precision_names[x->precision]);
+    json_key(w, "elements"), json_int(w, (long long)x->n_judged);
+    json_key(w, "within"), json_bool(w, x->within);
+    json_real(w, "max_abs_error", x->max_abs), json_real(w, "mean_abs_error", x->mean_abs), json_real(w, "max_rel_error", x->max_rel), json_real(w, "max_ulps", x->ulps);
+    json_real(w, "tolerance", x->tolerance), json_real(w, "our_float_error", x->ours);
+    json_key(w, "worst"), json_begin(w, '{');
+    json_key(w, "place"), json_string(w, place);
+    if (row >= 0) json_key(w, "completion"), json_int(w, row);
+    if (position >= 0) json_key(w, "position"), json_int(w, position);
+    json_key(w, "element"), json_int(w, (long long)x->worst);
+    json_real(w, "found", x->worst_given), json_real(w, "right", x->worst_right);
+    json_end(w, '}');
+    json_end(w, '}');
+}
+
+static void json_gap(JsonWriter *w, const char *key, const Gap *g) {
+    json_key(w, key), json_begin(w, '{');
+    json_key(w, "tokens"), json_int(w, (long long)g->n);
+    json_real(w, "mean", g->mean), json_real(w, "sd", g->sd), json_real(w, "p95", g->p95), json_real(w, "max", g->max), json_real(w, "share_outside", g->outside);
+    json_end(w, '}');
+}
+
+static void print_json(const Report *r, const Loaded *l) {
+    JsonWriter w = {.indent = 1};
+    int blind, all;
+    json_begin(&w, '{');
+    json_key(&w, "dump"), json_string(&w, r->d->path);
+    json_key(&w, "dialect"), json_string(&w, dialect_names[r->d->set.dialect]);
+    json_key(&w, "right"), json_bool(&w, report_all_right(r));
+    json_key(&w, "stages"), json_begin(&w, '[');
+    for (int s = 0; s < N_STAGE; s++) {
+        const StageReport *x = &r->stage[s];
+        char verdict[1400];
+        if (!x->judged) continue;
+        report_verdict(verdict, sizeof verdict, r, (Stage)s);
+        json_begin(&w, '{');
+        json_key(&w, "stage"), json_string(&w, stage_info[s].name);
+        json_key(&w, "equation"), json_string(&w, stage_info[s].equation);
+        json_key(&w, "kind"), json_string(&w, verdict_kinds[x->verdict]);
+        json_key(&w, "verdict"), json_string(&w, verdict);
+        json_key(&w, "names"), json_begin(&w, '[');
+        for (int i = 0; i < x->n_name; i++) json_string(&w, x->name[i]);
+        json_end(&w, ']');
+        if (*x->note) json_key(&w, "note"), json_string(&w, x->note);
+        json_key(&w, "tensors"), json_begin(&w, '[');
+        for (int i = 0; i < x->n; i++) json_item(&w, r, &r->item[x->first + i], l);
+        json_end(&w, ']');
+        json_end(&w, '}');
+    }
+    json_end(&w, ']');
+    json_key(&w, "not_judged"), json_begin(&w, '[');
+    for (int s = 0; s < N_STAGE; s++) {
+        if (!r->stage[s].present || r->stage[s].judged) continue;
+        json_begin(&w, '{');
+        json_key(&w, "stage"), json_string(&w, stage_info[s].name);
+        json_key(&w, "reason"), json_string(&w, r->stage[s].obstacle);
+        json_end(&w, '}');
+    }
+    json_end(&w, ']');
+    if (r->table.there) {
+        json_key(&w, "sampler"), json_begin(&w, '{');
+        json_gap(&w, "trainer_minus_sampler", &r->table.both);
+        if (r->table.oracle) json_gap(&w, "trainer_minus_double", &r->table.trainer), json_gap(&w, "sampler_minus_double", &r->table.sampler);
+        json_end(&w, '}');
+    }
+    blind_counts(r, &blind, &all);
+    json_key(&w, "blind"), json_begin(&w, '{');
+    json_key(&w, "count"), json_int(&w, blind);
+    json_key(&w, "of"), json_int(&w, all);
+    json_key(&w, "mistakes"), json_begin(&w, '[');
+    for (int i = 0; i < n_mistake; i++) {
+        if (r->visible[i] != 2) continue;
+        json_begin(&w, '{');
+        json_key(&w, "name"), json_string(&w, mistakes[i].name);
+        json_key(&w, "reason"), json_string(&w, mistakes[i].hidden);
+        json_end(&w, '}');
+    }
+    json_end(&w, ']'), json_end(&w, '}');
+    json_end(&w, '}');
+    printf("%s\n", w.text ? w.text : "");
+    free(w.text);
+}
+
+/* ---- JUnit ------------------------------------------------------------------------------------------------------------------ */
+static void xml(FILE *f, const char *text) {
+    for (const char *c = text; *c; c++)
+        switch (*c) {
+        case '<': fputs("&lt;", f); break;
+        case '>': fputs("&gt;", f); break;
+        case '&': fputs("&amp;", f); break;
+        case '"': fputs("&quot;", f); break;
+        default: fputc((unsigned char)*c < 0x20 ? ' ' : *c, f);
+        }
+}
+
+static bool write_junit(const char *path, const Report *r, const Loaded *l, Err *e) {
+    FILE *f = fopen(path, "w");
+    if (!f) return fail(e, "%s: could not be written", path);
+    int n = 0, failures = 0, skipped = 0, blind, all;
+    for (int s = 0; s < N_STAGE; s++) {
+        n += r->stage[s].present;
+        skipped += r->stage[s].present && !r->stage[s].judged;
+        failures += r->stage[s].judged && r->stage[s].verdict != VERDICT_RIGHT && r->stage[s].verdict != VERDICT_RIGHT_AS;
+    }
+    fprintf(f, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"grpo verify\" tests=\"%d\" failures=\"%d\" skipped=\"%d\">\n", n, failures, skipped);
+    for (int s = 0; s < N_STAGE; s++) {
+        const StageReport *x = &r->stage[s];
+        char verdict[1400], place[128] = "";
+        if (!x->present) continue;
+        fprintf(f, "  <testcase classname=\""), xml(f, r->d->path), fprintf(f, "\" name=\"%s\">", stage_info[s].name);
+        if (!x->judged) fprintf(f, "<skipped message=\"%s\"/>", x->obstacle);
+        else if (x->verdict != VERDICT_RIGHT && x->verdict != VERDICT_RIGHT_AS) {
+            report_verdict(verdict, sizeof verdict, r, (Stage)s);
+            fprintf(f, "<failure message=\""), xml(f, verdict), fprintf(f, "\">");
+            if (x->n) {
+                const Item *it = worst_item(r, x);
+                place_text(place, sizeof place, r, it, l);
+                fprintf(f, "%s: largest error %g, tolerance %g; ", it->name, it->max_abs, it->tolerance), xml(f, place), fprintf(f, ": found %.9g, right is %.9g", it->worst_given, it->worst_right);
+            }
+            fprintf(f, "</failure>");
+        }
+        fprintf(f, "</testcase>\n");
+    }
+    blind_counts(r, &blind, &all);
+    fprintf(f, "  <system-out>blind to %d of %d mistakes</system-out>\n</testsuite>\n", blind, all);
+    if (fclose(f)) return fail(e, "%s: could not be written whole", path);
+    return true;
+}
+
+/* ---- float and double --------------------------------------------------------------------------------------------------------- */
+/* `grpo64` beside the running program; where that cannot be known, the one on PATH. */
+static void double_build(char *path, size_t size) {
+    const ssize_t n = readlink("/proc/self/exe", path, size - 8);
+    char *slash = NULL;
+    if (n > 0) path[n] = 0, slash = strrchr(path, '/');
+    if (slash) strcpy(slash + 1, "grpo64");
+    else snprintf(path, size, "grpo64");
+}
+
+/* The same command in the double build, which reads our float values from a file. Returns its exit code, or -1. */
+static int judge_in_double(int argc, char **argv, const char *values, Err *e) {
+    char program[1100];
+    double_build(program, sizeof program);
+    if (strchr(program, '/') && access(program, X_OK)) {
+        fail(e, "%s: not found; the dump is judged in double precision: `make grpo64` builds it, beside this program", program);
+        return -1;
+    }
+    char **args = calloc((size_t)argc + 4, sizeof *args);
+    if (!args) { fail(e, "no memory"); return -1; }
+    args[0] = program;
+    for (int i = 0; i < argc; i++) args[i + 1] = argv[i];
+    args[argc + 1] = "--float-values";
+    args[argc + 2] = (char *)values;
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+        execvp(program, args);
+        fprintf(stderr, "grpo verify: %s: could not be started; `make grpo64` builds it\n", program);
+        _exit(2);
+    }
+    free(args);
+    int status = 0;
+    if (child < 0 || waitpid(child, &status, 0) < 0) { fail(e, "%s: could not be started", program); return -1; }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
+}
+
+static int judge_here(const VerifyConfig *c, Dump *d, const Policies *model, const Loaded *l, Err *e) {
+    Report r;
+    int code = -1;
+    if (report_make(&r, d, model, c->float_values, c->quick, e) && (!c->junit || write_junit(c->junit, &r, l, e))) {
+        if (c->json) print_json(&r, l);
+        else print_report(&r, l);
+        code = report_all_right(&r) ? 0 : 1;
+    }
+    report_free(&r);
+    return code;
+}
+
+static bool with_case(const char *to, const Dump *d, const Policies *model, bool (*write)(const char *, const Case *, Err *), Err *e) {
+    Pool p = {0};
+    Case c;
+    const bool ok = case_open(&c, d, model, &p, e) && write(to, &c, e);
+    pool_free(&p);
+    return ok;
+}
+
+static int judge_float(const VerifyConfig *c, Dump *d, const Policies *model, int argc, char **argv, Err *e) {
+    const char *folder = getenv("TMPDIR");
+    char values[1100];
+    snprintf(values, sizeof values, "%.1000s/grpo-verify-XXXXXX", folder && *folder ? folder : "/tmp");
+    const int fd = mkstemp(values);
+    (void)c;
+    if (fd < 0) { fail(e, "%s: could not be written; set TMPDIR to a folder that can", values); return -1; }
+    close(fd);
+    const int code = with_case(values, d, model, write_values, e) ? judge_in_double(argc, argv, values, e) : -1;
+    remove(values);
+    return code;
+}
+
+int cmd_verify(int argc, char **argv, Err *e) {
+    VerifyConfig c;
+    const int parsed = options_parse(&c, &table, argc, argv, e);
+    if (parsed) return parsed < 0 ? -1 : 0;
+    if (c.list) return list_catalogue(c.json);
+    if (!c.dump) { fail(e, "--dump: expected a file; grpo verify --help tells more"); return -1; }
+    Dump d;
+    Loaded l = {0};
+    int code = -1;
+    if (!dump_open(&d, c.dump, c.dialect, e)) return -1;
+    if (load(&l, &d, &c, e)) {
+        const Policies model = {l.policy, l.old, l.reference};
+        if (c.write) {
+            Dump inputs;
+            dump_inputs(&inputs, &d, l.policy != NULL, l.old != NULL, l.reference != NULL);
+            code = with_case(c.write, &inputs, &model, write_golden, e) ? 0 : -1;
+        } else if (sizeof(real) == 4) code = judge_float(&c, &d, &model, argc, argv, e);
+        else code = judge_here(&c, &d, &model, &l, e);
+    }
+    unload(&l);
+    dump_close(&d);
+    return code;
+}

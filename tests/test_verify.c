@@ -1,0 +1,331 @@
+/* test_verify.c: dumps by liars, dumps made by an independent program, and dumps made here. */
+#include "verify/diagnose.h"
+
+#include <dirent.h>
+
+#include "lib/files.h"
+#include "tests/tiny.h"
+#include "verify/write.h"
+
+#define GOLDEN "tests/golden"
+
+/* ---- dumps of tests/make_dumps.py: every mistake gets its name, and what is right is called right -------------------------- */
+static const char *option_of(const Json *options, const char *name) {
+    for (size_t i = 0; options && i + 1 < options->length; i++)
+        if (options->item[i].type == JSON_STRING && !strcmp(options->item[i].string, name)) return options->item[i + 1].string;
+    return NULL;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* "A, B" of names in order; pairs with their halves in order. */
+static void joined(char *out, size_t size, char (*name)[64], const Json *list) {
+    char copy[64][64];
+    const char *at[64];
+    size_t n = 0;
+    for (size_t i = 0; list ? i < list->length : name[i][0] != 0; i++) {
+        char *plus;
+        if (n == 64) break;
+        snprintf(copy[n], sizeof copy[n], "%.63s", list ? list->item[i].string : name[i]);
+        if ((plus = strstr(copy[n], " + ")) != NULL) {
+            char a[64], b[64];
+            snprintf(a, sizeof a, "%.*s", (int)(plus - copy[n]), copy[n]);
+            snprintf(b, sizeof b, "%s", plus + 3);
+            snprintf(copy[n], sizeof copy[n], "%.30s + %.30s", strcmp(a, b) < 0 ? a : b, strcmp(a, b) < 0 ? b : a);
+        }
+        at[n] = copy[n];
+        n++;
+    }
+    qsort(at, n, sizeof *at, by_text);
+    *out = 0;
+    for (size_t i = 0; i < n; i++) snprintf(out + strlen(out), size - strlen(out), "%s%s", i ? ", " : "", at[i]);
+}
+
+static bool folder_of(char *out, size_t size, const char *name) { return name && snprintf(out, size, GOLDEN "/%.200s", name) > 0; }
+
+static void golden_dump(const char *file, const Json *v) {
+    char path[600], dir[3][300], found[1200], wanted[1200];
+    const Json *options = json_get(v, "options"), *expect = json_get(v, "expect"), *folder = json_get(v, "model");
+    Err e = {{0}};
+    Dump d;
+    Report r;
+    Policies model = {NULL, NULL, NULL};
+    FolderInfo info;
+    snprintf(path, sizeof path, GOLDEN "/%.500s", file);
+    const bool open = dump_open(&d, path, option_of(options, "--dialect"), &e);
+    CHECK(open);
+    if (!open) { printf("%s\n", e.line); return; }
+    bool ok = true;
+    if (folder && folder->type == JSON_STRING && folder_of(dir[0], sizeof dir[0], folder->string))
+        ok = (model.policy = folder_load(dir[0], &info, &e)) && dump_model(&d, &model.policy->config, &info, dir[0], &e);
+    if (ok && folder_of(dir[1], sizeof dir[1], option_of(options, "--ref-model"))) ok = (model.reference = folder_load(dir[1], &info, &e)) != NULL;
+    if (ok && folder_of(dir[2], sizeof dir[2], option_of(options, "--old-model"))) ok = (model.old = folder_load(dir[2], &info, &e)) != NULL;
+    ok = ok && report_make(&r, &d, &model, NULL, false, &e);
+    CHECK(ok);
+    if (!ok) printf("%s: %s\n", file, e.line);
+    bool all_right = true;
+    for (size_t i = 0; ok && i < expect->length; i++) {
+        const Json *want = &expect->item[i];
+        int s = 0;
+        while (s < N_STAGE && strcmp(stage_info[s].name, want->key)) s++;
+        if (s == N_STAGE) { CHECK(s < N_STAGE); continue; }
+        StageReport *x = &r.stage[s];
+        const Json *dialect = json_get(want, "right as");
+        snprintf(wanted, sizeof wanted, "%s", want->type == JSON_STRING ? !strcmp(want->string, "unknown") ? "wrong, cause unknown" : want->string : "");
+        if (dialect) snprintf(wanted, sizeof wanted, "right as %s", dialect->string);
+        if (want->type == JSON_ARRAY) {
+            joined(wanted, sizeof wanted, NULL, want);
+            if (x->n_name < MAX_NAMES) x->name[x->n_name][0] = 0;
+            joined(found, sizeof found, x->name, NULL);
+        } else report_verdict(found, sizeof found, &r, (Stage)s);
+        const bool same = x->judged && !strcmp(found, wanted);
+        CHECK(same);
+        if (!same) printf("    %s: %s: found \"%s\"%s, expected \"%s\"\n", file, want->key, found, x->judged ? "" : " (not judged)", wanted);
+        all_right = all_right && (want->type == JSON_STRING || dialect);
+    }
+    if (ok) CHECK_INT(report_all_right(&r), all_right);
+    if (ok) report_free(&r);
+    model_free((Model *)model.policy);
+    model_free((Model *)model.reference);
+    model_free((Model *)model.old);
+    dump_close(&d);
+}
+
+static void test_golden_dumps(void) {
+    Err e = {{0}};
+    if (!path_exists(GOLDEN "/mistakes.json")) return;
+    Json *manifest = json_read_file(GOLDEN "/mistakes.json", &e);
+    CHECK(manifest != NULL);
+    for (size_t i = 0; manifest && i < manifest->length; i++) golden_dump(manifest->item[i].key, &manifest->item[i]);
+    json_free(manifest);
+}
+
+/* ---- reading: liars ---------------------------------------------------------------------------------------------------- */
+static const char *const path = sizeof(real) == 4 ? "build/test_verify_f32.safetensors" : "build/test_verify_f64.safetensors";
+
+enum { ROWS = 4, COLUMNS = 5, LABELS = 2 };
+typedef struct { TensorOut t[24]; int n; const char *config; } Made;
+
+static TensorOut *add(Made *m, const char *name, const void *data, const char *dtype, int n_dim, size_t a, size_t b) {
+    TensorOut *t = &m->t[m->n++];
+    *t = (TensorOut){.name = name, .store = sizeof(real) == 4 ? STORE_F32 : STORE_F64, .n_dim = n_dim, .shape = {a, b}, .data = data, .from = STORE_REAL, .dtype = dtype};
+    return t;
+}
+
+static TensorOut *tensor(Made *m, const char *name) {
+    for (int i = 0; i < m->n; i++) if (!strcmp(m->t[i].name, name)) return &m->t[i];
+    return NULL;
+}
+
+/* A batch of every kind of tensor, for tests that spoil one thing. */
+typedef struct {
+    int32_t id[ROWS * COLUMNS], prompt[ROWS * 2];
+    unsigned char mask[ROWS * COLUMNS], prompt_mask[ROWS * 2];
+    real score[ROWS * LABELS], reward[ROWS], adv[ROWS], logp[ROWS * COLUMNS], old[ROWS * COLUMNS], ref[ROWS * COLUMNS], one[1];
+} Batch_;
+
+static Made whole_dump(Batch_ *b) {
+    Made m = {.config = "{\"num_generations\": 2, \"beta\": 0.1, \"loss_type\": \"grpo\", \"eos_token_id\": 2, \"pad_token_id\": 0, \"reward_weights\": [1, 0.5]}"};
+    for (int i = 0; i < ROWS; i++) {
+        for (int t = 0; t < COLUMNS; t++) {
+            const int n = 2 + i, j = i * COLUMNS + t;
+            b->id[j] = t < n - 1 ? 3 + t : t == n - 1 ? 2 : 0;
+            b->mask[j] = t < n;
+            b->logp[j] = (real)(-1 - 0.1 * t - 0.05 * i);
+            b->old[j] = (real)(b->logp[j] - 0.3 * (t - 1.5));
+            b->ref[j] = (real)(b->logp[j] + 0.1 * i - 0.2);
+        }
+        for (int t = 0; t < 2; t++) b->prompt[i * 2 + t] = 5 + i / 2, b->prompt_mask[i * 2 + t] = t > 0;
+        for (int k = 0; k < LABELS; k++) b->score[i * LABELS + k] = (real)(0.1 * i * i + 0.3 * k);
+        b->reward[i] = (real)(0.1 * i * i + 0.5 * (0.1 * i * i + 0.3));
+        b->adv[i] = (real)(i % 2 ? 0.7 : -0.7);
+    }
+    b->one[0] = 0;
+    add(&m, "completion_ids", b->id, "I32", 2, ROWS, COLUMNS);
+    add(&m, "completion_mask", b->mask, "U8", 2, ROWS, COLUMNS);
+    add(&m, "prompt_ids", b->prompt, "I32", 2, ROWS, 2);
+    add(&m, "prompt_mask", b->prompt_mask, "BOOL", 2, ROWS, 2);
+    add(&m, "rewards_per_func", b->score, NULL, 2, ROWS, LABELS);
+    add(&m, "rewards", b->reward, NULL, 1, ROWS, 0);
+    add(&m, "advantages", b->adv, NULL, 1, ROWS, 0);
+    add(&m, "per_token_logps", b->logp, NULL, 2, ROWS, COLUMNS);
+    add(&m, "old_per_token_logps", b->old, NULL, 2, ROWS, COLUMNS);
+    add(&m, "ref_per_token_logps", b->ref, NULL, 2, ROWS, COLUMNS);
+    return m;
+}
+
+static bool put(const Made *m, Err *e) {
+    const char *const metadata[] = {"format", "grpo-dump-1", "config", m->config, NULL};
+    return safetensors_write(path, m->t, m->n, metadata, e);
+}
+
+/* Writes it, opens it, and wants an error line with `part`. */
+static void lies(const Made *m, const char *part) {
+    Err e = {{0}};
+    Dump d;
+    const bool written = put(m, &e), open = written && dump_open(&d, path, NULL, &e);
+    CHECK(written);
+    CHECK_ERROR(!open, e, part);
+    if (open) dump_close(&d);
+}
+
+#define LIE(change, part) do { Made m = whole_dump(&b); change; lies(&m, part); } while (0)
+
+static void test_liars(void) {
+    static Batch_ b;
+    Err e = {{0}};
+    Dump d;
+    Made whole = whole_dump(&b);
+    CHECK(put(&whole, &e) && dump_open(&d, path, NULL, &e));
+    CHECK(d.n == ROWS && d.width == COLUMNS && d.n_label == LABELS && d.prompt_width == 2 && d.weight[1] == 0.5 && d.set.grpo.beta == 0.1 && d.set.stop[0] == 2);
+    dump_close(&d);
+    LIE(tensor(&m, "completion_mask")->shape[1] = COLUMNS - 1, "completion_mask: found shape [4,4], expected [4,5] as of completion_ids");
+    LIE(tensor(&m, "rewards")->shape[0] = ROWS - 1, "rewards: found shape [3], expected 4 rows as in completion_ids");
+    LIE(tensor(&m, "per_token_logps")->shape[1] = 3, "per_token_logps: found shape [4,3]");
+    LIE((tensor(&m, "rewards_per_func")->n_dim = 1, tensor(&m, "rewards_per_func")->shape[0] = 4), "rewards_per_func: found shape [4], expected [B,K]");
+    LIE(tensor(&m, "completion_ids")->dtype = NULL, "completion_ids: found dtype");
+    LIE(tensor(&m, "advantages")->dtype = "I32", "advantages: found dtype I32, expected F64, F32, BF16 or F16");
+    LIE(b.mask[3] = 7, "completion_mask: found 7 at [0,3], expected 0 or 1");
+    LIE(b.mask[4] = 1, "completion_mask: row 0: found 2 stretches of ones");
+    LIE(b.score[3] = INFINITY, "rewards_per_func: found an infinite score at [1,1]");
+    LIE(m.config = "{\"num_generations\": 3}", "num_generations: found 3, expected a divisor of the 4 completions");
+    LIE(m.config = "{}", "num_generations: found 8 (the default), expected a divisor");
+    LIE(m.config = "{\"num_generations\": \"two\"}", "num_generations: found string \"two\", expected a whole number");
+    LIE(m.config = "{\"loss_type\": \"grop\"}", "found \"grop\", expected one of grpo");
+    LIE(m.config = "{\"epsilon\": -1}", "epsilon: found -1");
+    LIE(m.config = "{\"temperature\": 0}", "temperature: found 0, expected more than 0");
+    LIE(m.config = "{\"num_generations\": 2, \"reward_weights\": [1]}", "reward_weights: expected a list of 2 numbers");
+    LIE(m.config = "{\"eos_token_id\": [1.5]}", "eos_token_id: found array, expected a token id");
+    LIE(m.config = "{\"gradient_accumulation_steps\": 0}", "expected at least 1");
+    LIE(m.config = "[]", "found array, expected an object of options");
+    LIE(m.config = "{\"beta\": 0.1", "metadata config");
+    LIE((add(&m, "input_ids", b.id, "I32", 2, ROWS, COLUMNS)), "found both input_ids and completion_ids");
+    LIE((add(&m, "attention_mask", b.mask, "U8", 2, ROWS, COLUMNS)), "attention_mask: found beside completion_ids");
+    LIE((add(&m, "loss", b.logp, NULL, 1, 2, 0)), "loss: found shape [2], expected []");
+    LIE((add(&m, "ratio", b.logp, NULL, 2, ROWS, 2)), "ratio: found shape [4,2]");
+    LIE((m.n = 1, m.t[0].name = "strange"), "found no tensor that verify knows");
+    LIE((m.n = 4, m.t[0].name = "input_ids", m.t[2] = m.t[0], m.t[2].name = "attention_mask", m.t[2].data = b.mask, m.t[2].dtype = "U8", m.t[1] = m.t[2], m.t[1].name = "other",
+         m.n = 3), "found input_ids without completion_mask");
+    /* a settings key with a slip of the pen is told, not taken for a default in silence */
+    Made slip = whole_dump(&b);
+    slip.config = "{\"num_generations\": 2, \"epsilom\": 0.3}";
+    CHECK(put(&slip, &e) && dump_open(&d, path, NULL, &e));
+    CHECK_STRING(d.unused_keys, "epsilom");
+    dump_close(&d);
+    CHECK_ERROR(!dump_open(&d, path, "ver", &e), e, "dialect: found \"ver\", expected one of trl-1.16");
+}
+
+/* Mutated dumps: whatever the bytes are, an error line or a report, never a crash. Run by hand under -fsanitize=address,undefined too. */
+static void test_mutations(void) {
+    static Batch_ b;
+    Err e = {{0}};
+    Made m = whole_dump(&b);
+    size_t n;
+    CHECK(put(&m, &e));
+    unsigned char *bytes = (unsigned char *)file_read(path, &n, &e), *copy = malloc(n);
+    int opened = 0;
+    for (int k = 0; bytes && copy && k < 600; k++) {
+        memcpy(copy, bytes, n);
+        const size_t header = bytes[0] + 256u * bytes[1];
+        for (int i = 0; i < 1 + k % 3; i++) {
+            const size_t at = (size_t)((tiny_number((uint64_t)k, (uint64_t)i) + 1) / 2 * (double)(k % 2 ? n : 8 + header)) % n;
+            copy[at] = (unsigned char)(k % 5 == 0 ? "0129[]{}\",:-e"[at % 13] : (int)(128 * (tiny_number((uint64_t)at, (uint64_t)k) + 1)));
+        }
+        Err none = {{0}};
+        Dump d;
+        Report r;
+        if (!file_write(path, copy, k % 7 == 6 ? n - (size_t)k % n : n, &none)) continue;
+        if (!dump_open(&d, path, NULL, &none)) { CHECK(none.line[0]); continue; }
+        opened++;
+        if (!report_make(&r, &d, &(Policies){NULL, NULL, NULL}, NULL, true, &none)) CHECK(none.line[0]);
+        else for (int s = 0; s < N_STAGE; s++) {
+            char text[1400];
+            report_verdict(text, sizeof text, &r, (Stage)s);
+        }
+        report_free(&r);
+        dump_close(&d);
+    }
+    CHECK(opened > 50);
+    free(bytes);
+    free(copy);
+}
+
+/* ---- padding is never read, and stands on either side --------------------------------------------------------------------- */
+static void verdict_of(char out[1400], const Made *m, Stage s) {
+    Err e = {{0}};
+    Dump d;
+    Report r;
+    *out = 0;
+    const bool ok = put(m, &e) && dump_open(&d, path, NULL, &e);
+    CHECK(ok);
+    if (!ok) { printf("%s\n", e.line); return; }
+    if (report_make(&r, &d, &(Policies){NULL, NULL, NULL}, NULL, false, &e)) report_verdict(out, 1400, &r, s);
+    CHECK(!e.line[0]);
+    report_free(&r);
+    dump_close(&d);
+}
+
+static void test_padding(void) {
+    static Batch_ b;
+    static real ratio[ROWS * COLUMNS], moved[3][ROWS * COLUMNS];
+    static int32_t id[ROWS * COLUMNS];
+    static unsigned char mask[ROWS * COLUMNS];
+    char text[1400];
+    Made m = whole_dump(&b);
+    for (int j = 0; j < ROWS * COLUMNS; j++) {
+        if (!b.mask[j]) b.logp[j] = (real)NAN, b.old[j] = 7, b.ref[j] = (real)INFINITY;
+        ratio[j] = b.mask[j] ? r_exp(b.logp[j] - b.old[j]) : -5;
+    }
+    add(&m, "ratio", ratio, NULL, 2, ROWS, COLUMNS);
+    verdict_of(text, &m, STAGE_RATIO);
+    CHECK_STRING(text, "right");
+    verdict_of(text, &m, STAGE_MASK);
+    CHECK_STRING(text, "right");
+    for (int i = 0; i < ROWS; i++)                      /* the same with the padding in front */
+        for (int t = 0; t < COLUMNS; t++) {
+            const int n = 2 + i > COLUMNS ? COLUMNS : 2 + i, to = i * COLUMNS + (t + COLUMNS - n) % COLUMNS, from = i * COLUMNS + t;
+            moved[0][to] = b.logp[from], moved[1][to] = b.old[from], moved[2][to] = ratio[from], id[to] = b.id[from], mask[to] = b.mask[from];
+        }
+    tensor(&m, "per_token_logps")->data = moved[0], tensor(&m, "old_per_token_logps")->data = moved[1], tensor(&m, "ratio")->data = moved[2];
+    tensor(&m, "completion_ids")->data = id, tensor(&m, "completion_mask")->data = mask;
+    verdict_of(text, &m, STAGE_RATIO);
+    CHECK_STRING(text, "right");
+    verdict_of(text, &m, STAGE_MASK);
+    CHECK_STRING(text, "right");
+    moved[2][COLUMNS - 1] *= (real)1.01;                /* a real token now: it must be looked at */
+    verdict_of(text, &m, STAGE_RATIO);
+    CHECK_STRING(text, "wrong, cause unknown");
+}
+
+/* ---- what no mistake explains, and what the other type hides --------------------------------------------------------------- */
+static void test_unknown_cause(void) {
+    static Batch_ b;
+    char text[1400];
+    Made m = whole_dump(&b);
+    verdict_of(text, &m, STAGE_ADVANTAGES);             /* +-0.7 of two rewards: 0.7070 with 1e-4 beside the deviation is what is right */
+    CHECK_STRING(text, "wrong, cause unknown");
+    verdict_of(text, &m, STAGE_REWARDS);
+    CHECK_STRING(text, "right");
+    b.reward[2] = (real)NAN;
+    verdict_of(text, &m, STAGE_REWARDS);
+    CHECK_STRING(text, "wrong, cause unknown");
+}
+
+/* Every row of the catalogue can be found by its name, belongs to a stage, and says what it does. */
+static void test_catalogue(void) {
+    for (int i = 0; i < n_mistake; i++) {
+        CHECK(mistakes[i].name[0] && mistakes[i].line[0] && mistakes[i].equation[0] == 'E' && mistakes[i].stages && mistakes[i].stages < 1u << N_STAGE && strlen(mistakes[i].name) < 31);
+        for (int k = 0; k < i; k++) CHECK(strcmp(mistakes[i].name, mistakes[k].name));
+    }
+    CHECK(dialect_has(DIALECT_VERL, "D1-eps-1e-6") && !dialect_has(DIALECT_TRL_116, "D1-eps-1e-6"));
+}
+
+int main(void) {
+    test_catalogue();
+    test_liars();
+    test_mutations();
+    test_padding();
+    test_unknown_cause();
+    if (sizeof(real) == 8) test_golden_dumps();         /* judging is the double build's */
+    return test_end();
+}

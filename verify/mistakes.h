@@ -1,0 +1,28 @@
+/* mistakes.h: the catalogue: what other programs do instead, one row each, and how to do it on purpose. */
+#ifndef VERIFY_MISTAKES_H
+#define VERIFY_MISTAKES_H
+
+#include "verify/stages.h"
+
+/* Changes the case so that stage s comes out as with the mistake; false and no error line: it has no meaning for these settings. */
+typedef bool MistakeApply(Case *c, Stage s, Pool *p, Err *e);
+typedef struct {
+    const char *name;
+    unsigned stages;                    /* bit s: stage s is computed otherwise */
+    const char *equation, *line;        /* line: what is done instead */
+    const char *hidden;                 /* why a dump may not show it */
+    MistakeApply *apply;
+    bool by_size;                       /* cannot be reproduced bit by bit; known by the size of its errors */
+} Mistake;
+extern const Mistake mistakes[];
+extern const int n_mistake;
+/* What a GRPO dump cannot hold, with the reason; ends with name NULL. */
+typedef struct { const char *name, *line, *reason; } Absent;
+extern const Absent absent_mistakes[];
+/* Whether the mistake is what this dialect does. */
+bool dialect_has(Dialect d, const char *mistake);
+
+/* AdamW, rotary pairs ... need the weights: mistakes that run the model again. */
+bool mistake_runs_model(const Mistake *m, Stage s);
+
+#endif

@@ -1,0 +1,787 @@
+/* stages.c: the dump's numbers before a stage go in, what training would make of them comes out.
+ *
+ * In this order: which tokens count; the model's stages (logits to gradients); rewards to advantages; ratios, KL, loss and its
+ * derivative; the step; the case that all of them read. */
+#include "verify/stages.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train.h"
+
+/* ---- tokens -------------------------------------------------------------------------------------------------------- */
+static bool is_stop(const DumpSettings *s, int id) {
+    for (int i = 0; i < s->n_stop; i++) if (s->stop[i] == id) return true;
+    return false;
+}
+
+/* E22: a completion's tokens: from its first column up to and including the first stop token; without one up to the padding. Where ids or stop
+ * ids are missing, what the file's mask says. Where padding stands first, the mask says so too. */
+static void find_real_tokens(unsigned char *out, const Dump *d) {
+    for (size_t i = 0; i < d->n; i++) {
+        const int *id = d->id + i * d->width;
+        const unsigned char *given = d->completion_mask ? d->completion_mask + i * d->width : NULL;
+        unsigned char *to = out + i * d->width;
+        if (!d->id || !d->set.n_stop) {
+            if (given) memcpy(to, given, d->width);
+            else memset(to, 1, d->width);
+            continue;
+        }
+        size_t start = 0, end;
+        if (d->whole_rows) while (start < d->width && !given[start]) start++;
+        else {
+            while (start < d->width && given && !given[start] && id[start] == d->set.pad) start++;
+            if (start == d->width) start = 0;
+        }
+        for (end = start; end < d->width && !is_stop(&d->set, id[end]);) end++;
+        if (end < d->width) end++;
+        else while (end > start && d->set.pad >= 0 && id[end - 1] == d->set.pad) end--;
+        memset(to, 0, d->width);
+        if (end > start) memset(to + start, 1, end - start);
+    }
+}
+
+/* E119: completions that did not end, if they are to be left out. */
+static void find_loss_tokens(unsigned char *out, const Dump *d, const unsigned char *real_token) {
+    memcpy(out, real_token, d->n * d->width);
+    if (!d->set.grpo.mask_truncated_completions || !d->id || !d->set.n_stop) return;
+    for (size_t i = 0; i < d->n; i++) {
+        bool ended = false;
+        for (size_t t = 0; t < d->width; t++) ended = ended || (real_token[i * d->width + t] && is_stop(&d->set, d->id[i * d->width + t]));
+        if (!ended) memset(out + i * d->width, 0, d->width);
+    }
+}
+
+double case_row_count(const Case *c, size_t i) {
+    double n = 0;
+    for (size_t t = 0; t < c->d->width; t++) n += c->mask[i * c->d->width + t];
+    return n;
+}
+
+/* ---- the model: windows of the dump's rows -------------------------------------------------------------------------- */
+typedef struct { Window w; size_t *place; int *row_of_token; int max_row, max_target; } DumpWindow;   /* place [n_target]: flat index of the token */
+
+/* Prompt and completion of row i as plain lists. */
+static int row_ids(int *out, int *n_prompt, size_t *place, const Case *c, size_t i) {
+    const Dump *d = c->d;
+    int n = 0;
+    if (!d->whole_rows) {
+        for (size_t t = 0; t < d->prompt_width; t++) if (d->prompt_mask[i * d->prompt_width + t]) out[n++] = d->prompt_id[i * d->prompt_width + t];
+    } else {
+        for (size_t t = 0; t < d->width && !c->real_token[i * d->width + t]; t++)
+            if (!d->real_token || d->real_token[i * d->width + t]) out[n++] = d->id[i * d->width + t];
+    }
+    *n_prompt = n;
+    for (size_t t = 0; t < d->width; t++)
+        if (c->real_token[i * d->width + t]) place[n - *n_prompt] = i * d->width + t, out[n++] = d->id[i * d->width + t];
+    return n;
+}
+
+static void window_close(DumpWindow *x) { window_free(&x->w); }
+
+/* Rows [first, first + count) of the case; completions with the same prompt side by side share it when `share`. The target of a token is the row
+ * before it, or with shift its own. */
+static bool window_open(DumpWindow *x, const Case *c, bool share, Pool *p, Err *e) {
+    const Dump *d = c->d;
+    const size_t longest = d->width + d->prompt_width;
+    *x = (DumpWindow){.max_row = 1, .max_target = 1};
+    int *id = pool_take(p, longest * 2, sizeof *id, e), *before = id ? id + longest : NULL;
+    size_t *place = pool_take(p, d->width, sizeof *place, e);
+    x->place = pool_take(p, c->count * d->width, sizeof *x->place, e);
+    int *n_prompt = pool_take(p, c->count + 1, 2 * sizeof(int), e), *n_all = n_prompt ? n_prompt + c->count : NULL;
+    if (!id || !place || !x->place || !n_prompt) return false;
+    bool ok = true;
+    for (size_t k = 0; ok && k < c->count;) {
+        size_t end = k;
+        for (; end < c->count; end++) {                 /* a tree: rows k .. end - 1 */
+            n_all[end] = row_ids(end == k ? before : id, &n_prompt[end], place, c, c->first + end);
+            if (end == k && n_prompt[k] == 0) return fail(e, "%s: completion %zu: found no prompt token, expected at least one: its last row predicts the first token", d->path, c->first + k);
+            if (end > k && (!share || n_prompt[end] != n_prompt[k] || memcmp(id, before, (size_t)n_prompt[k] * sizeof *id))) break;
+        }
+        const int root = window_add(&x->w, before, n_prompt[k], -1, e), last = x->w.n_row - 1, row0 = x->w.n_row - n_prompt[k];
+        ok = root >= 0;
+        const int target0 = x->w.n_target;
+        for (size_t i = k; ok && i < end && !c->shift; i++)             /* the prompt's last row predicts every first token */
+            if (n_all[i] > n_prompt[i]) {
+                row_ids(id, &n_prompt[i], place, c, c->first + i);
+                x->place[x->w.n_target] = place[0];
+                ok = window_target(&x->w, last, id[n_prompt[i]], e);
+            }
+        for (size_t i = k; ok && i < end; i++) {
+            const int start = x->w.n_row, n = n_all[i] - n_prompt[i];
+            row_ids(id, &n_prompt[i], place, c, c->first + i);
+            if (n == 0) continue;
+            ok = window_add(&x->w, id + n_prompt[i], n, root, e) >= 0;
+            for (int t = c->shift ? 0 : 1; ok && t < n; t++) {
+                x->place[x->w.n_target] = place[t];
+                ok = window_target(&x->w, start + t - (c->shift ? 0 : 1), id[n_prompt[i] + t], e);
+            }
+        }
+        const int rows = x->w.n_row - row0, targets = x->w.n_target - target0;
+        if (rows > x->max_row) x->max_row = rows;
+        if (targets > x->max_target) x->max_target = targets;
+        k = end;
+    }
+    return ok;
+}
+
+/* ---- the model: values ---------------------------------------------------------------------------------------------- */
+real round_to(real x, Precision to) {
+    if (to == PRECISION_F64 || isnan(x)) return x;
+    const Store store = to == PRECISION_BF16 ? STORE_BF16 : to == PRECISION_F16 ? STORE_F16 : STORE_F32;
+    unsigned char bits[8];
+    store_from_real(bits, &x, store, 1);
+    store_to_real(&x, bits, store, 1);
+    return x;
+}
+
+/* From one row of logits (overwritten) to logp and entropy; what differs from logits_stats is a mistake. */
+static bool row_values(real *logp, real *entropy, real *z, int vocab, int target, const Case *c, Pool *p, Err *e) {
+    if (c->zero_logits) memset(z, 0, (size_t)vocab * sizeof *z);
+    for (int v = 0; c->round_logits && v < vocab; v++) z[v] = round_to(z[v], (Precision)c->round_logits);
+    const LogitStats t = logits_stats(z, vocab, c->s.sampling.temperature, entropy != NULL);
+    *logp = z[target] - t.max - t.log_sum;
+    if (entropy) *entropy = t.entropy;
+    if (c->kept_only) {                                 /* E29: draw until the target comes is no way; the kept mass is found with u at the target */
+        int *order = pool_take(p, (size_t)vocab, sizeof *order, e);
+        real *copy = pool_take(p, (size_t)vocab, sizeof *copy, e), all, kept;
+        if (!order || !copy) return false;
+        Sampling s = c->s.sampling;
+        s.temperature = 1;                              /* z is divided already */
+        memcpy(copy, z, (size_t)vocab * sizeof *z);
+        sampler_draw(copy, vocab, &s, 0, &all, &kept, order);
+        *logp += kept - all;                            /* the same for every kept token */
+    }
+    if (c->round_logp) *logp = round_to(*logp, (Precision)c->round_logp);
+    return true;
+}
+
+/* Attention whose rows have positions of our choosing: row t of one sequence meets all rows up to it. */
+static void plain_attention(void *to, int layer, const AttentionRows *r) {
+    const ModelConfig *c = to;
+    const int d = c->head_dim, share = c->n_head / c->n_kv_head;
+    const size_t n = (size_t)r->n_row, block = (n + 15) / 16 * 16 * (size_t)d;
+    real *key = calloc(block + n + 64, sizeof *key), *score = key ? key + block : NULL;
+    (void)layer;
+    for (int g = 0; key && g < c->n_kv_head; g++) {
+        for (int u = 0; u < r->n_row; u++) key_store(key, u, r->k + (size_t)(u * c->n_kv_head + g) * (size_t)d, d);
+        for (int j = g * share; j < (g + 1) * share; j++)
+            for (int t = 0; t < r->n_row; t++) {
+                const KeySpan span = {key, r->v + (size_t)g * (size_t)d, t + 1, c->n_kv_head * d};
+                attend(r->o + (size_t)(t * c->n_head + j) * (size_t)d, &r->max[(size_t)t * (size_t)c->n_head + (size_t)j], &r->sum[(size_t)t * (size_t)c->n_head + (size_t)j], score,
+                       r->q + (size_t)(t * c->n_head + j) * (size_t)d, &span, 1, d);
+            }
+    }
+    free(key);
+}
+
+/* D11: position = column, padding counted, in one row of P + C columns. */
+static void column_positions(int *position, const Case *c, size_t i) {
+    const Dump *d = c->d;
+    int n = 0;
+    if (d->whole_rows) {
+        for (size_t t = 0; t < d->width; t++)
+            if (c->real_token[i * d->width + t] || !d->real_token || d->real_token[i * d->width + t]) position[n++] = (int)t;
+        return;
+    }
+    for (size_t t = 0; t < d->prompt_width; t++) if (d->prompt_mask[i * d->prompt_width + t]) position[n++] = (int)t;
+    for (size_t t = 0; t < d->width; t++) if (c->real_token[i * d->width + t]) position[n++] = (int)(d->prompt_width + t);
+}
+
+/* Each target of a slice with its hidden row. */
+static bool slice_values(real *logp, real *entropy, real *logits, const Case *c, const Model *m, const Batch *b, const size_t *place, const real *hidden, Pool *p, Err *e) {
+    const size_t h = (size_t)m->config.hidden, v = (size_t)m->config.vocab;
+    real *z = pool_take(p, v + h, sizeof *z, e), *row = z ? z + v : NULL;
+    if (!z) return false;
+    for (int k = 0; k < b->n_target; k++) {
+        memcpy(row, hidden + (size_t)b->target_row[k] * h, h * sizeof *row);
+        for (size_t j = 0; c->round_hidden && j < h; j++) row[j] = round_to(row[j], (Precision)c->round_hidden);
+        head_logits(z, m, row, 1);
+        if (logits) {
+            real *to = logits + (place[k] - c->first * c->d->width) * v;
+            if (c->zero_logits) memset(to, 0, v * sizeof *to);
+            else for (size_t j = 0; j < v; j++) to[j] = round_to(z[j], (Precision)c->round_logits);
+        }
+        real value, spread;
+        if (!row_values(&value, entropy ? &spread : NULL, z, (int)v, b->target_id[k], c, p, e)) return false;
+        if (logp) logp[place[k]] = value;
+        if (entropy) entropy[place[k]] = spread;
+    }
+    return true;
+}
+
+/* logp, entropy [n, width] and logits [count, width, vocab] (each may be NULL) of the case's rows under model m. */
+static bool model_values(real *logp, real *entropy, real *logits, const Case *c, const Model *m, Pool *p, Err *e) {
+    DumpWindow x;
+    Pool scratch = {0};
+    const bool plain = !logits && !c->kept_only && !c->zero_logits && !c->round_logits && !c->round_logp && !c->round_hidden;
+    bool ok = window_open(&x, c, !c->pad_positions, p, e);
+    if (ok && x.w.n_target == 0) { window_close(&x); return true; }
+    Acts *a = ok ? acts_new(m, x.max_row, x.max_target, false, e) : NULL;
+    Slice s = {0};
+    ok = a != NULL;
+    if (ok && plain && !c->pad_positions) {
+        real *value = pool_take(&scratch, (size_t)x.w.n_target * 2, sizeof *value, e);
+        ok = value && window_logp(value, entropy ? value + x.w.n_target : NULL, a, x.max_row, x.max_target, m, &x.w, c->s.sampling.temperature, e);
+        for (int k = 0; ok && k < x.w.n_target; k++) {
+            if (logp) logp[x.place[k]] = value[k];
+            if (entropy) entropy[x.place[k]] = value[x.w.n_target + k];
+        }
+    } else if (ok) {
+        size_t tree = c->first;
+        int *position = pool_take(&scratch, (size_t)x.max_row + 1, sizeof *position, e);
+        ok = position != NULL;
+        while (ok && slice_next(&s, &x.w, x.max_row, x.max_target, &m->config, e)) {
+            const real *hidden = NULL;
+            if (c->pad_positions) {                     /* one completion a tree; several trees may share a slice */
+                for (int g = 0; ok && g < s.batch.n_seg;) {
+                    int end = g + 1, rows = s.batch.seg[g].n_row;
+                    while (end < s.batch.n_seg && s.batch.seg[end].prefix >= 0) rows += s.batch.seg[end++].n_row;
+                    column_positions(position, c, tree++);
+                    for (int t = 0; t < rows; t++)
+                        if (position[t] >= m->config.context) ok = fail(e, "%s: positions with padding exceed the model's context", c->d->path);
+                    if (!ok) break;
+                    const int row0 = s.batch.seg[g].start;
+                    hidden = model_rows(a, m, s.batch.id + row0, position, rows, plain_attention, (void *)&m->config);
+                    int k = 0;
+                    while (k < s.batch.n_target && s.batch.target_row[k] < row0) k++;
+                    int last = k, *target_row = s.target_row;
+                    while (last < s.batch.n_target && s.batch.target_row[last] < row0 + rows) target_row[last++] -= row0;
+                    const Batch part = {.n_row = rows, .n_target = last - k, .target_row = target_row + k, .target_id = s.batch.target_id + k};
+                    ok = slice_values(logp, entropy, logits, c, m, &part, x.place + s.first_target + k, hidden, &scratch, e);
+                    for (int j = k; j < last; j++) target_row[j] += row0;
+                    g = end;
+                }
+            } else {
+                hidden = model_forward(a, m, &s.batch);
+                ok = slice_values(logp, entropy, logits, c, m, &s.batch, x.place + s.first_target, hidden, &scratch, e);
+            }
+            pool_free(&scratch);
+            position = pool_take(&scratch, (size_t)x.max_row + 1, sizeof *position, e);
+            ok = ok && position;
+        }
+        ok = ok && !e->line[0];
+    }
+    slice_free(&s);
+    acts_free(a);
+    pool_free(&scratch);
+    window_close(&x);
+    return ok;
+}
+
+/* The same from the dump's own logits. */
+static bool logits_values(real *logp, real *entropy, const Case *c, Pool *p, Err *e) {
+    const Dump *d = c->d;
+    const Tensor *t = d->tensor[STAGE_LOGITS];
+    const size_t v = t->shape[2];
+    Pool scratch = {0};
+    real *z = pool_take(p, v, sizeof *z, e), value, spread;
+    bool ok = z != NULL;
+    for (size_t j = c->first * d->width; ok && j < (c->first + c->count) * d->width; j++) {
+        if (!c->real_token[j]) continue;
+        if (d->id[j] < 0 || (size_t)d->id[j] >= v) return fail(e, "%s: completion %zu, column %zu: found token id %d, expected one below the %zu of logits", d->path, j / d->width, j % d->width, d->id[j], v);
+        size_t row = j;
+        if (c->shift) {                                 /* the row one later; the last token has none */
+            if (j % d->width + 1 == d->width || !c->real_token[j + 1]) continue;
+            row = j + 1;
+        }
+        tensor_reals(z, t, row * v, v);
+        ok = row_values(&value, entropy ? &spread : NULL, z, (int)v, d->id[j], c, &scratch, e);
+        pool_free(&scratch);
+        if (logp) logp[j] = value;
+        if (entropy) entropy[j] = spread;
+    }
+    return ok;
+}
+
+/* ---- the model: gradients -------------------------------------------------------------------------------------------- */
+static bool loss_derivative(real *dlogp, real *dentropy, const Case *c, Pool *p, Err *e);
+
+/* grad [n_trainable]: derivative of the loss by the parameters, from dlogp (the dump's own where it has it). */
+static bool model_gradient(real *grad, const Case *c, Pool *p, Err *e) {
+    const Model *m = c->model.policy;
+    const size_t all = c->d->n * c->d->width;
+    real *dlogp = pool_take(p, all * 2, sizeof *dlogp, e), *dentropy = dlogp ? dlogp + all : NULL, *sum = pool_take(p, m->n_grad, sizeof *sum, e);
+    if (!dlogp || !sum) return false;
+    if ((!c->dlogp || c->s.window.entropy_coef != 0) && !loss_derivative(dlogp, dentropy, c, p, e)) return false;
+    if (c->dlogp) for (size_t j = 0; j < all; j++) dlogp[j] = c->mask[j] ? c->dlogp[j] : 0;
+    DumpWindow x;
+    if (!window_open(&x, c, true, p, e)) { window_close(&x); return false; }
+    if (acts_bytes(&m->config, x.max_row, x.max_target, true) > (size_t)2 << 30) {      /* less at once: a completion with a prompt of its own */
+        window_close(&x);
+        if (!window_open(&x, c, false, p, e)) { window_close(&x); return false; }
+    }
+    Acts *a = acts_new(m, x.max_row, x.max_target, true, e);
+    real *dhidden = pool_take(p, (size_t)x.max_row * (size_t)m->config.hidden, sizeof *dhidden, e), *value = pool_take(p, (size_t)x.max_target * 4, sizeof *value, e);
+    bool ok = a && dhidden && value;
+    real *logp = value, *entropy = ok ? value + x.max_target : NULL, *dl = ok ? entropy + x.max_target : NULL, *dh = ok ? dl + x.max_target : NULL;
+    const bool with_entropy = c->s.window.entropy_coef != 0;
+    Slice s = {0};
+    while (ok && x.w.n_target && slice_next(&s, &x.w, x.max_row, x.max_target, &m->config, e)) {
+        const real *hidden = model_forward(a, m, &s.batch);
+        head_logp(logp, entropy, a, m, &s.batch, hidden, c->s.sampling.temperature);
+        for (int k = 0; k < s.batch.n_target; k++) dl[k] = dlogp[x.place[s.first_target + k]], dh[k] = dentropy[x.place[s.first_target + k]];
+        head_logp_backward(dhidden, sum, a, m, &s.batch, hidden, c->s.sampling.temperature, dl, with_entropy ? dh : NULL);
+        model_backward(sum, a, m, &s.batch, dhidden);
+    }
+    ok = ok && !e->line[0];
+    if (ok) {
+        if (m->head == m->embed && c->drop_embed_grad) memset(sum + m->embed->offset, 0, param_count(m->embed) * sizeof *sum);
+        if (!c->drop_head_grad) model_grad_finish(sum, m);
+        if (c->grad_back) c->grad_back(sum, m);
+        memcpy(grad, sum, m->n_trainable * sizeof *sum);
+    }
+    slice_free(&s);
+    acts_free(a);
+    window_close(&x);
+    return ok;
+}
+
+/* ---- rewards and advantages ------------------------------------------------------------------------------------------ */
+static bool compute_advantages(real *adv, const Case *c, Pool *p, Err *e) {
+    const Dump *d = c->d;
+    const GrpoConfig *g = &c->s.grpo;
+    if (c->advantage_formula) return c->advantage_formula(adv, c, p, e);
+    if (g->multi_objective_aggregation == SUM_THEN_NORMALIZE) {
+        grpo_advantage(adv, NULL, c->reward, d->n, (size_t)g->num_generations, g->scale_rewards, g->std_eps);
+        return true;
+    }
+    real *reward = pool_take(p, d->n, sizeof *reward, e);
+    if (!reward) return false;
+    grpo_score_advantage(adv, reward, NULL, c->score, c->weight, d->n, d->n_label, (size_t)g->num_generations, g);
+    return true;
+}
+
+/* ---- from log-probabilities to the loss ------------------------------------------------------------------------------- */
+void case_input(GrpoIn *in, size_t *offset, const Case *c) {
+    for (size_t i = 0; i <= c->d->n; i++) offset[i] = i * c->d->width;
+    *in = (GrpoIn){.n_completion = c->d->n, .offset = offset, .logp = c->logp, .old = c->old, .ref = c->ref, .sampler = c->sampler ? c->sampler : c->old, .mask = c->mask,
+                   .entropy = c->entropy, .advantage = c->advantage};
+    if (c->isr && c->s.grpo.importance_sampling_correction) {
+        if (c->isr_per_row) in->isr_sequence = c->isr;
+        else in->isr_token = c->isr;
+    }
+}
+
+GrpoWindow case_window(const Case *c) {
+    GrpoWindow w = c->s.window;
+    if (isnan(w.n_item)) {
+        w.n_item = 0;
+        for (size_t i = 0; i < c->d->n; i++) w.n_item += case_row_count(c, i);
+    }
+    return w;
+}
+
+GrpoMicro case_micro(const Case *c, Pool *p, Err *e) {
+    GrpoMicro m = {0};
+    GrpoIn in;
+    size_t *offset = pool_take(p, c->d->n + 1, sizeof *offset, e);
+    double *scratch = pool_take(p, c->d->n * c->d->width, sizeof *scratch, e);
+    if (!offset || !scratch) return m;
+    case_input(&in, offset, c);
+    grpo_micro(&m, &in, &c->s.grpo, scratch);
+    return m;
+}
+
+double *case_row_weights(const Case *c, Pool *p, Err *e) {
+    double *w = pool_take(p, c->d->n, sizeof *w, e);
+    if (!w) return NULL;
+    if (c->row_weight) { memcpy(w, c->row_weight, c->d->n * sizeof *w); return w; }
+    const GrpoMicro m = case_micro(c, p, e);
+    const GrpoWindow window = case_window(c);
+    for (size_t i = 0; i < c->d->n; i++) w[i] = grpo_token_weight(&c->s.grpo, &window, &m, case_row_count(c, i));
+    return e->line[0] ? NULL : w;
+}
+
+/* Everything grpo.c tells of every token, as the dump's own ratio would have it where own_ratio. */
+typedef struct { GrpoToken *token; GrpoTold *row; } Told;
+
+static bool tell(Told *t, const Case *from, bool own_ratio, Pool *p, Err *e) {
+    const Dump *d = from->d;
+    Case c = *from;
+    size_t *offset = pool_take(p, d->n + 1, sizeof *offset, e);
+    t->token = pool_take(p, d->n * d->width, sizeof *t->token, e);
+    t->row = pool_take(p, d->n, sizeof *t->row, e);
+    real *old = pool_take(p, d->n * d->width, sizeof *old, e), *zero = pool_take(p, d->n, sizeof *zero, e);
+    if (!offset || !t->token || !t->row || !old || !zero) return false;
+    GrpoIn in;
+    if (!c.advantage) c.advantage = zero;               /* a ratio needs none */
+    case_input(&in, offset, &c);
+    if (own_ratio && c.ratio && c.s.grpo.loss_type != LOSS_VESPO && c.s.grpo.loss_type != LOSS_GMPO) {
+        for (size_t j = 0; j < d->n * d->width; j++) {
+            const double r = c.ratio[c.ratio_per_row ? j / d->width : j];
+            old[j] = r > 0 && isfinite(r) ? (real)(c.logp[j] - d_log(r)) : c.old ? c.old[j] : c.logp[j];
+        }
+        in.old = old;
+        c.s.grpo.importance_sampling_level = LEVEL_TOKEN;                       /* its values are what they are */
+    }
+    const GrpoMicro m = case_micro(&c, p, e);
+    const GrpoWindow w = case_window(&c);
+    for (size_t i = 0; i < d->n && !e->line[0]; i++) grpo_tell(&t->row[i], t->token + i * d->width, &in, i, &c.s.grpo, &w, &m);
+    return !e->line[0];
+}
+
+/* E94, E96: kappa, and its derivative by the token's own logp without what a sequence shares; k and dk from the case's estimator. */
+static void kl_term(double *kappa, double *own, const Case *c, size_t j, double ratio, double slope) {
+    double k[3], dk[3];
+    const bool corrected = c->s.grpo.use_bias_correction_kl && c->s.grpo.loss_type != LOSS_GMPO, sequence = c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE;
+    if (c->kl_formula) c->kl_formula(&k[2], &dk[2], c->logp[j], c->ref[j]);
+    else grpo_kl(k, dk, c->logp[j], c->ref[j]);
+    *kappa = corrected ? k[2] * ratio : k[2];
+    *own = corrected ? ratio * (sequence ? dk[2] : dk[2] + slope * k[2]) : dk[2];
+}
+
+static bool compute_kl(real *out, const Case *c, Pool *p, Err *e) {
+    Told t;
+    Case x = *c;
+    if (x.s.grpo.beta == 0) x.s.grpo.beta = 1;          /* KL itself does not depend on it; grpo.c leaves it out at 0 */
+    if (!tell(&t, &x, true, p, e)) return false;
+    for (size_t j = 0; j < c->d->n * c->d->width; j++) {
+        double kappa = t.token[j].kl, slope;
+        if (c->kl_formula && c->mask[j]) kl_term(&kappa, &slope, c, j, t.token[j].ratio, 1);
+        out[j] = c->mask[j] ? (real)kappa : 0;
+    }
+    return true;
+}
+
+/* E111. The KL is the dump's own where it has it. */
+static bool compute_token_loss(real *out, const Case *c, Pool *p, Err *e) {
+    Told t;
+    Case x = *c;
+    const double beta = c->s.grpo.beta, sign = c->policy_sign != 0 ? c->policy_sign : 1;
+    x.s.grpo.beta = 0;
+    if (!tell(&t, &x, true, p, e)) return false;
+    real *kl = NULL;
+    if (beta != 0 && (!c->kl || c->kl_formula)) {
+        if (!(kl = pool_take(p, c->d->n * c->d->width, sizeof *kl, e)) || !compute_kl(kl, c, p, e)) return false;
+    }
+    for (size_t j = 0; j < c->d->n * c->d->width; j++)
+        out[j] = (real)(c->mask[j] ? sign * t.token[j].loss + (beta != 0 ? beta * (kl ? kl[j] : c->kl[j]) : 0) : 0);
+    return true;
+}
+
+/* E112 to E115 completion by completion; dlogp, dentropy may be NULL. What no setting reaches is put in between: a completion's loss and
+ * derivatives are proportional to its c_i, and the KL's part is a term of its own. */
+static bool loss_by_rows(double *loss, real *dlogp, real *dentropy, const Case *c, Pool *p, Err *e) {
+    const Dump *d = c->d;
+    const size_t all = d->n * d->width;
+    size_t *offset = pool_take(p, d->n + 1, sizeof *offset, e);
+    real *own_dlogp = pool_take(p, all, sizeof *own_dlogp, e);
+    const double *weight = case_row_weights(c, p, e);
+    if (!offset || !own_dlogp || !weight) return false;
+    Case x = *c;
+    const LossType type = c->s.grpo.loss_type;
+    const double beta = c->s.grpo.beta, sign = c->policy_sign != 0 ? c->policy_sign : 1;
+    const bool split = (c->kl_formula || sign != 1 || c->ratio_slope) && type != LOSS_GMPO, through_ratio = type != LOSS_CISPO && type != LOSS_VESPO;
+    const bool sequence = c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE && c->s.grpo.use_bias_correction_kl;
+    Told told = {0};
+    if (split && beta != 0 && !tell(&told, &x, false, p, e)) return false;
+    if (split) x.s.grpo.beta = 0;
+    GrpoIn in;
+    case_input(&in, offset, &x);
+    const GrpoMicro m = case_micro(&x, p, e);
+    const GrpoWindow w = case_window(&x);
+    GrpoSums sums;
+    grpo_sums_start(&sums);
+    for (size_t i = 0; i < d->n; i++) {
+        const double n = case_row_count(c, i), right = grpo_token_weight(&x.s.grpo, &w, &m, n), scale = weight[i] == right ? 1 : weight[i] / right;
+        const GrpoIn one = grpo_slice(&in, i, 1);
+        const double before = sums.policy;
+        double shared = 0;
+        sums.policy = 0;
+        grpo_loss(&sums, own_dlogp, dentropy, &one, &x.s.grpo, &w, &m);
+        sums.policy = before + sums.policy * scale * sign;
+        for (size_t t = i * d->width; t < (i + 1) * d->width; t++) {
+            const double slope = c->ratio_slope ? c->ratio_slope[t] : 1;
+            double g = own_dlogp[t] * scale * sign * (through_ratio ? slope : 1), kappa, own;
+            if (split && beta != 0 && c->mask[t]) {
+                kl_term(&kappa, &own, c, t, told.token[t].ratio, slope);
+                sums.policy += weight[i] * beta * kappa;
+                g += weight[i] * beta * own;
+                if (sequence) shared += weight[i] * beta * kappa;
+            }
+            if (dlogp) dlogp[t] = (real)g;
+        }
+        for (size_t t = i * d->width; dlogp && shared != 0 && t < (i + 1) * d->width; t++)
+            if (c->mask[t]) dlogp[t] = (real)(dlogp[t] + shared / (n > 1 ? n : 1) * (c->ratio_slope ? c->ratio_slope[t] : 1));
+    }
+    if (loss) *loss = grpo_loss_value(&sums, &w, &m);
+    return !e->line[0];
+}
+
+static bool loss_derivative(real *dlogp, real *dentropy, const Case *c, Pool *p, Err *e) { return loss_by_rows(NULL, dlogp, dentropy, c, p, e); }
+
+/* E112 from the dump's own per-token loss where it has it. */
+static bool compute_loss(real *out, const Case *c, Pool *p, Err *e) {
+    double loss;
+    if (!c->token_loss || c->s.grpo.loss_type == LOSS_GMPO) {
+        if (!loss_by_rows(&loss, NULL, NULL, c, p, e)) return false;
+        *out = (real)loss;
+        return true;
+    }
+    const double *weight = case_row_weights(c, p, e);
+    const GrpoMicro m = case_micro(c, p, e);
+    const GrpoWindow w = case_window(c);
+    GrpoSums sums;
+    grpo_sums_start(&sums);
+    if (!weight) return false;
+    for (size_t i = 0; i < c->d->n; i++)
+        for (size_t j = i * c->d->width; j < (i + 1) * c->d->width; j++)
+            if (c->mask[j]) {
+                sums.policy += weight[i] * c->token_loss[c->d->per_row[STAGE_TOKEN_LOSS] ? i : j];
+                if (c->entropy && c->entropy[j] >= m.entropy_threshold) sums.entropy_bonus += c->entropy[j];
+            }
+    *out = (real)grpo_loss_value(&sums, &w, &m);
+    return !e->line[0];
+}
+
+/* ---- the step -------------------------------------------------------------------------------------------------------- */
+static double norm_of(const real *grad, const Model *m) {
+    double sum = 0;
+    for (int i = 0; i < m->n_param; i++)
+        if (m->param[i].trainable) sum += grad_square_sum(grad + m->param[i].offset, param_count(&m->param[i]));
+    return sqrt(sum);
+}
+
+/* A tensor of the dump's family `prefix` into out, if it is there. */
+static bool family_value(real *out, bool *found, const Dump *d, const char *prefix, const Param *q, Err *e) {
+    char name[160];
+    snprintf(name, sizeof name, "%s%s", prefix, q->name);
+    const Tensor *t = safetensors_find(d->file, name);
+    *found = t != NULL && !(d->inputs_only && !strcmp(prefix, "grad."));
+    if (!*found) return true;
+    if (t->count != param_count(q) || t->n_dim < 1 || t->n_dim > 2 || (t->n_dim == 2 && t->shape[1] != (size_t)q->cols))
+        return fail(e, "%s: tensor %.160s: found %zu numbers in %d dimensions, expected (%d,%d) as the model has", d->path, name, t->count, t->n_dim, q->rows, q->cols);
+    tensor_reals(out, t, 0, t->count);
+    return true;
+}
+
+static bool compute_step(real *out, const Case *c, Pool *p, Err *e) {
+    const Model *m = c->model.policy;
+    real *g = pool_take(p, m->n_trainable, sizeof *g, e), *mean = pool_take(p, m->n_trainable, sizeof *mean, e), *square = pool_take(p, m->n_trainable, sizeof *square, e);
+    if (!g || !mean || !square) return false;
+    memcpy(g, c->grad, m->n_trainable * sizeof *g);
+    const double norm = isnan(c->grad_norm) ? norm_of(g, m) : c->grad_norm;
+    AdamW o = c->s.adamw;
+    const double c2 = 1 - d_pow(o.beta2, (double)c->s.step);
+    double max = c->s.max_grad_norm;
+    if (c->clip_max_factor != 0 && max > 0) max *= (norm + 1e-6) / norm;
+    if (c->adam_eps_factor != 0) o.eps /= sqrt(c2);
+    grad_scale(g, m->n_trainable, clip_coefficient(norm, max));
+    bool found;
+    for (int i = 0; i < m->n_param; i++) {
+        const Param *q = &m->param[i];
+        if (!q->trainable) continue;
+        const size_t n = param_count(q);
+        real *to = out + q->offset;
+        if (!family_value(mean + q->offset, &found, c->d, "exp_avg.", q, e) || !family_value(square + q->offset, &found, c->d, "exp_avg_sq.", q, e)) return false;
+        memcpy(to, q->data, n * sizeof *to);
+        AdamW own = o;
+        own.weight_decay = q->is_matrix || c->adam_decay_all ? o.weight_decay : 0;     /* E283 */
+        if (c->adam_l2) {
+            for (size_t j = 0; j < n; j++) g[q->offset + j] += (real)(own.weight_decay * to[j]);
+            own.weight_decay = 0;
+        }
+        adamw_update(to, mean + q->offset, square + q->offset, g + q->offset, n, &own, c->s.step);
+    }
+    return true;
+}
+
+/* ---- stages ---------------------------------------------------------------------------------------------------------- */
+size_t stage_size(const Case *c, Stage s) {
+    switch (stage_info[s].shape) {
+    case SHAPE_ONE: return 1;
+    case SHAPE_ROWS: return c->d->n;
+    case SHAPE_PARAMETERS: return c->model.policy ? c->model.policy->n_trainable : 0;
+    case SHAPE_LOGITS: return c->count * c->d->width * (c->model.policy ? (size_t)c->model.policy->config.vocab : 0);
+    case SHAPE_MASK: case SHAPE_TOKENS: case SHAPE_TOKENS_OR_ROWS: break;
+    }
+    return c->d->n * c->d->width;
+}
+
+bool stage_per_row(const Case *c, Stage s) {
+    if (s == STAGE_ISR) return !grpo_isr_per_token(c->s.grpo.importance_sampling_mode);
+    return s == STAGE_RATIO && c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE;
+}
+
+bool case_on_policy(const Case *c) {
+    return grpo_aligned(c->s.window.gradient_accumulation_steps, c->s.window.steps_per_generation, c->s.grpo.num_iterations);
+}
+
+/* What a stage of log-probabilities is computed with: the dump's own logits, a model, or nothing. */
+typedef struct { const Model *model; bool logits; } Source;
+
+static Source source_of(const Case *c, Stage s) {
+    const bool own = c->d->tensor[STAGE_LOGITS] && c->d->id;
+    if (s == STAGE_LOGITS) return (Source){c->model.policy, false};
+    if (s == STAGE_LOGPS || s == STAGE_ENTROPIES) return (Source){c->model.policy, own};
+    if (s == STAGE_REF) return (Source){c->model.reference, false};
+    if (c->model.old) return (Source){c->model.old, false};
+    return s == STAGE_SAMPLER && case_on_policy(c) ? (Source){c->model.policy, own} : (Source){NULL, false};
+}
+
+const char *stage_obstacle(const Case *c, Stage s) {
+    const Dump *d = c->d;
+    const bool ids = d->id && (d->prompt_id || d->whole_rows);
+    switch (s) {
+    case STAGE_MASK: return d->id && c->s.n_stop ? NULL : d->id ? "no eos_token_id" : "no completion_ids";
+    case STAGE_LOSS_MASK: return d->completion_mask || (d->id && c->s.n_stop) ? NULL : "no completion_mask";
+    case STAGE_LOGITS: case STAGE_LOGPS: case STAGE_REF: case STAGE_SAMPLER: case STAGE_ENTROPIES: {
+        const Source from = source_of(c, s);
+        if (from.logits) return NULL;
+        if (!from.model) return s == STAGE_REF ? "no --ref-model" : s == STAGE_SAMPLER ? "no model of the sampling policy: give --model (on policy) or --old-model" : "no --model";
+        if (d->set.weights_after && s != STAGE_REF) return "the folder's weights are those after the step";
+        return ids ? NULL : "no prompt_ids";
+    }
+    case STAGE_OLD:
+        if (c->model.old) return ids ? NULL : "no prompt_ids";
+        return "no --old-model";
+    case STAGE_REWARDS: return c->score ? NULL : "no rewards_per_func";
+    case STAGE_ADVANTAGES:
+        if (c->s.grpo.multi_objective_aggregation == SUM_THEN_NORMALIZE) return c->reward ? NULL : "no rewards";
+        return c->score ? NULL : "no rewards_per_func";
+    case STAGE_ISR: return c->sampler && (c->old || c->logp) ? NULL : "no sampling_per_token_logps";
+    case STAGE_RATIO: return c->logp ? NULL : "no per_token_logps";
+    case STAGE_KL: return !c->logp ? "no per_token_logps" : !c->ref ? "no ref_per_token_logps" : NULL;
+    case STAGE_TOKEN_LOSS:
+        if (c->s.grpo.loss_type == LOSS_GMPO) return "gmpo has a loss per completion";
+        /* fall through */
+    case STAGE_LOSS: case STAGE_DLOGP:
+        if (s == STAGE_LOSS && c->token_loss) return c->s.window.entropy_coef != 0 && !c->entropy ? "no entropies" : NULL;
+        if (!c->logp) return "no per_token_logps";
+        if (!c->advantage) return "no advantages";
+        if (c->s.grpo.beta != 0 && !c->ref && !(c->kl && s != STAGE_DLOGP)) return "no ref_per_token_logps";
+        return (c->s.window.entropy_coef != 0 || c->s.grpo.top_entropy_quantile < 1) && !c->entropy ? "no entropies" : NULL;
+    case STAGE_GRAD: case STAGE_STEP: case STAGE_GRAD_NORM:
+        if (!c->model.policy) return "no --model";
+        if (d->set.weights_after) return "the folder's weights are those after the step";
+        if (s == STAGE_STEP || s == STAGE_GRAD_NORM) return c->grad ? NULL : "no gradient";
+        if (!ids) return "no prompt_ids";
+        return c->dlogp ? NULL : stage_obstacle(c, STAGE_DLOGP);
+    case N_STAGE: break;
+    }
+    return "no such stage";
+}
+
+bool stage_compute(real *out, const Case *c, Stage s, Pool *p, Err *e) {
+    const Dump *d = c->d;
+    const size_t all = d->n * d->width;
+    switch (s) {
+    case STAGE_MASK: for (size_t j = 0; j < all; j++) out[j] = c->real_token[j]; return true;
+    case STAGE_LOSS_MASK: for (size_t j = 0; j < all; j++) out[j] = c->loss_token[j]; return true;
+    case STAGE_LOGITS: return model_values(NULL, NULL, out, c, c->model.policy, p, e);
+    case STAGE_LOGPS: case STAGE_OLD: case STAGE_REF: case STAGE_SAMPLER: {
+        const Source from = source_of(c, s);
+        return from.logits ? logits_values(out, NULL, c, p, e) : model_values(out, NULL, NULL, c, from.model, p, e);
+    }
+    case STAGE_ENTROPIES: return source_of(c, s).logits ? logits_values(NULL, out, c, p, e) : model_values(NULL, out, NULL, c, c->model.policy, p, e);
+    case STAGE_REWARDS:
+        reward_weighted_sum(out, c->score, c->weight, d->n, d->n_label, (size_t)c->s.grpo.num_generations, c->s.grpo.missing_labels);
+        return true;
+    case STAGE_ADVANTAGES: {
+        if (!compute_advantages(out, c, p, e)) return false;
+        const size_t g = (size_t)c->s.grpo.num_generations;
+        for (size_t i = 0; c->statistics.nan_without_spread && c->reward && i < d->n; i++) {
+            double sd;
+            reward_moments(NULL, &sd, c->reward + i / g * g, g, 1, 1);
+            if (sd == 0) out[i] = (real)NAN;
+        }
+        return true;
+    }
+    case STAGE_ISR: {
+        GrpoIn in;
+        size_t *offset = pool_take(p, d->n + 1, sizeof *offset, e);
+        if (!offset) return false;
+        case_input(&in, offset, c);
+        grpo_importance_ratio(out, NULL, &in, c->s.grpo.importance_sampling_mode, c->s.grpo.importance_sampling_clip_min, c->s.grpo.importance_sampling_clip_max);
+        return true;
+    }
+    case STAGE_RATIO: {
+        Told t;
+        if (!tell(&t, c, false, p, e)) return false;
+        if (stage_per_row(c, s)) for (size_t i = 0; i < d->n; i++) out[i] = (real)t.row[i].rho;
+        else for (size_t j = 0; j < all; j++) out[j] = (real)t.token[j].ratio;
+        return true;
+    }
+    case STAGE_KL: return compute_kl(out, c, p, e);
+    case STAGE_TOKEN_LOSS: return compute_token_loss(out, c, p, e);
+    case STAGE_LOSS: return compute_loss(out, c, p, e);
+    case STAGE_DLOGP: return loss_derivative(out, NULL, c, p, e);
+    case STAGE_GRAD: return model_gradient(out, c, p, e);
+    case STAGE_GRAD_NORM: *out = (real)norm_of(c->grad, c->model.policy); return true;
+    case STAGE_STEP: return compute_step(out, c, p, e);
+    case N_STAGE: break;
+    }
+    return fail(e, "verify: no such stage");
+}
+
+/* ---- the right case -------------------------------------------------------------------------------------------------- */
+/* What the dump has of a stage, else what can be computed, else NULL. */
+static bool resolve(const real **field, Case *c, Stage s, Pool *p, Err *e) {
+    *field = c->d->value[s];
+    if (*field || stage_obstacle(c, s)) return true;
+    real *x = pool_take(p, stage_size(c, s), sizeof *x, e);
+    if (!x || !stage_compute(x, c, s, p, e)) return false;
+    *field = x;
+    return true;
+}
+
+static bool ids_fit(const Case *c, const Model *m, Err *e) {
+    const Dump *d = c->d;
+    for (size_t j = 0; m && d->id && j < d->n * d->width; j++)
+        if ((c->real_token[j] || (d->whole_rows && d->real_token && d->real_token[j])) && (d->id[j] < 0 || d->id[j] >= m->config.vocab))
+            return fail(e, "%s: tensor %s: completion %zu, column %zu: found token id %d, expected 0 to %d as the model has", d->path, d->whole_rows ? "input_ids" : "completion_ids", j / d->width,
+                        j % d->width, d->id[j], m->config.vocab - 1);
+    for (size_t j = 0; m && d->prompt_id && j < d->n * d->prompt_width; j++)
+        if (d->prompt_mask[j] && (d->prompt_id[j] < 0 || d->prompt_id[j] >= m->config.vocab))
+            return fail(e, "%s: tensor prompt_ids: row %zu, column %zu: found token id %d, expected 0 to %d as the model has", d->path, j / d->prompt_width, j % d->prompt_width, d->prompt_id[j], m->config.vocab - 1);
+    return true;
+}
+
+/* The gradients of the dump where all are there, else computed; its own norm where it has it. */
+static bool resolve_gradient(Case *c, Pool *p, Err *e) {
+    const Model *m = c->model.policy;
+    c->grad_norm = c->d->value[STAGE_GRAD_NORM] ? (double)c->d->value[STAGE_GRAD_NORM][0] : NAN;
+    if (!m || c->d->set.weights_after) return true;
+    if (!c->d->tensor[STAGE_STEP] && !c->d->tensor[STAGE_GRAD_NORM] && !c->d->inputs_only) return true;        /* nobody asks */
+    real *g = pool_take(p, m->n_trainable, sizeof *g, e);
+    if (!g) return false;
+    bool all = true, found;
+    for (int i = 0; i < m->n_param; i++) {
+        if (!m->param[i].trainable) continue;
+        if (!family_value(g + m->param[i].offset, &found, c->d, "grad.", &m->param[i], e)) return false;
+        all = all && found;
+    }
+    if (!all && (stage_obstacle(c, STAGE_GRAD) || !stage_compute(g, c, STAGE_GRAD, p, e))) return !e->line[0];
+    c->grad = g;
+    return true;
+}
+
+bool case_open(Case *c, const Dump *d, const Policies *model, Pool *p, Err *e) {
+    *c = (Case){.d = d, .s = d->set, .model = *model, .count = d->n, .score = d->score, .weight = d->weight, .grad_norm = NAN};
+    unsigned char *real_token = pool_take(p, d->n * d->width, 1, e), *mask = pool_take(p, d->n * d->width, 1, e);
+    if (!real_token || !mask) return false;
+    find_real_tokens(real_token, d);
+    find_loss_tokens(mask, d, d->completion_mask ? d->completion_mask : real_token);
+    c->real_token = real_token;
+    c->loss_token = mask;
+    c->mask = d->loss_mask ? d->loss_mask : mask;
+    if (!ids_fit(c, model->policy, e) || !ids_fit(c, model->reference, e) || !ids_fit(c, model->old, e)) return false;
+    c->old = d->value[STAGE_OLD];
+    c->sampler = d->value[STAGE_SAMPLER];
+    if (!resolve(&c->logp, c, STAGE_LOGPS, p, e) || !resolve(&c->old, c, STAGE_OLD, p, e) || !resolve(&c->ref, c, STAGE_REF, p, e)) return false;
+    const bool needs_entropy = c->s.window.entropy_coef != 0 || c->s.grpo.top_entropy_quantile < 1;
+    c->entropy = d->value[STAGE_ENTROPIES];
+    if (needs_entropy && !resolve(&c->entropy, c, STAGE_ENTROPIES, p, e)) return false;
+    if (!needs_entropy) c->entropy = NULL;
+    if (!resolve(&c->reward, c, STAGE_REWARDS, p, e) || !resolve(&c->advantage, c, STAGE_ADVANTAGES, p, e)) return false;
+    if (c->s.grpo.importance_sampling_correction && !resolve(&c->isr, c, STAGE_ISR, p, e)) return false;
+    c->isr_per_row = d->value[STAGE_ISR] ? d->per_row[STAGE_ISR] : stage_per_row(c, STAGE_ISR);
+    c->ratio = d->value[STAGE_RATIO];
+    c->ratio_per_row = d->per_row[STAGE_RATIO];
+    c->kl = d->value[STAGE_KL];
+    c->token_loss = d->value[STAGE_TOKEN_LOSS];
+    c->dlogp = d->value[STAGE_DLOGP];
+    return resolve_gradient(c, p, e);
+}
