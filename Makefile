@@ -1,4 +1,4 @@
-# grpo.c: make · make demo · make test · make parity · make debug
+# grpo.c: make · make demo · make test · make parity · make debug · make fuzz
 #
 # The compiler's own CFLAGS may choose speed; the flags that fix the bits stand last (docs/numerics.md).
 
@@ -49,10 +49,15 @@ grpo: $(OBJ32) build/f32/main.o
 grpo64: $(OBJ64) build/f64/main.o
 	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
 
-build/f32/%.o: %.c
+# Objects belong to the compiler and the flags that made them: with others they are made anew.
+build/flags: force
+	@mkdir -p build; echo '$(CC) $(ALL)' | cmp -s - $@ || echo '$(CC) $(ALL)' > $@
+force:
+
+build/f32/%.o: %.c build/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL) -c -o $@ $<
-build/f64/%.o: %.c
+build/f64/%.o: %.c build/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL) -DREAL_IS_DOUBLE -c -o $@ $<
 
@@ -90,7 +95,7 @@ build/make_world: build/f32/data/make_world.o build/f32/data/world.o $(OBJ32)
 
 # For a debugger: no optimisation, no OpenMP; docs and breakpoints in CONTRIBUTING.md. -O0 leaves fma to the CPU flag.
 OBJDEBUG = $(SRC:%.c=build/debug/%.o) build/debug/main.o
-build/debug/%.o: %.c
+build/debug/%.o: %.c build/flags
 	@mkdir -p $(@D)
 	$(CC) $(ARCHFLAG) $(WARN) -I. -MMD -MP $(FIXED) -O0 -g -c -o $@ $<
 grpo-debug: $(OBJDEBUG)
@@ -98,9 +103,16 @@ grpo-debug: $(OBJDEBUG)
 debug: grpo-debug build/make_world
 	@sh data/debug.sh
 
+# Every parser for some minutes under the compiler's sanitizers: make fuzz ROUNDS=20000
+ROUNDS ?= 5000
+fuzz:
+	@mkdir -p build
+	$(CC) $(ARCHFLAG) $(WARN) -I. $(FIXED) -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -o build/fuzz tests/test_fuzz.c $(SRC) -lm
+	ASAN_OPTIONS=detect_leaks=0 build/fuzz $(ROUNDS) $(SEED)
+
 clean:
 	rm -rf build/f32 build/f64 build/debug grpo grpo64 grpo-debug
 
-.PHONY: all announce test parity demo debug clean
+.PHONY: all announce force test parity demo debug fuzz clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)

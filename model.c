@@ -34,7 +34,9 @@ int thread_index(void) {
 }
 
 /* Below some thousand elementary operations, waking the other threads takes longer than the work. */
+#ifdef _OPENMP
 static bool is_worth_threads(size_t work) { return work > 1 << 13; }
+#endif
 
 static size_t round16(size_t n) { return (n + LANES - 1) / LANES * LANES; }
 

@@ -229,8 +229,7 @@ static void cache_attention(void *context, int layer, const AttentionRows *y) {
     Cache *s = context;
     const ModelConfig *c = s->config;
     const int d = c->head_dim, heads = c->n_kv_head, ld = heads * d, per = c->n_head / heads;
-    const size_t work = (size_t)y->n_row * (size_t)(c->n_head * d) * s->score_cap;
-    #pragma omp parallel for schedule(static) num_threads(s->n_thread) if (work > 1 << 15)
+    #pragma omp parallel for schedule(static) num_threads(s->n_thread) if ((size_t)y->n_row * (size_t)(c->n_head * d) * s->score_cap > 1 << 15)
     for (int unit = 0; unit < y->n_row * heads; unit++) {
         const int r = unit / heads, g = unit % heads, q = s->active[r], p = s->prompt_of[q], n = s->prompt_length[p], t = s->done[q];
         real *key = s->seq_key[layer] + (size_t)q * s->seq_keys + (size_t)g * blocks(s->max_new) * (size_t)d;
@@ -341,4 +340,15 @@ done:
     free(last);
     free(seq);
     return ok;
+}
+
+size_t rollout_bytes(const ModelConfig *c, int longest, int n_prompt, int group_size, int max_new) {
+    const int n = n_prompt * group_size, rows = longest > PREFILL_ROWS ? longest : PREFILL_ROWS;
+    int *length = malloc((size_t)n_prompt * sizeof(int));
+    if (!length) return SIZE_MAX;
+    for (int i = 0; i < n_prompt; i++) length[i] = longest;
+    const size_t prefill = acts_bytes(c, rows, 0, false), decode = acts_bytes(c, n, 0, false);
+    const size_t all = cache_bytes(c, length, n_prompt, n, max_new) + decode + prefill + LOGIT_ROWS * (size_t)c->vocab * (sizeof(real) + sizeof(int));
+    free(length);
+    return all;
 }

@@ -50,5 +50,7 @@ typedef struct {                        /* caller's memory; completion i = promp
     double truncation_bias;             /* mean of E29 - E23 over all tokens; 0 without filters */
 } Rollout;
 bool rollout(Rollout *out, const Model *m, const RolloutPlan *p, Err *e);
+/* What it takes beside the model, for prompts of at most `longest` tokens. */
+size_t rollout_bytes(const ModelConfig *c, int longest, int n_prompt, int group_size, int max_new);
 
 #endif

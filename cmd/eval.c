@@ -281,7 +281,7 @@ void eval_json(JsonWriter *w, const Eval *v) {
 typedef struct {
     const char *policies, *dataset, *reward_model, *reward_cmd, *reward_template, *reward_weights, *reward_clip, *chat_template, *system, *group_by;
     Sampling sampling;
-    int num_generations, max_completion_length, seed, slice_rows, missing;
+    int num_generations, max_completion_length, seed, slice_rows, missing, reward_timeout;
     bool json;
 } Config;
 
@@ -290,6 +290,7 @@ static const Option options[] = {
     {"dataset", OPT_STRING, offsetof(Config, dataset), NULL, "JSONL or text file of prompts", NULL},
     {"reward_model", OPT_STRING, offsetof(Config, reward_model), NULL, "reward folders, with commas", NULL},
     {"reward_cmd", OPT_STRING, offsetof(Config, reward_cmd), NULL, "program that scores JSON lines", NULL},
+    {"reward_timeout", OPT_INT, offsetof(Config, reward_timeout), "120", "seconds that the program may be silent", NULL},
     {"reward_chat_template", OPT_STRING, offsetof(Config, reward_template), NULL, "template of the reward models, if theirs is unknown", NULL},
     {"reward_weights", OPT_STRING, offsetof(Config, reward_weights), NULL, "e.g. politeness=0.4,safety=0.6, or in the labels' order; none: 1 each", NULL},
     {"reward_clip", OPT_STRING, offsetof(Config, reward_clip), NULL, "LOW,HIGH: scores are cut to it first (E77)", NULL},
@@ -336,7 +337,7 @@ static bool eval(const Config *c, Err *e) {
     if (!sampling_check(&c->sampling, e) || !dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e)) return false;
     if (c->reward_clip && !parse_range(&low[0], &high[0], c->reward_clip, "--reward-clip", e)) return false;
     for (int k = 1; c->reward_clip && k < MAX_LABELS; k++) low[k] = low[0], high[k] = high[0];
-    Scorer *s = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->slice_rows, e);
+    Scorer *s = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->slice_rows, c->reward_timeout, e);
     if (!s) return false;
     const EvalPlan plan = {.data = &d, .scorer = s, .weight = weight, .clip_low = c->reward_clip ? low : NULL, .clip_high = high, .missing = (MissingLabels)c->missing,
                            .sampling = c->sampling, .num_generations = c->num_generations, .max_completion_length = c->max_completion_length, .seed = c->seed, .group_by = c->group_by};

@@ -88,9 +88,6 @@ static bool encode_prompts(Step *s, int64_t generation, Err *e) {
         const Example *x = g->example[i] = &s->data.row[order_at(&s->order, generation * g->n_prompt + i)];
         g->prompt[i].n = 0;
         if (!encode_prompt(&g->prompt[i], &s->language, x, e)) return false;
-        if (g->prompt[i].n + g->max_new > s->policy->config.context)
-            return fail(e, "%s:%d: prompt of %d tokens and --max-completion-length %d exceed the context of %d; shorten one of them", s->data.path, x->line,
-                        g->prompt[i].n, g->max_new, s->policy->config.context);
     }
     return true;
 }
@@ -227,8 +224,7 @@ bool step_micro_batch(Step *s, int i, Err *e) {
     if (!trainer_accumulate(&s->trainer, &s->window, s->c->sampling.temperature, derive, s, s->grpo_window.entropy_coef != 0, e)) return false;
     const double loss = grpo_loss_value(&s->sums, &s->grpo_window, &s->micro);
     if (!isfinite(loss))
-        return fail(e, "step %lld: the loss is %g: the step is not applied; the last good checkpoint is %s", (long long)s->trainer.step + 1, loss,
-                    s->checkpoint && path_exists(s->checkpoint) ? s->checkpoint : "not written yet");
+        return fail(e, "step %lld: the loss is %g: the step is not applied", (long long)s->trainer.step + 1, loss);
     GrpoMetrics m;
     grpo_metrics(&m, &s->sums, c, &s->grpo_window);
     const double *value = (const double *)&m;
@@ -276,6 +272,12 @@ static bool sizes(Step *s, Err *e) {
     s->batch = c->run.per_device_train_batch_size;
     s->accumulate = c->run.gradient_accumulation_steps;
     s->per_generation = c->steps_per_generation ? c->steps_per_generation : s->accumulate;
+    if (c->generation_batch_size) {
+        if (c->generation_batch_size < 0 || c->generation_batch_size % s->batch || (c->steps_per_generation && c->steps_per_generation != c->generation_batch_size / s->batch))
+            return fail(e, "--generation-batch-size %d: expected per-device-train-batch-size %d times steps-per-generation%s; give one of them", c->generation_batch_size, s->batch,
+                        c->steps_per_generation ? " as given" : "");
+        s->per_generation = c->generation_batch_size / s->batch;
+    }
     if (c->steps_per_generation < 0) return fail(e, "--steps-per-generation: found %d, expected at least 1, or 0 for gradient-accumulation-steps", c->steps_per_generation);
     if ((double)s->batch * s->per_generation * c->grpo.max_completion_length > 1e9)
         return fail(e, "--per-device-train-batch-size %d, --steps-per-generation %d, --max-completion-length %d: more than 1e9 tokens a generation; lower them", s->batch,
@@ -314,19 +316,67 @@ static bool hold_out(Step *s, double share, Err *e) {
     return ok;
 }
 
-/* Scores and prompts. */
 static bool open_data(Step *s, Err *e) {
     const StepConfig *c = s->c;
-    if (!(s->scorer = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->run.slice_rows, e))) return false;
-    s->n_label = scorer_n_label(s->scorer);
-    s->label = scorer_labels(s->scorer);
-    if (!parse_weights(s->weight, c->reward_weights, s->label, s->n_label, "--reward-weights", e) || !parse_clip(s, e)) return false;
     if (!language_load(&s->language, c->run.model, c->run.chat_template, e) || !dataset_load(&s->data, c->run.dataset, NEED_PROMPT, c->run.system, e)) return false;
     if (c->eval_split != 0 && !hold_out(s, c->eval_split, e)) return false;
     s->order = (Order){.n = s->data.n, .seed = (uint64_t)c->run.seed};
     return true;
 }
 
+/* Every prompt must leave room for its completions, before anything is computed. */
+static bool longest_prompt(int *longest, const Step *s, int context, Err *e) {
+    const Dataset *const part[] = {&s->data, &s->held};
+    const int max_new = s->c->grpo.max_completion_length;
+    Ids ids = {0};
+    bool ok = true;
+    *longest = 0;
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; ok && i < part[k]->n; i++) {
+            ids.n = 0;
+            ok = encode_prompt(&ids, &s->language, &part[k]->row[i], e) &&
+                 (ids.n + max_new <= context || fail(e, "%s:%d: prompt of %d tokens and --max-completion-length %d exceed the context of %d; shorten one of them", part[k]->path,
+                                                     part[k]->row[i].line, ids.n, max_new, context));
+            *longest = ids.n > *longest ? ids.n : *longest;
+        }
+    free(ids.id);
+    return ok;
+}
+
+/* A reference of its own: with adapters it is the policy without them (E293). */
+static bool has_copy(const StepConfig *c) { return c->grpo.beta != 0 && !c->run.adapter.use_peft; }
+
+/* What all will take, told before anything of it is taken. A group is never cut: a slice holds the longest prompt with all its completions. */
+static bool plan(Step *s, const ModelConfig *shape, Err *e) {
+    const StepConfig *c = s->c;
+    const int n_completion = s->batch * s->per_generation, max_new = c->grpo.max_completion_length;
+    double scorer;
+    int longest;
+    if (s->synthetic) longest = s->synthetic;
+    else if (!longest_prompt(&longest, s, shape->context, e)) return false;
+    const double tree = longest + (double)s->group * max_new;
+    if (tree > 1e9) return fail(e, "--num-generations %d times --max-completion-length %d: more than 1e9 tokens to one prompt; lower them", s->group, max_new);
+    s->rows = c->run.slice_rows > (int)tree ? c->run.slice_rows : (int)tree;
+    if (s->rows > c->run.slice_rows)
+        fprintf(stderr, "grpo: slices of %d rows, more than --slice-rows %d: a prompt (%d tokens at most) and its %d completions (%d each) stay together\n", s->rows, c->run.slice_rows,
+                longest, s->group, max_new);
+    if (!scorer_bytes(&scorer, c->reward_model, c->run.slice_rows, e)) return false;
+    const double tokens = (double)n_completion * max_new;
+    double need = (double)trainer_bytes(shape, s->rows, s->rows) + scorer + tokens * (9 * sizeof(real) + 4 * sizeof(int) + sizeof(double));
+    need += (double)rollout_bytes(shape, longest, n_completion / s->group, s->group, max_new);
+    if (has_copy(c)) need += (double)model_bytes(shape);
+    return memory_plan("grpo", need, e);
+}
+
+static bool open_scorer(Step *s, Err *e) {
+    const StepConfig *c = s->c;
+    if (!(s->scorer = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->run.slice_rows, c->reward_timeout, e))) return false;
+    s->n_label = scorer_n_label(s->scorer);
+    s->label = scorer_labels(s->scorer);
+    return parse_weights(s->weight, c->reward_weights, s->label, s->n_label, "--reward-weights", e) && parse_clip(s, e);
+}
+
+/* In this order, so that what fails fails early: sizes, memory, the program that scores, networks. */
 static bool open_model(Step *s, Err *e) {
     const StepConfig *c = s->c;
     ModelConfig shape;
@@ -335,15 +385,12 @@ static bool open_model(Step *s, Err *e) {
     if (!run_adapter(&shape, &s->info, &c->run.adapter, c->run.model, e)) return false;
     if (c->grpo.max_completion_length + s->synthetic >= shape.context)
         return fail(e, "--max-completion-length %d: the context of %s holds %d tokens, prompt included; lower it", c->grpo.max_completion_length, c->run.model, shape.context);
-    const int n_completion = s->batch * s->per_generation, tree = (s->synthetic ? s->synthetic : shape.context) + s->group * c->grpo.max_completion_length;
-    s->rows = c->run.slice_rows > tree ? c->run.slice_rows : tree;
-    const bool copy = c->grpo.beta != 0 && !c->run.adapter.use_peft;
-    const double need = (double)trainer_bytes(&shape, s->rows, s->rows) + (copy ? (double)model_bytes(&shape) : 0);
-    if (!memory_plan("grpo", need, e)) return false;
+    if (!plan(s, &shape, e) || (!s->synthetic && !open_scorer(s, e))) return false;
+    const int n_completion = s->batch * s->per_generation;
     if (!(s->policy = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) || !trainer_new(&s->trainer, s->policy, s->rows, s->rows, e)) return false;
-    if (copy && !(s->copy = folder_load(c->run.model, NULL, e))) return false;
+    if (has_copy(c) && !(s->copy = folder_load(c->run.model, NULL, e))) return false;
     s->base = model_base(s->policy);
-    s->reference = copy ? s->copy : c->grpo.beta != 0 ? &s->base : NULL;
+    s->reference = s->copy ? s->copy : c->grpo.beta != 0 ? &s->base : NULL;
     if (!generation_new(&s->gen, n_completion / s->group, s->group, c->grpo.max_completion_length, s->n_label, e)) return false;
     s->token_of = malloc((size_t)n_completion * (size_t)c->grpo.max_completion_length * sizeof(int));
     s->completion_of = malloc((size_t)n_completion * (size_t)c->grpo.max_completion_length * sizeof(int));

@@ -15,7 +15,7 @@ typedef struct {
     GrpoConfig grpo;
     Sampling sampling;
     const char *reward_model, *reward_cmd, *reward_template, *reward_weights, *reward_clip;
-    int steps_per_generation;
+    int steps_per_generation, generation_batch_size, reward_timeout;
     double eval_split;
 } StepConfig;
 
@@ -25,6 +25,7 @@ typedef struct {
     RUN_OPTIONS(StepConfig, "1e-6", "3"),                                                                                                             \
     {"reward_model", OPT_STRING, offsetof(StepConfig, reward_model), NULL, "reward folders, with commas", NULL},                                      \
     {"reward_cmd", OPT_STRING, offsetof(StepConfig, reward_cmd), NULL, "program that scores JSON lines", NULL},                                       \
+    {"reward_timeout", OPT_INT, offsetof(StepConfig, reward_timeout), "120", "seconds that the program may be silent", NULL},                         \
     {"reward_chat_template", OPT_STRING, offsetof(StepConfig, reward_template), NULL, "template of the reward models, if theirs is unknown", NULL},   \
     {"reward_weights", OPT_STRING, offsetof(StepConfig, reward_weights), NULL, "e.g. politeness=0.4,safety=0.6, or in the labels' order; none: 1 each", NULL},\
     {"reward_clip", OPT_STRING, offsetof(StepConfig, reward_clip), NULL, "LOW,HIGH: scores are cut to it first (E77)", NULL},                         \
@@ -36,6 +37,7 @@ typedef struct {
     {"top_p", OPT_NUMBER, offsetof(StepConfig, sampling.top_p), "1", "1: off", NULL},                                                                 \
     {"min_p", OPT_NUMBER, offsetof(StepConfig, sampling.min_p), "0", "0: off", NULL},                                                                 \
     {"steps_per_generation", OPT_INT, offsetof(StepConfig, steps_per_generation), "0", "micro-batches of a generation; 0: gradient-accumulation-steps", NULL},\
+    {"generation_batch_size", OPT_INT, offsetof(StepConfig, generation_batch_size), "0", "the same in completions; 0: by steps-per-generation", NULL},\
     {"num_iterations", OPT_INT, STEP_G(num_iterations), "1", "passes over the completions (mu)", NULL},                                               \
     {"loss_type", OPT_CHOICE, STEP_G(loss_type), "dapo", "loss", loss_type_names},                                                                    \
     {"importance_sampling_level", OPT_CHOICE, STEP_G(importance_sampling_level), "token", "ratio", importance_sampling_level_names},                  \
@@ -105,7 +107,6 @@ typedef struct {
     Trainer trainer;
     Order order;
     GrpoEntropyControl control;
-    const char *checkpoint;             /* for messages only; NULL: no run */
     /* of the micro-batch just done */
     GrpoMicro micro;
     GrpoSums sums;

@@ -6,13 +6,59 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Keys of TRL's configurations that change nothing here: how it logs, shards, loads and talks to hubs. */
+#include "lib/files.h"
+
+/* Keys of TRL's configurations that change nothing here: how it logs, shards, loads, saves and talks to hubs; other samplers; speed. A name that
+ * ends with * stands for all that begin so. */
 static const char *const without_effect[] = {
-    "report_to", "run_name", "output_hub_model_id", "push_to_hub", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo", "dataloader_num_workers",
-    "dataloader_pin_memory", "dataloader_drop_last", "disable_tqdm", "log_level", "logging_dir", "logging_first_step", "logging_strategy", "save_strategy", "eval_strategy",
-    "save_safetensors", "overwrite_output_dir", "do_train", "do_eval", "gradient_checkpointing", "gradient_checkpointing_kwargs", "remove_unused_columns", "use_vllm",
-    "use_cpu", "no_cuda", "torch_compile", "ddp_find_unused_parameters", "log_completions", "num_completions_to_print", "ds3_gather_for_generation", "bf16", "fp16", "tf32", "vllm_importance_sampling_correction", "vllm_importance_sampling_mode",
-    "vllm_importance_sampling_clip_min", "vllm_importance_sampling_clip_max", "vllm_importance_sampling_cap"};
+    "accelerator_config", "activation_checkpointing*", "activation_offloading", "average_tokens_across_devices", "batch_eval_metrics", "bf16*", "cache_implementation",
+    "cast_lm_head_to_fp32", "dataloader_*", "dataset_num_proc", "dataset_text_field", "ddp_*", "debug", "disable_dropout", "disable_tqdm", "do_eval", "do_predict", "do_train",
+    "ds3_gather_for_generation", "enable_jit_checkpoint", "eval_accumulation_steps", "eval_delay", "eval_do_concat_batches", "eval_on_start", "eval_packing", "eval_steps",
+    "eval_strategy", "eval_use_gather_object", "fp16*", "full_determinism", "gradient_checkpointing*", "greater_is_better", "hub_*", "ignore_data_skip", "include_*", "label_names",
+    "length_column_name", "liger_kernel_config", "local_rank", "log_completions*", "log_level*", "log_multimodal", "log_on_each_node", "log_unique_prompts", "logging_dir",
+    "logging_first_step", "logging_nan_inf_filter", "logging_strategy", "metric_for_best_model", "no_cuda", "num_completions_to_print", "num_generations_eval",
+    "output_hub_model_id", "overwrite_output_dir", "packing_strategy", "pad_to_multiple_of", "padding_free", "per_device_eval_batch_size", "prediction_loss_only", "project",
+    "push_to_hub*", "ref_model_*", "remove_unused_columns", "report_to", "restore_callback_states_from_checkpoint", "run_name", "save_on_each_node", "save_only_model",
+    "save_safetensors", "save_strategy", "save_total_limit", "skip_memory_metrics", "tf32", "torch_*", "trackio_*", "transformers_continuous_batching_config", "trust_remote_code", "use_cache", "use_cpu", "use_liger_kernel",
+    "use_transformers_*", "use_vllm", "vllm_*"};
+
+/* Keys that would change the mathematics: read if their value is one that does not, else refused by name. null is always such a value. */
+static const struct { const char *name, *harmless, *instead; } refused[] = {
+    {"assistant_only_loss", "false", "completions are learned, prompts are not"},
+    {"auto_find_batch_size", "false", "give --per-device-train-batch-size"},
+    {"center_rewards_coefficient", "", "the regression head has no such term"},
+    {"chat_template_kwargs", "", "choose the variant with --chat-template"},
+    {"chat_template_path", "", "name it with --chat-template"},
+    {"completion_only_loss", "true", "completions are learned, prompts are not"},
+    {"data_seed", "", "one --seed serves all"},
+    {"dataset_kwargs", "", "data are read as they are"},
+    {"deepspeed", "", "one process computes all"},
+    {"eos_token", "<EOS_TOKEN>", "the folder of the model says it"},
+    {"fsdp", "", "one process computes all"},
+    {"fsdp_config", "", "one process computes all"},
+    {"generation_kwargs", "", "give --temperature, --top-k, --top-p, --min-p"},
+    {"group_by_length", "false", "examples are drawn at random"},
+    {"label_smoothing_factor", "0", "labels are not smoothed here"},
+    {"load_best_model_at_end", "false", "the last weights are the result"},
+    {"loss_type", "nll", "the negative log-likelihood is the only loss here"},
+    {"lr_scheduler_kwargs", "", "give --min-lr-ratio"},
+    {"max_prompt_length", "", "prompts are never cut"},
+    {"max_tool_calling_iterations", "", "there are no tools here"},
+    {"model_init_kwargs", "", "the folder of the model says all"},
+    {"neftune_noise_alpha", "", "no noise is added to embeddings"},
+    {"optim", "adamw_torch,adamw_torch_fused", "AdamW is the only optimiser"},
+    {"optim_args", "", "give --adam-beta1 and its kin"},
+    {"optim_target_modules", "", "AdamW trains all"},
+    {"packing", "false", "rows need no packing here"},
+    {"pad_token", "<PAD_TOKEN>", "the folder of the model says it"},
+    {"parallelism_config", "", "one process computes all"},
+    {"repetition_penalty", "1", "it would bias the ratio"},
+    {"resume_from_checkpoint", "false", "give --resume"},
+    {"router_aux_loss_coef", "", "there are no mixtures of experts here"},
+    {"shuffle_dataset", "true,false", "examples are drawn at random"},
+    {"sync_ref_model", "false", "the reference stays the starting policy"},
+    {"train_sampling_strategy", "random", "examples are drawn at random"},
+    {"truncation_mode", "keep_start", "long examples are cut at the end"}};
 
 static bool same_name(const char *a, const char *b) {
     for (; *a && *b; a++, b++)
@@ -84,16 +130,49 @@ static void set_default(void *config, const Option *o) {
     else *(int *)field = 0;
 }
 
-/* ["a", "b"] as "a,b", kept like all of a file; NULL: holds something else than words and numbers. */
-static const char *joined(const Json *list) {
+static bool is_word_of(const char *list, const char *word) {        /* a list with commas */
+    const size_t n = strlen(word);
+    for (const char *at = list; *at; at += strcspn(at, ","), at += *at == ',')
+        if (strcspn(at, ",") == n && !strncmp(at, word, n)) return true;
+    return false;
+}
+
+static bool is_among(const char *const *pattern, size_t n, const char *name) {
+    for (size_t i = 0; i < n; i++) {
+        const size_t stem = strcspn(pattern[i], "*");
+        if (pattern[i][stem] ? !strncmp(pattern[i], name, stem) : !strcmp(pattern[i], name)) return true;
+    }
+    return false;
+}
+
+/* A value of a JSON file as text, a list as its items with commas: kept, for strings point into it. NULL: no such value. */
+static const char *value_text(const Json *v) {
+    if (v->type == JSON_STRING) return v->string;
+    if (v->type == JSON_BOOL) return v->number != 0 ? "true" : "false";
+    if (v->type == JSON_OBJECT || v->type == JSON_NULL) return NULL;
     JsonWriter w = {0};
-    for (size_t i = 0; i < list->length; i++) {
+    if (v->type == JSON_NUMBER) json_number(&w, v->number);
+    for (size_t i = 0; v->type == JSON_ARRAY && i < v->length; i++) {
+        const char *item = v->item[i].type == JSON_ARRAY ? NULL : value_text(&v->item[i]);
+        if (!item) return NULL;
         if (i) json_raw(&w, ",");
-        if (list->item[i].type == JSON_STRING) json_raw(&w, list->item[i].string);
-        else if (list->item[i].type == JSON_NUMBER) json_number(&w, list->item[i].number);
-        else return NULL;
+        json_raw(&w, item);
     }
     return w.text ? w.text : "";
+}
+
+/* A key of TRL's that is no option here: fine without effect (*listed tells), or with a value that is the only one here; else an error. */
+static bool from_trl(bool *listed, const OptionTable *t, const Json *v, const char *where, Err *e) {
+    *listed = is_among(without_effect, sizeof without_effect / sizeof *without_effect, v->key);
+    if (*listed) return true;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        if (strcmp(refused[i].name, v->key)) continue;
+        const char *text = value_text(v);
+        if (v->type == JSON_NULL || ((v->type == JSON_ARRAY || v->type == JSON_OBJECT) && !v->length) || (text && is_word_of(refused[i].harmless, text))) return true;
+        return fail(e, "%s: %s: found %.60s, expected %s%s: %s; take it out", where, v->key, text ? text : json_type_name(v->type), refused[i].harmless, *refused[i].harmless ? " or null" : "null",
+                    refused[i].instead);
+    }
+    return unknown(t, v->key, where, e);
 }
 
 static bool from_file(void *config, const OptionTable *t, const char *path, Err *e) {
@@ -101,36 +180,31 @@ static bool from_file(void *config, const OptionTable *t, const char *path, Err 
     if (!root) return false;
     if (root->type != JSON_OBJECT) return fail(e, "%s: found %s, expected an object of options", path, json_type_name(root->type));
     /* one file may hold a recipe: an object per command; or it is a run's own config.json */
-    const Json *own = json_get(root, t->command), *of_run = json_get(root, "options");
-    if (!own && !strcmp(t->command, "trace")) own = json_get(root, "train");        /* it tells a step of that */
+    const Json *own = json_get(root, t->command), *of_run = json_get(root, "options"), *command = json_get(root, "command");
+    const bool tells = !strcmp(t->command, "trace");        /* a step of `train` */
+    if (!own && tells) own = json_get(root, "train");
+    if (of_run && command && command->type == JSON_STRING && strcmp(command->string, tells ? "train" : t->command))
+        return fail(e, "%s: is of a run of grpo %.20s; expected one of grpo %s", path, command->string, tells ? "train" : t->command);
     const Json *o = own && own->type == JSON_OBJECT ? own : of_run && of_run->type == JSON_OBJECT ? of_run : root;
-    int ignored = 0;
+    int n_listed = 0;
     for (size_t i = 0; i < o->length; i++) {
         const Json *v = &o->item[i];
         const Option *option = find(t, v->key);
-        char where[1100];
-        const char *text;
+        char where[1200];
         snprintf(where, sizeof where, "%s:%d:%d", path, v->line, v->column);
         if (!option) {
-            bool known = false;
-            for (size_t k = 0; k < sizeof without_effect / sizeof *without_effect; k++) known = known || !strcmp(without_effect[k], v->key);
-            if (!known) return unknown(t, v->key, where, e);
-            fprintf(stderr, ignored++ ? ", %s" : "grpo: accepted without effect: %s", v->key);
+            bool listed;
+            if (!from_trl(&listed, t, v, where, e)) break;
+            if (listed && v->type != JSON_NULL) fprintf(stderr, n_listed++ ? ", %s" : "grpo: accepted without effect: %s", v->key);
             continue;
         }
         if (v->type == JSON_NULL) continue;
-        if (v->type == JSON_STRING) text = v->string;
-        else if (v->type == JSON_BOOL) text = v->number != 0 ? "true" : "false";
-        else if (v->type == JSON_NUMBER) {
-            JsonWriter w = {0};
-            json_number(&w, v->number);
-            text = w.text;
-        } else if (v->type != JSON_ARRAY || option->kind != OPT_STRING || !(text = joined(v)))
-            return fail(e, "%s: %s: found %s, expected a single value", where, v->key, json_type_name(v->type));
-        if (!set(config, option, text, where, e)) return false;
+        const char *text = v->type == JSON_ARRAY && option->kind != OPT_STRING ? NULL : value_text(v);
+        if (!text) fail(e, "%s: %s: found %s, expected a single value", where, v->key, json_type_name(v->type));
+        if (!text || !set(config, option, text, where, e)) break;
     }
-    if (ignored) fputc('\n', stderr);
-    return true;
+    if (n_listed) fputc('\n', stderr);
+    return !e->line[0];
 }
 
 static void help(const OptionTable *t) {
@@ -147,8 +221,23 @@ static void help(const OptionTable *t) {
         if (o->fallback) printf(" [%s]", o->fallback);
         putchar('\n');
     }
-    printf("  --%-30s %s\n", "config FILE", "options from a JSON object (or its member named like the command), or from a run's config.json");
+    printf("  --%-30s %s\n", "config FILE", "options from a JSON file: an object of them, or its member named like the command, or a run's config.json");
     printf("\nexample: %s\n", t->example);
+}
+
+/* The value of a long option on the command line, NULL if it is not there. */
+static const char *given(int argc, char **argv, const char *name) {
+    const size_t n = strlen(name);
+    const char *last = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "--", 2)) continue;
+        char plain[64];
+        snprintf(plain, sizeof plain, "%.*s", (int)strcspn(argv[i] + 2, "="), argv[i] + 2);
+        if (!same_name(plain, name)) continue;
+        if (argv[i][2 + n] == '=') last = argv[i] + 3 + n;
+        else last = i + 1 < argc && strncmp(argv[i + 1], "--", 2) ? argv[i + 1] : "true";
+    }
+    return last;
 }
 
 int options_parse(void *config, const OptionTable *t, int argc, char **argv, Err *e) {
@@ -157,9 +246,15 @@ int options_parse(void *config, const OptionTable *t, int argc, char **argv, Err
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) { help(t); return 1; }
         if (!strcmp(argv[i], "--config")) {
-            if (i + 1 >= argc) { fail(e, "--config: expected the name of a JSON file"); return -1; }
+            if (i + 1 >= argc) { fail(e, "--config: expected the name of a JSON file (YAML is not read)"); return -1; }
             file = argv[i + 1];
         }
+    }
+    static char of_run[1100];                       /* --resume takes the run's own configuration */
+    const char *resume = given(argc, argv, "resume"), *dir = given(argc, argv, "output_dir");
+    if (!file && find(t, "resume") && resume && dir && (!strcmp(resume, "true") || !strcmp(resume, "1"))) {
+        snprintf(of_run, sizeof of_run, "%.1000s/config.json", dir);
+        if (path_exists(of_run)) file = of_run;
     }
     if (file && !from_file(config, t, file, e)) return -1;
     for (int i = 1; i < argc; i++) {

@@ -234,10 +234,10 @@ static bool reward(const Config *c, Err *e) {
     progress_begin(&p, "reward", n_step);
     for (int64_t at = t.step * batch; t.step < n_step; ) {
         Loss loss = {.label_weight = weight, .n_label = n_label};
-        if (!step(&loss, &t, &w, label, &items, &order, &at, batch, e)) goto done;
+        if (!step(&loss, &t, &w, label, &items, &order, &at, batch, e)) { run_failed(&r, e); goto done; }
         smooth = smooth == 0 ? loss.loss : 0.95 * smooth + 0.05 * loss.loss;
         if (t.step % c->run.logging_steps == 0 && !log_step(&r, &t, &loss, (double)at / items.n, e)) goto done;
-        if (!run_checkpoint(&r, &c->run, &t, t.step == n_step, e)) goto done;
+        if (!run_checkpoint(&r, &c->run, &t, t.step == n_step, e)) { run_failed(&r, e); goto done; }
         char detail[64];
         snprintf(detail, sizeof detail, "loss %.4f", smooth);
         progress_at(&p, t.step, detail);

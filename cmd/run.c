@@ -85,7 +85,7 @@ static bool trim_log(const char *path, int64_t step, Err *e) {
 }
 
 static bool resume(Run *r, const OptionTable *table, const void *config, const char *config_path, Trainer *t, Err *e) {
-    static const char *const may_differ[] = {"resume", "json", "slice_rows", "save_steps", "save_dtype", "logging_steps", NULL};
+    static const char *const may_differ[] = {"resume", "json", "slice_rows", "save_steps", "save_dtype", "logging_steps", "reward_timeout", NULL};
     if (!path_exists(config_path)) return fail(e, "%s: not found: there is no run to resume; leave --resume out", config_path);
     Json *saved = json_read_file(config_path, e);
     if (!saved) return false;
@@ -93,7 +93,10 @@ static bool resume(Run *r, const OptionTable *table, const void *config, const c
     const bool ok = options ? options_agree(config, table, options, may_differ, config_path, e) : fail(e, "%s: holds no \"options\"", config_path);
     json_free(saved);
     if (!ok) return false;
-    if (path_exists(r->checkpoint) && !trainer_load(t, r->checkpoint, e)) return false;
+    if (path_exists(r->checkpoint)) {
+        if (!trainer_load(t, r->checkpoint, e)) return false;
+        r->saved = t->step;
+    }
     fprintf(stderr, "%s: going on after step %lld\n", table->command, (long long)t->step);
     return trim_log(r->log_path, t->step, e);
 }
@@ -120,7 +123,7 @@ static void tell_options(const OptionTable *table, const void *config, const cha
 
 bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t, Err *e) {
     char config_path[600];
-    *r = (Run){.started = clock_seconds()};
+    *r = (Run){.started = clock_seconds(), .saved = -1};
     if (!path_join(r->log_path, sizeof r->log_path, o->output_dir, "log.jsonl", e) || !path_join(config_path, sizeof config_path, o->output_dir, "config.json", e) ||
         !path_join(r->checkpoint, sizeof r->checkpoint, o->output_dir, "checkpoint.safetensors", e)) return false;
     snprintf(r->dir, sizeof r->dir, "%s", o->output_dir);
@@ -152,7 +155,7 @@ bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOp
 
 bool run_log(Run *r, const JsonWriter *line, Err *e) {
     if (fwrite(line->text, 1, line->length, r->log) == line->length && fputc('\n', r->log) != EOF && fflush(r->log) == 0) return true;
-    return fail(e, "%s: could not be written (disk full?); free some space and use --resume", r->log_path);
+    return fail(e, "%s: could not be written (disk full?)", r->log_path);
 }
 
 void run_time(Run *r, int64_t step, int64_t tokens) {
@@ -171,7 +174,16 @@ void run_time(Run *r, int64_t step, int64_t tokens) {
 
 bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e) {
     if (!force && (!o->save_steps || t->step % o->save_steps)) return true;
-    return trainer_save(t, r->checkpoint, e);
+    if (!trainer_save(t, r->checkpoint, e)) return false;
+    r->saved = t->step;
+    return true;
+}
+
+bool run_failed(const Run *r, Err *e) {
+    const size_t n = strlen(e->line);
+    if (r->saved < 0) snprintf(e->line + n, sizeof e->line - n, "; there is no checkpoint yet: start again in another --output-dir");
+    else snprintf(e->line + n, sizeof e->line - n, "; the last good checkpoint is %s of step %lld: mend the cause, then --resume", r->checkpoint, (long long)r->saved);
+    return false;
 }
 
 void run_end(Run *r) {
@@ -195,7 +207,7 @@ bool memory_plan(const char *what, double bytes, Err *e) {
     human_bytes(have, memory);
     fprintf(stderr, "%s: needs %s of memory%s%s\n", what, need, memory > 0 ? " of " : "", memory > 0 ? have : "");
     if (memory > 0 && bytes > 0.95 * memory)
-        return fail(e, "the run needs %s of memory, but this machine has %s; lower --slice-rows or the batch, or take a smaller model", need, have);
+        return fail(e, "the run needs %s of memory, but this machine has %s; lower --slice-rows or the lengths, or take a smaller model", need, have);
     return true;
 }
 

@@ -80,7 +80,7 @@ int run_steps(const RunOptions *o, double steps_per_epoch);
 /* The trainer's rates and schedule from the options. */
 void run_trainer(Trainer *t, const RunOptions *o, int n_step);
 
-typedef struct { char dir[512], log_path[600], checkpoint[600]; void *log, *timing; double started, last; int64_t last_tokens; } Run;
+typedef struct { char dir[512], log_path[600], checkpoint[600]; void *log, *timing; double started, last; int64_t last_tokens, saved; } Run;    /* saved: step of the checkpoint, -1: none */
 /* Makes the folder and writes config.json, or with --resume reads it back, refuses differing options, loads the checkpoint into t (if there is
  * one) and drops log lines after it. */
 bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t, Err *e);
@@ -88,6 +88,8 @@ bool run_log(Run *r, const JsonWriter *line, Err *e);           /* one JSON obje
 /* A line of timing.jsonl: seconds since the last one, and tokens per second of it; tokens counts from the start of the run. */
 void run_time(Run *r, int64_t step, int64_t tokens);
 bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e);
+/* Adds to the line of a failure what the run can go on from; returns false. */
+bool run_failed(const Run *r, Err *e);
 void run_end(Run *r);
 
 /* "123 M", "4.5 G" */

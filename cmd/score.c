@@ -11,12 +11,13 @@
 #include "lib/files.h"
 #include "reward.h"
 
-typedef struct { const char *dataset, *output, *reward_model, *reward_cmd, *chat_template, *weights, *system; int slice_rows; bool summary; } Config;
+typedef struct { const char *dataset, *output, *reward_model, *reward_cmd, *chat_template, *weights, *system; int slice_rows, reward_timeout; bool summary; } Config;
 
 static const Option options[] = {
     {"dataset", OPT_STRING, offsetof(Config, dataset), NULL, "JSONL of prompts with completions", NULL},
     {"reward_model", OPT_STRING, offsetof(Config, reward_model), NULL, "reward folders, with commas", NULL},
     {"reward_cmd", OPT_STRING, offsetof(Config, reward_cmd), NULL, "program that scores JSON lines", NULL},
+    {"reward_timeout", OPT_INT, offsetof(Config, reward_timeout), "120", "seconds that the program may be silent", NULL},
     {"reward_weights", OPT_STRING, offsetof(Config, weights), NULL, "e.g. politeness=0.4,safety=0.6; none: 1 each", NULL},
     {"output", OPT_STRING, offsetof(Config, output), NULL, "file to write; must not exist; else stdout", NULL},
     {"summary", OPT_BOOL, offsetof(Config, summary), "false", "means instead of lines", NULL},
@@ -63,9 +64,10 @@ static bool score(const Config *c, Err *e) {
     Dataset d;
     double weight[MAX_LABELS];
     if (!c->dataset) return fail(e, "--dataset: not given; expected a JSONL file of prompts with completions");
+    if (c->slice_rows < 1) return fail(e, "--slice-rows: found %d, expected at least 1", c->slice_rows);
     if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
     if (!dataset_load(&d, c->dataset, NEED_COMPLETION, c->system, e)) return false;
-    Scorer *s = scorer_open(c->reward_model, c->reward_cmd, c->chat_template, c->slice_rows, e);
+    Scorer *s = scorer_open(c->reward_model, c->reward_cmd, c->chat_template, c->slice_rows, c->reward_timeout, e);
     if (!s) return false;
     const int n_label = scorer_n_label(s);
     Reply *reply = malloc((size_t)d.n * sizeof *reply);

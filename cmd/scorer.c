@@ -10,14 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "train.h"
 
-enum { MAX_FOLDERS = 8, PROGRAM_SECONDS = 120 };
+enum { MAX_FOLDERS = 8 };
 
 typedef struct { char dir[1024]; Model *model; FolderInfo info; Language language; Acts *acts; int max_row, max_target; bool cut; } RewardFolder;
-typedef struct { const char *command; pid_t pid; int to, from; char *buffer; size_t n, capacity; long long next_id; } Program;
+typedef struct { const char *command; pid_t pid; int to, from, timeout; char *buffer; size_t n, capacity; long long next_id; } Program;
 
 struct Scorer {
     int n_label, n_folder, n_program_label, slice_rows;
@@ -32,13 +33,14 @@ const char (*scorer_labels(const Scorer *s))[64] { return (const char (*)[64])s-
 
 /* ---- the external program ---------------------------------------------------------------- */
 
-static bool program_start(Program *p, const char *command, Err *e) {
+static bool program_start(Program *p, const char *command, int timeout, Err *e) {
     int in[2], out[2];
     if (pipe(in) || pipe(out)) return fail(e, "--reward-cmd: no pipe: %s", strerror(errno));
     signal(SIGPIPE, SIG_IGN);
-    *p = (Program){.command = command, .pid = fork()};
+    *p = (Program){.command = command, .timeout = timeout, .pid = fork()};
     if (p->pid < 0) return fail(e, "--reward-cmd: cannot be started: %s", strerror(errno));
     if (p->pid == 0) {
+        setpgid(0, 0);                          /* so that what it starts can be ended with it */
         dup2(in[0], 0);
         dup2(out[1], 1);
         close(in[0]), close(in[1]), close(out[0]), close(out[1]);
@@ -54,8 +56,20 @@ static bool program_died(Program *p, Err *e) {
     int status = 0;
     waitpid(p->pid, &status, 0);
     p->pid = 0;
-    return fail(e, "--reward-cmd \"%.80s\": the program ended (%s %d) before it answered every line; mend it, then --resume", p->command,
+    return fail(e, "--reward-cmd \"%.80s\": the program ended (%s %d) before it answered every line", p->command,
                 WIFSIGNALED(status) ? "signal" : "exit code", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+/* Its input ends; a program that goes on all the same is ended after two seconds. */
+static void program_stop(Program *p) {
+    close(p->to);
+    close(p->from);
+    for (int i = 0; p->pid > 0 && i < 200 && waitpid(p->pid, NULL, WNOHANG) == 0; i++) {
+        if (i == 100) kill(-p->pid, SIGTERM);
+        if (i == 199) kill(-p->pid, SIGKILL), waitpid(p->pid, NULL, 0);
+        nanosleep(&(struct timespec){0, 20000000}, NULL);
+    }
+    free(p->buffer);
 }
 
 static bool program_line(Program *p, char **line, Err *e) {
@@ -63,9 +77,10 @@ static bool program_line(Program *p, char **line, Err *e) {
         char *end = p->n ? memchr(p->buffer, '\n', p->n) : NULL;
         if (end) { *end = 0; *line = p->buffer; return true; }
         struct pollfd f = {.fd = p->from, .events = POLLIN};
-        const int ready = poll(&f, 1, PROGRAM_SECONDS * 1000);
+        const int ready = poll(&f, 1, p->timeout * 1000);
         if (ready < 0 && errno == EINTR) continue;
-        if (ready == 0) return fail(e, "--reward-cmd \"%.80s\": silent for %d seconds; does it flush its output after every line? (Python: print(..., flush=True))", p->command, PROGRAM_SECONDS);
+        if (ready == 0) return fail(e, "--reward-cmd \"%.80s\": silent for %d seconds; does it flush its output after every line (Python: print(..., flush=True))? If it only needs longer: --reward-timeout",
+                                    p->command, p->timeout);
         if (p->capacity - p->n < 65536) {
             char *more = realloc(p->buffer, p->capacity = p->capacity * 2 + 131072);
             if (!more) return fail(e, "--reward-cmd: no memory for its answer");
@@ -152,11 +167,12 @@ static bool program_ask(Scorer *s, const Reply *r, double *score, bool learn, Er
     return ok;
 }
 
-static bool program_open(Scorer *s, const char *command, Err *e) {
+static bool program_open(Scorer *s, const char *command, int timeout, Err *e) {
     const Message hello = {"user", "Say hello."};
     const Example x = {.prompt = &hello, .n_prompt = 1};
     double score[MAX_LABELS];
-    if (!program_start(&s->program, command, e)) return false;
+    if (timeout < 1 || timeout > 1000000) return fail(e, "--reward-timeout: found %d, expected a number of seconds", timeout);
+    if (!program_start(&s->program, command, timeout, e)) return false;
     s->has_program = true;
     const Reply trial[] = {{&x, "Hello! How can I help you?", true}, {&x, "Go away", false}};
     if (!program_ask(s, &trial[0], score, true, e) || !program_ask(s, &trial[1], score, true, e)) return false;
@@ -164,6 +180,23 @@ static bool program_open(Scorer *s, const char *command, Err *e) {
 }
 
 /* ---- reward folders ---------------------------------------------------------------------- */
+
+/* The next of the names in a list with commas. */
+static bool next_folder(char dir[1024], const char **at) {
+    if (!*at || !**at) return false;
+    const size_t n = strcspn(*at, ",");
+    snprintf(dir, 1024, "%.*s", (int)n, *at);
+    *at += n + ((*at)[n] == ',');
+    return true;
+}
+
+static bool label_add(Scorer *s, const char *label, const char *source, Err *e) {
+    for (int k = 0; k < s->n_label; k++)
+        if (!strcmp(s->label[k], label)) return fail(e, "%s: label \"%s\" comes from another source too; each label needs one source", source, label);
+    if (s->n_label == MAX_LABELS) return fail(e, "%s: more than %d labels in all", source, MAX_LABELS);
+    snprintf(s->label[s->n_label++], sizeof s->label[0], "%s", label);
+    return true;
+}
 
 static bool folder_add(Scorer *s, const char *dir, const char *chat_template, Err *e) {
     if (s->n_folder == MAX_FOLDERS) return fail(e, "--reward-model: more than %d folders", MAX_FOLDERS);
@@ -173,49 +206,35 @@ static bool folder_add(Scorer *s, const char *dir, const char *chat_template, Er
     if (!(f->model = folder_load(dir, &f->info, e))) return false;
     if (!f->model->config.n_label) return fail(e, "%s: is a language model; expected a reward model (...ForSequenceClassification)", dir);
     if (!language_load(&f->language, dir, chat_template, e)) return false;
-    for (int k = 0; k < f->model->config.n_label; k++) {
-        if (s->n_label == MAX_LABELS) return fail(e, "--reward-model: more than %d labels in all", MAX_LABELS);
-        for (int j = 0; j < s->n_label; j++)
-            if (!strcmp(s->label[j], f->info.label[k])) return fail(e, "%s: label \"%s\" comes from another source too; each label needs one source", dir, s->label[j]);
-        memcpy(s->label[s->n_label++], f->info.label[k], 64);
+    for (int k = 0; k < f->model->config.n_label; k++)
+        if (!label_add(s, f->info.label[k], dir, e)) return false;
+    return true;
+}
+
+bool scorer_bytes(double *bytes, const char *folders, int slice_rows, Err *e) {
+    char dir[1024];
+    ModelConfig c;
+    for (*bytes = 0; next_folder(dir, &folders); *bytes += (double)model_bytes(&c) + (double)acts_bytes(&c, slice_rows, slice_rows, false)) {
+        if (!*dir) return fail(e, "--reward-model: a folder's name is empty");
+        if (!folder_config(&c, NULL, dir, e)) return false;
     }
     return true;
 }
 
-Scorer *scorer_open(const char *folders, const char *program, const char *chat_template, int slice_rows, Err *e) {
+Scorer *scorer_open(const char *folders, const char *program, const char *chat_template, int slice_rows, int timeout, Err *e) {
+    char dir[1024];
     Scorer *s = calloc(1, sizeof *s);
     if (!s) { fail(e, "scorer: no memory"); return NULL; }
     s->slice_rows = slice_rows;
     bool ok = (folders && *folders) || program || fail(e, "no source of scores: give --reward-model DIR[,DIR] or --reward-cmd PROGRAM");
-    if (ok && program && folders) {             /* program labels stand last: try it first all the same, it fails fast */
-        Scorer trial = *s;
-        ok = program_open(&trial, program, e);
-        s->program = trial.program;
-        s->has_program = trial.has_program;
-        for (const char *at = folders; ok && *at; ) {
-            char dir[1024];
-            const size_t n = strcspn(at, ",");
-            snprintf(dir, sizeof dir, "%.*s", (int)n, at);
-            ok = folder_add(s, dir, chat_template, e);
-            at += n + (at[n] == ',');
-        }
-        for (int k = 0; ok && k < trial.n_program_label; k++) {
-            for (int j = 0; ok && j < s->n_label; j++)
-                if (!strcmp(s->label[j], trial.label[k])) ok = fail(e, "--reward-cmd: label \"%s\" comes from another source too; each label needs one source", s->label[j]);
-            if (!ok) break;
-            if (s->n_label == MAX_LABELS) ok = fail(e, "more than %d labels in all", MAX_LABELS);
-            else memcpy(s->label[s->n_label++], trial.label[k], 64);
-        }
-        s->n_program_label = trial.n_program_label;
-    } else if (ok && program) ok = program_open(s, program, e);
-    else
-        for (const char *at = folders; ok && *at; ) {
-            char dir[1024];
-            const size_t n = strcspn(at, ",");
-            snprintf(dir, sizeof dir, "%.*s", (int)n, at);
-            ok = folder_add(s, dir, chat_template, e);
-            at += n + (at[n] == ',');
-        }
+    if (ok && program) ok = program_open(s, program, timeout, e);
+    Scorer *trial = ok && program ? malloc(sizeof *trial) : NULL;       /* the program is asked first, its labels stand last */
+    if (ok && program && !trial) ok = fail(e, "scorer: no memory");
+    if (trial) *trial = *s;
+    s->n_label = 0;
+    while (ok && next_folder(dir, &folders)) ok = folder_add(s, dir, chat_template, e);
+    for (int k = 0; ok && k < s->n_program_label; k++) ok = label_add(s, trial->label[k], "--reward-cmd", e);
+    free(trial);
     if (ok) return s;
     scorer_close(s);
     return NULL;
@@ -228,12 +247,7 @@ void scorer_close(Scorer *s) {
         model_free(s->folder[i].model);
         language_free(&s->folder[i].language);
     }
-    if (s->has_program) {
-        close(s->program.to);
-        close(s->program.from);
-        if (s->program.pid > 0) waitpid(s->program.pid, NULL, 0);
-        free(s->program.buffer);
-    }
+    if (s->has_program) program_stop(&s->program);
     free(s);
 }
 
@@ -306,7 +320,7 @@ static bool folder_score(Scorer *s, RewardFolder *f, real *score, int first_labe
     for (int i = 0; ok && i < n; i++)
         for (size_t j = 0; ok && j < k; j++) {
             const real v = raw[(size_t)i * k + j] + (real)f->info.reward_mean[j];       /* E45 */
-            if (!isfinite((double)v)) ok = fail(e, "reward model: score of label %s is %g; the step is not applied", f->info.label[j], (double)v);
+            if (!isfinite((double)v)) ok = fail(e, "reward model: score of label %s is %g: the step is not applied", f->info.label[j], (double)v);
             score[(size_t)reply_of[i] * (size_t)s->n_label + (size_t)first_label + j] = v;
         }
     free(raw);

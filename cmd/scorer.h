@@ -10,8 +10,10 @@ typedef struct { const Example *prompt; const char *completion; bool ended; } Re
 
 typedef struct Scorer Scorer;
 /* folders: comma-separated reward folders (NULL: none); program: a command line for /bin/sh (NULL: none), asked for its labels by two trial
- * lines before anything heavy is loaded. template: for folders whose own is unknown. */
-Scorer *scorer_open(const char *folders, const char *program, const char *chat_template, int slice_rows, Err *e);
+ * lines before anything heavy is loaded; silent for more than `timeout` seconds it is given up. template: for folders whose own is unknown. */
+Scorer *scorer_open(const char *folders, const char *program, const char *chat_template, int slice_rows, int timeout, Err *e);
+/* What the folders will take, from their config.json alone, for slices of slice_rows rows. */
+bool scorer_bytes(double *bytes, const char *folders, int slice_rows, Err *e);
 void scorer_close(Scorer *s);
 int scorer_n_label(const Scorer *s);
 const char (*scorer_labels(const Scorer *s))[64];

@@ -114,12 +114,12 @@ static bool sft(const Config *c, Err *e) {
     tokens = (int64_t)t.extra[0];
     for (int64_t at = t.step * batch; t.step < n_step; ) {
         Loss loss;
-        if (!step(&loss, &t, &w, s, &order, &at, batch, e)) goto done;
+        if (!step(&loss, &t, &w, s, &order, &at, batch, e)) { run_failed(&r, e); goto done; }
         tokens += w.n_row;
         t.extra[0] = (double)tokens;
         mean = t.step == 1 || mean == 0 ? loss.loss / loss.n : 0.95 * mean + 0.05 * loss.loss / loss.n;
         if (t.step % c->run.logging_steps == 0 && !log_step(&r, &t, &loss, (double)at / d.n, tokens, e)) goto done;
-        if (!run_checkpoint(&r, &c->run, &t, t.step == n_step, e)) goto done;
+        if (!run_checkpoint(&r, &c->run, &t, t.step == n_step, e)) { run_failed(&r, e); goto done; }
         char detail[96];
         snprintf(detail, sizeof detail, "loss %.4f  %.1f k tokens/s", mean, (double)tokens / 1000 / (clock_seconds() - r.started));
         progress_at(&p, t.step, detail);

@@ -206,8 +206,7 @@ static bool train(Step *s, Run *run, const StepConfig *c, Err *e) {
     if (!c->run.resume && !folder_is_empty(c->run.output_dir)) return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", c->run.output_dir);
     if (!step_open(s, c, e) || !run_begin(run, &table, c, &c->run, &s->trainer, e)) return false;
     step_resume(s);
-    s->checkpoint = run->checkpoint;
-    return loop(s, run, e) && finish(s, e);
+    return (loop(s, run, e) || run_failed(run, e)) && finish(s, e);
 }
 
 int cmd_train(int argc, char **argv, Err *e) {

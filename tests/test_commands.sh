@@ -34,7 +34,7 @@ says() {
 refuses() {
     pattern=$1; shift
     "$@" > "$out" 2> "$err" < /dev/null; code=$?
-    line=$(grep -v -e ': needs .* of memory' -e '^[a-z]* *[0-9]*/[0-9]* ' -e '^train: ' -e '^[a-z]*: going on after' "$err")
+    line=$(grep -v -e ': needs .* of memory' -e '^[a-z]* *[0-9]*/[0-9]* ' -e '^train: ' -e '^[a-z]*: [a-z_]*=' -e '^[a-z]*: going on after' -e '^grpo: slices of' -e '^grpo: accepted without effect' "$err")
     name="${2-} for $pattern"
     if [ $code -ne 2 ]; then bad "$name: exit code $code, expected 2: $(tail -n 1 "$err")"; return; fi
     if [ -z "$line" ] || [ "$(printf '%s\n' "$line" | wc -l)" -ne 1 ]; then bad "$name: expected one line, found: $(cat "$err")"; return; fi
@@ -240,7 +240,14 @@ works 'train, 150 steps' "$grpo" train $long --output-dir whole
 while kill -0 $victim 2> /dev/null && [ "$(cat killed/log.jsonl 2> /dev/null | wc -l)" -lt 20 ]; do nap; done
 kill -9 $victim 2> /dev/null; wait $victim 2> /dev/null
 if [ -d killed/final ]; then bad 'kill -9: the run was over before it was killed'; else good; fi
-works 'train --resume' "$grpo" train $long --output-dir killed --resume
+# a full disk (here: a limit on the size of files): the run ends with a line, the former checkpoint is whole, and the run goes on
+if [ -f killed/checkpoint.safetensors ]; then good; else bad 'kill -9: there is no checkpoint'; fi
+cp killed/checkpoint.safetensors "$t/io/former"
+limited() ( trap '' XFSZ; ulimit -f 120; "$grpo" "$@" )
+refuses '*killed/checkpoint.safetensors*: could not be written*the last good checkpoint is killed/checkpoint.safetensors of step *' limited train $long --output-dir killed --resume
+same 'the checkpoint before the disk was full' killed/checkpoint.safetensors "$t/io/former"
+if [ -e killed/checkpoint.safetensors.tmp ]; then bad 'a half-written checkpoint stays behind'; else good; fi
+works 'train --resume, with the options of the run' "$grpo" train --output-dir killed --resume
 same_run 'kill -9 and --resume' whole killed
 works 'train --resume of a finished run' "$grpo" train $long --output-dir killed --resume
 same_run 'resumed when finished' whole killed
@@ -287,6 +294,29 @@ printf '{"learning_rate": 1e-3,\n "loss_typ": "dapo"}' > typo.json
 refuses '*typo.json:2:*unknown option "loss_typ", did you mean "loss_type"*' "$grpo" train $train --output-dir x --config typo.json
 printf '{"learning_rate": 1e-3,\n "max_steps": 3,}' > broken.json
 refuses '*broken.json:2:*' "$grpo" train $train --output-dir x --config broken.json
+printf 'learning_rate: 1e-3\nmax_steps: 3\n' > recipe.yaml
+refuses '*recipe.yaml:1:1: *' "$grpo" train $train --output-dir x --config recipe.yaml
+# what TRL's configurations hold beside our options: without effect, with the one value that is computed here, or refused by name
+printf '{"max_steps": 2, "bf16": true, "report_to": ["none"], "hub_token": null, "vllm_mode": "colocate", "optim": "adamw_torch", "repetition_penalty": 1.0, "sync_ref_model": false,
+ "reward_weights": [0.4, 0.3, 0.2, 0.1], "generation_batch_size": 16, "per_device_train_batch_size": 8, "learning_rate": 7e-4}' > trl.json
+works 'a configuration of TRL' "$grpo" train --model sft/final --dataset prompts.jsonl --reward-model reward/final --max-completion-length 16 --num-generations 4 --output-dir trl --config trl.json --learning-rate 8e-4
+if [ "$(grep -c 'accepted without effect: bf16, report_to, vllm_mode$' "$err")" -eq 1 ]; then good; else bad "accepted without effect: $(head -n 2 "$err")"; fi
+case $(cat trl/config.json) in
+    *'"learning_rate": 0.0008,'*'"reward_weights": "0.4,0.3,0.2,0.1"'*'"generation_batch_size": 16'*) good ;;
+    *) bad "default < --config < command line: $(cat trl/config.json)" ;;
+esac
+if [ "$(grep -c . trl/log.jsonl)" -eq 2 ]; then good; else bad 'max_steps of --config'; fi
+# trl_key JSON PATTERN
+trl_key() { printf '{"max_steps": 1,\n %s}' "$1" > key.json; refuses "*key.json:2:*$2" "$grpo" train $train --output-dir x --config key.json; }
+trl_key '"repetition_penalty": 1.1' 'repetition_penalty: found 1.1, expected 1 or null*'
+trl_key '"sync_ref_model": true' 'sync_ref_model: found true, expected false or null*'
+trl_key '"optim": "adafactor"' 'optim: found adafactor, expected adamw_torch,adamw_torch_fused or null*'
+trl_key '"neftune_noise_alpha": 5' 'neftune_noise_alpha: found 5, expected null*'
+trl_key '"generation_kwargs": {"top_k": 3}' 'generation_kwargs: found object, expected null*'
+trl_key '"learning_rate": [1, 2]' 'learning_rate: found array, expected a single value'
+trl_key '"beta": {}' 'beta: found object, expected a single value'
+refuses '*generation-batch-size 12: expected per-device-train-batch-size 8 times*' "$grpo" train $train --output-dir x --generation-batch-size 12
+refuses '*is of a run of grpo sft; expected one of grpo train*' "$grpo" train $train --output-dir x --config sft/config.json
 refuses '*missing.json*' "$grpo" train $train --output-dir x --config missing.json
 
 # ---- settings that cannot work -------------------------------------------------------------------
@@ -323,6 +353,27 @@ refuses '*nothing-here/config.json: not found: there is no run to resume*' "$grp
 refuses '*beta: the run was started with 0.05, now it is 0.06*' "$grpo" train $train --output-dir run --resume --beta 0.06
 refuses '*samples.jsonl: exists already*' "$grpo" sample --model run/final --dataset questions.jsonl --output samples.jsonl
 if [ -e x ]; then bad 'a refused run left its folder behind'; else good; fi
+
+refuses '*the run needs * of memory, but this machine has *; lower *' "$grpo" train $train --output-dir x --per-device-train-batch-size 900000 --num-generations 900000
+case $(cat "$err") in *': needs '*' of memory of '*) good ;; *) bad "the plan is not printed: $(cat "$err")" ;; esac
+refuses '*the run needs * of memory, but this machine has *' "$grpo" sft --model base --dataset sft.jsonl --output-dir x --slice-rows 2000000000
+refuses '*the run needs * of memory, but this machine has *' "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir x --slice-rows 2000000000
+works 'a group larger than a slice' "$grpo" train $train --output-dir group --slice-rows 20
+case $(cat "$err") in *'grpo: slices of '*' rows, more than --slice-rows 20: a prompt ('*' tokens at most) and its 4 completions (16 each) stay together'*) good ;; *) bad "no word about slices: $(cat "$err")" ;; esac
+same_run 'a group larger than a slice' run group
+
+# ---- steps that fail, disks that are full ----------------------------------------------------------
+refuses '*step 2: the *: the step is not applied; *the last good checkpoint is nan/checkpoint.safetensors of step 1: mend the cause, then --resume' \
+    "$grpo" train $train --output-dir nan --save-steps 1 --learning-rate 1e20 --max-grad-norm 0
+if [ "$(wc -l < nan/log.jsonl)" -eq 1 ]; then good; else bad 'a step that was not applied is logged'; fi
+refuses '*the step is not applied*; there is no checkpoint yet*' "$grpo" train $train --output-dir nan0 --learning-rate 1e20 --max-grad-norm 0
+refuses '*the step is not applied*the last good checkpoint is nan-sft/checkpoint.safetensors of step 1:*' \
+    "$grpo" sft --model base --dataset sft.jsonl --output-dir nan-sft --max-steps 5 --save-steps 1 --learning-rate 1e25 --max-grad-norm 0
+refuses '*the step is not applied*the last good checkpoint is nan-reward/checkpoint.safetensors of step 1:*' \
+    "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir nan-reward --max-steps 5 --save-steps 1 --learning-rate 1e25 --max-grad-norm 0
+works 'a reward model with absurd weights' "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir wild --max-steps 1 --learning-rate 1e37
+refuses '*score of label politeness is *: the step is not applied; there is no checkpoint yet*' "$grpo" train $small --reward-model wild/final --max-steps 2 --output-dir wild-run
+refuses '*score of label politeness is *' "$grpo" score --dataset samples.jsonl --reward-model wild/final
 
 # ---- files that are not what they should be ----------------------------------------------------------
 refuses '*missing.jsonl: could not be read*' "$grpo" sft --model base --dataset missing.jsonl --output-dir x
@@ -415,6 +466,10 @@ if [ -e x ]; then bad 'a refused run left its folder behind'; else good; fi
 by() { refuses "$1" "$grpo" train $small --max-steps 2 --output-dir y --reward-cmd "$2"; rm -rf y; }
 by '*the program ended (exit code 127)*' 'exec no-such-program-here 2> /dev/null'
 by '*the program ended (exit code 3)*' 'exit 3'
+by '*the program ended (signal 9)*' 'kill -9 $$'
+refuses '*silent for 1 seconds; does it flush its output after every line*--reward-timeout*' "$grpo" train $small --max-steps 2 --output-dir y --reward-cmd 'sleep 7' --reward-timeout 1
+refuses '*silent for 1 seconds; does it flush*' "$grpo" score --dataset samples.jsonl --reward-cmd 'cat > kept; sleep 7' --reward-timeout 1
+refuses '*--reward-timeout: found 0*' "$grpo" score --dataset samples.jsonl --reward-cmd 'cat' --reward-timeout 0
 by '*answer of --reward-cmd:1:1: found hello*' 'echo hello; cat > /dev/null'
 by '*--reward-cmd*' 'while read -r line; do echo "{\"id\": 0, \"scores\": {\"a\": 1}}"; done'
 by '*two trial answers hold no label*' 'i=0; while read -r line; do echo "{\"id\": $i, \"scores\": {}}"; i=$((i + 1)); done'
@@ -424,6 +479,23 @@ by '*the program ended*' 'i=0; while [ $i -lt 5 ] && read -r line; do echo "{\"i
 counting='i=0; while read -r line; do echo "{\"id\": $i, \"scores\": {\"a\": $((i % 7)), \"b\": null}}"; i=$((i + 1)); done'
 works '--reward-cmd in sh' "$grpo" train $small --max-steps 2 --output-dir counted --reward-cmd "$counting"
 if grep -q '"rewards/a/mean":[0-9]' counted/log.jsonl && grep -q '"rewards/b/mean":null' counted/log.jsonl; then good; else bad '--reward-cmd: a and b in the log'; fi
+# it dies in the middle of a run: mended, the run goes on, with the bits of a run without the accident
+cat > mortal <<'PROGRAM'
+i=0
+while read -r line; do
+    if [ $i -eq 30 ] && [ -e deadly ]; then exit 4; fi
+    rest=${line#*\"prompt\"}                 # without the id, which begins anew with the program
+    echo "{\"id\": $i, \"scores\": {\"a\": $((${#rest} % 7))}}"
+    i=$((i + 1))
+done
+PROGRAM
+works 'a program that lives' "$grpo" train $small --max-steps 6 --save-steps 1 --output-dir alive --reward-cmd 'sh mortal'
+: > deadly
+refuses '*the program ended (exit code 4) before it answered every line; the last good checkpoint is dead/checkpoint.safetensors of step 3: mend the cause, then --resume' \
+    "$grpo" train $small --max-steps 6 --save-steps 1 --output-dir dead --reward-cmd 'sh mortal'
+rm deadly
+works 'a program that is mended' "$grpo" train --output-dir dead --resume
+same_run 'the death of the program' alive dead
 refuses '*label "politeness" comes from another source too*' "$grpo" train $train --output-dir y --reward-cmd 'i=0; while read -r line; do echo "{\"id\": $i, \"scores\": {\"politeness\": 1}}"; i=$((i + 1)); done'
 if python3 -c 'import json' 2> /dev/null; then
     works '--reward-cmd in Python' "$grpo" train $small --max-steps 2 --output-dir python --reward-cmd "python3 $example"

@@ -1,9 +1,11 @@
 """Names and defaults of our options against TRL's dataclasses; every difference stands here, with its reason."""
 import dataclasses
+import json
 import re
+import subprocess
 
 import pytest
-from support import run
+from support import ROOT, run
 from transformers import SchedulerType, TrainingArguments
 from trl import GRPOConfig, ModelConfig, RewardConfig, SFTConfig
 from trl.experimental.gmpo import GMPOConfig  # noqa: F401  (our --loss-type gmpo)
@@ -11,7 +13,7 @@ from trl.experimental.gmpo import GMPOConfig  # noqa: F401  (our --loss-type gmp
 CONFIGS = {"train": GRPOConfig, "sft": SFTConfig, "reward": RewardConfig}
 
 # ours that are no field of TRL's, all commands together
-OURS = {"model", "dataset", "chat_template", "system", "slice_rows", "save_dtype", "resume", "json", "config", "min_lr_ratio", "warmup_ratio", "reward_model", "reward_cmd",
+OURS = {"model", "dataset", "chat_template", "system", "slice_rows", "save_dtype", "resume", "json", "config", "reward_timeout", "min_lr_ratio", "warmup_ratio", "reward_model", "reward_cmd",
         "reward_chat_template", "reward_clip", "missing_labels", "dual_clip", "eval_split", "eval_dataset", "labels", "label_weights", "normalize_labels"}
 
 # same name, other default: (ours, TRL's), why
@@ -19,6 +21,7 @@ DIFFERENT = {
     "output_dir": (None, "trainer_output"),         # never written to without being named
     "logging_steps": ("1", 10),                     # a log line is cheap here, and the run's record
     "steps_per_generation": ("0", 1),               # 0 stands for gradient_accumulation_steps, which TRL fills in likewise
+    "generation_batch_size": ("0", 8),              # 0: by steps_per_generation, as TRL fills in
     "min_p": ("0", None),                           # the same: off
     "save_steps": ("500", 500.0),
     "lora_dropout": ("0", 0.05),                    # dropout is not computed here
@@ -38,7 +41,7 @@ ELSEWHERE = {
     "padding and packing: our rows have none": {"pad_to_multiple_of", "packing", "packing_strategy", "padding_free", "eval_packing", "pad_token"},
     "data columns and templates": {"chat_template_path", "dataset_text_field", "dataset_kwargs", "dataset_num_proc", "eos_token", "chat_template_kwargs", "assistant_only_loss",
                                    "completion_only_loss", "truncation_mode"},
-    "fixed here: derived, always on, or off as in TRL's default": {"num_generations_eval", "generation_batch_size", "shuffle_dataset", "generation_kwargs", "repetition_penalty",
+    "fixed here: derived, always on, or off as in TRL's default": {"num_generations_eval", "shuffle_dataset", "generation_kwargs", "repetition_penalty",
                                                                    "sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps", "center_rewards_coefficient"},
 }
 
@@ -114,3 +117,15 @@ def test_choices():
         for value in ours - own:
             assert value in help_of[key], f"{key} {value} is not in TRL's help: {help_of[key]}"
     assert choice("lr-scheduler-type") - {s.value for s in SchedulerType} <= {"linear_with_min_lr"}
+
+
+def test_a_dump_of_theirs_is_a_config_of_ours(command, tmp_path):
+    """Every key that a TRL configuration writes is an option, or accepted, or refused by name; at its default none is refused."""
+    name, _, theirs = command
+    text = json.dumps(theirs.to_dict(), default=str)
+    (tmp_path / "config.json").write_text(text)
+    r = subprocess.run([ROOT / "grpo", name, "--config", tmp_path / "config.json"], capture_output=True, text=True)
+    assert r.returncode == 2 and "--model: not given" in r.stderr.splitlines()[-1], r.stderr
+    (tmp_path / "config.json").write_text(text.replace('"label_smoothing_factor": 0.0', '"label_smoothing_factor": 0.1'))
+    r = subprocess.run([ROOT / "grpo", name, "--config", tmp_path / "config.json"], capture_output=True, text=True)
+    assert r.returncode == 2 and "label_smoothing_factor: found 0.1, expected 0 or null" in r.stderr.splitlines()[-1], r.stderr
