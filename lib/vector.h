@@ -21,8 +21,9 @@ static inline void vector_store(real *p, Vector v) { *(VectorLoose *)p = v; }
 
 /* c + a * b, fused, lane by lane */
 static inline Vector vector_fma(real a, Vector b, Vector c) {
-    for (int l = 0; l < VECTOR_LANES; l++) c[l] = r_fma(a, b[l], c[l]);
-    return c;
+    Vector y = c;               /* not c itself: gcc without FMA then takes it for uninitialised */
+    for (int l = 0; l < VECTOR_LANES; l++) y[l] = r_fma(a, b[l], c[l]);
+    return y;
 }
 
 #endif
