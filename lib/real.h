@@ -7,12 +7,17 @@
 #ifndef REAL_H
 #define REAL_H
 
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #ifdef __FAST_MATH__
 #error "grpo.c gives the same bits everywhere; -ffast-math and -Ofast break that. Build without them."
+#endif
+
+#if FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2 || FLT_EVAL_METHOD < 0
+#error "grpo.c needs float arithmetic in float; this target computes in a wider type (x87?). Build for SSE2: -msse2 -mfpmath=sse."
 #endif
 
 #ifdef REAL_IS_DOUBLE
