@@ -8,6 +8,7 @@
  * accumulators as there are registers. And k in blocks that fit the first cache: between blocks the chains rest in the
  * output, which holds a real exactly, so a block continues the chain as if it had not been interrupted. */
 #include "gemm.h"
+#include "vector.h"
 
 #include <string.h>
 #ifdef _OPENMP
@@ -137,47 +138,34 @@ void gemm_pack(real *packed, const void *w, Store store, int n_out, int n_in) {
 /* ---- the kernels ----------------------------------------------------------------------------------------------- */
 
 /* A kernel's accumulators must all be registers: one row and one vector too many and half the speed is gone. */
-#if defined(__AVX512F__)
-enum { VECTOR_BYTES = 64, ROWS = 12 };
-#elif defined(__AVX__)
-enum { VECTOR_BYTES = 32, ROWS = 6 };
-#elif defined(__aarch64__)
-enum { VECTOR_BYTES = 16, ROWS = 12 };
+#if defined(__AVX512F__) || defined(__aarch64__)
+enum { ROWS = 12 };
 #else
-enum { VECTOR_BYTES = 16, ROWS = 6 };
+enum { ROWS = 6 };
 #endif
 enum {
-    LANES = VECTOR_BYTES / (int)sizeof(real),
+    LANES = VECTOR_LANES,
     PAIR = 2 * LANES,                               /* columns of a kernel: two vectors, of one panel or of neighbours */
     LONE = 8 * LANES,                               /* columns of the kernel for one row: eight chains hide the latency */
-    PANEL = GEMM_PANEL,
-    WIDE = PAIR > PANEL ? PAIR : PANEL,             /* columns packed at once */
-    GROUP = LONE > PANEL ? LONE : PANEL,            /* columns of tiles: a multiple of all the others */
-    K_BLOCK = 256                                   /* 256 rows of two panels of floats fill a first cache of 32 KiB */
+    WIDE = PAIR > GEMM_PANEL ? PAIR : GEMM_PANEL,   /* columns packed at once */
+    TILE_ROWS = 192 * 4 / (int)sizeof(real),        /* rows of a tile: a block of A fills half of a second cache of 512 KiB */
+    K_BLOCK = 256,                                  /* 256 rows of a panel of floats fill half of a first cache of 32 KiB */
+    COPY_COLUMNS = 128                              /* so many columns pay for a copy of A's block */
 };
-typedef real Vector __attribute__((vector_size(VECTOR_BYTES)));
-typedef real Loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));    /* at any real's address */
-
-static inline Vector load(const real *p) { return *(const Loose *)p; }
-static inline void save(real *p, Vector v) { *(Loose *)p = v; }
-static inline Vector vector_fma(real a, Vector b, Vector c) {
-    for (int l = 0; l < LANES; l++) c[l] = r_fma(a, b[l], c[l]);
-    return c;
-}
 
 /* c[i][j] = chain from c[i][j] (or 0) over k of a[i row_step + k k_step] * column j: its vectors b0 and b1, a panel apart
  * from one k to the next. Accumulators have names, because gcc keeps part of an array of them in memory. */
 #define ROW_START(i) const real *a##i = a + i * row_step; \
-                     Vector p##i = from_zero ? zero : load(c + i * ldc), q##i = from_zero ? zero : load(c + i * ldc + LANES);
+                     Vector p##i = from_zero ? zero : vector_load(c + i * ldc), q##i = from_zero ? zero : vector_load(c + i * ldc + LANES);
 #define ROW_STEP(i)  { const real x = a##i[at]; p##i = vector_fma(x, v, p##i); q##i = vector_fma(x, w, q##i); }
-#define ROW_END(i)   save(c + i * ldc, p##i); save(c + i * ldc + LANES, q##i);
+#define ROW_END(i)   vector_store(c + i * ldc, p##i); vector_store(c + i * ldc + LANES, q##i);
 #define KERNEL(name, EACH)                                                                                                     \
     static void name(const real *a, size_t row_step, size_t k_step, const real *b0, const real *b1, int n_k, real *c, size_t ldc, \
                      bool from_zero) {                                                                                         \
         const Vector zero = { 0 };                                                                                             \
         EACH(ROW_START)                                                                                                        \
         for (size_t k = 0, at = 0; k < (size_t)n_k * GEMM_PANEL; k += GEMM_PANEL, at += k_step) {                              \
-            const Vector v = load(b0 + k), w = load(b1 + k);                                                                   \
+            const Vector v = vector_load(b0 + k), w = vector_load(b1 + k);                                                     \
             EACH(ROW_STEP)                                                                                                     \
         }                                                                                                                      \
         EACH(ROW_END)                                                                                                          \
@@ -186,44 +174,52 @@ static inline Vector vector_fma(real a, Vector b, Vector c) {
 #define EACH_2(X)  X(0) X(1)
 #define EACH_3(X)  EACH_2(X) X(2)
 #define EACH_4(X)  EACH_3(X) X(3)
-#define EACH_6(X)  EACH_4(X) X(4) X(5)
+#define EACH_5(X)  EACH_4(X) X(4)
+#define EACH_6(X)  EACH_5(X) X(5)
 #define EACH_8(X)  EACH_6(X) X(6) X(7)
 #define EACH_12(X) EACH_8(X) X(8) X(9) X(10) X(11)
 
 KERNEL(kernel_1, EACH_1)
 KERNEL(kernel_2, EACH_2)
 KERNEL(kernel_3, EACH_3)
+KERNEL(kernel_4, EACH_4)
+KERNEL(kernel_5, EACH_5)
 KERNEL(kernel_6, EACH_6)
 #if defined(__AVX512F__) || defined(__aarch64__)
 KERNEL(kernel_12, EACH_12)
 #else
 #define kernel_12 kernel_6                          /* never called: ROWS is 6 */
 #endif
+typedef void Kernel(const real *a, size_t row_step, size_t k_step, const real *b0, const real *b1, int n_k, real *c, size_t ldc, bool from_zero);
+static Kernel *const kernel_of[13] = { NULL, kernel_1, kernel_2, kernel_3, kernel_4, kernel_5, kernel_6, NULL, NULL, NULL, NULL, NULL, kernel_12 };
 
-/* rows <= ROWS rows, PAIR columns of which `width` exist. A narrow one is computed in a copy, which starts and ends in c. */
+/* How many of `left` rows the next kernel takes: as many as it can, but 8 as 4 and 4: few rows are few chains, which wait
+ * for each other. */
+static int rows_at_once(int left) {
+    if (left == ROWS || left >= 2 * ROWS) return ROWS;
+    const int kernels = (left + 5) / 6;
+    return (left + kernels - 1) / kernels;
+}
+
+/* `rows` rows, PAIR columns of which `width` exist. A narrow one is computed in a copy, which starts and ends in c. */
 static void kernel(int rows, const real *a, size_t row_step, size_t k_step, const real *b0, const real *b1, int n_k, real *c, size_t ldc,
                    bool from_zero, int width) {
-    real copy[ROWS * PAIR];
-    if (width < PAIR) {
-        memset(copy, 0, sizeof copy);
-        for (int i = 0; i < rows && !from_zero; i++) memcpy(copy + i * PAIR, c + (size_t)i * ldc, (size_t)width * sizeof(real));
-        kernel(rows, a, row_step, k_step, b0, b1, n_k, copy, PAIR, from_zero, PAIR);
-        for (int i = 0; i < rows; i++) memcpy(c + (size_t)i * ldc, copy + i * PAIR, (size_t)width * sizeof(real));
+    if (width >= PAIR) {
+        kernel_of[rows](a, row_step, k_step, b0, b1, n_k, c, ldc, from_zero);
         return;
     }
-    while (rows > 0) {
-        const int n = rows >= 12 ? 12 : rows >= 6 ? 6 : rows >= 3 ? 3 : rows;
-        (n == 12 ? kernel_12 : n == 6 ? kernel_6 : n == 3 ? kernel_3 : n == 2 ? kernel_2 : kernel_1)
-            (a, row_step, k_step, b0, b1, n_k, c, ldc, from_zero);
-        rows -= n, a += (size_t)n * row_step, c += (size_t)n * ldc;
-    }
+    real copy[ROWS * PAIR];
+    memset(copy, 0, sizeof copy);
+    for (int i = 0; i < rows && !from_zero; i++) memcpy(copy + i * PAIR, c + (size_t)i * ldc, (size_t)width * sizeof(real));
+    kernel_of[rows](a, row_step, k_step, b0, b1, n_k, copy, PAIR, from_zero);
+    for (int i = 0; i < rows; i++) memcpy(c + (size_t)i * ldc, copy + i * PAIR, (size_t)width * sizeof(real));
 }
 
 /* One row, LONE columns: column l of panel l / GEMM_PANEL lies at b + l / GEMM_PANEL * stride + l % GEMM_PANEL. */
 #define LONE_START(i) const real *b##i = b + i * LANES / GEMM_PANEL * stride + i * LANES % GEMM_PANEL; \
-                      Vector p##i = from_zero ? zero : load(c + i * LANES);
-#define LONE_STEP(i)  p##i = vector_fma(x, load(b##i + k), p##i);
-#define LONE_END(i)   save(c + i * LANES, p##i);
+                      Vector p##i = from_zero ? zero : vector_load(c + i * LANES);
+#define LONE_STEP(i)  p##i = vector_fma(x, vector_load(b##i + k), p##i);
+#define LONE_END(i)   vector_store(c + i * LANES, p##i);
 static void kernel_lone(const real *a, size_t k_step, const real *b, size_t stride, int n_k, real *c, bool from_zero) {
     const Vector zero = { 0 };
     EACH_8(LONE_START)
@@ -251,7 +247,11 @@ typedef struct {
     const real *bias;
     int m, n, n_k;
     int tile_rows, tile_columns;
+    bool c_is_far;              /* more than a cache holds: worth a prefetch */
 } Product;
+
+/* A thread's own block of A and block of B, in the order in which kernels read them. */
+static _Thread_local real a_scratch[TILE_ROWS * K_BLOCK], b_scratch[K_BLOCK * WIDE];
 
 /* Columns [column, column + n) of rows [k0, k0 + n_k) of B as panels of n_k rows, `stride` reals apart. */
 static void pack_rows(real *panel, size_t stride, const Product *p, int column, int n, int k0, int n_k) {
@@ -267,17 +267,64 @@ static void pack_rows(real *panel, size_t stride, const Product *p, int column, 
     }
 }
 
+/* A block of A whose rows lie side by side (k_step > 1): for each kernel its n_k columns of n rows. A few k at a time, so that what is read
+ * is read in order. */
+static void copy_columns(real *to, const real *a, size_t k_step, int rows, int n_k) {
+    enum { FEW = 16 };
+    for (int k0 = 0, n_few; k0 < n_k; k0 += n_few) {
+        n_few = n_k - k0 < FEW ? n_k - k0 : FEW;
+        for (int i = 0, n; i < rows; i += n) {
+            const real *from = a + i + (size_t)k0 * k_step;
+            n = rows_at_once(rows - i);
+            real *block = to + (size_t)i * (size_t)n_k + (size_t)k0 * (size_t)n;
+            if (n == ROWS)                                          /* a length known to the compiler */
+                for (int k = 0; k < n_few; k++, from += k_step) memcpy(block + k * ROWS, from, ROWS * sizeof(real));
+            else
+                for (int k = 0; k < n_few; k++, from += k_step) memcpy(block + k * n, from, (size_t)n * sizeof(real));
+        }
+    }
+}
+
+static void copy_rows(real *to, const real *a, size_t row_step, int rows, int n_k) {
+    for (int i = 0; i < rows; i++) memcpy(to + (size_t)i * (size_t)n_k, a + (size_t)i * row_step, (size_t)n_k * sizeof(real));
+}
+
+/* Columns [column, column + n) of the tile's rows, for one block of k: `a` as the product has it, or copied to a_scratch. */
+static void tile_panel(const Product *p, const real *a, bool copied, int row, int row_end, int column, int n, const real *b, size_t stride,
+                       int n_k, bool from_zero) {
+    for (int i = row, rows; i < row_end; i += rows) {
+        const real *start = a + (size_t)(i - row) * p->row_step;
+        size_t row_step = p->row_step, k_step = p->k_step;
+        rows = rows_at_once(row_end - i);
+        if (copied) {
+            start = a_scratch + (size_t)(i - row) * (size_t)n_k;
+            if (p->k_step == 1) row_step = (size_t)n_k;
+            else row_step = 1, k_step = (size_t)rows;
+        }
+        real *c = p->c + (size_t)i * p->ldc + column;
+        for (int r = rows; p->c_is_far && r < 2 * rows && i + r < row_end; r++) __builtin_prefetch(c + (size_t)r * p->ldc, 1);    /* the next kernel's */
+        for (int h = 0; h < n; h += PAIR) {
+            const int second = h + LANES < n ? h + LANES : h;       /* no second vector: the first again, unused */
+            kernel(rows, start, row_step, k_step, b + (size_t)(h / GEMM_PANEL) * stride + h % GEMM_PANEL,
+                   b + (size_t)(second / GEMM_PANEL) * stride + second % GEMM_PANEL, n_k, c + h, p->ldc, from_zero, n - h < PAIR ? n - h : PAIR);
+        }
+    }
+}
+
 static void tile(const Product *p, int row, int column) {
     const int row_end = p->m - row < p->tile_rows ? p->m : row + p->tile_rows;
     const int column_end = p->n - column < p->tile_columns ? p->n : column + p->tile_columns;
-    real scratch[K_BLOCK * WIDE];
+    /* elements of A that a kernel reads together should lie together; rows whose distance is a power of two push each other out of a cache */
+    const bool copied = p->k_step == 1 ? p->n_k > K_BLOCK && column_end - column >= COPY_COLUMNS : p->k_step > K_BLOCK;
     for (int k0 = 0; k0 == 0 || k0 < p->n_k; k0 += K_BLOCK) {
         const int n_k = p->n_k - k0 < K_BLOCK ? p->n_k - k0 : K_BLOCK;
         const bool from_zero = p->from_zero && k0 == 0;
         const real *a = p->a + (size_t)row * p->row_step + (size_t)k0 * p->k_step;
+        if (copied && p->k_step == 1) copy_rows(a_scratch, a, p->row_step, row_end - row, n_k);
+        else if (copied) copy_columns(a_scratch, a, p->k_step, row_end - row, n_k);
         for (int j = column, n; j < column_end; j += n) {
-            const real *b = scratch;
-            size_t stride = (size_t)K_BLOCK * GEMM_PANEL;
+            const real *b = b_scratch;
+            size_t stride = (size_t)n_k * GEMM_PANEL;
             n = column_end - j < WIDE ? column_end - j : WIDE;
             if (p->packed) {
                 stride = (size_t)p->n_k * GEMM_PANEL;
@@ -288,30 +335,30 @@ static void tile(const Product *p, int row, int column) {
                     continue;
                 }
             } else
-                pack_rows(scratch, stride, p, j, n, k0, n_k);
-            for (int i = row; i < row_end; i += ROWS)
-                for (int h = 0; h < n; h += PAIR) {
-                    const int second = h + LANES < n ? h + LANES : h;       /* no second vector: the first again, unused */
-                    kernel(row_end - i < ROWS ? row_end - i : ROWS, a + (size_t)(i - row) * p->row_step, p->row_step, p->k_step,
-                           b + (size_t)(h / GEMM_PANEL) * stride + h % GEMM_PANEL,
-                           b + (size_t)(second / GEMM_PANEL) * stride + second % GEMM_PANEL, n_k,
-                           p->c + (size_t)i * p->ldc + j + h, p->ldc, from_zero, n - h < PAIR ? n - h : PAIR);
-                }
+                pack_rows(b_scratch, stride, p, j, n, k0, n_k);
+            tile_panel(p, a, copied, row, row_end, j, n, b, stride, n_k, from_zero);
         }
     }
     for (int i = row; i < row_end && p->bias; i++)
         for (int j = column; j < column_end; j++) p->c[(size_t)i * p->ldc + j] += p->bias[j];
 }
 
-/* Tiles of up to 192 rows, so that a block of A stays in the second cache, and of as many columns as leave a few tiles to
- * every thread. */
+static int divide_up(int n, int by) { return (n - 1) / by + 1; }
+
+/* Tiles of up to TILE_ROWS rows; of as many columns as leave two or more tiles to every thread. */
 static void product(Product p) {
     if (p.m <= 0 || p.n <= 0) return;
     const int n_thread = thread_count((size_t)p.m * (size_t)p.n * (size_t)(p.n_k > 0 ? p.n_k : 1));
-    const int n_row_tile = (p.m - 1) / 192 + 1, wanted = n_thread == 1 ? 1 : (4 * n_thread - 1) / n_row_tile + 1;
-    const int n_group = (p.n - 1) / GROUP + 1, groups = (n_group - 1) / wanted + 1, n_column_tile = (n_group - 1) / groups + 1;
-    p.tile_rows = 192;
-    p.tile_columns = groups * GROUP;
+    int n_row_tile = divide_up(p.m, TILE_ROWS), n_column_tile = 1;
+    if (n_thread > 1 && n_row_tile >= 2 * n_thread) n_row_tile = divide_up(n_row_tile, n_thread) * n_thread;
+    p.tile_rows = divide_up(divide_up(p.m, n_row_tile), ROWS) * ROWS;
+    if (p.tile_rows > TILE_ROWS) p.tile_rows = TILE_ROWS;
+    n_row_tile = divide_up(p.m, p.tile_rows);
+    if (n_thread > 1 && n_row_tile < 2 * n_thread) n_column_tile = divide_up(2 * n_thread, n_row_tile);
+    p.c_is_far = (size_t)p.m * p.ldc > 1 << 17;
+    const int unit = p.m == 1 && (int)LONE > (int)WIDE ? (int)LONE : (int)WIDE;
+    p.tile_columns = divide_up(divide_up(p.n, n_column_tile), unit) * unit;
+    n_column_tile = divide_up(p.n, p.tile_columns);
 #pragma omp parallel for schedule(dynamic) num_threads(n_thread) if (n_thread > 1)
     for (long t = 0; t < (long)n_row_tile * n_column_tile; t++)
         tile(&p, (int)(t / n_column_tile) * p.tile_rows, (int)(t % n_column_tile) * p.tile_columns);
