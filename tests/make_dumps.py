@@ -240,10 +240,10 @@ class Right(Network):
         return self.t["input_ids" if "input_ids" in self.t else "completion_ids"] == self.c["eos_token_id"]
 
     def make_mask(self):
-        """A completion that was cut fills all columns; of a row that holds the prompt too, `_prompt` marks it (not written)."""
+        """A completion that was cut fills all columns."""
         stops = self.stops().long()
         mask = ((torch.cumsum(stops, 1) - stops) == 0).double()
-        return mask * (1 - self.t["_prompt"]) * self.t["attention_mask"] if "_prompt" in self.t else mask
+        return mask * (1 - self.t["prompt_mask"]) * self.t["attention_mask"] if "input_ids" in self.t else mask
 
     def make_loss_mask(self):
         mask = self.get("mask")
@@ -796,13 +796,13 @@ def _(self, m):
 
 @mask_mistake("mask-with-prompt", scenario="rows")
 def _(self, m):
-    only("_prompt" in self.t)
-    return torch.maximum(m, self.t["_prompt"])
+    only("input_ids" in self.t)
+    return torch.maximum(m, self.t["prompt_mask"])
 
 
 @mask_mistake("D9-with-prompt", scenario="rows")
 def _(self, m):
-    only("_prompt" in self.t)
+    only("input_ids" in self.t)
     first = torch.cumsum(m, 1) == 1
     return torch.maximum(m, torch.cat([first[:, 1:] & (m[:, 1:] > 0), first[:, :1] & False], 1).double())
 
@@ -1127,9 +1127,8 @@ def rows(config):
     config, t = tokens(config)
     wide = rows_layout({**t, "completion_mask": Right(config, t).make_mask()})
     del wide["completion_mask"]
-    wide["_prompt"] = torch.cat([t["prompt_mask"], torch.zeros(ROWS, WIDTH)], 1)
     for k in ("per_token_logps", "old_per_token_logps", "ref_per_token_logps"):
-        wide[k] = wide[k] - wide["_prompt"]
+        wide[k] = wide[k] - wide["prompt_mask"]
     return config, wide
 
 
@@ -1401,7 +1400,7 @@ class Writer:
 
     def save(self, name, tensors, config, dtype, meta):
         whole = lambda k: k.endswith("_ids") or k.endswith("_mask")
-        out = {k: v.to(torch.uint8 if whole(k) else TYPE[dtype]).contiguous() for k, v in tensors.items() if not k.startswith("_")}
+        out = {k: v.to(torch.uint8 if whole(k) else TYPE[dtype]).contiguous() for k, v in tensors.items()}
         config = json.dumps({k: v for k, v in config.items() if v is not None}, sort_keys=True)
         save_file(out, self.folder / (name + ".safetensors"), metadata={"format": "grpo-dump-1", "producer": "tests/make_dumps.py", "config": config, **meta})
 
@@ -1416,6 +1415,7 @@ def rows_layout(t):
     out["input_ids"] = torch.cat([t["prompt_ids"], t["completion_ids"]], 1)
     out["attention_mask"] = torch.cat([t["prompt_mask"], t["completion_mask"]], 1)
     before = torch.zeros(t["prompt_ids"].shape)
+    out["prompt_mask"] = torch.cat([t["prompt_mask"], torch.zeros(t["completion_ids"].shape)], 1)
     for k in COLUMNS[3:]:
         if k in t:
             out[k] = t[k] if t[k].shape[1] == 1 else torch.cat([before, t[k]], 1)
