@@ -1,7 +1,8 @@
 /* compute.c: `grpo compute`: JSON lines {"kind": ..., "inputs": {...}} in, {"outputs": {...}} out.
  *
  * In this order: one function a kind (rewards, advantages, losses, optimiser), the table, the command. The mathematics is in
- * reward.c, grpo.c and lib/optim.c; reading and writing is in kind.c, the kinds that need the network are in compute_model.c. */
+ * reward.c, grpo.c and lib/optim.c; reading and writing is in kind.c, the kinds of PPO and DPO are in
+ * compute_baselines.c, those that need the network in compute_model.c. */
 #include "cmd/compute.h"
 #include "cmd/kind.h"
 #include "grpo.h"
@@ -480,8 +481,8 @@ const ComputeKind compute_kinds[] = {
 };
 
 const ComputeKind *compute_find(const char *kind) {
-    const ComputeKind *const table[] = { compute_kinds, compute_model_kinds };
-    for (int j = 0; j < 2; j++)
+    const ComputeKind *const table[] = { compute_kinds, compute_baseline_kinds, compute_model_kinds };
+    for (int j = 0; j < 3; j++)
         for (const ComputeKind *k = table[j]; k->kind; k++) if (!strcmp(k->kind, kind)) return k;
     return NULL;
 }
@@ -516,8 +517,8 @@ static bool one_line(const char *text, size_t n, int line_no, Err *e) {
 }
 
 static int list(void) {
-    const ComputeKind *const table[] = { compute_kinds, compute_model_kinds };
-    for (int j = 0; j < 2; j++)
+    const ComputeKind *const table[] = { compute_kinds, compute_baseline_kinds, compute_model_kinds };
+    for (int j = 0; j < 3; j++)
         for (const ComputeKind *k = table[j]; k->kind; k++) printf("%s\n    %s\n    inputs: %s\n", k->kind, k->equations, k->inputs);
     return 0;
 }

@@ -12,8 +12,8 @@ typedef struct {
     ComputeRun *run;
 } ComputeKind;
 
-/* Tables end with kind == NULL. The kinds that need the network are in compute_model.c. */
-extern const ComputeKind compute_kinds[], compute_model_kinds[];
+/* Tables end with kind == NULL. PPO and DPO: compute_baselines.c; the kinds that need the network: compute_model.c. */
+extern const ComputeKind compute_kinds[], compute_baseline_kinds[], compute_model_kinds[];
 const ComputeKind *compute_find(const char *kind);              /* NULL: not known */
 bool compute_case(JsonWriter *out, const char *kind, const Json *inputs, Err *e);
 

@@ -10,7 +10,7 @@
 
 /* Kinds of other methods: listed, so that a kind with a misspelt name is not taken for one of them. */
 static const char *const not_yet[] = {
-    "ppo_token_rewards", "gae", "ppo_loss", "running_moments", "dpo_loss", "tdpo_loss", "bmc_loss", "gr_dpo_step",
+    "tdpo_loss", "bmc_loss", "gr_dpo_step",
     "maxmin_em", "aihf_reward_loss", "gflownet_loss", "dvpo_targets", "mpo_weights", "mixture_policy", "collab_step", NULL
 };
 
