@@ -44,6 +44,27 @@ bool window_target(Window *w, int row, int id, Err *e) {
     return true;
 }
 
+bool window_group(Window *w, const int *prompt, int n_prompt, const int *token, const size_t *offset, int first, int n, int *token_of, int *completion_of, Err *e) {
+    const int root = window_add(w, prompt, n_prompt, -1, e), last = w->n_row - 1;
+    if (root < 0) return false;
+    for (int c = first; c < first + n; c++) {           /* E22: the prompt's last row predicts every first token */
+        token_of[w->n_target] = (int)offset[c];
+        completion_of[w->n_target] = c;
+        if (!window_target(w, last, token[offset[c]], e)) return false;
+    }
+    for (int c = first; c < first + n; c++) {
+        const int *id = token + offset[c], length = (int)(offset[c + 1] - offset[c]), start = w->n_row;
+        if (length < 2) continue;
+        if (window_add(w, id, length - 1, root, e) < 0) return false;
+        for (int t = 1; t < length; t++) {
+            token_of[w->n_target] = (int)offset[c] + t;
+            completion_of[w->n_target] = c;
+            if (!window_target(w, start + t - 1, id[t], e)) return false;
+        }
+    }
+    return true;
+}
+
 /* ---- slices ------------------------------------------------------------------------------ */
 
 bool slice_next(Slice *s, const Window *w, int max_row, int max_target, const ModelConfig *c, Err *e) {

@@ -19,6 +19,9 @@ void window_free(Window *w);
 /* Adds a segment of n tokens after segment `prefix` (-1: a new tree); returns its index, or -1 with e filled in. */
 int window_add(Window *w, const int *id, int n, int prefix, Err *e);
 bool window_target(Window *w, int row, int id, Err *e);         /* rows ascending */
+/* E31: one tree: a prompt and its completions first .. first + n - 1, completion c being token[offset[c]] .. token[offset[c + 1] - 1], none of them
+ * empty. Every token of theirs is a target; token_of[target] is its place in token, completion_of[target] its completion. */
+bool window_group(Window *w, const int *prompt, int n_prompt, const int *token, const size_t *offset, int first, int n, int *token_of, int *completion_of, Err *e);
 
 typedef struct {
     Model *model;

@@ -8,6 +8,7 @@
 
 #include "folder.h"
 #include "lib/files.h"
+#include "lib/rng.h"
 
 /* ---- reading ----------------------------------------------------------------------------- */
 
@@ -42,6 +43,27 @@ static bool read_reply(const char **out, const Json *row, const char *key, const
     return true;
 }
 
+/* chosen and rejected as whole conversations: the turns that they share are the prompt, one turn is left of each. */
+static bool read_conversations(Example *x, const Json *chosen, const Json *rejected, const char *path, Err *e) {
+    const Message *a, *b;
+    int n, m, same = 0;
+    if (!read_messages(&a, &n, chosen, path, e) || !read_messages(&b, &m, rejected, path, e)) return false;
+    while (same < n && same < m && !strcmp(a[same].role, b[same].role) && !strcmp(a[same].content, b[same].content)) same++;
+    if (same && same == n && same == m) same--;         /* the same reply twice */
+    if (n - same != 1 || m - same != 1)
+        return fail(e, "%s:%d: chosen and rejected differ in %d and %d turns; expected conversations that differ in the last turn only, or a \"prompt\"", path, x->line, n - same, m - same);
+    x->prompt = a;
+    x->n_prompt = same;
+    x->chosen = a[same].content;
+    x->rejected = b[same].content;
+    return true;
+}
+
+static bool says_length(const Json *row, const char *key) {
+    const Json *v = json_get(row, key);
+    return v && v->type == JSON_STRING && !strcmp(v->string, "length");
+}
+
 static bool add_system(Example *x, const char *system, Err *e) {
     if (!system || (x->n_prompt && !strcmp(x->prompt[0].role, "system"))) return true;
     Message *m = keep((size_t)(x->n_prompt + 1) * sizeof *m, e);
@@ -63,7 +85,8 @@ static bool one_user(Example *x, const char *text, Err *e) {
 }
 
 static bool read_row(Example *x, const Json *row, int need, const char *path, Err *e) {
-    const Json *prompt = json_get(row, "prompt"), *messages = json_get(row, "messages"), *reason = json_get(row, "finish_reason");
+    const Json *prompt = json_get(row, "prompt"), *messages = json_get(row, "messages"), *reason = json_get(row, "finish_reason"), *chosen = json_get(row, "chosen"),
+               *rejected = json_get(row, "rejected");
     x->row = row;
     if (row->type != JSON_OBJECT) return fail(e, "%s:%d: found %s, expected an object", path, x->line, json_type_name(row->type));
     if (prompt && prompt->type == JSON_STRING) {
@@ -74,12 +97,17 @@ static bool read_row(Example *x, const Json *row, int need, const char *path, Er
     } else if (messages && messages->type == JSON_ARRAY && messages->length) {
         if (!read_messages(&x->prompt, &x->n_prompt, messages, path, e)) return false;
         if (!strcmp(x->prompt[x->n_prompt - 1].role, "assistant")) x->completion = x->prompt[--x->n_prompt].content;
+    } else if (!prompt && chosen && rejected && chosen->type == JSON_ARRAY && rejected->type == JSON_ARRAY) {
+        if (!read_conversations(x, chosen, rejected, path, e)) return false;
     } else return fail(e, "%s:%d: no \"prompt\" (a text or a list of messages) and no \"messages\"", path, x->line);
     if (!x->n_prompt || !strcmp(x->prompt[x->n_prompt - 1].role, "assistant")) return fail(e, "%s:%d: the prompt must end with a user's turn", path, x->line);
     if (!x->completion && !read_reply(&x->completion, row, "completion", path, e)) return false;
-    if (!read_reply(&x->chosen, row, "chosen", path, e) || !read_reply(&x->rejected, row, "rejected", path, e)) return false;
+    if (!x->chosen && (!read_reply(&x->chosen, row, "chosen", path, e) || !read_reply(&x->rejected, row, "rejected", path, e))) return false;
+    x->chosen_cut = says_length(row, "chosen_finish_reason"), x->rejected_cut = says_length(row, "rejected_finish_reason");
     if (reason && reason->type == JSON_STRING) x->finish_reason = reason->string;
     if ((need & NEED_COMPLETION) && !x->completion) return fail(e, "%s:%d: no \"completion\" (a text), and no \"messages\" that end with the assistant", path, x->line);
+    if ((need & NEED_PAIR) && (!x->chosen || !x->rejected))
+        return fail(e, "%s:%d: no \"%s\": expected a pair of replies, \"chosen\" and \"rejected\"", path, x->line, x->chosen ? "rejected" : "chosen");
     const Json *labels = json_get(row, "labels");
     if ((need & NEED_LABELS) && (!labels || labels->type != JSON_OBJECT)) return fail(e, "%s:%d: no \"labels\": expected an object such as {\"safety\": 0.9}", path, x->line);
     return true;
@@ -91,7 +119,7 @@ bool dataset_load(Dataset *d, const char *path, int need, const char *system, Er
     if (!text) return false;
     const size_t name = strlen(path);
     const bool plain = name > 4 && !strcmp(path + name - 4, ".txt");
-    if (plain && (need & (NEED_COMPLETION | NEED_LABELS))) return fail(e, "%s: a text file holds prompts only; expected JSON Lines", path);
+    if (plain && (need & (NEED_COMPLETION | NEED_LABELS | NEED_PAIR))) return fail(e, "%s: a text file holds prompts only; expected JSON Lines", path);
     int lines = 1;
     for (size_t i = 0; i < n; i++) lines += text[i] == '\n';
     *d = (Dataset){.path = path, .row = keep((size_t)lines * sizeof(Example), e), .memory = text};
@@ -148,6 +176,30 @@ int dataset_labels(const Dataset *d, char (*name)[64], int max) {
         }
     }
     return n;
+}
+
+bool dataset_hold_out(Dataset *d, Dataset *held, double share, uint64_t seed, Err *e) {
+    const int n = d->n, n_held = share > 0 && share < 1 ? (int)floor(share * n) : 0;
+    if (!(share > 0 && share < 1)) return fail(e, "--eval-split: found %g, expected a number between 0 and 1", share);
+    if (n_held < 1 || n_held >= n) return fail(e, "--eval-split %g: of %d rows it leaves %d to train on and %d held out; expected at least 1 of each", share, n, n - n_held, n_held);
+    int *order = malloc((size_t)n * sizeof(int));
+    bool *out = calloc((size_t)n, sizeof(bool));
+    Example *row = keep((size_t)n * sizeof *row, e);
+    const bool ok = (order && out && row) || fail(e, "--eval-split: no memory for %d rows", n);
+    if (ok) {
+        rng_permutation(order, n, seed, RNG_SPLIT, 0);
+        for (int i = n - n_held; i < n; i++) out[order[i]] = true;
+        *held = (Dataset){.path = d->path, .row = row + n - n_held};
+        d->n = 0;
+        for (int i = 0; i < n; i++) {
+            if (out[i]) held->row[held->n++] = d->row[i];
+            else row[d->n++] = d->row[i];
+        }
+        d->row = row;
+    }
+    free(order);
+    free(out);
+    return ok;
 }
 
 /* ---- tokens ------------------------------------------------------------------------------ */

@@ -47,23 +47,7 @@ static bool build_window(Window *w, const Generation *g, int group, int first, i
     window_clear(w);
     for (int i = first; i < first + n; ) {
         const int p = i / group, end = (p + 1) * group < first + n ? (p + 1) * group : first + n;
-        const int root = window_add(w, g->prompt[p].id, g->prompt[p].n, -1, e), last = w->n_row - 1;
-        if (root < 0) return false;
-        for (int c = i; c < end; c++) {
-            token_of[w->n_target] = (int)g->offset[c];
-            completion_of[w->n_target] = c;
-            if (!window_target(w, last, g->token[g->offset[c]], e)) return false;
-        }
-        for (int c = i; c < end; c++) {
-            const int length = g->out.length[c], start = w->n_row, *id = g->token + g->offset[c];
-            if (length < 2) continue;
-            if (window_add(w, id, length - 1, root, e) < 0) return false;
-            for (int t = 1; t < length; t++) {
-                token_of[w->n_target] = (int)g->offset[c] + t;
-                completion_of[w->n_target] = c;
-                if (!window_target(w, start + t - 1, id[t], e)) return false;
-            }
-        }
+        if (!window_group(w, g->prompt[p].id, g->prompt[p].n, g->token, g->offset, i, end - i, token_of, completion_of, e)) return false;
         i = end;
     }
     return true;
@@ -291,35 +275,10 @@ static bool sizes(Step *s, Err *e) {
     return c->sampling.temperature > 0 || fail(e, "--temperature: found %g, expected more than 0: greedy completions of one prompt are all equal", c->sampling.temperature);
 }
 
-/* E308: the last rows of a keyed permutation are held out; both parts keep the order of the file. */
-static bool hold_out(Step *s, double share, Err *e) {
-    const int n = s->data.n, n_held = share > 0 && share < 1 ? (int)floor(share * n) : 0;
-    if (!(share > 0 && share < 1)) return fail(e, "--eval-split: found %g, expected a number between 0 and 1", share);
-    if (n_held < 1 || n_held >= n) return fail(e, "--eval-split %g: of %d prompts it leaves %d to train on and %d held out; expected at least 1 of each", share, n, n - n_held, n_held);
-    int *order = malloc((size_t)n * sizeof(int));
-    bool *out = calloc((size_t)n, sizeof(bool));
-    Example *row = malloc((size_t)n * sizeof *row);         /* like all of a data set, kept as long as the program lives */
-    const bool ok = (order && out && row) || fail(e, "--eval-split: no memory for %d prompts", n);
-    if (ok) {
-        rng_permutation(order, n, (uint64_t)s->c->run.seed, RNG_SPLIT, 0);
-        for (int i = n - n_held; i < n; i++) out[order[i]] = true;
-        s->held = (Dataset){.path = s->data.path, .row = row + n - n_held};
-        s->data.n = 0;
-        for (int i = 0; i < n; i++) {
-            if (out[i]) s->held.row[s->held.n++] = s->data.row[i];
-            else row[s->data.n++] = s->data.row[i];
-        }
-        s->data.row = row;
-    }
-    free(order);
-    free(out);
-    return ok;
-}
-
 static bool open_data(Step *s, Err *e) {
     const StepConfig *c = s->c;
     if (!language_load(&s->language, c->run.model, c->run.chat_template, e) || !dataset_load(&s->data, c->run.dataset, NEED_PROMPT, c->run.system, e)) return false;
-    if (c->eval_split != 0 && !hold_out(s, c->eval_split, e)) return false;
+    if (c->eval_split != 0 && !dataset_hold_out(&s->data, &s->held, c->eval_split, (uint64_t)c->run.seed, e)) return false;
     s->order = (Order){.n = s->data.n, .seed = (uint64_t)c->run.seed};
     return true;
 }

@@ -332,7 +332,7 @@ refuses '*--per-device-train-batch-size 0*' "$grpo" train $train --output-dir x 
 refuses '*--num-train-epochs: found 0*' "$grpo" train $train --output-dir x --max-steps -1 --num-train-epochs 0
 refuses '*--slice-rows: found 0*' "$grpo" train $train --output-dir x --slice-rows 0
 refuses '*--eval-split: found 1, expected*' "$grpo" train $train --output-dir x --eval-split 1
-refuses '*--eval-split 0.001: of 60 prompts*' "$grpo" train $train --output-dir x --eval-split 0.001
+refuses '*--eval-split 0.001: of 60 rows*' "$grpo" train $train --output-dir x --eval-split 0.001
 refuses '*all weights are 0*' "$grpo" train $train --output-dir x --reward-weights safety=0,politeness=0
 refuses '*all weights are 0*' "$grpo" train $train --output-dir x --reward-weights 0,0,0,0
 refuses '*unknown label "saftey", did you mean safety*' "$grpo" train $train --output-dir x --reward-weights saftey=1

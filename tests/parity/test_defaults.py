@@ -7,10 +7,10 @@ import subprocess
 import pytest
 from support import ROOT, run
 from transformers import SchedulerType, TrainingArguments
-from trl import GRPOConfig, ModelConfig, RewardConfig, SFTConfig
+from trl import DPOConfig, GRPOConfig, ModelConfig, RewardConfig, SFTConfig
 from trl.experimental.gmpo import GMPOConfig  # noqa: F401  (our --loss-type gmpo)
 
-CONFIGS = {"train": GRPOConfig, "sft": SFTConfig, "reward": RewardConfig}
+CONFIGS = {"train": GRPOConfig, "sft": SFTConfig, "reward": RewardConfig, "dpo": DPOConfig}
 
 # ours that are no field of TRL's, all commands together
 OURS = {"model", "dataset", "chat_template", "system", "slice_rows", "save_dtype", "resume", "json", "config", "reward_timeout", "min_lr_ratio", "warmup_ratio", "reward_model", "reward_cmd",
@@ -38,7 +38,7 @@ ELSEWHERE = {
                                                                    "vllm_importance_sampling_cap"},
     "mixtures of experts, tools, images": {"router_aux_loss_coef", "max_tool_calling_iterations", "log_multimodal"},
     "what is printed or uploaded": {"log_completions", "num_completions_to_print", "log_unique_prompts", "log_completions_hub_repo"},
-    "padding and packing: our rows have none": {"pad_to_multiple_of", "packing", "packing_strategy", "padding_free", "eval_packing", "pad_token"},
+    "padding and packing: our rows have none": {"precompute_ref_batch_size", "pad_to_multiple_of", "packing", "packing_strategy", "padding_free", "eval_packing", "pad_token"},
     "data columns and templates": {"chat_template_path", "dataset_text_field", "dataset_kwargs", "dataset_num_proc", "eos_token", "chat_template_kwargs", "assistant_only_loss",
                                    "completion_only_loss", "truncation_mode"},
     "fixed here: derived, always on, or off as in TRL's default": {"num_generations_eval", "shuffle_dataset", "generation_kwargs", "repetition_penalty",
@@ -66,6 +66,8 @@ def same(ours, theirs):
         theirs = theirs.value
     if theirs is None or ours is None:
         return theirs is None and ours in (None, "none")
+    if isinstance(theirs, list):
+        return ours.split(",") == theirs
     if isinstance(theirs, bool):
         return ours == str(theirs).lower()
     if isinstance(theirs, (int, float)):

@@ -1,0 +1,223 @@
+/* pairs.c: `grpo pairs`: preference pairs, the best and the worst of several scored replies to a prompt: replies sampled here, or read with their
+ * rewards (what `sample` and `score` write). The lines are what `dpo` reads. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/commands.h"
+#include "cmd/options.h"
+#include "cmd/scorer.h"
+#include "cmd/speaker.h"
+#include "lib/files.h"
+#include "reward.h"
+
+typedef struct {
+    const char *model, *dataset, *output, *chat_template, *system, *reward_model, *reward_cmd, *reward_template, *weights;
+    Sampling sampling;
+    int num_generations, max_completion_length, seed, batch, slice_rows, reward_timeout;
+    double margin;
+} Config;
+
+static const Option options[] = {
+    {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of the policy that answers; none: the data set holds scored replies", NULL},
+    {"dataset", OPT_STRING, offsetof(Config, dataset), NULL, "JSONL or text file of prompts; or of replies with \"reward\" or \"scores\", those to one prompt side by side", NULL},
+    {"output", OPT_STRING, offsetof(Config, output), NULL, "file to write; must not exist; else stdout", NULL},
+    {"reward_model", OPT_STRING, offsetof(Config, reward_model), NULL, "reward folders, with commas", NULL},
+    {"reward_cmd", OPT_STRING, offsetof(Config, reward_cmd), NULL, "program that scores JSON lines", NULL},
+    {"reward_timeout", OPT_INT, offsetof(Config, reward_timeout), "120", "seconds that the program may be silent", NULL},
+    {"reward_chat_template", OPT_STRING, offsetof(Config, reward_template), NULL, "template of the reward models, if theirs is unknown", NULL},
+    {"reward_weights", OPT_STRING, offsetof(Config, weights), NULL, "e.g. politeness=0.4,safety=0.6; none: 1 each", NULL},
+    {"margin", OPT_NUMBER, offsetof(Config, margin), "0", "a pair needs rewards that differ by more than this", NULL},
+    {"num_generations", OPT_INT, offsetof(Config, num_generations), "8", "replies to each prompt", NULL},
+    {"max_completion_length", OPT_INT, offsetof(Config, max_completion_length), "256", "tokens at most", NULL},
+    {"temperature", OPT_NUMBER, offsetof(Config, sampling.temperature), "1", "of the draws", NULL},
+    {"top_k", OPT_INT, offsetof(Config, sampling.top_k), "0", "0: off", NULL},
+    {"top_p", OPT_NUMBER, offsetof(Config, sampling.top_p), "1", "1: off", NULL},
+    {"min_p", OPT_NUMBER, offsetof(Config, sampling.min_p), "0", "0: off", NULL},
+    {"seed", OPT_INT, offsetof(Config, seed), "42", "of the draws", NULL},
+    {"chat_template", OPT_STRING, offsetof(Config, chat_template), NULL, "template by name, if the folder's own is unknown", NULL},
+    {"system", OPT_STRING, offsetof(Config, system), NULL, "system message for prompts that have none", NULL},
+    {"batch", OPT_INT, offsetof(Config, batch), "64", "prompts at once: memory only, no bit changes", NULL},
+    {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens scored at once: memory only", NULL},
+};
+static const OptionTable table = {"pairs", "preference pairs: the best and the worst of several scored replies to a prompt",
+                                  "grpo pairs --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --output pairs.jsonl", options,
+                                  sizeof options / sizeof *options};
+
+typedef struct { Config c; FileWriter file; bool begun; int n_prompt, n_pair, n_tied; } Pairs;
+
+static void write_prompt(JsonWriter *w, const Example *x) {
+    const Json *given = x->row ? json_get(x->row, "prompt") : NULL;
+    json_key(w, "prompt");
+    if (given) { json_value(w, given); return; }
+    json_begin(w, '[');
+    for (int i = 0; i < x->n_prompt; i++) {
+        json_begin(w, '{');
+        json_key(w, "role"); json_string(w, x->prompt[i].role);
+        json_key(w, "content"); json_string(w, x->prompt[i].content);
+        json_end(w, '}');
+    }
+    json_end(w, ']');
+}
+
+/* The best and the worst of n replies to one prompt, the first of equals; nothing where they do not differ by more than the margin. */
+static bool write_pair(Pairs *p, const Reply *reply, const real *reward, int n, Err *e) {
+    int best = -1, worst = -1;
+    for (int i = 0; i < n; i++) {
+        if (isnan(reward[i])) continue;
+        if (best < 0 || reward[i] > reward[best]) best = i;
+        if (worst < 0 || reward[i] < reward[worst]) worst = i;
+    }
+    p->n_prompt++;
+    if (best < 0 || !((double)reward[best] - reward[worst] > p->c.margin)) { p->n_tied++; return true; }
+    p->n_pair++;
+    JsonWriter w = {0};
+    json_begin(&w, '{');
+    write_prompt(&w, reply->prompt);
+    json_key(&w, "chosen"); json_string(&w, reply[best].completion);
+    json_key(&w, "rejected"); json_string(&w, reply[worst].completion);
+    json_key(&w, "chosen_finish_reason"); json_string(&w, reply[best].ended ? "stop" : "length");
+    json_key(&w, "rejected_finish_reason"); json_string(&w, reply[worst].ended ? "stop" : "length");
+    json_key(&w, "score_chosen"); json_number(&w, reward[best]);
+    json_key(&w, "score_rejected"); json_number(&w, reward[worst]);
+    json_end(&w, '}');
+    json_raw(&w, "\n");
+    const bool ok = p->c.output ? file_append(&p->file, w.text, w.length, e) : fwrite(w.text, 1, w.length, stdout) == w.length || fail(e, "standard output: could not be written");
+    free(w.text);
+    return ok;
+}
+
+/* ---- replies sampled here ----------------------------------------------------------------- */
+
+static bool some_prompts(Pairs *p, const Speaker *s, Scorer *scorer, const double *weight, const Dataset *d, int first, int n, Err *e) {
+    const Config *c = &p->c;
+    const int group = c->num_generations, total = n * group, n_label = scorer_n_label(scorer);
+    Answers a;
+    Reply *reply = calloc((size_t)total, sizeof *reply);
+    char **text = calloc((size_t)total, sizeof *text);
+    real *score = malloc((size_t)total * (size_t)n_label * sizeof(real)), *reward = malloc((size_t)total * sizeof(real));
+    bool ok = speaker_answer(&a, s, &d->row[first], n, first, group, c->max_completion_length, &c->sampling, c->seed, 0, d->path, e) &&
+              ((reply && text && score && reward) || fail(e, "pairs: no memory for %d replies", total));
+    for (int i = 0; ok && i < total; i++) {
+        ok = (text[i] = answer_text(&a, s, i, e)) != NULL;
+        reply[i] = (Reply){&d->row[first + i / group], text[i], a.out.ended[i]};
+    }
+    ok = ok && scorer_score(scorer, score, reply, total, e);
+    if (ok) reward_weighted_sum(reward, score, weight, (size_t)total, (size_t)n_label, (size_t)group, MISSING_MEAN);
+    for (int i = 0; ok && i < n; i++) ok = write_pair(p, reply + i * group, reward + i * group, group, e);
+    for (int i = 0; text && i < total; i++) free(text[i]);
+    free(text);
+    free(reply);
+    free(score);
+    free(reward);
+    answers_free(&a);
+    return ok;
+}
+
+static bool sampled(Pairs *p, const Dataset *d, Err *e) {
+    const Config *c = &p->c;
+    Speaker s = {0};
+    double weight[MAX_LABELS];
+    if (c->num_generations < 2) return fail(e, "--num-generations: found %d, expected at least 2: a pair compares replies", c->num_generations);
+    if (c->max_completion_length < 1 || c->batch < 1) return fail(e, "--max-completion-length %d, --batch %d: expected at least 1", c->max_completion_length, c->batch);
+    if (!(c->sampling.temperature > 0)) return fail(e, "--temperature: found %g, expected more than 0: greedy replies to one prompt are all equal", c->sampling.temperature);
+    if (!sampling_check(&c->sampling, e)) return false;
+    Scorer *scorer = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->slice_rows, c->reward_timeout, e);
+    bool ok = scorer && parse_weights(weight, c->weights, scorer_labels(scorer), scorer_n_label(scorer), "--reward-weights", e) && speaker_open(&s, c->model, c->chat_template, e);
+    Progress progress;
+    progress_begin(&progress, "pairs", d->n);
+    for (int first = 0; ok && first < d->n; first += c->batch) {
+        const int n = d->n - first < c->batch ? d->n - first : c->batch;
+        ok = some_prompts(p, &s, scorer, weight, d, first, n, e);
+        progress_at(&progress, first + n, NULL);
+    }
+    progress_end(&progress);
+    speaker_close(&s);
+    scorer_close(scorer);
+    return ok;
+}
+
+/* ---- replies that come with their rewards --------------------------------------------------- */
+
+/* "reward"; or with --reward-weights the weighted sum of "scores" (E60), NaN where one that has a weight is missing. */
+static bool reward_of(real *out, const Example *x, const double *weight, const char (*label)[64], int n_label, const char *path, Err *e) {
+    const Json *reward = json_get(x->row, "reward"), *scores = json_get(x->row, "scores");
+    if (!weight) {
+        if (!reward || (reward->type != JSON_NUMBER && reward->type != JSON_NULL)) return fail(e, "%s:%d: no \"reward\" (a number); let grpo score write it, or give --model", path, x->line);
+        *out = reward->type == JSON_NULL ? (real)NAN : (real)reward->number;
+        return true;
+    }
+    double sum = 0;
+    for (int k = 0; k < n_label; k++) {
+        const Json *v = scores ? json_get(scores, label[k]) : NULL;
+        if (weight[k] != 0) sum += weight[k] * (v && v->type == JSON_NUMBER ? v->number : NAN);
+    }
+    *out = (real)sum;
+    return true;
+}
+
+static bool score_labels(char (*label)[64], int *n, const Dataset *d, Err *e) {
+    const Json *scores = json_get(d->row[0].row, "scores");
+    *n = 0;
+    if (!scores || scores->type != JSON_OBJECT || !scores->length) return fail(e, "%s:%d: no \"scores\", which --reward-weights weighs; let grpo score write them", d->path, d->row[0].line);
+    for (size_t i = 0; i < scores->length && *n < MAX_LABELS; i++) snprintf(label[(*n)++], 64, "%.63s", scores->item[i].key);
+    return true;
+}
+
+static bool same_prompt(const Example *a, const Example *b) {
+    if (a->n_prompt != b->n_prompt) return false;
+    for (int i = 0; i < a->n_prompt; i++)
+        if (strcmp(a->prompt[i].role, b->prompt[i].role) || strcmp(a->prompt[i].content, b->prompt[i].content)) return false;
+    return true;
+}
+
+static bool scored(Pairs *p, const Dataset *d, Err *e) {
+    const Config *c = &p->c;
+    double weight[MAX_LABELS];
+    char label[MAX_LABELS][64];
+    int n_label = 0;
+    Reply *reply = malloc((size_t)d->n * sizeof *reply);
+    real *reward = malloc((size_t)d->n * sizeof(real));
+    bool ok = (reply && reward) || fail(e, "pairs: no memory for %d replies", d->n);
+    if (ok && c->weights)
+        ok = score_labels(label, &n_label, d, e) && parse_weights(weight, c->weights, (const char (*)[64])label, n_label, "--reward-weights", e);
+    for (int i = 0; ok && i < d->n; i++) {
+        const Example *x = &d->row[i];
+        reply[i] = (Reply){x, x->completion, !x->finish_reason || strcmp(x->finish_reason, "length")};
+        ok = reward_of(&reward[i], x, c->weights ? weight : NULL, (const char (*)[64])label, n_label, d->path, e);
+    }
+    for (int i = 0, end; ok && i < d->n; i = end) {
+        for (end = i + 1; end < d->n && same_prompt(&d->row[i], &d->row[end]); ) end++;
+        ok = write_pair(p, reply + i, reward + i, end - i, e);
+    }
+    free(reply);
+    free(reward);
+    return ok;
+}
+
+static bool pairs(Pairs *p, Err *e) {
+    const Config *c = &p->c;
+    Dataset d;
+    if (!c->dataset) return fail(e, "--dataset: not given; expected a JSONL file of prompts, or of scored replies");
+    if (!(c->margin >= 0)) return fail(e, "--margin: found %g, expected at least 0", c->margin);
+    if (!c->model && (c->reward_model || c->reward_cmd)) return fail(e, "--reward-model, --reward-cmd: score replies of --model, which is not given; score given replies with grpo score first");
+    if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
+    if (!dataset_load(&d, c->dataset, c->model ? NEED_PROMPT : NEED_COMPLETION, c->system, e)) return false;
+    if (c->output && !(p->begun = file_begin(&p->file, c->output, e))) return false;
+    if (!(c->model ? sampled(p, &d, e) : scored(p, &d, e))) return false;
+    if (!p->n_pair) return fail(e, "%s: of %d prompts none gave a pair: their rewards differ by %g at most; more --num-generations, a lower --margin", c->dataset, p->n_prompt, c->margin);
+    fprintf(stderr, "pairs: %d of %d prompts gave a pair, %d had rewards that do not differ by more than %g\n", p->n_pair, p->n_prompt, p->n_tied, c->margin);
+    if (!c->output) return true;
+    p->begun = false;
+    return file_commit(&p->file, e);
+}
+
+int cmd_pairs(int argc, char **argv, Err *e) {
+    Pairs p = {.begun = false};
+    const int r = options_parse(&p.c, &table, argc, argv, e);
+    if (r) return r < 0 ? -1 : 0;
+    const bool ok = pairs(&p, e);
+    if (p.begun) file_abandon(&p.file);
+    return ok ? 0 : -1;
+}

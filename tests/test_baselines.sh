@@ -1,0 +1,169 @@
+#!/bin/sh
+# test_baselines.sh: the methods that GRPO is compared with, from the outside: pairs, dpo and ppo on a tiny world; what must not change a bit; bad input.
+# Run from the project's root by `make test`.
+# shellcheck disable=SC2086  # $dpo and $ppo are lists of words
+set -u
+grpo=$PWD/grpo grpo64=$PWD/grpo64 world=$PWD/build/make_world
+passed=0 failed=0
+LC_ALL=C OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive     # idle threads that spin would make a busy machine slow
+export LC_ALL OMP_NUM_THREADS OMP_WAIT_POLICY
+t=$(mktemp -d "${TMPDIR:-/tmp}/grpo-test.XXXXXX") || exit 2
+trap 'rm -rf "$t"' EXIT
+trap 'exit 2' HUP INT TERM
+cd "$t" && mkdir io work && cd work || exit 2
+out=$t/io/out err=$t/io/err
+
+good() { passed=$((passed + 1)); }
+bad() { failed=$((failed + 1)); printf 'not ok: %s\n' "$*"; }
+nap() { sleep 0.05 2> /dev/null || sleep 1; }
+# works NAME COMMAND...: exit code 0
+works() {
+    name=$1; shift
+    "$@" > "$out" 2> "$err" < /dev/null; code=$?
+    if [ $code -eq 0 ]; then good; else bad "$name: exit code $code: $(tail -n 1 "$err")"; fi
+}
+# says NAME PATTERN: what the last command printed matches
+says() { case $(cat "$out") in $2) good ;; *) bad "$1: found \"$(head -n 3 "$out")\", expected $2" ;; esac; }
+# refuses PATTERN COMMAND...: exit code 2 and one line of complaint that matches
+refuses() {
+    pattern=$1; shift
+    "$@" > "$out" 2> "$err" < /dev/null; code=$?
+    line=$(grep '^grpo ' "$err")
+    if [ $code -ne 2 ] || [ "$(printf '%s\n' "$line" | wc -l)" -ne 1 ]; then bad "$2 for $pattern: exit code $code: $(cat "$err")"; return; fi
+    case $line in $pattern) good ;; *) bad "$2 for $pattern: found: $line" ;; esac
+}
+same() { if cmp -s "$2" "$3"; then good; else bad "$1: $2 and $3 differ"; fi; }
+# same_run NAME RUN RUN: every number of the log and the final weights, bit for bit
+same_run() {
+    "$grpo" compare "$2" "$3" > "$out" 2> "$err"; code=$?
+    if [ $code -eq 0 ]; then good; else bad "$1: exit code $code: $(grep -h -e '^first difference' -e '^final' -e '^grpo' "$out" "$err" | head -n 2)"; fi
+}
+# killed NAME WHOLE KILLED COMMAND...: kill -9 after some lines of the log, then --resume, gives the run WHOLE
+killed() {
+    name=$1 whole=$2 run=$3; shift 3
+    "$@" --output-dir "$run" > "$out" 2> "$err" & victim=$!
+    while kill -0 $victim 2> /dev/null && [ "$(cat "$run/log.jsonl" 2> /dev/null | wc -l)" -lt 12 ]; do nap; done
+    kill -9 $victim 2> /dev/null; wait $victim 2> /dev/null
+    if [ -d "$run/final" ]; then bad "$name: the run was over before it was killed"; else good; fi
+    works "$name --resume" "$@" --output-dir "$run" --resume
+    same_run "$name: kill -9 and --resume" "$whole" "$run"
+    same "$name: the log" "$whole/log.jsonl" "$run/log.jsonl"
+}
+
+$world sft --n 600 --seed 1 > sft.jsonl
+$world grammar --n 200 --seed 101 > labelled.jsonl
+$world prompts --kind rl --n 60 --seed 1003 > prompts.jsonl
+works init "$grpo" init --tokenizer-data sft.jsonl --output-dir base --hidden-size 16 --num-hidden-layers 2 --num-attention-heads 2 --intermediate-size 32 --vocab-size 420
+works sft "$grpo" sft --model base --dataset sft.jsonl --output-dir sft --max-steps 20 --per-device-train-batch-size 16 --learning-rate 5e-3
+works reward "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir reward --max-steps 20 --per-device-train-batch-size 8 --learning-rate 3e-3
+
+# ---- pairs ---------------------------------------------------------------------------------------
+sampling="--model sft/final --dataset prompts.jsonl --max-completion-length 16 --num-generations 4"
+works pairs "$grpo" pairs $sampling --reward-model reward/final --output pairs.jsonl
+case $(cat "$err") in *'60 of 60 prompts gave a pair'*) good ;; *) bad "pairs: $(cat "$err")" ;; esac
+if [ "$(grep -c '"prompt":.*"chosen":.*"rejected":.*"score_chosen":' pairs.jsonl)" -eq 60 ]; then good; else bad 'pairs: its lines'; fi
+works 'pairs two prompts at a time' "$grpo" pairs $sampling --reward-model reward/final --batch 2
+same 'pairs: the batch changes nothing' "$out" pairs.jsonl
+# the same by hand: sample, score, pairs
+works sample "$grpo" sample $sampling --output samples.jsonl
+works score "$grpo" score --dataset samples.jsonl --reward-model reward/final --output scored.jsonl
+works 'pairs of scored replies' "$grpo" pairs --dataset scored.jsonl
+sed 's/,"score_.*//' "$out" > a; sed 's/,"score_.*//' pairs.jsonl > b
+same 'pairs of scored replies' a b
+works 'pairs by other weights' "$grpo" pairs --dataset scored.jsonl --reward-weights safety=1
+if cmp -s "$out" pairs.jsonl; then bad 'pairs --reward-weights changed nothing'; else good; fi
+printf '%s\n' '{"prompt": "a", "completion": "x", "reward": 1}' '{"prompt": "a", "completion": "y", "reward": 3, "finish_reason": "length"}' '{"prompt": "a", "completion": "z", "reward": 2}' \
+    '{"prompt": "b", "completion": "x", "reward": 1}' '{"prompt": "b", "completion": "y", "reward": 1}' '{"prompt": "c", "completion": "x", "reward": 1}' \
+    '{"prompt": "c", "completion": "y", "reward": 1.4}' '{"prompt": "c", "completion": "z", "reward": null}' > given.jsonl
+works 'pairs with a margin' "$grpo" pairs --dataset given.jsonl --margin 0.5
+says 'pairs with a margin' '{"prompt":"a","chosen":"y","rejected":"x","chosen_finish_reason":"length","rejected_finish_reason":"stop","score_chosen":3,"score_rejected":1}'
+works 'pairs without margin' "$grpo" pairs --dataset given.jsonl
+says 'pairs without margin' '*"prompt":"c","chosen":"y","rejected":"x"*'
+case $(cat "$err") in *'2 of 3 prompts gave a pair, 1 had'*) good ;; *) bad "pairs: $(cat "$err")" ;; esac
+refuses '*pairs.jsonl: exists already*' "$grpo" pairs $sampling --reward-model reward/final --output pairs.jsonl
+refuses '*none gave a pair*' "$grpo" pairs --dataset given.jsonl --margin 9
+refuses '*--margin: found -1*' "$grpo" pairs --dataset given.jsonl --margin -1
+refuses '*no "reward" (a number)*' "$grpo" pairs --dataset samples.jsonl
+refuses '*no "scores"*' "$grpo" pairs --dataset given.jsonl --reward-weights safety=1
+refuses '*no source of scores*' "$grpo" pairs $sampling
+refuses '*replies of --model, which is not given*' "$grpo" pairs --dataset prompts.jsonl --reward-model reward/final
+refuses '*--num-generations: found 1*' "$grpo" pairs $sampling --num-generations 1 --reward-model reward/final
+refuses '*--temperature: found 0*' "$grpo" pairs $sampling --temperature 0 --reward-model reward/final
+
+# ---- dpo -----------------------------------------------------------------------------------------
+dpo="--model sft/final --dataset pairs.jsonl --per-device-train-batch-size 4 --learning-rate 1e-3"
+works dpo "$grpo" dpo $dpo --output-dir dpo --max-steps 12
+says dpo 'dpo/final: 12 steps, loss of the last *weights*'
+if [ "$(grep -c '"rewards/chosen":.*"rewards/rejected":.*"rewards/accuracies":.*"rewards/margins":.*"logps/chosen":.*"logps/rejected":' dpo/log.jsonl)" -eq 12 ]; then good; else bad 'dpo: its log'; fi
+case $(head -n 1 dpo/log.jsonl) in *'"loss":0.69314718055994'*'"rewards/chosen":0,'*) good ;; *) bad "dpo: the first loss is not log 2: $(head -n 1 dpo/log.jsonl)" ;; esac
+for n in 1 2 3; do
+    works "dpo with $n threads" env OMP_NUM_THREADS=$n "$grpo" dpo $dpo --output-dir dpo-threads$n --max-steps 12
+    same_run "dpo: $n threads" dpo dpo-threads$n
+done
+works 'dpo in slices' "$grpo" dpo $dpo --output-dir dpo-slices --max-steps 12 --slice-rows 1
+same_run 'dpo --slice-rows' dpo dpo-slices
+works 'dpo --precompute-ref-log-probs' "$grpo" dpo $dpo --output-dir dpo-before --max-steps 12 --precompute-ref-log-probs true
+same_run 'dpo: the reference before or beside' dpo dpo-before
+for loss in ipo hinge robust aot_unpaired; do
+    works "dpo --loss-type $loss" "$grpo" dpo $dpo --output-dir "dpo-$loss" --max-steps 3 --loss-type $loss --label-smoothing 0.1
+    works "dpo --loss-type $loss in slices" "$grpo" dpo $dpo --output-dir "dpo-$loss-slices" --max-steps 3 --loss-type $loss --label-smoothing 0.1 --slice-rows 1 --precompute-ref-log-probs true
+    same_run "dpo --loss-type $loss" "dpo-$loss" "dpo-$loss-slices"
+done
+works 'dpo with several losses, accumulated' "$grpo" dpo $dpo --output-dir dpo-several --max-steps 3 --loss-type sigmoid,sft --loss-weights 1,0.5 --gradient-accumulation-steps 2
+works 'dpo with weighted pairs' "$grpo" dpo $dpo --output-dir dpo-weighted --max-steps 3 --use-weighting --ld-alpha 0.5
+works 'dpo of an adapter' "$grpo" dpo $dpo --output-dir dpo-lora --max-steps 12 --use-peft --lora-r 4
+works 'dpo of an adapter, precomputed' "$grpo" dpo $dpo --output-dir dpo-lora-before --max-steps 12 --use-peft --lora-r 4 --precompute-ref-log-probs true
+same_run 'dpo of an adapter: the reference is the base' dpo-lora dpo-lora-before
+works 'an adapter goes on' "$grpo" dpo $dpo --model dpo-lora/final --output-dir dpo-lora-on --max-steps 2
+case $(head -n 1 dpo-lora-on/log.jsonl) in *'"rewards/chosen":0,'*) good ;; *) bad 'dpo of a given adapter: the reference is not where it starts' ;; esac
+works 'dpo --eval-split' "$grpo" dpo $dpo --output-dir dpo-eval --max-steps 12 --eval-split 0.2
+says 'dpo --eval-split' '*held-out pairs * before * after*loss * 0.69315 *rewards/margins * 0.00000 *n = 12;*'
+works 'dpo --eval-split --json' "$grpo" dpo $dpo --output-dir dpo-json --max-steps 12 --eval-split 0.2 --json
+says 'dpo --json' '{"steps":12,*"sha256":"*"eval":{"pairs":12,"before":{"loss":0.6931*"after":{*'
+same 'dpo: eval.json' dpo-eval/eval.json dpo-json/eval.json
+works 'a recipe' "$grpo" dpo --config dpo/config.json --output-dir dpo-recipe
+same_run "a run's config.json gives the run again" dpo dpo-recipe
+long="$grpo dpo $dpo --max-steps 400 --save-steps 4"
+works 'dpo, 400 steps' $long --output-dir dpo-whole
+killed dpo dpo-whole dpo-killed $long
+killed 'dpo with precomputed reference' dpo-whole dpo-killed-2 $long --precompute-ref-log-probs true
+# TRL's other shapes say the same
+printf '%s\n' '{"prompt": "hi", "chosen": "yes", "rejected": "no"}' > shape1.jsonl
+printf '%s\n' '{"prompt": [{"role": "user", "content": "hi"}], "chosen": [{"role": "assistant", "content": "yes"}], "rejected": [{"role": "assistant", "content": "no"}]}' > shape2.jsonl
+printf '%s\n' '{"chosen": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}], "rejected": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "no"}]}' > shape3.jsonl
+for k in 1 2 3; do works "dpo on shape $k" "$grpo" dpo $dpo --dataset shape$k.jsonl --output-dir shape$k --max-steps 2; done
+same_run 'messages and texts' shape1 shape2
+same_run 'whole conversations' shape1 shape3
+# a reply that was cut has no closing token
+printf '%s\n' '{"prompt": "hi", "chosen": "yes", "rejected": "no", "chosen_finish_reason": "length"}' > cut.jsonl
+works 'dpo on a reply that was cut' "$grpo" dpo $dpo --dataset cut.jsonl --output-dir cut --max-steps 1
+a=$(sed -n 's/.*"num_tokens":\([0-9]*\).*/\1/p' cut/log.jsonl) b=$(sed -n '1s/.*"num_tokens":\([0-9]*\).*/\1/p' shape1/log.jsonl)
+if [ $((a + 4)) -eq "$b" ]; then good; else bad "dpo: a cut reply: $a tokens in 4 pairs, $b with the closing token"; fi
+refuses '*unknown option "betta", did you mean "beta"*' "$grpo" dpo $dpo --output-dir x --betta 1
+refuses '*loss_type: *"sigmoit"*did you mean "sigmoid"*' "$grpo" dpo $dpo --output-dir x --loss-type sigmoit
+refuses '*--loss-weights: found "1", expected 2 numbers*' "$grpo" dpo $dpo --output-dir x --loss-type sigmoid,ipo --loss-weights 1
+refuses '*--loss-weights: found "1,2,3"*' "$grpo" dpo $dpo --output-dir x --loss-type sigmoid,ipo --loss-weights 1,2,3
+refuses '*beta: found 0*' "$grpo" dpo $dpo --output-dir x --beta 0
+refuses '*label_smoothing: found 0.5*' "$grpo" dpo $dpo --output-dir x --label-smoothing 0.5
+refuses '*aot is defined for reverse_kl only*' "$grpo" dpo $dpo --output-dir x --loss-type aot --f-divergence-type js_divergence
+refuses '*--eval-split: found 2*' "$grpo" dpo $dpo --output-dir x --eval-split 2
+refuses '*the prompt alone has * tokens, expected fewer than --max-length 5*' "$grpo" dpo $dpo --output-dir x --max-length 5
+refuses '*reward/final: is a reward model*' "$grpo" dpo $dpo --model reward/final --output-dir x
+refuses '*dpo: is not empty*' "$grpo" dpo $dpo --output-dir dpo
+refuses '*beta: the run was started with 0.1, now it is 0.2*' "$grpo" dpo $dpo --output-dir dpo --max-steps 12 --resume --beta 0.2
+refuses '*sft.jsonl:1: no "chosen"*' "$grpo" dpo $dpo --dataset sft.jsonl --output-dir x
+data() { printf '%s\n' "$1" > data.jsonl; refuses "$2" "$grpo" dpo $dpo --dataset data.jsonl --output-dir x; }
+data '{"prompt": "hi", "chosen": "yes"}' '*data.jsonl:1: no "rejected"*'
+data '{"prompt": "hi", "chosen": "yes", "rejected": 3}' '*data.jsonl:1:*rejected: found number*'
+data '{"prompt": "hi", "chosen": "yes", "rejected": "", "rejected_finish_reason": "length"}' '*data.jsonl:1: rejected: is empty and was cut*'
+data '{"chosen": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}], "rejected": [{"role": "user", "content": "ho"}, {"role": "assistant", "content": "no"}]}' \
+     '*data.jsonl:1: chosen and rejected differ in 2 and 2 turns*'
+if [ -e x ]; then bad 'a refused run left its folder behind'; else good; fi
+
+for command in pairs dpo; do
+    works "$command --help" "$grpo" $command --help
+    says "$command --help" "grpo $command: *example: grpo $command *"
+done
+
+printf '%s passed, %s failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
