@@ -1,4 +1,4 @@
-# grpo.c: make · make demo · make test · make parity · make bits · make ulps · make debug · make fuzz
+# grpo.c: make · make demo · make test · make parity · make bench · make bits · make ulps · make debug · make fuzz
 #
 # The compiler's own CFLAGS may choose speed; the flags that fix the bits stand last (docs/numerics.md).
 
@@ -95,6 +95,12 @@ ulps: build/f32/tests/ulp_tool build/f64/tests/ulp_tool
 	build/f32/tests/ulp_tool
 	build/f64/tests/ulp_tool
 
+# Beside PyTorch and TRL, in turns: some half an hour; bench-quick a few minutes. Writes docs/speed.md and docs/speed.svg.
+bench: all $(VENV)/complete
+	$(VENV)/bin/python bench/bench.py
+bench-quick: all $(VENV)/complete
+	$(VENV)/bin/python bench/bench.py --quick
+
 demo: all build/make_world build/demo_table
 	@sh data/demo.sh
 
@@ -123,6 +129,6 @@ fuzz:
 clean:
 	rm -rf build/f32 build/f64 build/debug grpo grpo64 grpo-debug
 
-.PHONY: all announce force test parity bits ulps demo debug fuzz clean
+.PHONY: all announce force test parity bench bench-quick bits ulps demo debug fuzz clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)
