@@ -357,8 +357,9 @@ static bool shows(const Report *r, Stage s, const Case *c, const real *out) {
     return false;
 }
 
-/* By the size of the errors (throughout-bf16): ours with everything rounded errs as much as the dump. */
-static bool same_size(Report *r, Stage s, const real *out, const Distance *ours) {
+/* By the size of the errors (throughout-bf16): how far apart, as a logarithm, the dump's mean error and that of ours with everything rounded
+ * are; infinite where the dump errs by little more than its own precision. */
+static double size_apart(const Report *r, Stage s, const real *out, const Distance *ours) {
     const Item *it = &r->item[r->stage[s].first];
     double sum = 0, n = 0;
     for (size_t j = 0; j < it->count; j++) {
@@ -367,8 +368,8 @@ static bool same_size(Report *r, Stage s, const real *out, const Distance *ours)
         sum += difference(out[k], r->stage[s].right[k]);
         n++;
     }
-    const double mean = n > 0 ? sum / n : 0;
-    return mean > 0 && ours->mean > mean / 3 && ours->mean < mean * 3 && ours->excess > 3;
+    if (!(sum > 0) || !(ours->mean > 0) || !isfinite(ours->mean) || ours->excess < 10) return INFINITY;
+    return fabs(d_log(ours->mean / (sum / n)));
 }
 
 typedef struct { const Mistake *m[80]; int n; } Candidates;    /* those that change something on this dump */
@@ -402,8 +403,8 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
                     if (found && !m->by_size && found->n < 80) found->m[found->n++] = m;
                 }
                 if (wrong && want_names && m->by_size) {
-                    const Distance d = stage_distance(r, s, out, false, false);
-                    if (same_size(r, s, out, &ours) && d.mean < closest) by_size = m, closest = d.mean;
+                    const double apart = size_apart(r, s, out, &ours);
+                    if (apart < 1.4 && apart < closest) by_size = m, closest = apart;   /* the two types are a factor of 8 apart */
                 } else if (wrong && want_names && explains(r, s, &c, out, &ours)) add_name(x, m->name, m->line);
             }
         }
@@ -440,6 +441,13 @@ static bool search_pairs(Report *r, Stage s, const Case *base, const Candidates 
     return !e->line[0];
 }
 
+#define NOISE_MOST 2e-2                 /* what another kernel or batch does to a log-probability */
+
+static void name_recomputed(Report *r) {
+    for (int i = 0; i < n_mistake; i++)
+        if (!strcmp(mistakes[i].name, "D17-recomputed-old")) add_name(&r->stage[STAGE_OLD], mistakes[i].name, mistakes[i].line);
+}
+
 /* E81: old beside the policy's own, on policy: the very same numbers, rounding noise, or another policy. */
 static void judge_old(Report *r) {
     StageReport *x = &r->stage[STAGE_OLD];
@@ -455,16 +463,14 @@ static void judge_old(Report *r) {
             sum += gap;
             n++;
         }
-    if (n == 0 || most > 3 * tolerance_at(r, &probe, 1, 0)) return;             /* another policy's, and so it may be */
+    const double noise = fmax(NOISE_MOST, tolerance_at(r, &probe, 1, 0));
+    if (n == 0 || most > noise) return;                 /* another policy's, and so it may be */
     x->judged = true;
     x->obstacle = NULL;
     x->verdict = most == 0 ? VERDICT_RIGHT : VERDICT_WRONG;
     snprintf(x->note, sizeof x->note, most == 0 ? "the policy's own numbers, bit for bit" : "off from per_token_logps by %.3g at most, %.3g on average", most, sum / (double)n);
-    for (int i = 0; i < n_mistake; i++)
-        if (!strcmp(mistakes[i].name, "D17-recomputed-old")) {
-            r->visible[i] = 1;
-            if (most != 0) add_name(x, mistakes[i].name, mistakes[i].line);
-        }
+    for (int i = 0; i < n_mistake; i++) if (!strcmp(mistakes[i].name, "D17-recomputed-old")) r->visible[i] = 1;
+    if (most != 0) name_recomputed(r);
 }
 
 static bool judge(Report *r, Stage s, bool quick, Err *e) {
@@ -494,6 +500,8 @@ static bool judge(Report *r, Stage s, bool quick, Err *e) {
     }
     free(out);
     Candidates found = {.n = 0};
+    unsigned char visible[128] = {0};
+    memcpy(visible, r->visible, n_mistake < 128 ? (size_t)n_mistake : 128);
     bool ok = !e->line[0];
     if (ok && x->verdict == VERDICT_UNKNOWN && other) {                         /* beside the dialect first */
         ok = search_singles(r, s, &dialect, true, &found, e);
@@ -503,6 +511,12 @@ static bool judge(Report *r, Stage s, bool quick, Err *e) {
     else if (ok) ok = search_singles(r, s, &r->right, false, NULL, e);
     if (ok && x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && !quick && s != STAGE_GRAD && s != STAGE_STEP && !(runs_model(s) && model_work(r, true) > 1e8))
         ok = search_pairs(r, s, other ? &dialect : &r->right, &found, e);
+    if (x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && s == STAGE_OLD && case_on_policy(&r->right) && r->item[x->first].max_abs <= NOISE_MOST) name_recomputed(r);
+    if (x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && ((s == STAGE_OLD && !r->right.model.old) || (s == STAGE_REF && !r->right.model.reference))) {
+        x->judged = false;                              /* another policy's numbers are no mistake */
+        x->obstacle = s == STAGE_OLD ? "not --model's; give --old-model" : "not --model's; give --ref-model";
+        memcpy(r->visible, visible, n_mistake < 128 ? (size_t)n_mistake : 128);
+    }
     if (x->verdict == VERDICT_UNKNOWN && x->n_name) {
         x->verdict = VERDICT_WRONG;
         for (int i = 0; i < x->n_name && r->d->set.dialect_given; i++)

@@ -362,6 +362,10 @@ static bool take_ids(Dump *d, Err *e) {
     if (id && (!(d->id = pool_take(&d->pool, id->count, sizeof(int), e)) || !take_whole(d, d->id, id, false, e))) return false;
     if (attention && !d->whole_rows) return fail(e, "%s: tensor attention_mask: found beside completion_ids, expected beside input_ids", d->path);
     if (attention && (!(d->real_token = pool_take(&d->pool, attention->count, 1, e)) || !take_whole(d, d->real_token, attention, true, e))) return false;
+    if (d->whole_rows && prompt_mask) {
+        if (!has_shape(prompt_mask, 2, d->n, d->width)) return wrong_shape(d, prompt_mask, "that of input_ids", e);
+        return (d->prompt_mask = pool_take(&d->pool, prompt_mask->count, 1, e)) && take_whole(d, d->prompt_mask, prompt_mask, true, e);
+    }
     if (d->whole_rows && prompt) return fail(e, "%s: tensor prompt_ids: found beside input_ids, expected beside completion_ids", d->path);
     if (!prompt) return !prompt_mask || fail(e, "%s: tensor prompt_mask: found without prompt_ids", d->path);
     if (prompt->n_dim != 2 || prompt->shape[0] != d->n || prompt->shape[1] == 0 || prompt->shape[1] > 1 << 24) return wrong_shape(d, prompt, "[B,P]", e);
@@ -419,11 +423,11 @@ static bool contiguous(const Dump *d, const unsigned char *mask, size_t width, c
 static bool take_tensors(Dump *d, const Json *config, Err *e) {
     if (!take_sizes(d, e) || !take_ids(d, e) || !take_mask(d, &d->completion_mask, STAGE_MASK, e) || !take_mask(d, &d->loss_mask, STAGE_LOSS_MASK, e)) return false;
     if (!contiguous(d, d->completion_mask, d->width, "completion_mask", e) || !contiguous(d, d->real_token, d->width, "attention_mask", e)
-        || !contiguous(d, d->prompt_mask, d->prompt_width, "prompt_mask", e)) return false;
+        || !contiguous(d, d->prompt_mask, d->whole_rows ? d->width : d->prompt_width, "prompt_mask", e)) return false;
     if (d->whole_rows && !d->completion_mask) return fail(e, "%s: found input_ids without completion_mask, expected it to say which tokens are the completion", d->path);
-    for (size_t j = 0; d->whole_rows && d->real_token && j < d->n * d->width; j++)
-        if (d->completion_mask[j] && !d->real_token[j] && !d->loss_mask)
-            return fail(e, "%s: tensor completion_mask: row %zu, column %zu: found a token that attention_mask calls padding", d->path, j / d->width, j % d->width);
+    for (size_t j = 0; d->whole_rows && d->real_token && d->prompt_mask && j < d->n * d->width; j++)
+        if (d->prompt_mask[j] && !d->real_token[j])
+            return fail(e, "%s: tensor prompt_mask: row %zu, column %zu: found a token that attention_mask calls padding", d->path, j / d->width, j % d->width);
     for (int s = STAGE_LOGITS; s <= STAGE_GRAD_NORM; s++)
         if (!take_value(d, (Stage)s, e)) return false;
     const Tensor *score = safetensors_find(d->file, "rewards_per_func");

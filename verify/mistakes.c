@@ -194,7 +194,9 @@ APPLY(token_whitening) {
 APPLY(kl_in_reward) {
     UNUSED;
     const size_t n = c->d->n, width = c->d->width;
-    if (!sums_first(c) || !c->reward || !c->logp || !c->ref || c->s.grpo.beta == 0) return false;
+    if (c->s.grpo.beta == 0) return false;
+    if (s != STAGE_ADVANTAGES && c->d->value[STAGE_ADVANTAGES]) { c->s.grpo.beta = 0; return true; }   /* all that is left of it in the loss */
+    if (!sums_first(c) || !c->reward || !c->logp || !c->ref) return false;
     real *reward = pool_take(p, n, sizeof *reward, e);
     if (!reward) return false;
     for (size_t i = 0; i < n; i++) {
@@ -204,6 +206,11 @@ APPLY(kl_in_reward) {
         reward[i] = (real)(c->reward[i] - c->s.grpo.beta * kl);
     }
     c->reward = reward;
+    if (s == STAGE_ADVANTAGES) return true;
+    real *adv = pool_take(p, n, sizeof *adv, e);
+    if (!adv || !stage_compute(adv, c, STAGE_ADVANTAGES, p, e)) return false;
+    c->advantage = adv;
+    c->s.grpo.beta = 0;
     return true;
 }
 
@@ -244,7 +251,7 @@ static bool with_prompt_tokens(Case *c, Stage s, size_t most, Pool *p, Err *e) {
         size_t start = 0, n = 0;
         while (start < width && !token[i * width + start]) start++;
         for (size_t t = start; t-- > 0 && n < most;)
-            if (!c->d->real_token || c->d->real_token[i * width + t]) m[i * width + t] = 1, n++;
+            if (row_prompt_token(c->d, i, t)) m[i * width + t] = 1, n++;
     }
     return m;
 }
@@ -777,7 +784,7 @@ const Mistake mistakes[] = {
     {"D6-eps-0", ADVANTAGES, "E64", "mo_grpo without epsilon", "the aggregation is not mo_grpo, or deviations are large against 1e-4", mo_eps_0, false},
     {"D7-token-whitening", ADVANTAGES, "E63", "the sum is whitened over tokens, not completions (verl)", "the aggregation is not normalize_then_sum, or lengths are unknown", token_whitening, false},
     {"D38-nan", ADVANTAGES, "E84", "a group without spread gives 0/0 = NaN instead of 0", "every group has spread", nan_without_spread, false},
-    {"D15-in-reward", ADVANTAGES, "E125", "beta times the summed k1 is taken off the reward, as in PPO and RLOO, instead of a term of the loss", "beta is 0, or there are no reference log-probabilities", kl_in_reward, false},
+    {"D15-in-reward", ADVANTAGES | TOKEN, "E125", "beta times the summed k1 is taken off the reward, as in PPO and RLOO, instead of a term of the loss", "beta is 0, or there are no reference log-probabilities", kl_in_reward, false},
 
     {"D9-no-stop", MASKS, "E22", "the stop token is left out of the mask", "no completion ends with a stop token", no_stop, false},
     {"D9-no-first", MASKS, "E22", "the first token of every completion is left out of the mask", "there are no masks", no_first, false},
@@ -801,13 +808,13 @@ const Mistake mistakes[] = {
     {"norm-eps-1e-6", ROWS, "E7", "rms_norm_eps 1e-6", "that is the model's, or below this precision", norm_eps_6, false},
     {"norm-eps-1e-8", ROWS, "E7", "rms_norm_eps 1e-8", "that is the model's, or below this precision", norm_eps_8, false},
     {"attention-scale-missing", ROWS, "E14", "q.k is not divided by sqrt(d)", "", unscaled_attention, false},
-    {"D27-kept-only", VALUES, "E29", "log-probabilities over what top_k, top_p and min_p kept, instead of all of the vocabulary", "no filter is on, or it drops nothing", kept_only, false},
+    {"D27-kept-only", VALUES & ~BIT(SAMPLER), "E29", "log-probabilities over what top_k, top_p and min_p kept, instead of all of the vocabulary", "no filter is on, or it drops nothing", kept_only, false},
     {"D28-logits-bf16", VALUES | BIT(LOGITS) | BIT(ENTROPIES), "E4", "logits are rounded to bfloat16", "the dump's own precision hides it", logits_bf16, false},
     {"D28-logits-fp16", VALUES | BIT(LOGITS) | BIT(ENTROPIES), "E4", "logits are rounded to float16", "the dump's own precision hides it", logits_fp16, false},
     {"logps-bf16", VALUES, "E23", "log-probabilities are rounded to bfloat16", "the dump's own precision hides it", logps_bf16, false},
     {"logps-fp16", VALUES, "E23", "log-probabilities are rounded to float16", "the dump's own precision hides it", logps_fp16, false},
-    {"throughout-bf16", ROWS & ~BIT(GRAD), "E4", "the model ran in bfloat16: errors have the size that rounding weights, hidden rows and logits to it causes", "the dump's own precision hides it", throughout_bf16, true},
-    {"throughout-fp16", ROWS & ~BIT(GRAD), "E4", "the model ran in float16: errors have the size that rounding weights, hidden rows and logits to it causes", "the dump's own precision hides it", throughout_fp16, true},
+    {"throughout-bf16", ROWS & ~(BIT(GRAD) | BIT(OLD)), "E4", "the model ran in bfloat16: errors have the size that rounding weights, hidden rows and logits to it causes", "the dump's own precision hides it", throughout_bf16, true},
+    {"throughout-fp16", ROWS & ~(BIT(GRAD) | BIT(OLD)), "E4", "the model ran in float16: errors have the size that rounding weights, hidden rows and logits to it causes", "the dump's own precision hides it", throughout_fp16, true},
     {"old-after-update", BIT(OLD), "E81", "old log-probabilities are those of the updated policy", "the dump has no param.NAME", after_update, false},
     {"D17-recomputed-old", BIT(OLD), "E81", "old log-probabilities were computed again: rounding noise makes the ratio differ from 1 on policy", "old is not the policy's own", recomputed_old, true},
 

@@ -16,6 +16,11 @@ static bool is_stop(const DumpSettings *s, int id) {
     return false;
 }
 
+bool row_prompt_token(const Dump *d, size_t i, size_t t) {
+    const size_t j = i * d->width + t;
+    return d->prompt_mask ? d->prompt_mask[j] : !d->real_token || d->real_token[j];
+}
+
 /* E22: a completion's tokens: from its first column up to and including the first stop token; without one up to the padding. Where ids or stop
  * ids are missing, what the file's mask says. Where padding stands first, the mask says so too. */
 static void find_real_tokens(unsigned char *out, const Dump *d) {
@@ -29,7 +34,10 @@ static void find_real_tokens(unsigned char *out, const Dump *d) {
             continue;
         }
         size_t start = 0, end;
-        if (d->whole_rows) while (start < d->width && !given[start]) start++;
+        if (d->whole_rows && d->prompt_mask) {          /* the column after the prompt's last */
+            for (size_t t = 0; t < d->width; t++) if (d->prompt_mask[i * d->width + t]) start = t + 1;
+            while (start < d->width && d->real_token && !d->real_token[i * d->width + start]) start++;
+        } else if (d->whole_rows) while (start < d->width && !given[start]) start++;
         else {
             while (start < d->width && given && !given[start] && id[start] == d->set.pad) start++;
             if (start == d->width) start = 0;
@@ -70,7 +78,7 @@ static int row_ids(int *out, int *n_prompt, size_t *place, const Case *c, size_t
         for (size_t t = 0; t < d->prompt_width; t++) if (d->prompt_mask[i * d->prompt_width + t]) out[n++] = d->prompt_id[i * d->prompt_width + t];
     } else {
         for (size_t t = 0; t < d->width && !c->real_token[i * d->width + t]; t++)
-            if (!d->real_token || d->real_token[i * d->width + t]) out[n++] = d->id[i * d->width + t];
+            if (row_prompt_token(d, i, t)) out[n++] = d->id[i * d->width + t];
     }
     *n_prompt = n;
     for (size_t t = 0; t < d->width; t++)
@@ -143,7 +151,7 @@ static bool row_values(real *logp, real *entropy, real *z, int vocab, int target
     const LogitStats t = logits_stats(z, vocab, c->s.sampling.temperature, entropy != NULL);
     *logp = z[target] - t.max - t.log_sum;
     if (entropy) *entropy = t.entropy;
-    if (c->kept_only) {                                 /* E29: draw until the target comes is no way; the kept mass is found with u at the target */
+    if (c->kept_only) {                                 /* E29 */
         int *order = pool_take(p, (size_t)vocab, sizeof *order, e);
         real *copy = pool_take(p, (size_t)vocab, sizeof *copy, e), all, kept;
         if (!order || !copy) return false;
@@ -157,36 +165,44 @@ static bool row_values(real *logp, real *entropy, real *z, int vocab, int target
     return true;
 }
 
-/* Attention whose rows have positions of our choosing: row t of one sequence meets all rows up to it. */
+/* Attention over one sequence whose positions are ours to choose; with a precision, what goes in and comes out is rounded to it. */
+typedef struct { const ModelConfig *config; Precision round; } PlainAttention;
+
 static void plain_attention(void *to, int layer, const AttentionRows *r) {
-    const ModelConfig *c = to;
+    const PlainAttention *x = to;
+    const ModelConfig *c = x->config;
     const int d = c->head_dim, share = c->n_head / c->n_kv_head;
-    const size_t n = (size_t)r->n_row, block = (n + 15) / 16 * 16 * (size_t)d;
-    real *key = calloc(block + n + 64, sizeof *key), *score = key ? key + block : NULL;
+    const size_t n = (size_t)r->n_row, block = (n + 15) / 16 * 16 * (size_t)d, kv = (size_t)(c->n_kv_head * d);
+    real *key = calloc(block + n + 64 + 2 * (size_t)d + n * kv, sizeof *key), *score = key ? key + block : NULL;
+    real *q = key ? score + n + 64 : NULL, *k = key ? q + d : NULL, *v = key ? k + d : NULL;
     (void)layer;
+    for (size_t j = 0; key && j < n * kv; j++) v[j] = round_to(r->v[j], x->round);
     for (int g = 0; key && g < c->n_kv_head; g++) {
-        for (int u = 0; u < r->n_row; u++) key_store(key, u, r->k + (size_t)(u * c->n_kv_head + g) * (size_t)d, d);
-        for (int j = g * share; j < (g + 1) * share; j++)
+        for (int u = 0; u < r->n_row; u++) {
+            for (int j = 0; j < d; j++) k[j] = round_to(r->k[(size_t)u * kv + (size_t)(g * d + j)], x->round);
+            key_store(key, u, k, d);
+        }
+        for (int h = g * share; h < (g + 1) * share; h++)
             for (int t = 0; t < r->n_row; t++) {
-                const KeySpan span = {key, r->v + (size_t)g * (size_t)d, t + 1, c->n_kv_head * d};
-                attend(r->o + (size_t)(t * c->n_head + j) * (size_t)d, &r->max[(size_t)t * (size_t)c->n_head + (size_t)j], &r->sum[(size_t)t * (size_t)c->n_head + (size_t)j], score,
-                       r->q + (size_t)(t * c->n_head + j) * (size_t)d, &span, 1, d);
+                const KeySpan span = {key, v + (size_t)(g * d), t + 1, (int)kv};
+                const size_t at = (size_t)t * (size_t)c->n_head + (size_t)h;
+                real *o = r->o + at * (size_t)d;
+                for (int j = 0; j < d; j++) q[j] = round_to(r->q[at * (size_t)d + (size_t)j], x->round);
+                attend(o, &r->max[at], &r->sum[at], score, q, &span, 1, d);
+                for (int j = 0; j < d; j++) o[j] = round_to(o[j], x->round);
             }
     }
     free(key);
 }
 
-/* D11: position = column, padding counted, in one row of P + C columns. */
-static void column_positions(int *position, const Case *c, size_t i) {
+/* Positions of row i's tokens: their number, or (D11) their column, padding counted, in one row of P + C columns. */
+static void row_positions(int *position, const Case *c, size_t i) {
     const Dump *d = c->d;
     int n = 0;
-    if (d->whole_rows) {
-        for (size_t t = 0; t < d->width; t++)
-            if (c->real_token[i * d->width + t] || !d->real_token || d->real_token[i * d->width + t]) position[n++] = (int)t;
-        return;
-    }
-    for (size_t t = 0; t < d->prompt_width; t++) if (d->prompt_mask[i * d->prompt_width + t]) position[n++] = (int)t;
-    for (size_t t = 0; t < d->width; t++) if (c->real_token[i * d->width + t]) position[n++] = (int)(d->prompt_width + t);
+    for (size_t t = 0; !d->whole_rows && t < d->prompt_width; t++) if (d->prompt_mask[i * d->prompt_width + t]) position[n++] = (int)t;
+    for (size_t t = 0; d->whole_rows && t < d->width && !c->real_token[i * d->width + t]; t++) if (row_prompt_token(d, i, t)) position[n++] = (int)t;
+    for (size_t t = 0; t < d->width; t++) if (c->real_token[i * d->width + t]) position[n++] = (int)((d->whole_rows ? 0 : d->prompt_width) + t);
+    for (int t = 0; !c->pad_positions && t < n; t++) position[t] = t;
 }
 
 /* Each target of a slice with its hidden row. */
@@ -216,12 +232,13 @@ static bool model_values(real *logp, real *entropy, real *logits, const Case *c,
     DumpWindow x;
     Pool scratch = {0};
     const bool plain = !logits && !c->kept_only && !c->zero_logits && !c->round_logits && !c->round_logp && !c->round_hidden;
-    bool ok = window_open(&x, c, !c->pad_positions, p, e);
+    const bool by_row = c->pad_positions || c->round_hidden;
+    bool ok = window_open(&x, c, !by_row, p, e);
     if (ok && x.w.n_target == 0) { window_close(&x); return true; }
     Acts *a = ok ? acts_new(m, x.max_row, x.max_target, false, e) : NULL;
     Slice s = {0};
     ok = a != NULL;
-    if (ok && plain && !c->pad_positions) {
+    if (ok && plain && !by_row) {
         real *value = pool_take(&scratch, (size_t)x.w.n_target * 2, sizeof *value, e);
         ok = value && window_logp(value, entropy ? value + x.w.n_target : NULL, a, x.max_row, x.max_target, m, &x.w, c->s.sampling.temperature, e);
         for (int k = 0; ok && k < x.w.n_target; k++) {
@@ -234,16 +251,16 @@ static bool model_values(real *logp, real *entropy, real *logits, const Case *c,
         ok = position != NULL;
         while (ok && slice_next(&s, &x.w, x.max_row, x.max_target, &m->config, e)) {
             const real *hidden = NULL;
-            if (c->pad_positions) {                     /* one completion a tree; several trees may share a slice */
+            if (by_row) {                               /* one completion a tree; several trees may share a slice */
                 for (int g = 0; ok && g < s.batch.n_seg;) {
                     int end = g + 1, rows = s.batch.seg[g].n_row;
                     while (end < s.batch.n_seg && s.batch.seg[end].prefix >= 0) rows += s.batch.seg[end++].n_row;
-                    column_positions(position, c, tree++);
+                    row_positions(position, c, tree++);
                     for (int t = 0; t < rows; t++)
                         if (position[t] >= m->config.context) ok = fail(e, "%s: positions with padding exceed the model's context", c->d->path);
                     if (!ok) break;
                     const int row0 = s.batch.seg[g].start;
-                    hidden = model_rows(a, m, s.batch.id + row0, position, rows, plain_attention, (void *)&m->config);
+                    hidden = model_rows(a, m, s.batch.id + row0, position, rows, plain_attention, &(PlainAttention){&m->config, (Precision)c->round_hidden});
                     int k = 0;
                     while (k < s.batch.n_target && s.batch.target_row[k] < row0) k++;
                     int last = k, *target_row = s.target_row;
@@ -616,9 +633,9 @@ static Source source_of(const Case *c, Stage s) {
     const bool own = c->d->tensor[STAGE_LOGITS] && c->d->id;
     if (s == STAGE_LOGITS) return (Source){c->model.policy, false};
     if (s == STAGE_LOGPS || s == STAGE_ENTROPIES) return (Source){c->model.policy, own};
-    if (s == STAGE_REF) return (Source){c->model.reference, false};
+    if (s == STAGE_REF) return (Source){c->model.reference ? c->model.reference : c->model.policy, false};
     if (c->model.old) return (Source){c->model.old, false};
-    return s == STAGE_SAMPLER && case_on_policy(c) ? (Source){c->model.policy, own} : (Source){NULL, false};
+    return case_on_policy(c) ? (Source){c->model.policy, own && s == STAGE_SAMPLER} : (Source){NULL, false};
 }
 
 const char *stage_obstacle(const Case *c, Stage s) {
@@ -627,16 +644,13 @@ const char *stage_obstacle(const Case *c, Stage s) {
     switch (s) {
     case STAGE_MASK: return d->id && c->s.n_stop ? NULL : d->id ? "no eos_token_id" : "no completion_ids";
     case STAGE_LOSS_MASK: return d->completion_mask || (d->id && c->s.n_stop) ? NULL : "no completion_mask";
-    case STAGE_LOGITS: case STAGE_LOGPS: case STAGE_REF: case STAGE_SAMPLER: case STAGE_ENTROPIES: {
+    case STAGE_LOGITS: case STAGE_LOGPS: case STAGE_OLD: case STAGE_REF: case STAGE_SAMPLER: case STAGE_ENTROPIES: {
         const Source from = source_of(c, s);
         if (from.logits) return NULL;
-        if (!from.model) return s == STAGE_REF ? "no --ref-model" : s == STAGE_SAMPLER ? "no model of the sampling policy: give --model (on policy) or --old-model" : "no --model";
+        if (!from.model) return s == STAGE_REF ? "no --ref-model" : s == STAGE_SAMPLER || s == STAGE_OLD ? "no --old-model" : "no --model";
         if (d->set.weights_after && s != STAGE_REF) return "the folder's weights are those after the step";
         return ids ? NULL : "no prompt_ids";
     }
-    case STAGE_OLD:
-        if (c->model.old) return ids ? NULL : "no prompt_ids";
-        return "no --old-model";
     case STAGE_REWARDS: return c->score ? NULL : "no rewards_per_func";
     case STAGE_ADVANTAGES:
         if (c->s.grpo.multi_objective_aggregation == SUM_THEN_NORMALIZE) return c->reward ? NULL : "no rewards";
@@ -673,7 +687,10 @@ bool stage_compute(real *out, const Case *c, Stage s, Pool *p, Err *e) {
     case STAGE_LOGITS: return model_values(NULL, NULL, out, c, c->model.policy, p, e);
     case STAGE_LOGPS: case STAGE_OLD: case STAGE_REF: case STAGE_SAMPLER: {
         const Source from = source_of(c, s);
-        return from.logits ? logits_values(out, NULL, c, p, e) : model_values(out, NULL, NULL, c, from.model, p, e);
+        Case x = *c;
+        const Sampling *f = &c->s.sampling;
+        if (s == STAGE_SAMPLER && (f->top_k > 0 || f->top_p < 1 || f->min_p > 0)) x.kept_only = true;            /* E29 */
+        return from.logits ? logits_values(out, NULL, &x, p, e) : model_values(out, NULL, NULL, &x, from.model, p, e);
     }
     case STAGE_ENTROPIES: return source_of(c, s).logits ? logits_values(NULL, out, c, p, e) : model_values(NULL, out, NULL, c, c->model.policy, p, e);
     case STAGE_REWARDS:
@@ -770,7 +787,8 @@ bool case_open(Case *c, const Dump *d, const Policies *model, Pool *p, Err *e) {
     if (!ids_fit(c, model->policy, e) || !ids_fit(c, model->reference, e) || !ids_fit(c, model->old, e)) return false;
     c->old = d->value[STAGE_OLD];
     c->sampler = d->value[STAGE_SAMPLER];
-    if (!resolve(&c->logp, c, STAGE_LOGPS, p, e) || !resolve(&c->old, c, STAGE_OLD, p, e) || !resolve(&c->ref, c, STAGE_REF, p, e)) return false;
+    c->ref = d->value[STAGE_REF];
+    if (!resolve(&c->logp, c, STAGE_LOGPS, p, e) || (model->old && !resolve(&c->old, c, STAGE_OLD, p, e)) || (model->reference && !resolve(&c->ref, c, STAGE_REF, p, e))) return false;
     const bool needs_entropy = c->s.window.entropy_coef != 0 || c->s.grpo.top_entropy_quantile < 1;
     c->entropy = d->value[STAGE_ENTROPIES];
     if (needs_entropy && !resolve(&c->entropy, c, STAGE_ENTROPIES, p, e)) return false;

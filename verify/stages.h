@@ -36,7 +36,7 @@ struct Case {
     double policy_sign;                 /* of the policy term; 0: 1 */
     const double *row_weight;           /* [n] c_i instead of E112's */
     const double *ratio_slope;          /* [n, width] d log ratio by its own logp, in units of the right one; NULL: 1 */
-    bool shift, kept_only, pad_positions, zero_logits;
+    bool shift, kept_only, pad_positions, zero_logits;          /* kept_only is right for the sampler alone */
     int round_logits, round_logp;       /* a Precision; 0 (F64): none */
     int round_hidden;
     bool drop_head_grad, drop_embed_grad;
@@ -55,6 +55,7 @@ size_t stage_size(const Case *c, Stage s);
 /* Whether the stage has a value per completion ([n]) under these settings. */
 bool stage_per_row(const Case *c, Stage s);
 
+bool row_prompt_token(const Dump *d, size_t i, size_t t);       /* whole rows: may column t, before the completion, be a token of the prompt */
 double case_row_count(const Case *c, size_t i);                 /* n_i */
 double *case_row_weights(const Case *c, Pool *p, Err *e);       /* [n] c_i that this case uses */
 GrpoMicro case_micro(const Case *c, Pool *p, Err *e);

@@ -43,7 +43,7 @@ static bool declare_stage(Writer *w, Stage s, bool only_present, Err *e) {
     const Dump *d = c->d;
     const size_t v = c->model.policy ? (size_t)c->model.policy->config.vocab : 0;
     if (stage_obstacle(c, s) || (only_present && !d->tensor[s])) return true;
-    if (!only_present && (s == STAGE_KL || s == STAGE_REF) && c->s.grpo.beta == 0) return true;
+    if (!only_present && ((s == STAGE_KL && c->s.grpo.beta == 0) || (s == STAGE_REF && !c->model.reference) || (s == STAGE_OLD && !c->model.old) || s == STAGE_SAMPLER)) return true;
     if (s == STAGE_LOGITS && d->n * d->width * v > LOGITS_WRITTEN) return true;
     real *x = pool_take(w->p, stage_size(c, s), sizeof *x, e);
     if (!x || !stage_compute(x, c, s, w->p, e)) return false;
@@ -72,7 +72,8 @@ static bool write_dump(const char *path, const Case *c, bool only_present, Err *
     JsonWriter config = {0};
     bool ok = (w.out = pool_take(&p, (size_t)w.capacity, sizeof *w.out, e)) != NULL;
     if (ok && !only_present) {
-        if (d->whole_rows) ok = declare_whole(&w, "input_ids", d->id, "I32", d->n, d->width, e) && declare_whole(&w, "attention_mask", d->real_token, "U8", d->n, d->width, e);
+        if (d->whole_rows) ok = declare_whole(&w, "input_ids", d->id, "I32", d->n, d->width, e) && declare_whole(&w, "attention_mask", d->real_token, "U8", d->n, d->width, e)
+                               && declare_whole(&w, "prompt_mask", d->prompt_mask, "U8", d->n, d->width, e);
         else ok = declare_whole(&w, "completion_ids", d->id, "I32", d->n, d->width, e) && declare_whole(&w, "prompt_ids", d->prompt_id, "I32", d->n, d->prompt_width, e)
                   && declare_whole(&w, "prompt_mask", d->prompt_mask, "U8", d->n, d->prompt_width, e);
         if (ok && d->width) ok = declare_whole(&w, "completion_mask", d->completion_mask ? d->completion_mask : c->real_token, "U8", d->n, d->width, e);
