@@ -402,6 +402,8 @@ int cmd_verify(int argc, char **argv, Err *e) {
     const int parsed = options_parse(&c, &table, argc, argv, e);
     if (parsed) return parsed < 0 ? -1 : 0;
     if (c.list) return list_catalogue(c.json);
+    if (c.sharp && !c.write) { fail(e, "--sharp: expected --write FOLDER beside it"); return -1; }
+    if (c.sharp) return write_sharp(c.write, e) ? 0 : -1;
     if (!c.dump) { fail(e, "--dump: expected a file; grpo verify --help tells more"); return -1; }
     Dump d;
     Loaded l = {0};

@@ -319,6 +319,59 @@ static void test_catalogue(void) {
     CHECK(dialect_has(DIALECT_VERL, "D1-eps-1e-6") && !dialect_has(DIALECT_TRL_116, "D1-eps-1e-6"));
 }
 
+/* ---- cases of our own: each is right, and together they show every row of the catalogue ------------------------------------- */
+static void test_sharp(void) {
+    static const char *const dir = "build/test_verify_sharp";
+    static bool shown[256];
+    Err e = {{0}};
+    char text[600];
+    folder_remove(dir, &e);
+    e.line[0] = 0;
+    const bool written = write_sharp(dir, &e);
+    CHECK(written);
+    if (!written) { printf("%s\n", e.line); return; }
+    Policies model = {NULL, NULL, NULL};
+    FolderInfo info;
+    const Model **const slot[] = {&model.policy, &model.old, &model.reference};
+    static const char *const name[] = {"policy", "old", "reference"};
+    for (int i = 0; i < 3; i++) {
+        snprintf(text, sizeof text, "%s/%s", dir, name[i]);
+        CHECK((*slot[i] = folder_load(text, &info, &e)) != NULL);
+    }
+    snprintf(text, sizeof text, "%s/sharp.json", dir);
+    Json *list = json_read_file(text, &e);
+    CHECK(list != NULL);
+    for (size_t k = 0; list && k < list->length; k++) {
+        const bool needs_model = json_get(&list->item[k], "model")->type == JSON_STRING;
+        Dump d;
+        Report r;
+        snprintf(text, sizeof text, "%s/%s", dir, list->item[k].key);
+        bool ok = dump_open(&d, text, NULL, &e);
+        CHECK(ok);
+        if (!ok) { printf("%s\n", e.line); break; }
+        if (needs_model) ok = dump_model(&d, &model.policy->config, &info, dir, &e);
+        ok = ok && report_make(&r, &d, needs_model ? &model : &(Policies){NULL, NULL, NULL}, NULL, false, &e);
+        CHECK(ok);
+        if (!ok) printf("%s\n", e.line);
+        for (int s = 0; ok && s < N_STAGE; s++) {
+            char verdict[1400];
+            if (!r.stage[s].judged) continue;
+            report_verdict(verdict, sizeof verdict, &r, (Stage)s);
+            CHECK_STRING(verdict, "right");
+            if (strcmp(verdict, "right")) printf("    %s: %s\n", text, stage_info[s].name);
+        }
+        for (int i = 0; ok && i < n_mistake; i++) shown[i] = shown[i] || r.visible[i] == 1;
+        if (ok) report_free(&r);
+        dump_close(&d);
+    }
+    for (int i = 0; list && i < n_mistake; i++) {
+        CHECK(shown[i]);
+        if (!shown[i]) printf("    %s shows in none of %s\n", mistakes[i].name, dir);
+    }
+    json_free(list);
+    for (int i = 0; i < 3; i++) model_free((Model *)*slot[i]);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1) golden = argv[1];
     test_catalogue();
@@ -326,6 +379,9 @@ int main(int argc, char **argv) {
     test_mutations();
     test_padding();
     test_unknown_cause();
-    if (sizeof(real) == 8) test_golden_dumps();         /* judging is the double build's */
+    if (sizeof(real) == 8) {                            /* judging is the double build's */
+        test_sharp();
+        test_golden_dumps();
+    }
     return test_end();
 }

@@ -43,6 +43,16 @@ static size_t right_index(const Report *r, const Item *x, bool right_per_row, si
     return right_per_row ? j / d->width : j;
 }
 
+/* Elements [*first, *last) of an item that can take part: those of one completion while a search looks at one. */
+static void item_range(size_t *first, size_t *last, const Report *r, const Item *x) {
+    *first = 0;
+    *last = x->count;
+    if (r->only_row == SIZE_MAX || stage_info[x->stage].shape == SHAPE_PARAMETERS || x->count < r->d->n) return;
+    const size_t row = stage_info[x->stage].shape == SHAPE_LOGITS ? r->d->width * r->d->tensor[STAGE_LOGITS]->shape[2] : x->given_per_row ? 1 : r->d->width;
+    *first = r->only_row * row;
+    *last = *first + row < x->count ? *first + row : x->count;
+}
+
 /* ---- tolerances (MATH 11.3) ------------------------------------------------------------------------------------------- */
 /* |error| <= absolute + relative |value| + scaled * (largest or mean magnitude of the tensor). By F64, F32, F16, BF16. */
 typedef struct { double absolute[4], relative[4], scaled[4]; bool by_mean; } Tolerance;
@@ -98,7 +108,9 @@ static double scale_of(const Report *r, const Item *x, const real *ours, bool pe
         return terms > sum ? terms : sum;
     }
     double max = 0, sum = 0, n = 0;
-    for (size_t j = 0; j < x->count; j++) {
+    size_t first, last;
+    item_range(&first, &last, r, x);
+    for (size_t j = first; j < last; j++) {
         const size_t k = right_index(r, x, per_row, j);
         const double v = k == SIZE_MAX ? 0 : fabs((double)ours[k]);
         if (k == SIZE_MAX || !isfinite(v)) continue;
@@ -152,8 +164,10 @@ static Distance item_distance(const Report *r, Item *x, const real *ours, bool p
     if (x->stage == STAGE_STEP) for (size_t j = 0; j < r->right.model.policy->n_trainable; j++) grad_scale = fabs((double)r->right.grad[j]) > grad_scale ? fabs((double)r->right.grad[j]) : grad_scale;
     Distance out = {0, 0, 0};
     double n = 0, within = 0, sum = 0;
+    size_t first, last;
+    item_range(&first, &last, r, x);
     if (details) x->max_abs = x->mean_abs = x->max_rel = x->ulps = x->tolerance = 0, x->worst = 0, x->worst_given = x->worst_right = NAN;
-    for (size_t j = 0; j < x->count; j++) {
+    for (size_t j = first; j < last; j++) {
         const size_t k = right_index(r, x, per_row, j);
         if (k == SIZE_MAX || step_is_noise(r, x, k, grad_scale)) continue;
         const double given = x->given[j], right = ours[k];
@@ -222,7 +236,7 @@ static bool add_family(Report *r, Stage s, Err *e) {
     return true;
 }
 
-enum { LOGITS_MOST = 1 << 26 };
+enum { LOGITS_MOST = 1 << 24 };
 
 static bool add_items(Report *r, Err *e) {
     const Dump *d = r->d;
@@ -349,7 +363,9 @@ static bool shows(const Report *r, Stage s, const Case *c, const real *out) {
     for (int i = 0; i < x->n; i++) {
         const Item *it = &r->item[x->first + i];
         const double scale = scale_of(r, it, x->right, right_per_row);
-        for (size_t j = 0; j < it->count; j++) {
+        size_t first, last;
+        item_range(&first, &last, r, it);
+        for (size_t j = first; j < last; j++) {
             const size_t a = right_index(r, it, right_per_row, j), b = right_index(r, it, per_row, j);
             if (a != SIZE_MAX && b != SIZE_MAX && difference(out[b], x->right[a]) > tolerance_at(r, it, x->right[a], scale)) return true;
         }
@@ -388,12 +404,17 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
     for (int i = 0; i < n_mistake && !e->line[0]; i++) {
         const Mistake *m = &mistakes[i];
         if (!(m->stages >> s & 1)) continue;
+        if (s == STAGE_GRAD && !(m->stages == 1u << STAGE_GRAD) && (r->right.dlogp && !(m->stages >> STAGE_LOGPS & 1))) continue;     /* the dump's own dlogp says it already */
+        if (s == STAGE_GRAD && !wrong && m->stages != 1u << STAGE_GRAD && work > 3e7) continue;
         if (r->visible[i] == 0) r->visible[i] = 2;
         if (!wrong && r->visible[i] == 1) continue;
-        if (s == STAGE_GRAD && !(m->stages == 1u << STAGE_GRAD) && (r->right.dlogp && !(m->stages >> STAGE_LOGPS & 1))) continue;     /* the dump's own dlogp says it already */
-        if (s == STAGE_GRAD && !wrong && m->stages != 1u << STAGE_GRAD) continue;
         Pool p = {0};
         Case c = *base;
+        if (s == STAGE_GRAD && !wrong && work > 3e7) {  /* a backward pass only to see that it shows: the tied gradient does */
+            const Model *net = r->right.model.policy;
+            for (int k = 0; k < x->n && m->apply(&c, s, &p, e); k++) if (r->item[x->first + k].at == net->embed->offset) r->visible[i] = 1;
+            continue;
+        }
         if (one_row) c.first = r->only_row, c.count = 1;
         if (m->apply(&c, s, &p, e) && !e->line[0]) {
             if (stage_obstacle(&c, s)) { pool_free(&p); continue; }
@@ -448,10 +469,15 @@ static void name_recomputed(Report *r) {
         if (!strcmp(mistakes[i].name, "D17-recomputed-old")) add_name(&r->stage[STAGE_OLD], mistakes[i].name, mistakes[i].line);
 }
 
+static void recomputed_shows(Report *r) {
+    for (int i = 0; i < n_mistake; i++) if (!strcmp(mistakes[i].name, "D17-recomputed-old")) r->visible[i] = 1;
+}
+
 /* E81: old beside the policy's own, on policy: the very same numbers, rounding noise, or another policy. */
 static void judge_old(Report *r) {
     StageReport *x = &r->stage[STAGE_OLD];
     const Dump *d = r->d;
+    if (x->judged && case_on_policy(&r->right)) recomputed_shows(r);
     if (!x->present || x->judged || !d->value[STAGE_LOGPS] || !case_on_policy(&r->right)) return;
     const Item probe = {.stage = STAGE_LOGPS, .precision = tensor_precision(d->tensor[STAGE_OLD])};
     double most = 0, sum = 0;
@@ -469,8 +495,30 @@ static void judge_old(Report *r) {
     x->obstacle = NULL;
     x->verdict = most == 0 ? VERDICT_RIGHT : VERDICT_WRONG;
     snprintf(x->note, sizeof x->note, most == 0 ? "the policy's own numbers, bit for bit" : "off from per_token_logps by %.3g at most, %.3g on average", most, sum / (double)n);
-    for (int i = 0; i < n_mistake; i++) if (!strcmp(mistakes[i].name, "D17-recomputed-old")) r->visible[i] = 1;
+    recomputed_shows(r);
     if (most != 0) name_recomputed(r);
+}
+
+/* The dialect's own ways that would show at this stage, but for those that the dump was found to have. */
+static bool name_missing_ways(Report *r, Stage s, Err *e) {
+    StageReport *x = &r->stage[s];
+    StageReport before = *x;
+    real *out = malloc(out_size(r, s) * sizeof *out);
+    if (!out) return fail(e, "verify: no memory");
+    x->n_name = 0;
+    for (int i = 0; i < n_mistake && !e->line[0]; i++) {
+        const Mistake *m = &mistakes[i];
+        bool has = false;
+        for (int k = 0; k < before.n_name; k++) has = has || !strcmp(before.name[k], m->name);
+        if (has || !(m->stages >> s & 1) || !dialect_has(r->d->set.dialect, m->name) || !fits_dialect(r, m->name)) continue;
+        Pool p = {0};
+        Case c = r->right;
+        if (m->apply(&c, s, &p, e) && !e->line[0] && stage_under(out, r, &c, s, e) && shows(r, s, &c, out)) add_name(x, m->name, m->line);
+        pool_free(&p);
+    }
+    free(out);
+    if (x->n_name == 0) *x = before;
+    return !e->line[0];
 }
 
 static bool judge(Report *r, Stage s, bool quick, Err *e) {
@@ -492,11 +540,7 @@ static bool judge(Report *r, Stage s, bool quick, Err *e) {
     if (as_dialect && ours.excess > 1) x->verdict = VERDICT_RIGHT_AS;
     if (other && !as_dialect && ours.excess <= 1 && differs) {                  /* ours, but not what it says that it is */
         x->verdict = VERDICT_DIFFERS;
-        for (int i = 0; i < n_mistake && !e->line[0]; i++) {
-            Case c = r->right;
-            if (!(mistakes[i].stages >> s & 1) || !dialect_has(r->d->set.dialect, mistakes[i].name) || !fits_dialect(r, mistakes[i].name) || !mistakes[i].apply(&c, s, &p, e)) continue;
-            if (stage_under(out, r, &c, s, e) && shows(r, s, &c, out)) add_name(x, mistakes[i].name, mistakes[i].line);
-        }
+        name_missing_ways(r, s, e);
     }
     free(out);
     Candidates found = {.n = 0};
@@ -518,9 +562,13 @@ static bool judge(Report *r, Stage s, bool quick, Err *e) {
         memcpy(r->visible, visible, n_mistake < 128 ? (size_t)n_mistake : 128);
     }
     if (x->verdict == VERDICT_UNKNOWN && x->n_name) {
-        x->verdict = VERDICT_WRONG;
-        for (int i = 0; i < x->n_name && r->d->set.dialect_given; i++)
-            if (x->name[i][0] == 'D' && x->name[i][1] >= '1' && x->name[i][1] <= '9' && !strchr(x->name[i], '+')) x->verdict = VERDICT_DIFFERS;
+        bool known = false, own = true;                 /* a numbered choice of other programs; the declared one's, but not all of them */
+        for (int i = 0; i < x->n_name; i++) {
+            known = known || (x->name[i][0] == 'D' && x->name[i][1] >= '1' && x->name[i][1] <= '9' && !strchr(x->name[i], '+'));
+            own = own && dialect_has(r->d->set.dialect, x->name[i]);
+        }
+        x->verdict = known && r->d->set.dialect_given ? VERDICT_DIFFERS : VERDICT_WRONG;
+        if (own && declared) ok = ok && name_missing_ways(r, s, e);
     }
     pool_free(&p);
     return ok;

@@ -789,6 +789,7 @@ bool case_open(Case *c, const Dump *d, const Policies *model, Pool *p, Err *e) {
     c->sampler = d->value[STAGE_SAMPLER];
     c->ref = d->value[STAGE_REF];
     if (!resolve(&c->logp, c, STAGE_LOGPS, p, e) || (model->old && !resolve(&c->old, c, STAGE_OLD, p, e)) || (model->reference && !resolve(&c->ref, c, STAGE_REF, p, e))) return false;
+    if (d->inputs_only && model->old && !resolve(&c->sampler, c, STAGE_SAMPLER, p, e)) return false;
     const bool needs_entropy = c->s.window.entropy_coef != 0 || c->s.grpo.top_entropy_quantile < 1;
     c->entropy = d->value[STAGE_ENTROPIES];
     if (needs_entropy && !resolve(&c->entropy, c, STAGE_ENTROPIES, p, e)) return false;

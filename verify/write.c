@@ -43,7 +43,7 @@ static bool declare_stage(Writer *w, Stage s, bool only_present, Err *e) {
     const Dump *d = c->d;
     const size_t v = c->model.policy ? (size_t)c->model.policy->config.vocab : 0;
     if (stage_obstacle(c, s) || (only_present && !d->tensor[s])) return true;
-    if (!only_present && ((s == STAGE_KL && c->s.grpo.beta == 0) || (s == STAGE_REF && !c->model.reference) || (s == STAGE_OLD && !c->model.old) || s == STAGE_SAMPLER)) return true;
+    if (!only_present && ((s == STAGE_KL && c->s.grpo.beta == 0) || (s == STAGE_REF && !c->model.reference) || ((s == STAGE_OLD || s == STAGE_SAMPLER) && !c->model.old))) return true;
     if (s == STAGE_LOGITS && d->n * d->width * v > LOGITS_WRITTEN) return true;
     real *x = pool_take(w->p, stage_size(c, s), sizeof *x, e);
     if (!x || !stage_compute(x, c, s, w->p, e)) return false;
@@ -83,6 +83,12 @@ static bool write_dump(const char *path, const Case *c, bool only_present, Err *
              && declare_value(&w, STAGE_ENTROPIES, e);
         ok = ok && (!d->value[STAGE_REWARDS] || declare(&w, "rewards", d->value[STAGE_REWARDS], 1, d->n, 0, 0, e));
         ok = ok && (!d->value[STAGE_ADVANTAGES] || declare(&w, "advantages", d->value[STAGE_ADVANTAGES], 1, d->n, 0, 0, e));
+    }
+    for (int i = 0; ok && !only_present && i < safetensors_count(d->file); i++) {        /* AdamW's moments before the step */
+        const Tensor *t = safetensors_at(d->file, i);
+        if (strncmp(t->name, "exp_avg", 7)) continue;
+        TensorOut *to = declare(&w, t->name, t->data, t->n_dim, t->shape[0], t->shape[1], 0, e);
+        if ((ok = to != NULL)) to->store = to->from = t->store;
     }
     for (int s = STAGE_LOGITS; ok && s < N_STAGE; s++)
         if (only_present || !d->value[s]) ok = declare_stage(&w, (Stage)s, only_present, e);

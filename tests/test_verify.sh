@@ -1,0 +1,88 @@
+#!/bin/sh
+# test_verify.sh: `grpo verify` from the outside: exit codes, the judge beside it, text, JSON and JUnit, golden values, bad input. Run from the
+# project's root by `make test`. What it says of each mistake, tests/test_verify.c asks within one process.
+set -u
+golden=tests/golden passed=0 failed=0
+OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+export OMP_NUM_THREADS OMP_WAIT_POLICY
+t=$(mktemp -d "${TMPDIR:-/tmp}/grpo-test.XXXXXX") || exit 2
+trap 'rm -rf "$t"' EXIT
+trap 'exit 2' HUP INT TERM
+
+good() { passed=$((passed + 1)); }
+bad() { failed=$((failed + 1)); printf 'not ok: %s\n' "$*"; }
+# gives CODE COMMAND...
+gives() {
+    want=$1; shift
+    "$@" > "$t/out" 2> "$t/err" < /dev/null; code=$?
+    if [ $code -eq "$want" ]; then good; else bad "$*: exit code $code, expected $want: $(tail -n 1 "$t/err")"; fi
+}
+# has TEXT [FILE]: what the last command printed contains it
+has() { if grep -qF -- "$1" "${2:-$t/out}"; then good; else bad "expected \"$1\" in: $(head -n 20 "${2:-$t/out}")"; fi; }
+# refuses TEXT COMMAND...: exit code 2, one line, with TEXT
+refuses() {
+    text=$1; shift
+    gives 2 "$@"
+    if [ "$(wc -l < "$t/err")" -eq 1 ]; then good; else bad "$*: expected one line, found: $(cat "$t/err")"; fi
+    has "$text" "$t/err"
+}
+
+# right, wrong, and what the dump hides
+gives 0 ./grpo verify --dump $golden/right-grpo-token.safetensors
+has '7 of 7 stages right, as far as this dump can show'
+has 'blind to '
+has 'completion 0, token 4'
+gives 1 ./grpo verify --dump $golden/D1-population-advantages.safetensors
+has 'wrong: D1-population (the deviation divides by n instead of n - 1'
+gives 1 ./grpo64 verify --dump $golden/D1-population-advantages.safetensors
+has 'wrong: D1-population'
+has ' -  completion'                        # alone, the double build knows nothing of float
+# a dialect declared: right as it, or other than it
+gives 1 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors
+gives 1 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors --dialect verl
+has 'differs from the declared dialect by D2-single-scored'         # which this dump could have and has not
+gives 0 ./grpo verify --dump $golden/D15-no-bias-correction-kl.safetensors --dialect trl-1.10
+has 'right as trl-1.10'
+gives 1 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors --dialect openrlhf
+has 'differs from the declared dialect by D1-eps-1e-6'
+gives 1 ./grpo verify --dump $golden/right-scale-group.safetensors --dialect verl
+has 'differs from the declared dialect by D1-eps-1e-6, D2-single-scored'
+# for programs
+gives 1 ./grpo verify --dump $golden/D1-population-advantages.safetensors --json --junit "$t/junit.xml"
+has '"kind": "wrong"'
+has '"names": ['
+has '"D1-population"'
+has '"our_float_error": '
+has '<testsuite name="grpo verify" tests="3" failures="1" skipped="0">' "$t/junit.xml"
+has '<failure message="wrong: D1-population (the deviation divides by n instead of n - 1 (NumPy' "$t/junit.xml"
+gives 0 ./grpo verify --list
+has 'D16-group-token-mean'
+has 'belongs to PPO'
+gives 0 ./grpo verify --list --json
+has '"equation": "E112"'
+# golden values are right in the eyes of the judge, in both precisions, and the float ones are float's
+for build in grpo grpo64; do
+    gives 0 ./$build verify --dump $golden/clip-swapped-per_token_loss.safetensors --write "$t/$build.safetensors"
+    gives 0 ./grpo verify --dump "$t/$build.safetensors"
+    has ' stages right, as far as'
+done
+has 'float64 '
+# bad input
+refuses 'expected a file' ./grpo verify
+refuses 'no-such-file' ./grpo verify --dump no-such-file
+refuses 'found "trl"' ./grpo verify --dump $golden/right-grpo-token.safetensors --dialect trl
+refuses 'unknown option "dmup"' ./grpo verify --dmup x
+head -c 700 $golden/right-grpo-token.safetensors > "$t/cut.safetensors"
+refuses 'cut.safetensors' ./grpo verify --dump "$t/cut.safetensors"
+mkdir "$t/alone" && cp grpo "$t/alone/grpo"
+refuses 'make grpo64' "$t/alone/grpo" verify --dump $golden/right-grpo-token.safetensors
+# cases of our own
+gives 0 ./grpo64 verify --write "$t/sharp" --sharp
+gives 0 ./grpo verify --dump "$t/sharp/scores-sum.safetensors"
+gives 0 ./grpo verify --dump "$t/sharp/model.safetensors" --model "$t/sharp/policy" --old-model "$t/sharp/old" --ref-model "$t/sharp/reference"
+has 'grad '
+gives 1 ./grpo verify --dump "$t/sharp/model.safetensors" --model "$t/sharp/old" --old-model "$t/sharp/old" --ref-model "$t/sharp/reference"
+refuses 'folder with content' ./grpo64 verify --write "$t/sharp" --sharp
+
+printf '%s passed, %s failed\n' "$passed" "$failed"
+[ $failed -eq 0 ]
