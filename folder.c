@@ -13,6 +13,8 @@
 #include "lib/rng.h"
 #include "lib/safetensors.h"
 
+enum { CHUNK = 4096 };                  /* numbers converted at once */
+
 /* ---- config.json, reading ---------------------------------------------------------------- */
 
 static bool optional_int(int *out, const Json *o, const char *key, int otherwise, const char *file, Err *e) {
@@ -334,7 +336,8 @@ static bool has_shape(const Tensor *t, const Param *p) {
 /* The remedy, if shapes do not agree. */
 static const char *const base_mixed = "config.json and weights do not belong together", *const adapter_mixed = "the adapter belongs to another base";
 
-static bool load_tensor(Param *p, const Tensor *t, const char *file, const char *mixed, Err *e) {
+/* Frozen numbers are rounded to base_store, also the vectors, which are kept in real. */
+static bool load_tensor(Param *p, const Tensor *t, Store base_store, const char *file, const char *mixed, Err *e) {
     if (!has_shape(t, p)) {
         char found[64], expected[64];
         shape_text(found, sizeof found, t->shape, t->n_dim);
@@ -343,9 +346,17 @@ static bool load_tensor(Param *p, const Tensor *t, const char *file, const char 
     }
     if (strcmp(t->dtype, "F32") && strcmp(t->dtype, "F16") && strcmp(t->dtype, "BF16") && strcmp(t->dtype, "F64"))
         return fail(e, "%s: tensor %s: found dtype %s, expected F32, F16, BF16 or F64", file, t->name, t->dtype);
-    store_to_real(p->data, t->data, t->store, t->count);
-    for (size_t j = 0; j < t->count; j++)
-        if (!isfinite((double)((real *)p->data)[j])) return fail(e, "%s: tensor %s: element %zu is not finite; the file is damaged", file, t->name, j);
+    real x[CHUNK];
+    double rounded[CHUNK];                              /* room for any store */
+    const size_t in = store_size(t->store), out = store_size(p->store);
+    for (size_t j = 0, n; j < t->count; j += n) {
+        n = t->count - j < CHUNK ? t->count - j : CHUNK;
+        store_to_real(x, (const unsigned char *)t->data + j * in, t->store, n);
+        if (!p->trainable && base_store != STORE_REAL) store_from_real(rounded, x, base_store, n), store_to_real(x, rounded, base_store, n);
+        for (size_t i = 0; i < n; i++)
+            if (!isfinite((double)x[i])) return fail(e, "%s: tensor %s: element %zu is not finite; the file is damaged", file, t->name, j + i);
+        store_from_real((unsigned char *)p->data + j * out, x, p->store, n);
+    }
     return true;
 }
 
@@ -358,7 +369,7 @@ static bool load_base(Model *m, const char *dir, bool need_head, Err *e) {
         Param *p = &m->param[i];
         const Tensor *t = safetensors_find(s, p->name);
         if (p == m->head && !need_head && (!t || !has_shape(t, p))) continue;
-        ok = t ? load_tensor(p, t, dir, base_mixed, e) : fail(e, "%s: tensor %s is missing, which config.json asks for; %s", dir, p->name, base_mixed);
+        ok = t ? load_tensor(p, t, m->config.base_store, dir, base_mixed, e) : fail(e, "%s: tensor %s is missing, which config.json asks for; %s", dir, p->name, base_mixed);
     }
     for (int i = 0; ok && i < safetensors_count(s); i++) {
         const char *name = safetensors_at(s, i)->name;
@@ -382,7 +393,7 @@ static bool load_adapter(Model *m, const char *dir, bool need_head, Err *e) {
         const Tensor *t = safetensors_find(s, head ? "base_model.model.score.weight" : p->name);
         n_found += t != NULL;
         if (head && !need_head && (!t || !has_shape(t, p))) continue;
-        ok = t ? load_tensor(p, t, path, adapter_mixed, e) : fail(e, "%s: tensor %s is missing; %s, or not every layer is adapted alike", path, head ? "base_model.model.score.weight" : p->name, adapter_mixed);
+        ok = t ? load_tensor(p, t, m->config.base_store, path, adapter_mixed, e) : fail(e, "%s: tensor %s is missing; %s, or not every layer is adapted alike", path, head ? "base_model.model.score.weight" : p->name, adapter_mixed);
     }
     for (int i = 0; ok && i < safetensors_count(s) && n_found < safetensors_count(s); i++) {
         const char *name = safetensors_at(s, i)->name;
@@ -573,6 +584,7 @@ bool folder_save(const char *dir, const Model *m, const FolderInfo *info, const 
 
 void folder_digest(const Model *m, char hex[65]) {
     Sha256 s;
+    real x[CHUNK];
     sha256_begin(&s);
     for (int i = 0; i < m->n_param; i++) {
         const Param *p = &m->param[i];
@@ -580,7 +592,11 @@ void folder_digest(const Model *m, char hex[65]) {
         const int n = snprintf(shape, sizeof shape, "[%d, %d]", p->rows, p->cols);
         sha256_add(&s, p->name, strlen(p->name) + 1);
         sha256_add(&s, shape, (size_t)n + 1);
-        sha256_add(&s, p->data, param_count(p) * store_size(p->store));
+        for (size_t j = 0, part; j < param_count(p); j += part) {
+            part = param_count(p) - j < CHUNK ? param_count(p) - j : CHUNK;
+            store_to_real(x, (const unsigned char *)p->data + j * store_size(p->store), p->store, part);
+            sha256_add(&s, x, part * sizeof(real));
+        }
     }
     sha256_end(&s, hex);
 }

@@ -28,7 +28,8 @@ bool folder_tokenizer(char out[1024], const char *dir, Err *e);
 bool folder_config(ModelConfig *c, FolderInfo *info, const char *dir, Err *e);
 /* The whole model, packed and ready. Every tensor must be there with its shape, and none that is unknown. */
 Model *folder_load(const char *dir, FolderInfo *info, Err *e);
-/* The model in dir with a configuration that the caller has changed since folder_config: another n_label makes it a reward model, lora adapts it.
+/* The model in dir with a configuration that the caller has changed since folder_config: another n_label makes it a reward model, lora adapts it,
+ * base_store keeps its frozen matrices in 16 bits (frozen vectors are rounded alike, so that it is the same folder saved in them).
  * What the folder does not hold (score.weight of so many labels, the adapters) is drawn from seed. */
 Model *folder_load_as(const char *dir, const ModelConfig *c, uint64_t seed, Err *e);
 /* Writes config.json, generation_config.json (language models) and model.safetensors; tokenizer files are copied from tokenizer_dir

@@ -52,8 +52,8 @@ real lora_scale(const Lora *c) { return (real)(c->alpha / (c->rslora ? sqrt((dou
 
 void lora_forward(real *y, real *u, real *scratch, const real *a, const real *b, const real *x, int n, const LoraShape *c) {
     const size_t count = (size_t)n * (size_t)c->n_out;
-    gemm_nt(u, c->r, x, c->n_in, a, NULL, n, c->r, c->n_in);
-    gemm_nt(scratch, c->n_out, u, c->r, b, NULL, n, c->n_out, c->r);
+    gemm_nt(u, c->r, x, c->n_in, a, STORE_REAL, NULL, n, c->r, c->n_in);
+    gemm_nt(scratch, c->n_out, u, c->r, b, STORE_REAL, NULL, n, c->n_out, c->r);
     #pragma omp parallel for simd schedule(static) if (count > 1 << 15)
     for (size_t i = 0; i < count; i++) y[i] = r_fma(c->s, scratch[i], y[i]);
 }

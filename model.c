@@ -66,13 +66,13 @@ bool model_config_check(const ModelConfig *c, const char *file, Err *e) {
 }
 
 /* The one list of parameters, run twice: out == NULL counts. */
-typedef struct { Param *out; int n; bool frozen; } Table;
+typedef struct { Param *out; int n; bool frozen; Store store; } Table;         /* store: of frozen matrices */
 
 static Param *table_add(Table *t, int rows, int cols, bool matrix, const char *format, int layer) {
     Param *p = t->out ? &t->out[t->n] : NULL;
     t->n++;
     if (!p) return NULL;
-    *p = (Param){.rows = rows, .cols = cols, .is_matrix = matrix, .trainable = !t->frozen, .store = STORE_REAL};
+    *p = (Param){.rows = rows, .cols = cols, .is_matrix = matrix, .trainable = !t->frozen, .store = t->frozen && matrix ? t->store : STORE_REAL};
     snprintf(p->name, sizeof p->name, format, layer);
     return p;
 }
@@ -144,17 +144,17 @@ static void model_layout(Model *m, Arena *a) {
         if (m->param[i].trainable) weights += param_count(&m->param[i]);
         if (!param_is_packed(m, &m->param[i])) continue;
         m->packed_at[i] = packed;
-        packed += round16(gemm_packed_count(m->param[i].rows, m->param[i].cols));
+        packed += (gemm_packed_count(m->param[i].rows, m->param[i].cols) * store_size(m->param[i].store) + 63) / 64 * 64;
     }
     m->n_trainable = weights;
     m->n_grad = weights + (m->head == m->embed && m->embed->trainable ? param_count(m->embed) : 0);
     m->weights = arena_take(a, weights, sizeof(real));
     for (int i = 0; i < m->n_param; i++) {
         Param *p = &m->param[i];
-        real *frozen = p->trainable ? NULL : arena_take(a, param_count(p), sizeof(real));
+        void *frozen = p->trainable ? NULL : arena_take(a, param_count(p), store_size(p->store));
         if (a->base) p->data = p->trainable ? m->weights + p->offset : frozen;
     }
-    m->packed = arena_take(a, packed, sizeof(real));
+    m->packed = arena_take(a, packed, 1);
     m->rope_cos = arena_take(a, (size_t)c->context * (size_t)c->head_dim / 2, sizeof(real));
     m->rope_sin = arena_take(a, (size_t)c->context * (size_t)c->head_dim / 2, sizeof(real));
 }
@@ -162,7 +162,8 @@ static void model_layout(Model *m, Arena *a) {
 static Model *model_table_new(const ModelConfig *c, Err *e) {
     Model *m = calloc(1, sizeof *m);
     if (!m) { fail(e, "model: no memory for its table"); return NULL; }
-    Table t = {.frozen = c->lora.r > 0};
+    const Table start = {.frozen = c->lora.r > 0 || c->base_store != STORE_REAL, .store = c->base_store};
+    Table t = start;
     m->config = *c;
     model_table(&t, m, c);
     m->n_param = t.n;
@@ -176,7 +177,8 @@ static Model *model_table_new(const ModelConfig *c, Err *e) {
         model_free(m);
         return NULL;
     }
-    t = (Table){.out = m->param, .frozen = c->lora.r > 0};
+    t = start;
+    t.out = m->param;
     model_table(&t, m, c);
     return m;
 }
@@ -257,10 +259,13 @@ static LoraShape adapter_shape(const Model *m, Param *const p[2]) { return (Lora
 
 static void init_param(Model *m, int i, uint64_t seed) {
     const Param *p = &m->param[i];
-    real *w = p->data;
+    const size_t size = store_size(p->store);
     const bool bias = strstr(p->name, ".bias") != NULL;
-    for (size_t j = 0; j < param_count(p); j++)
-        w[j] = p->is_matrix ? (real)(m->config.init_std * rng_normal(seed, RNG_INIT, (uint64_t)i, j, 0, 0)) : bias ? 0 : 1;
+    #pragma omp parallel for schedule(static)
+    for (size_t j = 0; j < param_count(p); j++) {
+        const real w = p->is_matrix ? (real)(m->config.init_std * rng_normal(seed, RNG_INIT, (uint64_t)i, j, 0, 0)) : bias ? 0 : 1;
+        store_from_real((unsigned char *)p->data + j * size, &w, p->store, 1);
+    }
 }
 
 void model_init_new(Model *m, uint64_t seed) {
@@ -288,7 +293,7 @@ const Param *model_find(const Model *m, const char *name) {
 void model_copy(Model *to, const Model *from) {
     for (int i = 0; i < to->n_param; i++) {
         const Param *p = model_find(from, to->param[i].name);
-        if (p && param_count(p) == param_count(&to->param[i])) memcpy(to->param[i].data, p->data, param_count(p) * sizeof(real));
+        if (p && param_count(p) == param_count(&to->param[i]) && p->store == to->param[i].store) memcpy(to->param[i].data, p->data, param_count(p) * store_size(p->store));
     }
 }
 
@@ -326,7 +331,7 @@ void model_pack_trainable(Model *m) { pack(m, true); }
 /* ---- E5, E7, E8: linear layers and norms ------------------------------------------------- */
 
 void linear_forward(real *y, const Model *m, const Param *w, const Param *bias, const real *x, int n_row) {
-    gemm_nt(y, w->rows, x, w->cols, m->packed + m->packed_at[w - m->param], bias ? bias->data : NULL, n_row, w->rows, w->cols);
+    gemm_nt(y, w->rows, x, w->cols, m->packed + m->packed_at[w - m->param], w->store, bias ? bias->data : NULL, n_row, w->rows, w->cols);
 }
 
 /* E6: dx is written (NULL: not wanted), dW and db are added to. */
@@ -794,7 +799,8 @@ static void project(real *y, Acts *a, const Model *m, int l, LoraTarget t, const
     linear_forward(y, m, m->layer[l][adapted_layer[t]], bias, x, n);
     if (!p[0] || m->adapter_off) return;
     const LoraShape shape = adapter_shape(m, p);
-    lora_forward(y, a->layer[l].low[t], a->lora_wide, m->packed + m->packed_at[p[0] - m->param], m->packed + m->packed_at[p[1] - m->param], x, n, &shape);
+    lora_forward(y, a->layer[l].low[t], a->lora_wide, (const real *)(m->packed + m->packed_at[p[0] - m->param]), (const real *)(m->packed + m->packed_at[p[1] - m->param]),
+                 x, n, &shape);
 }
 
 static void project_backward(real *dx, real *grad, Acts *a, const Model *m, int l, LoraTarget t, const Param *bias, const real *dy, const real *x, int n) {
@@ -876,9 +882,10 @@ static void layer_backward(real *grad, Acts *a, const Model *m, const Batch *b, 
 const real *model_rows(Acts *a, const Model *m, const int *id, const int *position, int n, Attention *attention, void *context) {
     const ModelConfig *c = &m->config;
     const size_t h = (size_t)c->hidden;
-    const real *embed = m->embed->data;
+    const unsigned char *embed = m->embed->data;
+    const size_t embed_row = h * store_size(m->embed->store);
     if (position != a->position) memcpy(a->position, position, (size_t)n * sizeof(int));
-    for (int t = 0; t < n; t++) memcpy(a->layer[0].x + (size_t)t * h, embed + (size_t)id[t] * h, h * sizeof(real));     /* E1 */
+    for (int t = 0; t < n; t++) store_to_real(a->layer[0].x + (size_t)t * h, embed + (size_t)id[t] * embed_row, m->embed->store, h);      /* E1 */
     for (int l = 0; l < c->n_layer; l++) layer_forward(a, m, n, l, l + 1 < c->n_layer ? a->layer[l + 1].x : a->x_last, attention, context);
     norm_rows(a->hidden, a->r_last, a->x_last, m->norm, (size_t)n, c->norm_eps);
     return a->hidden;

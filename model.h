@@ -23,6 +23,7 @@ typedef struct {
     int n_label;                        /* 0: vocabulary head; K: score.weight (K, hidden) instead (E41) */
     int bos, eos, pad;                  /* -1: none */
     Lora lora;                          /* lora.r > 0: adapters (MATH 10.3), and all other weights but score.weight are frozen */
+    Store base_store;                   /* how frozen matrices are kept; another than STORE_REAL freezes all weights but those above */
 } ModelConfig;
 
 /* One row of the table from which arenas, gradients, optimiser state and files follow. Canonical order: embedding, layers
@@ -53,8 +54,8 @@ typedef struct {
     size_t n_trainable;                 /* reals of one gradient */
     size_t n_grad;                      /* n_trainable, plus vocab*hidden for a trainable tied head's own accumulator */
     real *weights;                      /* owned: all trainable parameters, in canonical order */
-    real *packed;                       /* owned: matrices re-laid for gemm_nt, valid after model_pack */
-    size_t *packed_at;                  /* [n_param] offset of a matrix in packed */
+    unsigned char *packed;              /* owned: matrices re-laid for gemm_nt, stored as they are, valid after model_pack */
+    size_t *packed_at;                  /* [n_param] offset of a matrix in packed, in bytes */
     real *rope_cos, *rope_sin;          /* owned: [context, head_dim/2], E307 */
     unsigned char *memory;              /* owned: all of these */
 } Model;
@@ -71,13 +72,13 @@ double model_forward_flops(const ModelConfig *c, double n_row, double sum_attend
 double model_trl_flops_per_token(const ModelConfig *c, double length);
 void model_init(Model *m, uint64_t seed);               /* normal(0, init_std), norms 1, biases 0, keyed by place; adapters by E292 */
 void model_init_new(Model *m, uint64_t seed);           /* the same, of what a language model does not bring: score.weight and adapters */
-void model_copy(Model *to, const Model *from);          /* the parameters that both have under the same name */
+void model_copy(Model *to, const Model *from);          /* the parameters that both have under the same name, stored alike */
 void model_pack(Model *m);                              /* after every change of weights */
 void model_pack_trainable(Model *m);                    /* after a change of the trainable ones only */
 const Param *model_find(const Model *m, const char *name);
 /* E293: the same weights with the adapter off, for one call or many: a view, not to be freed, valid as long as m. */
 Model model_base(const Model *m);
-/* E292: W = W + s B A in every adapted layer; from here on m is a network without adapter, whose adapters are off. */
+/* E292: W = W + s B A in every adapted layer, for a base_store of STORE_REAL; from here on m is a network without adapter, whose adapters are off. */
 void model_merge(Model *m);
 
 /* ---- a batch: rows without padding, a tree of depth two (E30, E31) ---------------------- */

@@ -389,7 +389,7 @@ static bool product(JsonWriter *w, const char *line, Err *e) {
         for (int i = -copies; i < times; i++) {                 /* the first round only warms up */
             real *at = many + weight * (size_t)((i + copies) % copies);
             if (i == 0) seconds = clock_seconds();
-            if (nt) gemm_nt(y, n, x, k, at, NULL, m, n, k);
+            if (nt) gemm_nt(y, n, x, k, at, STORE_REAL, NULL, m, n, k);
             else if (nn) gemm_nn(x, k, y, n, at, STORE_REAL, m, n, k);
             else gemm_tn(at, y, n, x, k, m, n, k);
             if (i != -copies) continue;

@@ -153,7 +153,7 @@ static bool lora_linear(JsonWriter *out, const Json *inputs, Err *e) {
     gemm_pack(packed, w.x, STORE_REAL, l.n_out, l.n_in);
     gemm_pack(packed_a, a.x, STORE_REAL, l.r, l.n_in);
     gemm_pack(packed_b, b.x, STORE_REAL, l.n_out, l.r);
-    gemm_nt(y, l.n_out, x.x, l.n_in, packed, NULL, n, l.n_out, l.n_in);
+    gemm_nt(y, l.n_out, x.x, l.n_in, packed, STORE_REAL, NULL, n, l.n_out, l.n_in);
     lora_forward(y, u, wide, packed_a, packed_b, x.x, n, &l);
     gemm_nn(dx, l.n_in, dy.x, l.n_out, w.x, STORE_REAL, n, l.n_out, l.n_in);
     lora_backward(dx, da, db, su, du, wide, dy.x, x.x, u, a.x, b.x, n, &l);

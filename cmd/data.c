@@ -231,7 +231,12 @@ bool encode_completion(Ids *out, const Language *l, const char *text, bool ended
 }
 
 char *decode_completion(const Language *l, const int *id, int n, Err *e) {
-    char *text = tokenizer_decode(l->tokenizer, id, n, true, NULL, e);
+    int *known = malloc(((size_t)n + 1) * sizeof(int)), n_known = 0;
+    if (!known) { fail(e, "no memory for %d tokens", n); return NULL; }
+    for (int i = 0; i < n; i++)                 /* a vocabulary that is larger than its tokenizer has ids without text, as in transformers */
+        if (id[i] < tokenizer_vocab(l->tokenizer)) known[n_known++] = id[i];
+    char *text = tokenizer_decode(l->tokenizer, known, n_known, true, NULL, e);
+    free(known);
     if (text && l->chat == CHAT_PLAIN && text[0] == ' ') memmove(text, text + 1, strlen(text));
     return text;
 }

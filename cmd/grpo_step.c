@@ -347,7 +347,7 @@ static bool open_model(Step *s, Err *e) {
     if (!plan(s, &shape, e) || (!s->synthetic && !open_scorer(s, e))) return false;
     const int n_completion = s->batch * s->per_generation;
     if (!(s->policy = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) || !trainer_new(&s->trainer, s->policy, s->rows, s->rows, e)) return false;
-    if (has_copy(c) && !(s->copy = folder_load(c->run.model, NULL, e))) return false;
+    if (has_copy(c) && !(s->copy = folder_load_as(c->run.model, &shape, 0, e))) return false;
     s->base = model_base(s->policy);
     s->reference = s->copy ? s->copy : c->grpo.beta != 0 ? &s->base : NULL;
     if (!generation_new(&s->gen, n_completion / s->group, s->group, c->grpo.max_completion_length, s->n_label, e)) return false;

@@ -5,7 +5,7 @@
 
 #include "cmd/commands.h"
 #include "cmd/data.h"
-#include "cmd/options.h"
+#include "cmd/run.h"
 #include "folder.h"
 #include "lib/files.h"
 
@@ -13,7 +13,7 @@ static const char *const arch_names[] = {"llama", "qwen2", "qwen3", NULL};
 
 typedef struct {
     const char *output_dir, *model_config, *tokenizer, *tokenizer_data;
-    int arch, vocab, hidden, layers, heads, kv_heads, head_dim, ffn, context, seed;
+    int arch, vocab, hidden, layers, heads, kv_heads, head_dim, ffn, context, seed, save_dtype;
     double init_std, rope_theta;
     bool tied;
 } Config;
@@ -36,6 +36,7 @@ static const Option options[] = {
     {"rope_theta", OPT_NUMBER, offsetof(Config, rope_theta), "10000", "base of the rotary angles", NULL},
     {"tie_word_embeddings", OPT_BOOL, offsetof(Config, tied), "true", "embedding and head are one matrix", NULL},
     {"seed", OPT_INT, offsetof(Config, seed), "42", "of the weights", NULL},
+    {"save_dtype", OPT_CHOICE, offsetof(Config, save_dtype), "real", "of the weights", save_dtype_names},
 };
 static const OptionTable table = {"init", "a new random model folder, and a tokenizer trained on given text",
                                   "grpo init --tokenizer-data pairs.jsonl --output-dir models/base", options, sizeof options / sizeof *options};
@@ -90,15 +91,17 @@ int cmd_init(int argc, char **argv, Err *e) {
     Tokenizer *t = tokenizer_load(c.tokenizer_data ? c.output_dir : c.tokenizer, e);
     if (!t) return -1;
     FolderInfo info = {.n_stop = tokenizer_eos(t) >= 0, .stop = {tokenizer_eos(t)}};
-    mc.vocab = tokenizer_vocab(t);
+    if (!c.model_config || mc.vocab < tokenizer_vocab(t)) mc.vocab = tokenizer_vocab(t);        /* published models have rows without a token */
     mc.eos = tokenizer_eos(t);
     mc.pad = tokenizer_pad(t);
     mc.n_label = 0;
+    mc.lora = (Lora){0};
+    mc.base_store = save_store(c.save_dtype) == STORE_BF16 ? STORE_BF16 : STORE_REAL;           /* half the memory */
     tokenizer_free(t);
     Model *m = model_new(&mc, e);
     if (!m) return -1;
     model_init(m, (uint64_t)c.seed);
-    const bool ok = folder_save(c.output_dir, m, &info, c.tokenizer, STORE_REAL, e);
+    const bool ok = folder_save(c.output_dir, m, &info, c.tokenizer, save_store(c.save_dtype), e);
     if (ok) printf("%s: %zu parameters, vocabulary %d\n", c.output_dir, model_parameters(m), mc.vocab);
     model_free(m);
     return ok ? 0 : -1;

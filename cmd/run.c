@@ -12,6 +12,7 @@
 
 const char *const schedule_names[] = {"linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "linear_with_min_lr", NULL};
 const char *const save_dtype_names[] = {"real", "float32", "bf16", NULL};
+const char *const base_dtype_names[] = {"real", "bf16", NULL};
 
 bool run_options_check(const RunOptions *o, Err *e) {
     if (!o->model || !*o->model) return fail(e, "--model: not given; expected the folder of a model");
@@ -39,6 +40,8 @@ Store run_store(const RunOptions *o) { return save_store(o->save_dtype); }
 
 bool run_adapter(ModelConfig *c, FolderInfo *info, const AdapterOptions *o, const char *model, Err *e) {
     if (o->lora_dropout != 0) return fail(e, "--lora-dropout: found %g, expected 0: dropout is not computed here", o->lora_dropout);
+    if (o->base_dtype && !o->use_peft && !c->lora.r) return fail(e, "--base-dtype bf16: all weights of %s are trained, which takes them in real; add --use-peft", model);
+    c->base_store = o->base_dtype ? STORE_BF16 : STORE_REAL;
     if (!o->use_peft) return true;
     if (c->lora.r)
         return fail(e, "%s: is an adapter already, of rank %d; leave --use-peft out to go on training it, or make a whole model of it first with grpo merge", model, c->lora.r);

@@ -10,12 +10,13 @@
 #include "folder.h"
 #include "train.h"
 
-/* What TRL's ModelConfig says of adapters. */
+/* What TRL's ModelConfig says of adapters, and how the weights beside them are kept. */
 typedef struct {
     bool use_peft, use_rslora;
     int lora_r;
     double lora_alpha, lora_dropout;
     const char *lora_target_modules;
+    int base_dtype;
 } AdapterOptions;
 
 /* Rows of an option table for a config struct `Type` with an AdapterOptions at `at`. */
@@ -25,7 +26,8 @@ typedef struct {
     {"lora_alpha", OPT_NUMBER, offsetof(Type, at.lora_alpha), "32", "its branch is scaled by alpha / r", NULL},                                \
     {"lora_dropout", OPT_NUMBER, offsetof(Type, at.lora_dropout), "0", "of the branch's input: 0 only (TRL: 0.05)", NULL},                     \
     {"lora_target_modules", OPT_STRING, offsetof(Type, at.lora_target_modules), NULL, "adapted layers, with commas, or all-linear; none: q_proj,v_proj", NULL}, \
-    {"use_rslora", OPT_BOOL, offsetof(Type, at.use_rslora), "false", "scale by alpha / sqrt(r) instead", NULL}
+    {"use_rslora", OPT_BOOL, offsetof(Type, at.use_rslora), "false", "scale by alpha / sqrt(r) instead", NULL},                                \
+    {"base_dtype", OPT_CHOICE, offsetof(Type, at.base_dtype), "real", "of the weights that stay as they are, in memory", base_dtype_names}
 
 typedef struct {
     const char *model, *dataset, *output_dir, *chat_template, *system;
@@ -36,7 +38,7 @@ typedef struct {
     bool resume, json;
 } RunOptions;
 
-extern const char *const schedule_names[], *const save_dtype_names[];
+extern const char *const schedule_names[], *const save_dtype_names[], *const base_dtype_names[];
 
 /* Rows of an option table for a config struct `Type` with a member `run`. */
 #define RUN_OPTIONS(Type, lr, epochs)                                                                                                          \
@@ -72,7 +74,8 @@ bool run_options_check(const RunOptions *o, Err *e);
 Store save_store(int save_dtype);       /* save_dtype_names[save_dtype] */
 Store run_store(const RunOptions *o);
 
-/* The configuration of a model becomes that of the run: with --use-peft it has an adapter, whose base is the model. */
+/* The configuration of a model becomes that of the run: with --use-peft it has an adapter, whose base is the model; --base-dtype says how
+ * the base is kept. */
 bool run_adapter(ModelConfig *c, FolderInfo *info, const AdapterOptions *o, const char *model, Err *e);
 
 /* Updates of the run: max_steps, or epochs over n examples in units of `per_step`. */

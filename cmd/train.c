@@ -156,7 +156,7 @@ static bool evaluate(const Step *s, JsonWriter *w, Err *e) {
     const EvalPlan plan = {.data = &s->held, .scorer = s->scorer, .weight = s->weight, .clip_low = s->clip ? s->clip_low : NULL, .clip_high = s->clip_high,
                            .missing = c->grpo.missing_labels, .sampling = c->sampling, .num_generations = s->group, .max_completion_length = c->grpo.max_completion_length,
                            .seed = c->run.seed};
-    Model base = s->base, *start = c->run.adapter.use_peft ? &base : s->copy ? s->copy : folder_load(c->run.model, NULL, e);
+    Model base = s->base, *start = c->run.adapter.use_peft ? &base : s->copy ? s->copy : folder_load_as(c->run.model, &s->policy->config, 0, e);
     Eval *v = start ? eval_new(&plan, e) : NULL;
     before.model = start;
     speaker_stops(&before);

@@ -108,30 +108,33 @@ static int panel_count(int n) { return n / GEMM_PANEL + (n % GEMM_PANEL != 0); }
 
 size_t gemm_packed_count(int n_out, int n_in) { return (size_t)panel_count(n_out) * GEMM_PANEL * (size_t)n_in; }
 
-/* One panel: 16 rows of W become 16 columns, by blocks of k that stay in the first cache while they are turned. */
-static void pack_panel(real *panel, const unsigned char *w, Store store, int n_row, int n_in) {
-    enum { BLOCK = 64 };
-    real block[GEMM_PANEL][BLOCK];
-    const size_t size = store_size(store);
-    memset(block, 0, sizeof block);
-    for (int k0 = 0; k0 < n_in; k0 += BLOCK) {
-        const int n = n_in - k0 < BLOCK ? n_in - k0 : BLOCK;
-        for (int c = 0; c < n_row; c++)
-            store_to_real(block[c], w + ((size_t)c * (size_t)n_in + (size_t)k0) * size, store, (size_t)n);
-        for (int k = 0; k < n; k++, panel += GEMM_PANEL)
-            for (int c = 0; c < GEMM_PANEL; c++) panel[c] = block[c][k];
+/* One panel: 16 rows of W become 16 columns, by blocks of k that stay in the first cache while they are turned. Elements are moved as
+ * they are, whatever they mean: only their size counts. */
+#define PACK_PANEL(name, Element)                                                                                   \
+    static void name(void *to, const void *from, int n_row, int n_in) {                                             \
+        enum { BLOCK = 64 };                                                                                        \
+        Element block[GEMM_PANEL][BLOCK] = { { 0 } }, *panel = to;                                                  \
+        const Element *w = from;                                                                                    \
+        for (int k0 = 0; k0 < n_in; k0 += BLOCK) {                                                                  \
+            const int n = n_in - k0 < BLOCK ? n_in - k0 : BLOCK;                                                    \
+            for (int c = 0; c < n_row; c++) memcpy(block[c], w + (size_t)c * (size_t)n_in + (size_t)k0, (size_t)n * sizeof(Element)); \
+            for (int k = 0; k < n; k++, panel += GEMM_PANEL)                                                        \
+                for (int c = 0; c < GEMM_PANEL; c++) panel[c] = block[c][k];                                        \
+        }                                                                                                           \
     }
-}
+PACK_PANEL(pack_panel_2, uint16_t)
+PACK_PANEL(pack_panel_4, float)
+PACK_PANEL(pack_panel_8, double)
 
-void gemm_pack(real *packed, const void *w, Store store, int n_out, int n_in) {
+void gemm_pack(void *packed, const void *w, Store store, int n_out, int n_in) {
     const int n_panel = panel_count(n_out), n_thread = thread_count((size_t)n_out * (size_t)n_in);
-    const size_t stride = (size_t)GEMM_PANEL * (size_t)n_in;
+    const size_t size = store_size(store), stride = (size_t)GEMM_PANEL * (size_t)n_in * size;      /* of a panel, and of its rows of W */
     (void)n_thread;
 #pragma omp parallel for schedule(static) num_threads(n_thread) if (n_thread > 1)
     for (int p = 0; p < n_panel; p++) {
         const int left = n_out - p * GEMM_PANEL;
-        pack_panel(packed + (size_t)p * stride, (const unsigned char *)w + (size_t)p * stride * store_size(store), store,
-                   left < GEMM_PANEL ? left : GEMM_PANEL, n_in);
+        (size == 2 ? pack_panel_2 : size == 4 ? pack_panel_4 : pack_panel_8)((unsigned char *)packed + (size_t)p * stride, (const unsigned char *)w + (size_t)p * stride,
+                                                                             left < GEMM_PANEL ? left : GEMM_PANEL, n_in);
     }
 }
 
@@ -233,11 +236,11 @@ static void kernel_lone(const real *a, size_t k_step, const real *b, size_t stri
 /* ---- tiles ----------------------------------------------------------------------------------------------------- */
 
 /* C (m, n) = A B, or += : A's element (i, k) is a[i row_step + k k_step]; B (n_k, n) is either packed or has rows of ldb
- * numbers stored as `store`, which are then packed block by block as they are needed. */
+ * numbers, which are then packed block by block as they are needed. store: of either. */
 typedef struct {
     const real *a;
     size_t row_step, k_step;
-    const real *packed;
+    const void *packed;
     const unsigned char *b;
     size_t ldb;
     Store store;
@@ -264,6 +267,15 @@ static void pack_rows(real *panel, size_t stride, const Product *p, int column, 
         else
             for (int k = 0; k < n_k; k++, row += p->ldb * size)
                 store_to_real(panel + k * GEMM_PANEL, row, p->store, (size_t)(n - j < GEMM_PANEL ? n - j : GEMM_PANEL));
+    }
+}
+
+/* Columns [column, column + n) of rows [k0, k0 + n_k) of panels that are not stored as real, as reals. */
+static void expand_panels(real *panel, size_t stride, const Product *p, int column, int n, int k0, int n_k) {
+    const size_t size = store_size(p->store);
+    for (int j = 0; j < n; j += GEMM_PANEL, panel += stride) {
+        const size_t at = ((size_t)((column + j) / GEMM_PANEL) * (size_t)p->n_k + (size_t)k0) * GEMM_PANEL;
+        store_to_real(panel, (const unsigned char *)p->packed + at * size, p->store, (size_t)n_k * GEMM_PANEL);
     }
 }
 
@@ -311,6 +323,21 @@ static void tile_panel(const Product *p, const real *a, bool copied, int row, in
     }
 }
 
+/* A tile of one row: LONE columns from panels. So many columns of a whole block would not fit into b_scratch. */
+static void tile_lone(const Product *p, const real *a, real *c, int column, int k0, int n_k, bool from_zero) {
+    enum { PART = K_BLOCK * WIDE / LONE };
+    if (p->store == STORE_REAL) {
+        const size_t stride = (size_t)p->n_k * GEMM_PANEL;
+        kernel_lone(a, p->k_step, (const real *)p->packed + (size_t)(column / GEMM_PANEL) * stride + (size_t)k0 * GEMM_PANEL, stride, n_k, c, from_zero);
+        return;
+    }
+    for (int k = 0, part; k < n_k; k += part) {
+        part = n_k - k < PART ? n_k - k : PART;
+        expand_panels(b_scratch, (size_t)PART * GEMM_PANEL, p, column, LONE, k0 + k, part);
+        kernel_lone(a + (size_t)k * p->k_step, p->k_step, b_scratch, (size_t)PART * GEMM_PANEL, part, c, from_zero && k == 0);
+    }
+}
+
 static void tile(const Product *p, int row, int column) {
     const int row_end = p->m - row < p->tile_rows ? p->m : row + p->tile_rows;
     const int column_end = p->n - column < p->tile_columns ? p->n : column + p->tile_columns;
@@ -326,16 +353,17 @@ static void tile(const Product *p, int row, int column) {
             const real *b = b_scratch;
             size_t stride = (size_t)n_k * GEMM_PANEL;
             n = column_end - j < WIDE ? column_end - j : WIDE;
-            if (p->packed) {
+            if (p->packed && row_end - row == 1 && column_end - j >= LONE) {
+                n = LONE;
+                tile_lone(p, a, p->c + (size_t)row * p->ldc + j, j, k0, n_k, from_zero);
+                continue;
+            }
+            if (!p->packed) pack_rows(b_scratch, stride, p, j, n, k0, n_k);
+            else if (p->store != STORE_REAL) expand_panels(b_scratch, stride, p, j, n, k0, n_k);
+            else {
                 stride = (size_t)p->n_k * GEMM_PANEL;
-                b = p->packed + (size_t)(j / GEMM_PANEL) * stride + (size_t)k0 * GEMM_PANEL;
-                if (row_end - row == 1 && column_end - j >= LONE) {
-                    n = LONE;
-                    kernel_lone(a, p->k_step, b, stride, n_k, p->c + (size_t)row * p->ldc + j, from_zero);
-                    continue;
-                }
-            } else
-                pack_rows(b_scratch, stride, p, j, n, k0, n_k);
+                b = (const real *)p->packed + (size_t)(j / GEMM_PANEL) * stride + (size_t)k0 * GEMM_PANEL;
+            }
             tile_panel(p, a, copied, row, row_end, j, n, b, stride, n_k, from_zero);
         }
     }
@@ -366,8 +394,8 @@ static void product(Product p) {
 
 /* ---- E5, E6: a linear layer forward and backward ---------------------------------------------------------------- */
 
-void gemm_nt(real *y, int ldy, const real *x, int ldx, const real *packed, const real *bias, int m, int n_out, int n_in) {
-    product((Product){ .a = x, .row_step = (size_t)ldx, .k_step = 1, .packed = packed, .c = y, .ldc = (size_t)ldy,
+void gemm_nt(real *y, int ldy, const real *x, int ldx, const void *packed, Store store, const real *bias, int m, int n_out, int n_in) {
+    product((Product){ .a = x, .row_step = (size_t)ldx, .k_step = 1, .packed = packed, .store = store, .c = y, .ldc = (size_t)ldy,
                        .from_zero = true, .bias = bias, .m = m, .n = n_out, .n_k = n_in });
 }
 

@@ -20,11 +20,12 @@ void store_from_real(void *out, const real *in, Store s, size_t n);     /* round
 /* A weight matrix W (n_out, n_in), re-laid for y = x W^T: panels of GEMM_PANEL output columns, [panel][n_in][GEMM_PANEL],
  * the last one filled up with zeros. A one-row product then reads memory once, in order. */
 enum { GEMM_PANEL = 16 };
-size_t gemm_packed_count(int n_out, int n_in);                          /* reals that gemm_pack writes */
-void gemm_pack(real *packed, const void *w, Store store, int n_out, int n_in);
+size_t gemm_packed_count(int n_out, int n_in);                          /* elements that gemm_pack writes, stored as W is */
+void gemm_pack(void *packed, const void *w, Store store, int n_out, int n_in);
 
-/* E5: y[t][o] = sum_k x[t][k] W[o][k]  (+ bias[o], added after the chain; NULL: none).  y [m, n_out], x [m, n_in]. */
-void gemm_nt(real *y, int ldy, const real *x, int ldx, const real *packed, const real *bias, int m, int n_out, int n_in);
+/* E5: y[t][o] = sum_k x[t][k] W[o][k]  (+ bias[o], added after the chain; NULL: none).  y [m, n_out], x [m, n_in]. Numbers that are not
+ * stored as real become real block by block, so the bits are those of the same matrix in real. */
+void gemm_nt(real *y, int ldy, const real *x, int ldx, const void *packed, Store store, const real *bias, int m, int n_out, int n_in);
 
 /* E6: dx[t][k] = sum_o dy[t][o] W[o][k], chain from 0, o ascending; overwrites dx. dx [m, n_in], dy [m, n_out], W (n_out, n_in). */
 void gemm_nn(real *dx, int lddx, const real *dy, int lddy, const void *w, Store store, int m, int n_out, int n_in);

@@ -135,6 +135,8 @@ works 'score by an adapter' "$grpo" score --dataset lora-samples.jsonl --reward-
 says 'score by an adapter' '*politeness*n 22*reward*'
 works 'train: adapter of an adapter goes on, by an adapter' "$grpo" train --model lora-sft/final --dataset prompts.jsonl --max-completion-length 16 --num-generations 4 --per-device-train-batch-size 8 --beta 0.1 --reward-model lora-reward/final --max-steps 2 --output-dir lora-on
 case $(head -n 1 lora-on/log.jsonl) in *'"kl":0,'*) good ;; *) bad "the reference is the adapter that the run starts from: $(head -n 1 lora-on/log.jsonl)" ;; esac
+works 'an adapter beside a base in bf16' "$grpo" train $train --output-dir lora-bf16 $adapt --base-dtype bf16
+refuses '*--base-dtype bf16: all weights of sft/final are trained*' "$grpo" train $train --output-dir x --base-dtype bf16
 works 'trace of an adapter' "$grpo" trace $train $adapt --tokens 2
 works 'eval of an adapter against its base' "$grpo" eval --policies sft/final,lora/final --dataset questions.jsonl --reward-model lora-reward/final --max-completion-length 16
 rm lora-on/final/tokenizer*

@@ -246,7 +246,7 @@ static void test_base_stays(void) {
     }
 }
 
-/* ---- E294: folders ----------------------------------------------------------------------- */
+/* ---- a base in 16 bits ------------------------------------------------------------------- */
 
 static const char *path_of(const char *name) {
     static char path[4][1024];
@@ -256,6 +256,59 @@ static const char *path_of(const char *name) {
     CHECK(path_join(p, 1024, dir, name, &e));
     return p;
 }
+
+typedef struct { real logp[MAX_TARGET]; real *grad; } Values;
+
+static Values values_of(Model *m) {
+    Values v = {.grad = NULL};
+    Window w = {0};
+    int key[MAX_TARGET];
+    Trainer t;
+    Err e = {{0}};
+    tiny_window(&w, key, trees, 3, m->config.vocab, true);
+    CHECK(trainer_new(&t, m, MAX_ROW, MAX_TARGET, &e) && window_logp(v.logp, NULL, t.acts, MAX_ROW, MAX_TARGET, m, &w, 1, &e));
+    CHECK(trainer_accumulate(&t, &w, 1, derive, NULL, false, &e));
+    v.grad = malloc((m->n_grad + 1) * sizeof(real));
+    memcpy(v.grad, t.grad, m->n_grad * sizeof(real));
+    trainer_free(&t);
+    window_free(&w);
+    return v;
+}
+
+/* Kept in bf16, a base computes what the same folder saved in bf16 computes when it is kept in real: every value and gradient, bit for bit. */
+static void test_bf16_base(void) {
+    for (int k = 0; k <= TINY_BIG; k++) {
+        Model *m = tiny_model(k);
+        const FolderInfo info = {.n_stop = 0};
+        Err e = {{0}};
+        CHECK(folder_remove(dir, &e) && folder_save(path_of("real"), m, &info, NULL, STORE_REAL, &e) && folder_save(path_of("bf16"), m, &info, NULL, STORE_BF16, &e));
+        ModelConfig c;
+        CHECK(folder_config(&c, NULL, path_of("bf16"), &e));
+        c.lora = (Lora){.r = 3, .alpha = 5, .target = 127};
+        Model *rounded = folder_load_as(path_of("bf16"), &c, 1, &e), *unrounded = folder_load_as(path_of("real"), &c, 1, &e);
+        c.base_store = STORE_BF16;
+        Model *kept = folder_load_as(path_of("real"), &c, 1, &e);
+        CHECK(rounded && unrounded && kept);
+        CHECK(kept->embed->store == STORE_BF16 && kept->layer[1][P_UP]->store == STORE_BF16 && kept->norm->store == STORE_REAL && kept->adapter[0][LORA_Q][0]->store == STORE_REAL);
+        Model *const list[] = {rounded, kept, unrounded};
+        for (int i = 0; i < 3; i++) tiny_fill(list[i], 9, true);
+        Values v[3];
+        for (int i = 0; i < 3; i++) v[i] = values_of(list[i]);
+        CHECK_INT(tiny_differ(v[0].logp, v[1].logp, N_LOGP), 0);
+        CHECK_INT(tiny_differ(v[0].grad, v[1].grad, kept->n_grad), 0);
+        CHECK(furthest(v[0].logp, v[2].logp) > 1e-4);
+        char a[65], b[65];
+        folder_digest(rounded, a), folder_digest(kept, b);
+        CHECK_STRING(a, b);
+        CHECK(model_bytes(&kept->config) < model_bytes(&rounded->config) * 4 / 5 || k != TINY_BIG);
+        for (int i = 0; i < 3; i++) free(v[i].grad), model_free(list[i]);
+        model_free(m);
+    }
+    Err e = {{0}};
+    CHECK(folder_remove(dir, &e));
+}
+
+/* ---- E294: folders ----------------------------------------------------------------------- */
 
 /* The base of network k as build/.../base, its adapter as build/.../adapter. A reward model's base is the language model without its scores. */
 static Model *write_pair(int k, FolderInfo *info) {
@@ -392,6 +445,7 @@ int main(void) {
     test_E292_start();
     test_what_is_trained();
     test_base_stays();
+    test_bf16_base();
     test_E294_round_trip();
     test_E294_as_peft_writes();
     test_refused();
