@@ -7,12 +7,13 @@
 
 #include "cmd/commands.h"
 #include "cmd/options.h"
+#include "cmd/verify_data.h"
 #include "lib/files.h"
 #include "tokenizer.h"
 #include "verify/diagnose.h"
 #include "verify/write.h"
 
-typedef struct { const char *dump, *model, *old_model, *ref_model, *dialect, *junit, *write, *float_values; bool json, list, sharp, quick; } VerifyConfig;
+typedef struct { const char *dump, *model, *old_model, *ref_model, *dialect, *junit, *write, *dataset, *settings, *float_values; bool json, list, sharp, quick; } VerifyConfig;
 
 #define F(name) offsetof(VerifyConfig, name)
 static const Option options[] = {
@@ -26,6 +27,8 @@ static const Option options[] = {
     {"junit", OPT_STRING, F(junit), NULL, "the report as JUnit XML too, into this file", NULL},
     {"list", OPT_BOOL, F(list), "false", "print the catalogue of dialects and mistakes", NULL},
     {"write", OPT_STRING, F(write), NULL, "write right values for the dump's inputs into this file; with --sharp a folder", NULL},
+    {"dataset", OPT_STRING, F(dataset), NULL, "with --write and --model: JSONL of prompt, completion and labels instead of a dump's inputs", NULL},
+    {"settings", OPT_STRING, F(settings), NULL, "with --dataset: JSON file with the options of the step (loss_type, beta, ...)", NULL},
     {"sharp", OPT_BOOL, F(sharp), "false", "with --write: tiny cases of our own on which every mistake shows", NULL},
     {"float_values", OPT_STRING, F(float_values), NULL, "values of the float build, which passes them to the double one", NULL},
 };
@@ -384,16 +387,39 @@ static bool with_case(const char *to, const Dump *d, const Policies *model, bool
     return ok;
 }
 
-static int judge_float(const VerifyConfig *c, Dump *d, const Policies *model, int argc, char **argv, Err *e) {
+/* A file of our own that is removed when done with. */
+static bool scratch_file(char path[1100], Err *e) {
     const char *folder = getenv("TMPDIR");
-    char values[1100];
-    snprintf(values, sizeof values, "%.1000s/grpo-verify-XXXXXX", folder && *folder ? folder : "/tmp");
-    const int fd = mkstemp(values);
-    (void)c;
-    if (fd < 0) { fail(e, "%s: could not be written; set TMPDIR to a folder that can", values); return -1; }
+    snprintf(path, 1100, "%.1000s/grpo-verify-XXXXXX", folder && *folder ? folder : "/tmp");
+    const int fd = mkstemp(path);
+    if (fd < 0) return fail(e, "%s: could not be written; set TMPDIR to a folder that can", path);
     close(fd);
+    return true;
+}
+
+static int judge_float(Dump *d, const Policies *model, int argc, char **argv, Err *e) {
+    char values[1100];
+    if (!scratch_file(values, e)) return -1;
     const int code = with_case(values, d, model, write_values, e) ? judge_in_double(argc, argv, values, e) : -1;
     remove(values);
+    return code;
+}
+
+static int verify_dump(const VerifyConfig *c, const char *path, int argc, char **argv, Err *e) {
+    Dump d;
+    Loaded l = {0};
+    int code = -1;
+    if (!dump_open(&d, path, c->dialect, e)) return -1;
+    if (load(&l, &d, c, e)) {
+        const Policies model = {l.policy, l.old, l.reference};
+        if (c->write) {
+            Dump inputs;
+            dump_inputs(&inputs, &d, l.policy != NULL, l.old != NULL, l.reference != NULL);
+            code = with_case(c->write, &inputs, &model, write_golden, e) ? 0 : -1;
+        } else code = sizeof(real) == 4 ? judge_float(&d, &model, argc, argv, e) : judge_here(c, &d, &model, &l, e);
+    }
+    unload(&l);
+    dump_close(&d);
     return code;
 }
 
@@ -404,21 +430,14 @@ int cmd_verify(int argc, char **argv, Err *e) {
     if (c.list) return list_catalogue(c.json);
     if (c.sharp && !c.write) { fail(e, "--sharp: expected --write FOLDER beside it"); return -1; }
     if (c.sharp) return write_sharp(c.write, e) ? 0 : -1;
-    if (!c.dump) { fail(e, "--dump: expected a file; grpo verify --help tells more"); return -1; }
-    Dump d;
-    Loaded l = {0};
-    int code = -1;
-    if (!dump_open(&d, c.dump, c.dialect, e)) return -1;
-    if (load(&l, &d, &c, e)) {
-        const Policies model = {l.policy, l.old, l.reference};
-        if (c.write) {
-            Dump inputs;
-            dump_inputs(&inputs, &d, l.policy != NULL, l.old != NULL, l.reference != NULL);
-            code = with_case(c.write, &inputs, &model, write_golden, e) ? 0 : -1;
-        } else if (sizeof(real) == 4) code = judge_float(&c, &d, &model, argc, argv, e);
-        else code = judge_here(&c, &d, &model, &l, e);
+    if (c.dataset) {
+        char inputs[1100];
+        if (c.dump || !c.write || !c.model) { fail(e, "--dataset: expected --write FILE and --model FOLDER beside it, and no --dump"); return -1; }
+        if (!scratch_file(inputs, e)) return -1;
+        const int code = verify_data(inputs, c.dataset, c.settings, c.model, e) ? verify_dump(&c, inputs, argc, argv, e) : -1;
+        remove(inputs);
+        return code;
     }
-    unload(&l);
-    dump_close(&d);
-    return code;
+    if (!c.dump) { fail(e, "--dump: expected a file; grpo verify --help tells more"); return -1; }
+    return verify_dump(&c, c.dump, argc, argv, e);
 }

@@ -67,6 +67,19 @@ for build in grpo grpo64; do
     has ' stages right, as far as'
 done
 has 'float64 '
+# golden values from a data set
+cat > "$t/data.jsonl" <<'EOT'
+{"prompt": "how are you", "completion": "well, thank you", "labels": {"polite": 0.9, "safe": 1}}
+{"prompt": "how are you", "completion": "go away", "labels": {"polite": 0.1}}
+EOT
+printf '{"loss_type": "grpo", "reward_weights": [1, 0.5], "temperature": 0.7}' > "$t/settings.json"
+gives 0 ./grpo init --tokenizer-data "$t/data.jsonl" --vocab-size 270 --hidden-size 16 --num-hidden-layers 1 --num-attention-heads 2 --output-dir "$t/policy"
+gives 0 ./grpo64 verify --dataset "$t/data.jsonl" --settings "$t/settings.json" --model "$t/policy" --write "$t/data.safetensors"
+gives 0 ./grpo verify --dump "$t/data.safetensors" --model "$t/policy"
+has 'logps '
+has 'step '
+has ', 2 labels'
+refuses 'expected --write FILE and --model' ./grpo verify --dataset "$t/data.jsonl"
 # bad input
 refuses 'expected a file' ./grpo verify
 refuses 'no-such-file' ./grpo verify --dump no-such-file

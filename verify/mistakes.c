@@ -756,9 +756,9 @@ enum {
 
 const Mistake mistakes[] = {
     {"D3-missing-mean", REWARDS, "E61", "a missing score is replaced by the group's mean of that label instead of counting 0", "no score is missing", missing_mean, false},
-    {"D4-first-label", SCORES, "E60", "only label 0 is used, as TRL reads logits[:, 0] of a reward network", "there is one label, or the sum is not used", first_label, false},
-    {"weights-normalised", SCORES, "E60", "the label weights are divided by their sum", "the weights sum to 1, or normalising hides it", weights_normalised, false},
-    {"weights-ignored", SCORES, "E60", "all label weights are 1", "the weights are 1", weights_ignored, false},
+    {"D4-first-label", SCORES, "E60", "only label 0 is used, as TRL reads logits[:, 0] of a reward network", "there is no rewards_per_func, one label only, or the sum is not used", first_label, false},
+    {"weights-normalised", SCORES, "E60", "the label weights are divided by their sum", "there is no rewards_per_func, the weights sum to 1, or normalising hides it", weights_normalised, false},
+    {"weights-ignored", SCORES, "E60", "all label weights are 1", "there is no rewards_per_func, or the weights are 1", weights_ignored, false},
 
     {"D1-population", ADVANTAGES, "E83", "the deviation divides by n instead of n - 1 (NumPy's default)", "rewards are not divided by a group's deviation", population, false},
     {"D1-eps-0", ADVANTAGES, "E84", "no epsilon beside the deviation (the papers)", "the deviation is large against 1e-4 in this precision, or not used", eps_0, false},

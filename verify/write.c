@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOGITS_WRITTEN = 1 << 22 };
+/* Beyond these sizes a golden file leaves logits, or gradients and parameters, out. */
+enum { LOGITS_WRITTEN = 1 << 22, PARAMETERS_WRITTEN = 20000000 };
 
 typedef struct { TensorOut *out; int n, capacity; Pool *p; const Case *c; } Writer;
 
@@ -45,6 +46,7 @@ static bool declare_stage(Writer *w, Stage s, bool only_present, Err *e) {
     if (stage_obstacle(c, s) || (only_present && !d->tensor[s])) return true;
     if (!only_present && ((s == STAGE_KL && c->s.grpo.beta == 0) || (s == STAGE_REF && !c->model.reference) || ((s == STAGE_OLD || s == STAGE_SAMPLER) && !c->model.old))) return true;
     if (s == STAGE_LOGITS && d->n * d->width * v > LOGITS_WRITTEN) return true;
+    if (!only_present && stage_info[s].shape == SHAPE_PARAMETERS && c->model.policy->n_trainable > PARAMETERS_WRITTEN) return true;
     real *x = pool_take(w->p, stage_size(c, s), sizeof *x, e);
     if (!x || !stage_compute(x, c, s, w->p, e)) return false;
     const StageInfo *info = &stage_info[s];
