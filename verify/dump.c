@@ -328,6 +328,17 @@ static bool size_from(Dump *d, const Tensor *t, bool has_width, const char **tel
     return true;
 }
 
+/* Whether the file has gradients and what became of the parameters: needs no completions. */
+static bool has_step(const Safetensors *f) {
+    bool grad = false, param = false;
+    for (int i = 0; i < safetensors_count(f); i++) {
+        const char *name = safetensors_at(f, i)->name;
+        grad = grad || !strncmp(name, "grad.", 5);
+        param = param || !strncmp(name, "param.", 6);
+    }
+    return grad && (param || safetensors_find(f, "grad_norm"));
+}
+
 static bool take_sizes(Dump *d, Err *e) {
     const Safetensors *f = d->file;
     const char *teller[2] = {NULL, NULL};
@@ -349,6 +360,7 @@ static bool take_sizes(Dump *d, Err *e) {
     if (!size_from(d, score, false, teller, e)) return false;
     if (score) d->n_label = score->shape[1];
     if (score && !d->n_label) return wrong_shape(d, score, "at least one label", e);
+    if (!teller[0] && has_step(f)) return true;             /* an update on its own: of several micro-batches that stand elsewhere */
     if (!teller[0]) return fail(e, "%s: found no tensor that verify knows, expected some of docs/verify.md: rewards, advantages, per_token_logps, loss ...", d->path);
     if (d->n == 0 || (teller[1] && d->width == 0)) return fail(e, "%s: tensor %.160s: found no elements, expected at least one completion with one column", d->path, teller[d->n ? 1 : 0]);
     if (d->n > 1 << 24 || d->width > 1 << 24) return fail(e, "%s: found %zu completions of %zu columns, expected fewer than 2^24", d->path, d->n, d->width);

@@ -21,6 +21,12 @@ bool row_prompt_token(const Dump *d, size_t i, size_t t) {
     return d->prompt_mask ? d->prompt_mask[j] : !d->real_token || d->real_token[j];
 }
 
+/* With mask_truncated_completions TRL's own completion_mask, which is its attention mask too, is 0 for a completion that was cut: then its
+ * tokens are not there. */
+static bool left_out_by_trl(const Dump *d, size_t i, bool ended) {
+    return d->set.grpo.mask_truncated_completions && !ended && d->completion_mask && !memchr(d->completion_mask + i * d->width, 1, d->width);
+}
+
 /* E22: a completion's tokens: from its first column up to and including the first stop token; without one up to the padding. Where ids or stop
  * ids are missing, what the file's mask says. Where padding stands first, the mask says so too. */
 static void find_real_tokens(unsigned char *out, const Dump *d) {
@@ -46,6 +52,7 @@ static void find_real_tokens(unsigned char *out, const Dump *d) {
         if (end < d->width) end++;
         else while (end > start && d->set.pad >= 0 && id[end - 1] == d->set.pad) end--;
         memset(to, 0, d->width);
+        if (left_out_by_trl(d, i, end > start && is_stop(&d->set, id[end - 1]))) continue;
         if (end > start) memset(to + start, 1, end - start);
     }
 }
