@@ -160,7 +160,7 @@ class Dumper(TrainerCallback):
     # -- the file
     def write(self, name, tensors, extra):
         trainer, args = self.trainer, self.trainer.args
-        config = {k: getattr(args, k) for k in OPTIONS if hasattr(args, k)}
+        config = {k: getattr(args, k) for k in OPTIONS if getattr(args, k, None) is not None}      # None: TRL's default
         config.update(epsilon_high=trainer.epsilon_high, reward_weights=trainer.reward_weights.tolist(), reward_names=list(trainer.reward_func_names),
                       world_size=trainer.accelerator.num_processes, eos_token_id=list(trainer.eos_token_ids), pad_token_id=trainer._tokenizer.pad_token_id, step=self.step,
                       gradient_accumulation_steps=args.gradient_accumulation_steps)
