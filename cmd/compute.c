@@ -462,7 +462,7 @@ const ComputeKind compute_kinds[] = {
     { "label_shares", "E73", "rewards_per_func[n][K], reward_weights?[K], num_generations", label_shares },
     { "rloo_advantages", "E89", "rewards[n], num_generations, normalize? false", rloo_advantages },
     { "kl_estimators", "E94 E95", "logps[n], ref_logps[n]", kl_estimators },
-    { "grpo_loss", "E81 E91 E92 E94 to E97 E99 to E105 E108 E109 E111 to E117", BATCH ", config? {loss_type, importance_sampling_level, "
+    { "grpo_loss", "E81 E90 E91 E92 E94 to E97 E99 to E105 E108 E109 E111 to E117 E122", BATCH ", config? {loss_type, importance_sampling_level, "
       "epsilon, epsilon_high, delta, dual_clip, beta, use_bias_correction_kl, top_entropy_quantile, off_policy_mask_threshold, "
       "sapo_temperature_pos, sapo_temperature_neg, vespo_k_pos, vespo_lambda_pos, vespo_k_neg, vespo_lambda_neg, "
       "max_completion_length, num_items_in_batch, num_processes, gradient_accumulation_steps, steps_per_generation, entropy_coef, "

@@ -86,6 +86,14 @@ works 'score of a reply longer than the context' "$grpo" score --dataset long.js
 case $(cat "$err") in *'context holds 112: such replies are read up to there'*) good ;; *) bad "score of a long reply: $(cat "$err")" ;; esac
 printf 'hi, how do i fix the car?\n\n' > question
 if "$grpo" chat --model run/final --max-completion-length 8 < question > "$out" 2> "$err"; then good; else bad "chat: $(cat "$err")"; fi
+# E22, E32: the loss of the first step is the mean of -logp of the completion's tokens, as `sample` reports it; learned by heart, it is what is said
+printf '{"prompt": "how do i fix the car?", "completion": "first, look at the car."}\n' > heart.jsonl
+works 'sft of one pair' "$grpo" sft --model base --dataset heart.jsonl --output-dir heart --max-steps 60 --per-device-train-batch-size 1 --learning-rate 1e-2 --lr-scheduler-type constant
+works 'sample of what was learned' "$grpo" sample --model heart/final --dataset heart.jsonl --temperature 0 --max-completion-length 32
+says 'learned by heart' '*"completion":"first, look at the car."*"finish_reason":"stop"*'
+works 'info --json-free: operations' "$grpo" info --model run/final --prompts 2 --num-generations 4 --prompt-length 10 --completion-length 10
+# E190, E192: backward is twice the forward
+if awk '/operations: generation/ { gsub(",", ""); ok = $3 > 0 && $5 / $3 > 2.98 && $5 / $3 < 3.02 } END { exit !ok }' "$out"; then good; else bad "info: operations: $(cat "$out")"; fi
 works info "$grpo" info --model run/final
 says info '*Llama, language model*weights *'
 works eval "$grpo" eval --policies sft/final,run/final --dataset questions.jsonl --reward-model reward/final --group-by split --max-completion-length 16
@@ -99,6 +107,10 @@ sed -n '/"policies"/,$p' "$out" > a; sed -n '/"policies"/,$p' split/eval.json > 
 same 'eval gives the table that the run ended with' a b
 works 'a recipe' "$grpo" train --config run/config.json --output-dir by-config
 same_run "a run's config.json gives the run again" run by-config
+# E193: a decoded token reads 2 layers of 2560 numbers and a head of 420 times 16; 8 of them, after a prompt of 8, read 100 positions of 64 numbers
+works bench "$grpo" bench --model base --works decode_one --prompt-length 8 --completion-length 9 --repeats 1 --json
+if sed 's/.*"decode_one":{//; s/[",:]/ /g' "$out" | awk '{ for (i = 1; i < NF; i++) if ($i == "seconds") s = $(i + 1); else if ($i == "gigabytes_per_second") g = $(i + 1); x = s * g * 1e9 - 404480 } END { exit !(x < 1 && x > -1) }'
+then good; else bad "bench: bytes read: $(cat "$out")"; fi
 for command in init sft reward train trace sample chat score eval compare bench merge info; do
     works "$command --help" "$grpo" $command --help
     says "$command --help" "grpo $command: *example: grpo $command *"
@@ -166,7 +178,7 @@ cp "$out" fourth.json
 loss=$(sed -n '4s/.*"loss":\([^,]*\),.*/\1/p' run/log.jsonl)
 case $(cat fourth.json) in *"\"update\":{\"loss\":$loss,"*) good ;; *) bad "trace --update 4: not the loss of the log, $loss" ;; esac
 
-# the auditor's pocket calculator: everything that trace --json tells, computed again from what stands before it
+# the auditor's pocket calculator (E60, E82 to E120, E284): everything that trace --json tells, computed again from what stands before it
 cat > auditor.py <<'PYTHON'
 import json, math, sys
 d = json.load(open(sys.argv[1]))

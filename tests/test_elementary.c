@@ -122,7 +122,7 @@ static double log_sigmoid(double x) { return (x < 0 ? x : 0) - log1p(exp(-fabs(x
 #endif
 
 /* Every 1009th of all floats, special ones among them. */
-static void test_E306_float(void) {
+static void test_E301_E306_float(void) {
 #ifndef REAL_IS_DOUBLE
     static const struct { const char *name; float (*f)(float); double (*exact)(double); double limit; uint64_t step; } all[] = {
         { "exp", r_exp, exp, 0.78, 1009 }, { "expm1", r_expm1, expm1, 0.501, 10007 }, { "log", r_log, log, 0.501, 10007 },
@@ -273,7 +273,7 @@ int main(void) {
     test_fixed_bits();                          /* first: it sets the sequence of arguments */
     test_E306_double();
     test_special_values();
-    test_E306_float();
+    test_E301_E306_float();
     test_exp_array();
     test_E18_E19_swiglu();
     test_lanes();

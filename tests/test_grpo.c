@@ -141,7 +141,7 @@ static void test_E100_E101_edges(void) {
             }
 }
 
-static void test_E94_kl(void) {
+static void test_E94_E302_kl(void) {
     for (double d = -8; d < 3; d += 0.173) {
         double k[3], dk[3], up[3], down[3], unused[3];
         const double lp = -1.5, h = 6e-6;
@@ -156,7 +156,7 @@ static void test_E94_kl(void) {
 }
 
 /* On policy rho is 1 bit for bit: loss = - weighted advantages, dlogp = - c A; nothing is clipped. */
-static void test_E81_on_policy(void) {
+static void test_E81_E90_on_policy(void) {
     GrpoIn in = batch();
     GrpoConfig c;
     grpo_config_default(&c);
@@ -174,6 +174,16 @@ static void test_E81_on_policy(void) {
     }
     CHECK_NEAR(loss, want, 1e-15);
     CHECK(grpo_aligned(8, 4, 2) && !grpo_aligned(4, 4, 2));
+}
+
+/* E304: nothing cuts the ratio; when it overflows the loss says so. */
+static void test_E304_overflow(void) {
+    const real far[2] = { 0, 0 }, old[2] = { -2000, -2000 }, minus[1] = { -1 };
+    const size_t two[2] = { 0, 2 };
+    const GrpoIn in = { .n_completion = 1, .offset = two, .logp = far, .old = old, .advantage = minus };
+    GrpoConfig c;
+    grpo_config_default(&c);
+    CHECK(loss_of(&in, &c, NULL, NULL) == INFINITY);
 }
 
 /* Any cut between completions gives the same bits. */
@@ -200,7 +210,7 @@ static void test_E117_slices(void) {
         }
 }
 
-static void test_E88_advantage_facts(void) {
+static void test_E88_E303_advantage_facts(void) {
     real r[8], a[8], b[8];
     for (int i = 0; i < 8; i++) r[i] = (real)unit();
     GrpoRewardStats stats;
@@ -219,6 +229,9 @@ static void test_E88_advantage_facts(void) {
     grpo_advantage(a, &stats, r, 8, 4, SCALE_GROUP, 1e-4);
     for (int i = 0; i < 8; i++) CHECK(a[i] == 0);
     CHECK_NEAR(stats.frac_reward_zero_std, 1, 0);
+    for (int i = 0; i < 8; i++) r[i] = (real)(1 + 1e-3 * (i % 2));  /* a small spread is one: only what is below 1e-8 counts as none */
+    grpo_advantage(a, &stats, r, 8, 4, SCALE_GROUP, 1e-4);
+    CHECK_NEAR(stats.frac_reward_zero_std, 0, 0);
     real z[4] = { (real)0.9, (real)NAN, (real)NAN, (real)NAN };
     grpo_advantage(a, &stats, z, 4, 4, SCALE_GROUP, 1e-4);          /* E87, and not "zero spread" */
     for (int i = 0; i < 4; i++) CHECK(a[i] == 0);
@@ -363,10 +376,11 @@ int main(void) {
     test_E113_E114_derivative();
     test_E102_E104_constant_weight();
     test_E100_E101_edges();
-    test_E94_kl();
-    test_E81_on_policy();
+    test_E94_E302_kl();
+    test_E81_E90_on_policy();
+    test_E304_overflow();
     test_E117_slices();
-    test_E88_advantage_facts();
+    test_E88_E303_advantage_facts();
     test_E89_leave_one_out();
     test_E112_nothing_counts();
     test_E108_E109_masks();

@@ -154,7 +154,7 @@ static void test_E41_head_linear(int network) {
 
 /* ---- E31: a shared prefix is as if it were copied ---------------------------------------- */
 
-static void test_E31_prefix(void) {
+static void test_E30_E31_prefix(void) {
     for (int k = 0; k >= 0; k = tiny_next(k, TINY_BIG)) {
         Model *m = tiny_model(k);
         Run a, b;
@@ -347,6 +347,24 @@ static void test_E190_flops(void) {
     CHECK_NEAR(model_forward_flops(&c, 7, 28, 5), 2 * N * 7 + 4 * 2 * 2 * 3 * 28 + 2 * 10 * 4 * 5, 0);
 }
 
+/* What one more row takes in one more layer; differences of differences leave all else out. */
+static void test_E196_activations(void) {
+    const int h = 32, d = 16, H = 4, Hk = 2, I = 48, n = 64;
+    for (int arch = ARCH_LLAMA; arch <= ARCH_QWEN3; arch++) {
+        ModelConfig c = {.arch = (Arch)arch, .qk_norm = arch == ARCH_QWEN3, .vocab = 50, .hidden = h, .ffn = I, .n_layer = 2, .n_head = H, .n_kv_head = Hk, .head_dim = d, .context = 8 * n, .tied = true};
+        const size_t two = acts_bytes(&c, 2 * n, 0, true) - acts_bytes(&c, n, 0, true);
+        c.n_layer = 3;
+        const size_t three = acts_bytes(&c, 2 * n, 0, true) - acts_bytes(&c, n, 0, true);
+        /* x, norm, q, k, v, o, mid, norm of mid, gate, up; of the softmax maximum and sum; two norms' factors; Qwen3: raw q, k and their factors */
+        const int reals = 4 * h + (2 * H + 2 * Hk) * d + 2 * I + 2 * H + 2 + (c.qk_norm ? (H + Hk) * (d + 1) : 0);
+        CHECK_INT(three - two, (size_t)n * (size_t)reals * sizeof(real));
+        c.n_layer = 2;                                  /* without a backward pass one layer's worth serves all */
+        const size_t forward = acts_bytes(&c, 2 * n, 0, false);
+        c.n_layer = 3;
+        CHECK(acts_bytes(&c, 2 * n, 0, false) - forward < 1024);
+    }
+}
+
 static void test_E40_last_row(void) {
     const int id[] = {5, 0, 7, 0, 0};
     CHECK_INT(head_last_row(id, 5, 0), 2);
@@ -426,13 +444,14 @@ int main(void) {
     test_E6_to_E26_differences();
     test_E41_head_linear(TINY_LABELS);
     test_E41_head_linear(TINY_ADAPTED + TINY_LABELS);
-    test_E31_prefix();
+    test_E30_E31_prefix();
     test_same_bits_in_any_batch();
     test_same_gradient_with_any_threads();
     test_E23_to_E27_logits();
     test_E9_linear_scaling();
     test_E33_counts();
     test_E190_flops();
+    test_E196_activations();
     test_E40_last_row();
     test_init_and_copy();
     test_refused();

@@ -141,7 +141,7 @@ static void test_E66_E68_saw(void) {
     for (int i = 0; i < 3; i++) CHECK_NEAR(a[i], want[i], tight);
 }
 
-static void test_E69_E77(void) {
+static void test_E69_E74_E77(void) {
     const real cost[4] = { 1, 0, 3, 0 };
     const double budget[2] = { 0.5, 0.5 };
     double lambda[2] = { 1, 0.1 };
@@ -173,6 +173,6 @@ int main(void) {
     test_E60_E61_missing();
     test_E62_E63_E64();
     test_E66_E68_saw();
-    test_E69_E77();
+    test_E69_E74_E77();
     return test_end();
 }

@@ -120,6 +120,17 @@ static void test_filters_large(void) {
     }
 }
 
+/* What 16 more tokens take in one more sequence; and in one more prompt of 16 tokens. */
+static void test_E198_cache(void) {
+    const ModelConfig c = {.vocab = 50, .hidden = 32, .ffn = 48, .n_layer = 3, .n_head = 4, .n_kv_head = 2, .head_dim = 16, .context = 512, .tied = true};
+    const int prompt[3] = {32, 32, 32};
+    const size_t position = 2 * 3 * 2 * 16 * sizeof(real);
+    const size_t one = cache_bytes(&c, prompt, 1, 16, 32) - cache_bytes(&c, prompt, 1, 16, 16), two = cache_bytes(&c, prompt, 1, 32, 32) - cache_bytes(&c, prompt, 1, 32, 16);
+    CHECK_INT(two - one, 16 * 16 * position);
+    const size_t prompts = cache_bytes(&c, prompt, 2, 16, 16) - cache_bytes(&c, prompt, 1, 16, 16);
+    CHECK(prompts >= 32 * position && prompts < 32 * position + 1024);      /* its keys and values, and its places in some lists */
+}
+
 static void test_sampling_check(void) {
     Err e = {{0}};
     CHECK(sampling_check(&(Sampling){0, 0, 1, 0}, &e));
@@ -339,6 +350,7 @@ int main(void) {
     test_greedy();
     test_E308_boundaries();
     test_filters_large();
+    test_E198_cache();
     test_sampling_check();
     test_decoding_is_the_forward_pass();
     test_long_prompts();

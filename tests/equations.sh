@@ -1,0 +1,49 @@
+#!/bin/sh
+# equations.sh: every equation number of the code heads a paragraph of docs/derivation.md and is named by a test or by a kind of `grpo compute` that
+# has a known answer; every paragraph's number is in the code, and the functions that it names are in the files that it names. Run by `make equations`.
+cd "$(dirname "$0")/.." || exit 2
+code=$(find . -path ./build -prune -o -path ./tests -prune -o -path ./baselines -prune -o -name 'unicode.*' -prune -o -name '*.[ch]' -print | sort)
+{
+    # the kinds that known answers have, one a line
+    sed -n 's/.*"kind": *"\([a-z_]*\)".*/kind \1/p' tests/data/known_answers.json | sort -u
+    for f in $code; do sed "s|^|code $f |" "$f"; done
+    for f in tests/*.c tests/*.h tests/test_commands.sh; do sed "s|^|test $f |" "$f"; done
+    sed 's|^|page docs/derivation.md |' docs/derivation.md
+} | awk '
+    # numbers of a line: E12, and E12 to E17 as all of them (those in between need no paragraph: a range may pass over facts); those of the other methods (E125 to E189, E200 to E279) are told at their functions
+    function numbers(line, found,    n, from, to, i) {
+        n = 0
+        while (match(line, /[^A-Za-z0-9]E[1-9][0-9]*( to E[1-9][0-9]*)?/)) {
+            from = substr(line, RSTART + 2, RLENGTH - 2); to = from + 0
+            if (split(from, part, " to E") == 2) to = part[2] + 0
+            for (i = from + 0; i <= to; i++) if (i < 125 || (i > 189 && i < 200) || i > 279) { found[++n] = i; between[n] = i > from + 0 && i < to }
+            line = substr(line, RSTART + RLENGTH)
+        }
+        return n
+    }
+    function wrong(text) { print text; failed++ }
+    $1 == "kind" { known[$2] = 1; next }
+    { kind = $1; file = $2; sub(/^[^ ]* [^ ]* ?/, " "); name = file; sub(/^\.\//, "", name) }
+    kind == "code" {
+        for (rest = $0; match(rest, /[A-Za-z_][A-Za-z0-9_]*\(/); rest = substr(rest, RSTART + RLENGTH)) has[name, substr(rest, RSTART, RLENGTH - 1)] = 1
+        n = numbers($0, e)
+        for (i = 1; i <= n; i++) { in_code[e[i]] = name; if (!between[i]) needed[e[i]] = name }
+        if (name ~ /^cmd\/compute/ && match($0, /\{ "[a-z_]*"/) && known[substr($0, RSTART + 3, RLENGTH - 4)]) for (i = 1; i <= n; i++) tested[e[i]] = 1
+    }
+    kind == "test" { n = numbers($0, e); for (i = 1; i <= n; i++) tested[e[i]] = 1 }
+    kind == "page" && $0 ~ /^ \*\*E[0-9]/ {
+        head = $0; sub(/^ \*\*E/, "", head); sub(/\*\*.*/, "", head); on_page[head + 0] = 1
+        where = $0; sub(/.*\(/, "", where); sub(/\).*/, "", where)
+        m = split(where, place, "; ")
+        for (k = 1; k <= m; k++) {
+            split(place[k], two, ": "); f = split(two[2], fn, ", ")
+            if (!f) wrong("E" head ": its paragraph does not end with (file: function)")
+            for (j = 1; j <= f; j++) if (!((two[1], fn[j]) in has)) wrong("E" head ": " two[1] " has no function " fn[j])
+        }
+    }
+    END {
+        for (q in needed) if (!(q in on_page)) wrong("E" q " of " needed[q] ": docs/derivation.md has no paragraph")
+        for (q in on_page) { count++; if (!(q in in_code)) wrong("E" q ": a paragraph, but no line of code has the number"); if (!(q in tested)) wrong("E" q ": no test names it") }
+        printf "%d passed, %d failed\n", count, failed
+        exit failed > 0
+    }'

@@ -1,0 +1,57 @@
+#!/bin/sh
+# mutants.sh [PATTERN]: breaks a copy of the code on purpose, once for each line of mutants.txt (those that match PATTERN), and sees whether a test
+# turns red. Ends with the survivors: each is a test that is missing. Run by `make mutants`; takes a while.
+here=$(cd "$(dirname "$0")/.." && pwd)
+work=$here/build/mutants
+rm -rf "$work" && mkdir -p "$work" && cd "$work" || exit 2
+for f in "$here"/*; do case ${f##*/} in build | runs | models | grpo | grpo64 | grpo-debug) ;; *) cp -R "$f" . ;; esac; done
+limit=$(command -v timeout > /dev/null && echo 'timeout 300')
+
+tests_of() {            # the programs that must see it
+    case $1 in
+        grpo.c) echo test_grpo test_known_answers ;;
+        reward.c) echo test_reward test_known_answers ;;
+        model.c) echo test_model test_known_answers ;;
+        tokenizer.c | chat.c) echo test_tokenizer ;;
+        lib/optim.c) echo test_optim test_known_answers ;;
+        cmd/*) echo commands ;;
+        *) n=${1##*/}; echo "test_${n%.c}" ;;
+    esac
+}
+# is_red FILE: whether one of its tests fails; a mutant that does not compile is an error in the list
+is_red() {
+    for t in $(tests_of "$1"); do
+        if [ "$t" = commands ]; then
+            make -s CFLAGS=-O1 grpo grpo64 build/make_world > log 2>&1 || { tail -n 3 log; return 2; }
+            $limit sh tests/test_commands.sh > log 2>&1 || return 0
+            continue
+        fi
+        make -s CFLAGS=-O1 "build/f64/tests/$t" > log 2>&1 || { tail -n 3 log; return 2; }
+        $limit "build/f64/tests/$t" > log 2>&1 || return 0
+    done
+    return 1
+}
+
+killed=0 survived=0
+for f in $(sed -n 's/^\([a-z_/]*\.c\): .*/\1/p' "$here/tests/mutants.txt" | sed 's|^cmd/.*|cmd/run.c|' | sort -u); do
+    is_red "$f"
+    [ $? -eq 1 ] || { echo 'the code as it stands has red tests: mend them first'; tail -n 5 log; exit 1; }
+done
+grep -v '^#' "$here/tests/mutants.txt" | grep -e "${1:-.}" > list
+while IFS= read -r line; do
+    file=${line%%: *}
+    cp "$here/$file" original
+    printf '%s\n' "$line" | awk -v file="$file" '
+        NR == FNR { sub(/^[^:]*: /, ""); at = index($0, " ==> "); from = substr($0, 1, at - 1); to = substr($0, at + 5); next }
+        { p = index($0, from); if (p) { n++; $0 = substr($0, 1, p - 1) to substr($0, p + length(from)) } print > file }
+        END { exit n != 1 }' - original || { echo "not once in its file: $line"; cp original "$file"; survived=$((survived + 1)); continue; }
+    is_red "$file"
+    case $? in
+        0) killed=$((killed + 1)) ;;
+        1) survived=$((survived + 1)); echo "survives: $line" ;;
+        *) survived=$((survived + 1)); echo "does not compile: $line" ;;
+    esac
+    cp original "$file"
+done < list
+echo "$killed mutants killed, $survived not"
+[ "$survived" -eq 0 ]
