@@ -1,6 +1,7 @@
 /* info.c: `grpo info`: what is in a folder, and what a run of it will need (section 8 of the mathematics). */
+#include <math.h>
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "cmd/commands.h"
 #include "cmd/run.h"
@@ -8,7 +9,7 @@
 #include "rollout.h"
 #include "tokenizer.h"
 
-typedef struct { const char *model; AdapterOptions adapter; int prompt_length, completion_length, num_generations, prompts; } Config;
+typedef struct { const char *model; AdapterOptions adapter; int prompt_length, completion_length, num_generations, prompts; bool json; } Config;
 
 static const Option options[] = {
     {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of a model", NULL},
@@ -17,63 +18,110 @@ static const Option options[] = {
     {"prompt_length", OPT_INT, offsetof(Config, prompt_length), "64", "tokens", NULL},
     {"completion_length", OPT_INT, offsetof(Config, completion_length), "64", "tokens", NULL},
     ADAPTER_OPTIONS(Config, adapter),
+    {"json", OPT_BOOL, offsetof(Config, json), "false", "the result on stdout as JSON", NULL},
 };
 static const OptionTable table = {"info", "what is in a folder, and what a GRPO step of it will need", "grpo info --model models/SmolLM2-135M-Instruct --prompts 4", options,
                                   sizeof options / sizeof *options};
 
-/* E190: multiplications and additions of a forward pass with shared prompts. */
-static double forward_flops(const ModelConfig *c, const Config *o) {
-    const double h = c->hidden, q = (double)c->n_head * c->head_dim, kv = (double)c->n_kv_head * c->head_dim, p = o->prompt_length, l = o->completion_length, g = o->num_generations;
-    const double n = c->n_layer * (h * (q + 2 * kv) + q * h + 3 * h * c->ffn), rows = p + g * l, context = p * (p + 1) / 2 + g * (l * p + l * (l + 1) / 2);
-    return o->prompts * (2 * n * rows + 4 * q * c->n_layer * context + 2.0 * c->vocab * h * g * l);
+/* All that is told, as text or as JSON. */
+typedef struct {
+    ModelConfig shape;                  /* of the folder, or with the adapter that a run would add */
+    Lora own;                           /* r 0: the folder is no adapter */
+    FolderInfo info;
+    size_t parameters, trained;
+    char hex[65], template[160];
+    int entries;                        /* of the tokenizer; -1: none */
+    double bytes, generation, training; /* of a GRPO step: E190, E192 */
+} Facts;
+
+static bool check(const Config *o, Err *e) {
+    if (!o->model) return fail(e, "--model: not given; expected the folder of a model");
+    if (o->prompts < 1 || o->num_generations < 1 || o->prompt_length < 1 || o->completion_length < 1 ||
+        (double)o->prompts * (o->prompt_length + (double)o->num_generations * o->completion_length) > 1e9)
+        return fail(e, "--prompts %d, --num-generations %d, --prompt-length %d, --completion-length %d: expected at least 1 of each, and at most 1e9 tokens", o->prompts, o->num_generations,
+                    o->prompt_length, o->completion_length);
+    return true;
+}
+
+static double triangle(double n) { return n * (n + 1) / 2; }
+
+static bool collect(Facts *f, const Config *o, Err *e) {
+    Err ignored = {{0}};
+    char own[1024];
+    ChatTemplate chat;
+    size_t n_grad;
+    Model *m = folder_config(&f->shape, &f->info, o->model, e) ? folder_load(o->model, &f->info, e) : NULL;
+    if (!m) return false;
+    folder_digest(m, f->hex);
+    f->parameters = model_parameters(m);
+    f->own = f->shape.lora;
+    model_free(m);
+    Tokenizer *t = folder_tokenizer(own, o->model, &ignored) ? tokenizer_load(own, &ignored) : NULL;
+    f->entries = t ? tokenizer_vocab(t) : -1;
+    if (t && chat_template_find(&chat, t, &ignored)) snprintf(f->template, sizeof f->template, "%s", chat_template_name(chat));
+    else snprintf(f->template, sizeof f->template, "%.159s", ignored.line);
+    tokenizer_free(t);
+    if (!run_adapter(&f->shape, &f->info, &o->adapter, o->model, e)) return false;
+    const double p = o->prompt_length, l = o->completion_length, g = o->num_generations, slice = p + g * l > 1024 ? p + g * l : 1024;
+    f->bytes = (double)trainer_bytes(&f->shape, (int)slice, (int)slice);
+    model_counts(&f->shape, &f->trained, &n_grad);
+    f->generation = o->prompts * model_forward_flops(&f->shape, p + g * l, triangle(p) + g * (l * p + triangle(l)), g * l);
+    f->training = 3 * f->generation;
+    return true;
+}
+
+static const char *const arch[] = {"Llama", "Qwen2", "Qwen3"};
+
+static void tell(const Facts *f, const Config *o) {
+    const ModelConfig *c = &f->shape;
+    char size[32], names[96];
+    printf("%s: %s, %s, %zu parameters\n", o->model, arch[c->arch], c->n_label ? "reward model" : "language model", f->parameters);
+    printf("  layers %d, width %d, heads %d (key/value %d) of %d, inner %d, vocabulary %d, context %d, %s head\n", c->n_layer, c->hidden, c->n_head, c->n_kv_head, c->head_dim, c->ffn,
+           c->vocab, c->context, c->n_label ? "regression" : c->tied ? "tied" : "own");
+    for (int k = 0; k < c->n_label; k++) printf("  label %d: %s, mean %.4f\n", k, f->info.label[k], f->info.reward_mean[k]);
+    if (f->own.r) printf("  adapter of rank %d, alpha %g%s, beside %s of %s\n", f->own.r, f->own.alpha, f->own.rslora ? " (rank-stabilised)" : "", lora_targets_text(names, f->own.target), f->info.base);
+    printf("  weights %s\n", f->hex);
+    if (f->entries < 0) printf("  tokenizer: %s\n", f->template);
+    else printf("  tokenizer: %d entries, template %s\n", f->entries, f->template);
+    printf("one GRPO step of %d prompts (%d tokens), %d completions each (%d tokens): %d rows\n", o->prompts, o->prompt_length, o->num_generations, o->completion_length,
+           o->prompts * (o->prompt_length + o->num_generations * o->completion_length));
+    human_bytes(size, f->bytes);
+    printf("  memory to train: %s (weights, gradient, two moments, activations of a slice)\n", size);
+    if (c->lora.r) printf("  adapter of rank %d beside %s: %zu parameters are trained\n", c->lora.r, lora_targets_text(names, c->lora.target), f->trained);
+    if (!c->n_label) printf("  operations: generation %.3g, training %.3g (E190, E192)\n", f->generation, f->training);
+}
+
+static void tell_json(const Facts *f, const Config *o) {
+    const ModelConfig *c = &f->shape;
+    const struct { const char *key; int value; } size[] = {{"layers", c->n_layer}, {"width", c->hidden}, {"heads", c->n_head}, {"key_value_heads", c->n_kv_head}, {"head_dim", c->head_dim},
+                                                           {"inner", c->ffn}, {"vocabulary", c->vocab}, {"context", c->context}, {"tokenizer_entries", f->entries}};
+    JsonWriter w = {.indent = 2};
+    json_begin(&w, '{');
+    json_key(&w, "model"); json_string(&w, o->model);
+    json_key(&w, "architecture"); json_string(&w, arch[c->arch]);
+    json_key(&w, "parameters"); json_int(&w, (long long)f->parameters);
+    json_key(&w, "trained"); json_int(&w, (long long)f->trained);
+    json_key(&w, "sha256"); json_string(&w, f->hex);
+    for (size_t i = 0; i < sizeof size / sizeof *size; i++) json_key(&w, size[i].key), json_int(&w, size[i].value);
+    json_key(&w, "template"); json_string(&w, f->template);
+    json_key(&w, "labels"); json_begin(&w, '{');        /* and what is added to their scores */
+    for (int k = 0; k < c->n_label; k++) json_key(&w, f->info.label[k]), json_number(&w, f->info.reward_mean[k]);
+    json_end(&w, '}');
+    json_key(&w, "training_bytes"); json_number(&w, f->bytes);
+    json_key(&w, "generation_flops"); json_number(&w, c->n_label ? NAN : f->generation);
+    json_key(&w, "training_flops"); json_number(&w, c->n_label ? NAN : f->training);
+    json_end(&w, '}');
+    puts(w.text);
+    free(w.text);
 }
 
 int cmd_info(int argc, char **argv, Err *e) {
-    static const char *const arch[] = {"Llama", "Qwen2", "Qwen3"};
     Config o;
-    ModelConfig c;
-    FolderInfo info;
-    char size[32];
+    Facts f = {.entries = -1};
     const int r = options_parse(&o, &table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
-    if (!o.model) { fail(e, "--model: not given; expected the folder of a model"); return -1; }
-    if (o.prompts < 1 || o.num_generations < 1 || o.prompt_length < 1 || o.completion_length < 1 ||
-        (double)o.prompts * (o.prompt_length + (double)o.num_generations * o.completion_length) > 1e9) {
-        fail(e, "--prompts %d, --num-generations %d, --prompt-length %d, --completion-length %d: expected at least 1 of each, and at most 1e9 tokens", o.prompts, o.num_generations,
-             o.prompt_length, o.completion_length);
-        return -1;
-    }
-    if (!folder_config(&c, &info, o.model, e)) return -1;
-    Model *m = folder_load(o.model, &info, e);
-    if (!m) return -1;
-    char hex[65], names[96];
-    folder_digest(m, hex);
-    printf("%s: %s, %s, %zu parameters\n", o.model, arch[c.arch], c.n_label ? "reward model" : "language model", model_parameters(m));
-    printf("  layers %d, width %d, heads %d (key/value %d) of %d, inner %d, vocabulary %d, context %d, %s head\n", c.n_layer, c.hidden, c.n_head, c.n_kv_head, c.head_dim, c.ffn,
-           c.vocab, c.context, c.n_label ? "regression" : c.tied ? "tied" : "own");
-    for (int k = 0; k < c.n_label; k++) printf("  label %d: %s, mean %.4f\n", k, info.label[k], info.reward_mean[k]);
-    if (c.lora.r) printf("  adapter of rank %d, alpha %g%s, beside %s of %s\n", c.lora.r, c.lora.alpha, c.lora.rslora ? " (rank-stabilised)" : "", lora_targets_text(names, c.lora.target), info.base);
-    printf("  weights %s\n", hex);
-    model_free(m);
-    Err ignored = {{0}};
-    char own[1024];
-    Tokenizer *t = folder_tokenizer(own, o.model, &ignored) ? tokenizer_load(own, &ignored) : NULL;
-    ChatTemplate chat;
-    if (!t) printf("  tokenizer: %s\n", ignored.line);
-    else if (!chat_template_find(&chat, t, &ignored)) printf("  tokenizer: %d entries; %s\n", tokenizer_vocab(t), ignored.line);
-    else printf("  tokenizer: %d entries, template %s\n", tokenizer_vocab(t), chat_template_name(chat));
-    tokenizer_free(t);
-    if (!run_adapter(&c, &info, &o.adapter, o.model, e)) return -1;
-    const int rows = o.prompts * (o.prompt_length + o.num_generations * o.completion_length), slice = o.prompt_length + o.num_generations * o.completion_length;
-    human_bytes(size, (double)trainer_bytes(&c, slice > 1024 ? slice : 1024, slice > 1024 ? slice : 1024));
-    printf("one GRPO step of %d prompts (%d tokens), %d completions each (%d tokens): %d rows\n", o.prompts, o.prompt_length, o.num_generations, o.completion_length, rows);
-    size_t n_trainable, n_grad;
-    model_counts(&c, &n_trainable, &n_grad);
-    printf("  memory to train: %s (weights, gradient, two moments, activations of a slice)\n", size);
-    if (c.lora.r) printf("  adapter of rank %d beside %s: %zu parameters are trained\n", c.lora.r, lora_targets_text(names, c.lora.target), n_trainable);
-    if (!c.n_label) {
-        const double f = forward_flops(&c, &o);
-        printf("  operations: generation %.3g, training %.3g (E190, E192)\n", f, 3 * f);
-    }
+    if (!check(&o, e) || !collect(&f, &o, e)) return -1;
+    if (o.json) tell_json(&f, &o);
+    else tell(&f, &o);
     return 0;
 }

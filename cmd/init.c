@@ -15,7 +15,7 @@ typedef struct {
     const char *output_dir, *model_config, *tokenizer, *tokenizer_data;
     int arch, vocab, hidden, layers, heads, kv_heads, head_dim, ffn, context, seed, save_dtype;
     double init_std, rope_theta;
-    bool tied;
+    bool tied, json;
 } Config;
 
 static const Option options[] = {
@@ -37,6 +37,7 @@ static const Option options[] = {
     {"tie_word_embeddings", OPT_BOOL, offsetof(Config, tied), "true", "embedding and head are one matrix", NULL},
     {"seed", OPT_INT, offsetof(Config, seed), "42", "of the weights", NULL},
     {"save_dtype", OPT_CHOICE, offsetof(Config, save_dtype), "real", "of the weights", save_dtype_names},
+    {"json", OPT_BOOL, offsetof(Config, json), "false", "the result on stdout as JSON", NULL},
 };
 static const OptionTable table = {"init", "a new random model folder, and a tokenizer trained on given text",
                                   "grpo init --tokenizer-data pairs.jsonl --output-dir models/base", options, sizeof options / sizeof *options};
@@ -87,7 +88,8 @@ int cmd_init(int argc, char **argv, Err *e) {
                       .head_dim = c.head_dim ? c.head_dim : c.heads > 0 ? c.hidden / c.heads : 0, .context = c.context, .tied = c.tied, .norm_eps = 1e-5,
                       .rope_theta = c.rope_theta, .init_std = c.init_std, .qkv_bias = c.arch == ARCH_QWEN2, .qk_norm = c.arch == ARCH_QWEN3, .bos = -1};
     if (c.model_config && !folder_config(&mc, NULL, c.model_config, e)) return -1;
-    if (c.tokenizer_data && !make_tokenizer(&c, e)) return -1;
+    mc.vocab = c.vocab;                             /* before a tokenizer is written */
+    if (!model_config_check(&mc, "--output-dir", e) || (c.tokenizer_data && !make_tokenizer(&c, e))) return -1;
     Tokenizer *t = tokenizer_load(c.tokenizer_data ? c.output_dir : c.tokenizer, e);
     if (!t) return -1;
     FolderInfo info = {.n_stop = tokenizer_eos(t) >= 0, .stop = {tokenizer_eos(t)}};
@@ -102,7 +104,17 @@ int cmd_init(int argc, char **argv, Err *e) {
     if (!m) return -1;
     model_init(m, (uint64_t)c.seed);
     const bool ok = folder_save(c.output_dir, m, &info, c.tokenizer, save_store(c.save_dtype), e);
-    if (ok) printf("%s: %zu parameters, vocabulary %d\n", c.output_dir, model_parameters(m), mc.vocab);
+    if (ok && !c.json) printf("%s: %zu parameters, vocabulary %d\n", c.output_dir, model_parameters(m), mc.vocab);
+    else if (ok) {
+        JsonWriter w = {0};
+        json_begin(&w, '{');
+        json_key(&w, "model"); json_string(&w, c.output_dir);
+        json_key(&w, "parameters"); json_int(&w, (long long)model_parameters(m));
+        json_key(&w, "vocabulary"); json_int(&w, mc.vocab);
+        json_end(&w, '}');
+        puts(w.text);
+        free(w.text);
+    }
     model_free(m);
     return ok ? 0 : -1;
 }

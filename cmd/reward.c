@@ -111,7 +111,7 @@ static bool step(Loss *loss, Trainer *t, Window *w, real *label, const Items *it
     return trainer_update(t, e);
 }
 
-static bool log_step(Run *r, const Trainer *t, const Loss *l, double epoch, Err *e) {
+static bool log_step(Run *r, const Trainer *t, const Loss *l, double epoch, int64_t tokens, Err *e) {
     JsonWriter w = {0};
     json_begin(&w, '{');
     json_key(&w, "step"); json_int(&w, t->step);
@@ -119,9 +119,11 @@ static bool log_step(Run *r, const Trainer *t, const Loss *l, double epoch, Err 
     json_key(&w, "grad_norm"); json_number(&w, t->grad_norm);
     json_key(&w, "learning_rate"); json_number(&w, t->lr);
     json_key(&w, "epoch"); json_number(&w, epoch);
+    json_key(&w, "num_tokens"); json_int(&w, tokens);
     json_end(&w, '}');
     const bool ok = run_log(r, &w, e);
     free(w.text);
+    run_time(r, t->step, tokens);
     return ok;
 }
 
@@ -134,15 +136,18 @@ static void fold(Model *m, FolderInfo *info, const double *mean, const double *s
     model_pack(m);
 }
 
-static bool evaluate(const Trainer *t, const FolderInfo *info, const Items *held, const char *dir, bool json, Err *e) {
+static void put(JsonWriter *w, const char *key, double x) { json_key(w, key); json_number(w, x); }
+
+/* The table of held-out items: on stdout (or as a member of *w), and as eval.json. */
+static bool evaluate(JsonWriter *w, const Trainer *t, const FolderInfo *info, const Items *held, const char *dir, bool json, Err *e) {
     const int n_label = t->model->config.n_label;
-    Window w = {0};
+    Window window = {0};
     bool ok = true;
     real *score = malloc((size_t)held->n * (size_t)n_label * sizeof(real));
     RewardPair *scratch = malloc((size_t)held->n * sizeof *scratch);
     if (!score || !scratch) ok = fail(e, "no memory for %d scores", held->n);
-    for (int i = 0; ok && i < held->n; i++) ok = add_example(&w, &held->seq[i], t->model->config.pad, e);
-    ok = ok && window_scores(score, t->acts, t->max_row, t->max_target, t->model, &w, e);
+    for (int i = 0; ok && i < held->n; i++) ok = add_example(&window, &held->seq[i], t->model->config.pad, e);
+    ok = ok && window_scores(score, t->acts, t->max_row, t->max_target, t->model, &window, e);
     for (int i = 0; ok && i < held->n * n_label; i++) score[i] += (real)info->reward_mean[i % n_label];
     JsonWriter j = {0};
     json_begin(&j, '{');
@@ -154,25 +159,45 @@ static bool evaluate(const Trainer *t, const FolderInfo *info, const Items *held
         json_key(&j, info->label[k]);
         json_begin(&j, '{');
         json_key(&j, "n"); json_int(&j, (long long)r.n);
-        json_key(&j, "mse"); json_number(&j, r.mse);
-        json_key(&j, "r2"); json_number(&j, r.r2);
-        json_key(&j, "pearson"); json_number(&j, r.pearson);
-        json_key(&j, "spearman"); json_number(&j, r.spearman);
-        json_key(&j, "bias"); json_number(&j, r.bias);
-        json_key(&j, "calibration_slope"); json_number(&j, r.calibration_slope);
-        json_key(&j, "calibration_intercept"); json_number(&j, r.calibration_intercept);
-        json_key(&j, "calibration_error"); json_number(&j, r.calibration_error);
+        put(&j, "mse", r.mse);
+        put(&j, "r2", r.r2);
+        put(&j, "pearson", r.pearson);
+        put(&j, "spearman", r.spearman);
+        put(&j, "bias", r.bias);
+        put(&j, "calibration_slope", r.calibration_slope);
+        put(&j, "calibration_intercept", r.calibration_intercept);
+        put(&j, "calibration_error", r.calibration_error);
         json_end(&j, '}');
     }
     json_end(&j, '}');
+    json_key(w, "held_out"); json_raw(w, j.text);
     json_raw(&j, "\n");
     char path[1024];
     ok = ok && path_join(path, sizeof path, dir, "eval.json", e) && file_write(path, j.text, j.length, e);
-    if (ok && json) fputs(j.text, stdout);
     free(j.text);
     free(score);
     free(scratch);
-    window_free(&w);
+    window_free(&window);
+    return ok;
+}
+
+static bool finish(const Config *c, Trainer *t, const FolderInfo *info, const Items *held, double loss, Err *e) {
+    char final[600], hex[65];
+    JsonWriter w = {0};
+    if (!path_join(final, sizeof final, c->run.output_dir, "final", e) || !folder_save(final, t->model, info, c->run.model, run_store(&c->run), e)) return false;
+    folder_digest(t->model, hex);
+    json_begin(&w, '{');
+    json_key(&w, "steps"); json_int(&w, t->step);
+    put(&w, "loss", loss);
+    json_key(&w, "final"); json_string(&w, final);
+    json_key(&w, "sha256"); json_string(&w, hex);
+    const bool ok = !held->n || evaluate(&w, t, info, held, c->run.output_dir, c->run.json, e);
+    json_end(&w, '}');
+    if (ok && c->run.json) puts(w.text);
+    if (ok && !c->run.json)
+        printf("%s: %lld steps, %d labels, loss %.4f%s, weights %.16s%s\n", final, (long long)t->step, t->model->config.n_label, loss, c->normalize_labels ? " (standardised)" : "", hex,
+               held->n ? "" : "; nothing was held out: --eval-split or --eval-dataset tells how good it is");
+    free(w.text);
     return ok;
 }
 
@@ -206,12 +231,14 @@ static bool reward(const Config *c, Err *e) {
     bool ok = false;
     if (!run_options_check(&c->run, e) || !language_load(&l, c->run.model, c->run.chat_template, e)) return false;
     if (!dataset_load(&d, c->run.dataset, NEED_COMPLETION | NEED_LABELS, c->run.system, e) || !label_names(&info, &n_label, c, &d, e)) return false;
+    if (!(c->eval_split >= 0 && c->eval_split < 1)) return fail(e, "--eval-split: found %g, expected a number from 0 (none) to less than 1", c->eval_split);
+    if (c->eval_dataset && c->eval_split != 0) return fail(e, "--eval-dataset and --eval-split %g: both hold data out; give one of them", c->eval_split);
     if (!parse_weights(weight, c->label_weights, (const char (*)[64])info.label, n_label, "--label-weights", e) || !folder_config(&shape, &base, c->run.model, e)) return false;
     const int max_length = c->max_length < shape.context ? c->max_length : shape.context;
     if (!encode(&items, &d, &l, (const char (*)[64])info.label, n_label, max_length, e)) return false;
     if (c->eval_dataset && (!dataset_load(&held_data, c->eval_dataset, NEED_COMPLETION | NEED_LABELS, c->run.system, e) ||
                             !encode(&held, &held_data, &l, (const char (*)[64])info.label, n_label, max_length, e))) return false;
-    if (!c->eval_dataset && c->eval_split > 0 && !split(&items, &held, n_label, c->eval_split, (uint64_t)c->run.seed, e)) return false;
+    if (c->eval_split > 0 && !split(&items, &held, n_label, c->eval_split, (uint64_t)c->run.seed, e)) return false;
     for (int k = 0; k < n_label; k++) sd[k] = 1;
     for (int k = 0; k < n_label; k++)
         if (!reward_moments(NULL, NULL, items.label + k, (size_t)items.n, (size_t)n_label, 1)) return fail(e, "%s: no row has a value for label %s; leave it out with --labels", d.path, info.label[k]);
@@ -232,14 +259,18 @@ static bool reward(const Config *c, Err *e) {
     Progress p;
     double smooth = 0;
     progress_begin(&p, "reward", n_step);
+    int64_t tokens = (int64_t)t.extra[0];
+    run_tokens(&r, tokens);
     for (int64_t at = t.step * batch; t.step < n_step; ) {
         Loss loss = {.label_weight = weight, .n_label = n_label};
         if (!step(&loss, &t, &w, label, &items, &order, &at, batch, e)) { run_failed(&r, e); goto done; }
+        tokens += w.n_row;
+        t.extra[0] = (double)tokens;
         smooth = smooth == 0 ? loss.loss : 0.95 * smooth + 0.05 * loss.loss;
-        if (t.step % c->run.logging_steps == 0 && !log_step(&r, &t, &loss, (double)at / items.n, e)) goto done;
+        if (t.step % c->run.logging_steps == 0 && !log_step(&r, &t, &loss, (double)at / items.n, tokens, e)) goto done;
         if (!run_checkpoint(&r, &c->run, &t, t.step == n_step, e)) { run_failed(&r, e); goto done; }
-        char detail[64];
-        snprintf(detail, sizeof detail, "loss %.4f", smooth);
+        char detail[96];
+        snprintf(detail, sizeof detail, "loss %.4f  %.1f k tokens/s", smooth, run_rate(&r, tokens));
         progress_at(&p, t.step, detail);
     }
     progress_end(&p);
@@ -247,11 +278,7 @@ static bool reward(const Config *c, Err *e) {
     info.n_stop = base.n_stop;
     memcpy(info.stop, base.stop, sizeof info.stop);
     memcpy(info.base, base.base, sizeof info.base);
-    char final[600];
-    if (!path_join(final, sizeof final, c->run.output_dir, "final", e) || !folder_save(final, m, &info, c->run.model, run_store(&c->run), e)) goto done;
-    if (held.n && !evaluate(&t, &info, &held, c->run.output_dir, c->run.json, e)) goto done;
-    if (!c->run.json) printf("%s: %d steps, %d labels, loss %.4f%s\n", final, n_step, n_label, smooth, c->normalize_labels ? " (standardised)" : "");
-    ok = true;
+    ok = finish(c, &t, &info, &held, smooth, e);
 done:
     run_end(&r);
     window_free(&w);

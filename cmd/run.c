@@ -175,6 +175,10 @@ void run_time(Run *r, int64_t step, int64_t tokens) {
     r->last_tokens = tokens;
 }
 
+void run_tokens(Run *r, int64_t tokens) { r->first_tokens = r->last_tokens = tokens; }
+
+double run_rate(const Run *r, int64_t tokens) { return (double)(tokens - r->first_tokens) / 1000 / (clock_seconds() - r->started); }
+
 bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e) {
     if (!force && (!o->save_steps || t->step % o->save_steps)) return true;
     if (!trainer_save(t, r->checkpoint, e)) return false;

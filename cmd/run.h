@@ -83,13 +83,15 @@ int run_steps(const RunOptions *o, double steps_per_epoch);
 /* The trainer's rates and schedule from the options. */
 void run_trainer(Trainer *t, const RunOptions *o, int n_step);
 
-typedef struct { char dir[512], log_path[600], checkpoint[600]; void *log, *timing; double started, last; int64_t last_tokens, saved; } Run;    /* saved: step of the checkpoint, -1: none */
+typedef struct { char dir[512], log_path[600], checkpoint[600]; void *log, *timing; double started, last; int64_t first_tokens, last_tokens, saved; } Run;    /* saved: step of the checkpoint, -1: none */
 /* Makes the folder and writes config.json, or with --resume reads it back, refuses differing options, loads the checkpoint into t (if there is
  * one) and drops log lines after it. */
 bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t, Err *e);
 bool run_log(Run *r, const JsonWriter *line, Err *e);           /* one JSON object */
 /* A line of timing.jsonl: seconds since the last one, and tokens per second of it; tokens counts from the start of the run. */
 void run_time(Run *r, int64_t step, int64_t tokens);
+void run_tokens(Run *r, int64_t tokens);                /* a resumed run has these behind it */
+double run_rate(const Run *r, int64_t tokens);          /* thousand tokens a second since it began or was resumed */
 bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e);
 /* Adds to the line of a failure what the run can go on from; returns false. */
 bool run_failed(const Run *r, Err *e);

@@ -11,7 +11,7 @@
 #include "lib/files.h"
 #include "reward.h"
 
-typedef struct { const char *dataset, *output, *reward_model, *reward_cmd, *chat_template, *weights, *system; int slice_rows, reward_timeout; bool summary; } Config;
+typedef struct { const char *dataset, *output, *reward_model, *reward_cmd, *chat_template, *weights, *system; int slice_rows, reward_timeout; bool summary, json; } Config;
 
 static const Option options[] = {
     {"dataset", OPT_STRING, offsetof(Config, dataset), NULL, "JSONL of prompts with completions", NULL},
@@ -21,6 +21,7 @@ static const Option options[] = {
     {"reward_weights", OPT_STRING, offsetof(Config, weights), NULL, "e.g. politeness=0.4,safety=0.6; none: 1 each", NULL},
     {"output", OPT_STRING, offsetof(Config, output), NULL, "file to write; must not exist; else stdout", NULL},
     {"summary", OPT_BOOL, offsetof(Config, summary), "false", "means instead of lines", NULL},
+    {"json", OPT_BOOL, offsetof(Config, json), "false", "the summary as JSON (lines are JSON anyway)", NULL},
     {"chat_template", OPT_STRING, offsetof(Config, chat_template), NULL, "template of the reward models, if theirs is unknown", NULL},
     {"system", OPT_STRING, offsetof(Config, system), NULL, "system message for prompts that have none", NULL},
     {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens computed at once: memory only", NULL},
@@ -47,10 +48,21 @@ static void write_row(JsonWriter *w, const Example *x, const real *score, const 
 static bool emit(const Config *c, const Dataset *d, const real *score, const real *reward, const char (*label)[64], int n_label, Err *e) {
     double mean, sd;
     if (c->summary) {
+        JsonWriter j = {0};
+        json_begin(&j, '{');
         for (int k = 0; k <= n_label; k++) {
+            const char *name = k < n_label ? label[k] : "reward";
             const size_t n = k < n_label ? reward_moments(&mean, &sd, score + k, (size_t)d->n, (size_t)n_label, 1) : reward_moments(&mean, &sd, reward, (size_t)d->n, 1, 1);
-            printf("%-16s n %zu  mean %.4f  std %.4f\n", k < n_label ? label[k] : "reward", n, mean, sd);
+            json_key(&j, name); json_begin(&j, '{');
+            json_key(&j, "n"); json_int(&j, (long long)n);
+            json_key(&j, "mean"); json_number(&j, mean);
+            json_key(&j, "std"); json_number(&j, sd);
+            json_end(&j, '}');
+            if (!c->json) printf("%-16s n %zu  mean %.4f  std %.4f\n", name, n, mean, sd);
         }
+        json_end(&j, '}');
+        if (c->json) puts(j.text);
+        free(j.text);
         return true;
     }
     JsonWriter w = {0};

@@ -112,6 +112,7 @@ static bool sft(const Config *c, Err *e) {
     double mean = 0;
     progress_begin(&p, "sft", n_step);
     tokens = (int64_t)t.extra[0];
+    run_tokens(&r, tokens);
     for (int64_t at = t.step * batch; t.step < n_step; ) {
         Loss loss;
         if (!step(&loss, &t, &w, s, &order, &at, batch, e)) { run_failed(&r, e); goto done; }
@@ -121,7 +122,7 @@ static bool sft(const Config *c, Err *e) {
         if (t.step % c->run.logging_steps == 0 && !log_step(&r, &t, &loss, (double)at / d.n, tokens, e)) goto done;
         if (!run_checkpoint(&r, &c->run, &t, t.step == n_step, e)) { run_failed(&r, e); goto done; }
         char detail[96];
-        snprintf(detail, sizeof detail, "loss %.4f  %.1f k tokens/s", mean, (double)tokens / 1000 / (clock_seconds() - r.started));
+        snprintf(detail, sizeof detail, "loss %.4f  %.1f k tokens/s", mean, run_rate(&r, tokens));
         progress_at(&p, t.step, detail);
     }
     progress_end(&p);

@@ -122,7 +122,7 @@ static bool loop(Step *s, Run *run, Err *e) {
         }
         char detail[128];
         snprintf(detail, sizeof detail, "reward %.4f  kl %.4f  length %.1f  %.1f k tokens/s", s->gen.stats.reward, s->sums.n_token ? s->sums.kl / s->sums.n_token : 0,
-                 (double)s->gen.offset[s->gen.n_completion] / s->gen.n_completion, (double)s->tokens / 1000 / (clock_seconds() - run->started));
+                 (double)s->gen.offset[s->gen.n_completion] / s->gen.n_completion, run_rate(run, s->tokens));
         progress_at(&p, t->step, detail);
         if (s->n_micro == 0 && !run_checkpoint(run, &s->c->run, t, t->step == t->n_step, e)) return false;
     }
@@ -206,6 +206,7 @@ static bool train(Step *s, Run *run, const StepConfig *c, Err *e) {
     if (!c->run.resume && !folder_is_empty(c->run.output_dir)) return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", c->run.output_dir);
     if (!step_open(s, c, e) || !run_begin(run, &table, c, &c->run, &s->trainer, e)) return false;
     step_resume(s);
+    run_tokens(run, s->tokens);
     return (loop(s, run, e) || run_failed(run, e)) && finish(s, e);
 }
 

@@ -64,6 +64,7 @@ says init 'base: * parameters, vocabulary 420'
 works sft "$grpo" sft --model base --dataset sft.jsonl --output-dir sft --max-steps 20 --per-device-train-batch-size 16 --learning-rate 5e-3 --json
 says 'sft --json' '*"final":"sft/final"*'
 works reward "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir reward --max-steps 20 --per-device-train-batch-size 8 --learning-rate 3e-3 --eval-split 0.2
+if [ "$(grep -c '"step_time":' reward/timing.jsonl)" -eq 20 ]; then good; else bad 'reward: timing.jsonl'; fi
 says 'reward: its table' '*held-out*politeness*safety*'
 small="--model sft/final --dataset prompts.jsonl --max-completion-length 16 --num-generations 4 --per-device-train-batch-size 8 --learning-rate 1e-3 --beta 0.05"
 train="$small --reward-model reward/final --max-steps 6"
@@ -163,6 +164,22 @@ refuses '*merged: is not empty*' "$grpo" merge --model lora/final --output-dir m
 damaged lora/final wrong-base
 sed 's|"sft/final"|"elsewhere"|' lora/final/adapter_config.json > wrong-base/adapter_config.json
 refuses '*there is no folder "elsewhere"*' "$grpo" sample --model wrong-base --dataset questions.jsonl
+
+# what a program would read
+works 'info --json' "$grpo" info --model reward/final --json
+says 'info --json' '{*"architecture": "Llama"*"parameters": *"sha256": "*"template": "plain"*"labels": {*"safety": *'
+works 'init --json' "$grpo" init --tokenizer base --model-config base --output-dir copy --json
+says 'init --json' '{"model":"copy","parameters":11920,"vocabulary":420}'
+works 'score --summary --json' "$grpo" score --dataset samples.jsonl --reward-model reward/final --summary --json
+says 'score --summary --json' '{"politeness":{"n":22,"mean":*"reward":{"n":22,*}}'
+works 'reward --json' "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir reward-json --max-steps 2 --json
+says 'reward --json' '{"steps":2,"loss":*"final":"reward-json/final","sha256":"*"}'
+works 'reward --json with held-out data' "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir reward-held --max-steps 2 --eval-dataset labelled.jsonl --json
+says 'reward --json with held-out data' '{*"held_out":{"politeness":{"n":*"mse":*"spearman":*}}}'
+refuses '*--eval-split: found -0.5, expected*' "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir x --eval-split -0.5
+refuses '*--eval-dataset and --eval-split*' "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir x --eval-split 0.5 --eval-dataset labelled.jsonl
+refuses '*num_attention_heads: found 0*' "$grpo" init --tokenizer-data sft.jsonl --output-dir x --num-attention-heads 0
+refuses '*num_attention_heads 2 is no multiple of num_key_value_heads 3*' "$grpo" init --tokenizer-data sft.jsonl --output-dir x --num-attention-heads 2 --num-key-value-heads 3
 
 # ---- trace tells what train does, and writes nothing -------------------------------------------
 find . | sort > "$t/io/before"
