@@ -292,6 +292,105 @@ static void test_E108_E109_masks(void) {
     CHECK_NEAR(grpo_quantile(x, 1, 0.3), 1, 0);
 }
 
+/* Every number of the window and the micro-batch is another, so that none can stand for another. */
+static void test_E105_E112_weights(void) {
+    const double want[] = { 1 / (3 * 7.0 * 4), 1 / (11.0 * 4), 1 / (3 * 50.0 * 4), 1 / (31 / 2.0 * (4 / 2.0)), 1 / (31 / 2.0 * (4 / 2.0)), 1 / (3 * 7.0 * 4),
+                            1 / (31 / 2.0 * (4 / 2.0)), 1 / (3 * 4.0), 1 / (3 * 7.0 * 4) };
+    const GrpoMicro m = { 3, 11, -INFINITY, 11 };
+    GrpoWindow w = window;
+    GrpoConfig c;
+    grpo_config_default(&c);
+    c.max_completion_length = 50;
+    for (int type = 0; type <= LOSS_GMPO; type++) {
+        c.loss_type = (LossType)type;
+        CHECK_NEAR(grpo_token_weight(&c, &w, &m, 7), want[type], 1e-16);
+    }
+    w.training = false;                                 /* in evaluation GA and GA/S count as 1 */
+    c.loss_type = LOSS_DAPO;
+    CHECK_NEAR(grpo_token_weight(&c, &w, &m, 7), 2 / 31.0, 1e-16);
+    c.loss_type = LOSS_LUSPO;
+    CHECK_NEAR(grpo_token_weight(&c, &w, &m, 7), 1 / 3.0, 1e-16);
+}
+
+static void test_E64_aggregation(void) {                /* through the settings: the deviation of MO-GRPO divides by n - 1 */
+    const real s[3] = { 1, 2, 3 };
+    const double one[1] = { 1 };
+    real a[3], r[3];
+    GrpoConfig c;
+    grpo_config_default(&c);
+    c.multi_objective_aggregation = MO_GRPO;
+    grpo_score_advantage(a, r, NULL, s, one, 3, 1, 3, &c);
+    CHECK_NEAR(a[2], 1 / 1.0001, 1e-7);
+}
+
+/* Far out, where clamps are constants. */
+static void test_E104_E107_far(void) {
+    double g = 1;
+    CHECK_NEAR(grpo_dual_clip(&g, -25, 1, 0.2, 0.2, 3), -exp(-20.0), 1e-20);
+    CHECK(g == 0);
+    CHECK_NEAR(grpo_dual_clip(&g, -25, -1, 0.2, 0.2, 3), 0.8, 1e-15);
+    CHECK_NEAR(grpo_vespo_phi(1, 1, 0), exp(1e-4 + 1 - 1e-4 * exp(1.0)), 1e-14);      /* lambda is at least 1e-4 */
+    CHECK(grpo_vespo_phi(20, 1e6, 1e-4) == 0);          /* overflows */
+    const real lp[2] = { 0, 0 }, o[2] = { -30, 25 }, a[1] = { 1 };                      /* W = 20 - 20, not 30 - 25 */
+    const size_t at[2] = { 0, 2 };
+    const GrpoIn in = { .n_completion = 1, .offset = at, .logp = lp, .old = o, .advantage = a };
+    const GrpoMicro m = { 1, 2, -INFINITY, 2 };
+    GrpoConfig c;
+    GrpoTold told;
+    GrpoToken token[2];
+    grpo_config_default(&c);
+    c.loss_type = LOSS_VESPO;
+    grpo_tell(&told, token, &in, 0, &c, &window, &m);
+    CHECK_NEAR(told.phi, 1, 1e-12);
+    c.loss_type = LOSS_CISPO;                           /* whose weight is cut at 0.2, and whose gradient flows all the same */
+    grpo_tell(&told, token, &in, 0, &c, &window, &m);
+    CHECK(token[0].clipped && !token[1].clipped && token[0].g != 0);
+}
+
+/* A log ratio on the edge counts as inside, on both sides; quarters, so that nothing is rounded. */
+static void test_E106_edges(void) {
+    const real lp[4] = { (real)-0.75, -1, (real)-1.25, -1 }, o[4] = { -1, -1, -1, -1 }, a[2] = { 1, -1 };
+    const size_t at[3] = { 0, 2, 4 };
+    const GrpoIn in = { .n_completion = 2, .offset = at, .logp = lp, .old = o, .advantage = a };
+    GrpoConfig c;
+    real d[4];
+    grpo_config_default(&c);
+    c.loss_type = LOSS_GMPO;
+    c.epsilon = 0.25;
+    loss_of(&in, &c, d, NULL);
+    for (int t = 0; t < 4; t++) CHECK(d[t] != 0);
+}
+
+/* One group of two: in the first completion one of two tokens lies below the band, in the second two of four above it. */
+static void test_E122_metrics(void) {
+    const real lp[7] = { -2, -1, -1, 0, 0, -1, -1 }, o[7] = { -1, -1, -1, -1, -1, -1, -1 }, h[7] = { 1, 2, 3, 4, 5, 6, 7 }, a[3] = { -1, 1, -1 };
+    const size_t at[4] = { 0, 2, 6, 7 };
+    const GrpoIn in = { .n_completion = 3, .offset = at, .logp = lp, .old = o, .entropy = h, .advantage = a };
+    GrpoMicro m;
+    GrpoSums s;
+    GrpoMetrics x;
+    GrpoConfig c;
+    double scratch[7];
+    grpo_config_default(&c);
+    grpo_micro(&m, &in, &c, scratch);
+    grpo_sums_start(&s);
+    grpo_loss(&s, NULL, NULL, &in, &c, &window, &m);
+    grpo_metrics(&x, &s, &c, &window);
+    CHECK_NEAR(x.entropy, 4, 1e-15);
+    CHECK_NEAR(x.clip_low_mean, 1 / 7.0, 1e-15);
+    CHECK_NEAR(x.clip_high_mean, 2 / 7.0, 1e-15);
+    CHECK_NEAR(x.clip_region_mean, 3 / 7.0, 1e-15);
+    CHECK_NEAR(x.clip_low_min, 0, 0);
+    CHECK_NEAR(x.clip_high_max, 0.5, 0);
+    CHECK(isnan(x.kl) && isnan(x.cispo_clip_ratio) && isnan(x.vespo_phi_seq_mean));
+    const real flat[7] = { 1, 1, 1, 1, 1, 1, 1 };       /* E109: what equals the threshold is kept */
+    GrpoIn same = in;
+    same.entropy = flat;
+    c.top_entropy_quantile = 0.2;
+    grpo_micro(&m, &same, &c, scratch);
+    CHECK_NEAR(m.n_entropy_token, 7, 0);
+}
+
 static void test_E116_E118_E119(void) {
     GrpoConfig c;
     grpo_config_default(&c);
@@ -384,6 +483,11 @@ int main(void) {
     test_E89_leave_one_out();
     test_E112_nothing_counts();
     test_E108_E109_masks();
+    test_E105_E112_weights();
+    test_E64_aggregation();
+    test_E104_E107_far();
+    test_E106_edges();
+    test_E122_metrics();
     test_E116_E118_E119();
     test_settings();
     return test_end();

@@ -84,6 +84,9 @@ static void test_E46_E51_metrics(void) {
     CHECK_INT(bin[0].count, 2);
     CHECK_NEAR(bin[1].mean_score, 5, 1e-14);
     CHECK_NEAR(m.calibration_error, 0.4 * 0 + 0.6 * (5 - 13 / 3.0), 1e-14);
+    const real over[4] = { 1, 2, 11, 12 }, under[4] = { 3, 4, 9, 10 };    /* too low, then too high: the gaps do not cancel */
+    reward_metrics(&m, NULL, 2, over, under, 4, 1, 0, scratch);
+    CHECK_NEAR(m.calibration_error, 2, 1e-14);
     const real flat[3] = { 1, 1, 1 }, nothing[3] = { NONE, NONE, NONE };
     reward_metrics(&m, NULL, 2, x, flat, 3, 1, 0, scratch);
     CHECK(isnan(m.r2) && isnan(m.pearson) && isnan(m.spearman) && m.calibration_slope == 0);
