@@ -309,7 +309,7 @@ static const Option options[] = {
     {"json", OPT_BOOL, offsetof(Config, json), "false", "the tables as JSON", NULL},
 };
 static const OptionTable table = {"eval", "policies side by side on the same prompts, with 95 % intervals",
-                                  "grpo eval --policies runs/sft/final,runs/grpo/final --dataset eval.jsonl --reward-model runs/reward/final --group-by split", options,
+                                  "grpo eval --policies runs/sft/final,runs/grpo/final --dataset eval.jsonl --reward-model runs/reward/final --group-by split --max-completion-length 64", options,
                                   sizeof options / sizeof *options};
 
 static bool add_policies(Eval *v, const Config *c, Err *e) {

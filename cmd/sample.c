@@ -37,13 +37,13 @@ static const Option sample_options[] = {
     {"batch", OPT_INT, offsetof(Config, batch), "64", "prompts at once: memory only, no bit changes", NULL},
 };
 static const OptionTable sample_table = {"sample", "completions for the prompts of a file, one JSON line each",
-                                         "grpo sample --model runs/grpo/final --dataset prompts.jsonl --temperature 0.7 > samples.jsonl", sample_options,
+                                         "grpo sample --model runs/grpo/final --dataset prompts.jsonl --temperature 0.7 --max-completion-length 64 > samples.jsonl", sample_options,
                                          sizeof sample_options / sizeof *sample_options};
 static const Option chat_options[] = {
     COMMON,
     {"max_completion_length", OPT_INT, offsetof(Config, max_completion_length), "256", "tokens at most", NULL},
 };
-static const OptionTable chat_table = {"chat", "talk to a model; an empty line or Ctrl-D ends", "grpo chat --model models/SmolLM2-135M-Instruct --temperature 0.7", chat_options,
+static const OptionTable chat_table = {"chat", "talk to a model; an empty line or Ctrl-D ends", "grpo chat --model models/SmolLM2-135M-Instruct --temperature 0.7 --max-completion-length 64", chat_options,
                                        sizeof chat_options / sizeof *chat_options};
 
 static bool open_model(Speaker *s, const Config *c, Err *e) {

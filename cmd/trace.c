@@ -20,7 +20,7 @@ static const Option options[] = {
     {"update", OPT_INT, offsetof(Config, update), "0", "the update to tell, counted from 1; those before it are made in memory; 0: the next", NULL},
 };
 static const OptionTable table = {"trace", "one GRPO step told in full; takes the options of train, writes nothing",
-                                  "grpo trace --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --per-device-train-batch-size 8 --beta 0.08",
+                                  "grpo trace --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --beta 0.08 --max-completion-length 64",
                                   options, sizeof options / sizeof *options};
 
 /* What the advantages are made of, beside what a Generation holds. */

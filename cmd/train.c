@@ -11,7 +11,7 @@
 
 static const Option options[] = {STEP_OPTIONS};
 static const OptionTable table = {"train", "GRPO: the policy is improved on weighted scores of its own completions",
-                                  "grpo train --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --output-dir runs/grpo --beta 0.08",
+                                  "grpo train --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --output-dir runs/grpo --beta 0.08 --max-completion-length 64",
                                   options, sizeof options / sizeof *options};
 
 /* ---- log --------------------------------------------------------------------------------- */

@@ -165,6 +165,28 @@ damaged lora/final wrong-base
 sed 's|"sft/final"|"elsewhere"|' lora/final/adapter_config.json > wrong-base/adapter_config.json
 refuses '*there is no folder "elsewhere"*' "$grpo" sample --model wrong-base --dataset questions.jsonl
 
+# ---- the examples of --help, one after the other, in an empty folder -------------------------------
+mkdir examples && cd examples || exit 2
+$world sft --n 200 --seed 5 > pairs.jsonl
+$world grammar --n 40 --seed 105 > labelled.jsonl
+$world prompts --kind rl --n 6 --seed 1005 > prompts.jsonl
+$world eval --n 2 --seed 99 > eval.jsonl
+grpo() { "$grpo" "$@"; }
+# example COMMAND [MORE OPTIONS]
+example_of() {
+    line=$(grpo "$1" --help | sed -n 's/^example: //p')
+    case $line in "grpo $1 "*) works "the example of $1 --help" eval "$line ${2-}" ;; *) bad "$1 --help: no example: $line" ;; esac
+}
+for command in init sft reward train; do example_of $command; done
+example_of train '--output-dir runs/grpo-again'
+example_of train '--output-dir runs/lora --use-peft --max-steps 1'
+ln -s base models/SmolLM2-135M-Instruct
+for command in trace sample chat score eval compare merge info; do example_of $command; done
+if [ -s samples.jsonl ]; then good; else bad 'the example of sample wrote nothing'; fi
+works 'the example of compute --help' eval "$(grpo compute --help | sed -n 's/^ *\(echo .*\)/\1/p')"
+says 'the example of compute --help' '{"outputs":{"advantages":\[0.75,-0.75,0\]}}'
+cd .. || exit 2
+
 # what a program would read
 works 'info --json' "$grpo" info --model reward/final --json
 says 'info --json' '{*"architecture": "Llama"*"parameters": *"sha256": "*"template": "plain"*"labels": {*"safety": *'
