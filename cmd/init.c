@@ -88,7 +88,7 @@ int cmd_init(int argc, char **argv, Err *e) {
                       .head_dim = c.head_dim ? c.head_dim : c.heads > 0 ? c.hidden / c.heads : 0, .context = c.context, .tied = c.tied, .norm_eps = 1e-5,
                       .rope_theta = c.rope_theta, .init_std = c.init_std, .qkv_bias = c.arch == ARCH_QWEN2, .qk_norm = c.arch == ARCH_QWEN3, .bos = -1};
     if (c.model_config && !folder_config(&mc, NULL, c.model_config, e)) return -1;
-    mc.vocab = c.vocab;                             /* before a tokenizer is written */
+    if (!c.model_config) mc.vocab = c.vocab;        /* checked before a tokenizer is written */
     if (!model_config_check(&mc, "--output-dir", e) || (c.tokenizer_data && !make_tokenizer(&c, e))) return -1;
     Tokenizer *t = tokenizer_load(c.tokenizer_data ? c.output_dir : c.tokenizer, e);
     if (!t) return -1;
