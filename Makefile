@@ -132,8 +132,42 @@ fuzz:
 	$(CC) $(ARCHFLAG) $(WARN) -I. $(FIXED) -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -o build/fuzz tests/test_fuzz.c $(SRC) -lm
 	ASAN_OPTIONS=detect_leaks=0 build/fuzz $(ROUNDS) $(SEED)
 
+# The equations, which take arrays only, as a library (docs/use-in-ci.md): libgrpo64 in double, libgrpo32 in float, each with one header.
+EQUATIONS = grpo.c reward.c lib/base.c lib/elementary.c lib/optim.c
+HEADERS   = lib/base.h lib/real.h reward.h lib/optim.h grpo.h
+SHARED   := $(if $(filter Darwin,$(shell uname -s)),dylib,so)
+PLAIN     = $(CFLAGS) $(ARCHFLAG) $(WARN) -fPIC -I. -MMD -MP $(FIXED)
+lib: $(foreach bits,32 64,build/lib/libgrpo$(bits).a build/lib/libgrpo$(bits).$(SHARED) build/lib/grpo$(bits).h)
+build/lib32/%.o: %.c build/flags
+	@mkdir -p $(@D)
+	$(CC) $(PLAIN) -c -o $@ $<
+build/lib64/%.o: %.c build/flags
+	@mkdir -p $(@D)
+	$(CC) $(PLAIN) -DREAL_IS_DOUBLE -c -o $@ $<
+define library
+build/lib/libgrpo$(1).a: $(EQUATIONS:%.c=build/lib$(1)/%.o)
+	@mkdir -p build/lib; rm -f $$@
+	$$(AR) rcs $$@ $$^
+build/lib/libgrpo$(1).$(SHARED): $(EQUATIONS:%.c=build/lib$(1)/%.o)
+	@mkdir -p build/lib
+	$$(CC) -shared $$(CFLAGS) $$(ARCHFLAG) -o $$@ $$^ -lm
+build/lib/grpo$(1).h: $(HEADERS)
+	@mkdir -p build/lib
+	{ echo '/* grpo$(1).h: what libgrpo$(1) gives, made by `make lib` from $(HEADERS) */'; $(if $(filter 64,$(1)),echo '#define REAL_IS_DOUBLE';) \
+	  cat $$^ | grep '^#include <' | sort -u; printf '#ifdef __cplusplus\nextern "C" {\n#endif\n'; grep -hv '^#include' $$^; printf '#ifdef __cplusplus\n}\n#endif\n'; } > $$@
+endef
+$(eval $(call library,32))
+$(eval $(call library,64))
+test parity: lib
+
+# The float build's errors, stage by stage, on the demonstration's policy and a real model (docs/numerics.md).
+errors: all build/make_world build/f32/tests/stage_tool build/f64/tests/stage_tool
+	@sh tests/errors.sh
+.PHONY: lib errors
+-include $(wildcard build/lib32/*.d build/lib32/lib/*.d build/lib64/*.d build/lib64/lib/*.d)
+
 clean:
-	rm -rf build/f32 build/f64 build/debug grpo grpo64 grpo-debug
+	rm -rf build/f32 build/f64 build/debug build/lib build/lib32 build/lib64 grpo grpo64 grpo-debug
 
 .PHONY: all announce force test parity equations mutants bench bench-quick bits ulps demo debug fuzz clean
 .SECONDARY:

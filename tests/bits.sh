@@ -1,5 +1,5 @@
 #!/bin/sh
-# bits.sh: the same small training (SFT, reward model, GRPO) and every known answer in many builds, and whether all bits are the same.
+# bits.sh: the same small training (SFT, reward model, GRPO, GRPO of an adapter) and every known answer in many builds, and whether all bits are the same.
 # `make bits`; a few minutes on two cores.
 #
 # A variant is a build in build/bits/NAME with the Makefile's own flags, or a run of such a build with other threads or slices. What this machine lacks
@@ -25,7 +25,7 @@ if command -v sha256sum > /dev/null; then sha() { sha256sum "$1" | cut -d ' ' -f
 else sha() { shasum -a 256 "$1" | cut -d ' ' -f 1; }; fi
 
 # ---- what is computed ----------------------------------------------------------------------------
-# 5e8 multiply-adds in all, for where there is no FMA instruction each is a call of 10 to 30 ns. Grouped queries, odd sizes; loops long enough for threads.
+# 6e8 multiply-adds in all, for where there is no FMA instruction each is a call of 10 to 30 ns. Grouped queries, odd sizes; loops long enough for threads.
 build/make_world sft --n 300 --seed 1 > "$work/sft.jsonl" &&
 build/make_world grammar --n 40 --seed 101 > "$work/labelled.jsonl" &&
 build/make_world prompts --kind rl --n 24 --seed 1003 > "$work/prompts.jsonl" || exit 2
@@ -52,6 +52,9 @@ chain() (
     "$@" train --model sft/final --reward-model reward/final --dataset ../prompts.jsonl --output-dir grpo --max-steps 4 --num-iterations 2 --num-generations 4 \
         --max-completion-length 16 --temperature 0.9 --top-p 0.95 --beta 0.05 --entropy-coef 0.01 --learning-rate 3e-3 $common > out 2> err || exit 1
     echo "grpo.weights $(weights "$@" info --model grpo/final)"; echo "grpo.log $(sha grpo/log.jsonl)"
+    "$@" train --model sft/final --reward-model reward/final --dataset ../prompts.jsonl --output-dir lora --max-steps 3 --num-generations 4 --max-completion-length 16 \
+        --use-peft --lora-r 3 --lora-target-modules all-linear --beta 0.05 --loss-type grpo --learning-rate 1e-2 $common > out 2> err || exit 1
+    echo "lora.weights $(weights "$@" info --model lora/final)"; echo "lora.log $(sha lora/log.jsonl)"
     "$@" compute < ../cases.jsonl > answers 2> err || exit 1
     [ "$(wc -l < answers)" -eq "$(wc -l < ../cases.jsonl)" ] || exit 1
     echo "equations $(sha answers)"
@@ -59,14 +62,14 @@ chain() (
 
 # ---- the table ------------------------------------------------------------------------------------
 short() { sed -n "s/^$1 \(............\).*/\1/p" "$2"; }
-show() { printf '%-6s %-57s %-12s %-12s %-12s %-12s %-12s %-12s %-12s %s\n' "$@"; }
-skip() { show '' "$1" "skipped: $2" '' '' '' '' '' '' ''; skipped="$skipped; $1: $2"; }
-fault() { show "$1" "$2" "FAILED: $3" '' '' '' '' '' '' ''; failed="$failed; $1 $2"; }
+show() { printf '%-6s %-40s %-12s %-12s %-12s %-12s %-12s %-12s %-12s %-12s %-12s %s\n' "$@"; }
+skip() { show '' "$1" "skipped: $2" '' '' '' '' '' '' '' '' ''; skipped="$skipped; $1: $2"; }
+fault() { show "$1" "$2" "FAILED: $3" '' '' '' '' '' '' '' '' ''; failed="$failed; $1 $2"; }
 
 # row REAL NAME: what work/now.REAL holds, as a row. The first of each precision is what the others are held against.
 row() {
     now=$work/now.$1
-    [ "$(grep -c '^[a-z.]* [0-9a-f]\{64\}$' "$now")" -eq 7 ] || { fault "$1" "$2" "$(tail -n 1 "$work/run.$1/err" 2> /dev/null)"; return; }
+    [ "$(grep -c '^[a-z.]* [0-9a-f]\{64\}$' "$now")" -eq 9 ] || { fault "$1" "$2" "$(tail -n 1 "$work/run.$1/err" 2> /dev/null)"; return; }
     [ -f "$work/$1" ] || cp "$now" "$work/$1"
     verdict=same
     while read -r stage value; do
@@ -75,7 +78,8 @@ row() {
     done < "$now"
     rows=$((rows + 1))
     show "$1" "$2" "$(short sft.weights "$now")" "$(short sft.log "$now")" "$(short reward.weights "$now")" "$(short reward.log "$now")" \
-        "$(short grpo.weights "$now")" "$(short grpo.log "$now")" "$(short equations "$now")" "$verdict"
+        "$(short grpo.weights "$now")" "$(short grpo.log "$now")" "$(short lora.weights "$now")" "$(short lora.log "$now")" \
+        "$(short equations "$now")" "$verdict"
     [ "$verdict" = same ] || differ="$differ; $1 $2 ($verdict)"
 }
 
@@ -113,7 +117,7 @@ variant() {
     run "$title" 1024 "$7" "$all/$dir" ${8-}
 }
 
-show '' '' sft.weights sft.log reward.weights reward.log grpo.weights grpo.log equations ''
+show '' '' sft.weights sft.log reward.weights reward.log grpo.weights grpo.log lora.weights lora.log equations ''
 for threads in 1 2 3 8; do run "as built here, threads: $threads" 1024 $threads "$root"; done
 for slice in 113 300; do run "as built here, slices of $slice rows" $slice 2 "$root"; done
 variant 'gcc -O3 native, no OpenMP'   gcc-noomp   "$gcc"   -O3 native no 1
