@@ -135,14 +135,18 @@ static void print_blind(const Report *r) {
     printf("\nblind to %d of %d mistakes that could stand in these stages%s\n", blind, all, blind ? ":" : "; every one of them would have shown");
     bool *done = calloc((size_t)n_mistake, sizeof *done);
     for (int i = 0; done && i < n_mistake; i++) {
-        if (r->visible[i] != 2 || done[i]) continue;
+        if (r->visible[i] != HIDDEN || done[i]) continue;
         printf("  %s:", mistakes[i].hidden[0] ? mistakes[i].hidden : "no difference beyond the tolerance");
         int n = 0;
         for (int k = i; k < n_mistake; k++)
-            if (r->visible[k] == 2 && !strcmp(mistakes[k].hidden, mistakes[i].hidden)) printf("%s %s", n++ ? "," : "", mistakes[k].name), done[k] = true;
+            if (r->visible[k] == HIDDEN && !strcmp(mistakes[k].hidden, mistakes[i].hidden)) printf("%s %s", n++ ? "," : "", mistakes[k].name), done[k] = true;
         printf("\n");
     }
     free(done);
+    int n = 0;
+    for (int i = 0; i < n_mistake; i++)
+        if (r->visible[i] == UNTRIED) printf("%s %s", n++ ? "," : "not tried on a model of this size while all is right:", mistakes[i].name);
+    if (n) printf("\n");
 }
 
 static void print_report(const Report *r, const Loaded *l) {
@@ -272,12 +276,15 @@ static void print_json(const Report *r, const Loaded *l) {
     json_key(&w, "of"), json_int(&w, all);
     json_key(&w, "mistakes"), json_begin(&w, '[');
     for (int i = 0; i < n_mistake; i++) {
-        if (r->visible[i] != 2) continue;
+        if (r->visible[i] != HIDDEN) continue;
         json_begin(&w, '{');
         json_key(&w, "name"), json_string(&w, mistakes[i].name);
         json_key(&w, "reason"), json_string(&w, mistakes[i].hidden);
         json_end(&w, '}');
     }
+    json_end(&w, ']');
+    json_key(&w, "untried"), json_begin(&w, '[');
+    for (int i = 0; i < n_mistake; i++) if (r->visible[i] == UNTRIED) json_string(&w, mistakes[i].name);
     json_end(&w, ']'), json_end(&w, '}');
     json_end(&w, '}');
     printf("%s\n", w.text ? w.text : "");

@@ -319,6 +319,60 @@ static void test_catalogue(void) {
     CHECK(dialect_has(DIALECT_VERL, "D1-eps-1e-6") && !dialect_has(DIALECT_TRL_116, "D1-eps-1e-6"));
 }
 
+/* ---- liars beside a model: what the array stages never look at -------------------------------------------------------------- */
+/* The dump of sharp.c's model case with one thing changed: the tensor `name` as `with`; NULL: left out. */
+static bool respoiled(const char *dir, const char *name, const TensorOut *with, Dump *d, Report *r, const Policies *model, const FolderInfo *info, Err *e) {
+    static TensorOut t[200];
+    char file[300];
+    Dump from;
+    int n = 0;
+    snprintf(file, sizeof file, "%s/model.safetensors", dir);
+    if (!dump_open(&from, file, NULL, e)) return false;
+    for (int i = 0; i < safetensors_count(from.file); i++) {
+        const Tensor *x = safetensors_at(from.file, i);
+        const bool whole = x->store == STORE_REAL;
+        t[n] = (TensorOut){.name = x->name, .store = whole ? STORE_F32 : x->store, .n_dim = x->n_dim, .data = x->data, .from = whole ? STORE_F32 : x->store, .dtype = whole ? x->dtype : NULL};
+        memcpy(t[n].shape, x->shape, sizeof t[n].shape);
+        if (strcmp(x->name, name)) n++;
+        else if (with) t[n++] = *with;
+    }
+    const char *const metadata[] = {"format", "grpo-dump-1", "config", safetensors_metadata(from.file, "config"), NULL};
+    bool ok = safetensors_write(path, t, n, metadata, e);
+    dump_close(&from);
+    *r = (Report){0};
+    ok = ok && dump_open(d, path, NULL, e);
+    if (!ok) return false;
+    ok = dump_model(d, &model->policy->config, info, dir, e) && report_make(r, d, model, NULL, true, e);
+    report_free(r);
+    dump_close(d);
+    return ok;
+}
+
+#define LIE_WITH(tensor, with, part) CHECK_ERROR(!respoiled(dir, tensor, with, &d, &r, model, info, &e), e, part)
+
+static void test_liars_with_a_model(const char *dir, const Policies *model, const FolderInfo *info) {
+    Err e = {{0}};
+    Dump d;
+    Report r;
+    static int32_t id[12 * 6], prompt[12 * 3];
+    static unsigned char none[12 * 3];
+    static float numbers[12 * 6 * 40];
+    for (int j = 0; j < 12 * 6; j++) id[j] = 39 + (j == 8);
+    for (int j = 0; j < 12 * 3; j++) prompt[j] = j == 4 ? -7 : 5;
+    CHECK(respoiled(dir, "nothing", NULL, &d, &r, model, info, &e));
+    if (e.line[0]) printf("%s\n", e.line);
+    LIE_WITH("completion_ids", (&(TensorOut){.name = "completion_ids", .dtype = "I32", .n_dim = 2, .shape = {12, 6}, .data = id}), "column 2: found token id 40, expected 0 to 39 as the model has");
+    LIE_WITH("prompt_ids", (&(TensorOut){.name = "prompt_ids", .dtype = "I32", .n_dim = 2, .shape = {12, 3}, .data = prompt}), "prompt_ids: row 1, column 1: found token id -1, expected 0 to 39");
+    LIE_WITH("prompt_mask", (&(TensorOut){.name = "prompt_mask", .dtype = "U8", .n_dim = 2, .shape = {12, 3}, .data = none}), "completion 0: found no prompt token");
+    LIE_WITH("logits", (&(TensorOut){.name = "logits", .store = STORE_F32, .n_dim = 3, .shape = {12, 6, 39}, .data = numbers, .from = STORE_F32}), "logits: found a vocabulary of 39, expected 40");
+    LIE_WITH("grad.model.norm.weight", (&(TensorOut){.name = "grad.model.norm.weight", .store = STORE_F32, .n_dim = 1, .shape = {15}, .data = numbers, .from = STORE_F32}),
+             "grad.model.norm.weight: found 15 numbers");
+    LIE_WITH("param.model.norm.weight", (&(TensorOut){.name = "param.model.morn.weight", .store = STORE_F32, .n_dim = 1, .shape = {16}, .data = numbers, .from = STORE_F32}),
+             "found the parameter model.morn.weight, which the model does not have");
+    LIE_WITH("exp_avg.model.norm.weight", (&(TensorOut){.name = "exp_avg.model.norm.weight", .store = STORE_F32, .n_dim = 1, .shape = {3}, .data = numbers, .from = STORE_F32}),
+             "exp_avg.model.norm.weight: found 3 numbers");
+}
+
 /* ---- cases of our own: each is right, and together they show every row of the catalogue ------------------------------------- */
 static void test_sharp(void) {
     static const char *const dir = "build/test_verify_sharp";
@@ -360,7 +414,7 @@ static void test_sharp(void) {
             CHECK_STRING(verdict, "right");
             if (strcmp(verdict, "right")) printf("    %s: %s\n", text, stage_info[s].name);
         }
-        for (int i = 0; ok && i < n_mistake; i++) shown[i] = shown[i] || r.visible[i] == 1;
+        for (int i = 0; ok && i < n_mistake; i++) shown[i] = shown[i] || r.visible[i] == SHOWS;
         if (ok) report_free(&r);
         dump_close(&d);
     }
@@ -369,6 +423,7 @@ static void test_sharp(void) {
         if (!shown[i]) printf("    %s shows in none of %s\n", mistakes[i].name, dir);
     }
     json_free(list);
+    test_liars_with_a_model(dir, &model, &info);
     for (int i = 0; i < 3; i++) model_free((Model *)*slot[i]);
 }
 

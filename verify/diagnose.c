@@ -388,6 +388,9 @@ static double size_apart(const Report *r, Stage s, const real *out, const Distan
     return fabs(d_log(ours->mean / (sum / n)));
 }
 
+/* Multiply-adds of a pass over one completion from which on a network is not changed only to see whether the dump would show it. */
+#define WORK_UNTRIED 1e9
+
 typedef struct { const Mistake *m[80]; int n; } Candidates;    /* those that change something on this dump */
 
 static bool search_singles(Report *r, Stage s, const Case *base, bool want_names, Candidates *found, Err *e) {
@@ -406,13 +409,17 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
         if (!(m->stages >> s & 1)) continue;
         if (s == STAGE_GRAD && !(m->stages == 1u << STAGE_GRAD) && (r->right.dlogp && !(m->stages >> STAGE_LOGPS & 1))) continue;     /* the dump's own dlogp says it already */
         if (s == STAGE_GRAD && !wrong && m->stages != 1u << STAGE_GRAD && work > 3e7) continue;
-        if (r->visible[i] == 0) r->visible[i] = 2;
-        if (!wrong && r->visible[i] == 1) continue;
+        if (!wrong && r->visible[i] == SHOWS) continue;
+        if (!wrong && model && work / (double)r->d->n > WORK_UNTRIED && mistake_changes_model(m)) {
+            if (!r->visible[i]) r->visible[i] = UNTRIED;
+            continue;
+        }
+        if (r->visible[i] != SHOWS) r->visible[i] = HIDDEN;
         Pool p = {0};
         Case c = *base;
         if (s == STAGE_GRAD && !wrong && work > 3e7) {  /* a backward pass only to see that it shows: the tied gradient does */
             const Model *net = r->right.model.policy;
-            for (int k = 0; k < x->n && m->apply(&c, s, &p, e); k++) if (r->item[x->first + k].at == net->embed->offset) r->visible[i] = 1;
+            for (int k = 0; k < x->n && m->apply(&c, s, &p, e); k++) if (r->item[x->first + k].at == net->embed->offset) r->visible[i] = SHOWS;
             continue;
         }
         if (one_row) c.first = r->only_row, c.count = 1;
@@ -420,7 +427,7 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
             if (stage_obstacle(&c, s)) { pool_free(&p); continue; }
             if (stage_under(out, r, &c, s, e)) {
                 if (shows(r, s, &c, out)) {
-                    r->visible[i] = 1;
+                    r->visible[i] = SHOWS;
                     if (found && !m->by_size && found->n < 80) found->m[found->n++] = m;
                 }
                 if (wrong && want_names && m->by_size) {
@@ -470,7 +477,7 @@ static void name_recomputed(Report *r) {
 }
 
 static void recomputed_shows(Report *r) {
-    for (int i = 0; i < n_mistake; i++) if (!strcmp(mistakes[i].name, "D17-recomputed-old")) r->visible[i] = 1;
+    for (int i = 0; i < n_mistake; i++) if (!strcmp(mistakes[i].name, "D17-recomputed-old")) r->visible[i] = SHOWS;
 }
 
 /* E81: old beside the policy's own, on policy: the very same numbers, rounding noise, or another policy. */
@@ -710,10 +717,7 @@ void item_place(long *row, long *position, const Report *r, const Item *x, size_
 void blind_counts(const Report *r, int *blind, int *all) {
     *blind = *all = 0;
     for (int i = 0; i < n_mistake; i++) {
-        bool again = false;
-        for (int k = 0; k < i; k++) again = again || !strcmp(mistakes[k].name, mistakes[i].name);
-        if (again || !r->visible[i]) continue;
-        ++*all;
-        *blind += r->visible[i] == 2;
+        *all += r->visible[i] == SHOWS || r->visible[i] == HIDDEN;
+        *blind += r->visible[i] == HIDDEN;
     }
 }

@@ -41,6 +41,8 @@ typedef struct {
 typedef struct { size_t n; double mean, sd, p95, max, outside; } Gap;
 typedef struct { bool there, oracle; Gap both, trainer, sampler; double low, high; } SamplerTable;
 
+enum { SHOWS = 1, HIDDEN, UNTRIED };
+
 typedef struct {
     const Dump *d;
     Case right;
@@ -48,7 +50,7 @@ typedef struct {
     Item *item;
     int n_item;
     StageReport stage[N_STAGE];
-    unsigned char *visible;             /* [n_mistake] 1: would show on this dump, 2: has a stage here but would not */
+    unsigned char *visible;             /* [n_mistake] SHOWS, HIDDEN: has a stage here but changes nothing, or UNTRIED: too costly to say */
     SamplerTable table;
     const double *row_weight;           /* [n] c_i of E112, for the loss's tolerance */
     size_t only_row;                    /* while a search looks at one completion; SIZE_MAX: all */
@@ -62,6 +64,6 @@ bool report_all_right(const Report *r);                         /* every judged 
 void report_verdict(char *out, size_t size, const Report *r, Stage s);
 /* Completion and position of an element of an item; position -1: of the completion as a whole, row -1: of no completion. */
 void item_place(long *row, long *position, const Report *r, const Item *x, size_t j);
-void blind_counts(const Report *r, int *blind, int *all);       /* by name */
+void blind_counts(const Report *r, int *blind, int *all);       /* of those that were tried */
 
 #endif

@@ -906,7 +906,9 @@ bool dialect_has(Dialect d, const char *mistake) {
     return false;
 }
 
-bool mistake_runs_model(const Mistake *m, Stage s) {
-    (void)m;
-    return (ROWS | BIT(GRAD)) >> s & 1;
+bool mistake_changes_model(const Mistake *m) {
+    static MistakeApply *const all[] = {interleaved_pairs, unscaled_attention, no_qkv_bias, no_qk_norm, theta_10000, no_rope_scaling, norm_eps_5, norm_eps_6, norm_eps_8,
+                                        throughout_bf16, throughout_fp16, after_update, padded_positions};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) if (m->apply == all[i]) return true;
+    return false;
 }

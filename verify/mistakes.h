@@ -22,7 +22,7 @@ extern const Absent absent_mistakes[];
 /* Whether the mistake is what this dialect does. */
 bool dialect_has(Dialect d, const char *mistake);
 
-/* AdamW, rotary pairs ... need the weights: mistakes that run the model again. */
-bool mistake_runs_model(const Mistake *m, Stage s);
+/* Whether it runs a copy of the network with other weights or settings, which costs as much as the network. */
+bool mistake_changes_model(const Mistake *m);
 
 #endif
