@@ -192,8 +192,7 @@ static void print_report(const Report *r, const Loaded *l) {
         if (t->oracle) print_gap("trainer - double precision", &t->trainer), print_gap("sampler - double precision", &t->sampler);
     }
     print_blind(r);
-    if (right + wrong == 0) printf("\nnothing could be judged\n");
-    else printf("\n%d of %d stages right%s\n", right, right + wrong, wrong ? "" : ", as far as this dump can show");
+    printf("\n%d of %d stages right%s\n", right, right + wrong, wrong ? "" : ", as far as this dump can show");
 }
 
 static void json_real(JsonWriter *w, const char *key, double x) { json_key(w, key), json_number(w, x); }
@@ -374,10 +373,20 @@ static int judge_in_double(int argc, char **argv, const char *values, Err *e) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
 }
 
+/* A dump of which nothing can be judged is no dump that is right: the line names what its first stage lacks. */
+static bool something_judged(const Report *r, Err *e) {
+    const char *lacks = NULL, *stage = NULL;
+    for (int s = 0; s < N_STAGE; s++) {
+        if (r->stage[s].judged) return true;
+        if (r->stage[s].present && !lacks) lacks = r->stage[s].obstacle, stage = stage_info[s].name;
+    }
+    return stage ? fail(e, "%s: nothing could be judged; %s: %s", r->d->path, stage, lacks) : fail(e, "%s: nothing could be judged: it holds inputs only, and no results", r->d->path);
+}
+
 static int judge_here(const VerifyConfig *c, Dump *d, const Policies *model, const Loaded *l, Err *e) {
     Report r;
     int code = -1;
-    if (report_make(&r, d, model, c->float_values, c->quick, e) && (!c->junit || write_junit(c->junit, &r, l, e))) {
+    if (report_make(&r, d, model, c->float_values, c->quick, e) && something_judged(&r, e) && (!c->junit || write_junit(c->junit, &r, l, e))) {
         if (c->json) print_json(&r, l);
         else print_report(&r, l);
         code = report_all_right(&r) ? 0 : 1;

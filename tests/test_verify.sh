@@ -89,6 +89,9 @@ head -c 700 $golden/right-grpo-token.safetensors > "$t/cut.safetensors"
 refuses 'cut.safetensors' ./grpo verify --dump "$t/cut.safetensors"
 mkdir "$t/alone" && cp grpo "$t/alone/grpo"
 refuses 'make grpo64' "$t/alone/grpo" verify --dump $golden/right-grpo-token.safetensors
+header='{"__metadata__":{"format":"grpo-dump-1","config":"{\"num_generations\": 2}"},"completion_ids":{"dtype":"U8","shape":[2,4],"data_offsets":[0,8]}}'
+{ printf "\\$(printf %o ${#header})\\0\\0\\0\\0\\0\\0\\0%s12345678" "$header"; } > "$t/inputs.safetensors"
+refuses 'nothing could be judged: it holds inputs only' ./grpo verify --dump "$t/inputs.safetensors"
 # cases of our own
 gives 0 ./grpo64 verify --write "$t/sharp" --sharp
 gives 0 ./grpo verify --dump "$t/sharp/scores-sum.safetensors"

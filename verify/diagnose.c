@@ -96,6 +96,14 @@ static double ulp_of(double x, Precision p) {
     return ldexp(1, exponent - mantissa(p));
 }
 
+/* Rounding adds up over layers: the table's limits are for ten. */
+static double depth_factor(const Report *r, Stage s) {
+    const Policies *p = &r->right.model;
+    const Model *m = p->policy ? p->policy : p->reference ? p->reference : p->old;
+    const bool runs = (s >= STAGE_LOGITS && s <= STAGE_ENTROPIES) || s == STAGE_GRAD;
+    return runs && m && m->config.n_layer > 10 ? m->config.n_layer / 10.0 : 1;
+}
+
 /* What "scaled" is a multiple of, for values `ours` of the item's stage. */
 static double scale_of(const Report *r, const Item *x, const real *ours, bool per_row) {
     if (x->stage == STAGE_LOSS) {                       /* terms of either sign: the sum of their magnitudes */
@@ -135,7 +143,7 @@ static double tolerance_at(const Report *r, const Item *x, double value, double 
         const double lr = r->d->set.adamw.lr, unit[] = {1e-6, 1e-2, 1e-1, 1e-1};
         return lr * unit[p] + 2 * ulp_of(value, x->precision);
     }
-    double tol = t->absolute[p] + t->relative[p] * fabs(value) + t->scaled[p] * scale;
+    double tol = (t->absolute[p] + t->relative[p] * fabs(value) + t->scaled[p] * scale) * depth_factor(r, x->stage);
     /* E302: a KL that is mostly noise is no KL, however small; below D = 1e-4 there is nothing to tell */
     if (x->stage == STAGE_KL && scale > 5e-9 && 1e-2 * scale < t->absolute[p] && p <= PRECISION_F32) tol = 1e-2 * scale + t->relative[p] * fabs(value);
     return tol + ulp_of(value, x->precision) * (p == PRECISION_F64 ? 4 : 1);
