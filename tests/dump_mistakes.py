@@ -546,6 +546,7 @@ def aggregate(self, l, m, n, ga):
 
 @loss_mistake("D38-dropped", loss_type="grpo")
 def loss_of(self, l):
+    only("rewards" in self.t)
     live = torch.cat([(self.std(self.t["rewards"][r], 1) != 0).expand(len(r)) for r in self.groups()])
     t = {k: v[live] if v.dim() and len(v) == len(live) else v for k, v in self.t.items()}
     return Right(self.c, t).loss_of(l[live])
