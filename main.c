@@ -25,7 +25,7 @@ static const struct { const char *name, *what; int (*run)(int argc, char **argv,
     {"compare", "where two runs first differ, and their metrics side by side", cmd_compare},
     {"bench", "its own speed, as a share of what the machine can do", cmd_bench},
     {"merge", "an adapter and its base become one model folder", cmd_merge},
-    {"info", "what is in a folder, and what a run of it will need", cmd_info},
+    {"info", "what is in a folder, and what a run will need: memory and time", cmd_info},
 };
 enum { N_COMMAND = sizeof command / sizeof *command };
 

@@ -39,7 +39,7 @@ static const Option options[] = {
     {"json", OPT_BOOL, offsetof(Config, json), "false", "the result on stdout as JSON", NULL},
 };
 static const OptionTable table = {"bench", "its own speed: tokens per second, share of the machine's measured peaks, memory",
-                                  "grpo bench --model models/SmolLM2-135M-Instruct --prompts 1 --prompt-length 256", options, sizeof options / sizeof *options};
+                                  "grpo bench --model models/SmolLM2-135M-Instruct --prompts 1", options, sizeof options / sizeof *options};
 
 /* What one run of a work did, and in what time. bytes: what it must read from memory at least, 0: not told. span: what it reads again and again. */
 typedef struct { double seconds, whole_seconds, tokens, flops, bytes, span, loss, grad_norm; } Result;

@@ -20,6 +20,11 @@ int cmd_score(int argc, char **argv, Err *e);
 int cmd_bench(int argc, char **argv, Err *e);
 int cmd_merge(int argc, char **argv, Err *e);
 int cmd_verify(int argc, char **argv, Err *e);
+/* What `grpo info --run COMMAND` runs: the same options, a plan instead of a run. */
+struct RunPlan;
+int plan_sft(struct RunPlan *plan, int argc, char **argv, Err *e);
+int plan_reward(struct RunPlan *plan, int argc, char **argv, Err *e);
+int plan_train(struct RunPlan *plan, int argc, char **argv, Err *e);
 int cmd_info(int argc, char **argv, Err *e);
 
 #endif

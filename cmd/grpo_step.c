@@ -284,11 +284,12 @@ static bool open_data(Step *s, Err *e) {
 }
 
 /* Every prompt must leave room for its completions, before anything is computed. */
-static bool longest_prompt(int *longest, const Step *s, int context, Err *e) {
+static bool longest_prompt(int *longest, Step *s, int context, Err *e) {
     const Dataset *const part[] = {&s->data, &s->held};
     const int max_new = s->c->grpo.max_completion_length;
     Ids ids = {0};
     bool ok = true;
+    double tokens = 0;
     *longest = 0;
     for (int k = 0; k < 2; k++)
         for (int i = 0; ok && i < part[k]->n; i++) {
@@ -297,7 +298,9 @@ static bool longest_prompt(int *longest, const Step *s, int context, Err *e) {
                  (ids.n + max_new <= context || fail(e, "%s:%d: prompt of %d tokens and --max-completion-length %d exceed the context of %d; shorten one of them", part[k]->path,
                                                      part[k]->row[i].line, ids.n, max_new, context));
             *longest = ids.n > *longest ? ids.n : *longest;
+            tokens += ids.n;
         }
+    s->mean_prompt = tokens / (s->data.n + s->held.n);
     free(ids.id);
     return ok;
 }
@@ -316,7 +319,7 @@ static bool plan(Step *s, const ModelConfig *shape, Err *e) {
     const double tree = longest + (double)s->group * max_new;
     if (tree > 1e9) return fail(e, "--num-generations %d times --max-completion-length %d: more than 1e9 tokens to one prompt; lower them", s->group, max_new);
     s->rows = c->run.slice_rows > (int)tree ? c->run.slice_rows : (int)tree;
-    if (s->rows > c->run.slice_rows)
+    if (s->rows > c->run.slice_rows && !s->synthetic)
         fprintf(stderr, "grpo: slices of %d rows, more than --slice-rows %d: a prompt (%d tokens at most) and its %d completions (%d each) stay together\n", s->rows, c->run.slice_rows,
                 longest, s->group, max_new);
     if (!scorer_bytes(&scorer, c->reward_model, c->run.slice_rows, e)) return false;
@@ -324,7 +327,8 @@ static bool plan(Step *s, const ModelConfig *shape, Err *e) {
     double need = (double)trainer_bytes(shape, s->rows, s->rows) + scorer + tokens * (9 * sizeof(real) + 4 * sizeof(int) + sizeof(double));
     need += (double)rollout_bytes(shape, longest, n_completion / s->group, s->group, max_new);
     if (has_copy(c)) need += (double)model_bytes(shape);
-    return memory_plan("grpo", need, e);
+    s->memory = need + PROGRAM_BYTES;
+    return memory_plan(s->synthetic || c->run.plan ? NULL : "grpo", s->memory, e);
 }
 
 static bool open_scorer(Step *s, Err *e) {
@@ -335,16 +339,20 @@ static bool open_scorer(Step *s, Err *e) {
     return parse_weights(s->weight, c->reward_weights, s->label, s->n_label, "--reward-weights", e) && parse_clip(s, e);
 }
 
+static bool open_shape(ModelConfig *shape, Step *s, Err *e) {
+    const StepConfig *c = s->c;
+    if (!folder_config(shape, &s->info, c->run.model, e)) return false;
+    if (shape->n_label) return fail(e, "%s: is a reward model; expected a language model", c->run.model);
+    if (!run_adapter(shape, &s->info, &c->run.adapter, c->run.model, e)) return false;
+    return c->grpo.max_completion_length + s->synthetic < shape->context ||
+           fail(e, "--max-completion-length %d: the context of %s holds %d tokens, prompt included; lower it", c->grpo.max_completion_length, c->run.model, shape->context);
+}
+
 /* In this order, so that what fails fails early: sizes, memory, the program that scores, networks. */
 static bool open_model(Step *s, Err *e) {
     const StepConfig *c = s->c;
     ModelConfig shape;
-    if (!folder_config(&shape, &s->info, c->run.model, e)) return false;
-    if (shape.n_label) return fail(e, "%s: is a reward model; expected a language model", c->run.model);
-    if (!run_adapter(&shape, &s->info, &c->run.adapter, c->run.model, e)) return false;
-    if (c->grpo.max_completion_length + s->synthetic >= shape.context)
-        return fail(e, "--max-completion-length %d: the context of %s holds %d tokens, prompt included; lower it", c->grpo.max_completion_length, c->run.model, shape.context);
-    if (!plan(s, &shape, e) || (!s->synthetic && !open_scorer(s, e))) return false;
+    if (!open_shape(&shape, s, e) || !plan(s, &shape, e) || (!s->synthetic && !open_scorer(s, e))) return false;
     const int n_completion = s->batch * s->per_generation;
     if (!(s->policy = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) || !trainer_new(&s->trainer, s->policy, s->rows, s->rows, e)) return false;
     if (has_copy(c) && !(s->copy = folder_load_as(c->run.model, &shape, 0, e))) return false;
@@ -370,6 +378,84 @@ bool step_open(Step *s, const StepConfig *c, Err *e) {
 bool step_open_synthetic(Step *s, const StepConfig *c, int prompt_length, Err *e) {
     *s = (Step){.c = c, .synthetic = prompt_length, .n_label = 1, .weight = {1}};
     return grpo_config_check(&c->grpo, e) && sampling_check(&c->sampling, e) && sizes(s, e) && open_model(s, e);
+}
+
+/* ---- what a run will take ------------------------------------------------------------------ */
+
+/* E190 of a forward pass over all completions of a generation, if each has `length` tokens; n_scored for a policy, 0 for a scorer. */
+static double generation_flops(const ModelConfig *c, const Step *s, double length, bool scorer) {
+    const double p = s->mean_prompt, g = s->group, n = (double)s->batch * s->per_generation / g, l = length - 1;
+    return model_forward_flops(c, n * (p + g * l), n * (p * (p + 1) / 2 + g * (l * p + l * (l + 1) / 2)), scorer ? n * g : n * g * length);
+}
+
+/* Of one generation and all updates on it (E190, E192), without scores. */
+static double cycle_flops(const ModelConfig *c, const Step *s, double length) {
+    return generation_flops(c, s, length, false) * (1 + (s->c->grpo.beta != 0) + 3 * s->c->grpo.num_iterations);
+}
+
+/* The reward models' forward passes, as if the reward models read as many tokens as the policy writes. */
+static bool scoring_flops(double *flops, const Step *s, int length, Err *e) {
+    const char *at = s->c->reward_model;
+    char dir[1024];
+    ModelConfig c;
+    for (*flops = 0; at && next_folder(dir, &at); *flops += generation_flops(&c, s, length, true))
+        if (!folder_config(&c, NULL, dir, e)) return false;
+    return true;
+}
+
+/* Seconds of a whole generation like the run's, but with completions of `length` made-up tokens; *rate: operations per second of a forward pass over
+ * its last micro-batch. */
+static bool timed_cycle(double *seconds, double *rate, const StepConfig *like, int prompt, int length, Err *e) {
+    StepConfig c = *like;
+    Step s;
+    c.grpo.max_completion_length = length;
+    bool ok = step_open_synthetic(&s, &c, prompt, e);
+    for (int i = 0; ok && i < 2; i++) {         /* the first warms up */
+        const double start = clock_seconds();
+        ok = step_generation(&s, i, e);
+        for (int k = 0; ok && k < step_micro_batches(&s); k++) {
+            ok = step_micro_batch(&s, k, e) && (s.n_micro < s.accumulate || step_update(&s, e));
+            if (s.n_micro == s.accumulate) step_clear(&s);
+        }
+        *seconds = clock_seconds() - start;
+    }
+    real *logp = ok ? malloc((size_t)s.window.n_target * sizeof(real)) : NULL;
+    if (ok && (ok = logp || fail(e, "no memory"))) {
+        const double start = clock_seconds();
+        ok = window_logp(logp, NULL, s.trainer.acts, s.rows, s.rows, s.policy, &s.window, 1, e);
+        s.mean_prompt = prompt;
+        *rate = generation_flops(&s.policy->config, &s, length, false) / s.per_generation / (clock_seconds() - start);
+    }
+    free(logp);
+    step_close(&s);
+    return ok;
+}
+
+bool step_plan(RunPlan *p, const StepConfig *c, Err *e) {
+    enum { SHORT = 8, LONG = 32 };
+    Step s = {.c = c};
+    ModelConfig shape;
+    const int full = c->grpo.max_completion_length, b = full < LONG ? full : LONG, a = b > SHORT ? SHORT : b;
+    bool ok = grpo_config_check(&c->grpo, e) && sampling_check(&c->sampling, e) && sizes(&s, e) && open_data(&s, e) && open_shape(&shape, &s, e) && plan(&s, &shape, e);
+    const int prompt = ok ? (int)(s.mean_prompt + 0.5) : 1;
+    double short_seconds = 0, long_seconds = 0, rate = 1, scoring = 0;
+    StepConfig measured = *c;
+    measured.run.max_steps = 1;
+    measured.eval_split = 0;
+    ok = ok && (a == b || timed_cycle(&short_seconds, &rate, &measured, prompt, a, e)) && timed_cycle(&long_seconds, &rate, &measured, prompt, b, e) &&
+         scoring_flops(&scoring, &s, full, e);
+    if (ok) {
+        double cycle = long_seconds + scoring / rate;
+        if (full > b)           /* what grows, grows with the operations: from a to b measured, from there on counted */
+            cycle += (long_seconds - short_seconds) * (cycle_flops(&shape, &s, full) - cycle_flops(&shape, &s, b)) / (cycle_flops(&shape, &s, b) - cycle_flops(&shape, &s, a));
+        const double per_update = (double)step_micro_batches(&s) / s.accumulate;
+        const int n_completion = s.batch * s.per_generation;
+        *p = (RunPlan){.memory = s.memory, .step_seconds = cycle / per_update, .n_step = run_steps(&c->run, (double)s.data.n * s.group / n_completion * per_update),
+                       .how = c->reward_cmd ? "if no completion ends early: short steps were timed on this machine, the rest is counted (E190); without the time of --reward-cmd"
+                                            : "if no completion ends early: short steps were timed on this machine, the rest is counted (E190)"};
+    }
+    step_close(&s);
+    return ok;
 }
 
 void step_resume(Step *s) {

@@ -97,6 +97,7 @@ typedef struct {
     FolderInfo info;
     Scorer *scorer;
     int n_label, group, batch, accumulate, per_generation, rows;
+    double mean_prompt, memory;         /* tokens of the data's prompts; bytes by the plan */
     const char (*label)[64];
     double weight[MAX_LABELS], clip_low[MAX_LABELS], clip_high[MAX_LABELS];
     bool clip, warned_missing;
@@ -122,6 +123,9 @@ bool step_open(Step *s, const StepConfig *c, Err *e);
 /* The same for measurements of any model folder: prompts of prompt_length made-up tokens, made-up scores for one label, completions that no token
  * ends. Only the model is read; the options of data and scores are not looked at. */
 bool step_open_synthetic(Step *s, const StepConfig *c, int prompt_length, Err *e);
+/* What a run will take, nothing loaded but the data: memory by the plan that the run itself makes; seconds of an update from generations like the
+ * run's with few tokens, made-up and timed on this machine, and by E190 from there to completions of full length. */
+bool step_plan(RunPlan *p, const StepConfig *c, Err *e);
 /* Takes controller and token count from the trainer, after it may have been loaded from a checkpoint. */
 void step_resume(Step *s);
 void step_close(Step *s);

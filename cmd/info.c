@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cmd/commands.h"
 #include "cmd/run.h"
@@ -20,7 +21,8 @@ static const Option options[] = {
     ADAPTER_OPTIONS(Config, adapter),
     {"json", OPT_BOOL, offsetof(Config, json), "false", "the result on stdout as JSON", NULL},
 };
-static const OptionTable table = {"info", "what is in a folder, and what a GRPO step of it will need", "grpo info --model models/SmolLM2-135M-Instruct --prompts 4", options,
+static const OptionTable table = {"info", "what is in a folder, and what a GRPO step of it will need; --run COMMAND and that command's options: memory and time of that run, without making it",
+                                  "grpo info --run train --config runs/grpo/config.json", options,
                                   sizeof options / sizeof *options};
 
 /* All that is told, as text or as JSON. */
@@ -115,7 +117,46 @@ static void tell_json(const Facts *f, const Config *o) {
     free(w.text);
 }
 
+static void human_time(char out[32], double s) {
+    if (s < 1) snprintf(out, 32, "%.3g ms", 1e3 * s);
+    else if (s < 120) snprintf(out, 32, "%.3g s", s);
+    else if (s < 7200) snprintf(out, 32, "%.3g minutes", s / 60);
+    else snprintf(out, 32, "%.3g hours", s / 3600);
+}
+
+/* info --run COMMAND [its options]: memory by the plan that the run itself makes, seconds from a few short steps. --json here is info's. */
+static int plan_run(int argc, char **argv, Err *e) {
+    static const struct { const char *name; int (*plan)(RunPlan *p, int argc, char **argv, Err *e); } command[] = {{"sft", plan_sft}, {"reward", plan_reward}, {"train", plan_train}};
+    char memory[32], step[32], all[32];
+    int i = 0, json = -1;
+    while (i < 3 && strcmp(command[i].name, argv[0])) i++;
+    if (i == 3) { fail(e, "--run: found \"%.40s\", expected sft, reward or train, and then its options", argv[0]); return -1; }
+    for (int k = 1; k < argc; k++) if (!strcmp(argv[k], "--json")) json = k;
+    RunPlan p = {.memory = -1};
+    const int r = command[i].plan(&p, argc, argv, e);
+    if (r || p.memory < 0) return r;                            /* an error, or --help */
+    if (json > 0) {
+        JsonWriter w = {0};
+        json_begin(&w, '{');
+        json_key(&w, "command"); json_string(&w, command[i].name);
+        json_key(&w, "steps"); json_int(&w, p.n_step);
+        json_key(&w, "memory_bytes"); json_number(&w, p.memory);
+        json_key(&w, "step_seconds"); json_number(&w, p.step_seconds);
+        json_key(&w, "seconds"); json_number(&w, p.step_seconds * p.n_step);
+        json_end(&w, '}');
+        puts(w.text);
+        free(w.text);
+        return 0;
+    }
+    human_bytes(memory, p.memory);
+    human_time(step, p.step_seconds);
+    human_time(all, p.step_seconds * p.n_step);
+    printf("%s: %d update%s\n  memory: %s at most\n  time: %s an update, %s in all (%s)\n", command[i].name, p.n_step, p.n_step == 1 ? "" : "s", memory, step, all, p.how);
+    return 0;
+}
+
 int cmd_info(int argc, char **argv, Err *e) {
+    if (argc > 2 && !strcmp(argv[1], "--run")) return plan_run(argc - 2, argv + 2, e);
     Config o;
     Facts f = {.entries = -1};
     const int r = options_parse(&o, &table, argc, argv, e);

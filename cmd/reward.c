@@ -111,6 +111,25 @@ static bool step(Loss *loss, Trainer *t, Window *w, real *label, const Items *it
     return trainer_update(t, e);
 }
 
+/* One step to warm up and three timed ones on the data's own examples, by the mean length of all. */
+static bool plan(RunPlan *p, Trainer *t, Window *w, real *label, const Loss *like, const Items *items, const RunOptions *o, int batch, Err *e) {
+    Order order = {.n = items->n, .seed = (uint64_t)o->seed};
+    double tokens = 0, seconds = 0, timed = 0;
+    int64_t at = 0;
+    for (int i = 0; i < items->n; i++) tokens += items->seq[i].n;
+    for (int i = 0; i < 4; i++) {
+        Loss loss = *like;
+        const double start = clock_seconds();
+        if (!step(&loss, t, w, label, items, &order, &at, batch, e)) return false;
+        if (i) seconds += clock_seconds() - start, timed += w->n_row;
+    }
+    p->step_seconds = seconds / timed * batch * tokens / items->n;
+    p->n_step = (int)t->n_step;
+    p->how = "three steps of it were timed on this machine; without checkpoints and the table at the end";
+    free(order.order);
+    return true;
+}
+
 static bool log_step(Run *r, const Trainer *t, const Loss *l, double epoch, int64_t tokens, Err *e) {
     JsonWriter w = {0};
     json_begin(&w, '{');
@@ -249,11 +268,17 @@ static bool reward(const Config *c, Err *e) {
     const int rows = c->run.slice_rows > max_length ? c->run.slice_rows : max_length, batch = c->run.per_device_train_batch_size * c->run.gradient_accumulation_steps;
     shape.n_label = n_label;
     if (!run_adapter(&shape, &base, &c->run.adapter, c->run.model, e)) return false;
-    if (!memory_plan("reward", (double)trainer_bytes(&shape, rows, rows), e)) return false;
+    const double memory = (double)trainer_bytes(&shape, rows, rows) + PROGRAM_BYTES;
+    if (c->run.plan) c->run.plan->memory = memory;
+    if (!memory_plan(c->run.plan ? NULL : "reward", memory, e)) return false;
     if (!(m = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) || !trainer_new(&t, m, rows, rows, e)) goto done;
     if (!(label = malloc((size_t)batch * (size_t)n_label * sizeof(real)))) { fail(e, "no memory"); goto done; }
     const int n_step = run_steps(&c->run, (double)items.n / batch);
     run_trainer(&t, &c->run, n_step);
+    if (c->run.plan) {
+        ok = plan(c->run.plan, &t, &w, label, &(Loss){.label_weight = weight, .n_label = n_label}, &items, &c->run, batch, e);
+        goto done;
+    }
     if (!run_begin(&r, &table, c, &c->run, &t, e)) goto done;
     Order order = {.n = items.n, .seed = (uint64_t)c->run.seed};
     Progress p;
@@ -289,9 +314,13 @@ done:
     return ok;
 }
 
-int cmd_reward(int argc, char **argv, Err *e) {
+int plan_reward(RunPlan *plan, int argc, char **argv, Err *e) {
     Config c;
+    memset(&c, 0, sizeof c);
     const int r = options_parse(&c, &table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
+    c.run.plan = plan;
     return reward(&c, e) ? 0 : -1;
 }
+
+int cmd_reward(int argc, char **argv, Err *e) { return plan_reward(NULL, argc, argv, e); }

@@ -17,7 +17,7 @@ const char *const base_dtype_names[] = {"real", "bf16", NULL};
 bool run_options_check(const RunOptions *o, Err *e) {
     if (!o->model || !*o->model) return fail(e, "--model: not given; expected the folder of a model");
     if (!o->dataset || !*o->dataset) return fail(e, "--dataset: not given; expected a JSONL file");
-    if (!o->output_dir || !*o->output_dir) return fail(e, "--output-dir: not given; expected a folder for the run");
+    if (!o->plan && (!o->output_dir || !*o->output_dir)) return fail(e, "--output-dir: not given; expected a folder for the run");
     if (o->per_device_train_batch_size < 1 || o->gradient_accumulation_steps < 1)
         return fail(e, "--per-device-train-batch-size %d, --gradient-accumulation-steps %d: expected at least 1", o->per_device_train_batch_size, o->gradient_accumulation_steps);
     if ((double)o->per_device_train_batch_size * o->gradient_accumulation_steps > 1e6)
@@ -212,7 +212,7 @@ bool memory_plan(const char *what, double bytes, Err *e) {
     const double memory = pages > 0 && size > 0 ? (double)pages * (double)size : 0;
     human_bytes(need, bytes);
     human_bytes(have, memory);
-    fprintf(stderr, "%s: needs %s of memory%s%s\n", what, need, memory > 0 ? " of " : "", memory > 0 ? have : "");
+    if (what) fprintf(stderr, "%s: needs %s of memory%s%s\n", what, need, memory > 0 ? " of " : "", memory > 0 ? have : "");
     if (memory > 0 && bytes > 0.95 * memory)
         return fail(e, "the run needs %s of memory, but this machine has %s; lower --slice-rows or the lengths, or take a smaller model", need, have);
     return true;

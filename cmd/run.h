@@ -36,6 +36,7 @@ typedef struct {
     int lr_scheduler_type, save_dtype;
     AdapterOptions adapter;
     bool resume, json;
+    struct RunPlan *plan;               /* no option: NULL, or only a plan is wanted */
 } RunOptions;
 
 extern const char *const schedule_names[], *const save_dtype_names[], *const base_dtype_names[];
@@ -70,6 +71,13 @@ extern const char *const schedule_names[], *const save_dtype_names[], *const bas
     {"resume", OPT_BOOL, offsetof(Type, run.resume), "false", "go on from the checkpoint in output-dir", NULL},                                \
     {"json", OPT_BOOL, offsetof(Type, run.json), "false", "the result on stdout as JSON", NULL}
 
+/* `grpo info --run COMMAND`: the command goes as far as its plan, times a few short steps, and fills this in instead of making the run. */
+typedef struct RunPlan {
+    double memory, step_seconds;        /* bytes at most; seconds of an update */
+    int n_step;
+    const char *how;                    /* where the seconds come from, and what they leave out */
+} RunPlan;
+
 bool run_options_check(const RunOptions *o, Err *e);
 Store save_store(int save_dtype);       /* save_dtype_names[save_dtype] */
 Store run_store(const RunOptions *o);
@@ -99,8 +107,9 @@ void run_end(Run *r);
 
 /* "123 M", "4.5 G" */
 void human_bytes(char out[32], double bytes);
-/* Prints what the run will take on stderr and refuses it when the machine has less. */
+/* Prints what the run will take on stderr (what NULL: does not) and refuses it when the machine has less. */
 bool memory_plan(const char *what, double bytes, Err *e);
+enum { PROGRAM_BYTES = 6 << 20 };       /* of the program itself, its libraries, and the small things that no plan counts */
 
 /* The sequence of examples: epoch after epoch, each a permutation keyed by (seed, epoch). */
 typedef struct { int *order, n; uint64_t seed; int64_t epoch; } Order;

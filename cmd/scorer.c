@@ -182,7 +182,7 @@ static bool program_open(Scorer *s, const char *command, int timeout, Err *e) {
 /* ---- reward folders ---------------------------------------------------------------------- */
 
 /* The next of the names in a list with commas. */
-static bool next_folder(char dir[1024], const char **at) {
+bool next_folder(char dir[1024], const char **at) {
     if (!*at || !**at) return false;
     const size_t n = strcspn(*at, ",");
     snprintf(dir, 1024, "%.*s", (int)n, *at);

@@ -12,6 +12,8 @@ typedef struct Scorer Scorer;
 /* folders: comma-separated reward folders (NULL: none); program: a command line for /bin/sh (NULL: none), asked for its labels by two trial
  * lines before anything heavy is loaded; silent for more than `timeout` seconds it is given up. template: for folders whose own is unknown. */
 Scorer *scorer_open(const char *folders, const char *program, const char *chat_template, int slice_rows, int timeout, Err *e);
+/* The next of comma-separated folders: true, and *at behind it, until none is left. */
+bool next_folder(char dir[1024], const char **at);
 /* What the folders will take, from their config.json alone, for slices of slice_rows rows. */
 bool scorer_bytes(double *bytes, const char *folders, int slice_rows, Err *e);
 void scorer_close(Scorer *s);

@@ -63,6 +63,25 @@ static bool step(Loss *loss, Trainer *t, Window *w, const Sequence *s, Order *or
     return trainer_accumulate(t, w, 1, derive, loss, false, e) && trainer_update(t, e);
 }
 
+/* One step to warm up and three timed ones on the data's own examples, by the mean length of all. */
+static bool plan(RunPlan *p, Trainer *t, Window *w, const Sequence *s, int n, const RunOptions *o, int batch, Err *e) {
+    Order order = {.n = n, .seed = (uint64_t)o->seed};
+    double tokens = 0, seconds = 0, timed = 0;
+    int64_t at = 0;
+    for (int i = 0; i < n; i++) tokens += s[i].n;
+    for (int i = 0; i < 4; i++) {
+        Loss loss;
+        const double start = clock_seconds();
+        if (!step(&loss, t, w, s, &order, &at, batch, e)) return false;
+        if (i) seconds += clock_seconds() - start, timed += w->n_row;
+    }
+    p->step_seconds = seconds / timed * batch * tokens / n;
+    p->n_step = (int)t->n_step;
+    p->how = "three steps of it were timed on this machine; without checkpoints";
+    free(order.order);
+    return true;
+}
+
 static bool log_step(Run *r, const Trainer *t, const Loss *l, double epoch, int64_t tokens, Err *e) {
     JsonWriter w = {0};
     json_begin(&w, '{');
@@ -101,11 +120,17 @@ static bool sft(const Config *c, Err *e) {
     if (!encode(s, &d, &l, max_length, &cut, e)) goto done;
     if (cut) fprintf(stderr, "sft: %lld of %d examples were longer than %d tokens and cut\n", (long long)cut, d.n, max_length);
     const int rows = c->run.slice_rows > max_length ? c->run.slice_rows : max_length, batch = c->run.per_device_train_batch_size * c->run.gradient_accumulation_steps;
-    if (!memory_plan("sft", (double)trainer_bytes(&shape, rows, rows), e)) goto done;
+    const double memory = (double)trainer_bytes(&shape, rows, rows) + PROGRAM_BYTES;
+    if (c->run.plan) c->run.plan->memory = memory;
+    if (!memory_plan(c->run.plan ? NULL : "sft", memory, e)) goto done;
     if (!(m = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e))) goto done;
     if (!trainer_new(&t, m, rows, rows, e)) goto done;
     const int n_step = run_steps(&c->run, (double)d.n / batch);
     run_trainer(&t, &c->run, n_step);
+    if (c->run.plan) {
+        ok = plan(c->run.plan, &t, &w, s, d.n, &c->run, batch, e);
+        goto done;
+    }
     if (!run_begin(&r, &table, c, &c->run, &t, e)) goto done;
     Order order = {.n = d.n, .seed = (uint64_t)c->run.seed};
     Progress p;
@@ -151,9 +176,13 @@ done:
     return ok;
 }
 
-int cmd_sft(int argc, char **argv, Err *e) {
+int plan_sft(RunPlan *plan, int argc, char **argv, Err *e) {
     Config c;
+    memset(&c, 0, sizeof c);
     const int r = options_parse(&c, &table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
+    c.run.plan = plan;
     return sft(&c, e) ? 0 : -1;
 }
+
+int cmd_sft(int argc, char **argv, Err *e) { return plan_sft(NULL, argc, argv, e); }

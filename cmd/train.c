@@ -203,6 +203,7 @@ static bool finish(Step *s, Err *e) {
 
 static bool train(Step *s, Run *run, const StepConfig *c, Err *e) {
     if (!run_options_check(&c->run, e)) return false;
+    if (c->run.plan) return step_plan(c->run.plan, c, e);
     if (!c->run.resume && !folder_is_empty(c->run.output_dir)) return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", c->run.output_dir);
     if (!step_open(s, c, e) || !run_begin(run, &table, c, &c->run, &s->trainer, e)) return false;
     step_resume(s);
@@ -210,12 +211,13 @@ static bool train(Step *s, Run *run, const StepConfig *c, Err *e) {
     return (loop(s, run, e) || run_failed(run, e)) && finish(s, e);
 }
 
-int cmd_train(int argc, char **argv, Err *e) {
+int plan_train(RunPlan *plan, int argc, char **argv, Err *e) {
     StepConfig c;
     memset(&c, 0, sizeof c);
     grpo_config_default(&c.grpo);
     const int r = options_parse(&c, &table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
+    c.run.plan = plan;
     Step s = {.c = &c};
     Run run = {.log = NULL};
     const bool ok = train(&s, &run, &c, e);
@@ -223,3 +225,5 @@ int cmd_train(int argc, char **argv, Err *e) {
     step_close(&s);
     return ok ? 0 : -1;
 }
+
+int cmd_train(int argc, char **argv, Err *e) { return plan_train(NULL, argc, argv, e); }

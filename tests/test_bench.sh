@@ -76,5 +76,39 @@ case $code:$(cat err) in 2:*'expected product nt|nn|tn m n k copies times'*) goo
 echo 'sing' | "$grpo" bench --model m --turns > out 2> err; code=$?
 case $code:$(cat err) in 2:*'found "sing"'*) good ;; *) bad "turns: an unknown work: $code: $(cat err)" ;; esac
 
+# ---- info --run foretells a run's memory within 20 %: its plan against the largest size that Linux saw ----
+# peak COMMAND...: runs it and sets $peak to the most it held, in bytes; that is reached long before the run ends
+peak() {
+    "$@" > out 2> err < /dev/null & pid=$!
+    peak=0
+    while kill -0 $pid 2> /dev/null; do
+        kib=$(sed -n 's/VmHWM:[[:space:]]*\([0-9]*\).*/\1/p' /proc/$pid/status 2> /dev/null)
+        [ -n "$kib" ] && peak=$((kib * 1024))
+        sleep 0.02 2> /dev/null || sleep 1
+    done
+    wait $pid || bad "$2: $(cat err)"
+}
+# foretold COMMAND OPTION...
+foretold() {
+    if ! "$grpo" info --run "$@" --json > out 2> err; then bad "info --run $1: $(cat err)"; return; fi
+    plan=$(sed -n 's/.*"memory_bytes":\([0-9]*\),.*/\1/p' out)
+    case $(cat out) in *'"step_seconds":'[0-9]*'"seconds":'[0-9]*) good ;; *) bad "info --run $1: $(cat out)" ;; esac
+    if [ -e "run-$1" ]; then bad "info --run $1 made a folder"; fi
+    [ -r /proc/self/status ] || return
+    peak "$grpo" "$@" --output-dir "run-$1"
+    if printf '%s %s\n' "$plan" "$peak" | awk '{ exit !($1 > 0.8 * $2 && $1 < 1.2 * $2) }'; then good; else bad "info --run $1: $plan bytes, the run held $peak"; fi
+}
+$world grammar --n 100 --seed 101 > labelled.jsonl
+$world prompts --kind rl --n 40 --seed 1003 > prompts.jsonl
+"$grpo" init --tokenizer-data sft.jsonl --output-dir wider --hidden-size 64 --num-hidden-layers 4 --intermediate-size 176 --vocab-size 420 > out || bad "init"
+foretold sft --model wider --dataset sft.jsonl --max-steps 3 --per-device-train-batch-size 16
+foretold reward --model wider --dataset labelled.jsonl --max-steps 3 --per-device-train-batch-size 16
+foretold train --model wider --dataset prompts.jsonl --reward-model run-reward/final --max-steps 2 --per-device-train-batch-size 32 --max-completion-length 40 --beta 0.05
+"$grpo" info --run train --config run-train/config.json > out 2> err
+case $(cat out) in *'train: 2 updates'*'memory: '*' at most'*'time: '*' an update'*) good ;; *) bad "info --run train --config: $(cat out err)" ;; esac
+refuses '*--run: found "sing", expected sft, reward or train*' "$grpo" info --run sing
+refuses '*unknown option "sing"*' "$grpo" info --run train --sing 1
+refuses '*--model: not given*' "$grpo" info --run sft
+
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
