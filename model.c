@@ -1,7 +1,7 @@
 /* model.c: from tokens to log-probabilities, and back (MATH section 2).
  *
- * In this order: the table of parameters, the pieces (norm, rotation, attention, logits) with each backward below its
- * forward, the trunk, the heads. Not here: files (folder.c), decoding with a cache (rollout.c), losses (grpo.c).
+ * In this order: the table of parameters, the pieces (norm, rotation, logits) with each backward below its
+ * forward, the trunk, the heads. Not here: attention of a few rows (lib/attention.c), files (folder.c), decoding with a cache (rollout.c), losses (grpo.c).
  * The order of every sum is MATH 11.2's; where a loop is parallel, each thread owns its outputs. */
 #include "model.h"
 
@@ -12,8 +12,8 @@
 #include <omp.h>
 #endif
 
+#include "lib/attention.h"
 #include "lib/rng.h"
-#include "lib/vector.h"
 
 enum { LANES = 16, CHUNK_ROWS = 64, LSE_BLOCK = 4096 };
 
@@ -410,106 +410,6 @@ void rope_apply(real *x, int n_head, int head_dim, const real *cos, const real *
         }
 }
 
-/* ---- E14 to E17: attention of one query -------------------------------------------------- */
-
-void key_store(real *block, int u, const real *k, int head_dim) {
-    real *b = block + (size_t)(u / LANES) * (size_t)(head_dim * LANES) + u % LANES;
-    for (int j = 0; j < head_dim; j++) b[j * LANES] = k[j];
-}
-
-/* s[u] = chain over j of q_j k_uj, for u < n; writes whole blocks of 16. Two blocks at once hide the latency of fma. */
-static void dots(real *s, const real *q, const real *block, int n, int head_dim) {
-    const size_t step = (size_t)head_dim * LANES;
-    for (int u = 0; u < n; u += 2 * LANES) {
-        const real *next = u + LANES < n ? block + step : block;        /* none: the first again, not stored */
-        for (int l = 0; l < LANES; l += VECTOR_LANES) {
-            Vector a = {0}, b = {0};
-            for (int j = 0; j < head_dim; j++) {
-                a = vector_fma(q[j], vector_load(block + j * LANES + l), a);
-                b = vector_fma(q[j], vector_load(next + j * LANES + l), b);
-            }
-            vector_store(s + u + l, a);
-            if (next != block) vector_store(s + u + LANES + l, b);
-        }
-        block += 2 * step;
-    }
-}
-
-/* o[j] = chain from o[j] over u of p_u v_uj */
-static void weighted_rows(real *o, const real *p, const real *v, int ld, int n, int head_dim) {
-    int j = 0;
-    for (; j + 2 * VECTOR_LANES <= head_dim; j += 2 * VECTOR_LANES) {
-        Vector a = vector_load(o + j), b = vector_load(o + j + VECTOR_LANES);
-        const real *row = v + j;
-        for (int u = 0; u < n; u++, row += ld) {
-            a = vector_fma(p[u], vector_load(row), a);
-            b = vector_fma(p[u], vector_load(row + VECTOR_LANES), b);
-        }
-        vector_store(o + j, a);
-        vector_store(o + j + VECTOR_LANES, b);
-    }
-    for (; j + VECTOR_LANES <= head_dim; j += VECTOR_LANES) {
-        Vector a = vector_load(o + j);
-        const real *row = v + j;
-        for (int u = 0; u < n; u++, row += ld) a = vector_fma(p[u], vector_load(row), a);
-        vector_store(o + j, a);
-    }
-    for (; j < head_dim; j++)
-        for (int u = 0; u < n; u++) o[j] = r_fma(p[u], v[(size_t)u * (size_t)ld + (size_t)j], o[j]);
-}
-
-/* drow_u[j] = fma(p_u, x_j, drow_u[j]) for every key: E17's dk and dv of one query */
-static void add_outer(real *drow, int ld, const real *p, const real *x, int n, int head_dim) {
-    int j = 0;
-    for (; j + VECTOR_LANES <= head_dim; j += VECTOR_LANES) {
-        const Vector v = vector_load(x + j);
-        real *d = drow + j;
-        for (int u = 0; u < n; u++, d += ld) vector_store(d, vector_fma(p[u], v, vector_load(d)));
-    }
-    for (; j < head_dim; j++)
-        for (int u = 0; u < n; u++) drow[(size_t)u * (size_t)ld + (size_t)j] = r_fma(p[u], x[j], drow[(size_t)u * (size_t)ld + (size_t)j]);
-}
-
-static int scores(real *score, const real *q, const KeySpan *span, int n_span, int head_dim) {
-    const real scale = (real)(1 / sqrt((double)head_dim));
-    int n = 0;
-    for (int i = 0; i < n_span; i++) {          /* a block's spare lanes are overwritten by the next span */
-        dots(score + n, q, span[i].key, span[i].n, head_dim);
-        n += span[i].n;
-    }
-    for (int u = 0; u < n; u++) score[u] *= scale;
-    return n;
-}
-
-void attend(real *o, real *row_max, real *row_sum, real *score, const real *q, const KeySpan *span, int n_span, int head_dim) {
-    const int n = scores(score, q, span, n_span, head_dim);
-    const real max = r_max(score, (size_t)n);
-    r_exp_array(score, score, max, (size_t)n);
-    const real sum = r_sum(score, (size_t)n);
-    for (int u = 0; u < n; u++) score[u] /= sum;                        /* P = exp(s - l), l = max + log sum */
-    memset(o, 0, (size_t)head_dim * sizeof(real));
-    const real *p = score;
-    for (int i = 0; i < n_span; p += span[i].n, i++) weighted_rows(o, p, span[i].value, span[i].value_ld, span[i].n, head_dim);
-    if (row_max) *row_max = max, *row_sum = sum;
-}
-
-void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, const real *d_o, real max, real sum,
-                            const KeySpan *span, const KeySpanBack *back, int n_span, int head_dim, int ld) {
-    const int n = scores(p, q, span, n_span, head_dim);
-    const real scale = (real)(1 / sqrt((double)head_dim)), drow = r_dot(d_o, o, (size_t)head_dim);
-    r_exp_array(p, p, max, (size_t)n);
-    for (int u = 0; u < n; u++) p[u] /= sum;
-    for (int i = 0, at = 0; i < n_span; at += span[i].n, i++) dots(ds + at, d_o, back[i].value_t, span[i].n, head_dim);
-    for (int u = 0; u < n; u++) ds[u] = p[u] * (ds[u] - drow);
-    memset(dq, 0, (size_t)head_dim * sizeof(real));
-    for (int i = 0, at = 0; i < n_span; at += span[i].n, i++) {
-        weighted_rows(dq, ds + at, back[i].key_row, ld, span[i].n, head_dim);
-        add_outer(back[i].dk, ld, ds + at, q, span[i].n, head_dim);
-        add_outer(back[i].dv, ld, p + at, d_o, span[i].n, head_dim);
-    }
-    for (int j = 0; j < head_dim; j++) dq[j] *= scale;
-}
-
 /* ---- E23 to E27: one row of logits ------------------------------------------------------- */
 
 LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entropy) {
@@ -577,7 +477,7 @@ struct Acts {
     real *act, *wide, *row_h, *dx, *dq, *dk, *dv, *d_o, *dgate, *dup, *dk_raw;
     real *lora_wide, *lora_low, *lora_dlow;     /* an adapter's B u or A^T du, s u, du */
     int *position;                      /* [max_row] */
-    real *key_t, *value_t, *score, *dscore;     /* [n_thread][...] */
+    real *key_t, *value, *value_t, *key, *score, *dscore;   /* [n_thread][...]: a unit of attention's panels and scratch */
     real *logits, *scored_hidden, *dscored;     /* one chunk of rows */
     int *scored_row, *scored_at;        /* [max_target], [max_target + 1]: distinct rows and their first target */
     LogitStats *stats;                  /* [max_target] */
@@ -612,14 +512,13 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
     if (c->lora.r) TAKE(lora_wide, n, q > f ? (q > h ? q : h) : f > h ? f : h);
     if (c->lora.r && s->keep) { TAKE(lora_low, n, (size_t)c->lora.r); TAKE(lora_dlow, n, (size_t)c->lora.r); }
     const size_t threads = (size_t)s->n_thread;
-    TAKE(key_t, threads, s->key_cap * d);
-    TAKE(score, threads, s->key_cap);
+    const size_t panels = s->key_cap * round16(d), scratch = attention_scratch(s->key_cap, c->head_dim);
+    TAKE(key_t, threads, panels); TAKE(value, threads, panels); TAKE(score, threads, scratch);
     if (s->keep) {
         TAKE(wide, n, h); TAKE(dx, n, h);
         TAKE(dq, n, q); TAKE(dk, n, kv); TAKE(dv, n, kv); TAKE(d_o, n, q); TAKE(dgate, n, f); TAKE(dup, n, f);
         if (c->qk_norm) TAKE(dk_raw, n, kv);
-        TAKE(value_t, threads, s->key_cap * d);
-        TAKE(dscore, threads, s->key_cap);
+        TAKE(value_t, threads, panels); TAKE(key, threads, panels); TAKE(dscore, threads, scratch);
     }
     if (s->max_target) {
         TAKE(logits, CHUNK_ROWS, (size_t)c->vocab); TAKE(scored_hidden, CHUNK_ROWS, h); TAKE(dscored, CHUNK_ROWS, h);
@@ -685,13 +584,27 @@ bool batch_check(const Batch *b, const ModelConfig *c, Err *e) {
     return true;
 }
 
-static void keys_transpose(real *block, const real *row, int n, int ld, int head_dim) {
-    const int padded = (int)round16((size_t)n);
-    if (padded > n) memset(block + (size_t)(padded - LANES) * (size_t)head_dim, 0, (size_t)(head_dim * LANES) * sizeof(real));
-    for (int u = 0; u < n; u++) key_store(block, u, row + (size_t)u * (size_t)ld, head_dim);
-}
-
 typedef struct { Acts *a; const ModelConfig *c; const Batch *b; KeySink *sink; void *to; } BatchAttention;
+
+/* The keys and values of a segment for key/value head g, laid out in the calling thread's panels from position `at` on. */
+static KeySpan lay_out(const Acts *a, const ModelConfig *c, const Segment *s, int g, size_t at, const real *k, const real *v, bool backward) {
+    const int d = c->head_dim, ld = c->n_kv_head * d;
+    const size_t from = ((size_t)thread_index() * a->key_cap + at) * round16((size_t)d), first = (size_t)s->start * (size_t)ld + (size_t)(g * d);
+    KeySpan span = {.n = s->n_row, .key_t = a->key_t + from, .value_stride = (size_t)s->n_row * LANES};
+    attention_transpose(span.key_t, k + first, s->n_row, ld, d);
+    if (!backward) {
+        span.value = a->value + from;
+        attention_columns(span.value, span.value_stride, v + first, s->n_row, ld, d);
+        return span;
+    }
+    span.value_t = a->value_t + from;
+    span.key = a->key + from;
+    span.dk = a->dk + first;
+    span.dv = a->dv + first;
+    attention_transpose(span.value_t, v + first, s->n_row, ld, d);
+    attention_columns(span.key, span.value_stride, k + first, s->n_row, ld, d);
+    return span;
+}
 
 /* E13 to E16 over the batch; parallel over (segment, key/value head). */
 static void batch_attention(void *context, int layer, const AttentionRows *y) {
@@ -700,29 +613,19 @@ static void batch_attention(void *context, int layer, const AttentionRows *y) {
     const ModelConfig *c = f->c;
     const Batch *b = f->b;
     if (f->sink) f->sink(f->to, layer, y->k, y->v);
-    const int d = c->head_dim, kv_ld = c->n_kv_head * d, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
+    const int d = c->head_dim, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
     #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (is_worth_threads((size_t)b->n_row * (size_t)q_ld * a->key_cap / 16))
     for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
         const Segment *s = &b->seg[unit / c->n_kv_head];
         const int g = unit % c->n_kv_head;
-        real *key_t = a->key_t + (size_t)thread_index() * a->key_cap * (size_t)d, *score = a->score + (size_t)thread_index() * a->key_cap;
         KeySpan span[2];
         int n_span = 0;
-        size_t at = 0;
-        for (int part = s->prefix < 0; part < 2; part++) {
-            const Segment *p = part ? s : &b->seg[s->prefix];
-            const size_t first = (size_t)p->start * (size_t)kv_ld + (size_t)(g * d);
-            keys_transpose(key_t + at, y->k + first, p->n_row, kv_ld, d);
-            span[n_span++] = (KeySpan){.key = key_t + at, .value = y->v + first, .n = p->n_row, .value_ld = kv_ld};
-            at += round16((size_t)p->n_row) * (size_t)d;
-        }
-        for (int t = 0; t < s->n_row; t++) {
-            span[n_span - 1].n = t + 1;
-            const size_t row = (size_t)(s->start + t);
-            for (int j = g * per; j < (g + 1) * per; j++) {
-                const size_t q = row * (size_t)q_ld + (size_t)(j * d), stat = row * (size_t)c->n_head + (size_t)j;
-                attend(y->o + q, y->max + stat, y->sum + stat, score, y->q + q, span, n_span, d);
-            }
+        if (s->prefix >= 0) span[n_span++] = lay_out(a, c, &b->seg[s->prefix], g, 0, y->k, y->v, false);
+        span[n_span] = lay_out(a, c, s, g, n_span ? round16((size_t)span[0].n) : 0, y->k, y->v, false);
+        for (int j = g * per; j < (g + 1) * per; j++) {
+            const size_t q = (size_t)s->start * (size_t)q_ld + (size_t)(j * d), stat = (size_t)s->start * (size_t)c->n_head + (size_t)j;
+            attend(y->o + q, y->max + stat, y->sum + stat, c->n_head, a->score + (size_t)thread_index() * attention_scratch(a->key_cap, d), y->q + q, q_ld, s->n_row,
+                   span, n_span + 1, 0, d);
         }
     }
 }
@@ -731,6 +634,7 @@ static void batch_attention(void *context, int layer, const AttentionRows *y) {
  * then rows in ascending order: one chain for each key row. */
 static void attention_backward(Acts *a, const LayerActs *y, const ModelConfig *c, const Batch *b) {
     const int d = c->head_dim, kv_ld = c->n_kv_head * d, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
+    const size_t scratch = attention_scratch(a->key_cap, d);
     const real scale = (real)(1 / sqrt((double)d));
     memset(a->dk, 0, (size_t)b->n_row * (size_t)kv_ld * sizeof(real));
     memset(a->dv, 0, (size_t)b->n_row * (size_t)kv_ld * sizeof(real));
@@ -740,30 +644,14 @@ static void attention_backward(Acts *a, const LayerActs *y, const ModelConfig *c
         if (b->seg[root].prefix >= 0) continue;
         int end = root + 1;
         while (end < b->n_seg && b->seg[end].prefix == root) end++;
-        real *key_t = a->key_t + (size_t)thread_index() * a->key_cap * (size_t)d, *value_t = a->value_t + (size_t)thread_index() * a->key_cap * (size_t)d;
-        real *p = a->score + (size_t)thread_index() * a->key_cap, *ds = a->dscore + (size_t)thread_index() * a->key_cap;
-        const size_t prefix_block = round16((size_t)b->seg[root].n_row) * (size_t)d;
+        KeySpan span[2] = {lay_out(a, c, &b->seg[root], g, 0, y->k, y->v, true)};      /* the prompt's panels stay */
         for (int j = g * per; j < (g + 1) * per; j++)
             for (int i = root; i < end; i++) {
                 const Segment *s = &b->seg[i];
-                KeySpan span[2];
-                KeySpanBack back[2];
-                const int n_span = i == root ? 1 : 2;
-                for (int part = 0; part < n_span; part++) {
-                    const Segment *from = part ? s : &b->seg[root];
-                    const size_t first = (size_t)from->start * (size_t)kv_ld + (size_t)(g * d), at = part ? prefix_block : 0;
-                    if (part == n_span - 1) {           /* the prefix's blocks stay from i == root */
-                        keys_transpose(key_t + at, y->k + first, from->n_row, kv_ld, d);
-                        keys_transpose(value_t + at, y->v + first, from->n_row, kv_ld, d);
-                    }
-                    span[part] = (KeySpan){.key = key_t + at, .value = y->v + first, .n = from->n_row, .value_ld = kv_ld};
-                    back[part] = (KeySpanBack){.value_t = value_t + at, .key_row = y->k + first, .dk = a->dk + first, .dv = a->dv + first};
-                }
-                for (int t = 0; t < s->n_row; t++) {
-                    span[n_span - 1].n = t + 1;
-                    const size_t row = (size_t)(s->start + t), q = row * (size_t)q_ld + (size_t)(j * d), stat = row * (size_t)c->n_head + (size_t)j;
-                    attend_backward(a->dq + q, p, ds, y->q + q, y->o + q, a->d_o + q, y->max[stat], y->sum[stat], span, back, n_span, d, kv_ld);
-                }
+                if (i > root) span[1] = lay_out(a, c, s, g, round16((size_t)span[0].n), y->k, y->v, true);
+                const size_t q = (size_t)s->start * (size_t)q_ld + (size_t)(j * d), stat = (size_t)s->start * (size_t)c->n_head + (size_t)j;
+                attend_backward(a->dq + q, a->score + (size_t)thread_index() * scratch, a->dscore + (size_t)thread_index() * scratch, y->q + q, y->o + q, a->d_o + q, q_ld,
+                                y->max + stat, y->sum + stat, c->n_head, s->n_row, span, i == root ? 1 : 2, 0, d, kv_ld);
             }
         for (int t = b->seg[root].start; t < b->seg[end - 1].start + b->seg[end - 1].n_row; t++)
             for (int j = 0; j < d; j++) a->dk[(size_t)t * (size_t)kv_ld + (size_t)(g * d + j)] *= scale;

@@ -152,14 +152,5 @@ LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entrop
 void logits_backward(real *z, int vocab, double temperature, const LogitStats *s, const int *target, const real *dlogp,
                      const real *dentropy, int n);
 void linear_forward(real *y, const Model *m, const Param *w, const Param *bias, const real *x, int n_row);  /* E5 */
-/* E14 to E16 for one query: o [d]. Keys lie as blocks [16 positions][...] transposed: see key_store. score: scratch [n_key + 32]. */
-typedef struct { const real *key, *value; int n, value_ld; } KeySpan;     /* key: blocks of [head_dim][16]; value row u at value + u*ld */
-void attend(real *o, real *row_max, real *row_sum, real *score, const real *q, const KeySpan *span, int n_span, int head_dim);
-/* E17 for one query, max and sum from attend: dq is written; dk, dv of every key are added to, dk without its 1/sqrt d, which the caller
- * brings in once. value_t: values laid out like keys; key_row, dk, dv: rows at distance ld. p, ds: scratch [n_key + 32]. */
-typedef struct { const real *value_t, *key_row; real *dk, *dv; } KeySpanBack;
-void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, const real *d_o, real max, real sum, const KeySpan *span,
-                     const KeySpanBack *back, int n_span, int head_dim, int ld);
-void key_store(real *block, int u, const real *k, int head_dim);          /* key row u into its place */
 
 #endif

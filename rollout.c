@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/attention.h"
 #include "lib/rng.h"
 
-enum { LANES = 16, PREFILL_ROWS = 1024, LOGIT_ROWS = 64 };
+enum { LANES = GEMM_PANEL, PREFILL_ROWS = 1024, LOGIT_ROWS = 64, RUN = 4 };
 
 /* ---- sampler ----------------------------------------------------------------------------- */
 
@@ -104,42 +105,38 @@ struct Cache {
     const ModelConfig *config;
     int n_prompt, n_seq, max_new;
     int *prompt_length, *prompt_of, *done;      /* done [n_seq]: tokens in the cache after the prompt */
-    size_t *prompt_key_at, *prompt_value_at;    /* [n_prompt] within one layer */
-    size_t prompt_keys, prompt_values, seq_keys, seq_values;        /* reals of one layer; of one sequence in one layer */
-    real **prompt_key, **prompt_value, **seq_key, **seq_value;      /* [n_layer] */
+    size_t *prompt_at;                          /* [n_prompt] within one layer */
+    size_t prompt_reals, seq_reals;             /* of one layer; of one sequence in one layer: its heads side by side */
+    real **prompt_key, **prompt_value, **seq_key, **seq_value;      /* [n_layer] as lib/attention.h lays them out */
     int n_thread;                               /* that scratch is there for */
     real *score;                                /* [n_thread, longest] */
     size_t score_cap;
     int *position;                              /* [n_seq] */
     const int *active;                          /* of the running step */
+    int *run, n_run;                            /* [n_seq + 1]: rows run[i] .. run[i + 1] - 1 of the step share a prompt */
     int first;                                  /* prefill: prompt of the first segment */
     const Batch *batch;
     Acts *acts;
     unsigned char *base;
 };
 
-static size_t blocks(int n) { return ((size_t)n + LANES - 1) / LANES * LANES; }
-
 static void cache_layout(Cache *s, Arena *a, const ModelConfig *c, const int *prompt_length) {
-    const size_t kv = (size_t)c->n_kv_head * (size_t)c->head_dim;
     s->prompt_length = arena_take(a, (size_t)s->n_prompt, sizeof(int));
     s->prompt_of = arena_take(a, (size_t)s->n_seq, sizeof(int));
     s->done = arena_take(a, (size_t)s->n_seq, sizeof(int));
     s->position = arena_take(a, (size_t)s->n_seq, sizeof(int));
-    s->prompt_key_at = arena_take(a, (size_t)s->n_prompt, sizeof(size_t));
-    s->prompt_value_at = arena_take(a, (size_t)s->n_prompt, sizeof(size_t));
+    s->run = arena_take(a, (size_t)s->n_seq + 1, sizeof(int));
+    s->prompt_at = arena_take(a, (size_t)s->n_prompt, sizeof(size_t));
     int longest = 0;
-    s->prompt_keys = s->prompt_values = 0;
+    s->prompt_reals = 0;
     for (int i = 0; i < s->n_prompt; i++) {
-        if (a->base) s->prompt_key_at[i] = s->prompt_keys, s->prompt_value_at[i] = s->prompt_values;
-        s->prompt_keys += blocks(prompt_length[i]) * kv;
-        s->prompt_values += (size_t)prompt_length[i] * kv;
+        if (a->base) s->prompt_at[i] = s->prompt_reals;
+        s->prompt_reals += (size_t)c->n_kv_head * attention_panels(prompt_length[i], c->head_dim);
         longest = prompt_length[i] > longest ? prompt_length[i] : longest;
     }
-    s->seq_keys = blocks(s->max_new) * kv;
-    s->seq_values = (size_t)s->max_new * kv;
+    s->seq_reals = (size_t)c->n_kv_head * attention_panels(s->max_new, c->head_dim);
     real ***list[] = {&s->prompt_key, &s->prompt_value, &s->seq_key, &s->seq_value};
-    const size_t count[] = {s->prompt_keys, s->prompt_values, (size_t)s->n_seq * s->seq_keys, (size_t)s->n_seq * s->seq_values};
+    const size_t count[] = {s->prompt_reals, s->prompt_reals, (size_t)s->n_seq * s->seq_reals, (size_t)s->n_seq * s->seq_reals};
     for (int k = 0; k < 4; k++) {
         real **layer = arena_take(a, (size_t)c->n_layer, sizeof(real *));
         *list[k] = layer;
@@ -148,7 +145,7 @@ static void cache_layout(Cache *s, Arena *a, const ModelConfig *c, const int *pr
             if (layer) layer[l] = p;
         }
     }
-    s->score_cap = blocks(longest) + blocks(s->max_new) + 2 * LANES;
+    s->score_cap = attention_scratch((size_t)longest + (size_t)s->max_new, c->head_dim);
     s->score = arena_take(a, (size_t)s->n_thread * s->score_cap, sizeof(real));
 }
 
@@ -181,16 +178,27 @@ void cache_free(Cache *c) {
     free(c);
 }
 
+/* Key/value head g of prompt p, and of sequence q with t tokens so far. */
+static KeySpan prompt_span(const Cache *s, int layer, int p, int g) {
+    const size_t at = s->prompt_at[p] + (size_t)g * attention_panels(s->prompt_length[p], s->config->head_dim);
+    return (KeySpan){.n = s->prompt_length[p], .key_t = s->prompt_key[layer] + at, .value = s->prompt_value[layer] + at, .value_stride = (size_t)s->prompt_length[p] * LANES};
+}
+
+static KeySpan seq_span(const Cache *s, int layer, int q, int g, int t) {
+    const size_t at = (size_t)q * s->seq_reals + (size_t)g * attention_panels(s->max_new, s->config->head_dim);
+    return (KeySpan){.n = t, .key_t = s->seq_key[layer] + at, .value = s->seq_value[layer] + at, .value_stride = (size_t)s->max_new * LANES};
+}
+
 static void store_prompt_keys(void *to, int layer, const real *k, const real *v) {
     Cache *s = to;
     const int d = s->config->head_dim, heads = s->config->n_kv_head, ld = heads * d;
     for (int i = 0; i < s->batch->n_seg; i++) {
-        const int p = s->first + i, n = s->prompt_length[p];
-        const size_t row = (size_t)s->batch->seg[i].start * (size_t)ld;
-        memcpy(s->prompt_value[layer] + s->prompt_value_at[p], v + row, (size_t)n * (size_t)ld * sizeof(real));
+        const int p = s->first + i;
         for (int g = 0; g < heads; g++) {
-            real *block = s->prompt_key[layer] + s->prompt_key_at[p] + (size_t)g * blocks(n) * (size_t)d;
-            for (int u = 0; u < n; u++) key_store(block, u, k + row + (size_t)u * (size_t)ld + (size_t)(g * d), d);
+            const KeySpan span = prompt_span(s, layer, p, g);
+            const size_t row = (size_t)s->batch->seg[i].start * (size_t)ld + (size_t)(g * d);
+            attention_transpose(span.key_t, k + row, span.n, ld, d);
+            attention_columns(span.value, span.value_stride, v + row, span.n, ld, d);
         }
     }
 }
@@ -224,32 +232,42 @@ bool cache_prefill(Cache *c, real *last, const Model *m, const int *const *promp
     return ok;
 }
 
-/* E14 to E16 for one new row of each active sequence; parallel over (row, key/value head). */
+/* E14 to E16 for one new row of each active sequence; parallel over (run of rows with the same prompt, key/value head). */
 static void cache_attention(void *context, int layer, const AttentionRows *y) {
     Cache *s = context;
     const ModelConfig *c = s->config;
-    const int d = c->head_dim, heads = c->n_kv_head, ld = heads * d, per = c->n_head / heads;
-    #pragma omp parallel for schedule(static) num_threads(s->n_thread) if ((size_t)y->n_row * (size_t)(c->n_head * d) * s->score_cap > 1 << 15)
-    for (int unit = 0; unit < y->n_row * heads; unit++) {
-        const int r = unit / heads, g = unit % heads, q = s->active[r], p = s->prompt_of[q], n = s->prompt_length[p], t = s->done[q];
-        real *key = s->seq_key[layer] + (size_t)q * s->seq_keys + (size_t)g * blocks(s->max_new) * (size_t)d;
-        real *value = s->seq_value[layer] + (size_t)q * s->seq_values + (size_t)(g * d);
-        key_store(key, t, y->k + (size_t)r * (size_t)ld + (size_t)(g * d), d);
-        memcpy(value + (size_t)t * (size_t)ld, y->v + (size_t)r * (size_t)ld + (size_t)(g * d), (size_t)d * sizeof(real));
-        const KeySpan span[2] = {
-            {.key = s->prompt_key[layer] + s->prompt_key_at[p] + (size_t)g * blocks(n) * (size_t)d,
-             .value = s->prompt_value[layer] + s->prompt_value_at[p] + (size_t)(g * d), .n = n, .value_ld = ld},
-            {.key = key, .value = value, .n = t + 1, .value_ld = ld}};
+    const int d = c->head_dim, heads = c->n_kv_head, ld = heads * d, q_ld = c->n_head * d, per = c->n_head / heads;
+    #pragma omp parallel for schedule(static) num_threads(s->n_thread) if ((size_t)y->n_row * (size_t)q_ld * (s->score_cap / ATTENTION_TILE) > 1 << 15)
+    for (int unit = 0; unit < s->n_run * heads; unit++) {
+        const int g = unit % heads, row = s->run[unit / heads], n = s->run[unit / heads + 1] - row;
+        const KeySpan common = prompt_span(s, layer, s->prompt_of[s->active[row]], g);
+        KeySpan own[RUN];
+        for (int i = 0; i < n; i++) {
+            const int q = s->active[row + i], t = s->done[q];
+            const size_t at = (size_t)(row + i) * (size_t)ld + (size_t)(g * d);
+            own[i] = seq_span(s, layer, q, g, t + 1);
+            attention_transpose_one(own[i].key_t, t, y->k + at, d);
+            attention_columns_one(own[i].value, own[i].value_stride, t, y->v + at, d);
+        }
         for (int j = g * per; j < (g + 1) * per; j++) {
-            const size_t at = ((size_t)r * (size_t)c->n_head + (size_t)j) * (size_t)d;
-            attend(y->o + at, NULL, NULL, s->score + (size_t)thread_index() * s->score_cap, y->q + at, span, 2, d);
+            const size_t at = (size_t)row * (size_t)q_ld + (size_t)(j * d);
+            attend_apart(y->o + at, s->score + (size_t)thread_index() * s->score_cap, y->q + at, q_ld, n, &common, own, d);
         }
     }
+}
+
+/* The step's rows in runs of at most RUN whose sequences share a prompt. */
+static void find_runs(Cache *c, const int *seq, int n) {
+    c->n_run = 0;
+    for (int i = 0; i < n; i++)
+        if (!i || i - c->run[c->n_run - 1] == RUN || c->prompt_of[seq[i]] != c->prompt_of[seq[i - 1]]) c->run[c->n_run++] = i;
+    c->run[c->n_run] = n;
 }
 
 const real *decode_step(Cache *c, const Model *m, const int *seq, const int *id, int n) {
     for (int i = 0; i < n; i++) c->position[i] = c->prompt_length[c->prompt_of[seq[i]]] + c->done[seq[i]];
     c->active = seq;
+    find_runs(c, seq, n);
     const real *hidden = model_rows(c->acts, m, id, c->position, n, cache_attention, c);
     for (int i = 0; i < n; i++) c->done[seq[i]]++;
     return hidden;

@@ -7,6 +7,7 @@
 
 #include "cmd/compute.h"
 #include "cmd/kind.h"
+#include "lib/attention.h"
 #include "model.h"
 #include "train.h"
 
@@ -105,26 +106,22 @@ static bool attention(JsonWriter *out, const Json *inputs, Err *e) {
     const size_t T = shape[0], H = shape[1], d = shape[2];
     size_t kv_shape[3] = { T, 0, d };
     const real *k = kind_tensor(c, "k", kv_shape, 3), *v = kind_tensor(c, "v", kv_shape, 3);
-    const size_t Hk = kv_shape[1], padded = (T + 15) / 16 * 16;
+    const size_t Hk = kv_shape[1], panels = attention_panels((int)T, (int)d), scratch = attention_scratch(T, (int)d);
     if (c->ok && H % Hk) kind_wrong(c, "q", json_get(inputs, "q"), "a multiple of k's heads");
     real *o = kind_take(c, T * H * d, sizeof *o), *dq = kind_take(c, T * H * d, sizeof *dq), *dk = kind_take(c, T * Hk * d, sizeof *dk),
-         *dv = kind_take(c, T * Hk * d, sizeof *dv), *key_t = kind_take(c, padded * d, sizeof *key_t), *value_t = kind_take(c, padded * d, sizeof *value_t),
-         *p = kind_take(c, T + 32, sizeof *p), *ds = kind_take(c, T + 32, sizeof *ds);
+         *dv = kind_take(c, T * Hk * d, sizeof *dv), *key_t = kind_take(c, panels, sizeof *key_t), *value_t = kind_take(c, panels, sizeof *value_t),
+         *key = kind_take(c, panels, sizeof *key), *value = kind_take(c, panels, sizeof *value), *p = kind_take(c, scratch, sizeof *p),
+         *ds = kind_take(c, scratch, sizeof *ds), *max = kind_take(c, T, sizeof *max), *sum = kind_take(c, T, sizeof *sum);
     KIND_OPEN;
     for (size_t j = 0; j < H; j++) {
-        const size_t g = j / (H / Hk), ld = Hk * d;
-        for (size_t u = 0; u < T; u++) {
-            key_store(key_t, (int)u, k + u * ld + g * d, (int)d);
-            key_store(value_t, (int)u, v + u * ld + g * d, (int)d);
-        }
-        for (size_t t = 0; t < T; t++) {
-            const size_t at = (t * H + j) * d;
-            const KeySpan span = { .key = key_t, .value = v + g * d, .n = (int)t + 1, .value_ld = (int)ld };
-            const KeySpanBack back = { .value_t = value_t, .key_row = k + g * d, .dk = dk + g * d, .dv = dv + g * d };
-            real max, sum;
-            attend(o + at, &max, &sum, p, q + at, &span, 1, (int)d);
-            attend_backward(dq + at, p, ds, q + at, o + at, d_o + at, max, sum, &span, &back, 1, (int)d, (int)ld);
-        }
+        const size_t g = j / (H / Hk), ld = Hk * d, stride = 16 * T;
+        attention_transpose(key_t, k + g * d, (int)T, (int)ld, (int)d);
+        attention_transpose(value_t, v + g * d, (int)T, (int)ld, (int)d);
+        attention_columns(key, stride, k + g * d, (int)T, (int)ld, (int)d);
+        attention_columns(value, stride, v + g * d, (int)T, (int)ld, (int)d);
+        const KeySpan span = { .n = (int)T, .key_t = key_t, .value = value, .value_stride = stride, .value_t = value_t, .key = key, .dk = dk + g * d, .dv = dv + g * d };
+        attend(o + j * d, max, sum, 1, p, q + j * d, (int)(H * d), (int)T, &span, 1, 0, (int)d);
+        attend_backward(dq + j * d, p, ds, q + j * d, o + j * d, d_o + j * d, (int)(H * d), max, sum, 1, (int)T, &span, 1, 0, (int)d, (int)ld);
     }
     for (size_t i = 0; i < T * Hk * d; i++) dk[i] *= (real)(1 / sqrt((double)d));
     kind_put_tensor(out, "o", o, shape, 3);

@@ -344,6 +344,27 @@ real r_dot(const real *x, const real *y, size_t n) {
     return lanes_tree(lane);
 }
 
+/* The same steps as above, whole rows of lanes, one pass for each: what a pass writes is in the first cache for the next. */
+void r_softmax(real *s, real scale, real *max, real *sum, size_t n) {
+    INDEPENDENT
+    for (size_t i = 0; i < n; i++) s[i] *= scale;
+    const real most = r_max(s, n);
+    r_exp_array(s, s, most, n);
+    const real total = r_sum(s, n);
+    INDEPENDENT
+    for (size_t i = 0; i < n; i++) s[i] /= total;
+    *max = most;
+    *sum = total;
+}
+
+void r_softmax_backward(real *p, real *ds, real scale, real max, real sum, real drow, size_t n) {
+    INDEPENDENT
+    for (size_t i = 0; i < n; i++) {
+        p[i] = exp_inline(p[i] * scale - max) / sum;
+        ds[i] = p[i] * (ds[i] - drow);
+    }
+}
+
 double d_sum_squares(const real *x, size_t n) {
     double lane[LANES] = { 0 };
     for (size_t i = 0; i < n; i += LANES)

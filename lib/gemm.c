@@ -218,20 +218,23 @@ static void kernel(int rows, const real *a, size_t row_step, size_t k_step, cons
     for (int i = 0; i < rows; i++) memcpy(c + (size_t)i * ldc, copy + i * PAIR, (size_t)width * sizeof(real));
 }
 
-/* One row, LONE columns: column l of panel l / GEMM_PANEL lies at b + l / GEMM_PANEL * stride + l % GEMM_PANEL. */
+/* One row of many columns: column l of panel l / GEMM_PANEL lies at b + l / GEMM_PANEL * stride + l % GEMM_PANEL. */
 #define LONE_START(i) const real *b##i = b + i * LANES / GEMM_PANEL * stride + i * LANES % GEMM_PANEL; \
                       Vector p##i = from_zero ? zero : vector_load(c + i * LANES);
 #define LONE_STEP(i)  p##i = vector_fma(x, vector_load(b##i + k), p##i);
 #define LONE_END(i)   vector_store(c + i * LANES, p##i);
-static void kernel_lone(const real *a, size_t k_step, const real *b, size_t stride, int n_k, real *c, bool from_zero) {
-    const Vector zero = { 0 };
-    EACH_8(LONE_START)
-    for (size_t k = 0; k < (size_t)n_k * GEMM_PANEL; k += GEMM_PANEL, a += k_step) {
-        const real x = *a;
-        EACH_8(LONE_STEP)
+#define LONE_KERNEL(name, EACH)                                                                                                 \
+    static void name(const real *a, size_t k_step, const real *b, size_t stride, int n_k, real *c, bool from_zero) {           \
+        const Vector zero = { 0 };                                                                                             \
+        EACH(LONE_START)                                                                                                       \
+        for (size_t k = 0; k < (size_t)n_k * GEMM_PANEL; k += GEMM_PANEL, a += k_step) {                                       \
+            const real x = *a;                                                                                                 \
+            EACH(LONE_STEP)                                                                                                    \
+        }                                                                                                                      \
+        EACH(LONE_END)                                                                                                         \
     }
-    EACH_8(LONE_END)
-}
+LONE_KERNEL(kernel_lone, EACH_8)
+LONE_KERNEL(kernel_lone_half, EACH_4)
 
 /* ---- tiles ----------------------------------------------------------------------------------------------------- */
 
@@ -390,6 +393,18 @@ static void product(Product p) {
 #pragma omp parallel for schedule(dynamic) num_threads(n_thread) if (n_thread > 1)
     for (long t = 0; t < (long)n_row_tile * n_column_tile; t++)
         tile(&p, (int)(t / n_column_tile) * p.tile_rows, (int)(t % n_column_tile) * p.tile_columns);
+}
+
+void gemm_block(real *c, size_t ldc, const real *a, size_t row_step, size_t k_step, const real *panel, size_t stride, int m, int n, int n_k,
+                bool from_zero) {
+    const Product p = { .c = c, .ldc = ldc, .row_step = row_step, .k_step = k_step };
+    for (int j = 0, width; j < n; j += width) {
+        const real *b = panel + (size_t)(j / GEMM_PANEL) * stride;
+        width = n - j < WIDE ? n - j : WIDE;
+        if (m == 1 && n - j >= (int)LONE && LONE % GEMM_PANEL == 0) kernel_lone(a, k_step, b, stride, n_k, c + j, from_zero), width = LONE;
+        else if (m == 1 && n - j >= LONE / 2 && LONE / 2 % GEMM_PANEL == 0) kernel_lone_half(a, k_step, b, stride, n_k, c + j, from_zero), width = LONE / 2;
+        else tile_panel(&p, a, false, 0, m, j, width, b, stride, n_k, from_zero);
+    }
 }
 
 /* ---- E5, E6: a linear layer forward and backward ---------------------------------------------------------------- */

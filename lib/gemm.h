@@ -36,4 +36,10 @@ void gemm_tn(real *dw, const real *dy, int lddy, const real *x, int ldx, int m, 
 /* E6: db[o] += sum_t dy[t][o], t ascending, plain additions. */
 void gemm_bias_backward(real *db, const real *dy, int lddy, int m, int n_out);
 
+/* The kernels alone, on the calling thread, for products that are small and many (attention): C (m, n) = A B, or += unless from_zero.
+ * Element (i, k) of A is a[i row_step + k k_step]; B (n_k, n) lies in panels of GEMM_PANEL columns, `stride` reals apart: [n_k][GEMM_PANEL]
+ * each, the last one filled up with anything finite. */
+void gemm_block(real *c, size_t ldc, const real *a, size_t row_step, size_t k_step, const real *panel, size_t stride, int m, int n, int n_k,
+                bool from_zero);
+
 #endif

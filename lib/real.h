@@ -60,6 +60,11 @@ void r_exp_array(real *y, const real *x, real shift, size_t n);
 void r_swiglu(real *act, const real *gate, const real *up, size_t n);
 void r_swiglu_backward(real *dgate, real *dup, const real *dact, const real *gate, const real *up, size_t n);
 
+/* E15: s = exp(scale s - max) / sum with *max and *sum of the row, sum as r_sum; n a multiple of 16, -infinity where there is no score.
+ * E17: scores in p become the same weights from a known max and sum, and products do v in ds become ds = p (ds - drow). */
+void r_softmax(real *s, real scale, real *max, real *sum, size_t n);
+void r_softmax_backward(real *p, real *ds, real scale, real max, real sum, real drow, size_t n);
+
 /* Sums in 16 lanes (element i goes to lane i % 16, lanes filled in ascending i) and then a fixed tree
  * (lane j += lane j+8, then +4, +2, +1). dot multiplies and adds with one fma a term. n may be 0. */
 real r_sum(const real *x, size_t n);

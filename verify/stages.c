@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/attention.h"
 #include "train.h"
 
 /* ---- tokens -------------------------------------------------------------------------------------------------------- */
@@ -178,28 +179,21 @@ typedef struct { const ModelConfig *config; Precision round; } PlainAttention;
 static void plain_attention(void *to, int layer, const AttentionRows *r) {
     const PlainAttention *x = to;
     const ModelConfig *c = x->config;
-    const int d = c->head_dim, share = c->n_head / c->n_kv_head;
-    const size_t n = (size_t)r->n_row, block = (n + 15) / 16 * 16 * (size_t)d, kv = (size_t)(c->n_kv_head * d);
-    real *key = calloc(block + n + 64 + 2 * (size_t)d + n * kv, sizeof *key), *score = key ? key + block : NULL;
-    real *q = key ? score + n + 64 : NULL, *k = key ? q + d : NULL, *v = key ? k + d : NULL;
+    const int d = c->head_dim, share = c->n_head / c->n_kv_head, n = r->n_row, kv_ld = c->n_kv_head * d, q_ld = c->n_head * d;
+    const size_t panels = attention_panels(n, d), stride = (size_t)n * GEMM_PANEL, nq = (size_t)n * (size_t)q_ld, nk = (size_t)n * (size_t)kv_ld;
+    real *q = calloc(nq + 2 * nk + 2 * panels + attention_scratch((size_t)n, d), sizeof *q), *k = q + nq, *v = k + nk, *key = v + nk, *value = key + panels, *score = value + panels;
     (void)layer;
-    for (size_t j = 0; key && j < n * kv; j++) v[j] = round_to(r->v[j], x->round);
-    for (int g = 0; key && g < c->n_kv_head; g++) {
-        for (int u = 0; u < r->n_row; u++) {
-            for (int j = 0; j < d; j++) k[j] = round_to(r->k[(size_t)u * kv + (size_t)(g * d + j)], x->round);
-            key_store(key, u, k, d);
-        }
-        for (int h = g * share; h < (g + 1) * share; h++)
-            for (int t = 0; t < r->n_row; t++) {
-                const KeySpan span = {key, v + (size_t)(g * d), t + 1, (int)kv};
-                const size_t at = (size_t)t * (size_t)c->n_head + (size_t)h;
-                real *o = r->o + at * (size_t)d;
-                for (int j = 0; j < d; j++) q[j] = round_to(r->q[at * (size_t)d + (size_t)j], x->round);
-                attend(o, &r->max[at], &r->sum[at], score, q, &span, 1, d);
-                for (int j = 0; j < d; j++) o[j] = round_to(o[j], x->round);
-            }
+    for (size_t i = 0; q && i < nq; i++) q[i] = round_to(r->q[i], x->round);
+    for (size_t i = 0; q && i < nk; i++) k[i] = round_to(r->k[i], x->round), v[i] = round_to(r->v[i], x->round);
+    for (int g = 0; q && g < c->n_kv_head; g++) {
+        attention_transpose(key, k + (size_t)(g * d), n, kv_ld, d);
+        attention_columns(value, stride, v + (size_t)(g * d), n, kv_ld, d);
+        const KeySpan span = {.n = n, .key_t = key, .value = value, .value_stride = stride};
+        for (int j = g * share; j < (g + 1) * share; j++)
+            attend(r->o + (size_t)(j * d), r->max + j, r->sum + j, c->n_head, score, q + (size_t)(j * d), q_ld, n, &span, 1, 0, d);
     }
-    free(key);
+    for (size_t i = 0; q && i < nq; i++) r->o[i] = round_to(r->o[i], x->round);
+    free(q);
 }
 
 /* Positions of row i's tokens: their number, or (D11) their column, padding counted, in one row of P + C columns. */
