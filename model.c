@@ -15,7 +15,7 @@
 #include "lib/attention.h"
 #include "lib/rng.h"
 
-enum { LANES = 16, CHUNK_ROWS = 64, LSE_BLOCK = 4096 };
+enum { LANES = 16, CHUNK_ROWS = 192, LSE_BLOCK = 4096, KEPT_LOGITS = 1 << 25 };
 
 int thread_count(void) {
 #ifdef _OPENMP
@@ -478,7 +478,9 @@ struct Acts {
     real *lora_wide, *lora_low, *lora_dlow;     /* an adapter's B u or A^T du, s u, du */
     int *position;                      /* [max_row] */
     real *key_t, *value, *value_t, *key, *score, *dscore;   /* [n_thread][...]: a unit of attention's panels and scratch */
-    real *logits, *scored_hidden, *dscored;     /* one chunk of rows */
+    int logit_rows;                     /* of logits: a chunk, or all targets of a slice where KEPT_LOGITS allows */
+    bool logits_kept;                   /* head_logp left those of all scored rows in logits, divided by the temperature */
+    real *logits, *scored_hidden, *dscored;     /* the last two: one chunk of rows */
     int *scored_row, *scored_at;        /* [max_target], [max_target + 1]: distinct rows and their first target */
     LogitStats *stats;                  /* [max_target] */
     unsigned char *base;
@@ -521,7 +523,9 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
         TAKE(value_t, threads, panels); TAKE(key, threads, panels); TAKE(dscore, threads, scratch);
     }
     if (s->max_target) {
-        TAKE(logits, CHUNK_ROWS, (size_t)c->vocab); TAKE(scored_hidden, CHUNK_ROWS, h); TAKE(dscored, CHUNK_ROWS, h);
+        s->logit_rows = s->max_target < CHUNK_ROWS ? s->max_target : CHUNK_ROWS;
+        if (s->keep && s->max_target <= KEPT_LOGITS / c->vocab) s->logit_rows = s->max_target;
+        TAKE(logits, (size_t)s->logit_rows, (size_t)c->vocab); TAKE(scored_hidden, CHUNK_ROWS, h); TAKE(dscored, CHUNK_ROWS, h);
         s->scored_row = arena_take(a, (size_t)s->max_target, sizeof(int));
         s->scored_at = arena_take(a, (size_t)s->max_target + 1, sizeof(int));
         s->stats = arena_take(a, (size_t)s->max_target, sizeof(LogitStats));
@@ -825,21 +829,23 @@ static int scored_rows(Acts *a, const Batch *b) {
     return n;
 }
 
-static int chunk_logits(Acts *a, const Model *m, const real *hidden, int first, int n_scored) {
+/* Scored rows [first, first + n) of the batch side by side; where their logits are, or go. */
+static real *chunk(Acts *a, const Model *m, const real *hidden, int first, int n_scored, bool kept, int *n) {
     const size_t h = (size_t)m->config.hidden;
-    const int n = n_scored - first < CHUNK_ROWS ? n_scored - first : CHUNK_ROWS;
-    for (int i = 0; i < n; i++) memcpy(a->scored_hidden + (size_t)i * h, hidden + (size_t)a->scored_row[first + i] * h, h * sizeof(real));
-    head_logits(a->logits, m, a->scored_hidden, n);
-    return n;
+    *n = n_scored - first < CHUNK_ROWS ? n_scored - first : CHUNK_ROWS;
+    for (int i = 0; i < *n; i++) memcpy(a->scored_hidden + (size_t)i * h, hidden + (size_t)a->scored_row[first + i] * h, h * sizeof(real));
+    return a->logits + (kept ? (size_t)first * (size_t)m->config.vocab : 0);
 }
 
 void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *b, const real *hidden, double temperature) {
     const int vocab = m->config.vocab, n_scored = scored_rows(a, b);
+    a->logits_kept = a->keep && n_scored <= a->logit_rows;
     for (int first = 0, n; first < n_scored; first += n) {
-        n = chunk_logits(a, m, hidden, first, n_scored);
+        real *logits = chunk(a, m, hidden, first, n_scored, a->logits_kept, &n);
+        head_logits(logits, m, a->scored_hidden, n);
         #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * (size_t)vocab))
         for (int i = 0; i < n; i++) {
-            real *z = a->logits + (size_t)i * (size_t)vocab;
+            real *z = logits + (size_t)i * (size_t)vocab;
             const LogitStats s = a->stats[first + i] = logits_stats(z, vocab, temperature, true);
             for (int k = a->scored_at[first + i]; k < a->scored_at[first + i + 1]; k++) {
                 logp[k] = z[b->target_id[k]] - s.max - s.log_sum;
@@ -853,20 +859,23 @@ void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, cons
                         const real *dlogp, const real *dentropy) {
     const int vocab = m->config.vocab, n_scored = scored_rows(a, b);
     const size_t h = (size_t)m->config.hidden;
+    const bool kept = a->logits_kept && n_scored <= a->logit_rows;
+    a->logits_kept = false;                     /* they become their own derivatives */
     memset(dhidden, 0, (size_t)b->n_row * h * sizeof(real));
     for (int first = 0, n; first < n_scored; first += n) {
-        n = chunk_logits(a, m, hidden, first, n_scored);
+        real *logits = chunk(a, m, hidden, first, n_scored, kept, &n);
+        if (!kept) head_logits(logits, m, a->scored_hidden, n);
         #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * (size_t)vocab))
         for (int i = 0; i < n; i++) {
-            real *z = a->logits + (size_t)i * (size_t)vocab;
+            real *z = logits + (size_t)i * (size_t)vocab;
             const int at = a->scored_at[first + i], count = a->scored_at[first + i + 1] - at;
-            if (temperature != 1)
+            if (temperature != 1 && !kept)
                 for (int v = 0; v < vocab; v++) z[v] /= (real)temperature;
             logits_backward(z, vocab, temperature, &a->stats[first + i], b->target_id + at, dlogp + at, dentropy ? dentropy + at : NULL, count);
         }
-        gemm_nn(a->dscored, (int)h, a->logits, vocab, m->head->data, m->head->store, n, vocab, (int)h);
+        gemm_nn(a->dscored, (int)h, logits, vocab, m->head->data, m->head->store, n, vocab, (int)h);
         for (int i = 0; i < n; i++) memcpy(dhidden + (size_t)a->scored_row[first + i] * h, a->dscored + (size_t)i * h, h * sizeof(real));
-        if (grad && m->head->trainable) gemm_tn(grad + head_grad_offset(m), a->logits, vocab, a->scored_hidden, (int)h, n, vocab, (int)h);
+        if (grad && m->head->trainable) gemm_tn(grad + head_grad_offset(m), logits, vocab, a->scored_hidden, (int)h, n, vocab, (int)h);
     }
 }
 

@@ -123,7 +123,7 @@ void model_grad_finish(real *grad, const Model *m);
 /* E23, E25: logp and entropy (NULL: not wanted) of each target at the temperature; logits in chunks of rows. */
 void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *b, const real *hidden, double temperature);
 /* E24, E26: dhidden [n_row, hidden] is written (zero where nothing is scored), grad += ; dentropy may be NULL. grad NULL: head frozen.
- * Logits are computed anew, chunk by chunk; logp and entropy must be those of head_logp on the same batch. */
+ * Must follow head_logp on the same batch and hidden rows: it goes on from the logits, or, where they were too many to keep, computes them anew. */
 void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, const Batch *b, const real *hidden, double temperature,
                         const real *dlogp, const real *dentropy);
 /* z [n, vocab] = hidden rows times the head: E4. */

@@ -307,6 +307,23 @@ static void test_E23_to_E27_logits(void) {
 
 /* ---- E9 to E12: frequencies (llama3's are a known answer) -------------------------------- */
 
+/* head_logp_backward goes on from the logits that head_logp kept, or computes them anew: after the first call they are gone. */
+static void test_logits_kept_or_anew(void) {
+    Model *m = tiny_model(0);
+    Run r;
+    run_open(&r, m, trees, N_TREE, true);
+    const size_t n = (size_t)r.b.n_row * (size_t)m->config.hidden;
+    const real *hidden = run_forward(&r);
+    real *dhidden = calloc(n, sizeof(real)), *grad = calloc(m->n_grad, sizeof(real));
+    head_logp_backward(r.dhidden, r.grad, r.a, m, &r.b, hidden, tau, r.dlogp, r.dentropy);
+    head_logp_backward(dhidden, grad, r.a, m, &r.b, hidden, tau, r.dlogp, r.dentropy);
+    CHECK(memcmp(dhidden, r.dhidden, n * sizeof(real)) == 0);
+    CHECK(memcmp(grad, r.grad, m->n_grad * sizeof(real)) == 0);
+    free(dhidden), free(grad);
+    run_close(&r);
+    model_free(m);
+}
+
 static void test_E9_linear_scaling(void) {
     ModelConfig c = {.head_dim = 6, .rope_theta = 1000, .rope_factor = 2};
     double plain[3], linear[3];
@@ -448,6 +465,7 @@ int main(void) {
     test_same_bits_in_any_batch();
     test_same_gradient_with_any_threads();
     test_E23_to_E27_logits();
+    test_logits_kept_or_anew();
     test_E9_linear_scaling();
     test_E33_counts();
     test_E190_flops();
