@@ -35,7 +35,7 @@ int thread_index(void) {
 
 /* Below some thousand elementary operations, waking the other threads takes longer than the work. */
 #ifdef _OPENMP
-static bool is_worth_threads(size_t work) { return work > 1 << 13; }
+static bool is_worth_threads(size_t work) { return work > 1 << 13 && thread_count() > 1; }
 #endif
 
 static size_t round16(size_t n) { return (n + LANES - 1) / LANES * LANES; }
@@ -334,9 +334,8 @@ void linear_forward(real *y, const Model *m, const Param *w, const Param *bias, 
     gemm_nt(y, w->rows, x, w->cols, m->packed + m->packed_at[w - m->param], w->store, bias ? bias->data : NULL, n_row, w->rows, w->cols);
 }
 
-/* E6: dx is written (NULL: not wanted), dW and db are added to. */
-static void linear_backward(real *dx, real *grad, const Param *w, const Param *bias, const real *dy, const real *x, int n_row) {
-    if (dx) gemm_nn(dx, w->cols, dy, w->rows, w->data, w->store, n_row, w->rows, w->cols);
+/* E6: dW and db are added to. */
+static void linear_weight_backward(real *grad, const Param *w, const Param *bias, const real *dy, const real *x, int n_row) {
     if (grad && w->trainable) gemm_tn(grad + w->offset, dy, w->rows, x, w->cols, n_row, w->rows, w->cols);
     if (grad && bias && bias->trainable) gemm_bias_backward(grad + bias->offset, dy, w->rows, n_row, w->rows);
 }
@@ -348,17 +347,24 @@ void rms_norm(real *y, real *r, const real *x, const real *w, int n, double eps)
 }
 
 void rms_norm_backward(real *dx, const real *dy, const real *x, const real *w, real r, int n) {
-    real lane[LANES] = {0};
-    for (int j = 0; j < n; j++) lane[j % LANES] = r_fma(dy[j] * w[j], x[j], lane[j % LANES]);    /* sum g x, in r_dot's order */
-    for (int half = LANES / 2; half; half /= 2)
-        for (int j = 0; j < half; j++) lane[j] += lane[j + half];
-    const real pull = lane[0] / (real)n * r * r;
+    const real pull = r_dot3(dy, w, x, (size_t)n) / (real)n * r * r;
     for (int j = 0; j < n; j++) dx[j] += r * (dy[j] * w[j] - x[j] * pull);
 }
 
+/* Blocks of columns, each summed from top to bottom. */
 void rms_norm_weight_backward(real *dw, const real *dy, const real *x, const real *r, size_t n_vec, int n) {
-    for (size_t t = 0; t < n_vec; t++)
-        for (int j = 0; j < n; j++) dw[j] += dy[t * (size_t)n + (size_t)j] * x[t * (size_t)n + (size_t)j] * r[t];
+    enum { BLOCK = 32 };
+    #pragma omp parallel for schedule(static) if (is_worth_threads(n_vec * (size_t)n))
+    for (int first = 0; first < n; first += BLOCK) {
+        const int width = n - first < BLOCK ? n - first : BLOCK;
+        real sum[BLOCK];
+        memcpy(sum, dw + first, (size_t)width * sizeof(real));
+        for (size_t t = 0; t < n_vec; t++) {
+            const real *d = dy + t * (size_t)n + first, *v = x + t * (size_t)n + first;
+            for (int j = 0; j < width; j++) sum[j] += d[j] * v[j] * r[t];
+        }
+        memcpy(dw + first, sum, (size_t)width * sizeof(real));
+    }
 }
 
 static void norm_rows(real *y, real *r, const real *x, const Param *w, size_t n_vec, double eps) {
@@ -367,10 +373,13 @@ static void norm_rows(real *y, real *r, const real *x, const Param *w, size_t n_
         rms_norm(y + t * (size_t)w->cols, r + t, x + t * (size_t)w->cols, w->data, w->cols, eps);
 }
 
-static void norm_rows_backward(real *dx, real *grad, const real *dy, const real *x, const real *r, const Param *w, size_t n_vec) {
+static void norm_rows_backward(real *dx, const real *dy, const real *x, const real *r, const Param *w, size_t n_vec) {
     #pragma omp parallel for schedule(static) if (is_worth_threads(n_vec * (size_t)w->cols))
     for (size_t t = 0; t < n_vec; t++)
         rms_norm_backward(dx + t * (size_t)w->cols, dy + t * (size_t)w->cols, x + t * (size_t)w->cols, w->data, r[t], w->cols);
+}
+
+static void norm_weight_backward(real *grad, const real *dy, const real *x, const real *r, const Param *w, size_t n_vec) {
     if (grad && w->trainable) rms_norm_weight_backward(grad + w->offset, dy, x, r, n_vec, w->cols);
 }
 
@@ -474,7 +483,8 @@ struct Acts {
     size_t key_cap;                     /* keys (in whole blocks) of the longest path */
     LayerActs *layer;                   /* [n_layer]; without keep all the same */
     real *x_last, *r_last, *hidden;
-    real *act, *wide, *row_h, *dx, *dq, *dk, *dv, *d_o, *dgate, *dup, *dk_raw;
+    real *act, *wide, *row_h, *dx, *dx_next, *d_mid, *dnormed_mid, *dq, *dk, *dv, *d_o, *dgate, *dup, *dk_raw;
+    size_t lora_width;                  /* of a row of lora_wide, whatever the layer: threads are at different layers at a time */
     real *lora_wide, *lora_low, *lora_dlow;     /* an adapter's B u or A^T du, s u, du */
     int *position;                      /* [max_row] */
     real *key_t, *value, *value_t, *key, *score, *dscore;   /* [n_thread][...]: a unit of attention's panels and scratch */
@@ -511,13 +521,14 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
 #define TAKE(field, rows, cols) s->field = arena_take(a, (rows), (cols) * sizeof(real))
     TAKE(x_last, n, h); TAKE(r_last, n, 1); TAKE(hidden, n, h);
     TAKE(act, n, f); TAKE(row_h, n, h);
-    if (c->lora.r) TAKE(lora_wide, n, q > f ? (q > h ? q : h) : f > h ? f : h);
+    s->lora_width = q > f ? (q > h ? q : h) : f > h ? f : h;
+    if (c->lora.r) TAKE(lora_wide, n, s->lora_width);
     if (c->lora.r && s->keep) { TAKE(lora_low, n, (size_t)c->lora.r); TAKE(lora_dlow, n, (size_t)c->lora.r); }
     const size_t threads = (size_t)s->n_thread;
     const size_t panels = s->key_cap * round16(d), scratch = attention_scratch(s->key_cap, c->head_dim);
     TAKE(key_t, threads, panels); TAKE(value, threads, panels); TAKE(score, threads, scratch);
     if (s->keep) {
-        TAKE(wide, n, h); TAKE(dx, n, h);
+        TAKE(wide, n, h); TAKE(dx, n, h); TAKE(dx_next, n, h); TAKE(d_mid, n, h); TAKE(dnormed_mid, n, h);
         TAKE(dq, n, q); TAKE(dk, n, kv); TAKE(dv, n, kv); TAKE(d_o, n, q); TAKE(dgate, n, f); TAKE(dup, n, f);
         if (c->qk_norm) TAKE(dk_raw, n, kv);
         TAKE(value_t, threads, panels); TAKE(key, threads, panels); TAKE(dscore, threads, scratch);
@@ -640,14 +651,17 @@ static void attention_backward(Acts *a, const LayerActs *y, const ModelConfig *c
     const int d = c->head_dim, kv_ld = c->n_kv_head * d, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
     const size_t scratch = attention_scratch(a->key_cap, d);
     const real scale = (real)(1 / sqrt((double)d));
-    memset(a->dk, 0, (size_t)b->n_row * (size_t)kv_ld * sizeof(real));
-    memset(a->dv, 0, (size_t)b->n_row * (size_t)kv_ld * sizeof(real));
     #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (is_worth_threads((size_t)b->n_row * (size_t)q_ld * a->key_cap / 16))
     for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
         const int root = unit / c->n_kv_head, g = unit % c->n_kv_head;
         if (b->seg[root].prefix >= 0) continue;
         int end = root + 1;
         while (end < b->n_seg && b->seg[end].prefix == root) end++;
+        const int row_end = b->seg[end - 1].start + b->seg[end - 1].n_row;
+        for (int t = b->seg[root].start; t < row_end; t++) {
+            memset(a->dk + (size_t)t * (size_t)kv_ld + g * d, 0, (size_t)d * sizeof(real));
+            memset(a->dv + (size_t)t * (size_t)kv_ld + g * d, 0, (size_t)d * sizeof(real));
+        }
         KeySpan span[2] = {lay_out(a, c, &b->seg[root], g, 0, y->k, y->v, true)};      /* the prompt's panels stay */
         for (int j = g * per; j < (g + 1) * per; j++)
             for (int i = root; i < end; i++) {
@@ -657,17 +671,17 @@ static void attention_backward(Acts *a, const LayerActs *y, const ModelConfig *c
                 attend_backward(a->dq + q, a->score + (size_t)thread_index() * scratch, a->dscore + (size_t)thread_index() * scratch, y->q + q, y->o + q, a->d_o + q, q_ld,
                                 y->max + stat, y->sum + stat, c->n_head, s->n_row, span, i == root ? 1 : 2, 0, d, kv_ld);
             }
-        for (int t = b->seg[root].start; t < b->seg[end - 1].start + b->seg[end - 1].n_row; t++)
+        for (int t = b->seg[root].start; t < row_end; t++)
             for (int j = 0; j < d; j++) a->dk[(size_t)t * (size_t)kv_ld + (size_t)(g * d + j)] *= scale;
     }
 }
 
-/* E10 on q and k of all rows (E11 when back). */
-static void rope_rows(const Acts *a, const Model *m, real *q, real *k, int n_row, bool back) {
+/* E10 on q and k of rows [from, from + n) (E11 when back). */
+static void rope_rows(const Acts *a, const Model *m, real *q, real *k, int from, int n, bool back) {
     const ModelConfig *c = &m->config;
     const size_t half = (size_t)c->head_dim / 2;
-    #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n_row * half * (size_t)(c->n_head + c->n_kv_head)))
-    for (int t = 0; t < n_row; t++) {
+    #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * half * (size_t)(c->n_head + c->n_kv_head)))
+    for (int t = from; t < from + n; t++) {
         const real *cos = m->rope_cos + (size_t)a->position[t] * half, *sin = m->rope_sin + (size_t)a->position[t] * half;
         rope_apply(q + (size_t)t * (size_t)(c->n_head * c->head_dim), c->n_head, c->head_dim, cos, sin, back);
         rope_apply(k + (size_t)t * (size_t)(c->n_kv_head * c->head_dim), c->n_kv_head, c->head_dim, cos, sin, back);
@@ -686,100 +700,187 @@ static void swiglu_rows(real *act, const real *gate, const real *up, int n_row, 
 
 /* ---- a layer's linear maps, each with its adapter if it has one (E290, E291) --------------- */
 
-static void project(real *y, Acts *a, const Model *m, int l, LoraTarget t, const Param *bias, const real *x, int n) {
+/* y = W x for rows [from, from + n) of x and y. */
+static void project(real *y, Acts *a, const Model *m, int l, LoraTarget t, const Param *bias, const real *x, int from, int n) {
+    const Param *w = m->layer[l][adapted_layer[t]];
     Param *const *p = m->adapter[l][t];
-    linear_forward(y, m, m->layer[l][adapted_layer[t]], bias, x, n);
+    const size_t at = (size_t)from;
+    y += at * (size_t)w->rows;
+    x += at * (size_t)w->cols;
+    linear_forward(y, m, w, bias, x, n);
     if (!p[0] || m->adapter_off) return;
     const LoraShape shape = adapter_shape(m, p);
-    lora_forward(y, a->layer[l].low[t], a->lora_wide, (const real *)(m->packed + m->packed_at[p[0] - m->param]), (const real *)(m->packed + m->packed_at[p[1] - m->param]),
-                 x, n, &shape);
+    lora_forward(y, a->layer[l].low[t] + at * (size_t)shape.r, a->lora_wide + at * a->lora_width, (const real *)(m->packed + m->packed_at[p[0] - m->param]),
+                 (const real *)(m->packed + m->packed_at[p[1] - m->param]), x, n, &shape);
 }
 
-static void project_backward(real *dx, real *grad, Acts *a, const Model *m, int l, LoraTarget t, const Param *bias, const real *dy, const real *x, int n) {
+/* dx = W^T dy for rows [from, from + n). */
+static void project_back(real *dx, Acts *a, const Model *m, int l, LoraTarget t, const real *dy, int from, int n) {
+    const Param *w = m->layer[l][adapted_layer[t]];
     Param *const *p = m->adapter[l][t];
-    linear_backward(dx, grad, m->layer[l][adapted_layer[t]], bias, dy, x, n);
+    const size_t at = (size_t)from;
+    dx += at * (size_t)w->cols;
+    dy += at * (size_t)w->rows;
+    gemm_nn(dx, w->cols, dy, w->rows, w->data, w->store, n, w->rows, w->cols);
     if (!p[0] || m->adapter_off) return;
     const LoraShape shape = adapter_shape(m, p);
-    lora_backward(dx, grad ? grad + p[0]->offset : NULL, grad ? grad + p[1]->offset : NULL, a->lora_low, a->lora_dlow, a->lora_wide, dy, x, a->layer[l].low[t], p[0]->data, p[1]->data, n, &shape);
+    const size_t low = at * (size_t)shape.r;
+    lora_backward(dx, NULL, NULL, a->lora_low + low, a->lora_dlow + low, a->lora_wide + at * a->lora_width, dy, NULL, a->layer[l].low[t] + low, p[0]->data, p[1]->data,
+                  n, &shape);
 }
 
-/* E2, E3: one layer; writes y and the next layer's x. */
-static void layer_forward(Acts *a, const Model *m, int n, int l, real *x_next, Attention *attention, void *context) {
+/* dW += of all rows goes to the list, the rest is done at once. */
+static void project_weights(GemmTn *list, int *n_list, real *grad, Acts *a, const Model *m, int l, LoraTarget t, const Param *bias, const real *dy, const real *x, int n) {
+    const Param *w = m->layer[l][adapted_layer[t]];
+    Param *const *p = m->adapter[l][t];
+    if (w->trainable) list[(*n_list)++] = (GemmTn){.dw = grad + w->offset, .dy = dy, .x = x, .m = n, .n_out = w->rows, .n_in = w->cols};
+    if (bias && bias->trainable) gemm_bias_backward(grad + bias->offset, dy, w->rows, n, w->rows);
+    if (!p[0] || m->adapter_off) return;
+    const LoraShape shape = adapter_shape(m, p);
+    lora_backward(NULL, grad + p[0]->offset, grad + p[1]->offset, a->lora_low, a->lora_dlow, a->lora_wide, dy, x, a->layer[l].low[t], p[0]->data, p[1]->data, n, &shape);
+}
+
+/* ---- layers ------------------------------------------------------------------------------- */
+
+/* All of a layer but attention concerns each row alone. So a thread takes a block of rows through it, whose activations stay in its cache, and
+ * threads meet only where attention begins and ends. Few rows are one block, computed by all threads together, operation by operation: a
+ * block must repay reading the weights. */
+static int block_rows(const Acts *a, const Model *m, int n) {
+    enum { MOST = 192, CACHED = 1 << 18 };
+    const int threads = a->n_thread < thread_count() ? a->n_thread : thread_count();
+    const int least = layer_weights(&m->config) / m->config.n_layer < CACHED ? 32 : 96;
+    if (n < least * threads) return n;
+    const int blocks = ((n - 1) / MOST / threads + 1) * threads;
+    return (n - 1) / blocks + 1;
+}
+
+/* E2 up to attention, for rows [from, from + n): q, k, v. */
+static void before_attention(Acts *a, const Model *m, int l, int from, int n) {
+    const ModelConfig *c = &m->config;
+    const LayerActs *y = &a->layer[l];
+    Param *const *p = m->layer[l];
+    const size_t at = (size_t)from, h = (size_t)c->hidden, heads = (size_t)c->n_head, kv_heads = (size_t)c->n_kv_head, d = (size_t)c->head_dim;
+    real *q = c->qk_norm ? y->q_raw : y->q, *k = c->qk_norm ? y->k_raw : y->k;
+    norm_rows(y->normed + at * h, y->r_in + at, y->x + at * h, p[P_NORM_IN], (size_t)n, c->norm_eps);
+    project(q, a, m, l, LORA_Q, p[P_QB], y->normed, from, n);
+    project(k, a, m, l, LORA_K, p[P_KB], y->normed, from, n);
+    project(y->v, a, m, l, LORA_V, p[P_VB], y->normed, from, n);
+    if (c->qk_norm) {
+        norm_rows(y->q + at * heads * d, y->r_q + at * heads, q + at * heads * d, p[P_QN], (size_t)n * heads, c->norm_eps);
+        norm_rows(y->k + at * kv_heads * d, y->r_k + at * kv_heads, k + at * kv_heads * d, p[P_KN], (size_t)n * kv_heads, c->norm_eps);
+    }
+    rope_rows(a, m, y->q, y->k, from, n, false);
+}
+
+/* The rest of E2, and E3: from o to the next layer's x. */
+static void after_attention(Acts *a, const Model *m, int l, int from, int n, real *x_next) {
+    const ModelConfig *c = &m->config;
+    const LayerActs *y = &a->layer[l];
+    Param *const *p = m->layer[l], *const *mb = m->mlp_bias[l];
+    const size_t h = (size_t)c->hidden, f = (size_t)c->ffn, at = (size_t)from * h, wide = (size_t)from * f;
+    project(a->row_h, a, m, l, LORA_O, p[P_OB], y->o, from, n);
+    add_rows(y->mid + at, y->x + at, a->row_h + at, (size_t)n * h);
+    norm_rows(y->normed_mid + at, y->r_mid + from, y->mid + at, p[P_NORM_POST], (size_t)n, c->norm_eps);
+    project(y->gate, a, m, l, LORA_GATE, mb[0], y->normed_mid, from, n);
+    project(y->up, a, m, l, LORA_UP, mb[1], y->normed_mid, from, n);
+    swiglu_rows(a->act + wide, y->gate + wide, y->up + wide, n, c->ffn);
+    project(a->row_h, a, m, l, LORA_DOWN, mb[2], a->act, from, n);
+    add_rows(x_next + at, y->mid + at, a->row_h + at, (size_t)n * h);
+}
+
+/* Backward of after_attention: from a->dx to dgate, dup, d_mid (by `mid`) and d_o (E21). */
+static void back_to_attention(Acts *a, const Model *m, int l, int from, int n) {
+    const ModelConfig *c = &m->config;
+    const LayerActs *y = &a->layer[l];
+    Param *const *p = m->layer[l];
+    const size_t h = (size_t)c->hidden, f = (size_t)c->ffn, at = (size_t)from * h, wide = (size_t)from * f;
+    swiglu_rows(a->act + wide, y->gate + wide, y->up + wide, n, c->ffn);
+    project_back(a->dgate, a, m, l, LORA_DOWN, a->dx, from, n);             /* dgate holds dact for a moment */
+    #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * f))
+    for (int t = from; t < from + n; t++) {
+        const size_t row = (size_t)t * f;
+        r_swiglu_backward(a->dgate + row, a->dup + row, a->dgate + row, y->gate + row, y->up + row, f);
+    }
+    project_back(a->dnormed_mid, a, m, l, LORA_GATE, a->dgate, from, n);
+    project_back(a->wide, a, m, l, LORA_UP, a->dup, from, n);
+    add_rows(a->dnormed_mid + at, a->dnormed_mid + at, a->wide + at, (size_t)n * h);
+    memcpy(a->d_mid + at, a->dx + at, (size_t)n * h * sizeof(real));
+    norm_rows_backward(a->d_mid + at, a->dnormed_mid + at, y->mid + at, y->r_mid + from, p[P_NORM_POST], (size_t)n);
+    project_back(a->d_o, a, m, l, LORA_O, a->d_mid, from, n);
+}
+
+/* Backward of before_attention: from dq, dk, dv to a->dx_next, the derivative by the layer's input. With qk_norm, d_o is free again and holds
+ * dq of before the norm, dk_raw that of k. */
+static void back_to_input(Acts *a, const Model *m, int l, int from, int n) {
+    const ModelConfig *c = &m->config;
+    const LayerActs *y = &a->layer[l];
+    Param *const *p = m->layer[l];
+    const size_t h = (size_t)c->hidden, at = (size_t)from * h, heads = (size_t)c->n_head, kv_heads = (size_t)c->n_kv_head, d = (size_t)c->head_dim;
+    const size_t q_at = (size_t)from * heads * d, k_at = (size_t)from * kv_heads * d;
+    rope_rows(a, m, a->dq, a->dk, from, n, true);
+    if (c->qk_norm) {
+        memset(a->d_o + q_at, 0, (size_t)n * heads * d * sizeof(real));
+        memset(a->dk_raw + k_at, 0, (size_t)n * kv_heads * d * sizeof(real));
+        norm_rows_backward(a->d_o + q_at, a->dq + q_at, y->q_raw + q_at, y->r_q + (size_t)from * heads, p[P_QN], (size_t)n * heads);
+        norm_rows_backward(a->dk_raw + k_at, a->dk + k_at, y->k_raw + k_at, y->r_k + (size_t)from * kv_heads, p[P_KN], (size_t)n * kv_heads);
+    }
+    project_back(a->row_h, a, m, l, LORA_Q, c->qk_norm ? a->d_o : a->dq, from, n);
+    project_back(a->wide, a, m, l, LORA_K, c->qk_norm ? a->dk_raw : a->dk, from, n);
+    add_rows(a->row_h + at, a->row_h + at, a->wide + at, (size_t)n * h);
+    project_back(a->wide, a, m, l, LORA_V, a->dv, from, n);
+    add_rows(a->row_h + at, a->row_h + at, a->wide + at, (size_t)n * h);
+    memcpy(a->dx_next + at, a->d_mid + at, (size_t)n * h * sizeof(real));
+    norm_rows_backward(a->dx_next + at, a->row_h + at, y->x + at, y->r_in + from, p[P_NORM_IN], (size_t)n);
+}
+
+/* Gradients of the layer's weights: chains over all rows, which a thread therefore never shares. */
+static void layer_weights_backward(real *grad, Acts *a, const Model *m, int l, int n) {
     const ModelConfig *c = &m->config;
     const LayerActs *y = &a->layer[l];
     Param *const *p = m->layer[l], *const *mb = m->mlp_bias[l];
     const size_t rows = (size_t)n;
-    real *q = c->qk_norm ? y->q_raw : y->q, *k = c->qk_norm ? y->k_raw : y->k;
-
-    norm_rows(y->normed, y->r_in, y->x, p[P_NORM_IN], rows, c->norm_eps);
-    project(q, a, m, l, LORA_Q, p[P_QB], y->normed, n);
-    project(k, a, m, l, LORA_K, p[P_KB], y->normed, n);
-    project(y->v, a, m, l, LORA_V, p[P_VB], y->normed, n);
-    if (c->qk_norm) {
-        norm_rows(y->q, y->r_q, q, p[P_QN], rows * (size_t)c->n_head, c->norm_eps);
-        norm_rows(y->k, y->r_k, k, p[P_KN], rows * (size_t)c->n_kv_head, c->norm_eps);
-    }
-    rope_rows(a, m, y->q, y->k, n, false);
-    attention(context, l, &(AttentionRows){.n_row = n, .q = y->q, .k = y->k, .v = y->v, .o = y->o, .max = y->max, .sum = y->sum});
-    project(a->row_h, a, m, l, LORA_O, p[P_OB], y->o, n);
-    add_rows(y->mid, y->x, a->row_h, rows * (size_t)c->hidden);
-
-    norm_rows(y->normed_mid, y->r_mid, y->mid, p[P_NORM_POST], rows, c->norm_eps);
-    project(y->gate, a, m, l, LORA_GATE, mb[0], y->normed_mid, n);
-    project(y->up, a, m, l, LORA_UP, mb[1], y->normed_mid, n);
-    swiglu_rows(a->act, y->gate, y->up, n, c->ffn);
-    project(a->row_h, a, m, l, LORA_DOWN, mb[2], a->act, n);
-    add_rows(x_next, y->mid, a->row_h, rows * (size_t)c->hidden);
+    GemmTn list[LORA_TARGETS];
+    int n_list = 0;
+    project_weights(list, &n_list, grad, a, m, l, LORA_DOWN, mb[2], a->dx, a->act, n);
+    project_weights(list, &n_list, grad, a, m, l, LORA_GATE, mb[0], a->dgate, y->normed_mid, n);
+    project_weights(list, &n_list, grad, a, m, l, LORA_UP, mb[1], a->dup, y->normed_mid, n);
+    project_weights(list, &n_list, grad, a, m, l, LORA_O, p[P_OB], a->d_mid, y->o, n);
+    project_weights(list, &n_list, grad, a, m, l, LORA_Q, p[P_QB], c->qk_norm ? a->d_o : a->dq, y->normed, n);
+    project_weights(list, &n_list, grad, a, m, l, LORA_K, p[P_KB], c->qk_norm ? a->dk_raw : a->dk, y->normed, n);
+    project_weights(list, &n_list, grad, a, m, l, LORA_V, p[P_VB], a->dv, y->normed, n);
+    gemm_tn_list(list, n_list);
+    norm_weight_backward(grad, a->dnormed_mid, y->mid, y->r_mid, p[P_NORM_POST], rows);
+    norm_weight_backward(grad, a->row_h, y->x, y->r_in, p[P_NORM_IN], rows);
+    if (!c->qk_norm) return;
+    norm_weight_backward(grad, a->dq, y->q_raw, y->r_q, p[P_QN], rows * (size_t)c->n_head);
+    norm_weight_backward(grad, a->dk, y->k_raw, y->r_k, p[P_KN], rows * (size_t)c->n_kv_head);
 }
 
-/* The same backward: a->dx holds the derivative by the layer's output and then by its input (E21). */
-static void layer_backward(real *grad, Acts *a, const Model *m, const Batch *b, int l) {
+/* ---- the trunk ---------------------------------------------------------------------------- */
+
+/* What rows [from, from + n) need between the attention of layer l - 1 and that of layer l. */
+static void between_attentions(Acts *a, const Model *m, int l, int from, int n, const int *id) {
     const ModelConfig *c = &m->config;
-    const LayerActs *y = &a->layer[l];
-    Param *const *p = m->layer[l], *const *mb = m->mlp_bias[l];
-    const int n = b->n_row;
-    const size_t rows = (size_t)n, h = (size_t)c->hidden, f = (size_t)c->ffn;
-
-    swiglu_rows(a->act, y->gate, y->up, n, c->ffn);
-    project_backward(a->dgate, grad, a, m, l, LORA_DOWN, mb[2], a->dx, a->act, n);        /* dgate holds dact for a moment */
-    #pragma omp parallel for schedule(static) if (is_worth_threads(rows * f))
-    for (int t = 0; t < n; t++) {
-        const size_t at = (size_t)t * f;
-        r_swiglu_backward(a->dgate + at, a->dup + at, a->dgate + at, y->gate + at, y->up + at, f);
-    }
-    project_backward(a->row_h, grad, a, m, l, LORA_GATE, mb[0], a->dgate, y->normed_mid, n);
-    project_backward(a->wide, grad, a, m, l, LORA_UP, mb[1], a->dup, y->normed_mid, n);
-    add_rows(a->row_h, a->row_h, a->wide, rows * h);
-    norm_rows_backward(a->dx, grad, a->row_h, y->mid, y->r_mid, p[P_NORM_POST], rows);     /* dx is now by `mid` */
-
-    project_backward(a->d_o, grad, a, m, l, LORA_O, p[P_OB], a->dx, y->o, n);
-    attention_backward(a, y, c, b);
-    rope_rows(a, m, a->dq, a->dk, n, true);
-    real *dq = a->dq, *dk = a->dk;
-    if (c->qk_norm) {                           /* d_o is free again */
-        dq = a->d_o, dk = a->dk_raw;
-        memset(dq, 0, rows * (size_t)p[P_Q]->rows * sizeof(real));
-        memset(dk, 0, rows * (size_t)p[P_K]->rows * sizeof(real));
-        norm_rows_backward(dq, grad, a->dq, y->q_raw, y->r_q, p[P_QN], rows * (size_t)c->n_head);
-        norm_rows_backward(dk, grad, a->dk, y->k_raw, y->r_k, p[P_KN], rows * (size_t)c->n_kv_head);
-    }
-    project_backward(a->row_h, grad, a, m, l, LORA_Q, p[P_QB], dq, y->normed, n);
-    project_backward(a->wide, grad, a, m, l, LORA_K, p[P_KB], dk, y->normed, n);
-    add_rows(a->row_h, a->row_h, a->wide, rows * h);
-    project_backward(a->wide, grad, a, m, l, LORA_V, p[P_VB], a->dv, y->normed, n);
-    add_rows(a->row_h, a->row_h, a->wide, rows * h);
-    norm_rows_backward(a->dx, grad, a->row_h, y->x, y->r_in, p[P_NORM_IN], rows);
+    const size_t h = (size_t)c->hidden, at = (size_t)from * h;
+    const unsigned char *embed = m->embed->data;
+    const size_t embed_row = h * store_size(m->embed->store);
+    if (l == 0)
+        for (int t = from; t < from + n; t++) store_to_real(a->layer[0].x + (size_t)t * h, embed + (size_t)id[t] * embed_row, m->embed->store, h);     /* E1 */
+    else after_attention(a, m, l - 1, from, n, l < c->n_layer ? a->layer[l].x : a->x_last);
+    if (l < c->n_layer) before_attention(a, m, l, from, n);
+    else norm_rows(a->hidden + at, a->r_last + from, a->x_last + at, m->norm, (size_t)n, c->norm_eps);
 }
 
 const real *model_rows(Acts *a, const Model *m, const int *id, const int *position, int n, Attention *attention, void *context) {
-    const ModelConfig *c = &m->config;
-    const size_t h = (size_t)c->hidden;
-    const unsigned char *embed = m->embed->data;
-    const size_t embed_row = h * store_size(m->embed->store);
+    const int block = block_rows(a, m, n);
     if (position != a->position) memcpy(a->position, position, (size_t)n * sizeof(int));
-    for (int t = 0; t < n; t++) store_to_real(a->layer[0].x + (size_t)t * h, embed + (size_t)id[t] * embed_row, m->embed->store, h);      /* E1 */
-    for (int l = 0; l < c->n_layer; l++) layer_forward(a, m, n, l, l + 1 < c->n_layer ? a->layer[l + 1].x : a->x_last, attention, context);
-    norm_rows(a->hidden, a->r_last, a->x_last, m->norm, (size_t)n, c->norm_eps);
+    for (int l = 0; l <= m->config.n_layer; l++) {
+        #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (block < n)
+        for (int from = 0; from < n; from += block) between_attentions(a, m, l, from, n - from < block ? n - from : block, id);
+        if (l == m->config.n_layer) break;
+        const LayerActs *y = &a->layer[l];
+        attention(context, l, &(AttentionRows){.n_row = n, .q = y->q, .k = y->k, .v = y->v, .o = y->o, .max = y->max, .sum = y->sum});
+    }
     return a->hidden;
 }
 
@@ -794,15 +895,38 @@ const real *model_forward_keys(Acts *a, const Model *m, const Batch *b, KeySink 
 
 const real *model_forward(Acts *a, const Model *m, const Batch *b) { return model_forward_keys(a, m, b, NULL, NULL); }
 
+/* E20: rows ascending; a thread owns columns. */
+static void embedding_backward(real *de, const real *dx, const int *id, int n, int h) {
+    enum { BLOCK = 64 };
+    #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * (size_t)h))
+    for (int first = 0; first < h; first += BLOCK) {
+        const int end = h - first < BLOCK ? h : first + BLOCK;
+        for (int t = 0; t < n; t++) {
+            real *to = de + (size_t)id[t] * (size_t)h;
+            const real *from = dx + (size_t)t * (size_t)h;
+            for (int j = first; j < end; j++) to[j] += from[j];
+        }
+    }
+}
+
 void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *dhidden) {
-    const size_t h = (size_t)m->config.hidden;
-    memset(a->dx, 0, (size_t)b->n_row * h * sizeof(real));
-    norm_rows_backward(a->dx, grad, dhidden, a->x_last, a->r_last, m->norm, (size_t)b->n_row);
-    for (int l = m->config.n_layer - 1; l >= 0; l--) layer_backward(grad, a, m, b, l);
-    if (!grad || !m->embed->trainable) return;
-    real *de = grad + m->embed->offset;         /* E20: rows ascending */
-    for (int t = 0; t < b->n_row; t++)
-        for (size_t j = 0; j < h; j++) de[(size_t)b->id[t] * h + j] += a->dx[(size_t)t * h + j];
+    const ModelConfig *c = &m->config;
+    const int n = b->n_row, block = block_rows(a, m, n);
+    memset(a->dx, 0, (size_t)n * (size_t)c->hidden * sizeof(real));
+    norm_rows_backward(a->dx, dhidden, a->x_last, a->r_last, m->norm, (size_t)n);
+    norm_weight_backward(grad, dhidden, a->x_last, a->r_last, m->norm, (size_t)n);
+    for (int l = c->n_layer - 1; l >= 0; l--) {
+        #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (block < n)
+        for (int from = 0; from < n; from += block) back_to_attention(a, m, l, from, n - from < block ? n - from : block);
+        attention_backward(a, &a->layer[l], c, b);
+        #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (block < n)
+        for (int from = 0; from < n; from += block) back_to_input(a, m, l, from, n - from < block ? n - from : block);
+        if (grad) layer_weights_backward(grad, a, m, l, n);
+        real *dx = a->dx;
+        a->dx = a->dx_next;
+        a->dx_next = dx;
+    }
+    if (grad && m->embed->trainable) embedding_backward(grad + m->embed->offset, a->dx, b->id, n, c->hidden);
 }
 
 /* ---- heads ------------------------------------------------------------------------------- */
@@ -895,6 +1019,6 @@ void head_linear_backward(real *dhidden, real *grad, const Model *m, const real 
     memset(dhidden, 0, (size_t)n_row * h * sizeof(real));
     for (int i = 0; i < n; i++) {               /* a row that is read twice gets both: its chain over k goes on */
         gemm_tn(dhidden + (size_t)row[i] * h, dscore + (size_t)i * (size_t)k, 1, m->head->data, (int)h, k, 1, (int)h);
-        linear_backward(NULL, grad, m->head, NULL, dscore + (size_t)i * (size_t)k, hidden + (size_t)row[i] * h, 1);
+        linear_weight_backward(grad, m->head, NULL, dscore + (size_t)i * (size_t)k, hidden + (size_t)row[i] * h, 1);
     }
 }

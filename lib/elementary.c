@@ -344,6 +344,25 @@ real r_dot(const real *x, const real *y, size_t n) {
     return lanes_tree(lane);
 }
 
+real r_dot3(const real *x, const real *w, const real *y, size_t n) {
+    Vector acc[PARTS] = { { 0 } };
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        UNROLL
+        for (int p = 0; p < PARTS; p++) {
+            const size_t at = i + (size_t)(p * VECTOR_LANES);
+            const Vector a = vector_load(x + at) * vector_load(w + at), b = vector_load(y + at);
+            Vector c = acc[p];
+            for (int l = 0; l < VECTOR_LANES; l++) c[l] = r_fma(a[l], b[l], c[l]);
+            acc[p] = c;
+        }
+    real lane[LANES];
+    UNROLL
+    for (int p = 0; p < PARTS; p++) vector_store(lane + p * VECTOR_LANES, acc[p]);
+    for (size_t k = 0; i + k < n; k++) lane[k] = r_fma(x[i + k] * w[i + k], y[i + k], lane[k]);
+    return lanes_tree(lane);
+}
+
 /* The same steps as above, whole rows of lanes, one pass for each: what a pass writes is in the first cache for the next. */
 void r_softmax(real *s, real scale, real *max, real *sum, size_t n) {
     INDEPENDENT

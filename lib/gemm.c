@@ -376,23 +376,31 @@ static void tile(const Product *p, int row, int column) {
 
 static int divide_up(int n, int by) { return (n - 1) / by + 1; }
 
-/* Tiles of up to TILE_ROWS rows; of as many columns as leave two or more tiles to every thread. */
-static void product(Product p) {
-    if (p.m <= 0 || p.n <= 0) return;
-    const int n_thread = thread_count((size_t)p.m * (size_t)p.n * (size_t)(p.n_k > 0 ? p.n_k : 1));
-    int n_row_tile = divide_up(p.m, TILE_ROWS), n_column_tile = 1;
+/* Cut into tiles of up to TILE_ROWS rows; of as many columns as leave two or more tiles to every thread. Returns how many. */
+static long cut(Product *p, int n_thread) {
+    if (p->m <= 0 || p->n <= 0) return 0;
+    int n_row_tile = divide_up(p->m, TILE_ROWS), n_column_tile = 1;
     if (n_thread > 1 && n_row_tile >= 2 * n_thread) n_row_tile = divide_up(n_row_tile, n_thread) * n_thread;
-    p.tile_rows = divide_up(divide_up(p.m, n_row_tile), ROWS) * ROWS;
-    if (p.tile_rows > TILE_ROWS) p.tile_rows = TILE_ROWS;
-    n_row_tile = divide_up(p.m, p.tile_rows);
+    p->tile_rows = divide_up(divide_up(p->m, n_row_tile), ROWS) * ROWS;
+    if (p->tile_rows > TILE_ROWS) p->tile_rows = TILE_ROWS;
+    n_row_tile = divide_up(p->m, p->tile_rows);
     if (n_thread > 1 && n_row_tile < 2 * n_thread) n_column_tile = divide_up(2 * n_thread, n_row_tile);
-    p.c_is_far = (size_t)p.m * p.ldc > 1 << 17;
-    const int unit = p.m == 1 && (int)LONE > (int)WIDE ? (int)LONE : (int)WIDE;
-    p.tile_columns = divide_up(divide_up(p.n, n_column_tile), unit) * unit;
-    n_column_tile = divide_up(p.n, p.tile_columns);
-#pragma omp parallel for schedule(dynamic) num_threads(n_thread) if (n_thread > 1)
-    for (long t = 0; t < (long)n_row_tile * n_column_tile; t++)
+    p->c_is_far = (size_t)p->m * p->ldc > 1 << 17;
+    const int unit = p->m == 1 && (int)LONE > (int)WIDE ? (int)LONE : (int)WIDE;
+    p->tile_columns = divide_up(divide_up(p->n, n_column_tile), unit) * unit;
+    return (long)n_row_tile * divide_up(p->n, p->tile_columns);
+}
+
+static size_t multiply_adds(const Product *p) { return (size_t)p->m * (size_t)p->n * (size_t)(p->n_k > 0 ? p->n_k : 1); }
+
+static void product(Product p) {
+    const int n_thread = thread_count(multiply_adds(&p));
+    const long n_tile = cut(&p, n_thread);
+    #pragma omp parallel for schedule(dynamic) num_threads(n_thread) if (n_thread > 1)
+    for (long t = 0; t < n_tile; t++) {
+        const int n_column_tile = divide_up(p.n, p.tile_columns);
         tile(&p, (int)(t / n_column_tile) * p.tile_rows, (int)(t % n_column_tile) * p.tile_columns);
+    }
 }
 
 void gemm_block(real *c, size_t ldc, const real *a, size_t row_step, size_t k_step, const real *panel, size_t stride, int m, int n, int n_k,
@@ -419,9 +427,31 @@ void gemm_nn(real *dx, int lddx, const real *dy, int lddy, const void *w, Store 
                        .c = dx, .ldc = (size_t)lddx, .from_zero = true, .m = m, .n = n_in, .n_k = n_out });
 }
 
+static Product weight_gradient(const GemmTn *g) {
+    return (Product){ .a = g->dy, .row_step = 1, .k_step = (size_t)g->n_out, .b = (const unsigned char *)g->x, .ldb = (size_t)g->n_in,
+                      .store = STORE_REAL, .c = g->dw, .ldc = (size_t)g->n_in, .m = g->n_out, .n = g->n_in, .n_k = g->m };
+}
+
 void gemm_tn(real *dw, const real *dy, int lddy, const real *x, int ldx, int m, int n_out, int n_in) {
     product((Product){ .a = dy, .row_step = 1, .k_step = (size_t)lddy, .b = (const unsigned char *)x, .ldb = (size_t)ldx,
                        .store = STORE_REAL, .c = dw, .ldc = (size_t)n_in, .m = n_out, .n = n_in, .n_k = m });
+}
+
+void gemm_tn_list(const GemmTn *list, int n) {
+    Product p[GEMM_LIST];
+    long end[GEMM_LIST], n_tile = 0;
+    size_t work = 0;
+    for (int i = 0; i < n; i++) p[i] = weight_gradient(&list[i]), work += multiply_adds(&p[i]);
+    const int n_thread = thread_count(work);
+    for (int i = 0; i < n; i++) end[i] = n_tile += cut(&p[i], n > n_thread ? 1 : n_thread);     /* many products are tiles enough */
+    #pragma omp parallel for schedule(dynamic) num_threads(n_thread) if (n_thread > 1)
+    for (long t = 0; t < n_tile; t++) {
+        int i = 0;
+        while (t >= end[i]) i++;
+        const long at = t - (i ? end[i - 1] : 0);
+        const int n_column_tile = divide_up(p[i].n, p[i].tile_columns);
+        tile(&p[i], (int)(at / n_column_tile) * p[i].tile_rows, (int)(at % n_column_tile) * p[i].tile_columns);
+    }
 }
 
 /* Blocks of columns, each summed from top to bottom: the chains stay in registers and rows are read in order. */

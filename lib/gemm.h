@@ -33,6 +33,11 @@ void gemm_nn(real *dx, int lddx, const real *dy, int lddy, const void *w, Store 
 /* E6: dW[o][k] += sum_t dy[t][o] x[t][k], the chain starts from what dW holds, t ascending. dW (n_out, n_in), contiguous. */
 void gemm_tn(real *dw, const real *dy, int lddy, const real *x, int ldx, int m, int n_out, int n_in);
 
+/* The same for n <= GEMM_LIST weights of one layer at once, so that threads meet only at the end; rows of dy and x are contiguous. */
+enum { GEMM_LIST = 8 };
+typedef struct { real *dw; const real *dy, *x; int m, n_out, n_in; } GemmTn;
+void gemm_tn_list(const GemmTn *list, int n);
+
 /* E6: db[o] += sum_t dy[t][o], t ascending, plain additions. */
 void gemm_bias_backward(real *db, const real *dy, int lddy, int m, int n_out);
 

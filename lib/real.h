@@ -69,6 +69,7 @@ void r_softmax_backward(real *p, real *ds, real scale, real max, real sum, real 
  * (lane j += lane j+8, then +4, +2, +1). dot multiplies and adds with one fma a term. n may be 0. */
 real r_sum(const real *x, size_t n);
 real r_dot(const real *x, const real *y, size_t n);
+real r_dot3(const real *x, const real *w, const real *y, size_t n);      /* of (x w) and y */
 double d_sum_squares(const real *x, size_t n);          /* the same lanes in double; term = fma(x, x, lane) */
 real r_max(const real *x, size_t n);                    /* n >= 1; NaN in x gives NaN */
 
