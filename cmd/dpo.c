@@ -417,7 +417,7 @@ static bool dpo(Dpo *d, const Config *c, Run *r, Language *l, Err *e) {
     const bool copy = !c->precompute_ref_log_probs && !c->run.adapter.use_peft;
     if (!memory_plan("dpo", (double)trainer_bytes(&shape, d->rows, d->rows) + (copy ? (double)model_bytes(&shape) : 0), e)) return false;
     if (!(d->policy = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) || !trainer_new(&d->trainer, d->policy, d->rows, d->rows, e) || !memory(d, e)) return false;
-    if (copy && !(d->copy = folder_load(c->run.model, NULL, e))) return false;
+    if (copy && !(d->copy = folder_load_as(c->run.model, &shape, 0, e))) return false;
     d->base = model_base(d->policy);
     d->reference = copy ? d->copy : c->precompute_ref_log_probs ? NULL : &d->base;
     /* here the policy still is the one that the run starts from: a new adapter's B is 0 */

@@ -69,6 +69,11 @@ static bool collect(Facts *f, const Config *o, Err *e) {
     model_counts(&f->shape, &f->trained, &n_grad);
     f->generation = o->prompts * model_forward_flops(&f->shape, p + g * l, triangle(p) + g * (l * p + triangle(l)), g * l);
     f->training = 3 * f->generation;
+    if (f->shape.lora.r && !f->shape.n_label) {                 /* E192: frozen matrices get no gradient; an adapter costs 2 a weight and row forward, 4 backward */
+        const double adapter = 2 * (double)f->trained * o->prompts * (p + g * l);
+        f->training = 2 * f->generation + 3 * adapter;
+        f->generation += adapter;
+    }
     return true;
 }
 

@@ -47,7 +47,7 @@ class Recorder:
 
         class Callback(TrainerCallback):
             def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-                grads.append({k: p.grad.detach().clone() for k, p in model.named_parameters()})
+                grads.append({k: p.grad.detach().clone() for k, p in model.named_parameters() if p.grad is not None})
         self.callback = Callback()
 
 
