@@ -1,6 +1,7 @@
 /* train.c: windows, slices, the gathered gradient and the update (MATH section 10, E117, E285). */
 #include "train.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -213,39 +214,54 @@ bool trainer_update(Trainer *t, Err *e) {
 
 /* ---- state ------------------------------------------------------------------------------- */
 
-bool trainer_save(const Trainer *t, const char *path, Err *e) {
+/* The tensors of one trainer; state [5] must live as long as they are used. */
+static void describe(TensorOut out[4], char name[4][32], double state[5], const Trainer *t, const char *prefix) {
+    static const char *const part[] = {"weights", "exp_avg", "exp_avg_sq", "state"};
     const Store store = sizeof(real) == 4 ? STORE_F32 : STORE_F64;
-    const double state[5] = {(double)t->step, t->extra[0], t->extra[1], t->extra[2], t->extra[3]};
-    const TensorOut out[] = {
-        {.name = "weights", .store = store, .n_dim = 1, .shape = {t->model->n_trainable}, .data = t->model->weights, .from = STORE_REAL},
-        {.name = "exp_avg", .store = store, .n_dim = 1, .shape = {t->model->n_trainable}, .data = t->m, .from = STORE_REAL},
-        {.name = "exp_avg_sq", .store = store, .n_dim = 1, .shape = {t->model->n_trainable}, .data = t->v, .from = STORE_REAL},
-        {.name = "state", .store = STORE_F64, .n_dim = 1, .shape = {5}, .data = state, .from = STORE_F64}};
-    return safetensors_write(path, out, 4, (const char *const[]){NULL}, e);
+    const void *const data[] = {t->model->weights, t->m, t->v, state};
+    state[0] = (double)t->step;
+    memcpy(state + 1, t->extra, sizeof t->extra);
+    for (int i = 0; i < 4; i++) {
+        snprintf(name[i], 32, "%s%s", prefix, part[i]);
+        out[i] = (TensorOut){.name = name[i], .store = i < 3 ? store : STORE_F64, .n_dim = 1, .shape = {i < 3 ? t->model->n_trainable : 5}, .data = data[i], .from = i < 3 ? STORE_REAL : STORE_F64};
+    }
+}
+
+bool trainer_save(const Trainer *t, const char *path, Err *e) {
+    TensorOut out[8];
+    char name[8][32];
+    double state[2][5];
+    describe(out, name, state[0], t, "");
+    if (t->partner) describe(out + 4, name + 4, state[1], t->partner, "partner.");
+    return safetensors_write(path, out, t->partner ? 8 : 4, (const char *const[]){NULL}, e);
+}
+
+static bool load(Trainer *t, const Safetensors *s, const char *prefix, const char *path, Err *e) {
+    const char *const part[] = {"weights", "exp_avg", "exp_avg_sq"};
+    real *const to[] = {t->model->weights, t->m, t->v};
+    char name[32];
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "%s%s", prefix, part[i]);
+        const Tensor *x = safetensors_find(s, name);
+        if (!x || x->count != t->model->n_trainable || strcmp(x->dtype, REAL_DTYPE))
+            return fail(e, "%s: %s: expected %zu numbers of type %s; the checkpoint is of another model or of the other build", path, name, t->model->n_trainable, REAL_DTYPE);
+        store_to_real(to[i], x->data, x->store, x->count);
+    }
+    snprintf(name, sizeof name, "%sstate", prefix);
+    const Tensor *state = safetensors_find(s, name);
+    if (!state || state->count != 5 || strcmp(state->dtype, "F64")) return fail(e, "%s: %s: expected five numbers of type F64", path, name);
+    double value[5];
+    memcpy(value, state->data, sizeof value);
+    if (!(value[0] >= 0 && value[0] < 1e15)) return fail(e, "%s: %s: found step %g; the file is damaged", path, name, value[0]);
+    t->step = (int64_t)value[0];
+    memcpy(t->extra, value + 1, sizeof t->extra);
+    model_pack_trainable(t->model);
+    return true;
 }
 
 bool trainer_load(Trainer *t, const char *path, Err *e) {
     Safetensors *s = safetensors_open(path, e);
-    if (!s) return false;
-    const char *const name[] = {"weights", "exp_avg", "exp_avg_sq"};
-    real *const to[] = {t->model->weights, t->m, t->v};
-    bool ok = true;
-    for (int i = 0; ok && i < 3; i++) {
-        const Tensor *x = safetensors_find(s, name[i]);
-        if (!x || x->count != t->model->n_trainable || strcmp(x->dtype, REAL_DTYPE))
-            ok = fail(e, "%s: %s: expected %zu numbers of type %s; the checkpoint is of another model or of the other build", path, name[i], t->model->n_trainable, REAL_DTYPE);
-        else store_to_real(to[i], x->data, x->store, x->count);
-    }
-    const Tensor *state = ok ? safetensors_find(s, "state") : NULL;
-    if (ok && (!state || state->count != 5 || strcmp(state->dtype, "F64"))) ok = fail(e, "%s: state: expected five numbers of type F64", path);
-    if (ok) {
-        double value[5];
-        memcpy(value, state->data, sizeof value);
-        if (!(value[0] >= 0 && value[0] < 1e15)) ok = fail(e, "%s: state: found step %g; the file is damaged", path, value[0]);
-        else t->step = (int64_t)value[0];
-        memcpy(t->extra, value + 1, sizeof t->extra);
-        model_pack_trainable(t->model);
-    }
+    const bool ok = s && load(t, s, "", path, e) && (!t->partner || load(t->partner, s, "partner.", path, e));
     safetensors_close(s);
     return ok;
 }

@@ -23,7 +23,7 @@ bool window_target(Window *w, int row, int id, Err *e);         /* rows ascendin
  * empty. Every token of theirs is a target; token_of[target] is its place in token, completion_of[target] its completion. */
 bool window_group(Window *w, const int *prompt, int n_prompt, const int *token, const size_t *offset, int first, int n, int *token_of, int *completion_of, Err *e);
 
-typedef struct {
+typedef struct Trainer {
     Model *model;
     Acts *acts;
     int max_row, max_target;
@@ -35,6 +35,7 @@ typedef struct {
     double min_lr_ratio;
     double grad_norm, lr;               /* of the last update */
     double extra[4];                    /* what a method wants kept in checkpoints */
+    struct Trainer *partner;            /* in the same checkpoint, under "partner." (PPO: the policy beside its critic); NULL: none */
 } Trainer;
 
 /* What the model and trainer_new will take, for the plan printed before a run; n_step etc. are the caller's to fill. */
@@ -66,7 +67,7 @@ bool window_scores(real *score, Acts *a, int max_row, int max_target, const Mode
  * the gradient is not finite. */
 bool trainer_update(Trainer *t, Err *e);
 
-/* Optimiser state to and from FILE.safetensors (real precision), for --resume. */
+/* Weights and optimiser state, the partner's too, to and from FILE.safetensors (real precision), for --resume. */
 bool trainer_save(const Trainer *t, const char *path, Err *e);
 bool trainer_load(Trainer *t, const char *path, Err *e);
 

@@ -7,7 +7,7 @@
 #include "grpo.h"
 
 const char *const kl_estimator_names[] = { "k1", "k3", NULL };
-const char *const score_norm_names[] = { "none", "standardise", "scale", NULL };
+const char *const score_norm_names[] = { "off", "standardise", "scale", NULL };
 
 void ppo_config_default(PpoConfig *c) {
     *c = (PpoConfig){ .kl_coef = 0.05, .missing_eos_penalty = NAN, .gamma = 1, .lam = 0.95, .cliprange = 0.2, .cliprange_value = 0.2, .vf_coef = 0.1,

@@ -21,7 +21,7 @@ typedef struct {
     bool whiten_rewards;                /* false */
     double cliprange, cliprange_value, vf_coef;         /* 0.2, 0.2, 0.1 */
     int num_ppo_epochs, num_mini_batches;               /* 4, 1 */
-    ScoreNorm score_norm;               /* none */
+    ScoreNorm score_norm;               /* off */
     double score_clip;                  /* NaN: c_s of E153 */
     bool whiten_advantages;             /* true; TRL has it fixed */
     double ptx_coef;                    /* 0: E155 */

@@ -8,6 +8,7 @@
 int cmd_init(int argc, char **argv, Err *e);
 int cmd_sft(int argc, char **argv, Err *e);
 int cmd_pairs(int argc, char **argv, Err *e);
+int cmd_ppo(int argc, char **argv, Err *e);
 int cmd_dpo(int argc, char **argv, Err *e);
 int cmd_reward(int argc, char **argv, Err *e);
 int cmd_train(int argc, char **argv, Err *e);

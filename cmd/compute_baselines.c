@@ -227,7 +227,7 @@ const ComputeKind compute_baseline_kinds[] = {
     { "gae", "E143 E144 E145", "rewards[B][T], values[B][T], mask?[B][T], gamma? 1, lam? 0.95", gae },
     { "ppo_loss", "E146 E147 E148 E149 E150", "logps[B][T], old_logps[B][T], advantages[B][T], values[B][T], old_values[B][T], returns[B][T], mask?[B][T], cliprange? 0.2, "
       "cliprange_value? 0.2, vf_coef? 0.1", ppo_loss },
-    { "running_moments", "E152 E153", "batches[steps][any], clip?, score_norm? none|standardise|scale", running_moments },
+    { "running_moments", "E152 E153", "batches[steps][any], clip?, score_norm? off|standardise|scale", running_moments },
     { "dpo_loss", "E160 to E178", "chosen_logps[B][T], rejected_logps[B][T], chosen_mask?[B][T], rejected_mask?[B][T], ref_chosen_logps[B][T], ref_rejected_logps[B][T], "
       "chosen_log_sum_sq_probs?[B][T], rejected_log_sum_sq_probs?[B][T], config? {loss_type, loss_weights, beta, label_smoothing, discopop_tau, ld_alpha, f_divergence_type, "
       "f_alpha_divergence_coef, use_weighting}", dpo_loss_kind },

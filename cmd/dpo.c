@@ -41,7 +41,7 @@ static const Option options[] = {
     {"eval_split", OPT_NUMBER, offsetof(Config, eval_split), "0", "this share of the pairs is held out; the run ends with a table of before and after on them", NULL},
 };
 static const OptionTable table = {"dpo", "direct preference optimisation on pairs of a chosen and a rejected reply",
-                                  "grpo dpo --model runs/sft/final --dataset pairs.jsonl --output-dir runs/dpo --beta 0.1 --learning-rate 1e-5", options,
+                                  "grpo dpo --model runs/sft/final --dataset preferences.jsonl --output-dir runs/dpo --beta 0.1 --learning-rate 1e-5", options,
                                   sizeof options / sizeof *options};
 
 typedef struct {                        /* a pair as tokens */
@@ -324,6 +324,7 @@ static bool loop(Dpo *d, Run *r, Err *e) {
     double mean = 0;
     progress_begin(&p, "dpo", t->n_step);
     d->tokens = (int64_t)t->extra[0];
+    run_tokens(r, d->tokens);
     while (t->step < t->n_step) {
         if (!update(d, &order, e)) return false;
         t->extra[0] = (double)d->tokens;
@@ -331,7 +332,7 @@ static bool loop(Dpo *d, Run *r, Err *e) {
         if (t->step % d->c->run.logging_steps == 0 && !log_step(r, d, (double)t->step * d->batch * d->accumulate / d->train.n, e)) return false;
         if (!run_checkpoint(r, &d->c->run, t, t->step == t->n_step, e)) return false;
         char detail[96];
-        snprintf(detail, sizeof detail, "loss %.4f  %.1f k tokens/s", mean, (double)d->tokens / 1000 / (clock_seconds() - r->started));
+        snprintf(detail, sizeof detail, "loss %.4f  %.1f k tokens/s", mean, run_rate(r, d->tokens));
         progress_at(&p, t->step, detail);
     }
     progress_end(&p);
@@ -424,7 +425,7 @@ static bool dpo(Dpo *d, const Config *c, Run *r, Language *l, Err *e) {
     if (c->precompute_ref_log_probs && !sweep(d, &d->train, reference_sums, d->policy, e)) return false;
     if (d->held.n && (!sweep(d, &d->held, reference_sums, d->policy, e) || !evaluate(&before, d, d->policy, e))) return false;
     run_trainer(&d->trainer, &c->run, run_steps(&c->run, (double)d->train.n / (d->batch * d->accumulate)));
-    return run_begin(r, &table, c, &c->run, &d->trainer, e) && loop(d, r, e) && finish(d, &info, l, &before, e);
+    return run_begin(r, &table, c, &c->run, &d->trainer, e) && (loop(d, r, e) || run_failed(r, e)) && finish(d, &info, l, &before, e);
 }
 
 static void dpo_close(Dpo *d) {

@@ -266,7 +266,7 @@ static bool sizes(Step *s, Err *e) {
     if ((double)s->batch * s->per_generation * c->grpo.max_completion_length > 1e9)
         return fail(e, "--per-device-train-batch-size %d, --steps-per-generation %d, --max-completion-length %d: more than 1e9 tokens a generation; lower them", s->batch,
                     s->per_generation, c->grpo.max_completion_length);
-    if (s->group < 2) return fail(e, "--num-generations: found %d, expected at least 2: an advantage compares completions", s->group);
+    if (s->group < (c->critic ? 1 : 2)) return fail(e, "--num-generations: found %d, expected at least 2: an advantage compares completions", s->group);
     if ((s->batch * s->per_generation) % s->group)
         return fail(e, "--num-generations %d does not divide the %d completions of a generation (per-device-train-batch-size %d times steps-per-generation %d)", s->group,
                     s->batch * s->per_generation, s->batch, s->per_generation);
@@ -305,8 +305,9 @@ static bool longest_prompt(int *longest, Step *s, int context, Err *e) {
     return ok;
 }
 
+static bool has_reference(const StepConfig *c) { return c->grpo.beta != 0 || c->critic; }
 /* A reference of its own: with adapters it is the policy without them (E293). */
-static bool has_copy(const StepConfig *c) { return c->grpo.beta != 0 && !c->run.adapter.use_peft; }
+static bool has_copy(const StepConfig *c) { return has_reference(c) && !c->run.adapter.use_peft; }
 
 /* What all will take, told before anything of it is taken. A group is never cut: a slice holds the longest prompt with all its completions. */
 static bool plan(Step *s, const ModelConfig *shape, Err *e) {
@@ -357,7 +358,7 @@ static bool open_model(Step *s, Err *e) {
     if (!(s->policy = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) || !trainer_new(&s->trainer, s->policy, s->rows, s->rows, e)) return false;
     if (has_copy(c) && !(s->copy = folder_load_as(c->run.model, &shape, 0, e))) return false;
     s->base = model_base(s->policy);
-    s->reference = s->copy ? s->copy : c->grpo.beta != 0 ? &s->base : NULL;
+    s->reference = s->copy ? s->copy : has_reference(c) ? &s->base : NULL;
     if (!generation_new(&s->gen, n_completion / s->group, s->group, c->grpo.max_completion_length, s->n_label, e)) return false;
     s->token_of = malloc((size_t)n_completion * (size_t)c->grpo.max_completion_length * sizeof(int));
     s->completion_of = malloc((size_t)n_completion * (size_t)c->grpo.max_completion_length * sizeof(int));
@@ -372,7 +373,7 @@ static bool open_model(Step *s, Err *e) {
 
 bool step_open(Step *s, const StepConfig *c, Err *e) {
     *s = (Step){.c = c};
-    return grpo_config_check(&c->grpo, e) && sampling_check(&c->sampling, e) && sizes(s, e) && open_data(s, e) && open_model(s, e);
+    return (c->critic || grpo_config_check(&c->grpo, e)) && sampling_check(&c->sampling, e) && sizes(s, e) && open_data(s, e) && open_model(s, e);
 }
 
 bool step_open_synthetic(Step *s, const StepConfig *c, int prompt_length, Err *e) {

@@ -1,6 +1,7 @@
 /* grpo_step.h: one GRPO step as the commands see it: its options, the completions of a generation, micro-batches and the update.
  *
- * `train` goes through it again and again, `trace` once, telling everything. All mathematics is called from grpo.c and reward.c. */
+ * `train` goes through it again and again, `trace` once, telling everything; `ppo` takes the generations from it and makes its own updates. All
+ * mathematics is called from grpo.c and reward.c. */
 #ifndef GRPO_STEP_H
 #define GRPO_STEP_H
 
@@ -17,12 +18,12 @@ typedef struct {
     const char *reward_model, *reward_cmd, *reward_template, *reward_weights, *reward_clip;
     int steps_per_generation, generation_batch_size, reward_timeout;
     double eval_split;
+    bool critic;                        /* PPO: a prompt may have one completion, and there always is a reference; no option */
 } StepConfig;
 
-/* Rows of an option table for a StepConfig, or for a struct that begins with one. */
+/* Rows of an option table for a StepConfig, or for a struct that begins with one: those of a generation, then those of GRPO. */
 #define STEP_G(name) offsetof(StepConfig, grpo.name)
-#define STEP_OPTIONS                                                                                                                                  \
-    RUN_OPTIONS(StepConfig, "1e-6", "3"),                                                                                                             \
+#define GENERATION_OPTIONS(group)                                                                                                                     \
     {"reward_model", OPT_STRING, offsetof(StepConfig, reward_model), NULL, "reward folders, with commas", NULL},                                      \
     {"reward_cmd", OPT_STRING, offsetof(StepConfig, reward_cmd), NULL, "program that scores JSON lines", NULL},                                       \
     {"reward_timeout", OPT_INT, offsetof(StepConfig, reward_timeout), "120", "seconds that the program may be silent", NULL},                         \
@@ -30,12 +31,17 @@ typedef struct {
     {"reward_weights", OPT_STRING, offsetof(StepConfig, reward_weights), NULL, "e.g. politeness=0.4,safety=0.6, or in the labels' order; none: 1 each", NULL},\
     {"reward_clip", OPT_STRING, offsetof(StepConfig, reward_clip), NULL, "LOW,HIGH: scores are cut to it first (E77)", NULL},                         \
     {"missing_labels", OPT_CHOICE, STEP_G(missing_labels), "zero", "what an unscored label counts", missing_labels_names},                            \
-    {"num_generations", OPT_INT, STEP_G(num_generations), "8", "completions of one prompt", NULL},                                                    \
+    {"num_generations", OPT_INT, STEP_G(num_generations), group, "completions of one prompt", NULL},                                                    \
     {"max_completion_length", OPT_INT, STEP_G(max_completion_length), "512", "tokens of a completion at most", NULL},                                 \
     {"temperature", OPT_NUMBER, offsetof(StepConfig, sampling.temperature), "1", "of sampling and of every log-probability", NULL},                   \
     {"top_k", OPT_INT, offsetof(StepConfig, sampling.top_k), "0", "0: off", NULL},                                                                    \
     {"top_p", OPT_NUMBER, offsetof(StepConfig, sampling.top_p), "1", "1: off", NULL},                                                                 \
     {"min_p", OPT_NUMBER, offsetof(StepConfig, sampling.min_p), "0", "0: off", NULL},                                                                 \
+    {"eval_split", OPT_NUMBER, offsetof(StepConfig, eval_split), "0", "this share of the prompts is held out; the run ends with a table of before and after on them", NULL}
+
+#define STEP_OPTIONS                                                                                                                                  \
+    RUN_OPTIONS(StepConfig, "1e-6", "3"),                                                                                                             \
+    GENERATION_OPTIONS("8"),                                                                                                                          \
     {"steps_per_generation", OPT_INT, offsetof(StepConfig, steps_per_generation), "0", "micro-batches of a generation; 0: gradient-accumulation-steps", NULL},\
     {"generation_batch_size", OPT_INT, offsetof(StepConfig, generation_batch_size), "0", "the same in completions; 0: by steps-per-generation", NULL},\
     {"num_iterations", OPT_INT, STEP_G(num_iterations), "1", "passes over the completions (mu)", NULL},                                               \
@@ -63,8 +69,7 @@ typedef struct {
     {"entropy_coef_delta", OPT_NUMBER, STEP_G(entropy_coef_delta), "0.005", "E116", NULL},                                                            \
     {"entropy_coef_min", OPT_NUMBER, STEP_G(entropy_coef_min), "0", "E116", NULL},                                                                    \
     {"entropy_coef_max", OPT_NUMBER, STEP_G(entropy_coef_max), "1", "E116", NULL},                                                                    \
-    {"mask_truncated_completions", OPT_BOOL, STEP_G(mask_truncated_completions), "false", "completions that did not end give no gradient", NULL},     \
-    {"eval_split", OPT_NUMBER, offsetof(StepConfig, eval_split), "0", "this share of the prompts is held out; the run ends with a table of before and after on them", NULL}
+    {"mask_truncated_completions", OPT_BOOL, STEP_G(mask_truncated_completions), "false", "completions that did not end give no gradient", NULL}
 
 /* ---- one generation: completions and all that is known about them ------------------------ */
 
@@ -92,7 +97,7 @@ typedef struct {
     Language language;
     Dataset data, held;                 /* held: what --eval-split took out of it */
     Model *policy;
-    const Model *reference;             /* the policy that the run starts from; NULL if beta is 0 */
+    const Model *reference;             /* the policy that the run starts from; NULL if beta is 0, unless there is a critic */
     Model base, *copy;                  /* what reference points to: a new adapter's base (E293), or a second copy of the weights */
     FolderInfo info;
     Scorer *scorer;
@@ -144,5 +149,16 @@ GrpoIn step_input(const Step *s, int first, int n);
 /* E280 to E284, E116. step_clear forgets the sums of the update once they are logged. */
 bool step_update(Step *s, Err *e);
 void step_clear(Step *s);
+
+/* ---- step_report.c: what a run says of its generations, and how it ends ------------------- */
+
+/* What is logged of a generation. An update that several generations feed logs their means, as TRL does; one that begins none repeats the last. */
+enum { LOG_PER_RUN = 8, LOG_PER_LABEL = 3, LOG_NUMBERS = LOG_PER_RUN + LOG_PER_LABEL * MAX_LABELS };
+typedef struct { double sum[LOG_NUMBERS]; int n[LOG_NUMBERS]; bool logged; } GenerationLog;
+void generation_log_add(GenerationLog *l, const Step *s);
+void generation_log_write(JsonWriter *w, const GenerationLog *l, const Step *s);       /* members of an object */
+
+/* final/, the digest of its weights on stdout, and with held-out prompts eval.json and the table of before and after. */
+bool step_finish(Step *s, Err *e);
 
 #endif

@@ -42,7 +42,7 @@ static const Option options[] = {
     {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens scored at once: memory only", NULL},
 };
 static const OptionTable table = {"pairs", "preference pairs: the best and the worst of several scored replies to a prompt",
-                                  "grpo pairs --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --output pairs.jsonl", options,
+                                  "grpo pairs --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --max-completion-length 64 --output preferences.jsonl", options,
                                   sizeof options / sizeof *options};
 
 typedef struct { Config c; FileWriter file; bool begun; int n_prompt, n_pair, n_tied; } Pairs;

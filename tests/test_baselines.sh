@@ -114,6 +114,7 @@ works 'dpo with weighted pairs' "$grpo" dpo $dpo --output-dir dpo-weighted --max
 works 'dpo of an adapter' "$grpo" dpo $dpo --output-dir dpo-lora --max-steps 12 --use-peft --lora-r 4
 works 'dpo of an adapter, precomputed' "$grpo" dpo $dpo --output-dir dpo-lora-before --max-steps 12 --use-peft --lora-r 4 --precompute-ref-log-probs true
 same_run 'dpo of an adapter: the reference is the base' dpo-lora dpo-lora-before
+works 'dpo of an adapter beside bf16' "$grpo" dpo $dpo --output-dir dpo-bf16 --max-steps 4 --use-peft --lora-r 4 --base-dtype bf16
 works 'an adapter goes on' "$grpo" dpo $dpo --model dpo-lora/final --output-dir dpo-lora-on --max-steps 2
 case $(head -n 1 dpo-lora-on/log.jsonl) in *'"rewards/chosen":0,'*) good ;; *) bad 'dpo of a given adapter: the reference is not where it starts' ;; esac
 works 'dpo --eval-split' "$grpo" dpo $dpo --output-dir dpo-eval --max-steps 12 --eval-split 0.2
@@ -160,7 +161,63 @@ data '{"chosen": [{"role": "user", "content": "hi"}, {"role": "assistant", "cont
      '*data.jsonl:1: chosen and rejected differ in 2 and 2 turns*'
 if [ -e x ]; then bad 'a refused run left its folder behind'; else good; fi
 
-for command in pairs dpo; do
+# ---- ppo -----------------------------------------------------------------------------------------
+ppo="--model sft/final --dataset prompts.jsonl --reward-model reward/final --max-completion-length 16 --num-generations 2 --per-device-train-batch-size 4 --num-mini-batches 2 --learning-rate 1e-3"
+works ppo "$grpo" ppo $ppo --output-dir ppo --max-steps 24
+says ppo 'ppo/final: 24 steps, reward*weights*'
+if [ "$(grep -c '"objective/kl":.*"objective/rlhf_reward":.*"policy/approxkl_avg":.*"loss/value_avg":.*"val/ratio":' ppo/log.jsonl)" -eq 3 ]; then good; else bad 'ppo: its log'; fi
+case $(head -n 1 ppo/log.jsonl) in *'"objective/kl":0,'*) good ;; *) bad "ppo: the policy does not start at the reference: $(head -n 1 ppo/log.jsonl)" ;; esac
+works 'ppo: the critic is a folder' "$grpo" info --model ppo/value
+says 'ppo: the critic is a folder' '*reward model*label 0: value*'
+for n in 1 2 3; do
+    works "ppo with $n threads" env OMP_NUM_THREADS=$n "$grpo" ppo $ppo --output-dir ppo-threads$n --max-steps 24
+    same_run "ppo: $n threads" ppo ppo-threads$n
+done
+works 'ppo in slices' "$grpo" ppo $ppo --output-dir ppo-slices --max-steps 24 --slice-rows 1
+same_run 'ppo --slice-rows' ppo ppo-slices
+same 'ppo: the critic' ppo/value/model.safetensors ppo-slices/value/model.safetensors
+works 'ppo, the critic by its name' "$grpo" ppo $ppo --output-dir ppo-named --max-steps 24 --value-model reward/final
+same_run 'ppo: the critic starts from the reward model' ppo ppo-named
+works 'ppo, the critic from the policy' "$grpo" ppo $ppo --output-dir ppo-policy --max-steps 8 --value-model sft/final
+works 'ppo goes on with its critic' "$grpo" ppo $ppo --model ppo/final --value-model ppo/value --output-dir ppo-on --max-steps 8
+works 'ppo, accumulated' "$grpo" ppo $ppo --output-dir ppo-two --max-steps 24 --per-device-train-batch-size 2 --gradient-accumulation-steps 2
+same_run 'ppo: how a minibatch is cut changes nothing' ppo ppo-two
+works 'ppo of an adapter' "$grpo" ppo $ppo --output-dir ppo-lora --max-steps 8 --use-peft --lora-r 4 --base-dtype bf16
+works 'ppo with all that PPO-max has' "$grpo" ppo $ppo --output-dir ppo-max --max-steps 16 --score-norm standardise --score-clip 1 --critic-warmup-steps 1 --missing-eos-penalty 0.5 \
+    --kl-estimator k3 --whiten-rewards --value-learning-rate 2e-3 --ptx-coef 0.1 --ptx-dataset sft.jsonl
+case $(head -n 1 ppo-max/log.jsonl) in *'"loss/policy_avg":null'*) good ;; *) bad 'ppo --critic-warmup-steps: the policy was trained' ;; esac
+case $(tail -n 1 ppo-max/log.jsonl) in *'"loss/ptx":'[0-9]*) good ;; *) bad 'ppo --ptx-coef: no loss/ptx' ;; esac
+works 'ppo --eval-split' "$grpo" ppo $ppo --output-dir ppo-eval --max-steps 8 --eval-split 0.1
+says 'ppo --eval-split' '*before and after*ppo-eval/final minus sft/final*'
+works 'a recipe' "$grpo" ppo --config ppo/config.json --output-dir ppo-recipe
+same_run "ppo: a run's config.json gives the run again" ppo ppo-recipe
+long="$grpo ppo $ppo --max-steps 240 --save-steps 8 --score-norm scale"
+works 'ppo, 240 steps' $long --output-dir ppo-whole
+killed ppo ppo-whole ppo-killed $long
+same 'ppo: the critic after kill -9 and --resume' ppo-whole/value/model.safetensors ppo-killed/value/model.safetensors
+works 'train' "$grpo" train --model sft/final --dataset prompts.jsonl --reward-model reward/final --max-completion-length 16 --num-generations 4 --max-steps 2 --output-dir train --beta 0.1
+cp -R ppo ppo-headless; sed 's/"output_dir": "ppo"/"output_dir": "ppo-headless"/' ppo/config.json > ppo-headless/config.json; cp train/checkpoint.safetensors ppo-headless/
+refuses '*ppo-headless/checkpoint.safetensors: *of another model*' "$grpo" ppo $ppo --output-dir ppo-headless --max-steps 24 --resume
+printf '{"prompt": "hi"}\n' > one.jsonl
+silent='i=0; while read -r line; do if [ $i -lt 2 ]; then v=1; else v=null; fi; echo "{\"id\": $i, \"scores\": {\"a\": $v}}"; i=$((i + 1)); done'
+refuses '*no completion of the generation was scored*' "$grpo" ppo --model sft/final --dataset prompts.jsonl --reward-cmd "$silent" --max-completion-length 16 --missing-labels mean --max-steps 4 --output-dir silent
+"$world" sft --n 300 --seed 7 > other.jsonl
+works 'another tokenizer' "$grpo" init --tokenizer-data other.jsonl --output-dir other --hidden-size 16 --num-hidden-layers 2 --num-attention-heads 2 --intermediate-size 32 --vocab-size 430
+refuses '*--value-model other: its tokenizer.json is not that of sft/final*' "$grpo" ppo $ppo --output-dir x --value-model other
+refuses '*--value-model ppo-lora/final: is an adapter*' "$grpo" ppo $ppo --output-dir x --value-model ppo-lora/final
+refuses '*--num-generations 3 does not divide the 4 completions of a minibatch*' "$grpo" ppo $ppo --output-dir x --num-generations 3
+refuses '*--num-generations: found 0*' "$grpo" ppo $ppo --output-dir x --num-generations 0
+refuses '*cliprange: found 2*' "$grpo" ppo $ppo --output-dir x --cliprange 2
+refuses '*lam 2*' "$grpo" ppo $ppo --output-dir x --lam 2
+refuses '*num_ppo_epochs 0*' "$grpo" ppo $ppo --output-dir x --num-ppo-epochs 0
+refuses '*--ptx-coef and --ptx-dataset: expected both or neither*' "$grpo" ppo $ppo --output-dir x --ptx-coef 0.1
+refuses '*--critic-warmup-steps: found -1*' "$grpo" ppo $ppo --output-dir x --critic-warmup-steps -1
+refuses '*--temperature: found 0*' "$grpo" ppo $ppo --output-dir x --temperature 0
+refuses '*kl_coef: the run was started with 0.05, now it is 0.1*' "$grpo" ppo $ppo --output-dir ppo --max-steps 24 --resume --kl-coef 0.1
+refuses '*ppo: is not empty*' "$grpo" ppo $ppo --output-dir ppo
+if [ -e x ]; then bad 'a refused run left its folder behind'; else good; fi
+
+for command in pairs dpo ppo; do
     works "$command --help" "$grpo" $command --help
     says "$command --help" "grpo $command: *example: grpo $command *"
 done

@@ -179,6 +179,7 @@ example_of() {
 }
 for command in init sft reward train; do example_of $command; done
 example_of train '--output-dir runs/grpo-again'
+for command in ppo pairs dpo; do example_of $command; done
 example_of train '--output-dir runs/lora --use-peft --max-steps 1'
 ln -s base models/SmolLM2-135M-Instruct
 for command in trace sample chat score eval compare merge info; do example_of $command; done

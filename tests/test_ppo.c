@@ -126,6 +126,7 @@ static void test_E152_E153(void) {
     ppo_moments_add(&b, all, 1), ppo_moments_add(&b, all + 1, 0), ppo_moments_add(&b, all + 1, 3), ppo_moments_add(&b, all + 4, 2);
     CHECK_NEAR(b.mean, 14.0 / 6, 1e-12);
     CHECK_NEAR(b.mean, a.mean, 1e-12);
+    CHECK_NEAR(ppo_moments_std(&a), sqrt((130 - 6 * 14.0 / 6 * 14 / 6) / 5), 1e-12);
     CHECK_NEAR(ppo_moments_std(&b), ppo_moments_std(&a), 1e-12);
     real out[6];
     ppo_normalise(out, all, 6, &a, SCORES_SCALED, NAN);

@@ -298,6 +298,54 @@ static void test_trainer_bytes(void) {
     }
 }
 
+/* Two trainers in one file; neither goes into the other's place, and a file that holds one alone is refused. */
+static void test_partner_in_the_same_checkpoint(void) {
+    Model *m[4] = {tiny_model(0), tiny_model(3), tiny_model(0), tiny_model(3)};
+    Trainer t[4];
+    Err e = {{0}};
+    for (int i = 0; i < 4; i++) {
+        CHECK(trainer_new(&t[i], m[i], MAX_ROW, MAX_TARGET, &e));
+        for (size_t j = 0; j < m[i]->n_trainable; j++) t[i].m[j] = (real)(i < 2 ? i + 1 : 9), t[i].v[j] = (real)(i < 2 ? 3 + i : 9);
+        t[i].step = i < 2 ? 10 + i : 0;
+    }
+    tiny_fill(m[2], 777, true), tiny_fill(m[3], 778, true);
+    t[0].partner = &t[1], t[2].partner = &t[3];
+    t[1].extra[2] = 5;
+    CHECK(trainer_save(&t[0], path, &e) && trainer_load(&t[2], path, &e));
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(tiny_differ(m[i]->weights, m[i + 2]->weights, m[i]->n_trainable), 0);
+        CHECK_INT(tiny_differ(t[i].m, t[i + 2].m, m[i]->n_trainable) + tiny_differ(t[i].v, t[i + 2].v, m[i]->n_trainable), 0);
+        CHECK_INT(t[i + 2].step, 10 + i);
+    }
+    CHECK(t[3].extra[2] == 5 && t[2].extra[2] == 0);
+    t[0].partner = NULL;
+    CHECK(trainer_save(&t[0], path, &e));
+    CHECK_ERROR(!trainer_load(&t[2], path, &e), e, "partner.weights: expected");
+    remove(path);
+    for (int i = 0; i < 4; i++) trainer_free(&t[i]), model_free(m[i]);
+}
+
+/* E22, E31: the prompt's last row predicts every first token, and a completion's last token has no row. */
+static void test_window_group(void) {
+    const int prompt[] = {5, 6, 7}, token[] = {9, 1, 2, 3, 4};
+    const size_t offset[] = {0, 1, 2, 4, 5};            /* completions: 9; 1; 2 3; 4 */
+    Window w = {0};
+    int token_of[8], completion_of[8];
+    Err e = {{0}};
+    CHECK(window_group(&w, prompt, 3, token, offset, 2, 2, token_of, completion_of, &e));
+    /* rows: 5 6 7 | 2; targets: 2 and 4 at the prompt's last row, 3 at the row of 2 */
+    const int id[] = {5, 6, 7, 2}, row[] = {2, 2, 3}, target[] = {2, 4, 3}, of[] = {2, 4, 3}, completion[] = {2, 3, 2};
+    CHECK_INT(w.n_row, 4);
+    CHECK_INT(w.n_seg, 2);
+    CHECK_INT(w.n_target, 3);
+    CHECK(!memcmp(w.id, id, sizeof id) && !memcmp(w.target_row, row, sizeof row) && !memcmp(w.target_id, target, sizeof target));
+    CHECK(!memcmp(token_of, of, sizeof of) && !memcmp(completion_of, completion, sizeof completion));
+    CHECK(w.seg[0].prefix == -1 && w.seg[1].prefix == 0 && w.seg[1].start == 3);
+    CHECK(window_group(&w, prompt, 2, token, offset, 0, 1, token_of, completion_of, &e));      /* one more tree; its only completion has no row */
+    CHECK(w.n_row == 6 && w.n_seg == 3 && w.n_target == 4 && w.target_row[3] == 5 && w.target_id[3] == 9 && token_of[3] == 0 && completion_of[3] == 0);
+    window_free(&w);
+}
+
 int main(void) {
     test_E117_slices_change_no_bit();
     test_E44_slices_of_scores(TINY_LABELS);
@@ -307,6 +355,8 @@ int main(void) {
     test_E283_to_E285_update();
     test_gradient_that_is_not_finite();
     test_resume_is_the_same_run();
+    test_partner_in_the_same_checkpoint();
+    test_window_group();
     test_trainer_bytes();
     return test_end();
 }
