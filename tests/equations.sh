@@ -2,21 +2,21 @@
 # equations.sh: every equation number of the code heads a paragraph of docs/derivation.md and is named by a test or by a kind of `grpo compute` that
 # has a known answer; every paragraph's number is in the code, and the functions that it names are in the files that it names. Run by `make equations`.
 cd "$(dirname "$0")/.." || exit 2
-code=$(find . -path ./build -prune -o -path ./tests -prune -o -path ./baselines -prune -o -name 'unicode.*' -prune -o -name '*.[ch]' -print | sort)
+code=$(find . -path ./build -prune -o -path ./tests -prune -o -name 'unicode.*' -prune -o -name '*.[ch]' -print | sort)
 {
     # the kinds that known answers have, one a line
     sed -n 's/.*"kind": *"\([a-z_]*\)".*/kind \1/p' tests/data/known_answers.json | sort -u
     for f in $code; do sed "s|^|code $f |" "$f"; done
-    for f in tests/*.c tests/*.h tests/test_commands.sh; do sed "s|^|test $f |" "$f"; done
+    for f in tests/*.c tests/*.h tests/test_*.sh; do sed "s|^|test $f |" "$f"; done
     sed 's|^|page docs/derivation.md |' docs/derivation.md
 } | awk '
-    # numbers of a line: E12, and E12 to E17 as all of them (those in between need no paragraph: a range may pass over facts); those of the other methods (E125 to E189, E200 to E279) are told at their functions
+    # numbers of a line: E12, and E12 to E17 as all of them (those in between need no paragraph: a range may pass over facts); those of the other methods (E125 to E139, E200 to E279) are told at their functions
     function numbers(line, found,    n, from, to, i) {
         n = 0
         while (match(line, /[^A-Za-z0-9]E[1-9][0-9]*( to E[1-9][0-9]*)?/)) {
             from = substr(line, RSTART + 2, RLENGTH - 2); to = from + 0
             if (split(from, part, " to E") == 2) to = part[2] + 0
-            for (i = from + 0; i <= to; i++) if (i < 125 || (i > 189 && i < 200) || i > 279) { found[++n] = i; between[n] = i > from + 0 && i < to }
+            for (i = from + 0; i <= to; i++) if (i < 125 || (i > 139 && i < 200) || i > 279) { found[++n] = i; between[n] = i > from + 0 && i < to }
             line = substr(line, RSTART + RLENGTH)
         }
         return n

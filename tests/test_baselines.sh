@@ -103,7 +103,7 @@ done
 works 'dpo in slices' "$grpo" dpo $dpo --output-dir dpo-slices --max-steps 12 --slice-rows 1
 same_run 'dpo --slice-rows' dpo dpo-slices
 works 'dpo --precompute-ref-log-probs' "$grpo" dpo $dpo --output-dir dpo-before --max-steps 12 --precompute-ref-log-probs true
-same_run 'dpo: the reference before or beside' dpo dpo-before
+same_run 'dpo: the reference before or beside (E179)' dpo dpo-before
 for loss in ipo hinge robust aot_unpaired; do
     works "dpo --loss-type $loss" "$grpo" dpo $dpo --output-dir "dpo-$loss" --max-steps 3 --loss-type $loss --label-smoothing 0.1
     works "dpo --loss-type $loss in slices" "$grpo" dpo $dpo --output-dir "dpo-$loss-slices" --max-steps 3 --loss-type $loss --label-smoothing 0.1 --slice-rows 1 --precompute-ref-log-probs true
@@ -167,7 +167,7 @@ works ppo "$grpo" ppo $ppo --output-dir ppo --max-steps 24
 says ppo 'ppo/final: 24 steps, reward*weights*'
 if [ "$(grep -c '"objective/kl":.*"objective/rlhf_reward":.*"policy/approxkl_avg":.*"loss/value_avg":.*"val/ratio":' ppo/log.jsonl)" -eq 3 ]; then good; else bad 'ppo: its log'; fi
 case $(head -n 1 ppo/log.jsonl) in *'"objective/kl":0,'*) good ;; *) bad "ppo: the policy does not start at the reference: $(head -n 1 ppo/log.jsonl)" ;; esac
-works 'ppo: the critic is a folder' "$grpo" info --model ppo/value
+works 'ppo: the critic is a folder (E151)' "$grpo" info --model ppo/value
 says 'ppo: the critic is a folder' '*reward model*label 0: value*'
 for n in 1 2 3; do
     works "ppo with $n threads" env OMP_NUM_THREADS=$n "$grpo" ppo $ppo --output-dir ppo-threads$n --max-steps 24
@@ -177,7 +177,7 @@ works 'ppo in slices' "$grpo" ppo $ppo --output-dir ppo-slices --max-steps 24 --
 same_run 'ppo --slice-rows' ppo ppo-slices
 same 'ppo: the critic' ppo/value/model.safetensors ppo-slices/value/model.safetensors
 works 'ppo, the critic by its name' "$grpo" ppo $ppo --output-dir ppo-named --max-steps 24 --value-model reward/final
-same_run 'ppo: the critic starts from the reward model' ppo ppo-named
+same_run 'ppo: the critic starts from the reward model (E154)' ppo ppo-named
 works 'ppo, the critic from the policy' "$grpo" ppo $ppo --output-dir ppo-policy --max-steps 8 --value-model sft/final
 works 'ppo goes on with its critic' "$grpo" ppo $ppo --model ppo/final --value-model ppo/value --output-dir ppo-on --max-steps 8
 works 'ppo, accumulated' "$grpo" ppo $ppo --output-dir ppo-two --max-steps 24 --per-device-train-batch-size 2 --gradient-accumulation-steps 2
@@ -186,7 +186,7 @@ works 'ppo of an adapter' "$grpo" ppo $ppo --output-dir ppo-lora --max-steps 8 -
 works 'ppo with all that PPO-max has' "$grpo" ppo $ppo --output-dir ppo-max --max-steps 16 --score-norm standardise --score-clip 1 --critic-warmup-steps 1 --missing-eos-penalty 0.5 \
     --kl-estimator k3 --whiten-rewards --value-learning-rate 2e-3 --ptx-coef 0.1 --ptx-dataset sft.jsonl
 case $(head -n 1 ppo-max/log.jsonl) in *'"loss/policy_avg":null'*) good ;; *) bad 'ppo --critic-warmup-steps: the policy was trained' ;; esac
-case $(tail -n 1 ppo-max/log.jsonl) in *'"loss/ptx":'[0-9]*) good ;; *) bad 'ppo --ptx-coef: no loss/ptx' ;; esac
+case $(tail -n 1 ppo-max/log.jsonl) in *'"loss/ptx":'[0-9]*) good ;; *) bad 'ppo --ptx-coef: no loss/ptx (E155)' ;; esac
 works 'ppo --eval-split' "$grpo" ppo $ppo --output-dir ppo-eval --max-steps 8 --eval-split 0.1
 says 'ppo --eval-split' '*before and after*ppo-eval/final minus sft/final*'
 works 'a recipe' "$grpo" ppo --config ppo/config.json --output-dir ppo-recipe
