@@ -1,7 +1,7 @@
 /* model.c: from tokens to log-probabilities, and back (MATH section 2).
  *
  * In this order: the table of parameters, the pieces (norm, rotation, logits) with each backward below its
- * forward, the trunk, the heads. Not here: attention of a few rows (lib/attention.c), files (folder.c), decoding with a cache (rollout.c), losses (grpo.c).
+ * forward, the trunk, the heads. Not here: attention of a few rows (attention.c), files (folder.c), decoding with a cache (rollout.c), losses (grpo.c).
  * The order of every sum is MATH 11.2's; where a loop is parallel, each thread owns its outputs. */
 #include "model.h"
 
@@ -12,7 +12,7 @@
 #include <omp.h>
 #endif
 
-#include "lib/attention.h"
+#include "attention.h"
 #include "lib/rng.h"
 
 enum { LANES = 16, CHUNK_ROWS = 192, LSE_BLOCK = 4096, KEPT_LOGITS = 1 << 25 };

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/attention.h"
+#include "attention.h"
 #include "lib/rng.h"
 
 enum { LANES = GEMM_PANEL, PREFILL_ROWS = 1024, LOGIT_ROWS = 64, RUN = 4 };
@@ -107,7 +107,7 @@ struct Cache {
     int *prompt_length, *prompt_of, *done;      /* done [n_seq]: tokens in the cache after the prompt */
     size_t *prompt_at;                          /* [n_prompt] within one layer */
     size_t prompt_reals, seq_reals;             /* of one layer; of one sequence in one layer: its heads side by side */
-    real **prompt_key, **prompt_value, **seq_key, **seq_value;      /* [n_layer] as lib/attention.h lays them out */
+    real **prompt_key, **prompt_value, **seq_key, **seq_value;      /* [n_layer] as attention.h lays them out */
     int n_thread;                               /* that scratch is there for */
     real *score;                                /* [n_thread, longest] */
     size_t score_cap;

@@ -7,7 +7,7 @@
 
 #include "cmd/compute.h"
 #include "cmd/kind.h"
-#include "lib/attention.h"
+#include "attention.h"
 #include "model.h"
 #include "train.h"
 

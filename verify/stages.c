@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/attention.h"
+#include "attention.h"
 #include "train.h"
 
 /* ---- tokens -------------------------------------------------------------------------------------------------------- */

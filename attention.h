@@ -6,7 +6,7 @@
 #ifndef ATTENTION_H
 #define ATTENTION_H
 
-#include "real.h"
+#include "lib/real.h"
 
 enum { ATTENTION_TILE = 12 };           /* queries that backward takes at once */
 

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "gemm.h"
+#include "lib/gemm.h"
 
 enum { LANES = 16, FORWARD_TILE = 6 };
 
