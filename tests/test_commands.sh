@@ -182,7 +182,7 @@ example_of train '--output-dir runs/grpo-again'
 for command in ppo pairs dpo; do example_of $command; done
 example_of train '--output-dir runs/lora --use-peft --max-steps 1'
 ln -s base models/SmolLM2-135M-Instruct
-for command in trace sample chat score eval compare merge info; do example_of $command; done
+for command in trace sample chat score eval compare merge bench info; do example_of $command; done
 if [ -s samples.jsonl ]; then good; else bad 'the example of sample wrote nothing'; fi
 works 'the example of compute --help' eval "$(grpo compute --help | sed -n 's/^ *\(echo .*\)/\1/p')"
 says 'the example of compute --help' '{"outputs":{"advantages":\[0.75,-0.75,0\]}}'
