@@ -101,7 +101,11 @@ static int list_catalogue(bool json) {
 static void place_text(char *out, size_t size, const Report *r, const Item *x, const Loaded *l) {
     long row, position;
     item_place(&row, &position, r, x, x->worst);
-    if (row < 0) { snprintf(out, size, x->count > 1 ? "element %zu" : "", x->worst); return; }
+    *out = 0;
+    if (row < 0) {
+        if (x->count > 1) snprintf(out, size, "element %zu", x->worst);
+        return;
+    }
     if (position < 0) { snprintf(out, size, "completion %ld", row); return; }
     snprintf(out, size, "completion %ld, token %ld", row, position);
     const size_t at = stage_info[x->stage].shape == SHAPE_LOGITS ? x->worst / r->d->tensor[STAGE_LOGITS]->shape[2] : x->worst;

@@ -206,24 +206,26 @@ static void row_positions(int *position, const Case *c, size_t i) {
     for (int t = 0; !c->pad_positions && t < n; t++) position[t] = t;
 }
 
-/* Each target of a slice with its hidden row. */
+/* Each target of a slice with its hidden row, some at once. */
 static bool slice_values(real *logp, real *entropy, real *logits, const Case *c, const Model *m, const Batch *b, const size_t *place, const real *hidden, Pool *p, Err *e) {
+    enum { AT_ONCE = 32 };
     const size_t h = (size_t)m->config.hidden, v = (size_t)m->config.vocab;
-    real *z = pool_take(p, v + h, sizeof *z, e), *row = z ? z + v : NULL;
-    if (!z) return false;
-    for (int k = 0; k < b->n_target; k++) {
-        memcpy(row, hidden + (size_t)b->target_row[k] * h, h * sizeof *row);
-        for (size_t j = 0; c->round_hidden && j < h; j++) row[j] = round_to(row[j], (Precision)c->round_hidden);
-        head_logits(z, m, row, 1);
-        if (logits) {
-            real *to = logits + (place[k] - c->first * c->d->width) * v;
-            if (c->zero_logits) memset(to, 0, v * sizeof *to);
-            else for (size_t j = 0; j < v; j++) to[j] = round_to(z[j], (Precision)c->round_logits);
+    real *all = pool_take(p, AT_ONCE * (v + h), sizeof *all, e), *rows = all ? all + AT_ONCE * v : NULL;
+    if (!all) return false;
+    for (int first = 0; first < b->n_target; first += AT_ONCE) {
+        const int n = b->n_target - first < AT_ONCE ? b->n_target - first : AT_ONCE;
+        for (int i = 0; i < n; i++) memcpy(rows + (size_t)i * h, hidden + (size_t)b->target_row[first + i] * h, h * sizeof *rows);
+        for (size_t j = 0; c->round_hidden && j < (size_t)n * h; j++) rows[j] = round_to(rows[j], (Precision)c->round_hidden);
+        head_logits(all, m, rows, n);
+        for (int i = 0; i < n; i++) {
+            const int k = first + i;
+            real *z = all + (size_t)i * v, *to = logits ? logits + (place[k] - c->first * c->d->width) * v : NULL, value, spread;
+            for (size_t j = 0; to && j < v; j++) to[j] = c->zero_logits ? 0 : round_to(z[j], (Precision)c->round_logits);
+            if (!logp && !entropy) continue;
+            if (!row_values(&value, entropy ? &spread : NULL, z, (int)v, b->target_id[k], c, p, e)) return false;
+            if (logp) logp[place[k]] = value;
+            if (entropy) entropy[place[k]] = spread;
         }
-        real value, spread;
-        if (!row_values(&value, entropy ? &spread : NULL, z, (int)v, b->target_id[k], c, p, e)) return false;
-        if (logp) logp[place[k]] = value;
-        if (entropy) entropy[place[k]] = spread;
     }
     return true;
 }
