@@ -19,13 +19,20 @@ static void *keep(size_t bytes, Err *e) {
     return p;
 }
 
+/* C's strings end at a NUL: what stands behind it would be lost. */
+static bool no_nul(const Json *v, const char *path, const char *key, Err *e) {
+    return !v || v->type != JSON_STRING || strlen(v->string) == v->length || fail(e, "%s:%d:%d: %s: holds a NUL character; take it out", path, v->line, v->column, key);
+}
+
 static bool read_messages(const Message **out, int *n, const Json *list, const char *path, Err *e) {
     Message *m = keep(list->length * sizeof *m, e);
     if (!m) return false;
     for (size_t i = 0; i < list->length; i++) {
-        if (!json_get_string(&list->item[i], "role", &m[i].role, path, e) || !json_get_string(&list->item[i], "content", &m[i].content, path, e)) return false;
+        if (!json_get_string(&list->item[i], "role", &m[i].role, path, e) || !json_get_string(&list->item[i], "content", &m[i].content, path, e) ||
+            !no_nul(json_get(&list->item[i], "content"), path, "content", e)) return false;
         if (strcmp(m[i].role, "user") && strcmp(m[i].role, "assistant") && strcmp(m[i].role, "system"))
             return fail(e, "%s:%d: role: found \"%.40s\", expected system, user or assistant", path, list->item[i].line, m[i].role);
+        if (!strcmp(m[i].role, "user") && !*m[i].content) return fail(e, "%s:%d: content: a user's turn is empty; expected a text", path, list->item[i].line);
     }
     *out = m;
     *n = (int)list->length;
@@ -37,10 +44,12 @@ static bool read_reply(const char **out, const Json *row, const char *key, const
     const Json *v = json_get(row, key);
     *out = NULL;
     if (!v || v->type == JSON_NULL) return true;
-    if (v->type == JSON_STRING) *out = v->string;
-    else if (v->type == JSON_ARRAY && v->length == 1) return json_get_string(&v->item[0], "content", out, path, e);
-    else return fail(e, "%s:%d:%d: %s: found %s, expected a text or a list of one assistant message", path, v->line, v->column, key, json_type_name(v->type));
-    return true;
+    if (v->type == JSON_STRING) {
+        *out = v->string;
+        return no_nul(v, path, key, e);
+    }
+    if (v->type == JSON_ARRAY && v->length == 1) return json_get_string(&v->item[0], "content", out, path, e) && no_nul(json_get(&v->item[0], "content"), path, key, e);
+    return fail(e, "%s:%d:%d: %s: found %s, expected a text or a list of one assistant message", path, v->line, v->column, key, json_type_name(v->type));
 }
 
 /* chosen and rejected as whole conversations: the turns that they share are the prompt, one turn is left of each. */
@@ -91,7 +100,7 @@ static bool read_row(Example *x, const Json *row, int need, const char *path, Er
     if (row->type != JSON_OBJECT) return fail(e, "%s:%d: found %s, expected an object", path, x->line, json_type_name(row->type));
     if (prompt && prompt->type == JSON_STRING) {
         if (!prompt->length) return fail(e, "%s:%d: prompt: is empty; expected a text", path, x->line);
-        if (!one_user(x, prompt->string, e)) return false;
+        if (!no_nul(prompt, path, "prompt", e) || !one_user(x, prompt->string, e)) return false;
     } else if (prompt && prompt->type == JSON_ARRAY && prompt->length) {
         if (!read_messages(&x->prompt, &x->n_prompt, prompt, path, e)) return false;
     } else if (messages && messages->type == JSON_ARRAY && messages->length) {
@@ -109,7 +118,9 @@ static bool read_row(Example *x, const Json *row, int need, const char *path, Er
     if ((need & NEED_PAIR) && (!x->chosen || !x->rejected))
         return fail(e, "%s:%d: no \"%s\": expected a pair of replies, \"chosen\" and \"rejected\"", path, x->line, x->chosen ? "rejected" : "chosen");
     const Json *labels = json_get(row, "labels");
-    if ((need & NEED_LABELS) && (!labels || labels->type != JSON_OBJECT)) return fail(e, "%s:%d: no \"labels\": expected an object such as {\"safety\": 0.9}", path, x->line);
+    if ((need & NEED_LABELS) && (!labels || labels->type != JSON_OBJECT))
+        return fail(e, "%s:%d: %s%s: expected an object such as {\"safety\": 0.9}", path, x->line, labels ? "labels: found " : "no \"labels\"", labels ? json_type_name(labels->type) : "");
+    if ((need & NEED_LABELS) && !labels->length) return fail(e, "%s:%d: labels: holds none; expected at least one, such as {\"safety\": 0.9}", path, x->line);
     return true;
 }
 

@@ -241,15 +241,11 @@ static const char *given(int argc, char **argv, const char *name) {
 }
 
 int options_parse(void *config, const OptionTable *t, int argc, char **argv, Err *e) {
-    const char *file = NULL;
+    const char *file = given(argc, argv, "config");
     for (int i = 0; i < t->n; i++) set_default(config, &t->option[i]);
-    for (int i = 1; i < argc; i++) {
+    for (int i = 1; i < argc; i++)
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) { help(t); return 1; }
-        if (!strcmp(argv[i], "--config")) {
-            if (i + 1 >= argc) { fail(e, "--config: expected the name of a JSON file (YAML is not read)"); return -1; }
-            file = argv[i + 1];
-        }
-    }
+    if (file && (!*file || !strcmp(file, "true"))) { fail(e, "--config: expected the name of a JSON file (YAML is not read)"); return -1; }
     static char of_run[1100];                       /* --resume takes the run's own configuration */
     const char *resume = given(argc, argv, "resume"), *dir = given(argc, argv, "output_dir");
     if (!file && find(t, "resume") && resume && dir && (!strcmp(resume, "true") || !strcmp(resume, "1"))) {
@@ -267,8 +263,8 @@ int options_parse(void *config, const OptionTable *t, int argc, char **argv, Err
         if (!o) { unknown(t, name, "command line", e); return -1; }
         if (value) value++;
         else if (o->kind == OPT_BOOL && (i + 1 == argc || !strncmp(argv[i + 1], "--", 2))) value = "true";
-        else if (i + 1 < argc) value = argv[++i];
-        else { fail(e, "--%s: expected a value", name); return -1; }
+        else if (i + 1 < argc && strncmp(argv[i + 1], "--", 2)) value = argv[++i];
+        else { fail(e, "--%s: expected a value; write --%s=VALUE if it begins with --", name, name); return -1; }
         char where[160];
         snprintf(where, sizeof where, "command line");
         if (!set(config, o, value, where, e)) return -1;

@@ -45,7 +45,7 @@ static void write_row(JsonWriter *w, const Example *x, const real *score, const 
     json_raw(w, "\n");
 }
 
-static bool emit(const Config *c, const Dataset *d, const real *score, const real *reward, const char (*label)[64], int n_label, Err *e) {
+static bool emit(FileWriter *file, const Config *c, const Dataset *d, const real *score, const real *reward, const char (*label)[64], int n_label, Err *e) {
     double mean, sd;
     if (c->summary) {
         JsonWriter j = {0};
@@ -67,7 +67,7 @@ static bool emit(const Config *c, const Dataset *d, const real *score, const rea
     }
     JsonWriter w = {0};
     for (int i = 0; i < d->n; i++) write_row(&w, &d->row[i], score + (size_t)i * (size_t)n_label, label, n_label, reward[i]);
-    const bool ok = c->output ? file_write(c->output, w.text, w.length, e) : fwrite(w.text, 1, w.length, stdout) == w.length || fail(e, "standard output: could not be written");
+    const bool ok = c->output ? file_append(file, w.text, w.length, e) && file_commit(file, e) : fwrite(w.text, 1, w.length, stdout) == w.length || fail(e, "standard output: could not be written");
     free(w.text);
     return ok;
 }
@@ -79,8 +79,13 @@ static bool score(const Config *c, Err *e) {
     if (c->slice_rows < 1) return fail(e, "--slice-rows: found %d, expected at least 1", c->slice_rows);
     if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
     if (!dataset_load(&d, c->dataset, NEED_COMPLETION, c->system, e)) return false;
+    FileWriter file;
+    if (c->output && !file_begin(&file, c->output, e)) return false;        /* before the work, not after it */
     Scorer *s = scorer_open(c->reward_model, c->reward_cmd, c->chat_template, c->slice_rows, c->reward_timeout, e);
-    if (!s) return false;
+    if (!s) {
+        if (c->output) file_abandon(&file);
+        return false;
+    }
     const int n_label = scorer_n_label(s);
     Reply *reply = malloc((size_t)d.n * sizeof *reply);
     real *value = malloc((size_t)d.n * (size_t)n_label * sizeof(real)), *reward = malloc((size_t)d.n * sizeof(real));
@@ -99,8 +104,9 @@ static bool score(const Config *c, Err *e) {
     if (ok) {
         if (reward_weighted_sum(reward, value, weight, (size_t)d.n, (size_t)n_label, 1, MISSING_ZERO))
             fprintf(stderr, "score: some labels are missing and count 0 in the reward\n");
-        ok = emit(c, &d, value, reward, scorer_labels(s), n_label, e);
+        ok = emit(&file, c, &d, value, reward, scorer_labels(s), n_label, e);
     }
+    if (c->output && (!ok || c->summary)) file_abandon(&file);
     free(reply);
     free(value);
     free(reward);

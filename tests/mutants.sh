@@ -40,16 +40,16 @@ for f in $(sed 's/: .*//; s|^cmd/.*|cmd/run.c|' list | sort -u); do
 done
 while IFS= read -r line; do
     file=${line%%: *}
-    cp "$here/$file" original
+    cp "$file" original
     printf '%s\n' "$line" | awk -v file="$file" '
         NR == FNR { sub(/^[^:]*: /, ""); at = index($0, " ==> "); from = substr($0, 1, at - 1); to = substr($0, at + 5); next }
         { p = index($0, from); if (p) { n++; $0 = substr($0, 1, p - 1) to substr($0, p + length(from)) } print > file }
-        END { exit n != 1 }' - original || { echo "not once in its file: $line"; cp original "$file"; survived=$((survived + 1)); continue; }
+        END { exit n != 1 }' - original || { printf 'not once in its file: %s\n' "$line"; cp original "$file"; survived=$((survived + 1)); continue; }
     is_red "$file"
     case $? in
         0) killed=$((killed + 1)) ;;
-        1) survived=$((survived + 1)); echo "survives: $line" ;;
-        *) survived=$((survived + 1)); echo "does not compile: $line" ;;
+        1) survived=$((survived + 1)); printf 'survives: %s\n' "$line" ;;
+        *) survived=$((survived + 1)); printf 'does not compile: %s\n' "$line" ;;
     esac
     cp original "$file"
 done < list

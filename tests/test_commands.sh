@@ -337,6 +337,10 @@ refuses '*learning_rate: found "1e-3x", expected a number*' "$grpo" train $train
 refuses '*learning_rate: found "none", expected a number*' "$grpo" train $train --output-dir x --learning-rate none
 refuses '*resume: found "maybe", expected true or false*' "$grpo" train $train --output-dir x --resume maybe
 refuses '*--seed: expected a value*' "$grpo" train $train --output-dir x --seed
+refuses '*--output-dir: expected a value*' "$grpo" train $train --output-dir --resume
+refuses '*--config: expected the name of a JSON file*' "$grpo" train $train --output-dir x --config
+refuses '*missing.json: could not be read*' "$grpo" train $train --output-dir x --config=missing.json
+refuses '*nowhere/scores.jsonl*' "$grpo" score --dataset samples.jsonl --reward-model reward/final --output nowhere/scores.jsonl
 refuses '*found "run", expected an option*' "$grpo" train run
 refuses '*--model: not given*' "$grpo" train --dataset prompts.jsonl --output-dir x
 refuses '*--output-dir: not given*' "$grpo" train $train
@@ -461,6 +465,12 @@ data '{"prompt": "hi", "completion": "yes", "labels": {"safety": "high"}}' '*dat
 data '{"prompt": "hi", "completion": "yes", "labels": {"safety": NaN}}' '*data.jsonl:2:*' $reward
 data '{"prompt": "hi", "completion": "yes", "labels": {"safety": 1e999}}' '*data.jsonl:2:*' $reward
 data '{"prompt": "hi", "completion": "yes"}' '*data.jsonl:2: no "labels"*' $reward
+data '{"prompt": "hi", "completion": "yes", "labels": [0.5, 1]}' '*data.jsonl:2: labels: found array: expected an object*' $reward
+data '{"prompt": "hi", "completion": "yes", "labels": {}}' '*data.jsonl:2: labels: holds none; expected at least one*' $reward
+data '{"prompt": [{"role": "user", "content": ""}], "completion": "yes"}' "*data.jsonl:2: content: a user's turn is empty*" $sft
+data '{"prompt": [], "completion": "yes"}' '*data.jsonl:2: no "prompt"*' $sft
+data '{"prompt": "h\\u0000i", "completion": "yes"}' '*data.jsonl:2:12: prompt: holds a NUL character*' $sft
+data '{"prompt": "hi", "completion": "y\\u0000es"}' '*data.jsonl:2:32: completion: holds a NUL character*' $sft
 data '{"prompt": "hi", "completion": "yes", "labels": {"saftey": 1}}' '*data.jsonl:2: labels: unknown label "saftey"*' $reward --labels politeness,meaningfulness,actionability,safety
 printf 'hello\nh\303i\n' > prompts.txt
 refuses '*prompts.txt:2: byte 2 is no valid UTF-8*' "$grpo" sample --model sft/final --dataset prompts.txt
