@@ -5,6 +5,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 work=$here/build/mutants
 rm -rf "$work" && mkdir -p "$work" && cd "$work" || exit 2
 for f in "$here"/*; do case ${f##*/} in build | runs | models | grpo | grpo64 | grpo-debug) ;; *) cp -R "$f" . ;; esac; done
+export OMP_WAIT_POLICY=passive         # idle threads that spin would make a busy machine slow
 limit=$(command -v timeout > /dev/null && echo 'timeout 300')
 
 tests_of() {            # the programs that must see it
