@@ -487,6 +487,7 @@ struct Acts {
     size_t lora_width;                  /* of a row of lora_wide, whatever the layer: threads are at different layers at a time */
     real *lora_wide, *lora_low, *lora_dlow;     /* an adapter's B u or A^T du, s u, du */
     int *position;                      /* [max_row] */
+    const int *id;                      /* of the running call */
     real *key_t, *value, *value_t, *key, *score, *dscore;   /* [n_thread][...]: a unit of attention's panels and scratch */
     int logit_rows;                     /* of logits: a chunk, or all targets of a slice where KEPT_LOGITS allows */
     bool logits_kept;                   /* head_logp left those of all scored rows in logits, divided by the temperature */
@@ -858,25 +859,34 @@ static void layer_weights_backward(real *grad, Acts *a, const Model *m, int l, i
 
 /* ---- the trunk ---------------------------------------------------------------------------- */
 
-/* What rows [from, from + n) need between the attention of layer l - 1 and that of layer l. */
-static void between_attentions(Acts *a, const Model *m, int l, int from, int n, const int *id) {
+/* Part of a layer for rows [from, from + n); and for all rows, block by block. One block is no parallel region: in a region of one thread, those that
+ * the operations open would have to make their threads anew each time. */
+typedef void LayerRows(Acts *a, const Model *m, int l, int from, int n);
+static void by_blocks(LayerRows *part, Acts *a, const Model *m, int l, int n) {
+    const int block = block_rows(a, m, n);
+    if (block >= n) { part(a, m, l, 0, n); return; }
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread)
+    for (int from = 0; from < n; from += block) part(a, m, l, from, n - from < block ? n - from : block);
+}
+
+/* What rows need between the attention of layer l - 1 and that of layer l. */
+static void between_attentions(Acts *a, const Model *m, int l, int from, int n) {
     const ModelConfig *c = &m->config;
     const size_t h = (size_t)c->hidden, at = (size_t)from * h;
     const unsigned char *embed = m->embed->data;
     const size_t embed_row = h * store_size(m->embed->store);
     if (l == 0)
-        for (int t = from; t < from + n; t++) store_to_real(a->layer[0].x + (size_t)t * h, embed + (size_t)id[t] * embed_row, m->embed->store, h);     /* E1 */
+        for (int t = from; t < from + n; t++) store_to_real(a->layer[0].x + (size_t)t * h, embed + (size_t)a->id[t] * embed_row, m->embed->store, h);     /* E1 */
     else after_attention(a, m, l - 1, from, n, l < c->n_layer ? a->layer[l].x : a->x_last);
     if (l < c->n_layer) before_attention(a, m, l, from, n);
     else norm_rows(a->hidden + at, a->r_last + from, a->x_last + at, m->norm, (size_t)n, c->norm_eps);
 }
 
 const real *model_rows(Acts *a, const Model *m, const int *id, const int *position, int n, Attention *attention, void *context) {
-    const int block = block_rows(a, m, n);
     if (position != a->position) memcpy(a->position, position, (size_t)n * sizeof(int));
+    a->id = id;
     for (int l = 0; l <= m->config.n_layer; l++) {
-        #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (block < n)
-        for (int from = 0; from < n; from += block) between_attentions(a, m, l, from, n - from < block ? n - from : block, id);
+        by_blocks(between_attentions, a, m, l, n);
         if (l == m->config.n_layer) break;
         const LayerActs *y = &a->layer[l];
         attention(context, l, &(AttentionRows){.n_row = n, .q = y->q, .k = y->k, .v = y->v, .o = y->o, .max = y->max, .sum = y->sum});
@@ -911,16 +921,14 @@ static void embedding_backward(real *de, const real *dx, const int *id, int n, i
 
 void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *dhidden) {
     const ModelConfig *c = &m->config;
-    const int n = b->n_row, block = block_rows(a, m, n);
+    const int n = b->n_row;
     memset(a->dx, 0, (size_t)n * (size_t)c->hidden * sizeof(real));
     norm_rows_backward(a->dx, dhidden, a->x_last, a->r_last, m->norm, (size_t)n);
     norm_weight_backward(grad, dhidden, a->x_last, a->r_last, m->norm, (size_t)n);
     for (int l = c->n_layer - 1; l >= 0; l--) {
-        #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (block < n)
-        for (int from = 0; from < n; from += block) back_to_attention(a, m, l, from, n - from < block ? n - from : block);
+        by_blocks(back_to_attention, a, m, l, n);
         attention_backward(a, &a->layer[l], c, b);
-        #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (block < n)
-        for (int from = 0; from < n; from += block) back_to_input(a, m, l, from, n - from < block ? n - from : block);
+        by_blocks(back_to_input, a, m, l, n);
         if (grad) layer_weights_backward(grad, a, m, l, n);
         real *dx = a->dx;
         a->dx = a->dx_next;
