@@ -9,7 +9,7 @@
 #include "attention.h"
 #include "lib/rng.h"
 
-enum { LANES = GEMM_PANEL, PREFILL_ROWS = 1024, LOGIT_ROWS = 64, RUN = 4 };
+enum { LANES = GEMM_PANEL, PREFILL_ROWS = 1024, LOGIT_ROWS = 64, RUN = 4, EXP_BLOCK = 256 };
 
 /* ---- sampler ----------------------------------------------------------------------------- */
 
@@ -81,15 +81,24 @@ int sampler_draw(real *z, int vocab, const Sampling *s, double u, real *logp, re
             cut_id = order[kept_count(order, z, vocab, t.max, s) - 1];
             cut = z[cut_id];
         }
+        /* weights block by block, twice: cheaper than to keep them, since the second time often ends early */
+        real weight[EXP_BLOCK];
         double total = 0, at = 0;
-        for (int v = 0; v < vocab; v++)
-            if (z[v] > cut || (z[v] == cut && v <= cut_id)) total += r_exp(z[v] - t.max);
+        for (int first = 0; first < vocab; first += EXP_BLOCK) {
+            const int n = vocab - first < EXP_BLOCK ? vocab - first : EXP_BLOCK;
+            r_exp_array(weight, z + first, t.max, (size_t)n);
+            for (int i = 0; i < n; i++)
+                if (z[first + i] > cut || (z[first + i] == cut && first + i <= cut_id)) total += weight[i];
+        }
         int last = 0;
-        for (int v = 0; v < vocab; v++) {
-            if (!(z[v] > cut || (z[v] == cut && v <= cut_id))) continue;
-            at += r_exp(z[v] - t.max);
-            last = v;
-            if (at > u * total) break;
+        for (int first = 0; first < vocab && !(at > u * total); first += EXP_BLOCK) {
+            const int n = vocab - first < EXP_BLOCK ? vocab - first : EXP_BLOCK;
+            r_exp_array(weight, z + first, t.max, (size_t)n);
+            for (int i = 0; i < n && !(at > u * total); i++) {
+                if (!(z[first + i] > cut || (z[first + i] == cut && first + i <= cut_id))) continue;
+                at += weight[i];
+                last = first + i;
+            }
         }
         token = last;
         kept_sum = total;
