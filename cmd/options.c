@@ -17,7 +17,7 @@ static const char *const without_effect[] = {
     "eval_strategy", "eval_use_gather_object", "fp16*", "full_determinism", "gradient_checkpointing*", "greater_is_better", "hub_*", "ignore_data_skip", "include_*", "label_names",
     "length_column_name", "liger_kernel_config", "local_rank", "log_completions*", "log_level*", "log_multimodal", "log_on_each_node", "log_unique_prompts", "logging_dir",
     "logging_first_step", "logging_nan_inf_filter", "logging_strategy", "metric_for_best_model", "no_cuda", "num_completions_to_print", "num_generations_eval",
-    "output_hub_model_id", "overwrite_output_dir", "packing_strategy", "pad_to_multiple_of", "padding_free", "per_device_eval_batch_size", "prediction_loss_only", "project",
+    "output_hub_model_id", "overwrite_output_dir", "packing_strategy", "pad_to_multiple_of", "padding_free", "per_device_eval_batch_size", "precompute_ref_batch_size", "prediction_loss_only", "project",
     "push_to_hub*", "ref_model_*", "remove_unused_columns", "report_to", "restore_callback_states_from_checkpoint", "run_name", "save_on_each_node", "save_only_model",
     "save_safetensors", "save_strategy", "save_total_limit", "skip_memory_metrics", "tf32", "torch_*", "trackio_*", "transformers_continuous_batching_config", "trust_remote_code", "use_cache", "use_cpu", "use_liger_kernel",
     "use_transformers_*", "use_vllm", "vllm_*"};
