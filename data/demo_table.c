@@ -227,7 +227,8 @@ static bool table(int argc, char **argv, Err *e) {
     print_verdict(before, after, n);
     print_replies(before, after, n);
     printf("\nweights after GRPO: SHA-256 %s\n", sha);
-    char *known = published && path_exists(published) ? file_read(published, NULL, e) : NULL;
+    size_t n_known = 0;
+    char *known = published && path_exists(published) ? file_read(published, &n_known, e) : NULL;
     if (published && path_exists(published) && !known) return false;
     if (known) {
         known[strcspn(known, " \r\n")] = 0;
