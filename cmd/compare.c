@@ -6,8 +6,7 @@
 
 #include "cmd/commands.h"
 #include "cmd/options.h"
-#include "folder.h"
-#include "lib/files.h"
+#include "cmd/run_files.h"
 #include "lib/stats.h"
 
 typedef struct { bool json; } Config;
@@ -18,86 +17,21 @@ static const OptionTable table = {"compare", "RUN RUN: where two runs first diff
 
 enum { LAST = 10 };                     /* log lines of the mean at the end */
 
-typedef struct {
-    const char *dir;
-    Json *config, **line;               /* line [n]: the log */
-    int n;
-    char hex[65];                       /* "" without final/ */
-} RunFiles;
-
-/* ---- reading ------------------------------------------------------------------------------ */
-
-static bool read_log(RunFiles *r, Err *e) {
-    char path[1024];
-    size_t n;
-    if (!path_join(path, sizeof path, r->dir, "log.jsonl", e)) return false;
-    char *text = file_read(path, &n, e);
-    if (!text) return false;
-    int lines = 1, number = 0;
-    for (size_t i = 0; i < n; i++) lines += text[i] == '\n';
-    bool ok = (r->line = calloc((size_t)lines, sizeof *r->line)) || fail(e, "%s: no memory for %d lines", path, lines);
-    for (size_t at = 0; ok && at < n; ) {
-        const char *end = memchr(text + at, '\n', n - at);
-        if (!end) {
-            fprintf(stderr, "compare: %s: the last line is half-written and left out\n", path);
-            break;
-        }
-        Json *line = json_parse(text + at, (size_t)(end - text) - at, path, ++number, e);
-        if (!line) ok = false;
-        else r->line[r->n++] = line;
-        ok = ok && json_get_number(line, "step", NULL, path, e);
-        at = (size_t)(end - text) + 1;
-    }
-    free(text);
-    return ok && (r->n > 0 || fail(e, "%s: holds no complete line", path));
-}
-
-static bool read_run(RunFiles *r, const char *dir, Err *e) {
-    char path[1024];
-    r->dir = dir;
-    if (!path_is_folder(dir)) return fail(e, "%s: found no folder, expected the --output-dir of a run", dir);
-    if (!path_join(path, sizeof path, dir, "config.json", e) || !(r->config = json_read_file(path, e)) || !read_log(r, e)) return false;
-    if (!path_join(path, sizeof path, dir, "final", e)) return false;
-    if (!path_is_folder(path)) return true;
-    Model *m = folder_load(path, NULL, e);
-    if (!m) return false;
-    folder_digest(m, r->hex);
-    model_free(m);
-    return true;
-}
-
-static void free_run(RunFiles *r) {
-    for (int i = 0; i < r->n; i++) json_free(r->line[i]);
-    free(r->line);
-    json_free(r->config);
+static bool open_run(RunFiles *r, const char *dir, Err *e) {
+    if (!run_files_read(r, dir, e)) return false;
+    if (r->log.torn) fprintf(stderr, "compare: %s/log.jsonl: the last line is half-written and left out\n", dir);
+    return run_files_digest(r, e);
 }
 
 static double step_of(const Json *line) { return json_get(line, "step")->number; }
 
 /* ---- comparing ---------------------------------------------------------------------------- */
 
-static char *text_of(const Json *v) {           /* to be freed */
-    JsonWriter w = {0};
-    if (v) json_value(&w, v);
-    else json_raw(&w, "absent");
-    return w.text;
-}
-
-static bool same_value(const Json *a, const Json *b) {
-    if (!a || !b) return a == b;
-    if (a->type == JSON_NUMBER && b->type == JSON_NUMBER) return !memcmp(&a->number, &b->number, sizeof a->number);
-    char *x = text_of(a), *y = text_of(b);
-    const bool same = x && y && !strcmp(x, y);
-    free(x);
-    free(y);
-    return same;
-}
-
 /* The first member after `key` (NULL: from the beginning), in a's order and then b's own, whose value differs; NULL if none. */
 static const char *next_key(const Json *a, const Json *b, const char *key) {
     bool begun = !key;
     for (size_t i = 0; i < a->length; i++) {
-        if (begun && !same_value(&a->item[i], json_get(b, a->item[i].key))) return a->item[i].key;
+        if (begun && !json_same(&a->item[i], json_get(b, a->item[i].key))) return a->item[i].key;
         begun = begun || !strcmp(a->item[i].key, key);
     }
     for (size_t i = 0; i < b->length; i++) {
@@ -112,37 +46,29 @@ typedef struct { const Json *a, *b; const char *key; int common; bool same; } Ve
 /* Steps that only one log has (other --logging-steps, a longer run) are passed over. */
 static Verdict judge(const RunFiles *a, const RunFiles *b) {
     Verdict v = {.key = NULL};
-    for (int i = 0, j = 0; i < a->n && j < b->n; ) {
-        const double s = step_of(a->line[i]), t = step_of(b->line[j]);
-        if (s == t && !v.key) v.key = next_key(a->line[i], b->line[j], NULL), v.a = a->line[i], v.b = b->line[j];
+    for (int i = 0, j = 0; i < a->log.n && j < b->log.n; ) {
+        const double s = step_of(a->log.line[i]), t = step_of(b->log.line[j]);
+        if (s == t && !v.key) v.key = next_key(a->log.line[i], b->log.line[j], NULL), v.a = a->log.line[i], v.b = b->log.line[j];
         v.common += s == t;
         i += s <= t;
         j += t <= s;
     }
-    const bool same_end = a->hex[0] || b->hex[0] ? !strcmp(a->hex, b->hex) : step_of(a->line[a->n - 1]) == step_of(b->line[b->n - 1]);
+    const bool same_end = a->hex[0] || b->hex[0] ? !strcmp(a->hex, b->hex) : step_of(a->log.line[a->log.n - 1]) == step_of(b->log.line[b->log.n - 1]);
     v.same = v.common && !v.key && same_end;
     return v;
 }
 
 /* ---- telling ------------------------------------------------------------------------------ */
 
-static const char *const no_effect[] = {"output_dir", "resume", "json", "slice_rows", "save_steps", "save_dtype", "logging_steps", NULL};
-
-static bool has_effect(const char *key) {
-    for (int i = 0; no_effect[i]; i++)
-        if (!strcmp(no_effect[i], key)) return false;
-    return true;
-}
-
 static void tell_option(JsonWriter *w, const char *key, const Json *a, const Json *b) {
-    if (same_value(a, b)) return;
-    char *x = text_of(a), *y = text_of(b);
+    if (json_same(a, b)) return;
+    char *x = json_text(a), *y = json_text(b);
     if (w) {
         json_key(w, key);
         json_begin(w, '[');
         json_raw(w, a ? x : "null"), json_raw(w, b ? y : "null");
         json_end(w, ']');
-    } else printf("  %-30s %-28s %-28s%s\n", key, x, y, has_effect(key) ? "" : " no effect on the numbers");
+    } else printf("  %-30s %-28s %-28s%s\n", key, x, y, run_option_has_effect(key) ? "" : " no effect on the numbers");
     free(x);
     free(y);
 }
@@ -169,9 +95,9 @@ static double value_of(const Json *line, const char *key) {
 
 static Course course_of(const RunFiles *r, const char *key) {
     double x[LAST];
-    const int from = r->n > LAST ? r->n - LAST : 0;
-    for (int i = from; i < r->n; i++) x[i - from] = value_of(r->line[i], key);
-    return (Course){value_of(r->line[0], key), value_of(r->line[r->n - 1], key), stats_of(x, (size_t)(r->n - from)).mean};
+    const int from = r->log.n > LAST ? r->log.n - LAST : 0;
+    for (int i = from; i < r->log.n; i++) x[i - from] = value_of(r->log.line[i], key);
+    return (Course){value_of(r->log.line[0], key), value_of(r->log.line[r->log.n - 1], key), stats_of(x, (size_t)(r->log.n - from)).mean};
 }
 
 static void json_course(JsonWriter *w, const char *name, Course c) {
@@ -198,7 +124,7 @@ static void tell_metric(JsonWriter *w, const RunFiles *a, const RunFiles *b, con
 static void tell_metrics(JsonWriter *w, const RunFiles *a, const RunFiles *b) {
     if (w) json_key(w, "metrics"), json_begin(w, '{');
     else printf("%-32s %12s %12s %12s   %12s %12s %12s\n", "metrics", "A: first", "last", "mean of 10", "B: first", "last", "mean of 10");
-    const Json *first = a->line[0], *other = b->line[0];
+    const Json *first = a->log.line[0], *other = b->log.line[0];
     for (size_t i = 0; i < first->length; i++) tell_metric(w, a, b, first->item[i].key);
     for (size_t i = 0; i < other->length; i++)
         if (!json_get(first, other->item[i].key)) tell_metric(w, a, b, other->item[i].key);
@@ -206,12 +132,12 @@ static void tell_metrics(JsonWriter *w, const RunFiles *a, const RunFiles *b) {
 }
 
 static void tell_text(const RunFiles *a, const RunFiles *b, const Verdict *v) {
-    printf("A: %s, %d log lines to step %g\nB: %s, %d log lines to step %g\n", a->dir, a->n, step_of(a->line[a->n - 1]), b->dir, b->n, step_of(b->line[b->n - 1]));
+    printf("A: %s, %d log lines to step %g\nB: %s, %d log lines to step %g\n", a->dir, a->log.n, step_of(a->log.line[a->log.n - 1]), b->dir, b->log.n, step_of(b->log.line[b->log.n - 1]));
     tell_options(NULL, a, b);
     tell_metrics(NULL, a, b);
     if (v->key) {
         const Json *p = json_get(v->a, v->key), *q = json_get(v->b, v->key);
-        char *x = text_of(p), *y = text_of(q);
+        char *x = json_text(p), *y = json_text(q);
         printf("first difference: step %g, %s: %s against %s", step_of(v->a), v->key, x, y);
         if (p && q && p->type == JSON_NUMBER && q->type == JSON_NUMBER) printf(" (by %.3g)", fabs(p->number - q->number));
         const char *more = next_key(v->a, v->b, v->key);
@@ -237,7 +163,7 @@ static void tell_json(const RunFiles *a, const RunFiles *b, const Verdict *v) {
     json_key(&w, "common_steps"); json_int(&w, v->common);
     json_key(&w, "first_difference");
     if (v->key) {
-        char *x = text_of(json_get(v->a, v->key)), *y = text_of(json_get(v->b, v->key));
+        char *x = json_text(json_get(v->a, v->key)), *y = json_text(json_get(v->b, v->key));
         json_begin(&w, '{');
         json_key(&w, "step"); json_number(&w, step_of(v->a));
         json_key(&w, "quantity"); json_string(&w, v->key);
@@ -251,8 +177,8 @@ static void tell_json(const RunFiles *a, const RunFiles *b, const Verdict *v) {
         json_key(&w, name[i]);
         json_begin(&w, '{');
         json_key(&w, "run"); json_string(&w, run[i]->dir);
-        json_key(&w, "log_lines"); json_int(&w, run[i]->n);
-        json_key(&w, "last_step"); json_number(&w, step_of(run[i]->line[run[i]->n - 1]));
+        json_key(&w, "log_lines"); json_int(&w, run[i]->log.n);
+        json_key(&w, "last_step"); json_number(&w, step_of(run[i]->log.line[run[i]->log.n - 1]));
         json_key(&w, "sha256");
         if (run[i]->hex[0]) json_string(&w, run[i]->hex);
         else json_null(&w);
@@ -267,7 +193,7 @@ static void tell_json(const RunFiles *a, const RunFiles *b, const Verdict *v) {
 
 int cmd_compare(int argc, char **argv, Err *e) {
     Config c = {0};
-    RunFiles run[2] = {{.n = 0}, {.n = 0}};
+    RunFiles run[2] = {{.dir = NULL}, {.dir = NULL}};
     const char *dir[2] = {NULL, NULL};
     char **rest = calloc((size_t)argc + 1, sizeof *rest);
     int n_dir = 0, n_rest = 0;
@@ -282,13 +208,13 @@ int cmd_compare(int argc, char **argv, Err *e) {
     if (r) return r < 0 ? -1 : 0;
     if (n_dir < 2) { fail(e, "found %d folder%s, expected two: grpo compare RUN RUN", n_dir, n_dir == 1 ? "" : "s"); return -1; }
     int code = -1;
-    if (read_run(&run[0], dir[0], e) && read_run(&run[1], dir[1], e)) {
+    if (open_run(&run[0], dir[0], e) && open_run(&run[1], dir[1], e)) {
         const Verdict v = judge(&run[0], &run[1]);
         if (c.json) tell_json(&run[0], &run[1], &v);
         else tell_text(&run[0], &run[1], &v);
         code = v.same ? 0 : 1;
     }
-    free_run(&run[0]);
-    free_run(&run[1]);
+    run_files_free(&run[0]);
+    run_files_free(&run[1]);
     return code;
 }

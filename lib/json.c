@@ -1,6 +1,6 @@
 /* json.c: a strict JSON reader and a writer.
  *
- * In this order: UTF-8, the memory of a tree, the reader (one recursive descent, 64 deep at most), typed access, the writer.
+ * In this order: UTF-8, the memory of a tree, the reader (one recursive descent, 64 deep at most), typed access, the writer, lines and comparison.
  * The reader keeps the unfinished containers' items on one growing stack and copies them into the tree's memory when the
  * bracket closes: a text of n bytes takes O(n) memory and O(n log n) time, whatever it holds.
  * A column counts bytes, from 1. strtod and printf are used as they are in the C locale, which main() never leaves. */
@@ -554,4 +554,55 @@ void json_value(JsonWriter *w, const Json *v) {
         }
         json_end(w, object ? '}' : ']');
     }
+}
+
+/* ---- lines of JSON, comparison ------------------------------------------------------------------------------------- */
+
+bool json_lines_read(JsonLines *l, const char *path, bool growing, Err *e) {
+    size_t n;
+    char *text = file_read(path, &n, e);
+    if (!text) return false;
+    int lines = 1, number = 0;
+    for (size_t i = 0; i < n; i++) lines += text[i] == '\n';
+    bool ok = (l->line = calloc((size_t)lines, sizeof *l->line)) || fail(e, "%s: no memory for %d lines", path, lines);
+    for (size_t at = 0; ok && at < n; ) {
+        const char *end = memchr(text + at, '\n', n - at);
+        const size_t length = end ? (size_t)(end - text) - at : n - at;
+        number++;
+        if (!end && growing) {
+            l->torn = true;
+            break;
+        }
+        if (length > 0 && !(length == 1 && text[at] == '\r')) {
+            Json *line = json_parse(text + at, length, path, number, e);
+            if (!line) ok = false;
+            else l->line[l->n++] = line;
+        }
+        at += length + 1;
+    }
+    free(text);
+    return ok;
+}
+
+void json_lines_free(JsonLines *l) {
+    for (int i = 0; i < l->n; i++) json_free(l->line[i]);
+    free(l->line);
+    *l = (JsonLines){.n = 0};
+}
+
+char *json_text(const Json *v) {
+    JsonWriter w = {0};
+    if (v) json_value(&w, v);
+    else json_raw(&w, "absent");
+    return w.text;
+}
+
+bool json_same(const Json *a, const Json *b) {
+    if (!a || !b) return a == b;
+    if (a->type == JSON_NUMBER && b->type == JSON_NUMBER) return !memcmp(&a->number, &b->number, sizeof a->number);
+    char *x = json_text(a), *y = json_text(b);
+    const bool same = x && y && !strcmp(x, y);
+    free(x);
+    free(y);
+    return same;
 }

@@ -50,6 +50,17 @@ void json_null(JsonWriter *w);
 void json_value(JsonWriter *w, const Json *v);                  /* a whole tree, copied */
 void json_raw(JsonWriter *w, const char *text);                 /* already JSON, or "\n" between JSONL lines */
 
+/* Every line of a JSONL file, parsed; empty lines are passed over. */
+typedef struct { Json **line; int n; bool torn; } JsonLines;    /* torn: the last line had no end and is left out */
+/* False with "file:line:column: ..." where a line is no JSON. A last line without its newline is parsed too, but where `growing` (a log that a run may
+ * be writing) it is left out. The lines' texts live until json_lines_free. */
+bool json_lines_read(JsonLines *l, const char *path, bool growing, Err *e);
+void json_lines_free(JsonLines *l);
+
+/* Two values of JSON are the same: numbers bit for bit, others by their text; absent (NULL) is only itself. */
+bool json_same(const Json *a, const Json *b);
+char *json_text(const Json *v);         /* on one line, "absent" for NULL; to be freed */
+
 bool utf8_valid(const char *s, size_t n, size_t *bad);          /* *bad: offset of the first bad byte */
 
 #endif
