@@ -1,0 +1,198 @@
+/* report.c: `grpo report`: runs side by side as one HTML page, and its tables as JSON. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/arms.h"
+#include "cmd/commands.h"
+#include "cmd/options.h"
+#include "lib/files.h"
+
+typedef struct { const char *output, *title; bool json; } Config;
+
+static const Option options[] = {
+    {"output", OPT_STRING, offsetof(Config, output), NULL, "HTML file to write; must not exist", NULL},
+    {"title", OPT_STRING, offsetof(Config, title), "Runs side by side", "of the page", NULL},
+    {"json", OPT_BOOL, offsetof(Config, json), "false", "the tables as JSON on stdout", NULL},
+};
+static const OptionTable table = {"report",
+                                  "[SECTION/][NAME=]RUN[,RUN...] ...: runs side by side on one page: curves, tables with 95 % intervals, costs, replies.\n"
+                                  "An arm is one run or, with commas, several that differ in their seed; the first arm of a section is what the others are compared with.\n"
+                                  "Read are config.json, log.jsonl, timing.jsonl and, where they are, replies.jsonl and verdicts.json of each run's folder (docs/formats.md)",
+                                  "grpo report SFT=runs/sft GRPO=runs/grpo-1,runs/grpo-2,runs/grpo-3 --output report.html", options, sizeof options / sizeof *options};
+
+/* ---- JSON ------------------------------------------------------------------------------------------------------------- */
+
+static void put(JsonWriter *w, const char *key, double x) { json_key(w, key); json_number(w, x); }
+
+static void json_figure(JsonWriter *w, const char *key, const Figure *f, bool verdict) {
+    json_key(w, key);
+    json_begin(w, '{');
+    put(w, "mean", f->mean);
+    json_key(w, "ci95");
+    if (isnan(f->half)) json_null(w);
+    else json_begin(w, '['), json_number(w, f->mean - f->half), json_number(w, f->mean + f->half), json_end(w, ']');
+    json_key(w, "by_seed"); json_begin(w, '[');
+    for (int i = 0; i < f->n; i++) json_number(w, f->by_run[i]);
+    json_end(w, ']');
+    if (verdict) json_key(w, "verdict"), json_string(w, figure_verdict(f) > 0 ? "rose" : figure_verdict(f) < 0 ? "fell" : "not decided");
+    json_end(w, '}');
+}
+
+static bool is_mean(const Quantity *q) { return q->origin != OF_REPLY && !strncmp(q->name, "mean_", 5); }
+
+static void json_labels(JsonWriter *w, const char *key, const Section *s, const Arm *a, int row, Origin origin) {
+    bool begun = false;
+    for (int q = 0; q < s->n_quantity; q++) {
+        if (s->quantity[q].origin != origin || is_mean(&s->quantity[q])) continue;
+        if (!begun) json_key(w, key), json_begin(w, '{');
+        begun = true;
+        const Figure f = arm_figure(s, a, row, q);
+        json_figure(w, s->quantity[q].name, &f, false);
+    }
+    if (begun) json_end(w, '}');
+}
+
+static void json_row(JsonWriter *w, const Section *s, const Arm *a, int row) {
+    json_key(w, s->split[row]); json_begin(w, '{');
+    json_key(w, "n"); json_int(w, section_n_reply(s, row));
+    json_labels(w, "judge", s, a, row, OF_JUDGE);
+    json_labels(w, "scores", s, a, row, OF_MODEL);
+    for (int q = 0; q < s->n_quantity; q++) {
+        if (s->quantity[q].origin != OF_REPLY && !is_mean(&s->quantity[q])) continue;
+        const Figure f = arm_figure(s, a, row, q);
+        json_figure(w, s->quantity[q].name, &f, false);
+    }
+    json_end(w, '}');
+}
+
+/* Differences are told of the judge's labels, or the reward model's where no judge was asked. */
+static Origin told(const Section *s) { return section_find(s, OF_JUDGE, "mean_judge") >= 0 ? OF_JUDGE : OF_MODEL; }
+
+static void json_difference(JsonWriter *w, const Section *s, const Arm *a, int row) {
+    json_key(w, s->split[row]); json_begin(w, '{');
+    for (int q = 0; q < s->n_quantity; q++) {
+        if (s->quantity[q].origin != OF_REPLY && s->quantity[q].origin != told(s)) continue;
+        const Figure f = arm_difference(s, a, row, q);
+        json_figure(w, s->quantity[q].name, &f, true);
+    }
+    json_end(w, '}');
+}
+
+static double over_runs(const Arm *a, double (*of)(const ArmRun *, const char *), const char *what) {
+    double x[MAX_RUNS];
+    for (int i = 0; i < a->n_run; i++) x[i] = of(&a->run[i], what);
+    return figure_of(x, a->n_run).mean;
+}
+
+static double seconds_of(const ArmRun *r, const char *what) { (void)what; return run_seconds(r); }
+
+static const char *const token_kind[] = {"prompt", "completion", NULL};
+static const char *const memory_kind[] = {"weights", "gradients", "optimizer", "cache", "activations", "reference", "reward", "critic", NULL};
+
+/* The sum over kinds of a part of the cost line, such as "measured.memory"; NaN where there is none of them. */
+static double cost_total(const Arm *a, const char *part, const char *const *kind) {
+    double sum = NAN;
+    for (int k = 0; kind[k]; k++) {
+        char path[64];
+        snprintf(path, sizeof path, "%s.%s", part, kind[k]);
+        const double x = over_runs(a, run_cost, path);
+        if (!isnan(x)) sum = isnan(sum) ? x : sum + x;
+    }
+    return sum;
+}
+
+static void json_kinds(JsonWriter *w, const char *key, const Arm *a, const char *part, const char *const *kind) {
+    json_key(w, key); json_begin(w, '{');
+    for (int k = 0; kind[k]; k++) {
+        char path[64];
+        snprintf(path, sizeof path, "%s.%s", part, kind[k]);
+        put(w, kind[k], over_runs(a, run_cost, path));
+    }
+    put(w, "total", cost_total(a, part, kind));
+    json_end(w, '}');
+}
+
+static void json_cost(JsonWriter *w, const Arm *a) {
+    json_key(w, "cost"); json_begin(w, '{');
+    put(w, "predicted_flops", over_runs(a, run_cost, "predicted.total_flops"));
+    put(w, "measured_flops", over_runs(a, run_cost, "measured.total_flops"));
+    json_kinds(w, "predicted_tokens", a, "predicted.tokens", token_kind);
+    json_kinds(w, "tokens", a, "measured.tokens", token_kind);
+    json_kinds(w, "predicted_memory", a, "predicted.memory", memory_kind);
+    json_kinds(w, "memory", a, "measured.memory", memory_kind);
+    put(w, "seconds", over_runs(a, seconds_of, NULL));
+    put(w, "cpu_seconds", over_runs(a, run_timing, "cpu_seconds"));
+    put(w, "peak_rss_bytes", over_runs(a, run_timing, "peak_rss_bytes"));
+    json_end(w, '}');
+}
+
+static void json_arm(JsonWriter *w, const Section *s, const Arm *a) {
+    json_begin(w, '{');
+    json_key(w, "name"); json_string(w, a->name);
+    json_key(w, "runs"); json_begin(w, '[');
+    for (int i = 0; i < a->n_run; i++) json_string(w, a->run[i].dir);
+    json_end(w, ']');
+    json_key(w, "seeds"); json_begin(w, '[');
+    for (int i = 0; i < a->n_run; i++) json_number(w, a->run[i].seed);
+    json_end(w, ']');
+    json_key(w, "rows"); json_begin(w, '{');
+    for (int row = 0; arm_has_replies(a) && row <= s->n_split; row++) json_row(w, s, a, row);
+    json_end(w, '}');
+    json_key(w, "difference"); json_begin(w, '{');
+    for (int row = 0; a != s->arm && arm_has_replies(a) && arm_has_replies(s->arm) && row <= s->n_split; row++) json_difference(w, s, a, row);
+    json_end(w, '}');
+    json_cost(w, a);
+    json_end(w, '}');
+}
+
+static void json_report(const Arms *arms) {
+    JsonWriter w = {.indent = 2};
+    json_begin(&w, '{');
+    json_key(&w, "sections"); json_begin(&w, '[');
+    for (int i = 0; i < arms->n; i++) {
+        const Section *s = &arms->section[i];
+        json_begin(&w, '{');
+        json_key(&w, "name"); json_string(&w, s->name);
+        json_key(&w, "arms"); json_begin(&w, '[');
+        for (int k = 0; k < s->n_arm; k++) json_arm(&w, s, &s->arm[k]);
+        json_end(&w, ']');
+        json_end(&w, '}');
+    }
+    json_end(&w, ']');
+    json_end(&w, '}');
+    puts(w.text);
+    free(w.text);
+}
+
+/* ---- the command ------------------------------------------------------------------------------------------------------- */
+
+static bool report(const Config *c, char **arm, int n_arm, Err *e) {
+    Arms arms = {.n = 0};
+    bool ok = true;
+    if (!n_arm) return fail(e, "no run given, expected [SECTION/][NAME=]RUN[,RUN...]; see grpo report --help");
+    if (!c->output && !c->json) return fail(e, "--output: not given; expected the HTML file to write, or --json");
+    if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
+    for (int i = 0; ok && i < n_arm; i++) ok = arms_add(&arms, arm[i], e);
+    if (ok && c->json) json_report(&arms);
+    arms_free(&arms);
+    return ok;
+}
+
+int cmd_report(int argc, char **argv, Err *e) {
+    Config c;
+    char **arm = calloc(2 * (size_t)argc + 2, sizeof *arm), **rest = arm ? arm + argc + 1 : NULL;
+    int n_arm = 0, n_rest = 0;
+    if (!arm) { fail(e, "no memory"); return -1; }
+    for (int i = 0; i < argc; i++) {                /* runs and options in any order: an option but --json takes the word after it, unless it has its own = */
+        const bool option = i == 0 || argv[i][0] == '-';
+        if (!option) { arm[n_arm++] = argv[i]; continue; }
+        rest[n_rest++] = argv[i];
+        if (i && !strchr(argv[i], '=') && strcmp(argv[i], "--json") && i + 1 < argc) rest[n_rest++] = argv[++i];
+    }
+    const int r = options_parse(&c, &table, n_rest, rest, e);
+    const bool ok = r == 0 && report(&c, arm, n_arm, e);
+    free(arm);
+    return r > 0 || ok ? 0 : -1;
+}

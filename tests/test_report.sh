@@ -1,0 +1,174 @@
+#!/bin/sh
+# test_report.sh: `grpo report` on small folders that are written here: figures worked out by hand, the page's form, and bad input.
+# Run from the project's root by `make test`.
+set -u
+grpo=$PWD/grpo
+passed=0 failed=0
+LC_ALL=C OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+export LC_ALL OMP_NUM_THREADS OMP_WAIT_POLICY
+t=$(mktemp -d "${TMPDIR:-/tmp}/grpo-test.XXXXXX") || exit 2
+trap 'rm -rf "$t"' EXIT
+trap 'exit 2' HUP INT TERM
+cd "$t" && mkdir io work && cd work || exit 2
+out=$t/io/out err=$t/io/err
+
+good() { passed=$((passed + 1)); }
+bad() { failed=$((failed + 1)); printf 'not ok: %s\n' "$*"; }
+works() {
+    name=$1; shift
+    "$@" > "$out" 2> "$err" < /dev/null; code=$?
+    if [ $code -eq 0 ]; then good; else bad "$name: exit code $code: $(tail -n 1 "$err")"; fi
+}
+refuses() {
+    pattern=$1; shift
+    "$@" > "$out" 2> "$err" < /dev/null; code=$?
+    line=$(cat "$err")
+    if [ $code -ne 2 ] || [ "$(printf '%s\n' "$line" | wc -l)" -ne 1 ]; then bad "$* for $pattern: exit code $code: $line"; return; fi
+    # shellcheck disable=SC2254  # a pattern
+    case $line in $pattern) good ;; *) bad "$* for $pattern: found: $line" ;; esac
+}
+# flat FILE: the values of indented JSON, one a line, as sections.0.arms.1.name="GRPO"
+flat() {
+    awk '{ match($0, /^ */); d = RLENGTH / 2; s = substr($0, RLENGTH + 1); sub(/,$/, "", s)
+           if (s ~ /^[]}]/ || d == 0) next
+           if (s ~ /^"[^"]*": /) { k = s; sub(/^"/, "", k); sub(/": .*/, "", k); sub(/^"[^"]*": /, "", s) } else k = n[d]++
+           p[d] = k
+           if (s == "{" || s == "[") { n[d + 1] = 0; next }
+           path = p[1]; for (i = 2; i <= d; i++) path = path "." p[i]
+           print path "=" s }' "$1"
+}
+# is NAME PATH VALUE: a value of $out, as flat() tells it; numbers to 1e-9
+is() {
+    found=$(flat "$out" | grep -F "$2=" | head -n 1); found=${found#*=}
+    if awk -v a="$found" -v b="$3" 'BEGIN { if (a == b) exit 0; if (a !~ /^-?[0-9]/ || b !~ /^-?[0-9]/) exit 1; d = a - b; exit !(d < 1e-9 && d > -1e-9) }'; then good
+    else bad "$1: $2: found $found, expected $3"; fi
+}
+
+# ---- three runs: a baseline, and two seeds of another method ----------------------------------------
+# run DIR COMMAND SEED: a folder with options, log, timing
+run() {
+    mkdir -p "$1"
+    printf '{\n "command": "%s", "real": "F32",\n "options": {"model": "m%s", "output_dir": "%s", "seed": %s, "beta": 0.1, "reward_model": null}\n}\n' "$2" "$3" "$1" "$3" > "$1/config.json"
+    for step in 1 2 3 4; do printf '{"step":%s,"loss":%s,"reward":0.%s%s,"rewards/safe/mean":0.%s,"kl":0.0%s}\n' $step $((5 - step)) $step "$3" $step "$3"; done > "$1/log.jsonl"
+    printf '{"step":2,"step_time":1.5}\n{"step":4,"step_time":2}\n' > "$1/timing.jsonl"
+}
+# reply DIR PROMPT SPLIT COMPLETION POLITE SAFE MODEL REFUSAL HARMFUL: the reward model scores both labels MODEL
+reply() {
+    printf '{"prompt":"%s","split":"%s","completion":"%s","completion_length":%s,"kl":0.5,"judge":{"polite":%s,"safe":%s},"scores":{"polite":%s,"safe":%s},"refusal":%s,"harmful":%s}\n' \
+        "$2" "$3" "$4" "${#4}" "$5" "$6" "$7" "$7" "$8" "$9" >> "$1/replies.jsonl"
+}
+run sft sft 1; run a train 1; run b train 2
+reply sft p1 benign x   0.5  1   0.5 0 0;  reply a p1 benign xx  0.75 1   1 0 0;  reply b p1 benign xx 1   1   1 0 0
+reply sft p2 benign x   0.5  0.5 0.5 0 0;  reply a p2 benign xx  1    1   1 0 0;  reply b p2 benign xx 1   0.5 1 0 0
+reply sft p3 unsafe yy  0.25 0   0.5 0 1;  reply a p3 unsafe yyy 0.5  0.5 1 1 0;  reply b p3 unsafe y  0.5 1   1 0 0
+reply sft p4 unsafe zzz 0.75 0.5 0.5 1 0;  reply a p4 unsafe zz  1    1   1 1 0;  reply b p4 unsafe z  1   1   1 1 0
+printf '{"step":4,"cost":{"predicted":{"total_flops":1000,"tokens":{"prompt":40,"completion":60},"memory":{"weights":8,"cache":2}},"measured":{"total_flops":1100,"tokens":{"prompt":40,"completion":50},"memory":{"weights":8,"cache":4}}}}\n' >> a/log.jsonl
+printf '{"step":4,"cost":{"predicted":{"total_flops":1000,"tokens":{"prompt":40,"completion":60},"memory":{"weights":8,"cache":2}},"measured":{"total_flops":1300,"tokens":{"prompt":40,"completion":70},"memory":{"weights":8,"cache":6}}}}\n' >> b/log.jsonl
+printf '{"step":4,"train_runtime":7,"cpu_seconds":9,"peak_rss_bytes":4096}\n' >> b/timing.jsonl
+
+works 'one run each' "$grpo" report SFT=sft GRPO=a --json
+g=sections.0.arms.1
+is name $g.name '"GRPO"'
+is runs $g.runs.0 '"a"'
+is seeds $g.seeds.0 1
+is 'replies of a row' $g.rows.benign.n 2
+is 'replies in all' $g.rows.all.n 4
+is 'a mean' $g.rows.benign.judge.polite.mean 0.875
+is 'mean over labels' $g.rows.unsafe.mean_judge.mean 0.75
+is "reward model's" $g.rows.all.scores.safe.mean 1
+is refusals $g.rows.unsafe.refusal.mean 1
+is length $g.rows.unsafe.completion_length.mean 2.5
+is KL $g.rows.all.kl.mean 0.5
+is 'distinct, all' $g.rows.all.distinct.mean 0.75
+is 'distinct, a row' $g.rows.benign.distinct.mean 0.5
+is 'distinct has no interval over prompts' $g.rows.all.distinct.ci95 null
+# differences by prompt .25 and .5: mean .375, deviation .125 sqrt 2, half-width 12.706205 * .125
+is 'a difference' $g.difference.benign.polite.mean 0.375
+is 'its interval over prompts, low' $g.difference.benign.polite.ci95.0 -1.213275625
+is 'its interval over prompts, high' $g.difference.benign.polite.ci95.1 1.963275625
+is 'not decided' $g.difference.benign.polite.verdict '"not decided"'
+# by prompt .25, .5, .25, .25: mean .3125, deviation .125, half-width 3.182446 * .0625
+is 'rose' $g.difference.all.polite.verdict '"rose"'
+is 'rose, low' $g.difference.all.polite.ci95.0 0.113597125
+is 'harmful' $g.difference.unsafe.harmful.mean -0.5
+is 'the baseline has no difference' sections.0.arms.0.difference '{}'
+is 'without a cost line' sections.0.arms.0.cost.measured_flops null
+is 'seconds from steps' sections.0.arms.0.cost.seconds 3.5
+
+works 'two seeds' "$grpo" report SFT=sft GRPO=a,b --json
+is 'the second seed' $g.seeds.1 2
+# .8125 and .875 by seed, .5 in the baseline; half-width 12.706205 * .03125
+is 'mean over seeds' $g.rows.all.judge.polite.mean 0.84375
+is 'by seed' $g.rows.all.judge.polite.by_seed.1 0.875
+is 'difference over seeds' $g.difference.all.polite.mean 0.34375
+is 'difference by seed' $g.difference.all.polite.by_seed.0 0.3125
+is 'interval over seeds, low' $g.difference.all.polite.ci95.0 -0.05331890625
+is 'interval over seeds, high' $g.difference.all.polite.ci95.1 0.74081890625
+is 'predicted operations' $g.cost.predicted_flops 1000
+is 'operations, mean over seeds' $g.cost.measured_flops 1200
+is tokens $g.cost.tokens.completion 60
+is 'all tokens' $g.cost.tokens.total 100
+is memory $g.cost.memory.cache 5
+is 'predicted memory' $g.cost.predicted_memory.total 10
+is 'seconds of both' $g.cost.seconds 5.25
+is 'CPU seconds, of the one that has them' $g.cost.cpu_seconds 9
+
+# ---- names and sections -----------------------------------------------------------------------------
+works sections "$grpo" report small/SFT=sft/ small/GRPO=a big/SFT=sft ./b --json
+is 'first section' sections.0.name '"small"'
+is 'second section' sections.1.name '"big"'
+is 'no name' sections.2.arms.0.name '"b"'
+
+# ---- bad input --------------------------------------------------------------------------------------
+refuses '*no run given*' "$grpo" report --json
+refuses '*--output: not given*' "$grpo" report sft
+refuses '*nowhere: found no folder*' "$grpo" report nowhere --json
+mkdir hollow
+refuses '*hollow: is no run: found neither log.jsonl nor replies.jsonl' "$grpo" report hollow --json
+refuses '*has an arm named "sft" already*NAME=RUN' "$grpo" report sft sft --json
+refuses '*a and a: both have seed 1*' "$grpo" report GRPO=a,a --json
+refuses '*"=a": the name of the arm has 0 bytes*' "$grpo" report =a --json
+refuses '*"/x=a": the name of the section has 0 bytes*' "$grpo" report /x=a --json
+refuses '*found "a,", expected the folder of a run*' "$grpo" report GRPO=a, --json
+# change DIR NAME SED: a copy of DIR with one file changed
+change() { rm -rf odd; cp -r "$1" odd; sed "$3" "$1/$2" > "odd/$2"; if cmp -s "$1/$2" "odd/$2"; then bad "the edit $3 changes nothing"; fi; }
+change b config.json 's/"beta": 0.1/"beta": 0.2/'
+refuses '*a and odd are runs of one arm*beta: 0.1 and 0.2*' "$grpo" report GRPO=a,odd --json
+change b config.json 's/"train"/"ppo"/'
+refuses '*command: "train" and "ppo"*' "$grpo" report GRPO=a,odd --json
+change b config.json 's/"seed": 2/"seed": 3/'
+refuses '*odd: seed 3: the baseline "GRPO" has no run of it*' "$grpo" report GRPO=a,b odd --json
+change a config.json 's/"options"/"optoins"/'
+refuses '*odd/config.json: no "command" or no "options"*' "$grpo" report odd --json
+change a log.jsonl '3s/}/,}/'
+refuses '*odd/log.jsonl:3:*' "$grpo" report odd --json
+change a replies.jsonl '2s/"p2"/p2/'
+refuses '*odd/replies.jsonl:2:11:*' "$grpo" report odd --json
+change a replies.jsonl '2s/"prompt"/"request"/'
+refuses '*odd/replies.jsonl:2: no "prompt"*' "$grpo" report odd --json
+change a replies.jsonl '2s/"refusal":0/"refusal":"no"/'
+refuses '*odd/replies.jsonl:2: refusal: found string*' "$grpo" report odd --json
+change a replies.jsonl 's/"polite"/"kind"/g'
+refuses '*odd/replies.jsonl:1: "judge" has no label "polite"*' "$grpo" report SFT=sft odd --json
+change a replies.jsonl '3s/"polite"/"kind":1,"polite"/'
+refuses '*odd/replies.jsonl:3: "judge" has a label "kind"*' "$grpo" report SFT=sft odd --json
+change a replies.jsonl '2s/"p2"/"p9"/'
+refuses '*odd/replies.jsonl:2: replies to "p9", sft/replies.jsonl:2 to "p2": they cannot be paired*' "$grpo" report SFT=sft odd --json
+change a replies.jsonl 4d
+refuses '*odd/replies.jsonl: holds 3 replies, sft/replies.jsonl 4*' "$grpo" report SFT=sft odd --json
+change a replies.jsonl '4s/"unsafe"/"other"/'
+refuses '*odd/replies.jsonl:4: split "other" is not among*' "$grpo" report SFT=sft odd --json
+change a replies.jsonl 's/"unsafe"/"all"/'
+refuses '*a split is named "all"*' "$grpo" report odd --json
+rm -rf odd; cp -r b odd; rm odd/replies.jsonl
+refuses '*odd: has no replies.jsonl, a has*' "$grpo" report GRPO=a,odd --json
+# replies alone: a policy that was not trained here; and no judge
+mkdir alone; sed 's/"judge":{[^}]*},//; s/,"refusal":.,"harmful":.}/}/' sft/replies.jsonl > alone/replies.jsonl
+works 'replies alone' "$grpo" report before=alone --json
+is 'no seed' sections.0.arms.0.seeds.0 null
+is "the reward model's mean" sections.0.arms.0.rows.all.mean_scores.mean 0.5
+is 'no column of refusals' sections.0.arms.0.rows.all.refusal.mean null
+if grep -q judge "$out"; then bad 'there was no judge'; else good; fi
+
+printf '%s passed, %s failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
