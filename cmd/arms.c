@@ -31,6 +31,10 @@ int section_find(const Section *s, Origin origin, const char *name) {
     return -1;
 }
 
+bool quantity_is_mean(const Quantity *q) { return q->origin != OF_REPLY && !strcmp(q->name, mean_name[q->origin]); }
+
+Origin section_told(const Section *s) { return section_find(s, OF_JUDGE, mean_name[OF_JUDGE]) >= 0 ? OF_JUDGE : OF_MODEL; }
+
 static bool add_quantity(Section *s, Origin origin, const char *name, const char *file, Err *e) {
     if (s->n_quantity == MAX_QUANTITIES) return fail(e, "%s: more than %d quantities in a reply", file, MAX_QUANTITIES);
     Quantity *q = &s->quantity[s->n_quantity++];
@@ -418,20 +422,44 @@ static const Json *last_with(const JsonLines *l, const char *key) {
     return NULL;
 }
 
-double run_cost(const ArmRun *r, const char *path) { return json_path(last_with(&r->files.log, "cost"), path); }
+static double mean_over(const Arm *a, double (*of)(const ArmRun *, const char *), const char *what) {
+    double x[MAX_RUNS] = {0};
+    for (int i = 0; i < a->n_run; i++) x[i] = of(&a->run[i], what);
+    return stats_of(x, (size_t)a->n_run).mean;
+}
 
-double run_timing(const ArmRun *r, const char *key) {
+static double cost_of(const ArmRun *r, const char *path) { return json_path(last_with(&r->files.log, "cost"), path); }
+
+static double timing_of(const ArmRun *r, const char *key) {
     const Json *v = last_with(&r->timing, key);
     return v && v->type == JSON_NUMBER ? v->number : NAN;
 }
 
-double run_seconds(const ArmRun *r) {
-    const double whole = run_timing(r, "train_runtime");
+static double seconds_of(const ArmRun *r, const char *key) {
+    const double whole = timing_of(r, key);
     double sum = 0;
     if (!isnan(whole) || !r->timing.n) return whole;
     for (int i = 0; i < r->timing.n; i++) {
         const double x = json_path(r->timing.line[i], "step_time");
         sum += isnan(x) ? 0 : x;
+    }
+    return sum;
+}
+
+double arm_cost(const Arm *a, const char *path) { return mean_over(a, cost_of, path); }
+double arm_timing(const Arm *a, const char *key) { return mean_over(a, timing_of, key); }
+double arm_seconds(const Arm *a) { return mean_over(a, seconds_of, "train_runtime"); }
+
+const char *const token_kind[] = {"prompt", "completion", NULL};
+const char *const memory_kind[] = {"weights", "gradients", "optimizer", "cache", "activations", "reference", "reward", "critic", NULL};
+
+double arm_cost_total(const Arm *a, const char *part, const char *const *kind) {
+    double sum = NAN;
+    for (int k = 0; kind[k]; k++) {
+        char path[64];
+        snprintf(path, sizeof path, "%s.%s", part, kind[k]);
+        const double x = arm_cost(a, path);
+        if (!isnan(x)) sum = isnan(sum) ? x : sum + x;
     }
     return sum;
 }

@@ -56,6 +56,10 @@ bool arm_has_replies(const Arm *a);
 int section_n_reply(const Section *s, int row);                             /* of one run */
 int section_find(const Section *s, Origin origin, const char *name);        /* index of a quantity, -1: there is none */
 
+bool quantity_is_mean(const Quantity *q);                                   /* over labels */
+/* What differences are told of: the judge's labels, or the reward model's where no judge was asked. */
+Origin section_told(const Section *s);
+
 /* mean +- half over n values; by_run[i] belongs to the arm's run i. half is NaN where there is no interval. */
 typedef struct { double mean, half; int n; bool over_prompts; double by_run[MAX_RUNS]; } Figure;
 Figure arm_figure(const Section *s, const Arm *a, int row, int quantity);
@@ -66,10 +70,14 @@ Figure run_figure(const Section *s, const ArmRun *r, int row, int quantity);
 /* +1 rose, -1 fell: the interval leaves out 0; 0: not decided. */
 int figure_verdict(const Figure *f);
 
-/* Of the log's cost line: a number by its path, such as "measured.tokens.prompt"; NaN without. */
-double run_cost(const ArmRun *r, const char *path);
-double run_seconds(const ArmRun *r);            /* train_runtime, or the sum of step_time */
-double run_timing(const ArmRun *r, const char *key);
-double json_path(const Json *v, const char *path);
+double json_path(const Json *v, const char *path);      /* a number by its path, such as "measured.tokens.prompt"; NaN without */
+
+/* Means over an arm's runs; NaN where none has it. */
+double arm_cost(const Arm *a, const char *path);        /* of the log's cost line, by its path */
+/* Its sum over kinds (NULL at the end) of one part, such as "measured.memory". */
+double arm_cost_total(const Arm *a, const char *part, const char *const *kind);
+double arm_timing(const Arm *a, const char *key);       /* of the last line of timing.jsonl that has it */
+double arm_seconds(const Arm *a);                       /* train_runtime, or the sum of step_time */
+extern const char *const token_kind[], *const memory_kind[];
 
 #endif

@@ -7,6 +7,7 @@
 #include "cmd/arms.h"
 #include "cmd/commands.h"
 #include "cmd/options.h"
+#include "cmd/report_page.h"
 #include "lib/files.h"
 
 typedef struct { const char *output, *title; bool json; } Config;
@@ -40,12 +41,10 @@ static void json_figure(JsonWriter *w, const char *key, const Figure *f, bool ve
     json_end(w, '}');
 }
 
-static bool is_mean(const Quantity *q) { return q->origin != OF_REPLY && !strncmp(q->name, "mean_", 5); }
-
 static void json_labels(JsonWriter *w, const char *key, const Section *s, const Arm *a, int row, Origin origin) {
     bool begun = false;
     for (int q = 0; q < s->n_quantity; q++) {
-        if (s->quantity[q].origin != origin || is_mean(&s->quantity[q])) continue;
+        if (s->quantity[q].origin != origin || quantity_is_mean(&s->quantity[q])) continue;
         if (!begun) json_key(w, key), json_begin(w, '{');
         begun = true;
         const Figure f = arm_figure(s, a, row, q);
@@ -60,47 +59,21 @@ static void json_row(JsonWriter *w, const Section *s, const Arm *a, int row) {
     json_labels(w, "judge", s, a, row, OF_JUDGE);
     json_labels(w, "scores", s, a, row, OF_MODEL);
     for (int q = 0; q < s->n_quantity; q++) {
-        if (s->quantity[q].origin != OF_REPLY && !is_mean(&s->quantity[q])) continue;
+        if (s->quantity[q].origin != OF_REPLY && !quantity_is_mean(&s->quantity[q])) continue;
         const Figure f = arm_figure(s, a, row, q);
         json_figure(w, s->quantity[q].name, &f, false);
     }
     json_end(w, '}');
 }
 
-/* Differences are told of the judge's labels, or the reward model's where no judge was asked. */
-static Origin told(const Section *s) { return section_find(s, OF_JUDGE, "mean_judge") >= 0 ? OF_JUDGE : OF_MODEL; }
-
 static void json_difference(JsonWriter *w, const Section *s, const Arm *a, int row) {
     json_key(w, s->split[row]); json_begin(w, '{');
     for (int q = 0; q < s->n_quantity; q++) {
-        if (s->quantity[q].origin != OF_REPLY && s->quantity[q].origin != told(s)) continue;
+        if (s->quantity[q].origin != OF_REPLY && s->quantity[q].origin != section_told(s)) continue;
         const Figure f = arm_difference(s, a, row, q);
         json_figure(w, s->quantity[q].name, &f, true);
     }
     json_end(w, '}');
-}
-
-static double over_runs(const Arm *a, double (*of)(const ArmRun *, const char *), const char *what) {
-    double x[MAX_RUNS];
-    for (int i = 0; i < a->n_run; i++) x[i] = of(&a->run[i], what);
-    return figure_of(x, a->n_run).mean;
-}
-
-static double seconds_of(const ArmRun *r, const char *what) { (void)what; return run_seconds(r); }
-
-static const char *const token_kind[] = {"prompt", "completion", NULL};
-static const char *const memory_kind[] = {"weights", "gradients", "optimizer", "cache", "activations", "reference", "reward", "critic", NULL};
-
-/* The sum over kinds of a part of the cost line, such as "measured.memory"; NaN where there is none of them. */
-static double cost_total(const Arm *a, const char *part, const char *const *kind) {
-    double sum = NAN;
-    for (int k = 0; kind[k]; k++) {
-        char path[64];
-        snprintf(path, sizeof path, "%s.%s", part, kind[k]);
-        const double x = over_runs(a, run_cost, path);
-        if (!isnan(x)) sum = isnan(sum) ? x : sum + x;
-    }
-    return sum;
 }
 
 static void json_kinds(JsonWriter *w, const char *key, const Arm *a, const char *part, const char *const *kind) {
@@ -108,23 +81,23 @@ static void json_kinds(JsonWriter *w, const char *key, const Arm *a, const char 
     for (int k = 0; kind[k]; k++) {
         char path[64];
         snprintf(path, sizeof path, "%s.%s", part, kind[k]);
-        put(w, kind[k], over_runs(a, run_cost, path));
+        put(w, kind[k], arm_cost(a, path));
     }
-    put(w, "total", cost_total(a, part, kind));
+    put(w, "total", arm_cost_total(a, part, kind));
     json_end(w, '}');
 }
 
 static void json_cost(JsonWriter *w, const Arm *a) {
     json_key(w, "cost"); json_begin(w, '{');
-    put(w, "predicted_flops", over_runs(a, run_cost, "predicted.total_flops"));
-    put(w, "measured_flops", over_runs(a, run_cost, "measured.total_flops"));
+    put(w, "predicted_flops", arm_cost(a, "predicted.total_flops"));
+    put(w, "measured_flops", arm_cost(a, "measured.total_flops"));
     json_kinds(w, "predicted_tokens", a, "predicted.tokens", token_kind);
     json_kinds(w, "tokens", a, "measured.tokens", token_kind);
     json_kinds(w, "predicted_memory", a, "predicted.memory", memory_kind);
     json_kinds(w, "memory", a, "measured.memory", memory_kind);
-    put(w, "seconds", over_runs(a, seconds_of, NULL));
-    put(w, "cpu_seconds", over_runs(a, run_timing, "cpu_seconds"));
-    put(w, "peak_rss_bytes", over_runs(a, run_timing, "peak_rss_bytes"));
+    put(w, "seconds", arm_seconds(a));
+    put(w, "cpu_seconds", arm_timing(a, "cpu_seconds"));
+    put(w, "peak_rss_bytes", arm_timing(a, "peak_rss_bytes"));
     json_end(w, '}');
 }
 
@@ -175,6 +148,12 @@ static bool report(const Config *c, char **arm, int n_arm, Err *e) {
     if (!c->output && !c->json) return fail(e, "--output: not given; expected the HTML file to write, or --json");
     if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
     for (int i = 0; ok && i < n_arm; i++) ok = arms_add(&arms, arm[i], e);
+    if (ok && c->output) {
+        Page page = {.length = 0};
+        report_page(&page, &arms, c->title);
+        ok = page.no_memory ? fail(e, "%s: no memory for the page", c->output) : file_write(c->output, page.text, page.length, e);
+        free(page.text);
+    }
     if (ok && c->json) json_report(&arms);
     arms_free(&arms);
     return ok;

@@ -2,7 +2,7 @@
 # test_report.sh: `grpo report` on small folders that are written here: figures worked out by hand, the page's form, and bad input.
 # Run from the project's root by `make test`.
 set -u
-grpo=$PWD/grpo
+grpo=$PWD/grpo grpo64=$PWD/grpo64
 passed=0 failed=0
 LC_ALL=C OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 export LC_ALL OMP_NUM_THREADS OMP_WAIT_POLICY
@@ -118,6 +118,76 @@ works sections "$grpo" report small/SFT=sft/ small/GRPO=a big/SFT=sft ./b --json
 is 'first section' sections.0.name '"small"'
 is 'second section' sections.1.name '"big"'
 is 'no name' sections.2.arms.0.name '"b"'
+
+# ---- the page ---------------------------------------------------------------------------------------
+# wellformed FILE: every tag is closed in its order, every & begins a known entity, no attribute is without quotes, no id comes twice
+wellformed() {
+    awk '{ text = text $0 "\n" }
+         function wrong(what) { print what; bad = 1; exit }
+         END { if (bad) exit 1
+           while (match(text, /<[^>]*>/)) {
+               between = substr(text, 1, RSTART - 1); tag = substr(text, RSTART + 1, RLENGTH - 2); text = substr(text, RSTART + RLENGTH)
+               gsub(/&(amp|lt|gt|quot|#39);/, "", between); if (between ~ /&|</) wrong("unescaped text: " substr(between, 1, 60))
+               if (tag ~ /^!DOCTYPE html$/) continue
+               if (tag ~ /^\//) { if (n == 0 || open[n] != substr(tag, 2)) wrong("</" substr(tag, 2) "> closes <" open[n] ">"); n--; continue }
+               name = tag; sub(/[ \/].*/, "", name); rest = substr(tag, length(name) + 1)
+               if (name !~ /^[a-z0-9]+$/) wrong("no tag: <" substr(tag, 1, 60) ">")
+               if (name == "script") wrong("a script")
+               while (match(rest, /^[ \n]+[a-zA-Z-]+="[^"<]*"/)) { a = substr(rest, RSTART, RLENGTH); rest = substr(rest, RLENGTH + 1)
+                   if (a ~ /^ id=/ && seen[a]++) wrong("twice:" a)
+                   if (a ~ /(src|href)=/) wrong("something to fetch:" a) }
+               if (rest == "/") continue
+               if (rest != "") wrong("attributes of <" substr(tag, 1, 80) ">")
+               open[++n] = name }
+           if (text ~ /[^ \n]/) wrong("text after the end: " substr(text, 1, 60))
+           if (n) wrong("<" open[n] "> is never closed") }' "$1"
+}
+# holds NAME TEXT...: the page has the text; lacks NAME TEXT: it has not
+holds() { if grep -qF -e "$2" page.html; then good; else bad "$1: the page has no $2"; fi; }
+lacks() { if grep -qF -e "$2" page.html; then bad "$1: the page has $2"; else good; fi; }
+page() {
+    rm -f page.html
+    works "$@" --output page.html
+    complaint=$(wellformed page.html) && [ -z "$complaint" ] && good || bad "$1: the page is not well-formed: $complaint"
+}
+page 'the page' "$grpo" report 'SFT=sft' 'GRPO=a,b' --title 'A & B'
+holds title '<title>A &amp; B</title>'
+holds 'mean and interval over seeds' '<td>0.844<span class="half"> ± 0.397</span></td>'
+holds 'difference' '<td>+0.344<span class="half"> ± 0.397</span> <span class="open" title="not decided">○</span></td>'
+holds verdict "</b> against SFT, 2 labels on 2 rows, 4 figures: 1 rose, 0 fell, 3 not decided."
+holds 'a curve' 'GRPO: from 0.115 to 0.415'
+holds 'cost' '<td>1 200</td><td class="half">1.00×</td>'
+holds 'predicted beside counted' '<td>1 000</td><td class="half">1.00×</td>'
+holds 'no outside network' 'color-scheme:light'
+lacks 'NaN' nan
+lacks 'no negative zero' '−0.000'
+cp page.html twice.html
+page 'the page again' "$grpo" report 'SFT=sft' 'GRPO=a,b' --title 'A & B'
+if cmp -s page.html twice.html; then good; else bad 'the same runs, but another page'; fi
+if command -v "$grpo64" > /dev/null; then
+    page 'the double build' "$grpo64" report 'SFT=sft' 'GRPO=a,b' --title 'A & B'
+    if cmp -s page.html twice.html; then good; else bad 'the double build writes another page'; fi
+fi
+refuses '*page.html: exists already*' "$grpo" report sft --output page.html
+# text of runs is text, whatever it holds
+rm -rf odd; cp -r a odd; sed 's/"completion":"xx"/"completion":"<script>alert(1)<\/script>\&amp; \\"\\u0001"/' a/replies.jsonl > odd/replies.jsonl
+page 'text that looks like HTML' "$grpo" report sft '<i>=odd'
+holds 'escaped' '&lt;script&gt;alert(1)&lt;/script&gt;&amp;amp; &quot;'
+holds 'escaped name' '&lt;i&gt;'
+lacks 'escaped' '<script>'
+# a single run: nothing to compare it with
+page 'a single run' "$grpo" report a
+holds 'first and last' '<td>0.1100</td><td>0.4100</td><td>0.2600</td>'
+lacks 'no differences' 'Differences.'
+rm -rf bare; cp -r b bare; rm bare/replies.jsonl
+page 'a run without replies' "$grpo" report odd2=sft none=bare
+holds 'it is said' 'Without replies: none'
+# an outside judge
+printf '{"judge": "Somebody 1.0", "what": "Shares of rude replies.", "rows": {"benign": {"rude": {"mean": 0.25, "ci95": [0.2, 0.3], "n": 4}}}}\n' > a/verdicts.json
+page 'an outside judge' "$grpo" report sft a
+holds 'its name' 'Somebody 1.0'
+holds 'its figures' '<td>0.250<span class="half"> ± 0.050</span></td>'
+rm a/verdicts.json
 
 # ---- bad input --------------------------------------------------------------------------------------
 refuses '*no run given*' "$grpo" report --json
