@@ -318,15 +318,18 @@ void model_merge(Model *m) {
     model_pack(m);
 }
 
-static void pack(Model *m, bool trainable_only) {
-    for (int i = 0; i < m->n_param; i++) {
-        const Param *p = &m->param[i];
-        if (param_is_packed(m, p) && (p->trainable || !trainable_only)) gemm_pack(m->packed + m->packed_at[i], p->data, p->store, p->rows, p->cols);
-    }
+void model_pack_one(Model *m, const Param *p) {
+    if (param_is_packed(m, p)) gemm_pack(m->packed + m->packed_at[p - m->param], p->data, p->store, p->rows, p->cols);
 }
 
-void model_pack(Model *m) { pack(m, false); }
-void model_pack_trainable(Model *m) { pack(m, true); }
+void model_pack(Model *m) {
+    for (int i = 0; i < m->n_param; i++) model_pack_one(m, &m->param[i]);
+}
+
+void model_pack_trainable(Model *m) {
+    for (int i = 0; i < m->n_param; i++)
+        if (m->param[i].trainable) model_pack_one(m, &m->param[i]);
+}
 
 /* ---- E5, E7, E8: linear layers and norms ------------------------------------------------- */
 
@@ -794,13 +797,12 @@ static void back_to_attention(Acts *a, const Model *m, int l, int from, int n) {
     const ModelConfig *c = &m->config;
     const LayerActs *y = &a->layer[l];
     Param *const *p = m->layer[l];
-    const size_t h = (size_t)c->hidden, f = (size_t)c->ffn, at = (size_t)from * h, wide = (size_t)from * f;
-    swiglu_rows(a->act + wide, y->gate + wide, y->up + wide, n, c->ffn);
+    const size_t h = (size_t)c->hidden, f = (size_t)c->ffn, at = (size_t)from * h;
     project_back(a->dgate, a, m, l, LORA_DOWN, a->dx, from, n);             /* dgate holds dact for a moment */
     #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * f))
     for (int t = from; t < from + n; t++) {
         const size_t row = (size_t)t * f;
-        r_swiglu_backward(a->dgate + row, a->dup + row, a->dgate + row, y->gate + row, y->up + row, f);
+        r_swiglu_backward(a->dgate + row, a->dup + row, a->act + row, a->dgate + row, y->gate + row, y->up + row, f);
     }
     project_back(a->dnormed_mid, a, m, l, LORA_GATE, a->dgate, from, n);
     project_back(a->wide, a, m, l, LORA_UP, a->dup, from, n);

@@ -75,6 +75,7 @@ void model_init_new(Model *m, uint64_t seed);           /* the same, of what a l
 void model_copy(Model *to, const Model *from);          /* the parameters that both have under the same name, stored alike */
 void model_pack(Model *m);                              /* after every change of weights */
 void model_pack_trainable(Model *m);                    /* after a change of the trainable ones only */
+void model_pack_one(Model *m, const Param *p);          /* after a change of this one only */
 const Param *model_find(const Model *m, const char *name);
 /* E293: the same weights with the adapter off, for one call or many: a view, not to be freed, valid as long as m. */
 Model model_base(const Model *m);

@@ -199,16 +199,16 @@ bool trainer_update(Trainer *t, Err *e) {
     }
     AdamW o = t->adamw;
     o.lr = t->lr = t->adamw.lr * schedule_factor(t->schedule, t->step, t->warmup, t->n_step, t->min_lr_ratio);
-    grad_scale(t->grad, m->n_trainable, clip_coefficient(t->grad_norm, t->max_grad_norm));
+    const double scale = clip_coefficient(t->grad_norm, t->max_grad_norm);
     t->step++;
     for (int i = 0; i < m->n_param; i++) {
         const Param *p = &m->param[i];
         if (!p->trainable) continue;
         o.weight_decay = p->is_matrix ? t->adamw.weight_decay : 0;              /* E283 */
-        adamw_update(p->data, t->m + p->offset, t->v + p->offset, t->grad + p->offset, param_count(p), &o, t->step);
+        adamw_consume(p->data, t->m + p->offset, t->v + p->offset, t->grad + p->offset, scale, param_count(p), &o, t->step);
+        model_pack_one(m, p);
     }
-    memset(t->grad, 0, m->n_grad * sizeof(real));
-    model_pack_trainable(m);
+    memset(t->grad + m->n_trainable, 0, (m->n_grad - m->n_trainable) * sizeof(real));
     return true;
 }
 

@@ -170,7 +170,7 @@ static bool swiglu(JsonWriter *out, const Json *inputs, Err *e) {
     real *y = kind_take(c, g.n, sizeof *y), *dg = kind_take(c, g.n, sizeof *dg), *du = kind_take(c, g.n, sizeof *du);
     KIND_OPEN;
     r_swiglu(y, g.x, u.x, g.n);
-    r_swiglu_backward(dg, du, dy.x, g.x, u.x, g.n);
+    r_swiglu_backward(dg, du, y, dy.x, g.x, u.x, g.n);
     kind_put_list(out, "y", y, g.n);
     kind_put_list(out, "dgate", dg, g.n);
     kind_put_list(out, "dup", du, g.n);

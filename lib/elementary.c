@@ -293,12 +293,14 @@ void r_swiglu(real *act, const real *gate, const real *up, size_t n) {
     for (size_t i = 0; i < n; i++) act[i] = gate[i] * sigmoid_inline(gate[i]) * up[i];
 }
 
-void r_swiglu_backward(real *dgate, real *dup, const real *dact, const real *gate, const real *up, size_t n) {
+void r_swiglu_backward(real *dgate, real *dup, real *act, const real *dact, const real *gate, const real *up, size_t n) {
     INDEPENDENT
     for (size_t i = 0; i < n; i++) {
         const real d = dact[i], g = gate[i], s = sigmoid_inline(g);
-        dup[i] = d * (g * s);
-        dgate[i] = d * up[i] * s * (1 + g * (1 - s));
+        const real silu = g * s, u = up[i];
+        act[i] = silu * u;
+        dup[i] = d * silu;
+        dgate[i] = d * u * s * (1 + g * (1 - s));
     }
 }
 
@@ -386,8 +388,10 @@ void r_softmax_backward(real *p, real *ds, real scale, real max, real sum, real 
 
 double d_sum_squares(const real *x, size_t n) {
     double lane[LANES] = { 0 };
-    for (size_t i = 0; i < n; i += LANES)
-        for (size_t k = 0; k < LANES && i + k < n; k++) lane[k] = fma((double)x[i + k], (double)x[i + k], lane[k]);
+    const size_t whole = n / LANES * LANES;
+    for (size_t i = 0; i < whole; i += LANES)
+        UNROLL for (size_t k = 0; k < LANES; k++) lane[k] = fma((double)x[i + k], (double)x[i + k], lane[k]);
+    for (size_t k = 0; whole + k < n; k++) lane[k] = fma((double)x[whole + k], (double)x[whole + k], lane[k]);
     for (int half = LANES / 2; half; half /= 2)
         for (int i = 0; i < half; i++) lane[i] += lane[i + half];
     return lane[0];

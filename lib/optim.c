@@ -3,24 +3,55 @@
 
 #include <string.h>
 
+enum { BLOCK = 4096 };                  /* of the norm by E284; four arrays of it fit a second cache */
+
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
 /* The coefficients in double, the elements in real: every element gets the same few operations in the order of E280 to
  * E282. */
-void adamw_update(real *param, real *m, real *v, const real *grad, size_t n, const AdamW *o, int64_t t) {
+typedef struct { real keep, b1, b2, b2c, rate, root, eps; } Coefficients;
+
+static Coefficients coefficients(const AdamW *o, int64_t t) {
     const double c1 = 1 - d_pow(o->beta1, (double)t), c2 = 1 - d_pow(o->beta2, (double)t);
-    const real keep = (real)(1 - o->lr * o->weight_decay), b1 = (real)(1 - o->beta1), b2 = (real)o->beta2, b2c = (real)(1 - o->beta2);
-    const real rate = (real)(o->lr / c1), root = (real)sqrt(c2), eps = (real)o->eps;
-#pragma omp parallel for schedule(static) if (n > 16384)
+    return (Coefficients){.keep = (real)(1 - o->lr * o->weight_decay), .b1 = (real)(1 - o->beta1), .b2 = (real)o->beta2, .b2c = (real)(1 - o->beta2),
+                          .rate = (real)(o->lr / c1), .root = (real)sqrt(c2), .eps = (real)o->eps};
+}
+
+static void adamw_block(real *restrict param, real *restrict m, real *restrict v, const real *restrict grad, size_t n, Coefficients c) {
     for (size_t i = 0; i < n; i++) {
         const real g = grad[i];
-        m[i] += b1 * (g - m[i]);
-        v[i] = b2 * v[i] + b2c * (g * g);
-        param[i] = param[i] * keep - rate * m[i] / (r_sqrt(v[i]) / root + eps);
+        m[i] += c.b1 * (g - m[i]);
+        v[i] = c.b2 * v[i] + c.b2c * (g * g);
+        param[i] = param[i] * c.keep - c.rate * m[i] / (r_sqrt(v[i]) / c.root + c.eps);
+    }
+}
+
+void adamw_update(real *param, real *m, real *v, const real *grad, size_t n, const AdamW *o, int64_t t) {
+    const Coefficients c = coefficients(o, t);
+    #pragma omp parallel for schedule(static) if (n > 4 * BLOCK)
+    for (size_t i = 0; i < n; i += BLOCK) adamw_block(param + i, m + i, v + i, grad + i, least(n - i, BLOCK), c);
+}
+
+void adamw_consume(real *param, real *m, real *v, real *grad, double scale, size_t n, const AdamW *o, int64_t t) {
+    const Coefficients c = coefficients(o, t);
+    #pragma omp parallel for schedule(static) if (n > 4 * BLOCK)
+    for (size_t i = 0; i < n; i += BLOCK) {
+        const size_t width = least(n - i, BLOCK);
+        for (size_t j = i; scale != 1 && j < i + width; j++) grad[j] *= (real)scale;
+        adamw_block(param + i, m + i, v + i, grad + i, width, c);
+        memset(grad + i, 0, width * sizeof(real));
     }
 }
 
 double grad_square_sum(const real *grad, size_t n) {
-    double sum = 0;
-    for (size_t i = 0; i < n; i += 4096) sum += d_sum_squares(grad + i, n - i < 4096 ? n - i : 4096);
+    enum { BLOCKS = 512 };
+    double sum = 0, part[BLOCKS];
+    for (size_t first = 0; first < n; first += (size_t)BLOCKS * BLOCK) {
+        const size_t end = least(n, first + (size_t)BLOCKS * BLOCK), blocks = (end - first + BLOCK - 1) / BLOCK;
+        #pragma omp parallel for schedule(static) if (blocks > 8)
+        for (size_t b = 0; b < blocks; b++) part[b] = d_sum_squares(grad + first + b * BLOCK, least(end - first - b * BLOCK, BLOCK));
+        for (size_t b = 0; b < blocks; b++) sum += part[b];
+    }
     return sum;
 }
 

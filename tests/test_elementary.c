@@ -206,11 +206,12 @@ static void test_exp_array(void) {
 
 static void test_E18_E19_swiglu(void) {
     fill(x, -12, 12), fill(y, -3, 3), fill(z, -2, 2);
-    static real dgate[N], dup[N], aliased[N];
+    static real dgate[N], dup[N], aliased[N], again[N];
     r_swiglu(out, x, y, N);
-    r_swiglu_backward(dgate, dup, z, x, y, N);
+    r_swiglu_backward(dgate, dup, again, z, x, y, N);
+    CHECK_INT(memcmp(again, out, sizeof out), 0);
     memcpy(aliased, z, sizeof z);
-    r_swiglu_backward(aliased, other, aliased, x, y, N);
+    r_swiglu_backward(aliased, other, again, aliased, x, y, N);
     long bad = 0;
     for (int i = 0; i < N; i++) {
         const real s = r_sigmoid(x[i]), silu = x[i] * s;

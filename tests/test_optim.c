@@ -51,6 +51,24 @@ static void test_adamw_pieces(void) {
     CHECK(p[0][0] != (real)-1);
 }
 
+/* In one pass what grad_scale, adamw_update and clearing do one after the other, bit for bit, with and without clipping. */
+static void test_E280_to_E284_in_one_pass(void) {
+    enum { N = 40000 };
+    static real p[2][N], m[2][N], v[2][N], g[2][N];
+    const AdamW o = { 1e-3, 0.9, 0.999, 1e-8, 0.1 };
+    for (int i = 0; i < N; i++) p[0][i] = p[1][i] = (real)(i % 97) / 50 - 1;
+    for (int t = 1; t < 3; t++) {
+        const double scale = t == 1 ? 0.37 : 1;
+        for (int i = 0; i < N; i++) g[0][i] = g[1][i] = (real)(i % 89) / 700 - (real)0.05;
+        grad_scale(g[0], N, scale);
+        adamw_update(p[0], m[0], v[0], g[0], N, &o, t);
+        adamw_consume(p[1], m[1], v[1], g[1], scale, N, &o, t);
+        CHECK_INT(memcmp(p[0], p[1], sizeof p[0]) || memcmp(m[0], m[1], sizeof m[0]) || memcmp(v[0], v[1], sizeof v[0]), 0);
+        for (int i = 0; i < N; i++) g[0][i] = 0;
+        CHECK_INT(memcmp(g[0], g[1], sizeof g[0]), 0);
+    }
+}
+
 /* KA-106 and KA-107: torch.nn.utils.clip_grad_norm_ of two parameters, above and below the limit of 1 */
 static void test_E284_clip(void) {
     static const double start[2][3] = { { 3, -4, 12 }, { 0.03, -0.04, 0.12 } }, norm[2] = { 13, 0.13 };
@@ -71,7 +89,7 @@ static void test_E284_clip(void) {
 
 /* Blocks of 4096 ascending, in a block 16 lanes and a tree: the bits, not only the sum. */
 static void test_E284_order(void) {
-    enum { N = 4096 * 2 + 77 };
+    enum { N = 4096 * 600 + 77 };       /* more blocks than are kept at once */
     static real g[N];
     uint32_t s = 1;
     for (int i = 0; i < N; i++) s = s * 1664525u + 1013904223u, g[i] = (real)s / (real)4e9 - (real)0.3;
@@ -127,6 +145,7 @@ static void test_schedule_names(void) {
 int main(void) {
     test_E280_E281_E282_adamw();
     test_adamw_pieces();
+    test_E280_to_E284_in_one_pass();
     test_E284_clip();
     test_E284_order();
     test_E286_E287_E288_schedules();
