@@ -56,11 +56,14 @@ static int seen(const KeySpan *span, int n_span, int first, int n_row) {
     return n;
 }
 
-/* Products with K^T (or V^T) of all spans: s [n_row, ld] = x times it, for the positions that the last query sees. */
+/* Distance of rows of scores: a span is computed up to whole panels, and what is too much then reaches no other row. */
+static size_t score_ld(size_t width, int n_span) { return n_span > 1 ? width + LANES : width; }
+
+/* Products with K^T (or V^T) of all spans: s [n_row, ld] = x times it, for the positions that the last query sees and some more. */
 static void dots(real *s, size_t ld, const real *x, int x_ld, int n_row, const KeySpan *span, int n_span, int first, int head_dim, bool values) {
     for (int i = 0; i < n_span; i++) {
         const int n = i + 1 < n_span ? span[i].n : first + n_row;
-        gemm_block(s, ld, x, (size_t)x_ld, 1, values ? span[i].value_t : span[i].key_t, (size_t)(head_dim * LANES), n_row, n, head_dim, true);
+        gemm_block(s, ld, x, (size_t)x_ld, 1, values ? span[i].value_t : span[i].key_t, (size_t)(head_dim * LANES), n_row, (int)round16((size_t)n), head_dim, true);
         s += n;
     }
 }
@@ -84,15 +87,15 @@ void attend(real *o, real *max, real *sum, int stat_ld, real *score, const real 
     for (int t = 0, rows; t < n_row; t += rows) {
         rows = n_row - t < FORWARD_TILE ? n_row - t : FORWARD_TILE;
         const int n = seen(span, n_span, first + t, rows);
-        const size_t width = round16((size_t)n);
-        dots(score, width, q + (size_t)t * (size_t)ld, ld, rows, span, n_span, first + t, head_dim, false);
+        const size_t width = round16((size_t)n), s_ld = score_ld(width, n_span);
+        dots(score, s_ld, q + (size_t)t * (size_t)ld, ld, rows, span, n_span, first + t, head_dim, false);
         for (int i = 0; i < rows; i++) {
-            real *s = score + (size_t)i * width, row_max, row_sum;
+            real *s = score + (size_t)i * s_ld, row_max, row_sum;
             hide(s, n - rows + i + 1, width);
             r_softmax(s, scale, &row_max, &row_sum, width);
             if (max) max[(size_t)(t + i) * (size_t)stat_ld] = row_max, sum[(size_t)(t + i) * (size_t)stat_ld] = row_sum;
         }
-        mix(o + (size_t)t * (size_t)ld, ld, score, width, rows, span, n_span, first + t, head_dim, false);
+        mix(o + (size_t)t * (size_t)ld, ld, score, s_ld, rows, span, n_span, first + t, head_dim, false);
     }
 }
 
@@ -101,17 +104,17 @@ void attend_apart(real *o, real *score, const real *q, int ld, int n_row, const 
     const size_t key_step = (size_t)(head_dim * LANES);
     int most = 0;
     for (int i = 0; i < n_row; i++) most = own[i].n > most ? own[i].n : most;
-    const size_t n = (size_t)common->n, width = round16(n + (size_t)most);
-    gemm_block(score, width, q, (size_t)ld, 1, common->key_t, key_step, n_row, common->n, head_dim, true);
+    const size_t n = (size_t)common->n, width = round16(n + (size_t)most), s_ld = score_ld(width, 2);
+    gemm_block(score, s_ld, q, (size_t)ld, 1, common->key_t, key_step, n_row, (int)round16(n), head_dim, true);
     for (int i = 0; i < n_row; i++) {
-        real *s = score + (size_t)i * width, max, sum;
-        gemm_block(s + n, width, q + (size_t)i * (size_t)ld, (size_t)ld, 1, own[i].key_t, key_step, 1, own[i].n, head_dim, true);
+        real *s = score + (size_t)i * s_ld, max, sum;
+        gemm_block(s + n, s_ld, q + (size_t)i * (size_t)ld, (size_t)ld, 1, own[i].key_t, key_step, 1, (int)round16((size_t)own[i].n), head_dim, true);
         hide(s, common->n + own[i].n, width);
         r_softmax(s, scale, &max, &sum, width);
     }
-    gemm_block(o, (size_t)ld, score, width, 1, common->value, common->value_stride, n_row, head_dim, common->n, true);
+    gemm_block(o, (size_t)ld, score, s_ld, 1, common->value, common->value_stride, n_row, head_dim, common->n, true);
     for (int i = 0; i < n_row; i++)
-        gemm_block(o + (size_t)i * (size_t)ld, (size_t)ld, score + (size_t)i * width + n, width, 1, own[i].value, own[i].value_stride, 1, head_dim, own[i].n, false);
+        gemm_block(o + (size_t)i * (size_t)ld, (size_t)ld, score + (size_t)i * s_ld + n, s_ld, 1, own[i].value, own[i].value_stride, 1, head_dim, own[i].n, false);
 }
 
 /* ---- E17 --------------------------------------------------------------------------------- */
@@ -130,25 +133,25 @@ void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, 
     for (int t = 0, rows; t < n_row; t += rows) {
         rows = n_row - t < ATTENTION_TILE ? n_row - t : ATTENTION_TILE;
         const int n = seen(span, n_span, first + t, rows);
-        const size_t width = round16((size_t)n), at = (size_t)t * (size_t)ld;
-        dots(p, width, q + at, ld, rows, span, n_span, first + t, head_dim, false);
-        dots(ds, width, d_o + at, ld, rows, span, n_span, first + t, head_dim, true);
+        const size_t width = round16((size_t)n), s_ld = score_ld(width, n_span), at = (size_t)t * (size_t)ld;
+        dots(p, s_ld, q + at, ld, rows, span, n_span, first + t, head_dim, false);
+        dots(ds, s_ld, d_o + at, ld, rows, span, n_span, first + t, head_dim, true);
         for (int i = 0; i < rows; i++) {
-            real *p_row = p + (size_t)i * width, *ds_row = ds + (size_t)i * width;
+            real *p_row = p + (size_t)i * s_ld, *ds_row = ds + (size_t)i * s_ld;
             const size_t row = at + (size_t)i * (size_t)ld, stat = (size_t)(t + i) * (size_t)stat_ld;
             hide(p_row, n - rows + i + 1, width);
             for (size_t u = (size_t)n; u < width; u++) ds_row[u] = 0;
             r_softmax_backward(p_row, ds_row, scale, max[stat], sum[stat], r_dot(d_o + row, o + row, (size_t)head_dim), width);
         }
-        mix(dq + at, ld, ds, width, rows, span, n_span, first + t, head_dim, true);
+        mix(dq + at, ld, ds, s_ld, rows, span, n_span, first + t, head_dim, true);
         for (int i = 0; i < rows; i++)
             for (int j = 0; j < head_dim; j++) dq[at + (size_t)i * (size_t)ld + (size_t)j] *= scale;
         attention_columns(q_panel, ATTENTION_TILE * LANES, q + at, rows, ld, head_dim);
         attention_columns(d_o_panel, ATTENTION_TILE * LANES, d_o + at, rows, ld, head_dim);
         for (int i = 0, u = 0; i < n_span; i++) {
             const int keys = i + 1 < n_span ? span[i].n : first + t + rows;
-            gather(span[i].dk, kv_ld, ds + u, width, q_panel, keys, rows, head_dim);
-            gather(span[i].dv, kv_ld, p + u, width, d_o_panel, keys, rows, head_dim);
+            gather(span[i].dk, kv_ld, ds + u, s_ld, q_panel, keys, rows, head_dim);
+            gather(span[i].dv, kv_ld, p + u, s_ld, d_o_panel, keys, rows, head_dim);
             u += keys;
         }
     }
