@@ -104,7 +104,7 @@ def verdicts(table):
     version = importlib.metadata.version
     return {
         "judge": "; ".join(" with ".join(f"{package} {version(package)}" for package in packages) for _, packages, _ in JUDGES),
-        "what": "; ".join(what for _, _, what in JUDGES) + "; mean over prompts, 95 % interval of Student's t over prompts",
+        "what": "; ".join(what for _, _, what in JUDGES) + "; mean over prompts, 95 % interval of Student's t over prompts.",
         "rows": {split: {metric: interval(list(prompts.values())) for metric, prompts in metrics.items()} for split, metrics in table.items()},
     }
 
