@@ -192,6 +192,7 @@ Model *model_new(const ModelConfig *c, Err *e) {
     Arena a = {.base = memory_new(count.used, "model weights", e)};
     if (!a.base) { model_free(m); return NULL; }
     m->memory = a.base;
+    m->held = count.used;
     model_layout(m, &a);
     const int half = c->head_dim / 2;
     double *inv_freq = memory_new((size_t)half * sizeof(double), "rotary frequencies", e);
@@ -300,6 +301,7 @@ void model_copy(Model *to, const Model *from) {
 Model model_base(const Model *m) {
     Model base = *m;
     base.adapter_off = true;
+    base.tally = NULL;
     return base;
 }
 
@@ -329,6 +331,51 @@ void model_pack(Model *m) {
 void model_pack_trainable(Model *m) {
     for (int i = 0; i < m->n_param; i++)
         if (m->param[i].trainable) model_pack_one(m, &m->param[i]);
+}
+
+/* ---- E190, E192: what is counted ----------------------------------------------------------- */
+
+static void tally_product(Pass *p, const Param *w, double n_row) { p->flop += 2 * (double)param_count(w) * n_row; }
+
+/* The linear maps of all layers; an adapter's backward computes B^T dy twice (lora_backward for dx, and again for dA). */
+static void tally_rows(const Model *m, int n, bool backward, bool weights) {
+    if (!m->tally) return;
+    Pass *p = backward ? &m->tally->backward : &m->tally->forward;
+    p->row += n;
+    for (int l = 0; l < m->config.n_layer; l++)
+        for (int t = 0; t < LORA_TARGETS; t++) {
+            const Param *w = m->layer[l][adapted_layer[t]], *const *ab = (const Param *const *)m->adapter[l][t];
+            tally_product(p, w, n);
+            if (backward && weights && w->trainable) tally_product(p, w, n);
+            if (!ab[0] || m->adapter_off) continue;
+            tally_product(p, ab[0], (backward && weights ? 2 : 1) * (double)n);
+            tally_product(p, ab[1], (backward && weights ? 3 : 1) * (double)n);
+        }
+}
+
+/* Of one pair forward: q k and p v; backward those of q k again, dO v, and into dv, dq, dk. */
+static double attention_flops(const ModelConfig *c, double attended, bool backward) {
+    return (backward ? 10.0 : 4.0) * c->n_head * c->head_dim * c->n_layer * attended;
+}
+
+void model_tally_attention(const Model *m, double attended) {
+    if (m->tally) m->tally->forward.flop += attention_flops(&m->config, attended, false);
+}
+
+static void tally_batch(const Model *m, const Batch *b, bool backward) {
+    if (!m->tally) return;
+    Pass *p = backward ? &m->tally->backward : &m->tally->forward;
+    double attended = 0;
+    for (int i = 0; i < b->n_seg; i++) {
+        const double n = b->seg[i].n_row, before = b->seg[i].prefix < 0 ? 0 : b->seg[b->seg[i].prefix].n_row;
+        attended += n * before + n * (n + 1) / 2;
+    }
+    p->seq += b->n_seg;
+    p->flop += attention_flops(&m->config, attended, backward);
+}
+
+static void tally_head(const Model *m, double n_row, bool backward) {
+    if (m->tally) tally_product(backward ? &m->tally->backward : &m->tally->forward, m->head, n_row);
 }
 
 /* ---- E5, E7, E8: linear layers and norms ------------------------------------------------- */
@@ -484,6 +531,7 @@ struct Acts {
     int max_row, max_target, n_thread;  /* scratch is per thread: no loop that needs it takes more, whatever OpenMP says later */
     bool keep;
     size_t key_cap;                     /* keys (in whole blocks) of the longest path */
+    size_t held, thread_bytes;          /* of base; the part that grows with n_thread */
     LayerActs *layer;                   /* [n_layer]; without keep all the same */
     real *x_last, *r_last, *hidden;
     real *act, *wide, *row_h, *dx, *dx_next, *d_mid, *dnormed_mid, *dq, *dk, *dv, *d_o, *dgate, *dup, *dk_raw;
@@ -499,6 +547,8 @@ struct Acts {
     LogitStats *stats;                  /* [max_target] */
     unsigned char *base;
 };
+
+bool acts_keep_logits(const ModelConfig *c, int max_target) { return max_target <= CHUNK_ROWS || max_target <= KEPT_LOGITS / c->vocab; }
 
 static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
     const size_t n = (size_t)s->max_row, h = (size_t)c->hidden, q = (size_t)c->n_head * (size_t)c->head_dim;
@@ -529,17 +579,18 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
     if (c->lora.r) TAKE(lora_wide, n, s->lora_width);
     if (c->lora.r && s->keep) { TAKE(lora_low, n, (size_t)c->lora.r); TAKE(lora_dlow, n, (size_t)c->lora.r); }
     const size_t threads = (size_t)s->n_thread;
-    const size_t panels = s->key_cap * round16(d), scratch = attention_scratch(s->key_cap, c->head_dim);
+    const size_t panels = s->key_cap * round16(d), scratch = attention_scratch(s->key_cap, c->head_dim), before = a->used;
     TAKE(key_t, threads, panels); TAKE(value, threads, panels); TAKE(score, threads, scratch);
+    if (s->keep) { TAKE(value_t, threads, panels); TAKE(key, threads, panels); TAKE(dscore, threads, scratch); }
+    s->thread_bytes = a->used - before;
     if (s->keep) {
         TAKE(wide, n, h); TAKE(dx, n, h); TAKE(dx_next, n, h); TAKE(d_mid, n, h); TAKE(dnormed_mid, n, h);
         TAKE(dq, n, q); TAKE(dk, n, kv); TAKE(dv, n, kv); TAKE(d_o, n, q); TAKE(dgate, n, f); TAKE(dup, n, f);
         if (c->qk_norm) TAKE(dk_raw, n, kv);
-        TAKE(value_t, threads, panels); TAKE(key, threads, panels); TAKE(dscore, threads, scratch);
     }
     if (s->max_target) {
         s->logit_rows = s->max_target < CHUNK_ROWS ? s->max_target : CHUNK_ROWS;
-        if (s->keep && s->max_target <= KEPT_LOGITS / c->vocab) s->logit_rows = s->max_target;
+        if (s->keep && acts_keep_logits(c, s->max_target)) s->logit_rows = s->max_target;
         TAKE(logits, (size_t)s->logit_rows, (size_t)c->vocab); TAKE(scored_hidden, CHUNK_ROWS, h); TAKE(dscored, CHUNK_ROWS, h);
         s->scored_row = arena_take(a, (size_t)s->max_target, sizeof(int));
         s->scored_at = arena_take(a, (size_t)s->max_target + 1, sizeof(int));
@@ -561,6 +612,15 @@ size_t acts_bytes(const ModelConfig *c, int max_row, int max_target, bool keep) 
     return a.used;
 }
 
+size_t acts_thread_bytes(const ModelConfig *c, int max_row, bool keep) {
+    Acts s = acts_sizes(c, max_row, 0, keep);
+    Arena a = {0};
+    acts_layout(&s, &a, c);
+    return s.thread_bytes;
+}
+
+size_t acts_held(const Acts *a) { return a->held - a->thread_bytes; }
+
 Acts *acts_new(const Model *m, int max_row, int max_target, bool keep, Err *e) {
     Acts *s = calloc(1, sizeof *s);
     if (!s) { fail(e, "activations: no memory"); return NULL; }
@@ -569,6 +629,7 @@ Acts *acts_new(const Model *m, int max_row, int max_target, bool keep, Err *e) {
     if (!a.base) { free(s); return NULL; }
     s->base = a.base;
     acts_layout(s, &a, &m->config);
+    s->held = a.used;
     return s;
 }
 
@@ -887,6 +948,7 @@ static void between_attentions(Acts *a, const Model *m, int l, int from, int n) 
 const real *model_rows(Acts *a, const Model *m, const int *id, const int *position, int n, Attention *attention, void *context) {
     if (position != a->position) memcpy(a->position, position, (size_t)n * sizeof(int));
     a->id = id;
+    tally_rows(m, n, false, false);
     for (int l = 0; l <= m->config.n_layer; l++) {
         by_blocks(between_attentions, a, m, l, n);
         if (l == m->config.n_layer) break;
@@ -901,6 +963,7 @@ const real *model_forward_keys(Acts *a, const Model *m, const Batch *b, KeySink 
         const int before = b->seg[i].prefix < 0 ? 0 : b->seg[b->seg[i].prefix].n_row;
         for (int t = 0; t < b->seg[i].n_row; t++) a->position[b->seg[i].start + t] = before + t;
     }
+    tally_batch(m, b, false);
     BatchAttention f = {.a = a, .c = &m->config, .b = b, .sink = sink, .to = to};
     return model_rows(a, m, b->id, a->position, b->n_row, batch_attention, &f);
 }
@@ -924,6 +987,8 @@ static void embedding_backward(real *de, const real *dx, const int *id, int n, i
 void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *dhidden) {
     const ModelConfig *c = &m->config;
     const int n = b->n_row;
+    tally_rows(m, n, true, grad != NULL);
+    tally_batch(m, b, true);
     memset(a->dx, 0, (size_t)n * (size_t)c->hidden * sizeof(real));
     norm_rows_backward(a->dx, dhidden, a->x_last, a->r_last, m->norm, (size_t)n);
     norm_weight_backward(grad, dhidden, a->x_last, a->r_last, m->norm, (size_t)n);
@@ -949,7 +1014,10 @@ void model_grad_finish(real *grad, const Model *m) {
     add_rows(grad + m->embed->offset, grad + m->embed->offset, grad + m->n_trainable, param_count(m->embed));
 }
 
-void head_logits(real *z, const Model *m, const real *hidden, int n) { linear_forward(z, m, m->head, NULL, hidden, n); }
+void head_logits(real *z, const Model *m, const real *hidden, int n) {
+    tally_head(m, n, false);
+    linear_forward(z, m, m->head, NULL, hidden, n);
+}
 
 /* The distinct rows of the target list, and where each one's targets begin. */
 static int scored_rows(Acts *a, const Batch *b) {
@@ -995,10 +1063,12 @@ void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, cons
     const size_t h = (size_t)m->config.hidden;
     const bool kept = a->logits_kept && n_scored <= a->logit_rows;
     a->logits_kept = false;                     /* they become their own derivatives */
+    tally_head(m, (kept ? 1 : 2) * (double)n_scored, true);
+    if (grad && m->head->trainable) tally_head(m, n_scored, true);
     memset(dhidden, 0, (size_t)b->n_row * h * sizeof(real));
     for (int first = 0, n; first < n_scored; first += n) {
         real *logits = chunk(a, m, hidden, first, n_scored, kept, &n);
-        if (!kept) head_logits(logits, m, a->scored_hidden, n);
+        if (!kept) linear_forward(logits, m, m->head, NULL, a->scored_hidden, n);
         #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * (size_t)vocab))
         for (int i = 0; i < n; i++) {
             real *z = logits + (size_t)i * (size_t)vocab;
@@ -1019,6 +1089,7 @@ int head_last_row(const int *id, int n, int pad) {
 }
 
 void head_linear(real *score, const Model *m, const real *hidden, const int *row, int n) {
+    tally_head(m, n, false);
     for (int i = 0; i < n; i++)
         linear_forward(score + (size_t)i * (size_t)m->head->rows, m, m->head, NULL, hidden + (size_t)row[i] * (size_t)m->config.hidden, 1);
 }
@@ -1026,6 +1097,7 @@ void head_linear(real *score, const Model *m, const real *hidden, const int *row
 void head_linear_backward(real *dhidden, real *grad, const Model *m, const real *hidden, int n_row, const int *row, int n, const real *dscore) {
     const size_t h = (size_t)m->config.hidden;
     const int k = m->head->rows;
+    tally_head(m, (grad && m->head->trainable ? 2 : 1) * (double)n, true);
     memset(dhidden, 0, (size_t)n_row * h * sizeof(real));
     for (int i = 0; i < n; i++) {               /* a row that is read twice gets both: its chain over k goes on */
         gemm_tn(dhidden + (size_t)row[i] * h, dscore + (size_t)i * (size_t)k, 1, m->head->data, (int)h, k, 1, (int)h);

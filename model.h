@@ -42,6 +42,11 @@ size_t param_count(const Param *p);
 enum { LAYER_PARAMS = 16 };             /* slots of one layer in Model.layer; absent ones are NULL */
 typedef enum { P_NORM_IN, P_Q, P_K, P_V, P_O, P_QB, P_KB, P_VB, P_OB, P_QN, P_KN, P_NORM_POST, P_GATE, P_UP, P_DOWN, P_MLPB } LayerParam;
 
+/* What a network has done, counted where it is done, outside of parallel regions: rows through the layers; prompts and completions that they belong
+ * to, each once however it is cut; operations of matrix products and attention, a multiply-add being two (E190, E192). */
+typedef struct { double row, seq, flop; } Pass;
+typedef struct { Pass forward, backward; } Tally;
+
 typedef struct {
     ModelConfig config;
     int n_param, n_base;                /* param [0, n_base) are the network's own, the rest are adapters */
@@ -58,6 +63,8 @@ typedef struct {
     size_t *packed_at;                  /* [n_param] offset of a matrix in packed, in bytes */
     real *rope_cos, *rope_sin;          /* owned: [context, head_dim/2], E307 */
     unsigned char *memory;              /* owned: all of these */
+    size_t held;                        /* bytes of it */
+    Tally *tally;                       /* the caller's: where what is done with this network is added; NULL: nowhere */
 } Model;
 
 /* The table of parameters and memory for it, all zero. Owned by the caller: model_free. Fails on contradictory sizes. */
@@ -67,7 +74,7 @@ bool model_config_check(const ModelConfig *c, const char *file, Err *e);
 size_t model_bytes(const ModelConfig *c);               /* what model_new takes */
 void model_counts(const ModelConfig *c, size_t *n_trainable, size_t *n_grad);           /* those of the Model, without its memory */
 size_t model_parameters(const Model *m);                /* E33, adapters included */
-/* E190: FLOPs of a forward pass over n_row rows that attend to sum_attended positions together; E191: TRL's count for training. */
+/* E190: FLOPs of a forward pass over n_row rows that attend to sum_attended positions together, without adapters; E191: TRL's count for training. */
 double model_forward_flops(const ModelConfig *c, double n_row, double sum_attended, double n_scored);
 double model_trl_flops_per_token(const ModelConfig *c, double length);
 void model_init(Model *m, uint64_t seed);               /* normal(0, init_std), norms 1, biases 0, keyed by place; adapters by E292 */
@@ -103,6 +110,9 @@ bool batch_check(const Batch *b, const ModelConfig *c, Err *e);
 typedef struct Acts Acts;
 Acts *acts_new(const Model *m, int max_row, int max_target, bool keep, Err *e);
 size_t acts_bytes(const ModelConfig *c, int max_row, int max_target, bool keep);
+size_t acts_thread_bytes(const ModelConfig *c, int max_row, bool keep);     /* the part of it that grows with the threads: attention's panels */
+bool acts_keep_logits(const ModelConfig *c, int max_target);                /* those of max_target rows, so that the backward pass need not compute them again */
+size_t acts_held(const Acts *a);                        /* bytes really taken, without that part */
 void acts_free(Acts *a);
 
 /* E1 to E16: hidden rows after the final norm, [n_row, hidden], valid until the next call with the same acts. */
@@ -134,6 +144,9 @@ int head_last_row(const int *id, int n, int pad);
 /* E41: scores [n, n_label] of the given rows; and back: dhidden [n_row, hidden] is written, grad += . A row may be read more than once. */
 void head_linear(real *score, const Model *m, const real *hidden, const int *row, int n);
 void head_linear_backward(real *dhidden, real *grad, const Model *m, const real *hidden, int n_row, const int *row, int n, const real *dscore);
+
+/* Counts attention over so many pairs of a row and a position that it sees, in every layer: for one who owns what rows attend to. */
+void model_tally_attention(const Model *m, double attended);
 
 int thread_count(void);                 /* threads a parallel loop started here would get */
 int thread_index(void);

@@ -119,11 +119,13 @@ struct Cache {
     real **prompt_key, **prompt_value, **seq_key, **seq_value;      /* [n_layer] as attention.h lays them out */
     int n_thread;                               /* that scratch is there for */
     real *score;                                /* [n_thread, longest] */
+    size_t held, thread_bytes;                  /* of base; score's part, which grows with the threads */
     size_t score_cap;
     int *position;                              /* [n_seq] */
     const int *active;                          /* of the running step */
     int *run, n_run;                            /* [n_seq + 1]: rows run[i] .. run[i + 1] - 1 of the step share a prompt */
     int first;                                  /* prefill: prompt of the first segment */
+    size_t prefill_held;                        /* most that a prefill's activations took */
     const Batch *batch;
     Acts *acts;
     unsigned char *base;
@@ -155,7 +157,9 @@ static void cache_layout(Cache *s, Arena *a, const ModelConfig *c, const int *pr
         }
     }
     s->score_cap = attention_scratch((size_t)longest + (size_t)s->max_new, c->head_dim);
+    const size_t before = a->used;
     s->score = arena_take(a, (size_t)s->n_thread * s->score_cap, sizeof(real));
+    s->thread_bytes = a->used - before;
 }
 
 size_t cache_bytes(const ModelConfig *c, const int *prompt_length, int n_prompt, int n_seq, int max_new) {
@@ -173,6 +177,7 @@ Cache *cache_new(const Model *m, const int *prompt_length, int n_prompt, const i
     if (!a.base) { free(s); return NULL; }
     s->base = a.base;
     cache_layout(s, &a, &m->config, prompt_length);
+    s->held = a.used;
     memcpy(s->prompt_length, prompt_length, (size_t)n_prompt * sizeof(int));
     memcpy(s->prompt_of, prompt_of, (size_t)n_seq * sizeof(int));
     s->acts = acts_new(m, n_seq, 0, false, e);
@@ -212,12 +217,18 @@ static void store_prompt_keys(void *to, int layer, const real *k, const real *v)
     }
 }
 
+/* How many of the prompts are computed at once: as many as fit into PREFILL_ROWS, at least one. */
+static int prefill_chunk(int *rows, const int *length, int n) {
+    int k = 0;
+    for (*rows = 0; k < n && (!k || *rows + length[k] <= PREFILL_ROWS); k++) *rows += length[k];
+    return k;
+}
+
 bool cache_prefill(Cache *c, real *last, const Model *m, const int *const *prompt, Err *e) {
     const size_t h = (size_t)m->config.hidden;
     bool ok = true;
-    for (int first = 0, n; ok && first < c->n_prompt; first += n) {         /* so many prompts at once as fit into PREFILL_ROWS */
-        int rows = 0;
-        for (n = 0; first + n < c->n_prompt && (!n || rows + c->prompt_length[first + n] <= PREFILL_ROWS); n++) rows += c->prompt_length[first + n];
+    for (int first = 0, n, rows; ok && first < c->n_prompt; first += n) {
+        n = prefill_chunk(&rows, c->prompt_length + first, c->n_prompt - first);
         int *id = malloc((size_t)rows * sizeof(int));
         Segment *seg = malloc((size_t)n * sizeof *seg);
         Acts *acts = id && seg ? acts_new(m, rows, 0, false, e) : NULL;
@@ -230,6 +241,7 @@ bool cache_prefill(Cache *c, real *last, const Model *m, const int *const *promp
         if (ok && (ok = batch_check(&b, &m->config, e))) {
             c->first = first;
             c->batch = &b;
+            c->prefill_held = acts_held(acts) > c->prefill_held ? acts_held(acts) : c->prefill_held;
             const real *hidden = model_forward_keys(acts, m, &b, store_prompt_keys, c);
             for (int i = 0; i < n; i++) memcpy(last + (size_t)(first + i) * h, hidden + (size_t)(seg[i].start + seg[i].n_row - 1) * h, h * sizeof(real));
         }
@@ -277,6 +289,12 @@ const real *decode_step(Cache *c, const Model *m, const int *seq, const int *id,
     for (int i = 0; i < n; i++) c->position[i] = c->prompt_length[c->prompt_of[seq[i]]] + c->done[seq[i]];
     c->active = seq;
     find_runs(c, seq, n);
+    double attended = 0;
+    for (int i = 0; i < n; i++) {
+        attended += c->position[i] + 1;
+        if (m->tally && !c->done[seq[i]]) m->tally->forward.seq++;
+    }
+    model_tally_attention(m, attended);
     const real *hidden = model_rows(c->acts, m, id, c->position, n, cache_attention, c);
     for (int i = 0; i < n; i++) c->done[seq[i]]++;
     return hidden;
@@ -310,6 +328,8 @@ static void draw_all(Rollout *out, const Model *m, const RolloutPlan *p, const r
         }
     }
 }
+
+static size_t logit_bytes(const ModelConfig *c) { return LOGIT_ROWS * (size_t)c->vocab * (sizeof(real) + sizeof(int)); }
 
 static bool is_stop(const RolloutPlan *p, int id) {
     for (int i = 0; i < p->n_stop; i++)
@@ -358,6 +378,8 @@ bool rollout(Rollout *out, const Model *m, const RolloutPlan *p, Err *e) {
     double bias = 0, tokens = 0;
     for (int i = 0; i < n; i++) bias += s.bias[i], tokens += out->length[i];
     out->truncation_bias = bias / tokens;
+    out->cache_held = cache->held - cache->thread_bytes;
+    out->acts_held = acts_held(cache->acts) + cache->prefill_held + logit_bytes(&m->config);
     ok = true;
 done:
     cache_free(cache);
@@ -375,7 +397,18 @@ size_t rollout_bytes(const ModelConfig *c, int longest, int n_prompt, int group_
     if (!length) return SIZE_MAX;
     for (int i = 0; i < n_prompt; i++) length[i] = longest;
     const size_t prefill = acts_bytes(c, rows, 0, false), decode = acts_bytes(c, n, 0, false);
-    const size_t all = cache_bytes(c, length, n_prompt, n, max_new) + decode + prefill + LOGIT_ROWS * (size_t)c->vocab * (sizeof(real) + sizeof(int));
+    const size_t all = cache_bytes(c, length, n_prompt, n, max_new) + decode + prefill + logit_bytes(c);
     free(length);
     return all;
+}
+
+static size_t without_threads(const ModelConfig *c, int rows) { return acts_bytes(c, rows, 0, false) - acts_thread_bytes(c, rows, false); }
+
+size_t rollout_acts_bytes(const ModelConfig *c, const int *prompt_length, int n_prompt, int n_seq) {
+    size_t prefill = 0;
+    for (int first = 0, rows; first < n_prompt; ) {
+        first += prefill_chunk(&rows, prompt_length + first, n_prompt - first);
+        prefill = without_threads(c, rows) > prefill ? without_threads(c, rows) : prefill;
+    }
+    return without_threads(c, n_seq) + prefill + logit_bytes(c);
 }

@@ -48,9 +48,12 @@ typedef struct {                        /* caller's memory; completion i = promp
     int *length;                        /* [n_completion] */
     bool *ended;                        /* [n_completion] by a stop token */
     double truncation_bias;             /* mean of E29 - E23 over all tokens; 0 without filters */
+    size_t cache_held, acts_held;       /* bytes taken of cache, and of activations and logits at once; without what grows with the threads */
 } Rollout;
 bool rollout(Rollout *out, const Model *m, const RolloutPlan *p, Err *e);
 /* What it takes beside the model, for prompts of at most `longest` tokens. */
 size_t rollout_bytes(const ModelConfig *c, int longest, int n_prompt, int group_size, int max_new);
+/* Of these, activations and logits, for prompts of these lengths; without what grows with the threads. */
+size_t rollout_acts_bytes(const ModelConfig *c, const int *prompt_length, int n_prompt, int n_seq);
 
 #endif

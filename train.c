@@ -133,6 +133,9 @@ bool trainer_new(Trainer *t, Model *m, int max_row, int max_target, Err *e) {
     t->m = memory_new(m->n_trainable * sizeof(real), "first moments", e);
     t->v = memory_new(m->n_trainable * sizeof(real), "second moments", e);
     t->dhidden = memory_new((size_t)max_row * (size_t)m->config.hidden * sizeof(real), "gradients of hidden rows", e);
+    t->grad_held = m->n_grad * sizeof(real);
+    t->moments_held = 2 * m->n_trainable * sizeof(real);
+    t->dhidden_held = (size_t)max_row * (size_t)m->config.hidden * sizeof(real);
     t->acts = t->grad && t->m && t->v && t->dhidden ? acts_new(m, max_row, max_target, true, e) : NULL;
     if (t->acts) return true;
     trainer_free(t);
@@ -228,12 +231,14 @@ static void describe(TensorOut out[4], char name[4][32], double state[5], const 
 }
 
 bool trainer_save(const Trainer *t, const char *path, Err *e) {
-    TensorOut out[8];
+    TensorOut out[9];
     char name[8][32];
     double state[2][5];
+    int n = 4;
     describe(out, name, state[0], t, "");
-    if (t->partner) describe(out + 4, name + 4, state[1], t->partner, "partner.");
-    return safetensors_write(path, out, t->partner ? 8 : 4, (const char *const[]){NULL}, e);
+    if (t->partner) describe(out + 4, name + 4, state[1], t->partner, "partner."), n = 8;
+    if (t->counts) out[n++] = (TensorOut){.name = "counts", .store = STORE_F64, .n_dim = 1, .shape = {t->n_counts}, .data = t->counts, .from = STORE_F64};
+    return safetensors_write(path, out, n, (const char *const[]){NULL}, e);
 }
 
 static bool load(Trainer *t, const Safetensors *s, const char *prefix, const char *path, Err *e) {
@@ -259,9 +264,18 @@ static bool load(Trainer *t, const Safetensors *s, const char *prefix, const cha
     return true;
 }
 
+static bool load_counts(Trainer *t, const Safetensors *s, const char *path, Err *e) {
+    const Tensor *x = safetensors_find(s, "counts");
+    if (!t->counts) return true;
+    if (!x || x->count != t->n_counts || strcmp(x->dtype, "F64"))
+        return fail(e, "%s: counts: expected %zu numbers of type F64; the checkpoint is of an earlier version: start the run again", path, t->n_counts);
+    memcpy(t->counts, x->data, t->n_counts * sizeof(double));
+    return true;
+}
+
 bool trainer_load(Trainer *t, const char *path, Err *e) {
     Safetensors *s = safetensors_open(path, e);
-    const bool ok = s && load(t, s, "", path, e) && (!t->partner || load(t->partner, s, "partner.", path, e));
+    const bool ok = s && load(t, s, "", path, e) && (!t->partner || load(t->partner, s, "partner.", path, e)) && load_counts(t, s, path, e);
     safetensors_close(s);
     return ok;
 }

@@ -17,8 +17,18 @@ static const OptionTable table = {"compare", "RUN RUN: where two runs first diff
 
 enum { LAST = 10 };                     /* log lines of the mean at the end */
 
+/* What a run cost is no step: slices and threads change its memory, and no number of the run. */
+static bool drop_cost(RunFiles *r, Err *e) {
+    int n = 0;
+    for (int i = 0; i < r->log.n; i++)
+        if (json_get(r->log.line[i], "cost")) json_free(r->log.line[i]);
+        else r->log.line[n++] = r->log.line[i];
+    r->log.n = n;
+    return n > 0 || fail(e, "%s/log.jsonl: holds no complete line of a step", r->dir);
+}
+
 static bool open_run(RunFiles *r, const char *dir, Err *e) {
-    if (!run_files_read(r, dir, e)) return false;
+    if (!run_files_read(r, dir, e) || !drop_cost(r, e)) return false;
     if (r->log.torn) fprintf(stderr, "compare: %s/log.jsonl: the last line is half-written and left out\n", dir);
     return run_files_digest(r, e);
 }

@@ -68,6 +68,8 @@ typedef struct {
     DpoPair *pair, *micro;              /* [accumulate * batch] of the update; its micro-batch */
     DpoRank *rank;
     bool ahead;                         /* the sums of all pairs are there before the first slice */
+    Networks net;
+    Costs cost;                         /* of the run so far, without the table of --eval-split */
     /* of the update */
     double loss, entropy_sum, n_token;
     int64_t tokens;
@@ -210,13 +212,27 @@ static void derive(void *to, int first, int n, const real *logp, const real *ent
     for (int i = 0; i < n; i++) dlogp[i] = d->dlogp[d->token_of[first + i]];
 }
 
+static Texts texts_of(Sequence *const *s, int n) {
+    Texts t = {0};
+    for (int i = 0; i < n; i++) {
+        texts_prompt(&t, s[i]->n_prompt);
+        texts_completion(&t, s[i]->n_prompt, s[i]->n_w);
+        texts_completion(&t, s[i]->n_prompt, s[i]->n_l);
+    }
+    return t;
+}
+
 static bool micro_batch(Dpo *d, Sequence *const *s, int k, Err *e) {
+    const Texts texts = texts_of(s, d->batch);
+    cost_dpo(&d->cost.predicted, &d->net, d->reference ? &texts : &(Texts){0}, &texts, !d->ahead ? 0 : d->loss_config.use_weighting ? 2 : 1);
     d->micro = d->pair + k * d->batch;
     if (!lay(d, s, d->batch, e) || (d->reference && !reference_sums(d, s, d->reference, e))) return false;
     for (int i = 0; i < d->batch; i++) {
         d->micro[i].ref_w = s[i]->ref_w, d->micro[i].ref_l = s[i]->ref_l;
         d->tokens += 2 * s[i]->n_prompt + s[i]->n_w + s[i]->n_l;
+        d->cost.measured.prompt += s[i]->n_prompt;
     }
+    d->cost.measured.completion += (double)d->offset[2 * d->batch];
     return (!d->ahead || forward(d, d->policy, e)) && trainer_accumulate(&d->trainer, &d->window, 1, derive, d, false, e);
 }
 
@@ -403,6 +419,24 @@ static bool open_data(Dpo *d, const Language *l, const ModelConfig *shape, Err *
     return true;
 }
 
+/* The sums of all pairs under m, which is the policy that the run starts from. */
+static bool precompute(Dpo *d, const Model *m, Err *e) {
+    for (int i = 0; i < d->train.n; i++) {
+        Sequence *s = &d->train.row[i];
+        const Texts texts = texts_of(&s, 1);
+        cost_dpo(&d->cost.predicted, &d->net, &texts, &(Texts){0}, 0);
+    }
+    return sweep(d, &d->train, reference_sums, m, e);
+}
+
+static void memory_cost(Dpo *d) {
+    cost_trainer(&d->cost.predicted, &d->policy->config, d->rows, d->rows);
+    cost_trainer_held(&d->cost.measured, &d->trainer);
+    if (!d->copy) return;
+    cost_memory_most(&d->cost.predicted, MEM_REFERENCE, (double)model_bytes(&d->net.reference));
+    cost_memory_most(&d->cost.measured, MEM_REFERENCE, (double)d->copy->held);
+}
+
 static bool dpo(Dpo *d, const Config *c, Run *r, Language *l, Err *e) {
     FolderInfo info;
     ModelConfig shape;
@@ -420,12 +454,22 @@ static bool dpo(Dpo *d, const Config *c, Run *r, Language *l, Err *e) {
     if (!(d->policy = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) || !trainer_new(&d->trainer, d->policy, d->rows, d->rows, e) || !memory(d, e)) return false;
     if (copy && !(d->copy = folder_load_as(c->run.model, &shape, 0, e))) return false;
     d->base = model_base(d->policy);
+    d->net = (Networks){.policy = shape, .reference = shape, .has_reference = true, .logits_anew = !acts_keep_logits(&shape, d->rows)};
+    if (c->run.adapter.use_peft && !c->precompute_ref_log_probs) d->net.reference.lora.r = 0;      /* E293 */
+    d->base.tally = &d->cost.measured.net[NET_REFERENCE];
+    if (copy) d->copy->tally = d->base.tally;
+    d->trainer.counts = (double *)&d->cost, d->trainer.n_counts = sizeof d->cost / sizeof(double);
     d->reference = copy ? d->copy : c->precompute_ref_log_probs ? NULL : &d->base;
     /* here the policy still is the one that the run starts from: a new adapter's B is 0 */
-    if (c->precompute_ref_log_probs && !sweep(d, &d->train, reference_sums, d->policy, e)) return false;
+    Model start = *d->policy;
+    start.tally = d->base.tally;
+    if (c->precompute_ref_log_probs && !precompute(d, &start, e)) return false;
     if (d->held.n && (!sweep(d, &d->held, reference_sums, d->policy, e) || !evaluate(&before, d, d->policy, e))) return false;
+    d->policy->tally = &d->cost.measured.net[NET_POLICY];
     run_trainer(&d->trainer, &c->run, run_steps(&c->run, (double)d->train.n / (d->batch * d->accumulate)));
-    return run_begin(r, &table, c, &c->run, &d->trainer, e) && (loop(d, r, e) || run_failed(r, e)) && finish(d, &info, l, &before, e);
+    if (!run_begin(r, &table, c, &c->run, &d->trainer, e)) return false;
+    memory_cost(d);
+    return (loop(d, r, e) || run_failed(r, e)) && run_cost(r, d->trainer.step, &d->cost, e) && finish(d, &info, l, &before, e);
 }
 
 static void dpo_close(Dpo *d) {

@@ -53,6 +53,17 @@ static bool build_window(Window *w, const Generation *g, int group, int first, i
     return true;
 }
 
+Texts step_texts(const Step *s, int first, int n) {
+    const Generation *g = &s->gen;
+    Texts t = {0};
+    for (int i = first; i < first + n; i++) {           /* a micro-batch may begin within a group */
+        const double prompt = g->prompt[i / s->group].n;
+        if (i == first || i % s->group == 0) texts_prompt(&t, prompt);
+        texts_completion(&t, prompt, g->out.length[i]);
+    }
+    return t;
+}
+
 /* ---- completions, scores, advantages ------------------------------------------------------ */
 
 static bool make_up_prompts(Step *s, int64_t generation, Err *e) {
@@ -76,6 +87,17 @@ static bool encode_prompts(Step *s, int64_t generation, Err *e) {
     return true;
 }
 
+/* The trainer's activations stay while completions are made. */
+static void generation_memory(Step *s, const int *prompt_length) {
+    const Generation *g = &s->gen;
+    const ModelConfig *c = &s->policy->config;
+    Cost *p = &s->cost.predicted, *m = &s->cost.measured;
+    cost_memory_most(p, MEM_CACHE, cost_cache(c, prompt_length, g->n_prompt, g->n_completion, g->max_new));
+    cost_memory_most(p, MEM_ACTIVATIONS, s->planned_acts + (double)rollout_acts_bytes(c, prompt_length, g->n_prompt, g->n_completion));
+    cost_memory_most(m, MEM_CACHE, (double)g->out.cache_held);
+    cost_memory_most(m, MEM_ACTIVATIONS, s->held_acts + (double)g->out.acts_held);
+}
+
 static bool generate(Step *s, int64_t generation, Err *e) {
     Generation *g = &s->gen;
     const int **prompt = malloc((size_t)g->n_prompt * sizeof *prompt);
@@ -97,6 +119,7 @@ static bool generate(Step *s, int64_t generation, Err *e) {
         g->ended[i] = g->out.ended[i];
         g->offset[i + 1] = at + n;
     }
+    if (ok) generation_memory(s, length);
     free(prompt);
     free(length);
     return ok;
@@ -150,6 +173,10 @@ bool step_generation(Step *s, int64_t generation, Err *e) {
     if (!generate(s, generation, e) || !score(s, e) || !reference_logp(s, e)) return false;
     for (int i = 0; i < s->gen.n_prompt; i++) s->tokens += s->gen.prompt[i].n * s->group;
     s->tokens += (int64_t)s->gen.offset[s->gen.n_completion];
+    for (int i = 0; i < s->gen.n_prompt; i++) s->cost.measured.prompt += s->gen.prompt[i].n;
+    s->cost.measured.completion += (double)s->gen.offset[s->gen.n_completion];
+    const Texts drawn = step_texts(s, 0, s->gen.n_completion);
+    if (!s->c->critic) cost_grpo(&s->cost.predicted, &s->net, &drawn, &(Texts){0}, 0);
     return true;
 }
 
@@ -206,6 +233,8 @@ bool step_micro_batch(Step *s, int i, Err *e) {
     grpo_micro(&s->micro, &in, c, s->gen.scratch);
     grpo_sums_start(&s->sums);
     if (!trainer_accumulate(&s->trainer, &s->window, s->c->sampling.temperature, derive, s, s->grpo_window.entropy_coef != 0, e)) return false;
+    const Texts trained = step_texts(s, first, s->batch);
+    cost_grpo(&s->cost.predicted, &s->net, &(Texts){0}, &trained, c->top_entropy_quantile < 1);
     const double loss = grpo_loss_value(&s->sums, &s->grpo_window, &s->micro);
     if (!isfinite(loss))
         return fail(e, "step %lld: the loss is %g: the step is not applied", (long long)s->trainer.step + 1, loss);
@@ -349,6 +378,18 @@ static bool open_shape(ModelConfig *shape, Step *s, Err *e) {
            fail(e, "--max-completion-length %d: the context of %s holds %d tokens, prompt included; lower it", c->grpo.max_completion_length, c->run.model, shape->context);
 }
 
+/* From here on the networks count what they do. */
+static void watch(Step *s, const ModelConfig *shape) {
+    s->net = (Networks){.policy = *shape, .reference = *shape, .has_reference = has_reference(s->c), .logits_anew = !acts_keep_logits(shape, s->rows)};
+    if (s->c->run.adapter.use_peft) s->net.reference.lora.r = 0;       /* E293 */
+    s->policy->tally = &s->cost.measured.net[NET_POLICY];
+    s->base.tally = &s->cost.measured.net[NET_REFERENCE];
+    if (s->copy) s->copy->tally = s->base.tally;
+    if (s->scorer) scorer_count(s->scorer, &s->cost);
+    s->trainer.counts = (double *)&s->cost;
+    s->trainer.n_counts = sizeof s->cost / sizeof(double);
+}
+
 /* In this order, so that what fails fails early: sizes, memory, the program that scores, networks. */
 static bool open_model(Step *s, Err *e) {
     const StepConfig *c = s->c;
@@ -359,6 +400,7 @@ static bool open_model(Step *s, Err *e) {
     if (has_copy(c) && !(s->copy = folder_load_as(c->run.model, &shape, 0, e))) return false;
     s->base = model_base(s->policy);
     s->reference = s->copy ? s->copy : has_reference(c) ? &s->base : NULL;
+    watch(s, &shape);
     if (!generation_new(&s->gen, n_completion / s->group, s->group, c->grpo.max_completion_length, s->n_label, e)) return false;
     s->token_of = malloc((size_t)n_completion * (size_t)c->grpo.max_completion_length * sizeof(int));
     s->completion_of = malloc((size_t)n_completion * (size_t)c->grpo.max_completion_length * sizeof(int));
@@ -462,6 +504,15 @@ bool step_plan(RunPlan *p, const StepConfig *c, Err *e) {
 void step_resume(Step *s) {
     s->control = (GrpoEntropyControl){s->trainer.extra[0], s->trainer.extra[1]};
     s->tokens = (int64_t)s->trainer.extra[2];
+    Cost planned = {.memory = {0}}, held = planned;
+    cost_trainer(&planned, &s->policy->config, s->rows, s->rows);
+    cost_trainer_held(&held, &s->trainer);
+    for (int k = 0; k < N_MEM; k++) cost_memory_most(&s->cost.predicted, (MemoryKind)k, planned.memory[k]), cost_memory_most(&s->cost.measured, (MemoryKind)k, held.memory[k]);
+    s->planned_acts = planned.memory[MEM_ACTIVATIONS];
+    s->held_acts = held.memory[MEM_ACTIVATIONS];
+    if (!s->copy) return;
+    cost_memory_most(&s->cost.predicted, MEM_REFERENCE, (double)model_bytes(&s->net.reference));
+    cost_memory_most(&s->cost.measured, MEM_REFERENCE, (double)s->copy->held);
 }
 
 void step_close(Step *s) {

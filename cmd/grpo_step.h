@@ -111,6 +111,9 @@ typedef struct {
     Window window;
     int *token_of, *completion_of;      /* [n_target] of the window: flat place of the token, and its completion */
     Trainer trainer;
+    Networks net;                       /* as the cost's formulas see them */
+    Costs cost;                         /* of the run so far: generations and updates, without the table of --eval-split */
+    double planned_acts, held_acts;     /* the trainer's, predicted and taken */
     Order order;
     GrpoEntropyControl control;
     /* of the micro-batch just done */
@@ -131,7 +134,7 @@ bool step_open_synthetic(Step *s, const StepConfig *c, int prompt_length, Err *e
 /* What a run will take, nothing loaded but the data: memory by the plan that the run itself makes; seconds of an update from generations like the
  * run's with few tokens, made-up and timed on this machine, and by E190 from there to completions of full length. */
 bool step_plan(RunPlan *p, const StepConfig *c, Err *e);
-/* Takes controller and token count from the trainer, after it may have been loaded from a checkpoint. */
+/* Takes controller and token count from the trainer, after it may have been loaded from a checkpoint; from here on the cost has all that is held. */
 void step_resume(Step *s);
 void step_close(Step *s);
 
@@ -145,6 +148,8 @@ bool step_generation(Step *s, int64_t generation, Err *e);
 bool step_micro_batch(Step *s, int i, Err *e);
 /* The first completion of that micro-batch, and its completions as grpo.c sees them. */
 int step_first_completion(const Step *s, int i);
+/* Completions first .. first + n - 1 with their prompts, as lengths. */
+Texts step_texts(const Step *s, int first, int n);
 GrpoIn step_input(const Step *s, int first, int n);
 /* E280 to E284, E116. step_clear forgets the sums of the update once they are logged. */
 bool step_update(Step *s, Err *e);

@@ -143,6 +143,10 @@ static bool open_critic(Ppo *p, Err *e) {
     run_trainer(&p->value, &c->step.run, (int)s->trainer.n_step);
     if (!isnan(c->value_learning_rate)) p->value.adamw.lr = c->value_learning_rate;
     p->value.partner = &s->trainer;
+    p->value.counts = s->trainer.counts;
+    p->value.n_counts = s->trainer.n_counts;
+    p->critic->tally = &s->cost.measured.net[NET_VALUE];
+    s->net.value = one;
     const int64_t left = s->trainer.n_step - (int64_t)c->critic_warmup_steps * p->updates;      /* the policy's schedule begins when it does */
     s->trainer.n_step = left > 1 ? left : 1;
     return true;
@@ -167,6 +171,8 @@ static bool rollout_values(Ppo *p, Err *e) {
     Step *s = &p->s;
     const int n = lay(p, NULL, s->gen.n_prompt, e);
     if (n < 0 || !window_scores(p->mb_value, p->value.acts, s->rows, s->rows, p->critic, &s->window, e)) return false;
+    const Texts drawn = step_texts(s, 0, s->gen.n_completion);
+    cost_ppo(&s->cost.predicted, &s->net, &drawn, &(Texts){0}, &(Texts){0});
     for (int i = 0; i < n; i++) p->values[s->token_of[i]] = p->mb_value[i];
     return true;
 }
@@ -233,6 +239,7 @@ static bool pretraining_text(Ppo *p, Err *e) {
     Step *s = &p->s;
     const int n = s->batch * s->accumulate, limit = s->rows < s->policy->config.context ? s->rows : s->policy->config.context;
     int64_t at = s->trainer.step * n;
+    Texts texts = {0};
     window_clear(&p->ptx_window);
     for (int i = 0; i < n; i++) {
         const Example *x = &p->ptx.row[order_at(&p->ptx_order, at++)];
@@ -244,12 +251,25 @@ static bool pretraining_text(Ppo *p, Err *e) {
         const int length = ids->n < limit ? ids->n : limit;
         if (n_prompt >= length) return fail(e, "%s:%d: the prompt alone has %d tokens, expected fewer than %d; raise --slice-rows, or leave it out", p->ptx.path, x->line, n_prompt, limit);
         if (window_add(&p->ptx_window, ids->id, length, -1, e) < 0) return false;
+        texts_sequence(&texts, n_prompt, length - n_prompt, length - n_prompt);
         for (int t = n_prompt; t < length; t++)
             if (!window_target(&p->ptx_window, row + t - 1, ids->id[t], e)) return false;
     }
     p->ptx_tokens = p->ptx_window.n_target;
     p->ptx_loss = 0;
+    s->cost.measured.prompt += p->ptx_window.n_row - p->ptx_window.n_target;
+    s->cost.measured.completion += p->ptx_window.n_target;
+    cost_sft(&s->cost.predicted, &s->net, &texts);
     return trainer_accumulate(&s->trainer, &p->ptx_window, 1, derive_ptx, p, false, e);
+}
+
+static Texts minibatch_texts(const Step *s, const int *prompt, int n) {
+    Texts t = {0};
+    for (int i = 0; i < n; i++) {
+        const Texts one = step_texts(s, prompt[i] * s->group, s->group);
+        texts_add(&t, &one, 1);
+    }
+    return t;
 }
 
 static void stat(Ppo *p, int k, double x) { p->stat[k] += x, p->n_stat[k]++; }
@@ -269,6 +289,8 @@ static bool update(Ppo *p, const int *prompt, int n_prompt, bool warm, Err *e) {
     p->value_sums = (PpoValueSums){0};
     p->entropy_sum = 0;
     if (!trainer_accumulate_scores(&p->value, &s->window, derive_value, p, e)) return false;
+    const Texts valued = minibatch_texts(s, prompt, n_prompt);
+    cost_ppo(&s->cost.predicted, &s->net, &(Texts){0}, warm ? &valued : &(Texts){0}, &valued);
     if (warm && (!trainer_accumulate(&s->trainer, &s->window, s->c->sampling.temperature, derive_policy, p, false, e) || (p->ptx.n && !pretraining_text(p, e)))) return false;
     const PpoPolicySums *a = &p->policy_sums;
     const PpoValueSums *v = &p->value_sums;
@@ -423,8 +445,13 @@ static bool ppo(Ppo *p, Run *run, Err *e) {
     if (!run_begin(run, &table, c, &c->step.run, &p->value, e)) return false;
     if (p->value.step) p->moments = (PpoMoments){p->value.extra[0], p->value.extra[1], p->value.extra[2]};
     step_resume(s);
+    Cost planned = {.prompt = 0}, held = planned;
+    cost_trainer(&planned, &s->net.value, s->rows, s->rows);
+    cost_trainer_held(&held, &p->value);
+    cost_memory_most(&s->cost.predicted, MEM_CRITIC, cost_trained(&planned));
+    cost_memory_most(&s->cost.measured, MEM_CRITIC, cost_trained(&held));
     run_tokens(run, s->tokens);
-    return (loop(p, run, e) || run_failed(run, e)) && finish(p, e);
+    return (loop(p, run, e) || run_failed(run, e)) && run_cost(run, p->value.step, &s->cost, e) && finish(p, e);
 }
 
 static void ppo_close(Ppo *p) {

@@ -33,7 +33,7 @@ static const Option options[] = {
 static const OptionTable table = {"reward", "train a multi-label reward regression on labelled replies",
                                   "grpo reward --model runs/sft/final --dataset labelled.jsonl --output-dir runs/reward", options, sizeof options / sizeof *options};
 
-typedef struct { int *id, n; } Sequence;
+typedef struct { int *id, n, n_prompt; } Sequence;
 typedef struct { Sequence *seq; real *label; int n; } Items;
 
 static bool encode(Items *out, const Dataset *d, const Language *l, const char (*name)[64], int n_label, int max_length, Err *e) {
@@ -48,8 +48,11 @@ static bool encode(Items *out, const Dataset *d, const Language *l, const char (
         const Json *ended = json_get(x->row, "ended");
         const bool cut = (x->finish_reason && !strcmp(x->finish_reason, "length")) || (ended && ended->type == JSON_BOOL && ended->number == 0);
         ids.n = 0;
-        if (!encode_prompt(&ids, l, x, e) || !encode_completion(&ids, l, x->completion, !cut, e) || !example_labels(label, x, name, n_label, d->path, e)) return false;
+        if (!encode_prompt(&ids, l, x, e)) return false;
+        const int n_prompt = ids.n;
+        if (!encode_completion(&ids, l, x->completion, !cut, e) || !example_labels(label, x, name, n_label, d->path, e)) return false;
         out->seq[i].n = ids.n < max_length ? ids.n : max_length;
+        out->seq[i].n_prompt = n_prompt < max_length ? n_prompt : max_length;
         out->seq[i].id = malloc((size_t)out->seq[i].n * sizeof(int));
         if (!out->seq[i].id) return fail(e, "no memory for %d tokens", ids.n);
         memcpy(out->seq[i].id, ids.id, (size_t)out->seq[i].n * sizeof(int));
@@ -93,6 +96,16 @@ static bool add_example(Window *w, const Sequence *s, int pad, Err *e) {
     const int row = w->n_row, last = head_last_row(s->id, s->n, pad);
     if (last < 0) return fail(e, "an example holds nothing but pad_token_id %d; expected another token", pad);
     return window_add(w, s->id, s->n, -1, e) >= 0 && window_target(w, row + last, 0, e);
+}
+
+/* What is learned from in `batch` examples from the at-th on, as lengths. */
+static Texts texts_of(const Items *items, Order *order, int64_t at, int batch) {
+    Texts t = {0};
+    for (int i = 0; i < batch; i++) {
+        const Sequence *x = &items->seq[order_at(order, at + i)];
+        texts_sequence(&t, x->n_prompt, x->n - x->n_prompt, 1);
+    }
+    return t;
 }
 
 static bool step(Loss *loss, Trainer *t, Window *w, real *label, const Items *items, Order *order, int64_t *at, int batch, Err *e) {
@@ -242,6 +255,7 @@ static bool reward(const Config *c, Err *e) {
     Trainer t = {0};
     Window w = {0};
     Run r = {.log = NULL};
+    Costs cost = {.predicted = {.prompt = 0}};
     Model *m = NULL;
     ModelConfig shape;
     int n_label;
@@ -275,6 +289,8 @@ static bool reward(const Config *c, Err *e) {
     if (!(label = malloc((size_t)batch * (size_t)n_label * sizeof(real)))) { fail(e, "no memory"); goto done; }
     const int n_step = run_steps(&c->run, (double)items.n / batch);
     run_trainer(&t, &c->run, n_step);
+    m->tally = &cost.measured.net[NET_REWARD];
+    t.counts = (double *)&cost, t.n_counts = sizeof cost / sizeof(double);
     if (c->run.plan) {
         ok = plan(c->run.plan, &t, &w, label, &(Loss){.label_weight = weight, .n_label = n_label}, &items, &c->run, batch, e);
         goto done;
@@ -286,10 +302,16 @@ static bool reward(const Config *c, Err *e) {
     progress_begin(&p, "reward", n_step);
     int64_t tokens = (int64_t)t.extra[0];
     run_tokens(&r, tokens);
+    cost_trainer(&cost.predicted, &shape, rows, rows);
+    cost_trainer_held(&cost.measured, &t);
     for (int64_t at = t.step * batch; t.step < n_step; ) {
         Loss loss = {.label_weight = weight, .n_label = n_label};
+        const Texts texts = texts_of(&items, &order, at, batch);
         if (!step(&loss, &t, &w, label, &items, &order, &at, batch, e)) { run_failed(&r, e); goto done; }
         tokens += w.n_row;
+        cost.measured.prompt += texts.prompt;
+        cost.measured.completion += w.n_row - texts.prompt;
+        cost_reward(&cost.predicted, &shape, &texts);
         t.extra[0] = (double)tokens;
         smooth = smooth == 0 ? loss.loss : 0.95 * smooth + 0.05 * loss.loss;
         if (t.step % c->run.logging_steps == 0 && !log_step(&r, &t, &loss, (double)at / items.n, tokens, e)) goto done;
@@ -299,6 +321,7 @@ static bool reward(const Config *c, Err *e) {
         progress_at(&p, t.step, detail);
     }
     progress_end(&p);
+    if (!run_cost(&r, t.step, &cost, e)) goto done;
     fold(m, &info, mean, sd);
     info.n_stop = base.n_stop;
     memcpy(info.stop, base.stop, sizeof info.stop);

@@ -7,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cmd/cost_report.h"
 #include "lib/files.h"
+#include "lib/machine.h"
 #include "lib/rng.h"
 
 const char *const schedule_names[] = {"linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "linear_with_min_lr", NULL};
@@ -64,7 +66,7 @@ void run_trainer(Trainer *t, const RunOptions *o, int n_step) {
     t->min_lr_ratio = o->min_lr_ratio;
 }
 
-/* Keeps the lines of steps up to `step`: what came after the checkpoint is computed again. */
+/* Keeps the lines of steps up to `step`: what came after the checkpoint is computed again, and what it cost in all is told again. */
 static bool trim_log(const char *path, int64_t step, Err *e) {
     size_t n, keep = 0;
     if (!path_exists(path)) return true;
@@ -77,7 +79,7 @@ static bool trim_log(const char *path, int64_t step, Err *e) {
         Err ignored = {{0}};
         Json *line = json_parse(text + at, next - at - 1, path, 1, &ignored);
         const Json *s = line ? json_get(line, "step") : NULL;
-        const bool mine = s && s->type == JSON_NUMBER && s->number <= (double)step;
+        const bool mine = s && s->type == JSON_NUMBER && s->number <= (double)step && !json_get(line, "cost");
         json_free(line);
         if (!mine) break;
         keep = at = next;
@@ -126,7 +128,7 @@ static void tell_options(const OptionTable *table, const void *config, const cha
 
 bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t, Err *e) {
     char config_path[600];
-    *r = (Run){.started = clock_seconds(), .saved = -1};
+    *r = (Run){.command = table->command, .started = clock_seconds(), .saved = -1};
     if (!path_join(r->log_path, sizeof r->log_path, o->output_dir, "log.jsonl", e) || !path_join(config_path, sizeof config_path, o->output_dir, "config.json", e) ||
         !path_join(r->checkpoint, sizeof r->checkpoint, o->output_dir, "checkpoint.safetensors", e)) return false;
     snprintf(r->dir, sizeof r->dir, "%s", o->output_dir);
@@ -173,6 +175,27 @@ void run_time(Run *r, int64_t step, int64_t tokens) {
     free(w.text);
     r->last = now;
     r->last_tokens = tokens;
+}
+
+bool run_cost(Run *r, int64_t step, const Costs *c, Err *e) {
+    const double seconds = clock_seconds() - r->started, cpu = machine_cpu_seconds(), peak = machine_memory_most();
+    JsonWriter w = {0}, timing = {0};
+    json_begin(&w, '{');
+    json_key(&w, "step"); json_int(&w, step);
+    json_key(&w, "cost"); costs_json(&w, c);
+    json_end(&w, '}');
+    json_begin(&timing, '{');
+    json_key(&timing, "step"); json_int(&timing, step);
+    json_key(&timing, "train_runtime"); json_number(&timing, seconds);
+    json_key(&timing, "cpu_seconds"); json_number(&timing, cpu);
+    json_key(&timing, "peak_rss_bytes"); json_number(&timing, peak);
+    json_end(&timing, '}');
+    const bool ok = run_log(r, &w, e);
+    fprintf(r->timing, "%s\n", timing.text);
+    if (ok) costs_say(r->command, c, seconds, cpu, peak);
+    free(w.text);
+    free(timing.text);
+    return ok;
 }
 
 void run_tokens(Run *r, int64_t tokens) { r->first_tokens = r->last_tokens = tokens; }

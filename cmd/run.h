@@ -1,12 +1,13 @@
 /* run.h: what the training commands share: their common options, the run's folder, its log and its checkpoint.
  *
- * A run's folder: config.json as resolved, log.jsonl (a line a step; the same bits whenever the run is repeated), timing.jsonl (seconds and
- * tokens per second, which are not), checkpoint.safetensors (replaced atomically), final/ as a Hugging
+ * A run's folder: config.json as resolved, log.jsonl (a line a step, and last what the run cost; the same bits whenever the run is repeated),
+ * timing.jsonl (seconds and tokens per second, which are not), checkpoint.safetensors (replaced atomically), final/ as a Hugging
  * Face folder. A folder that already holds a run is refused unless --resume. */
 #ifndef RUN_H
 #define RUN_H
 
 #include "cmd/options.h"
+#include "cost.h"
 #include "folder.h"
 #include "train.h"
 
@@ -91,13 +92,16 @@ int run_steps(const RunOptions *o, double steps_per_epoch);
 /* The trainer's rates and schedule from the options. */
 void run_trainer(Trainer *t, const RunOptions *o, int n_step);
 
-typedef struct { char dir[512], log_path[600], checkpoint[600]; void *log, *timing; double started, last; int64_t first_tokens, last_tokens, saved; } Run;    /* saved: step of the checkpoint, -1: none */
+typedef struct { const char *command; char dir[512], log_path[600], checkpoint[600]; void *log, *timing; double started, last; int64_t first_tokens, last_tokens, saved; } Run;    /* saved: step of the checkpoint, -1: none */
 /* Makes the folder and writes config.json, or with --resume reads it back, refuses differing options, loads the checkpoint into t (if there is
  * one) and drops log lines after it. */
 bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t, Err *e);
 bool run_log(Run *r, const JsonWriter *line, Err *e);           /* one JSON object */
 /* A line of timing.jsonl: seconds since the last one, and tokens per second of it; tokens counts from the start of the run. */
 void run_time(Run *r, int64_t step, int64_t tokens);
+/* The end: what the run cost, as the last line of log.jsonl, its seconds as that of timing.jsonl, and both on stderr. The seconds are those since it
+ * began or was resumed. */
+bool run_cost(Run *r, int64_t step, const Costs *c, Err *e);
 void run_tokens(Run *r, int64_t tokens);                /* a resumed run has these behind it */
 double run_rate(const Run *r, int64_t tokens);          /* thousand tokens a second since it began or was resumed */
 bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e);

@@ -17,7 +17,7 @@
 
 enum { MAX_FOLDERS = 8 };
 
-typedef struct { char dir[1024]; Model *model; FolderInfo info; Language language; Acts *acts; int max_row, max_target; bool cut; } RewardFolder;
+typedef struct { char dir[1024]; Model *model; FolderInfo info; Language language; Acts *acts; int max_row, max_target; bool cut; Texts read; } RewardFolder;     /* read: by the last call */
 typedef struct { const char *command; pid_t pid; int to, from, timeout; char *buffer; size_t n, capacity; long long next_id; } Program;
 
 struct Scorer {
@@ -26,6 +26,7 @@ struct Scorer {
     RewardFolder folder[MAX_FOLDERS];
     Program program;
     bool has_program;
+    Costs *cost;                        /* the caller's, or NULL */
 };
 
 int scorer_n_label(const Scorer *s) { return s->n_label; }
@@ -240,6 +241,25 @@ Scorer *scorer_open(const char *folders, const char *program, const char *chat_t
     return NULL;
 }
 
+void scorer_count(Scorer *s, Costs *c) {
+    s->cost = c;
+    for (int i = 0; i < s->n_folder; i++) s->folder[i].model->tally = &c->measured.net[NET_REWARD];
+}
+
+/* After a call for n replies. */
+static void add_cost(Scorer *s, int n) {
+    double planned = 0, held = 0;
+    for (int i = 0; s->cost && i < s->n_folder; i++) {
+        const RewardFolder *f = &s->folder[i];
+        cost_scoring(&s->cost->predicted, &f->model->config, &f->read);
+        planned += cost_asked(&f->model->config, s->slice_rows, n);
+        held += (double)f->model->held + (double)acts_held(f->acts);
+    }
+    if (!s->cost) return;
+    cost_memory_most(&s->cost->predicted, MEM_REWARD, planned);
+    cost_memory_most(&s->cost->measured, MEM_REWARD, held);
+}
+
 void scorer_close(Scorer *s) {
     if (!s) return;
     for (int i = 0; i < s->n_folder; i++) {
@@ -258,11 +278,13 @@ static bool build_window(Window *w, RewardFolder *f, const Reply *r, int n, Err 
     Ids ids = {0};
     int *read_at = malloc((size_t)n * sizeof(int));
     bool ok = read_at || fail(e, "scorer: no memory");
+    f->read = (Texts){0};
     for (int i = 0; ok && i < n; ) {
         ids.n = 0;
         ok = encode_prompt(&ids, &f->language, r[i].prompt, e);
         const int first = w->n_row, root = ok ? window_add(w, ids.id, ids.n, -1, e) : -1, prompt_end = w->n_row - 1, prompt_read = ok ? head_last_row(ids.id, ids.n, pad) : -1;
         const int context = f->model->config.context, prompt = ids.n;
+        texts_reply_prompt(&f->read, prompt);
         int j = i;
         ok = root >= 0 && (prompt <= context || fail(e, "%s: the prompt of line %d has %d tokens, but the reward model's context holds %d; shorten it", f->dir, r[i].prompt->line, prompt, context));
         for (; ok && j < n && r[j].prompt == r[i].prompt; j++) {
@@ -276,6 +298,7 @@ static bool build_window(Window *w, RewardFolder *f, const Reply *r, int n, Err 
                 ids.n = context - prompt;
             }
             if (ok && ids.n) ok = window_add(w, ids.id, ids.n, root, e) >= 0;
+            texts_reply(&f->read, prompt, ids.n);
             const int last = ok ? head_last_row(ids.id, ids.n, pad) : -1;
             read_at[j] = last >= 0 ? w->n_row - ids.n + last : first + prompt_read;
             if (ok && last < 0 && prompt_read < 0) ok = fail(e, "reward model: a prompt and its reply hold nothing but pad_token_id %d", pad);
@@ -333,6 +356,7 @@ bool scorer_score(Scorer *s, real *score, const Reply *reply, int n, Err *e) {
     int label = 0;
     for (int i = 0; i < s->n_folder; label += s->folder[i++].model->config.n_label)
         if (!folder_score(s, &s->folder[i], score, label, reply, n, e)) return false;
+    add_cost(s, n);
     double answer[MAX_LABELS];
     for (int i = 0; s->has_program && i < n; i++) {
         if (!program_ask(s, &reply[i], answer, false, e)) return false;

@@ -3,6 +3,7 @@
 #define SCORER_H
 
 #include "cmd/data.h"
+#include "cost.h"
 #include "folder.h"
 #include "lib/real.h"
 
@@ -19,6 +20,8 @@ bool scorer_bytes(double *bytes, const char *folders, int slice_rows, Err *e);
 void scorer_close(Scorer *s);
 int scorer_n_label(const Scorer *s);
 const char (*scorer_labels(const Scorer *s))[64];
+/* From here on, what the folders read and hold is added to c, their passes as predicted (E194) and as counted. */
+void scorer_count(Scorer *s, Costs *c);
 /* score [n, n_label], in the labels' units, NaN where unscored. Replies to the same prompt side by side share its computation (E31). */
 bool scorer_score(Scorer *s, real *score, const Reply *reply, int n, Err *e);
 

@@ -49,6 +49,16 @@ static void derive(void *to, int first, int n, const real *logp, const real *ent
     }
 }
 
+/* What is learned from in `batch` examples from the at-th on, as lengths. */
+static Texts texts_of(const Sequence *s, Order *order, int64_t at, int batch) {
+    Texts t = {0};
+    for (int i = 0; i < batch; i++) {
+        const Sequence *x = &s[order_at(order, at + i)];
+        texts_sequence(&t, x->n_prompt, x->n - x->n_prompt, x->n - x->n_prompt);
+    }
+    return t;
+}
+
 static bool step(Loss *loss, Trainer *t, Window *w, const Sequence *s, Order *order, int64_t *at, int batch, Err *e) {
     window_clear(w);
     *loss = (Loss){0};
@@ -106,6 +116,7 @@ static bool sft(const Config *c, Err *e) {
     Trainer t = {0};
     Window w = {0};
     Run r = {.log = NULL};
+    Costs cost = {.predicted = {.prompt = 0}};
     int64_t cut = 0, tokens = 0;
     bool ok = false;
     Model *m = NULL;
@@ -127,6 +138,9 @@ static bool sft(const Config *c, Err *e) {
     if (!trainer_new(&t, m, rows, rows, e)) goto done;
     const int n_step = run_steps(&c->run, (double)d.n / batch);
     run_trainer(&t, &c->run, n_step);
+    const Networks net = {.policy = shape, .logits_anew = !acts_keep_logits(&shape, rows)};
+    m->tally = &cost.measured.net[NET_POLICY];
+    t.counts = (double *)&cost, t.n_counts = sizeof cost / sizeof(double);
     if (c->run.plan) {
         ok = plan(c->run.plan, &t, &w, s, d.n, &c->run, batch, e);
         goto done;
@@ -138,10 +152,16 @@ static bool sft(const Config *c, Err *e) {
     progress_begin(&p, "sft", n_step);
     tokens = (int64_t)t.extra[0];
     run_tokens(&r, tokens);
+    cost_trainer(&cost.predicted, &shape, rows, rows);
+    cost_trainer_held(&cost.measured, &t);
     for (int64_t at = t.step * batch; t.step < n_step; ) {
         Loss loss;
+        const Texts texts = texts_of(s, &order, at, batch);
         if (!step(&loss, &t, &w, s, &order, &at, batch, e)) { run_failed(&r, e); goto done; }
         tokens += w.n_row;
+        cost.measured.prompt += w.n_row - w.n_target;
+        cost.measured.completion += w.n_target;
+        cost_sft(&cost.predicted, &net, &texts);
         t.extra[0] = (double)tokens;
         mean = t.step == 1 || mean == 0 ? loss.loss / loss.n : 0.95 * mean + 0.05 * loss.loss / loss.n;
         if (t.step % c->run.logging_steps == 0 && !log_step(&r, &t, &loss, (double)at / d.n, tokens, e)) goto done;
@@ -151,6 +171,7 @@ static bool sft(const Config *c, Err *e) {
         progress_at(&p, t.step, detail);
     }
     progress_end(&p);
+    if (!run_cost(&r, t.step, &cost, e)) goto done;
     char final[600], hex[65];
     if (info.n_stop == 0) info.stop[info.n_stop++] = l.end_of_turn;
     if (!path_join(final, sizeof final, c->run.output_dir, "final", e) || !folder_save(final, m, &info, c->run.model, run_store(&c->run), e)) goto done;

@@ -89,7 +89,7 @@ static bool train(Step *s, Run *run, const StepConfig *c, Err *e) {
     if (!step_open(s, c, e) || !run_begin(run, &table, c, &c->run, &s->trainer, e)) return false;
     step_resume(s);
     run_tokens(run, s->tokens);
-    return (loop(s, run, e) || run_failed(run, e)) && step_finish(s, e);
+    return (loop(s, run, e) || run_failed(run, e)) && run_cost(run, s->trainer.step, &s->cost, e) && step_finish(s, e);
 }
 
 int plan_train(RunPlan *plan, int argc, char **argv, Err *e) {

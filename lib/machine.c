@@ -2,6 +2,7 @@
 #include "machine.h"
 
 #include <stdio.h>
+#include <time.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -100,6 +101,11 @@ const char *machine_vectors(void) {
 }
 
 /* ---- this process ------------------------------------------------------------------------------------------------ */
+
+double machine_cpu_seconds(void) {
+    struct timespec t;
+    return clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) ? NAN : (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 double machine_memory_most(void) {
     FILE *f = fopen("/proc/self/status", "r");

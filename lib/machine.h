@@ -16,6 +16,8 @@ void machine_threads(int n);            /* of the parallel loops to come; nothin
 
 const char *machine_vectors(void);      /* what the compiler made vectors of, "AVX2" for instance */
 
+double machine_cpu_seconds(void);       /* of this process, all its threads together, since it began; NaN where the system does not tell */
+
 /* The most memory that this process has held at once, in bytes, since its start or since machine_memory_forget (which needs
  * Linux; elsewhere it does nothing). NaN where the system does not tell. */
 double machine_memory_most(void);

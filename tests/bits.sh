@@ -41,20 +41,21 @@ chain() (
     rm -rf "$1" && mkdir -p "$1" && cd "$1" || exit 1
     slice=$2; shift 2
     common="--per-device-train-batch-size 8 --slice-rows $slice"
+    steps() { grep -v '"cost"' "$1/log.jsonl" > steps && sha steps; }      # the last line, what it cost, has the memory of slices
     weights() { "$@" | sed -n 's/^  weights //p'; }
     "$@" init --tokenizer-data ../sft.jsonl --output-dir base --vocab-size 450 --hidden-size 36 --num-hidden-layers 2 --num-attention-heads 4 \
         --num-key-value-heads 2 --head-dim 10 --intermediate-size 72 > out 2> err || exit 1
     "$@" sft --model base --dataset ../sft.jsonl --output-dir sft --max-steps 4 --learning-rate 1e-2 --lr-scheduler-type cosine --warmup-steps 1 \
         --weight-decay 0.05 $common > out 2> err || exit 1
-    echo "sft.weights $(weights "$@" info --model sft/final)"; echo "sft.log $(sha sft/log.jsonl)"
+    echo "sft.weights $(weights "$@" info --model sft/final)"; echo "sft.log $(steps sft)"
     "$@" reward --model sft/final --dataset ../labelled.jsonl --output-dir reward --max-steps 3 --learning-rate 3e-3 --eval-split 0.25 $common > out 2> err || exit 1
-    echo "reward.weights $(weights "$@" info --model reward/final)"; echo "reward.log $(sha reward/log.jsonl)"
+    echo "reward.weights $(weights "$@" info --model reward/final)"; echo "reward.log $(steps reward)"
     "$@" train --model sft/final --reward-model reward/final --dataset ../prompts.jsonl --output-dir grpo --max-steps 4 --num-iterations 2 --num-generations 4 \
         --max-completion-length 16 --temperature 0.9 --top-p 0.95 --beta 0.05 --entropy-coef 0.01 --learning-rate 3e-3 $common > out 2> err || exit 1
-    echo "grpo.weights $(weights "$@" info --model grpo/final)"; echo "grpo.log $(sha grpo/log.jsonl)"
+    echo "grpo.weights $(weights "$@" info --model grpo/final)"; echo "grpo.log $(steps grpo)"
     "$@" train --model sft/final --reward-model reward/final --dataset ../prompts.jsonl --output-dir lora --max-steps 3 --num-generations 4 --max-completion-length 16 \
         --use-peft --lora-r 3 --lora-target-modules all-linear --beta 0.05 --loss-type grpo --learning-rate 1e-2 $common > out 2> err || exit 1
-    echo "lora.weights $(weights "$@" info --model lora/final)"; echo "lora.log $(sha lora/log.jsonl)"
+    echo "lora.weights $(weights "$@" info --model lora/final)"; echo "lora.log $(steps lora)"
     "$@" compute < ../cases.jsonl > answers 2> err || exit 1
     [ "$(wc -l < answers)" -eq "$(wc -l < ../cases.jsonl)" ] || exit 1
     echo "equations $(sha answers)"

@@ -38,6 +38,7 @@ same_run() {
     "$grpo" compare "$2" "$3" > "$out" 2> "$err"; code=$?
     if [ $code -eq 0 ]; then good; else bad "$1: exit code $code: $(grep -h -e '^first difference' -e '^final' -e '^grpo' "$out" "$err" | head -n 2)"; fi
 }
+steps() { grep -v '"cost"' "$1/log.jsonl"; }
 # killed NAME WHOLE KILLED COMMAND...: kill -9 after some lines of the log, then --resume, gives the run WHOLE
 killed() {
     name=$1 whole=$2 run=$3; shift 3
@@ -47,7 +48,16 @@ killed() {
     if [ -d "$run/final" ]; then bad "$name: the run was over before it was killed"; else good; fi
     works "$name --resume" "$@" --output-dir "$run" --resume
     same_run "$name: kill -9 and --resume" "$whole" "$run"
-    same "$name: the log" "$whole/log.jsonl" "$run/log.jsonl"
+    steps "$whole" > a; steps "$run" > b
+    same "$name: the log" a b
+}
+
+# cost_of RUN: what its log says that it cost: operations, rows, sequences, tokens as predicted are what was counted; each kind of memory within a tenth
+cost_of() {
+    sed -n '$s/.*"predicted":\(.*\),"memory":{\([^}]*\)}},"measured":\(.*\),"memory":{\([^}]*\)}.*/\1\n\3\n\2\n\4/p' "$1/log.jsonl" > cost
+    if [ "$(wc -l < cost)" -eq 4 ] && [ "$(sed -n 1p cost)" = "$(sed -n 2p cost)" ] && grep -q '"forward":[1-9]' cost; then good; else bad "$1: predicted and counted: $(sed -n '1,2p' cost)"; fi
+    if sed -n '3,4p' cost | tr ',' ' ' | sed 's/"[a-z]*"://g' | awk '{ n = NF; for (i = 1; i <= NF; i++) x[NR, i] = $i }
+        END { for (i = 1; i <= n; i++) { d = x[1, i] - x[2, i]; if (d < 0) d = -d; if (d > 0.1 * x[2, i]) exit 1 } exit n != 8 }'; then good; else bad "$1: memory predicted and taken: $(sed -n '3,4p' cost)"; fi
 }
 
 $world sft --n 600 --seed 1 > sft.jsonl
@@ -95,6 +105,7 @@ dpo="--model sft/final --dataset pairs.jsonl --per-device-train-batch-size 4 --l
 works dpo "$grpo" dpo $dpo --output-dir dpo --max-steps 12
 says dpo 'dpo/final: 12 steps, loss of the last *weights*'
 if [ "$(grep -c '"rewards/chosen":.*"rewards/rejected":.*"rewards/accuracies":.*"rewards/margins":.*"logps/chosen":.*"logps/rejected":' dpo/log.jsonl)" -eq 12 ]; then good; else bad 'dpo: its log'; fi
+cost_of dpo
 case $(head -n 1 dpo/log.jsonl) in *'"loss":0.69314718055994'*'"rewards/chosen":0,'*) good ;; *) bad "dpo: the first loss is not log 2: $(head -n 1 dpo/log.jsonl)" ;; esac
 for n in 1 2 3; do
     works "dpo with $n threads" env OMP_NUM_THREADS=$n "$grpo" dpo $dpo --output-dir dpo-threads$n --max-steps 12
@@ -110,10 +121,16 @@ for loss in ipo hinge robust aot_unpaired; do
     same_run "dpo --loss-type $loss" "dpo-$loss" "dpo-$loss-slices"
 done
 works 'dpo with several losses, accumulated' "$grpo" dpo $dpo --output-dir dpo-several --max-steps 3 --loss-type sigmoid,sft --loss-weights 1,0.5 --gradient-accumulation-steps 2
+cost_of dpo-several
+cost_of dpo-before
 works 'dpo with weighted pairs' "$grpo" dpo $dpo --output-dir dpo-weighted --max-steps 3 --use-weighting --ld-alpha 0.5
 works 'dpo of an adapter' "$grpo" dpo $dpo --output-dir dpo-lora --max-steps 12 --use-peft --lora-r 4
 works 'dpo of an adapter, precomputed' "$grpo" dpo $dpo --output-dir dpo-lora-before --max-steps 12 --use-peft --lora-r 4 --precompute-ref-log-probs true
 same_run 'dpo of an adapter: the reference is the base' dpo-lora dpo-lora-before
+cost_of dpo-weighted
+cost_of dpo-aot_unpaired
+cost_of dpo-lora
+cost_of dpo-lora-before
 works 'dpo of an adapter beside bf16' "$grpo" dpo $dpo --output-dir dpo-bf16 --max-steps 4 --use-peft --lora-r 4 --base-dtype bf16
 works 'an adapter goes on' "$grpo" dpo $dpo --model dpo-lora/final --output-dir dpo-lora-on --max-steps 2
 case $(head -n 1 dpo-lora-on/log.jsonl) in *'"rewards/chosen":0,'*) good ;; *) bad 'dpo of a given adapter: the reference is not where it starts' ;; esac
@@ -127,6 +144,7 @@ same_run "a run's config.json gives the run again" dpo dpo-recipe
 long="$grpo dpo $dpo --max-steps 400 --save-steps 4"
 works 'dpo, 400 steps' $long --output-dir dpo-whole
 killed dpo dpo-whole dpo-killed $long
+same 'dpo: the log, and what it cost' dpo-whole/log.jsonl dpo-killed/log.jsonl
 killed 'dpo with precomputed reference' dpo-whole dpo-killed-2 $long --precompute-ref-log-probs true
 # TRL's other shapes say the same
 printf '%s\n' '{"prompt": "hi", "chosen": "yes", "rejected": "no"}' > shape1.jsonl
@@ -186,7 +204,11 @@ works 'ppo of an adapter' "$grpo" ppo $ppo --output-dir ppo-lora --max-steps 8 -
 works 'ppo with all that PPO-max has' "$grpo" ppo $ppo --output-dir ppo-max --max-steps 16 --score-norm standardise --score-clip 1 --critic-warmup-steps 1 --missing-eos-penalty 0.5 \
     --kl-estimator k3 --whiten-rewards --value-learning-rate 2e-3 --ptx-coef 0.1 --ptx-dataset sft.jsonl
 case $(head -n 1 ppo-max/log.jsonl) in *'"loss/policy_avg":null'*) good ;; *) bad 'ppo --critic-warmup-steps: the policy was trained' ;; esac
-case $(tail -n 1 ppo-max/log.jsonl) in *'"loss/ptx":'[0-9]*) good ;; *) bad 'ppo --ptx-coef: no loss/ptx (E155)' ;; esac
+case $(tail -n 2 ppo-max/log.jsonl | head -n 1) in *'"loss/ptx":'[0-9]*) good ;; *) bad 'ppo --ptx-coef: no loss/ptx (E155)' ;; esac
+cost_of ppo
+cost_of ppo-two
+cost_of ppo-lora
+cost_of ppo-max
 works 'ppo --eval-split' "$grpo" ppo $ppo --output-dir ppo-eval --max-steps 8 --eval-split 0.1
 says 'ppo --eval-split' '*before and after*ppo-eval/final minus sft/final*'
 works 'a recipe' "$grpo" ppo --config ppo/config.json --output-dir ppo-recipe
@@ -194,6 +216,7 @@ same_run "ppo: a run's config.json gives the run again" ppo ppo-recipe
 long="$grpo ppo $ppo --max-steps 240 --save-steps 8 --score-norm scale"
 works 'ppo, 240 steps' $long --output-dir ppo-whole
 killed ppo ppo-whole ppo-killed $long
+same 'ppo: the log, and what it cost' ppo-whole/log.jsonl ppo-killed/log.jsonl
 same 'ppo: the critic after kill -9 and --resume' ppo-whole/value/model.safetensors ppo-killed/value/model.safetensors
 works 'train' "$grpo" train --model sft/final --dataset prompts.jsonl --reward-model reward/final --max-completion-length 16 --num-generations 4 --max-steps 2 --output-dir train --beta 0.1
 cp -R ppo ppo-headless; sed 's/"output_dir": "ppo"/"output_dir": "ppo-headless"/' ppo/config.json > ppo-headless/config.json; cp train/checkpoint.safetensors ppo-headless/

@@ -53,6 +53,14 @@ sha_of() { sed -n 's/.*"sha256": *"\([0-9a-f]*\)".*/\1/p' "$1" | tail -n 1; }
 # damaged FROM TO: a copy of a folder to be spoiled
 damaged() { rm -rf "$2"; cp -R "$1" "$2"; }
 
+# cost_of RUN: what its log says that it cost: operations, rows, sequences, tokens as predicted are what was counted; each kind of memory within a tenth
+cost_of() {
+    sed -n '$s/.*"predicted":\(.*\),"memory":{\([^}]*\)}},"measured":\(.*\),"memory":{\([^}]*\)}.*/\1\n\3\n\2\n\4/p' "$1/log.jsonl" > cost
+    if [ "$(wc -l < cost)" -eq 4 ] && [ "$(sed -n 1p cost)" = "$(sed -n 2p cost)" ] && grep -q '"forward":[1-9]' cost; then good; else bad "$1: predicted and counted: $(sed -n '1,2p' cost)"; fi
+    if sed -n '3,4p' cost | tr ',' ' ' | sed 's/"[a-z]*"://g' | awk '{ n = NF; for (i = 1; i <= NF; i++) x[NR, i] = $i }
+        END { for (i = 1; i <= n; i++) { d = x[1, i] - x[2, i]; if (d < 0) d = -d; if (d > 0.1 * x[2, i]) exit 1 } exit n != 8 }'; then good; else bad "$1: memory predicted and taken: $(sed -n '3,4p' cost)"; fi
+}
+
 # ---- a tiny world, and every command once ------------------------------------------------------
 $world sft --n 600 --seed 1 > sft.jsonl
 $world grammar --n 200 --seed 101 > labelled.jsonl
@@ -65,6 +73,10 @@ works sft "$grpo" sft --model base --dataset sft.jsonl --output-dir sft --max-st
 says 'sft --json' '*"final":"sft/final"*'
 works reward "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir reward --max-steps 20 --per-device-train-batch-size 8 --learning-rate 3e-3 --eval-split 0.2
 if [ "$(grep -c '"step_time":' reward/timing.jsonl)" -eq 20 ]; then good; else bad 'reward: timing.jsonl'; fi
+case $(tail -n 1 reward/timing.jsonl) in '{"step":20,"train_runtime":'*',"cpu_seconds":'*',"peak_rss_bytes":'*) good ;; *) bad "reward: timing.jsonl ends with $(tail -n 1 reward/timing.jsonl)" ;; esac
+case $(cat "$err") in *'reward: operations: '*' predicted, '*' counted (reward 100 %)'*'reward: memory: '*'reward: time: '*) good ;; *) bad "reward: its cost: $(tail -n 3 "$err")" ;; esac
+cost_of sft
+cost_of reward
 says 'reward: its table' '*held-out*politeness*safety*'
 small="--model sft/final --dataset prompts.jsonl --max-completion-length 16 --num-generations 4 --per-device-train-batch-size 8 --learning-rate 1e-3 --beta 0.05"
 train="$small --reward-model reward/final --max-steps 6"
@@ -74,6 +86,7 @@ works 'train again' "$grpo" train $train --output-dir again --save-steps 0 --jso
 says 'train --json' '{"steps":6,*"sha256":"*'
 same_run 'the same run twice' run again
 same 'the same log twice' run/log.jsonl again/log.jsonl
+cost_of run
 works sample "$grpo" sample --model run/final --dataset questions.jsonl --reference sft/final --max-completion-length 16 --output samples.jsonl
 works 'sample one by one' "$grpo" sample --model run/final --dataset questions.jsonl --reference sft/final --max-completion-length 16 --batch 1
 same 'sample: the batch changes nothing' "$out" samples.jsonl
@@ -124,6 +137,9 @@ works 'sft of an adapter' "$grpo" sft --model base --dataset sft.jsonl --output-
 works 'reward of an adapter' "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir lora-reward --max-steps 20 --per-device-train-batch-size 8 --learning-rate 1e-2 --eval-split 0.2 $adapt
 works 'train of an adapter' "$grpo" train $train --output-dir lora --save-steps 3 --eval-split 0.1 $adapt
 says 'train of an adapter: its table' '*before and after*lora/final minus sft/final*'
+cost_of lora-sft
+cost_of lora-reward
+cost_of lora
 case $(head -n 1 lora/log.jsonl) in *'"kl":0,'*) good ;; *) bad "an adapter starts as its base: $(head -n 1 lora/log.jsonl)" ;; esac
 if [ -e lora/final/adapter_model.safetensors ] && [ ! -e lora/final/model.safetensors ] && [ "$(wc -c < lora/checkpoint.safetensors)" -lt "$(wc -c < sft/final/model.safetensors)" ]; then good; else bad "an adapter's folder holds $(ls lora/final)"; fi
 if [ "$("$grpo" info --model sft/final | sed -n 's/^  weights //p')" = "$base_bits" ]; then good; else bad 'the base has changed'; fi
@@ -363,7 +379,7 @@ case $(cat trl/config.json) in
     *'"learning_rate": 0.0008,'*'"reward_weights": "0.4,0.3,0.2,0.1"'*'"generation_batch_size": 16'*) good ;;
     *) bad "default < --config < command line: $(cat trl/config.json)" ;;
 esac
-if [ "$(grep -c . trl/log.jsonl)" -eq 2 ]; then good; else bad 'max_steps of --config'; fi
+if [ "$(grep -c '"loss"' trl/log.jsonl)" -eq 2 ]; then good; else bad 'max_steps of --config'; fi
 # trl_key JSON PATTERN
 trl_key() { printf '{"max_steps": 1,\n %s}' "$1" > key.json; refuses "*key.json:2:*$2" "$grpo" train $train --output-dir x --config key.json; }
 trl_key '"repetition_penalty": 1.1' 'repetition_penalty: found 1.1, expected 1 or null*'

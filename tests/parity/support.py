@@ -73,6 +73,11 @@ def read_jsonl(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def read_log(path):
+    """The steps of a run's log, without what it cost."""
+    return [line for line in read_jsonl(path) if "cost" not in line]
+
+
 # ---- PyTorch in double ----------------------------------------------------------------------------------------------
 
 def inverse_frequencies(config):

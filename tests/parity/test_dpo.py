@@ -6,7 +6,7 @@ import types
 
 import pytest
 import torch
-from support import DTYPE, LIMITS, checkpoint, close, close_gradients, close_parameters, load, read_jsonl, run, write_jsonl
+from support import DTYPE, LIMITS, checkpoint, close, close_gradients, close_parameters, load, read_log, run, write_jsonl
 from test_grpo import Recorder
 
 N = 6
@@ -69,7 +69,7 @@ def both(build, language, path, settings, monkeypatch):
         trainer, theirs, grads = trl_run(build, language, path, language.final, data, options, monkeypatch)
     finally:
         torch.set_default_dtype(torch.float32)
-    log = read_jsonl(path / "run" / "log.jsonl")
+    log = read_log(path / "run" / "log.jsonl")
     assert len(log) == len(theirs) == len(grads) == options["max_steps"]
     return log, theirs, grads, trainer
 

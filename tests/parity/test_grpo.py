@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 from reward_program import LABELS, scores
-from support import DTYPE, LIMITS, checkpoint, close, close_gradients, close_parameters, load, log_softmax_values, read_jsonl, run, write_jsonl
+from support import DTYPE, LIMITS, checkpoint, close, close_gradients, close_parameters, load, log_softmax_values, read_jsonl, read_log, run, write_jsonl
 
 WEIGHTS = [0.5, 1.0, 0.25]
 TRIAL_LINES = 2         # a scoring program is asked twice before the run
@@ -23,7 +23,7 @@ def our_run(build, language, path, start, options):
     asked = path / "asked.jsonl"
     command = " ".join(shlex.quote(str(x)) for x in [sys.executable, __file__.replace("test_grpo.py", "reward_program.py"), asked])
     run(build, "train", model=start, dataset=data, output_dir=path / "run", reward_cmd=command, reward_weights=",".join(map(str, WEIGHTS)), **options)
-    log = read_jsonl(path / "run" / "log.jsonl")
+    log = read_log(path / "run" / "log.jsonl")
     drawn = []
     for a in read_jsonl(asked)[TRIAL_LINES:]:
         drawn.append((a["prompt"], language.completion_ids(a["completion"], a["finish_reason"] == "stop")))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from support import DTYPE, LIMITS, close, close_gradients, close_parameters, load, model_tool, read_jsonl, run, write_jsonl
+from support import DTYPE, LIMITS, close, close_gradients, close_parameters, load, model_tool, read_log, run, write_jsonl
 from test_grpo import DEFAULT, REUSE, our_run, trl_run
 from test_model import make_model, random_case, save, theirs
 from test_reward import LABELS, ids_of, labelled, our_scores, transformers_scores
@@ -125,7 +125,7 @@ def test_one_step(language, build, name, tmp_path):
     assert norm > 0.05
     grads = {k: p.grad.clone() for k, p in trained(model)}
     torch.optim.AdamW([p for _, p in trained(model)], lr=lr, weight_decay=0.1).step()
-    log = read_jsonl(tmp_path / "run" / "log.jsonl")[0]
+    log = read_log(tmp_path / "run" / "log.jsonl")[0]
     close("loss", log["loss"], loss.item(), limit["loss"])
     close("grad_norm", log["grad_norm"], norm.item(), limit["norm"])
     moment, _, weights = adapter_checkpoint(tmp_path / "run", trained(model))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from reward_program import LABELS, scores
 from safetensors.torch import load_file
-from support import DTYPE, LIMITS, adamw, close, close_gradients, load, read_jsonl, run, unflatten, write_jsonl
+from support import DTYPE, LIMITS, adamw, close, close_gradients, load, read_jsonl, read_log, run, unflatten, write_jsonl
 from test_grpo import TRIAL_LINES, WEIGHTS
 
 
@@ -28,7 +28,7 @@ def our_run(build, language, value_folder, path, options):
     asked = path / "asked.jsonl"
     command = " ".join(shlex.quote(str(x)) for x in [sys.executable, __file__.replace("test_ppo.py", "reward_program.py"), asked])
     run(build, "ppo", model=language.final, dataset=data, output_dir=path / "run", reward_cmd=command, reward_weights=",".join(map(str, WEIGHTS)), value_model=value_folder, **options)
-    log = read_jsonl(path / "run" / "log.jsonl")
+    log = read_log(path / "run" / "log.jsonl")
     drawn = [(a["prompt"], language.completion_ids(a["completion"], a["finish_reason"] == "stop"), a["finish_reason"] == "stop", a["completion"])
              for a in read_jsonl(asked)[TRIAL_LINES:]]
     total = sum(len(language.prompt_ids(d[0])) + len(d[1]) for d in drawn)

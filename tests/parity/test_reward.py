@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import DTYPE, LIMITS, adamw, checkpoint, close, close_gradients, close_parameters, load, model_tool, read_jsonl, run, write_jsonl
+from support import DTYPE, LIMITS, adamw, checkpoint, close, close_gradients, close_parameters, load, model_tool, read_log, run, write_jsonl
 from test_model import make_model, save
 
 LABELS = ["politeness", "meaningfulness", "safety"]
@@ -101,7 +101,7 @@ def test_one_step(language, build, normalize, pad_is_end, tmp_path):
     with torch.no_grad():
         model.score.weight.mul_(sd[:, None].to(dtype))
 
-    log = read_jsonl(tmp_path / "run" / "log.jsonl")[0]
+    log = read_log(tmp_path / "run" / "log.jsonl")[0]
     close("loss", log["loss"], loss.item(), limit["loss"])
     close("grad_norm", log["grad_norm"], norm.item(), limit["norm"])
     moment, _, _ = checkpoint(tmp_path / "run", named)

@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import DTYPE, LIMITS, adamw, checkpoint, close, close_gradients, close_parameters, load, log_softmax_values, model_tool, read_jsonl, run, write_jsonl
+from support import DTYPE, LIMITS, adamw, checkpoint, close, close_gradients, close_parameters, load, log_softmax_values, model_tool, read_log, run, write_jsonl
 from test_model import make_model, save
 
 
@@ -60,7 +60,7 @@ def test_one_step(language, build, kind, tmp_path):
     grads = {k: p.grad.clone() for k, p in named}
     adamw(model, lr, 0.0).step()
 
-    log = read_jsonl(tmp_path / "run" / "log.jsonl")[0]
+    log = read_log(tmp_path / "run" / "log.jsonl")[0]
     close("loss", log["loss"], loss.item(), limit["loss"])
     close("entropy", log["entropy"], entropy, limit["logp"])
     close("grad_norm", log["grad_norm"], norm.item(), limit["norm"])
@@ -85,7 +85,7 @@ def test_five_steps(language, schedule, tmp_path):
     named, pairs = list(model.named_parameters()), [tokens(language, r) for r in rows]
     optimiser = adamw(model, lr, 0.1, betas=(0.8, 0.95), eps=1e-6)
     rates = transformers.get_scheduler(schedule, optimiser, 2, 5, {"min_lr_rate": 0.25} if more else None)
-    for log in read_jsonl(tmp_path / "run" / "log.jsonl"):
+    for log in read_log(tmp_path / "run" / "log.jsonl"):
         optimiser.zero_grad()
         loss, _ = sft_loss(model, pairs)
         loss.backward()
@@ -116,7 +116,7 @@ def test_trl(language, tmp_path):
     trainer = SFTTrainer(model=AutoModelForCausalLM.from_pretrained(str(language.base), dtype=torch.float32), args=config, train_dataset=Dataset.from_list(rows),
                          processing_class=language.tokenizer)
     trainer.train()
-    ours, theirs = read_jsonl(tmp_path / "run" / "log.jsonl"), [h for h in trainer.state.log_history if "loss" in h]
+    ours, theirs = read_log(tmp_path / "run" / "log.jsonl"), [h for h in trainer.state.log_history if "loss" in h]
     assert len(ours) == len(theirs) == 3
     for a, b in zip(ours, theirs):
         # TRL logs the mean of the micro-batches' entropies, we that of all tokens; it rounds nothing, but adds losses in float
