@@ -65,6 +65,10 @@ static int kept_count(const int *order, const real *z, int vocab, real max, cons
     return n;
 }
 
+void sampler_penalise(real *z, const real *plain, const int *id, int n, double penalty) {
+    for (int i = 0; i < n; i++) z[id[i]] = plain[id[i]] > 0 ? plain[id[i]] / (real)penalty : plain[id[i]] * (real)penalty;
+}
+
 int sampler_draw(real *z, int vocab, const Sampling *s, double u, real *logp, real *kept_logp, int *order) {
     const bool greedy = s->temperature == 0;
     const LogitStats t = logits_stats(z, vocab, greedy ? 1 : s->temperature, false);
@@ -302,7 +306,26 @@ const real *decode_step(Cache *c, const Model *m, const int *seq, const int *id,
 
 /* ---- one generation step ----------------------------------------------------------------- */
 
-typedef struct { real *logits; int *order; double *bias; } DrawScratch;
+typedef struct { real *logits, *plain; int *order; double *bias; } DrawScratch;      /* plain: a copy of logits, NULL where there is no penalty */
+
+/* The token at `position` of completion q from its logits z. With a penalty it is drawn from other logits than those that logp speaks of. */
+static void draw_one(Rollout *out, const RolloutPlan *p, int q, int position, real *z, real *plain, int vocab, int *order, double *bias) {
+    const int prompt = q / p->group_size, member = q % p->group_size;
+    const size_t first = (size_t)q * (size_t)p->max_new, at = first + (size_t)position;
+    const double u = rng_uniform(p->seed, RNG_SAMPLE, p->step, p->first_prompt + (uint64_t)prompt, (uint64_t)member, (uint64_t)position);
+    real kept;
+    if (plain) {
+        memcpy(plain, z, (size_t)vocab * sizeof(real));
+        sampler_penalise(z, plain, p->prompt[prompt], p->prompt_length[prompt], p->repetition_penalty);
+        sampler_penalise(z, plain, out->id + first, position, p->repetition_penalty);
+    }
+    out->id[at] = sampler_draw(z, vocab, &p->sampling, u, &out->logp[at], &kept, order);
+    if (plain) {
+        const LogitStats t = logits_stats(plain, vocab, p->sampling.temperature == 0 ? 1 : p->sampling.temperature, false);
+        out->logp[at] = plain[out->id[at]] - t.max - t.log_sum;
+    }
+    *bias += (double)kept - out->logp[at];
+}
 
 /* Draws token `position` of the n sequences from their hidden rows; row_of (NULL: i) says which row is whose. */
 static void draw_all(Rollout *out, const Model *m, const RolloutPlan *p, const real *hidden, const int *seq, const int *row_of, int n,
@@ -320,11 +343,8 @@ static void draw_all(Rollout *out, const Model *m, const RolloutPlan *p, const r
         #pragma omp parallel for schedule(static) if ((size_t)rows * vocab > 1 << 12)
         for (int i = 0; i < rows; i++) {
             const int q = seq[first + i];
-            const size_t at = (size_t)q * (size_t)p->max_new + (size_t)position;
-            const double u = rng_uniform(p->seed, RNG_SAMPLE, p->step, p->first_prompt + (uint64_t)(q / p->group_size), (uint64_t)(q % p->group_size), (uint64_t)position);
-            real kept;
-            out->id[at] = sampler_draw(s->logits + (size_t)i * vocab, m->config.vocab, &p->sampling, u, &out->logp[at], &kept, s->order + (size_t)i * vocab);
-            s->bias[q] += (double)kept - out->logp[at];
+            const size_t row = (size_t)i * vocab;
+            draw_one(out, p, q, position, s->logits + row, s->plain ? s->plain + row : NULL, m->config.vocab, s->order + row, &s->bias[q]);
         }
     }
 }
@@ -338,6 +358,7 @@ static bool is_stop(const RolloutPlan *p, int id) {
 }
 
 bool rollout(Rollout *out, const Model *m, const RolloutPlan *p, Err *e) {
+    if (!(p->repetition_penalty >= 0)) return fail(e, "rollout: repetition penalty %g: expected more than 0, or 0 for none", p->repetition_penalty);
     if (p->n_prompt < 1 || p->group_size < 1 || p->max_new < 1)
         return fail(e, "rollout: %d prompts, %d completions each, of up to %d tokens: expected at least 1 of each", p->n_prompt, p->group_size, p->max_new);
     const int n = p->n_prompt * p->group_size;
@@ -347,8 +368,10 @@ bool rollout(Rollout *out, const Model *m, const RolloutPlan *p, Err *e) {
     real *last = malloc((size_t)p->n_prompt * (size_t)m->config.hidden * sizeof(real));
     DrawScratch s = {.logits = memory_new(LOGIT_ROWS * vocab * sizeof(real), "logits", e), .order = memory_new(LOGIT_ROWS * vocab * sizeof(int), "token order", e),
                      .bias = memory_new((size_t)n * sizeof(double), "rollout", e)};
+    const bool penalise = p->repetition_penalty != 0 && p->repetition_penalty != 1;
+    if (penalise) s.plain = memory_new(LOGIT_ROWS * vocab * sizeof(real), "logits before the penalty", e);
     Cache *cache = NULL;
-    if (!seq || !last || !s.logits || !s.order || !s.bias) { fail(e, "rollout: no memory for %d completions", n); goto done; }
+    if (!seq || !last || !s.logits || !s.order || !s.bias || (penalise && !s.plain)) { fail(e, "rollout: no memory for %d completions", n); goto done; }
     for (int i = 0; i < p->n_prompt; i++)
         if (p->prompt_length[i] < 1 || p->prompt_length[i] + p->max_new > m->config.context) {
             fail(e, "prompt %d: %d tokens and %d new ones, but the context holds %d; shorten the prompt or --max-completion-length",
@@ -385,6 +408,7 @@ done:
     cache_free(cache);
     memory_free(s.bias);
     memory_free(s.order);
+    memory_free(s.plain);
     memory_free(s.logits);
     free(last);
     free(seq);

@@ -12,6 +12,10 @@
 typedef struct { double temperature; int top_k; double top_p, min_p; } Sampling;       /* 0, 1, 0 switch the filters off; temperature 0: greedy */
 bool sampling_check(const Sampling *s, Err *e);
 
+/* transformers' repetition penalty: of every token of id [n], once however often it stands there, z becomes plain / penalty where that is above 0,
+ * plain * penalty where not. plain [vocab]: the logits as the model gave them; z [vocab] a copy of them. penalty > 0. Comes before all of Sampling. */
+void sampler_penalise(real *z, const real *plain, const int *id, int n, double penalty);
+
 /* E23 and E29, E308: z [vocab] raw logits (overwritten), u in [0,1). *logp over all of the vocabulary at the temperature
  * (greedy: at 1); *kept_logp (NULL: not wanted) over what the filters kept. order: scratch [vocab], NULL if nothing is filtered. */
 int sampler_draw(real *z, int vocab, const Sampling *s, double u, real *logp, real *kept_logp, int *order);
@@ -37,6 +41,7 @@ typedef struct {
     const int *stop;                    /* token ids that end a completion; the token belongs to it */
     int n_stop;
     Sampling sampling;
+    double repetition_penalty;          /* over prompt and completion; 1 and 0: off, as in training: it would bias the ratio */
     uint64_t seed, step, first_prompt;  /* numbers are keyed by (seed, step, first_prompt + prompt, completion, position) */
     void (*progress)(void *to, int done, int active);   /* NULL: none; after each position */
     void *to;
@@ -44,10 +49,10 @@ typedef struct {
 
 typedef struct {                        /* caller's memory; completion i = prompt * group_size + member */
     int *id;                            /* [n_completion, max_new] */
-    real *logp;                         /* [n_completion, max_new] */
+    real *logp;                         /* [n_completion, max_new] E23: over all of the vocabulary, before penalty and filters */
     int *length;                        /* [n_completion] */
     bool *ended;                        /* [n_completion] by a stop token */
-    double truncation_bias;             /* mean of E29 - E23 over all tokens; 0 without filters */
+    double truncation_bias;             /* mean of E29 - E23 over all tokens; 0 without filters and penalty */
     size_t cache_held, acts_held;       /* bytes taken of cache, and of activations and logits at once; without what grows with the threads */
 } Rollout;
 bool rollout(Rollout *out, const Model *m, const RolloutPlan *p, Err *e);

@@ -71,6 +71,29 @@ static void test_greedy(void) {
     CHECK_NEAR(kept, 0, 0);
 }
 
+/* Numbers of transformers' RepetitionPenaltyLogitsProcessor(1.3), then its warpers for temperature 0.7, top_k 5, top_p 0.9, in double. Tokens 1 and 3 stand
+ * there twice and are penalised once; what is above 0 is divided, what is below multiplied, 0 stays. */
+static void test_repetition_penalty(void) {
+    enum { N = 8, DRAWS = 10000 };
+    static const real plain[N] = {1.5, -0.75, 0, 2.25, -3, 0.5, 2, -0.25};
+    static const int id[] = {3, 1, 3, 2, 6, 1};
+    static const double want[N] = {1.5, -0.975, 0, 1.7307692307692306, -3, 0.5, 1.5384615384615383, -0.25};
+    static const double share[N] = {0.29010799553405386, 0, 0, 0.4033979653365967, 0, 0, 0.3064940391293495, 0};
+    const double tol = sizeof(real) == 4 ? 3e-7 : 1e-15;
+    const Sampling s = {0.7, 5, 0.9, 0};
+    int count[N] = {0}, order[N];
+    for (int i = 0; i < DRAWS; i++) {
+        real z[N], logp, kept;
+        memcpy(z, plain, sizeof z);
+        sampler_penalise(z, plain, id, 6, 1.3);
+        for (int v = 0; i == 0 && v < N; v++) CHECK_NEAR(z[v], want[v], tol);
+        const int v = sampler_draw(z, N, &s, (i + 0.5) / DRAWS, &logp, &kept, order);
+        count[v]++;
+        if (i % 500 == 0) CHECK_NEAR(kept, log(share[v]), sizeof(real) == 4 ? 1e-6 : 1e-14);
+    }
+    for (int v = 0; v < N; v++) CHECK_NEAR(count[v], DRAWS * share[v], 1.01);
+}
+
 /* The first whose sum exceeds u times the total, not the first that reaches it. */
 static void test_E308_boundaries(void) {
     const Sampling s = {1, 0, 1, 0};
@@ -253,6 +276,60 @@ static void test_decoding_is_the_forward_pass(void) {
     }
 }
 
+/* With a penalty: logp speaks of the model's own distribution; greedy takes the best of the penalised logits, over the completion's own prompt and
+ * tokens so far; a penalty of 1 is none. */
+static void test_penalised_rollout(void) {
+    Err e = {{0}};
+    Model *m = tiny_model(TINY_BIG);
+    enum { LONGEST = 33 + MAX_NEW };
+    const int vocab = m->config.vocab;
+    RolloutPlan p = plan_of(vocab, (Sampling){0, 0, 1, 0});
+    const Result plain = run(m, &p);
+    p.repetition_penalty = 1;
+    const Result one = run(m, &p);
+    CHECK(memcmp(one.id, plain.id, sizeof one.id) == 0 && one.bias == plain.bias);
+    p.repetition_penalty = 1.1;
+    const Result r = run(m, &p);
+    CHECK(memcmp(r.id, plain.id, sizeof r.id) != 0);
+    check_recomputed(m, &p, &r);
+    check_ends(&p, &r);
+    real *z = malloc((size_t)LONGEST * (size_t)vocab * sizeof *z);
+    Acts *a = acts_new(m, LONGEST, 0, false, &e);
+    long wrong = 0, repeated = 0;
+    for (int c = 0; c < N_PROMPT * p.group_size; c++) {
+        int id[LONGEST + 1], n = prompt_length[c / p.group_size];
+        memcpy(id, prompt[c / p.group_size], (size_t)n * sizeof(int));
+        memcpy(id + n, r.id + c * MAX_NEW, (size_t)r.length[c] * sizeof(int));
+        const int rows = n + r.length[c] - 1;
+        const Segment seg = {.start = 0, .n_row = rows, .prefix = -1};
+        const Batch b = {.n_row = rows, .n_seg = 1, .id = id, .seg = &seg};
+        head_logits(z, m, model_forward(a, m, &b), rows);
+        for (int t = n; t <= rows; t++) {
+            const real *row = z + (size_t)(t - 1) * (size_t)vocab;
+            double best = -INFINITY;
+            int token = -1;
+            for (int v = 0; v < vocab; v++) {
+                bool seen = false;
+                for (int u = 0; u < t; u++) seen = seen || id[u] == v;
+                const double x = !seen ? row[v] : row[v] > 0 ? row[v] / (real)1.1 : row[v] * (real)1.1;
+                if (x > best) best = x, token = v;
+            }
+            wrong += token != id[t];
+            for (int u = 0; u < t; u++) if (id[u] == id[t]) { repeated++; break; }
+        }
+    }
+    CHECK_INT(wrong, 0);
+    CHECK(repeated > 0);                        /* a penalty, no ban */
+    free(z);
+    acts_free(a);
+    p.sampling = (Sampling){0.7, 8, 0.9, 0.02};
+    const Result drawn = run(m, &p);
+    check_recomputed(m, &p, &drawn);
+    p.repetition_penalty = -1;
+    CHECK_ERROR(!rollout(&(Rollout){0}, m, &p, &e), e, "repetition penalty -1");
+    model_free(m);
+}
+
 /* Prompts that do not fit into one prefill together. */
 static void test_long_prompts(void) {
     ModelConfig c = tiny_config(5);
@@ -348,11 +425,13 @@ static void test_progress_and_refused(void) {
 int main(void) {
     test_E29_E308_sampler();
     test_greedy();
+    test_repetition_penalty();
     test_E308_boundaries();
     test_filters_large();
     test_E198_cache();
     test_sampling_check();
     test_decoding_is_the_forward_pass();
+    test_penalised_rollout();
     test_long_prompts();
     test_decode_step();
     test_progress_and_refused();
