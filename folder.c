@@ -558,6 +558,25 @@ static bool copy_tokenizer(const char *dir, const char *from_dir, Err *e) {
     return true;
 }
 
+/* Our ids, and whatever else from_dir says about how to draw. One that cannot be read is no reason to lose a trained model. */
+static void write_generation(JsonWriter *w, const Model *m, const FolderInfo *info, const char *from_dir) {
+    char base[1024], path[1024];
+    Err e = {{0}};
+    Json *from = from_dir && folder_base(base, from_dir, &e) && path_join(path, sizeof path, base, "generation_config.json", &e) ? json_read_file(path, &e) : NULL;
+    json_begin(w, '{');
+    write_ids(w, "bos_token_id", &m->config.bos, m->config.bos >= 0);
+    write_ids(w, "eos_token_id", info->stop, info->n_stop);
+    write_ids(w, "pad_token_id", &m->config.pad, m->config.pad >= 0);
+    for (size_t i = 0; from && from->type == JSON_OBJECT && i < from->length; i++) {
+        const char *key = from->item[i].key;
+        if (!strcmp(key, "bos_token_id") || !strcmp(key, "eos_token_id") || !strcmp(key, "pad_token_id")) continue;
+        json_key(w, key);
+        json_value(w, &from->item[i]);
+    }
+    json_end(w, '}');
+    json_free(from);
+}
+
 bool folder_save(const char *dir, const Model *m, const FolderInfo *info, const char *tokenizer_dir, Store store, Err *e) {
     const bool adapter = m->config.lora.r && !m->adapter_off;
     if (!folder_make(dir, e)) return false;
@@ -572,11 +591,7 @@ bool folder_save(const char *dir, const Model *m, const FolderInfo *info, const 
     if (m->config.n_label) remove(generation);          /* a former language model's: its pad would be read as ours */
     else if (!adapter) {
         JsonWriter g = {.indent = 2};
-        json_begin(&g, '{');
-        write_ids(&g, "bos_token_id", &m->config.bos, m->config.bos >= 0);
-        write_ids(&g, "eos_token_id", info->stop, info->n_stop);
-        write_ids(&g, "pad_token_id", &m->config.pad, m->config.pad >= 0);
-        json_end(&g, '}');
+        write_generation(&g, m, info, tokenizer_dir);
         if (!write_json(dir, "generation_config.json", &g, e)) return false;
     }
     return (!tokenizer_dir || copy_tokenizer(dir, tokenizer_dir, e)) && write_tensors(dir, m, adapter, store, e);

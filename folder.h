@@ -33,7 +33,7 @@ Model *folder_load(const char *dir, FolderInfo *info, Err *e);
  * What the folder does not hold (score.weight of so many labels, the adapters) is drawn from seed. */
 Model *folder_load_as(const char *dir, const ModelConfig *c, uint64_t seed, Err *e);
 /* Writes config.json, generation_config.json (language models) and model.safetensors; tokenizer files are copied from tokenizer_dir
- * unless it is NULL or dir itself. A model whose adapter is on: adapter_config.json, which names info->base, and adapter_model.safetensors
+ * unless it is NULL or dir itself; so is what its generation_config.json says beside the ids. A model whose adapter is on: adapter_config.json, which names info->base, and adapter_model.safetensors
  * instead; of a reward model score.weight is among the tensors (PEFT's modules_to_save), and config.json is there for the labels' sake.
  * store: STORE_REAL, STORE_F32 or STORE_BF16. */
 bool folder_save(const char *dir, const Model *m, const FolderInfo *info, const char *tokenizer_dir, Store store, Err *e);

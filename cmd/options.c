@@ -137,7 +137,7 @@ static bool is_word_of(const char *list, const char *word) {        /* a list wi
     return false;
 }
 
-static bool is_among(const char *const *pattern, size_t n, const char *name) {
+bool name_among(const char *name, const char *const *pattern, size_t n) {
     for (size_t i = 0; i < n; i++) {
         const size_t stem = strcspn(pattern[i], "*");
         if (pattern[i][stem] ? !strncmp(pattern[i], name, stem) : !strcmp(pattern[i], name)) return true;
@@ -163,7 +163,7 @@ static const char *value_text(const Json *v) {
 
 /* A key of TRL's that is no option here: fine without effect (*listed tells), or with a value that is the only one here; else an error. */
 static bool from_trl(bool *listed, const OptionTable *t, const Json *v, const char *where, Err *e) {
-    *listed = is_among(without_effect, sizeof without_effect / sizeof *without_effect, v->key);
+    *listed = name_among(v->key, without_effect, sizeof without_effect / sizeof *without_effect);
     if (*listed) return true;
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         if (strcmp(refused[i].name, v->key)) continue;

@@ -6,25 +6,33 @@
 
 #include "cmd/commands.h"
 #include "cmd/data.h"
+#include "cmd/generation.h"
 #include "cmd/options.h"
 #include "cmd/speaker.h"
 #include "lib/files.h"
 #include "train.h"
 
+typedef enum { ASKED_NOTHING, ASKED_FALSE, ASKED_TRUE } Asked;
+static const char *const asked_names[] = {"auto", "false", "true", NULL};
+
 typedef struct {
     const char *model, *dataset, *output, *chat_template, *system, *reference;
-    Sampling sampling;
-    int num_generations, max_completion_length, seed, batch;
+    Generation asked;
+    Asked do_sample;
+    int num_generations, seed, batch;
 } Config;
 
 #define COMMON                                                                                                         \
     {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of the model", NULL},                                 \
     {"chat_template", OPT_STRING, offsetof(Config, chat_template), NULL, "template by name, if the folder's own is unknown", NULL}, \
     {"system", OPT_STRING, offsetof(Config, system), NULL, "system message", NULL},                                    \
-    {"temperature", OPT_NUMBER, offsetof(Config, sampling.temperature), "1", "0: greedy", NULL},                       \
-    {"top_k", OPT_INT, offsetof(Config, sampling.top_k), "0", "0: off", NULL},                                         \
-    {"top_p", OPT_NUMBER, offsetof(Config, sampling.top_p), "1", "1: off", NULL},                                      \
-    {"min_p", OPT_NUMBER, offsetof(Config, sampling.min_p), "0", "0: off", NULL},                                      \
+    {"do_sample", OPT_CHOICE, offsetof(Config, do_sample), "auto", "draw, or greedy; auto: draw if one of the next four is given, else as generation_config.json says", asked_names}, \
+    {"temperature", OPT_NUMBER, offsetof(Config, asked.temperature), NULL, "0: greedy [generation_config.json's, else 1]", NULL}, \
+    {"top_k", OPT_NUMBER, offsetof(Config, asked.top_k), NULL, "0: off [generation_config.json's, else 50 if that says how to draw, else 0]", NULL}, \
+    {"top_p", OPT_NUMBER, offsetof(Config, asked.top_p), NULL, "1: off [generation_config.json's, else 1]", NULL},     \
+    {"min_p", OPT_NUMBER, offsetof(Config, asked.min_p), NULL, "0: off [generation_config.json's, else 0]", NULL},     \
+    {"repetition_penalty", OPT_NUMBER, offsetof(Config, asked.repetition_penalty), NULL, "of tokens in prompt and completion; 1: off [generation_config.json's, else 1]", NULL}, \
+    {"max_completion_length", OPT_NUMBER, offsetof(Config, asked.max_new_tokens), NULL, "tokens at most [generation_config.json's max_new_tokens, else 256]", NULL}, \
     {"seed", OPT_INT, offsetof(Config, seed), "42", "of the draws", NULL}
 
 static const Option sample_options[] = {
@@ -32,23 +40,24 @@ static const Option sample_options[] = {
     {"dataset", OPT_STRING, offsetof(Config, dataset), NULL, "JSONL or text file of prompts", NULL},
     {"output", OPT_STRING, offsetof(Config, output), NULL, "file to write; must not exist; else stdout", NULL},
     {"num_generations", OPT_INT, offsetof(Config, num_generations), "1", "completions of each prompt", NULL},
-    {"max_completion_length", OPT_INT, offsetof(Config, max_completion_length), "256", "tokens at most", NULL},
-    {"reference", OPT_STRING, offsetof(Config, reference), NULL, "second model: adds kl, the sum of logp - its logp, to each line", NULL},
+    {"reference", OPT_STRING, offsetof(Config, reference), NULL, "second model: adds kl, the sum of logp - its logp, to each line; both over all of the vocabulary at the temperature (greedy: 1), before penalty and filters, with which its mean is no KL", NULL},
     {"batch", OPT_INT, offsetof(Config, batch), "64", "prompts at once: memory only, no bit changes", NULL},
 };
 static const OptionTable sample_table = {"sample", "completions for the prompts of a file, one JSON line each",
                                          "grpo sample --model runs/grpo/final --dataset prompts.jsonl --temperature 0.7 --max-completion-length 64 > samples.jsonl", sample_options,
                                          sizeof sample_options / sizeof *sample_options};
-static const Option chat_options[] = {
-    COMMON,
-    {"max_completion_length", OPT_INT, offsetof(Config, max_completion_length), "256", "tokens at most", NULL},
-};
+static const Option chat_options[] = {COMMON};
 static const OptionTable chat_table = {"chat", "talk to a model; an empty line or Ctrl-D ends", "grpo chat --model models/SmolLM2-135M-Instruct --temperature 0.7 --max-completion-length 64", chat_options,
                                        sizeof chat_options / sizeof *chat_options};
 
-static bool open_model(Speaker *s, const Config *c, Err *e) {
+static bool open_model(Speaker *s, Drawing *d, const Config *c, const char *command, Err *e) {
+    Generation asked = c->asked;
+    asked.do_sample = c->do_sample == ASKED_NOTHING ? NAN : c->do_sample == ASKED_TRUE;
     if (!c->model) return fail(e, "--model: not given; expected the folder of a model");
-    return sampling_check(&c->sampling, e) && speaker_open(s, c->model, c->chat_template, e);
+    if (!drawing_settle(d, &asked, command, c->model, e) || !speaker_open(s, c->model, c->chat_template, e)) return false;
+    s->repetition_penalty = d->repetition_penalty;
+    fputs(d->notes, stderr);
+    return true;
 }
 
 /* ---- sample ------------------------------------------------------------------------------ */
@@ -111,13 +120,13 @@ static void write_row(JsonWriter *w, const Example *x, const char *text, bool en
     json_raw(w, "\n");
 }
 
-static bool sample_batch(JsonWriter *w, const Config *c, const Speaker *s, const Model *ref, const Dataset *d, int first, int n, Err *e) {
+static bool sample_batch(JsonWriter *w, const Config *c, const Drawing *how, const Speaker *s, const Model *ref, const Dataset *d, int first, int n, Err *e) {
     const int total = n * c->num_generations;
     Answers a;
     double *kl = malloc((size_t)total * sizeof(double));
-    bool ok = speaker_answer(&a, s, &d->row[first], n, first, c->num_generations, c->max_completion_length, &c->sampling, c->seed, 0, d->path, e);
+    bool ok = speaker_answer(&a, s, &d->row[first], n, first, c->num_generations, how->max_new_tokens, &how->sampling, c->seed, 0, d->path, e);
     if (ok && !kl) ok = fail(e, "sample: no memory for %d completions", total);
-    ok = ok && (!ref || kl_to(kl, ref, a.prompt, &a.out, n, a.group, a.max_new, c->sampling.temperature, e));
+    ok = ok && (!ref || kl_to(kl, ref, a.prompt, &a.out, n, a.group, a.max_new, how->sampling.temperature, e));
     for (int i = 0; ok && i < total; i++) {
         char *text = answer_text(&a, s, i, e);
         double logp = 0;
@@ -132,14 +141,15 @@ static bool sample_batch(JsonWriter *w, const Config *c, const Speaker *s, const
 
 static bool sample(const Config *c, Err *e) {
     Speaker s = {0};
+    Drawing how;
     Dataset d;
     Model *ref = NULL;
     FileWriter file;
     bool ok = false, begun = false;
     if (!c->dataset) return fail(e, "--dataset: not given; expected a JSONL or text file of prompts");
-    if (c->num_generations < 1 || c->max_completion_length < 1 || c->batch < 1) return fail(e, "--num-generations %d, --max-completion-length %d, --batch %d: expected at least 1", c->num_generations, c->max_completion_length, c->batch);
+    if (c->num_generations < 1 || c->batch < 1) return fail(e, "--num-generations %d, --batch %d: expected at least 1", c->num_generations, c->batch);
     if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
-    if (!dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e) || !open_model(&s, c, e)) goto done;
+    if (!dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e) || !open_model(&s, &how, c, "sample", e)) goto done;
     if (c->reference && !(ref = folder_load(c->reference, NULL, e))) goto done;
     if (c->output && !(begun = file_begin(&file, c->output, e))) goto done;
     Progress p;
@@ -147,7 +157,7 @@ static bool sample(const Config *c, Err *e) {
     for (int first = 0; first < d.n; first += c->batch) {
         const int n = d.n - first < c->batch ? d.n - first : c->batch;
         JsonWriter w = {0};
-        ok = sample_batch(&w, c, &s, ref, &d, first, n, e) && (!c->output || file_append(&file, w.text, w.length, e));
+        ok = sample_batch(&w, c, &how, &s, ref, &d, first, n, e) && (!c->output || file_append(&file, w.text, w.length, e));
         if (ok && !c->output) fwrite(w.text, 1, w.length, stdout);
         free(w.text);
         if (!ok) goto done;
@@ -172,44 +182,53 @@ int cmd_sample(int argc, char **argv, Err *e) {
 
 /* ---- chat -------------------------------------------------------------------------------- */
 
-static bool answer(char **text, const Config *c, const Speaker *s, const Message *m, int n, int turn, Err *e) {
+static bool answer(char **text, const Config *c, const Drawing *how, const Speaker *s, const Message *m, int n, int turn, Err *e) {
     const Example x = {.prompt = m, .n_prompt = n, .line = turn};
     Answers a;
-    const bool ok = speaker_answer(&a, s, &x, 1, 0, 1, c->max_completion_length, &c->sampling, c->seed, turn, "conversation", e);
+    const bool ok = speaker_answer(&a, s, &x, 1, 0, 1, how->max_new_tokens, &how->sampling, c->seed, turn, "conversation", e);
     *text = ok ? answer_text(&a, s, 0, e) : NULL;
     answers_free(&a);
     return ok && *text;
 }
 
+/* A line of any length, without its end; false at the end of the input, at an empty line, and, with e filled in, at what is no text. */
+static bool read_line(char **line, size_t *size, Err *e) {
+    fputs("> ", stdout);
+    fflush(stdout);
+    const ssize_t n = getline(line, size, stdin);
+    if (n < 0) return false;
+    const size_t length = strcspn(*line, "\r\n");
+    size_t bad;
+    if (!(*line)[length] && length + 1 < (size_t)n) return fail(e, "standard input: byte %zu is NUL, expected text", length + 1);
+    (*line)[length] = 0;
+    return utf8_valid(*line, length, &bad) ? length > 0 : fail(e, "standard input: byte %zu is no valid UTF-8", bad + 1);
+}
+
 static bool chat(const Config *c, Err *e) {
-    enum { TURNS = 128, LINE = 8192 };
+    enum { TURNS = 128 };
     Speaker s = {0};
+    Drawing how;
     Message m[TURNS];
-    char *kept[TURNS], line[LINE];
+    char *kept[TURNS], *line = NULL;
+    size_t size = 0;
     int n = 0, n_kept = 0;
-    bool ok = c->max_completion_length >= 1 ? open_model(&s, c, e) : fail(e, "--max-completion-length: found %d, expected at least 1", c->max_completion_length);
+    bool ok = open_model(&s, &how, c, "chat", e);
     if (ok && c->system) m[n++] = (Message){"system", c->system};
-    while (ok && n + 2 <= TURNS) {
-        fputs("> ", stdout);
-        fflush(stdout);
-        if (!fgets(line, sizeof line, stdin)) break;
-        line[strcspn(line, "\r\n")] = 0;
-        if (!*line) break;
-        size_t bad;
-        if (!utf8_valid(line, strlen(line), &bad)) { ok = fail(e, "standard input: byte %zu is no valid UTF-8", bad + 1); break; }
+    while (ok && n + 2 <= TURNS && read_line(&line, &size, e)) {
         char *question = malloc(strlen(line) + 1), *text = NULL;
         if (!question) { ok = fail(e, "chat: no memory"); break; }
         strcpy(question, line);
         kept[n_kept++] = question;
         m[n++] = (Message){"user", question};
-        if (!(ok = answer(&text, c, &s, m, n, n, e))) break;
+        if (!(ok = answer(&text, c, &how, &s, m, n, n, e))) break;
         kept[n_kept++] = text;
         m[n++] = (Message){"assistant", text};
         printf("%s\n", text);
     }
     for (int i = 0; i < n_kept; i++) free(kept[i]);
+    free(line);
     speaker_close(&s);
-    return ok;
+    return ok && !e->line[0];
 }
 
 int cmd_chat(int argc, char **argv, Err *e) {

@@ -36,7 +36,7 @@ bool speaker_answer(Answers *a, const Speaker *s, const Example *x, int n, int f
                       s->model->config.context);
     }
     const RolloutPlan plan = {.prompt = id, .prompt_length = length, .n_prompt = n, .group_size = group, .max_new = max_new, .stop = s->stop, .n_stop = s->n_stop,
-                              .sampling = *sampling, .seed = (uint64_t)seed, .step = (uint64_t)step, .first_prompt = (uint64_t)first};
+                              .sampling = *sampling, .repetition_penalty = s->repetition_penalty, .seed = (uint64_t)seed, .step = (uint64_t)step, .first_prompt = (uint64_t)first};
     ok = ok && rollout(&a->out, s->model, &plan, e);
     free(id);
     free(length);

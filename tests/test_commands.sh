@@ -105,6 +105,78 @@ printf '{"prompt": "how do i fix the car?", "completion": "first, look at the ca
 works 'sft of one pair' "$grpo" sft --model base --dataset heart.jsonl --output-dir heart --max-steps 60 --per-device-train-batch-size 1 --learning-rate 1e-2 --lr-scheduler-type constant
 works 'sample of what was learned' "$grpo" sample --model heart/final --dataset heart.jsonl --temperature 0 --max-completion-length 32
 says 'learned by heart' '*"completion":"first, look at the car."*"finish_reason":"stop"*'
+# ---- generation_config.json: what sample and chat draw with ---------------------------------------
+rm -rf drawn && cp -R heart/final drawn
+eos=$(grep -o '"eos_token_id": [0-9]*' heart/final/generation_config.json)
+draws() { printf '{%s, %s}\n' "$eos" "$1" > drawn/generation_config.json; }        # SETTINGS
+# as_asked NAME SETTINGS OPTIONS: the file and the same options draw the same
+as_asked() {
+    name=$1 settings=$2; shift 2
+    draws "$settings"
+    works "$name: the file" "$grpo" sample --model drawn --dataset questions.jsonl --num-generations 2 --max-completion-length 12; cp "$out" a; cp "$err" said
+    works "$name: options" "$grpo" sample --model heart/final --dataset questions.jsonl --num-generations 2 --max-completion-length 12 "$@"
+    same "$name" a "$out"
+}
+as_asked 'greedy by do_sample' '"do_sample": false, "temperature": 0.3, "top_k": 2' --temperature 0
+cp a greedy
+as_asked "transformers' defaults where the file says how to draw" '"temperature": 0.7' --do-sample false
+as_asked 'top_k is 50 then' '"do_sample": true' --top-k 50
+as_asked 'all filters' '"do_sample": true, "temperature": 0.7, "top_k": 7, "top_p": 0.9, "min_p": 0.05' --temperature 0.7 --top-k 7 --top-p 0.9 --min-p 0.05
+case $(cat said) in
+    'sample: temperature 0.7, top_k 7, top_p 0.9, min_p 0.05, at most 12 tokens; drawn/generation_config.json says: do_sample, temperature, top_k, top_p, min_p'*) good ;;
+    *) bad "what the file decided: $(cat said)" ;;
+esac
+as_asked 'repetition penalty' '"do_sample": false, "repetition_penalty": 1.8' --temperature 0 --repetition-penalty 1.8
+if cmp -s a greedy; then bad 'the repetition penalty changes nothing'; else good; fi
+as_asked 'no say on drawing: the policy itself' '"bos_token_id": 1, "transformers_version": "5.0.0", "max_length": 90, "num_beams": 1, "top_k": null' --temperature 1 --top-k 0
+case $(cat said) in sample:*) bad "a file without settings: $(cat said)" ;; *) good ;; esac
+draws '"do_sample": false, "temperature": 0.3, "top_p": 0.5, "repetition_penalty": 3, "max_new_tokens": 5, "no_repeat_ngram_size": 2, "banana": 1, "typical_p": 1.0'
+works 'options win over the file' "$grpo" sample --model drawn --dataset questions.jsonl --temperature 0.7 --top-k 0 --repetition-penalty 1; cp "$out" a
+case $(cat "$err") in
+    *'at most 5 tokens; '*'says: top_p, max_new_tokens
+sample: drawn/generation_config.json: not known here, ignored although it may change what is said: no_repeat_ngram_size, banana
+'*) good ;;
+    *) bad "what is ignored: $(cat "$err")" ;;
+esac
+works 'options win: the same by options' "$grpo" sample --model heart/final --dataset questions.jsonl --temperature 0.7 --top-p 0.5 --max-completion-length 5
+same 'options win over the file' a "$out"
+printf '{"sample": {"temperature": 0.7, "top_k": 0, "repetition_penalty": 1}}\n' > drawing.json
+works '--config wins over the file' "$grpo" sample --model drawn --dataset questions.jsonl --config drawing.json
+same '--config wins over the file' a "$out"
+"$grpo" chat --model drawn < question > a 2> "$err"
+"$grpo" chat --model heart/final --temperature 0 --repetition-penalty 3 --max-completion-length 5 < question > b 2> said
+same 'chat draws as the file says' a b
+case $(cat "$err") in 'chat: greedy, repetition_penalty 3, at most 5 tokens; '*) good ;; *) bad "chat: what the file decided: $(cat "$err")" ;; esac
+# kl is of the distributions themselves: against itself it is 0 whatever shaped the draws
+works 'kl under a penalty' "$grpo" sample --model drawn --reference heart/final --dataset questions.jsonl --temperature 1.3 --repetition-penalty 1.5
+if [ "$(grep -c '"kl":0}' "$out")" -eq "$(wc -l < questions.jsonl)" ]; then good; else bad "kl of a model to itself: $(grep -o '"kl":.*' "$out" | head -n 2)"; fi
+works 'training takes nothing of it' "$grpo" train $train --model drawn --output-dir untouched
+works 'training takes nothing of it: without' "$grpo" train $train --model heart/final --output-dir untouched-too
+same_run 'training takes nothing of it' untouched untouched-too
+if grep -q '"no_repeat_ngram_size": 2' untouched/final/generation_config.json && grep -q "$eos" untouched/final/generation_config.json; then good; else bad "final/generation_config.json: $(cat untouched/final/generation_config.json)"; fi
+# wrong VALUE PATTERN
+wrong() { draws "$1"; refuses "*drawn/generation_config.json:1:*: $2" "$grpo" sample --model drawn --dataset questions.jsonl; }
+wrong '"do_sample": 1' 'do_sample: found number, expected true or false'
+wrong '"temperature": -1' 'temperature: found -1, expected 0 (greedy) or more'
+wrong '"temperature": "hot"' 'temperature: found string, expected 0 (greedy) or more'
+wrong '"top_k": 2.5' 'top_k: found 2.5, expected 0 (off) or a whole number above'
+wrong '"top_p": 0' 'top_p: found 0, expected more than 0 and at most 1 (off)'
+wrong '"top_p": 1.5' 'top_p: found 1.5, *'
+wrong '"min_p": 2' 'min_p: found 2, expected 0 (off) to 1'
+wrong '"repetition_penalty": 0' 'repetition_penalty: found 0, expected more than 0 (1: off)'
+wrong '"max_new_tokens": 0' 'max_new_tokens: found 0, expected a whole number from 1 on'
+wrong '"max_new_tokens": [3]' 'max_new_tokens: found array, *'
+for option in '--temperature -1' '--top-k 1.5' '--top-p 0' '--min-p 2' '--repetition-penalty 0' '--max-completion-length 0'; do
+    refuses "*${option% *}: found ${option#* }, expected *" "$grpo" sample --model heart/final --dataset questions.jsonl $option
+done
+# a line of any length is one turn
+awk 'BEGIN { while (n++ < 8300) printf "x"; print "\n" }' > question
+if "$grpo" chat --model run/final --max-completion-length 8 < question > "$out" 2> "$err"; then bad 'chat: a line of 8300 tokens'; else good; fi
+case $(cat "$err") in *'conversation:1: prompt of 83'??' tokens'*) good ;; *) bad "chat: a line of 8300 bytes: $(cat "$err")" ;; esac
+printf 'hi\0you\n' > question
+if "$grpo" chat --model run/final < question > "$out" 2> "$err"; then bad 'chat: NUL'; else good; fi
+case $(cat "$err") in *'standard input: byte 3 is NUL'*) good ;; *) bad "chat: NUL: $(cat "$err")" ;; esac
+
 works 'info --json-free: operations' "$grpo" info --model run/final --prompts 2 --num-generations 4 --prompt-length 10 --completion-length 10
 # E190, E192: backward is twice the forward
 if awk '/operations: generation/ { gsub(",", ""); ok = $3 > 0 && $5 / $3 > 2.98 && $5 / $3 < 3.02 } END { exit !ok }' "$out"; then good; else bad "info: operations: $(cat "$out")"; fi
