@@ -63,6 +63,18 @@ static void test_E29_E308_sampler(void) {
     check_draws((Sampling){1, 5, 0.9, 0.2}, (double[V]){0.1, 0.4, 0.2, 0.2, 0, 0});
 }
 
+/* min_p keeps what is exactly at its bound, as transformers does: at 1, all that share the maximum. */
+static void test_min_p_bound(void) {
+    const Sampling s = {1, 0, 1, 1};
+    real logp, kept;
+    for (int i = 0; i < 2; i++) {
+        real z[3] = {0.5, 2, 2};
+        int order[3];
+        CHECK_INT(sampler_draw(z, 3, &s, i ? 0.51 : 0.49, &logp, &kept, order), 1 + i);
+        CHECK_NEAR(kept, -log(2), 1e-6);
+    }
+}
+
 static void test_greedy(void) {
     const Sampling greedy = {0, 0, 1, 0};
     real z[5] = {1, 3, 2, 3, 3}, logp, kept;
@@ -254,6 +266,13 @@ static void test_decoding_is_the_forward_pass(void) {
             set_threads(2);
             check_recomputed(m, &p, &first);
             check_ends(&p, &first);
+            long alike = 0;                             /* every member of a group draws for itself; greedy ones are equal */
+            for (int c = 0; c < N_PROMPT * p.group_size; c++) {
+                const int to = c / p.group_size * p.group_size;
+                alike += first.length[c] == first.length[to] && !memcmp(first.id + c * MAX_NEW, first.id + to * MAX_NEW, (size_t)first.length[c] * sizeof(int));
+            }
+            if (p.sampling.temperature == 0) CHECK_INT(alike, N_PROMPT * p.group_size);
+            else CHECK(alike < N_PROMPT * p.group_size);
             if (i == 0 || i == 3) CHECK_NEAR(first.bias, 0, 0);
             else CHECK(first.bias > 0);
 
@@ -424,6 +443,7 @@ static void test_progress_and_refused(void) {
 
 int main(void) {
     test_E29_E308_sampler();
+    test_min_p_bound();
     test_greedy();
     test_repetition_penalty();
     test_E308_boundaries();
