@@ -88,11 +88,12 @@ static const char style_sheet[] =
     "thead th{border-top:1.5px solid #1a1a1a;border-bottom:.75px solid #1a1a1a;font-weight:600}\n"
     "tbody+tbody tr:first-child th,tbody+tbody tr:first-child td{border-top:.75px solid #bbb}\n"
     "tbody th,td.text,th.text{text-align:left}\n"
-    "th:first-child,td:first-child{padding-left:.15rem}\n"
+    "thead tr:first-child th:first-child,tbody th.head{padding-left:.15rem}\n"
+    "th.group{text-align:center}thead tr+tr th{border-top:0;font-weight:400}thead th[rowspan]{vertical-align:bottom}\n"
     "tbody th{font-weight:600}\n"
     "tbody th.arm{font-weight:400}\n"
-    "td.path,td.reply{white-space:normal;overflow-wrap:anywhere;text-align:left}\n"
-    "td.path,code{font:.85em/1.4 ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace}\n"
+    "td.path,td.reply{white-space:normal;overflow-wrap:anywhere;text-align:left}td.hash{text-align:left}sup{line-height:0}\n"
+    "td.path,td.hash,code{font:.85em/1.4 ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace}\n"
     "td.reply{white-space:pre-wrap;max-width:38rem}\n"
     "td.prompt{text-align:left;white-space:pre-wrap;font-style:italic;max-width:50rem}\n"
     ".half{color:#555}\n"
@@ -156,7 +157,7 @@ static void include(Scale *s, double v) {
 
 static void widen(Scale *s) {                                   /* room at both ends; and a range where there is none */
     double room = (s->high - s->low) * 0.04;
-    if (!(room > 0)) room = fabs(s->high) > 0 ? fabs(s->high) * 0.1 : 1;
+    if (!(room > 0)) room = fabs(s->high) > 0 ? fabs(s->high) * 0.1 : 0.1;
     s->low -= room;
     s->high += room;
 }
@@ -206,7 +207,7 @@ static void plot_begin(Page *p, double width, double height, const char *title, 
     page_html(p, "<path d=\"M%.1f %.1fH%.1f\" stroke=\"#333\" stroke-width=\".8\"/>\n", x->from, y->from, x->to);
 }
 
-static void axis_names(Page *p, double width, const Scale *x, const Scale *y, const char *x_name, const char *y_name) {
+static void axis_names(Page *p, const Scale *x, const Scale *y, const char *x_name, const char *y_name) {
     page_html(p, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", x->to, y->from + 29);
     page_text(p, x_name);
     page_html(p, "</text>\n");
@@ -215,7 +216,6 @@ static void axis_names(Page *p, double width, const Scale *x, const Scale *y, co
         page_text(p, y_name);
         page_html(p, "</text>\n");
     }
-    (void)width;
 }
 
 /* ---- curves ------------------------------------------------------------------------------------------------------------ */
@@ -250,7 +250,7 @@ void page_curves(Page *p, const char *title, const char *name, const char *descr
     page_text(p, name);
     page_html(p, "</code></figcaption>\n");
     plot_begin(p, width, height, title, description, &x, &y);
-    axis_names(p, width, &x, &y, "step", NULL);
+    axis_names(p, &x, &y, "step", NULL);
     for (int i = 0; i < n; i++) draw_curve(p, &curve[i], &x, &y);
     page_html(p, "</svg>\n</figure>\n");
 }
@@ -259,7 +259,7 @@ void page_curves(Page *p, const char *title, const char *name, const char *descr
 
 void page_marks(Page *p, const char *title, const char *x_name, const char *y_name, const char *description, const Mark *mark, int n) {
     const double width = 560, height = 360;
-    Scale x = {NAN, NAN, 44, width - 12}, y = {NAN, NAN, height - 36, 24};
+    Scale x = {NAN, NAN, 44, width - 100}, y = {NAN, NAN, height - 36, 24};       /* labels stand at the right */
     for (int i = 0; i < n; i++) {
         const double dx = isnan(mark[i].half_x) ? 0 : mark[i].half_x, dy = isnan(mark[i].half_y) ? 0 : mark[i].half_y;
         include(&x, mark[i].x - dx), include(&x, mark[i].x + dx);
@@ -268,7 +268,7 @@ void page_marks(Page *p, const char *title, const char *x_name, const char *y_na
     widen(&x);
     widen(&y);
     plot_begin(p, width, height, title, description, &x, &y);
-    axis_names(p, width, &x, &y, x_name, y_name);
+    axis_names(p, &x, &y, x_name, y_name);
     for (int i = 0; i < n; i++) {
         const Mark *m = &mark[i];
         const double cx = at(&x, m->x), cy = at(&y, m->y);
@@ -276,8 +276,7 @@ void page_marks(Page *p, const char *title, const char *x_name, const char *y_na
         if (!isnan(m->half_y)) page_html(p, "<path d=\"M%.1f %.1fV%.1f\" stroke=\"%s\" stroke-width=\"1\"/>\n", cx, at(&y, m->y - m->half_y), at(&y, m->y + m->half_y), colour(m->style));
         marker(p, m->style, cx, cy);
         if (!m->label) continue;
-        const bool left = cx > x.from + (x.to - x.from) * 0.8;
-        page_html(p, "<text x=\"%.1f\" y=\"%.1f\"%s>", cx + (left ? -8 : 8), cy - 6, left ? " text-anchor=\"end\"" : "");
+        page_html(p, "<text x=\"%.1f\" y=\"%.1f\">", (isnan(m->half_x) ? cx : at(&x, m->x + m->half_x)) + 7, cy + 4);
         page_text(p, m->label);
         page_html(p, "</text>\n");
     }

@@ -16,17 +16,18 @@
 enum { POINTS = 80, REPLIES_PER_SPLIT = 2, LAST = 10, MAX_HASHED = 64 << 20 };   /* points of a curve; sample prompts; steps of the mean at the end; bytes */
 
 static const char *as_word(Origin o) { return o == OF_JUDGE ? "judge" : "reward model"; }
-static const char *title_of(const Section *s, int row) { return s->split[row]; }
 
 /* ---- tables ------------------------------------------------------------------------------------------------------------ */
 
-/* With a caption that the caller goes on with; columns are NULL-terminated, the first `n_text` of them left-aligned. */
+/* With a caption that the caller goes on with until table_columns: NULL at the end; those of text, a bit each, are left-aligned. */
 static void table_begin(Page *p, const char *caption) { page_html(p, "<div class=\"wide\"><table>\n<caption><b>%s</b> ", caption); }
 
-static void table_columns(Page *p, const char *const *column, int n_text) {
+enum { TEXT_1 = 1, TEXT_2 = 3 };        /* the first, the first two */
+
+static void table_columns(Page *p, const char *const *column, unsigned text) {
     page_html(p, "</caption>\n<thead><tr>");
     for (int i = 0; column[i]; i++) {
-        page_html(p, "<th scope=\"col\"%s>", i < n_text ? " class=\"text\"" : "");
+        page_html(p, "<th scope=\"col\"%s>", text >> i & 1 ? " class=\"text\"" : "");
         page_text(p, column[i]);
         page_html(p, "</th>");
     }
@@ -75,10 +76,8 @@ static void say_intervals(Page *p, const Section *s) {
     int one = 0, several = 0;
     for (int a = 0; a < s->n_arm; a++)
         if (arm_has_replies(&s->arm[a])) *(s->arm[a].n_run > 1 ? &several : &one) += 1;
-    page_html(p, "Mean ± half-width of its 95 %% interval (Student’s t): ");
-    if (several) page_html(p, "over seeds where an arm has several%s", one ? ", " : ".");
-    if (one) page_html(p, "%sover prompts%s.", several ? "and " : "", several ? " where it has one, which says nothing of other seeds" : ", from one seed: it says nothing of other seeds");
-    page_html(p, " ");
+    page_html(p, "Mean ± half-width of its 95 %% interval (Student’s t), %s. ",
+              !one ? "over seeds" : !several ? "over prompts: of one seed, so it says nothing of other seeds" : "over seeds; of an arm with one seed over prompts, which says nothing of other seeds");
 }
 
 static void say_differences(Page *p, const Section *s) {
@@ -115,7 +114,7 @@ static void figures_table(Page *p, const Section *s, const int *list, bool diffe
     const char *column[MAX_QUANTITIES + 3] = {"prompts", "arm"};
     int n = 2;
     for (int i = 0; list[i] >= 0; i++) column[n++] = column_name(&s->quantity[list[i]]);
-    table_columns(p, column, 2);
+    table_columns(p, column, TEXT_2);
     const int arms = n_with_replies(s) - difference;
     for (int row = 0; row <= s->n_split; row++) {
         bool first = true;
@@ -124,7 +123,7 @@ static void figures_table(Page *p, const Section *s, const int *list, bool diffe
         for (int a = difference; a < s->n_arm; a++) {
             if (!arm_has_replies(&s->arm[a])) continue;
             page_html(p, "<tr>");
-            if (first) row_head(p, title_of(s, row), "", arms);
+            if (first) row_head(p, s->split[row], " class=\"head\"", arms);
             row_head(p, s->arm[a].name, " class=\"arm\"", 1);
             for (int i = 0; list[i] >= 0; i++) {
                 const Figure f = difference ? arm_difference(s, &s->arm[a], row, list[i]) : arm_figure(s, &s->arm[a], row, list[i]);
@@ -203,7 +202,7 @@ static void verdict_of(Page *p, const Section *s, const Arm *a) {
     for (int row = 0; row < rows; row++)
         if (rose_on[row] == n_label) {
             page_html(p, n++ ? ", " : "All labels rose on: ");
-            page_text(p, title_of(s, row));
+            page_text(p, s->split[row]);
         }
     page_html(p, "%s.", n ? "" : "There is no row on which all labels rose");
     for (int want = 1, q = 0; want >= -1; want -= 2)                    /* what rose or fell that should be watched */
@@ -215,7 +214,7 @@ static void verdict_of(Page *p, const Section *s, const Arm *a) {
                 if (figure_verdict(&f) != want) continue;
                 if (!n++) page_html(p, " Replies with %s %s on: ", !strcmp(s->quantity[q].name, "refusal") ? "a refusal" : "a harmful step", want > 0 ? "rose" : "fell");
                 else page_html(p, ", ");
-                page_text(p, title_of(s, row));
+                page_text(p, s->split[row]);
             }
             if (n) page_html(p, ".");
         }
@@ -233,19 +232,20 @@ static void verdict(Page *p, const Section *s) {
 /* ---- judge and reward model -------------------------------------------------------------------------------------------- */
 
 static void judge_beside_model(Page *p, const Section *s) {
-    const char *column[MAX_QUANTITIES + 3] = {"prompts", "arm"};
     int judge[MAX_QUANTITIES], model[MAX_QUANTITIES], n = 0;
     for (int q = 0; q < s->n_quantity; q++) {
         const int other = s->quantity[q].origin == OF_JUDGE && !quantity_is_mean(&s->quantity[q]) ? section_find(s, OF_MODEL, s->quantity[q].name) : -1;
         if (other < 0 || !is_there(s, q) || !is_there(s, other)) continue;
-        judge[n] = q, model[n] = other;
-        column[2 + n++] = s->quantity[q].name;
+        judge[n] = q, model[n++] = other;
     }
     if (!n) return;
     table_begin(p, "The judge beside the reward model.");
-    page_html(p, "Judge’s mean, reward model’s mean, and by how much the latter is above it. A gap that opens in training, beside the baseline’s, is the sign of a policy that has learned "
-                 "what the reward model gets wrong. ");
-    table_columns(p, column, 2);
+    page_html(p, "Means of both, and by how much the reward model’s is above the judge’s. A gap that opens beside the baseline’s is the sign of a policy that has learned what the reward "
+                 "model gets wrong.</caption>\n<thead><tr><th scope=\"col\" class=\"text\" rowspan=\"2\">prompts</th><th scope=\"col\" class=\"text\" rowspan=\"2\">arm</th>");
+    for (int k = 0; k < n; k++) page_html(p, "<th scope=\"colgroup\" colspan=\"3\" class=\"group\">"), page_text(p, s->quantity[judge[k]].name), page_html(p, "</th>");
+    page_html(p, "</tr>\n<tr>");
+    for (int k = 0; k < n; k++) page_html(p, "<th scope=\"col\">judge</th><th scope=\"col\">model</th><th scope=\"col\">gap</th>");
+    page_html(p, "</tr></thead>\n");
     for (int row = 0; row <= s->n_split; row++) {
         bool first = true;
         if (row == s->n_split && s->n_split == 1) break;
@@ -253,15 +253,13 @@ static void judge_beside_model(Page *p, const Section *s) {
         for (int a = 0; a < s->n_arm; a++) {
             if (!arm_has_replies(&s->arm[a])) continue;
             page_html(p, "<tr>");
-            if (first) row_head(p, title_of(s, row), "", n_with_replies(s));
+            if (first) row_head(p, s->split[row], " class=\"head\"", n_with_replies(s));
             row_head(p, s->arm[a].name, " class=\"arm\"", 1);
             for (int k = 0; k < n; k++) {
                 const double x = arm_figure(s, &s->arm[a], row, judge[k]).mean, y = arm_figure(s, &s->arm[a], row, model[k]).mean;
+                cell_number(p, x, 2);
+                cell_number(p, y, 2);
                 page_html(p, "<td>");
-                page_number(p, x, 2, false);
-                page_html(p, " <span class=\"half\">");
-                page_number(p, y, 2, false);
-                page_html(p, "</span> ");
                 page_number(p, y - x, 2, true);
                 page_html(p, "</td>");
             }
@@ -311,14 +309,14 @@ static void outside_judge(Page *p, const Section *s) {
     page_html(p, ". ");
     page_text(p, text_member(first, "what", ""));
     page_html(p, " Mean ± half-width of its 95 %% interval, over seeds where an arm has several, else as the judge’s file tells. ");
-    table_columns(p, column, 2);
+    table_columns(p, column, TEXT_2);
     for (size_t r = 0; r < rows->length; r++) {
         bool head = true;
         page_html(p, "<tbody>\n");
         for (int a = 0; a < s->n_arm; a++) {
             if (!verdicts_of(&s->arm[a])) continue;
             page_html(p, "<tr>");
-            if (head) row_head(p, rows->item[r].key, "", n_arm);
+            if (head) row_head(p, rows->item[r].key, " class=\"head\"", n_arm);
             row_head(p, s->arm[a].name, " class=\"arm\"", 1);
             for (int k = 0; k < n; k++) {
                 const Figure f = verdict_figure(&s->arm[a], rows->item[r].key, column[2 + k]);
@@ -346,11 +344,18 @@ static void frontier(Page *p, const Section *s) {
     if (x < 0 || y < 0 || !is_there(s, x) || !is_there(s, y)) return;
     Mark *mark = calloc((size_t)s->n_arm * MAX_RUNS, sizeof *mark);
     int n = 0;
-    for (int a = 0; mark && a < s->n_arm; a++)
+    for (int a = 0; mark && a < s->n_arm; a++) {
+        int farthest = n;                                               /* of its runs: the name stands there */
+        const int begin = n;
         for (int i = 0; i < s->arm[a].n_run; i++) {
             const Figure fx = run_figure(s, &s->arm[a].run[i], s->n_split, x), fy = run_figure(s, &s->arm[a].run[i], s->n_split, y);
-            if (!isnan(fx.mean) && !isnan(fy.mean)) mark[n++] = (Mark){i ? NULL : s->arm[a].name, a, fx.mean, fy.mean, fx.half, fy.half};
+            if (isnan(fx.mean) || isnan(fy.mean)) continue;
+            mark[n] = (Mark){NULL, a, fx.mean, fy.mean, fx.half, fy.half};
+            if (fx.mean > mark[farthest].x) farthest = n;
+            n++;
         }
+        if (n > begin) mark[farthest].label = s->arm[a].name;
+    }
     if (n > 1) {
         page_html(p, "<figure class=\"single\">\n<figcaption><b>How far for how much.</b> KL to the reference against the mean over the %s’s labels, over all prompts; a marker for each run, bars: 95 %% intervals "
                      "over prompts.</figcaption>\n", as_word(section_told(s)));
@@ -514,7 +519,7 @@ static void first_and_last(Page *p, const Section *s) {
     const JsonLines *log = &a->run[0].files.log;
     if (s->n_arm > 1 || a->n_run > 1 || !log->n) return;
     table_begin(p, "The log’s first and last lines.");
-    table_columns(p, column, 1);
+    table_columns(p, column, TEXT_1);
     page_html(p, "<tbody>\n");
     for (size_t i = 0; i < log->line[0]->length; i++) {
         const char *key = log->line[0]->item[i].key;
@@ -528,7 +533,7 @@ static void first_and_last(Page *p, const Section *s) {
         }
         if (!n || !strcmp(key, "step")) continue;
         page_html(p, "<tr>");
-        row_head(p, key, " class=\"arm\"", 1);
+        row_head(p, key, " class=\"arm head\"", 1);
         cell_number(p, value_at(log->line[0], key, NULL), 4);
         cell_number(p, last, 4);
         cell_number(p, stats_of(tail, (size_t)n).mean, 4);
@@ -587,7 +592,7 @@ static void cost(Page *p, const Section *s) {
                  "<thead><tr><th scope=\"col\" class=\"text\">cost</th>");
     for (int a = 0; a < s->n_arm; a++) {
         if (!s->arm[a].run[0].files.log.n) continue;
-        page_html(p, "<th scope=\"colgroup\" colspan=\"2\">");
+        page_html(p, "<th scope=\"colgroup\" colspan=\"2\" class=\"group\">");
         page_text(p, s->arm[a].name);
         page_html(p, "</th>");
     }
@@ -597,13 +602,65 @@ static void cost(Page *p, const Section *s) {
         for (int a = 0; a < s->n_arm; a++) any = any || !isnan(cost_row(&s->arm[a], row));
         if (!any) continue;
         page_html(p, "<tr>");
-        row_head(p, name[row], " class=\"arm\"", 1);
+        row_head(p, name[row], " class=\"arm head\"", 1);
         for (int a = 0; a < s->n_arm; a++)
             if (s->arm[a].run[0].files.log.n) cell_cost(p, cost_row(&s->arm[a], row), cost_row(unit, row), row >= 4 && row <= 6);
         page_html(p, "</tr>\n");
     }
     page_html(p, "</tbody>\n");
     table_end(p);
+}
+
+/* ---- options ----------------------------------------------------------------------------------------------------------- */
+
+static const Json *option_of(const Arm *a, const char *name) { return json_get(json_get(a->run[0].files.config, "options"), name); }
+
+/* Of arms that were not only taught by imitation: whether an option that two have has two values. */
+static bool option_differs(const Section *s, const char *name) {
+    const Json *first = NULL;
+    for (int a = 0; a < s->n_arm; a++) {
+        const Json *v = class_of(&s->arm[a]) == IMITATION ? NULL : option_of(&s->arm[a], name);
+        if (v && first && !json_same(first, v)) return true;
+        if (v && !first) first = v;
+    }
+    return false;
+}
+
+static void differing_option(Page *p, const Section *s, const char *name) {
+    page_html(p, "<tr>");
+    row_head(p, name, " class=\"arm head\"", 1);
+    for (int a = 0; a < s->n_arm; a++) {
+        if (class_of(&s->arm[a]) == IMITATION) continue;
+        const Json *v = option_of(&s->arm[a], name);
+        char *text = v && v->type != JSON_STRING ? json_text(v) : NULL;
+        cell_text(p, "path", !v ? "–" : text ? text : v->string);
+        free(text);
+    }
+    page_html(p, "</tr>\n");
+}
+
+static void options_that_differ(Page *p, const Section *s) {
+    const char *column[64] = {"option"};
+    int n = 1, rows = 0;
+    for (int a = 0; a < s->n_arm && n < 63; a++)
+        if (class_of(&s->arm[a]) != IMITATION) column[n++] = s->arm[a].name;
+    for (int a = 0; a < s->n_arm; a++) {
+        const Json *o = class_of(&s->arm[a]) == IMITATION ? NULL : json_get(s->arm[a].run[0].files.config, "options");
+        for (size_t i = 0; o && i < o->length; i++) {
+            const char *name = o->item[i].key;
+            bool known = !run_option_has_effect(name) || !strcmp(name, "seed") || !option_differs(s, name);
+            for (int b = 0; b < a && !known; b++) known = class_of(&s->arm[b]) != IMITATION && option_of(&s->arm[b], name);
+            if (known) continue;
+            if (!rows++) {
+                table_begin(p, "Options that differ");
+                page_html(p, "between the arms that were trained on rewards or preferences; a dash: the method has no such option.");
+                table_columns(p, column, ~0u);
+                page_html(p, "<tbody>\n");
+            }
+            differing_option(p, s, name);
+        }
+    }
+    if (rows) page_html(p, "</tbody>\n"), table_end(p);
 }
 
 /* ---- replies ----------------------------------------------------------------------------------------------------------- */
@@ -616,7 +673,7 @@ static const ArmRun *first_with_replies(const Section *s) {
 
 static void replies_to(Page *p, const Section *s, int i, int mean) {
     const ArmRun *r = first_with_replies(s);
-    page_html(p, "<tbody>\n<tr><th scope=\"rowgroup\">");
+    page_html(p, "<tbody>\n<tr><th scope=\"rowgroup\" class=\"head\">");
     page_text(p, r->reply[i].split < 0 ? "" : s->split[r->reply[i].split]);
     page_html(p, "</th><td class=\"prompt\" colspan=\"%d\">", mean < 0 ? 1 : 2);
     page_text(p, r->reply[i].prompt);
@@ -624,7 +681,7 @@ static void replies_to(Page *p, const Section *s, int i, int mean) {
     for (int a = 0; a < s->n_arm; a++) {
         if (!arm_has_replies(&s->arm[a])) continue;
         page_html(p, "<tr>");
-        row_head(p, s->arm[a].name, " class=\"arm\"", 1);
+        row_head(p, s->arm[a].name, " class=\"arm head\"", 1);
         cell_text(p, "reply", s->arm[a].run[0].reply[i].completion);
         if (mean >= 0) cell_number(p, s->arm[a].run[0].reply[i].value[mean], 2);
         page_html(p, "</tr>\n");
@@ -638,7 +695,7 @@ static void replies(Page *p, const Section *s) {
     const int mean = section_find(s, section_told(s), section_told(s) == OF_JUDGE ? "mean_judge" : "mean_scores"), rows = s->n_split ? s->n_split : 1;
     table_begin(p, "Replies side by side,");
     page_html(p, "of each arm’s first run, to the first prompt of each row and to the one in its middle: not chosen by what they say.");
-    table_columns(p, mean < 0 ? column_without : column, 2);
+    table_columns(p, mean < 0 ? column_without : column, TEXT_2);
     for (int row = 0; row < rows; row++) {
         const int n = section_n_reply(s, s->n_split ? row : s->n_split);
         for (int k = 0; k < REPLIES_PER_SPLIT && k < n; k++) {
@@ -670,36 +727,54 @@ static bool digest(char hex[65], const ArmRun *r) {
 
 static const char *option_text(const ArmRun *r, const char *key) { return text_member(json_get(r->files.config, "options"), key, "–"); }
 
-static void rests_on_run(Page *p, const Section *s, const Arm *a, int i) {
+static const char *reward_source(const ArmRun *r) {
+    const char *model = text_member(json_get(r->files.config, "options"), "reward_model", NULL);
+    return model ? model : option_text(r, "reward_cmd");
+}
+static const char *base_model(const ArmRun *r) { return option_text(r, "model"); }
+static const char *data_file(const ArmRun *r) { return option_text(r, "dataset"); }
+
+/* One cell for all runs of the arm where they say the same. */
+static void cell_of_run(Page *p, const Arm *a, int i, const char *(*of)(const ArmRun *)) {
+    bool same = true;
+    for (int k = 1; k < a->n_run; k++) same = same && !strcmp(of(&a->run[0]), of(&a->run[k]));
+    if (same && i) return;
+    page_html(p, "<td class=\"path\"");
+    if (same && a->n_run > 1) page_html(p, " rowspan=\"%d\"", a->n_run);
+    page_html(p, ">");
+    page_text(p, of(&a->run[i]));
+    page_html(p, "</td>");
+}
+
+static void rests_on_run(Page *p, const Arm *a, int i) {
     const ArmRun *r = &a->run[i];
     char hex[65];
     page_html(p, "<tr>");
-    if (i == 0) row_head(p, a->name, " class=\"arm\"", a->n_run);
+    if (i == 0) row_head(p, a->name, " class=\"arm head\"", a->n_run);
     cell_text(p, "path", r->dir);
     page_html(p, "<td class=\"text\">");
     page_text(p, *arm_command(a) ? arm_command(a) : "replies alone");
     page_html(p, "</td>");
     cell_number(p, r->seed, 0);
     cell_number(p, r->files.log.n ? step_of(r->files.log.line[r->files.log.n - 1]) : NAN, 0);
-    cell_text(p, "path", option_text(r, "model"));
-    cell_text(p, "path", option_text(r, "dataset"));
-    cell_text(p, "path", strcmp(option_text(r, "reward_model"), "–") ? option_text(r, "reward_model") : option_text(r, "reward_cmd"));
+    cell_of_run(p, a, i, base_model);
+    cell_of_run(p, a, i, data_file);
+    cell_of_run(p, a, i, reward_source);
     cell_number(p, r->n_reply ? r->n_reply : NAN, 0);
-    page_html(p, "<td class=\"path\">%s</td></tr>\n", digest(hex, r) ? (hex[16] = 0, hex) : "–");
-    (void)s;
+    page_html(p, "<td class=\"hash\">%.16s</td></tr>\n", digest(hex, r) ? hex : "–");
 }
 
 static void rests_on(Page *p, const Arms *arms) {
     static const char *const column[] = {"arm", "run", "command", "seed", "steps", "model", "data", "reward from", "replies", "weights", NULL};
     table_begin(p, "What this page rests on:");
     page_html(p, "these folders and nothing else. Weights: the beginning of their SHA-256 (files above 64 MB are not read).");
-    table_columns(p, column, 3);
+    table_columns(p, column, 1 | 2 | 4 | 32 | 64 | 128 | 512);
     for (int i = 0; i < arms->n; i++) {
         const Section *s = &arms->section[i];
         page_html(p, "<tbody>\n");
-        if (*s->name) page_html(p, "<tr><th scope=\"rowgroup\" colspan=\"10\">"), page_text(p, s->name), page_html(p, "</th></tr>\n");
+        if (*s->name) page_html(p, "<tr><th scope=\"rowgroup\" class=\"head\" colspan=\"10\">"), page_text(p, s->name), page_html(p, "</th></tr>\n");
         for (int a = 0; a < s->n_arm; a++)
-            for (int k = 0; k < s->arm[a].n_run; k++) rests_on_run(p, s, &s->arm[a], k);
+            for (int k = 0; k < s->arm[a].n_run; k++) rests_on_run(p, &s->arm[a], k);
         page_html(p, "</tbody>\n");
     }
     table_end(p);
@@ -736,6 +811,7 @@ static void section(Page *p, const Section *s) {
     if (n_with_replies(s)) frontier(p, s);
     curves(p, s);
     cost(p, s);
+    options_that_differ(p, s);
     if (n_with_replies(s)) replies(p, s);
 }
 
