@@ -105,10 +105,10 @@ ulps: build/f32/tests/ulp_tool build/f64/tests/ulp_tool
 	build/f32/tests/ulp_tool
 	build/f64/tests/ulp_tool
 
-# Beside PyTorch and TRL, in turns: some half an hour; bench-quick a few minutes. Writes docs/speed.md and docs/speed.svg.
-bench: all $(VENV)/complete
+# Beside PyTorch and TRL, in turns: 25 minutes; bench-quick a few minutes. Writes docs/speed.md and docs/speed.svg.
+bench: all build/make_world $(VENV)/complete
 	$(VENV)/bin/python bench/bench.py
-bench-quick: all $(VENV)/complete
+bench-quick: all build/make_world $(VENV)/complete
 	$(VENV)/bin/python bench/bench.py --quick
 
 demo: all build/make_world build/demo_table

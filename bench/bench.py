@@ -3,9 +3,9 @@
 Two processes live side by side, ours (grpo bench --turns) and PyTorch's (torch_side.py); each waits on a pipe while the other is timed. A
 round is one turn of each; the ratio of a round is their time over ours, and a row of the table is the median over its rounds with the
 smallest and the largest. Before anything is timed, loss and norm of the gradient of both sides are compared for the same tokens, and sums
-of products exactly: different work cannot be compared.
+of products exactly: different work cannot be compared. Rows begin until --minutes are over, those with a goal first; what was left out is told.
 
-    python bench/bench.py                       all sections, some half an hour
+    python bench/bench.py                       all sections, from nothing, in 25 minutes
     python bench/bench.py --quick               the small models and few rounds
     python bench/bench.py --only train --sizes 1.35M
     python bench/bench.py --report              only docs/speed.md's tables and docs/speed.svg, from what was measured so far"""
@@ -15,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import report
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "build" / "bench"
 RESULTS = HOME / "results.json"
+BEGUN = time.perf_counter()
 PAUSE = 0.02        # threads of the side that has just finished stop spinning within a few milliseconds
 
 # name: shape, and the batch of a training step (sequences x tokens)
@@ -33,31 +35,36 @@ SIZES = {
     "135M": (dict(vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3), (2, 128)),
 }
 # prompts, group, prompt tokens, reply tokens of a whole step
-STEPS = {"0.23M": [(8, 8, 32, 64), (8, 8, 256, 64)], "1.35M": [(8, 8, 32, 64), (8, 8, 256, 64)], "15M": [(1, 8, 32, 64), (1, 8, 256, 64)], "135M": [(1, 8, 32, 64), (1, 8, 256, 64)]}
+STEPS = {"0.23M": [(8, 8, 32, 64), (8, 8, 256, 64)], "1.35M": [(8, 8, 32, 64), (8, 8, 256, 64)], "15M": [(1, 8, 256, 64)], "135M": [(1, 8, 256, 64)]}
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--only", default="machine,products,train,compiled,decode,grpo,trl,growth,memory", help="sections, with commas")
+parser.add_argument("--only", default="machine,train,threads,decode,grpo,trl,products,info,growth,compiled", help="sections, with commas")
 parser.add_argument("--sizes", default=",".join(SIZES), help="models, with commas")
-parser.add_argument("--prompts", default="32,256", help="grpo, trl, memory: lengths of prompts, with commas")
-parser.add_argument("--growth", default="threads,group,prompt,reply", help="growth: along which, with commas")
+parser.add_argument("--prompts", default="32,256", help="grpo, trl: lengths of prompts, with commas")
+parser.add_argument("--growth", default="threads,group,prompt,reply,parameters", help="growth: along which, with commas")
 parser.add_argument("--threads", type=int, default=os.cpu_count())
-parser.add_argument("--rounds", type=int, default=15, help="rounds of a row at most")
-parser.add_argument("--seconds", type=float, default=12, help="of a row, beyond its first 3 rounds")
+parser.add_argument("--rounds", type=int, default=9, help="rounds of a row at most")
+parser.add_argument("--seconds", type=float, default=6, help="of a row, beyond its first 3 rounds")
+parser.add_argument("--minutes", type=float, default=22, help="no row begins later than that")
 parser.add_argument("--quick", action="store_true", help="two sizes, 5 rounds, short prompts")
 parser.add_argument("--report", action="store_true", help="measure nothing")
 args = parser.parse_args()
 if args.quick:
-    args.sizes, args.rounds, args.seconds, args.prompts = "0.23M,1.35M", 5, 4, "32"
+    args.sizes, args.rounds, args.seconds, args.prompts, args.minutes = "0.23M,1.35M", 5, 2, "32", 6
 sizes = args.sizes.split(",")
 
 
 # ---- the two sides ----------------------------------------------------------------------------------------------------
 
+class NoAnswer(Exception):
+    pass
+
+
 class Side:
     def __init__(self, command, threads):
         env = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
         env.update(OMP_NUM_THREADS=str(threads), HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
-        self.errors = open(HOME / "errors.txt", "w+")
+        self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=env, cwd=ROOT)
 
     def turn(self, line):
@@ -67,7 +74,7 @@ class Side:
             got = self.process.stdout.readline()
             if not got:
                 self.errors.seek(0)
-                sys.exit(f"bench: no answer to \"{line[:60]}\": {self.errors.read()[-2000:]}")
+                raise NoAnswer(f"bench: no answer to \"{line[:60]}\": {self.errors.read()[-2000:]}")
             if got.startswith("{"):
                 return json.loads(got)
 
@@ -78,6 +85,7 @@ class Side:
         self.process.stdin.close()
         self.process.stdout.read()
         self.process.wait()
+        self.process.stdout.close()
         self.errors.close()
 
 
@@ -110,23 +118,34 @@ transformers.LlamaForCausalLM(c).save_pretrained(sys.argv[1])
     return path
 
 
+def late(what):
+    """No row begins when the time is over."""
+    if time.perf_counter() - BEGUN < 60 * args.minutes:
+        return False
+    print(f"bench: left out, since {args.minutes:g} minutes are over: {what}", flush=True)
+    return True
+
+
 def rounds(a, a_line, b, b_line):
-    """Seconds of both in turns. Short works run once before they are timed: the other side has emptied the caches."""
-    out, begun = [], time.perf_counter()
+    """Answers of both in turns; three rounds at least, two of what takes long. Short works run once before they are timed: the other side has
+    emptied the caches."""
+    out = []
     first = [a.turn(a_line), b.turn(b_line)]
-    warm = [x["seconds"] < 0.3 for x in first]
-    while len(out) < 3 or (len(out) < args.rounds and time.perf_counter() - begun < args.seconds):
+    warm, least = [x["seconds"] < 0.3 for x in first], 2 if sum(x["seconds"] for x in first) > 15 else 3
+    begun = time.perf_counter()
+    while len(out) < least or (len(out) < args.rounds and time.perf_counter() - begun < args.seconds):
         pair = []
         for side, line, twice in ((a, a_line, warm[0]), (b, b_line, warm[1])):
             time.sleep(PAUSE)
             if twice:
                 side.turn(line)
-            pair.append(side.turn(line)["seconds"])
+            pair.append(side.turn(line))
         out.append(pair)
     return out
 
 
-def spread(pairs, **more):
+def spread(answers, **more):
+    pairs = [(a["seconds"], b["seconds"]) for a, b in answers]
     ratio = [b / a for a, b in pairs]
     return dict(ours=statistics.median(a for a, _ in pairs), theirs=statistics.median(b for _, b in pairs), ratio=statistics.median(ratio), low=min(ratio), high=max(ratio), rounds=len(pairs), **more)
 
@@ -137,7 +156,8 @@ def agree(what, mine, its, limit=2e-3, keys=("loss", "grad_norm")):
             sys.exit(f"bench: {what}: {k} is {mine[k]:.9g} here and {its[k]:.9g} in PyTorch: the two do not do the same work")
 
 
-results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+everything = args.only == parser.get_default("only")
+results = json.loads(RESULTS.read_text()) if RESULTS.exists() and not (everything and not args.report) else {}
 
 
 def keep(section, key, value):
@@ -170,6 +190,8 @@ def products():
             kinds = [("nt", m, n, k, c) for m in (1, 16, 64) for n, k, c in ((h, h, layers), (f, h, layers), (h, f, layers), (v, h, 1))]
             rows = min(batch * length, 1024)
             kinds += [(t, m, n, k, c) for t in ("nt", "nn", "tn") for m, n, k, c in ((rows, h, h, layers), (rows, f, h, layers), (rows, h, f, layers), (64, v, h, 1))]
+            if late(f"products {size}"):
+                return
             with ours(size) as a:
                 for kind, m, n, k, copies in kinds:
                     line = f"product {kind} {m} {n} {k} {copies} "
@@ -178,43 +200,71 @@ def products():
                         sys.exit(f"bench: {line}: sum {mine['check']!r} here, {its['check']!r} in PyTorch")
                     times = max(3, int(0.03 / max(mine["seconds"], its["seconds"])))
                     pairs = []
-                    for _ in range(min(args.rounds, 7)):
-                        pairs.append((a.turn(line + str(times))["seconds"], b.turn(line + str(times))["seconds"]))
-                    keep("products", f"{size} {kind} {m}x{n}x{k}", spread(pairs, gflops=2 * m * n * k / statistics.median(x for x, _ in pairs) / 1e9))
+                    for _ in range(min(args.rounds, 5)):
+                        pairs.append((a.turn(line + str(times)), b.turn(line + str(times))))
+                    keep("products", f"{size} {kind} {m}x{n}x{k}", spread(pairs, gflops=2 * m * n * k / statistics.median(x["seconds"] for x, _ in pairs) / 1e9))
 
 
 def train(compiled=False):
     for size in sizes:
         batch, length = SIZES[size][1]
+        if late(f"train {size} {'compiled' * compiled}"):
+            continue
+        key, section = f"{size} {batch}x{length}", "compiled" if compiled else "train"
         with ours(size, batch=batch, length=length) as a, theirs(size, batch=batch, length=length) as b:
             told = a.turn("tell train")
-            agree(f"train {size}", told, b.turn("check train " + json.dumps(told)))
-            r = spread(rounds(a, "train", b, "train compiled" if compiled else "train"))
+            try:
+                agree(f"train {size}", told, b.turn("check train " + json.dumps(told)))
+                r = spread(rounds(a, "train", b, "train compiled" if compiled else "train"))
+            except NoAnswer as e:               # torch.compile wants a C++ compiler, and memory
+                if not compiled:
+                    raise
+                keep(section, key, dict(failed=str(e).strip().splitlines()[-1]))
+                continue
             flops = told["flops"]
             r.update(gflops=flops / r["ours"] / 1e9, their_gflops=flops / r["theirs"] / 1e9, share=flops / r["ours"] / 1e9 / peaks()["fma_peak_gflops"],
                      their_share=flops / r["theirs"] / 1e9 / peaks()["fma_peak_gflops"])
-            keep("compiled" if compiled else "train", f"{size} {batch}x{length}", r)
+            keep(section, key, r)
+
+
+def threads():
+    """grpo.c against itself with one thread."""
+    if args.threads == 1:
+        return
+    for size in sizes:
+        batch, length = SIZES[size][1]
+        if late(f"threads {size}"):
+            continue
+        with ours(size, threads=1, batch=batch, length=length) as a, ours(size, threads=args.threads, batch=batch, length=length) as b:
+            keep("threads", f"{size} train", spread(rounds(b, "train", a, "train")))
 
 
 def decode():
+    """Share: of what the machine reads when it reads as many bytes again and again as a decoded token needs."""
     for size in sizes:
-        layers, cost = SIZES[size][0]["num_hidden_layers"], 64 if size != "135M" else 32
+        cost = 64 if size != "135M" else 32
         with theirs(size) as b:
             for prompts, group in ((8, 8), (1, 1)):
+                if late(f"decode {size} {prompts * group}"):
+                    continue
                 with ours(size, prompts=8, num_generations=8, prompt_length=32, completion_length=cost) as a:
                     line = "decode" if group > 1 else "decode_one"
                     probe = a.turn(line)
                     r = spread(rounds(a, line, b, f"generate {prompts} {group} 32 {cost}"))
                     n = prompts * group * cost
                     times = [a.turn(line)["decode_seconds"] for _ in range(5)]
-                    r.update(tokens_per_second=n / r["ours"], their_tokens_per_second=n / r["theirs"], gigabytes_per_second=probe["bytes"] / statistics.median(times) / 1e9)
+                    limit = max(a.turn(f"machine {args.threads} {int(probe['bytes'] / (cost - 1))}")["read_peak_gigabytes_per_second"] for _ in range(2))
+                    read = probe["bytes"] / statistics.median(times) / 1e9
+                    r.update(tokens_per_second=n / r["ours"], their_tokens_per_second=n / r["theirs"], gigabytes_per_second=read, read_share=read / limit)
                     keep("decode", f"{size} {prompts * group} of {cost}", r)
 
 
 def steps(with_trl=False):
+    """Whole steps, and the most memory that each side's process ever had."""
+    section = "trl" if with_trl else "grpo"
     for size in sizes:
         for prompts, group, p, c in STEPS[size]:
-            if str(p) not in args.prompts.split(","):
+            if str(p) not in args.prompts.split(",") or late(f"{section} {size} {prompts}x{group} {p}+{c}"):
                 continue
             options = dict(prompts=prompts, num_generations=group, prompt_length=p, completion_length=c)
             with ours(size, **options) as a, theirs(size, trl=(prompts, group, p, c) if with_trl else None) as b:
@@ -222,54 +272,63 @@ def steps(with_trl=False):
                     told = a.turn("tell grpo")
                     its = b.turn("check grpo " + json.dumps(told))
                     agree(f"grpo {size}", told, its, keys=("grad_norm",))
-                r = spread(rounds(a, "grpo", b, "trl" if with_trl else f"grpo {prompts} {group} {p} {c}"))
-                keep("trl" if with_trl else "grpo", f"{size} {prompts}x{group} {p}+{c}", r)
+                line = "trl" if with_trl else f"grpo {prompts} {group} {p} {c}"
+                answers = rounds(a, "grpo", b, line)
+                mine, its = answers[-1]
+                keep(section, f"{size} {prompts}x{group} {p}+{c}", spread(answers, memory=mine["memory_bytes"], their_memory=its["memory_bytes"], imported=its["imported_bytes"]))
 
 
 def growth():
-    size = "1.35M"
-    base = dict(threads=args.threads, group=8, prompt=32, reply=64)
-    for what, values in dict(threads=sorted({1, args.threads}), group=(2, 4, 8, 16), prompt=(16, 64, 256), reply=(16, 64, 256)).items():
-        if what not in args.growth.split(","):
-            continue
-        for threads in values if what == "threads" else (args.threads,):
-            with theirs(size, threads=threads) as b:
-                for value in (threads,) if what == "threads" else values:
-                    o = {**base, what: value}
-                    with ours(size, threads=o["threads"], prompts=4, num_generations=o["group"], prompt_length=o["prompt"], completion_length=o["reply"]) as a:
-                        keep("growth", f"{what} {value}", spread(rounds(a, "grpo", b, f"grpo 4 {o['group']} {o['prompt']} {o['reply']}")))
-        if what == "threads":
-            for size_t in sizes:
-                batch, length = SIZES[size_t][1]
-                with ours(size_t, threads=1, batch=batch, length=length) as a, ours(size_t, threads=args.threads, batch=batch, length=length) as b:
-                    keep("threads", f"{size_t} train", spread(rounds(b, "train", a, "train")))
-
-
-def memory():
-    """Each side in a process of its own that makes two whole steps and nothing else."""
-    for size in sizes:
-        for prompts, group, p, c in STEPS[size]:
-            if str(p) not in args.prompts.split(","):
+    base = dict(threads=args.threads, prompts=4, group=8, prompt=32, reply=64, size="1.35M")
+    kinds = dict(threads=sorted({1, args.threads}), group=(2, 4, 8, 16), prompt=(16, 64, 256), reply=(16, 64, 256), parameters=sizes)
+    for what in args.growth.split(","):
+        for value in kinds[what]:
+            if late(f"growth {what} {value}"):
                 continue
-            r = {}
-            with ours(size, prompts=prompts, num_generations=group, prompt_length=p, completion_length=c) as a:
-                a.turn("grpo"), a.turn("grpo")
-                r["ours"] = a.turn("grpo")["memory_bytes"]
-            for name, line, trl in (("torch", f"grpo {prompts} {group} {p} {c}", None), ("trl", "trl", (prompts, group, p, c))):
-                with theirs(size, trl=trl) as b:
-                    b.turn(line)
-                    last = b.turn(line)
-                r[name], r[name + "_imported"] = last["memory_bytes"], last["imported_bytes"]
-            keep("memory", f"{size} {prompts}x{group} {p}+{c}", r)
+            o = {**base, **(dict(size=value, prompts=1) if what == "parameters" else {what: value})}
+            with theirs(o["size"], threads=o["threads"]) as b:
+                with ours(o["size"], threads=o["threads"], prompts=o["prompts"], num_generations=o["group"], prompt_length=o["prompt"], completion_length=o["reply"]) as a:
+                    keep("growth", f"{what} {value}", spread(rounds(a, "grpo", b, f"grpo {o['prompts']} {o['group']} {o['prompt']} {o['reply']}")))
 
 
-SECTIONS = dict(machine=machine, products=products, train=train, compiled=lambda: train(True), decode=decode, grpo=steps, trl=lambda: steps(True), growth=growth, memory=memory)
+def info():
+    """What `grpo info --run` foretells of memory and time, and what the run then takes. Small runs on the demonstration world."""
+    if late("info"):
+        return
+    world = [ROOT / "build" / "make_world"]
+    env = dict(os.environ, OMP_NUM_THREADS=str(args.threads))
+    with tempfile.TemporaryDirectory() as at:
+        at = Path(at)
+        for name, words in (("sft", ("sft", "--n", 2000, "--seed", 1)), ("labelled", ("grammar", "--n", 400, "--seed", 101)), ("rl", ("prompts", "--kind", "rl", "--n", 64, "--seed", 1003))):
+            (at / f"{name}.jsonl").write_bytes(subprocess.run([str(w) for w in world + list(words)], stdout=subprocess.PIPE, check=True).stdout)
+
+        def grpo(*words):
+            return subprocess.run([ROOT / "grpo", *map(str, words)], cwd=at, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+
+        grpo("init", "--tokenizer-data", "sft.jsonl", "--vocab-size", 768, "--hidden-size", 128, "--num-hidden-layers", 6, "--intermediate-size", 352, "--output-dir", "base")
+        rows = ["--per-device-train-batch-size", 32, "--max-steps"]
+        runs = dict(sft=["--model", "base", "--dataset", "sft.jsonl", *rows, 20], reward=["--model", "sft/final", "--dataset", "labelled.jsonl", *rows, 12],
+                    train=["--model", "sft/final", "--reward-model", "reward/final", "--dataset", "rl.jsonl", "--max-completion-length", 64, *rows, 8])
+        for name, options in runs.items():
+            foretold = json.loads(grpo("info", "--run", name, *options, "--json"))
+            process = subprocess.Popen([ROOT / "grpo", name, *map(str, options), "--output-dir", name], cwd=at, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            _, status, used = os.wait4(process.pid, 0)
+            if status:
+                sys.exit(f"bench: grpo {name} ended with {status}")
+            times = [json.loads(line)["step_time"] for line in (at / name / "timing.jsonl").read_text().splitlines()]
+            keep("info", name, dict(seconds=statistics.mean(times), foretold=foretold["step_seconds"], memory=used.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+                                    memory_foretold=foretold["memory_bytes"]))
+
+
+SECTIONS = dict(machine=machine, products=products, train=train, compiled=lambda: train(True), threads=threads, decode=decode, grpo=steps, trl=lambda: steps(True), growth=growth, info=info)
 
 
 if __name__ == "__main__":
     HOME.mkdir(parents=True, exist_ok=True)
     if not args.report:
         for name in args.only.split(","):
-            if name in SECTIONS:
-                SECTIONS[name]()
+            if name not in SECTIONS:
+                sys.exit(f"bench: --only: found \"{name}\", expected some of {', '.join(SECTIONS)}")
+            SECTIONS[name]()
+        print(f"bench: {(time.perf_counter() - BEGUN) / 60:.1f} minutes", flush=True)
     report.write(results, ROOT / "docs", args.threads)

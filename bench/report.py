@@ -22,19 +22,74 @@ def table(head, rows):
     return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head)] + ["| " + " | ".join(map(str, r)) + " |" for r in rows]) + "\n"
 
 
+def geometric(values):
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else None
+
+
+def product_groups(results):
+    """Rows of the products by (model, what they stand for)."""
+    groups = {}
+    for k, r in results.get("products", {}).items():
+        size, kind, shape = k.split()
+        m = int(shape.split("x")[0])
+        what = f"decoding, {m} row{'s' * (m > 1)}" if kind == "nt" and m <= 64 and not (m == 64 and f"{size} nn {shape}" in results["products"]) else f"training, {kind}"
+        groups.setdefault((size, what), []).append(r)
+    return groups
+
+
+# ---- the goals: what was to be reached, as a share of the machine or as a ratio -----------------------------------------
+
+def goals(results):
+    """(work, against, goal, measured or None, lower is better)"""
+    def value(section, key, field="ratio"):
+        return results.get(section, {}).get(key, {}).get(field)
+
+    def product(part, whats):
+        return geometric([x["ratio"] for (_, what), r in product_groups(results).items() if any(what.startswith(part + w) for w in whats) for x in r])
+
+    out = [("matrix products, shapes of training", "torch.mm (MKL), mean ratio", 0.95, product("training, ", ("nt", "nn", "tn")), False),
+           ("matrix products, 1 to 16 rows", "torch.mm (MKL), mean ratio", 1.2, product("decoding, ", ("1 row", "16 rows")), False),
+           ("matrix products, 64 rows", "torch.mm (MKL), mean ratio", 1.05, product("decoding, ", ("64 rows",)), False)]
+    batches = (("0.23M 16x128", 2.2, 1.7, 0.60), ("1.35M 16x128", 1.8, 1.5, 0.70), ("15M 4x256", 1.45, 1.35, 0.75), ("135M 2x128", 1.5, 1.4, 0.75))
+    out += [(f"training step {k}", "PyTorch, eager", eager, value("train", k), False) for k, eager, _, _ in batches]
+    out += [(f"training step {k}", "PyTorch, compiled", compiled, value("compiled", k), False) for k, _, compiled, _ in batches]
+    out += [(f"training step {k}", "the machine's multiply-add peak, share", share, value("train", k, "share"), False) for k, _, _, share in batches]
+    out += [(f"decoding, {k}", "transformers' generate", goal, value("decode", k), False) for k, goal in (("1.35M 64 of 64", 6), ("15M 64 of 64", 5), ("135M 64 of 32", 3))]
+    out += [(f"decoding, {k}", "the machine's reading of as many bytes, share", 0.85, value("decode", k, "read_share"), False) for k in ("15M 1 of 64", "135M 1 of 32")]
+    for k, hand, trl in (("1.35M 8x8 32+64", 3, 4), ("1.35M 8x8 256+64", 5, 6), ("135M 1x8 256+64", 3, 4)):
+        out += [(f"GRPO step {k}", "PyTorch by hand", hand, value("grpo", k), False), (f"GRPO step {k}", "TRL", trl, value("trl", k), False)]
+    k = "135M 1x8 256+64"
+    mine, its = value("grpo", k, "memory"), value("grpo", k, "their_memory")
+    out.append((f"peak memory of GRPO step {k}", "PyTorch by hand, share", 0.5, mine / its if mine else None, True))
+    out += [(f"threads, {k}", "one thread of grpo.c", 1.8, r["ratio"], False) for k, r in results.get("threads", {}).items()]
+    for k, r in results.get("info", {}).items():
+        out += [(f"info --run {k}, {what}", "the run, off by", 0.2, abs(r[told] / r[was] - 1), True) for what, told, was in (("time", "foretold", "seconds"), ("memory", "memory_foretold", "memory"))]
+    return out
+
+
+def goal_rows(results):
+    rows = []
+    for work, against, goal, got, lower in goals(results):
+        reached = "not measured" if got is None else "yes" if (got <= goal if lower else got >= goal) else "no"
+        rows.append([work, against, f"{'at most' if lower else 'at least'} {goal:g}", "" if got is None else f"{got:.2f}", reached])
+    return rows
+
+
 def tables(results, threads):
     out, peak = [], results["machine"][str(threads)]
+    out.append("### What was to be reached\n\n" + table(["work", "against", "goal", "measured", "reached"], goal_rows(results)))
     out.append("### The machine\n\n" + table(["threads", "multiply-adds, float", "memory read", "vectors"], [
         [n, f"{m['fma_peak_gflops']:.0f} GFLOP/s", f"{m['read_peak_gigabytes_per_second']:.1f} GB/s", m["vectors"]] for n, m in results["machine"].items()]))
     for key, title in (("train", "### A training step: forward, loss, backward, clip, AdamW; transformers' LlamaForCausalLM as it is"), ("compiled", "### The same with torch.compile")):
         if key in results:
             out.append(title + "\n\n" + table(["model, batch", "grpo.c", "share of peak", "PyTorch", "share of peak", "ratio (smallest to largest, rounds)"], [
+                [k, "", "", r["failed"].replace("|", " ")[:120], "", ""] if "failed" in r else
                 [k, milliseconds(r["ours"]), f"{100 * r['share']:.0f} %", milliseconds(r["theirs"]), f"{100 * r['their_share']:.0f} %", ratio(r)] for k, r in results[key].items()]))
     if "decode" in results:
         out.append("### Decoding after prompts of 32 tokens, against transformers' generate with its cache\n\n" + table(
-            ["model, replies of tokens", "grpo.c", "transformers", "ratio", "grpo.c reads"], [
+            ["model, replies of tokens", "grpo.c", "transformers", "ratio", "grpo.c reads", "share of a plain read"], [
                 [k, f"{r['tokens_per_second']:,.0f} tokens/s", f"{r['their_tokens_per_second']:,.0f} tokens/s", ratio(r),
-                 f"{r['gigabytes_per_second']:.1f} GB/s"] for k, r in results["decode"].items()]))
+                 f"{r['gigabytes_per_second']:.1f} GB/s", f"{100 * r['read_share']:.0f} %"] for k, r in results["decode"].items()]))
     keys = [k for k in results.get("grpo", {})] + [k for k in results.get("trl", {}) if k not in results.get("grpo", {})]
     if keys:
         rows = []
@@ -43,30 +98,29 @@ def tables(results, threads):
             rows.append([k, milliseconds((g or t)["ours"]), milliseconds(g["theirs"]) if g else "", ratio(g) if g else "", milliseconds(t["theirs"]) if t else "", ratio(t) if t else ""])
         out.append("### A whole GRPO step: completions, scores, log-probabilities, update\n\n" + table(
             ["model, prompts x replies, tokens", "grpo.c", "PyTorch by hand", "ratio", "TRL", "ratio"], rows))
-    if "memory" in results:
-        out.append("### Peak memory of that step; in brackets without what the imports alone take\n\n" + table(["model, prompts x replies, tokens", "grpo.c", "PyTorch by hand", "TRL"], [
-            [k, megabytes(m["ours"]), f"{megabytes(m['torch'])} ({megabytes(m['torch'] - m['torch_imported'])})", f"{megabytes(m['trl'])} ({megabytes(m['trl'] - m['trl_imported'])})"]
-            for k, m in results["memory"].items()]))
+    rows = []
+    for k in keys:
+        g, t = results.get("grpo", {}).get(k), results.get("trl", {}).get(k)
+        theirs = [f"{megabytes(x['their_memory'])} ({megabytes(x['their_memory'] - x['imported'])})" if x else "" for x in (g, t)]
+        rows.append([k, megabytes((g or t)["memory"]), *theirs, f"{(g or t)['memory'] / (g or t)['their_memory']:.2f}"])
+    if rows:
+        out.append("### Peak memory of that step; in brackets without what the imports alone take\n\n" + table(
+            ["model, prompts x replies, tokens", "grpo.c", "PyTorch by hand", "TRL", "grpo.c's share of PyTorch's"], rows))
     if "products" in results:
-        groups = {}
-        for k, r in results["products"].items():
-            size, kind, shape = k.split()
-            m = int(shape.split("x")[0])
-            what = f"decoding, {m} row{'s' * (m > 1)}" if kind == "nt" and m <= 64 and not (m == 64 and f"{size} nn {shape}" in results["products"]) else f"training, {kind}"
-            groups.setdefault((size, what), []).append(r)
-        rows = [[size, what, f"{min(x['ratio'] for x in r):.2f}", f"**{math.exp(sum(math.log(x['ratio']) for x in r) / len(r)):.2f}**", f"{max(x['ratio'] for x in r):.2f}", len(r),
-                 f"{100 * max(x['gflops'] for x in r) / peak['fma_peak_gflops']:.0f} %"] for (size, what), r in groups.items()]
+        rows = [[size, what, f"{min(x['ratio'] for x in r):.2f}", f"**{geometric([x['ratio'] for x in r]):.2f}**", f"{max(x['ratio'] for x in r):.2f}", len(r),
+                 f"{100 * max(x['gflops'] for x in r) / peak['fma_peak_gflops']:.0f} %"] for (size, what), r in product_groups(results).items()]
         out.append("### Matrix products against torch.mm (MKL): y = x W' (nt), dx = dy W (nn), dW += dy' x (tn)\n\n" + table(
             ["model", "shapes", "smallest ratio", "mean ratio", "largest", "shapes measured", "best share of peak"], rows))
     if "growth" in results:
-        out.append("### How a GRPO step of the 1.35M model grows (4 prompts of 32 tokens, 8 replies of 64, one thing changed at a time)\n\n" + table(["changed", "grpo.c", "PyTorch by hand", "ratio"], [
+        out.append("### How a GRPO step of the 1.35M model grows (4 prompts of 32 tokens, 8 replies of 64, one thing changed at a time)\n\n" + table(["changed (parameters: 1 prompt)", "grpo.c", "PyTorch by hand", "ratio"], [
             [k, milliseconds(r["ours"]), milliseconds(r["theirs"]), ratio(r)] for k, r in results["growth"].items()]))
     if "threads" in results:
         out.append(f"### {threads} threads against 1, grpo.c alone\n\n" + table(["model", f"{threads} threads", "1 thread", "ratio"], [
             [k, milliseconds(r["ours"]), milliseconds(r["theirs"]), ratio(r)] for k, r in results["threads"].items()]))
     if "info" in results:
-        out.append("### What info foretells, against runs\n\n" + table(["run", "seconds a step", "foretold", "off by"], [
-            [k, milliseconds(r["seconds"]), milliseconds(r["foretold"]), f"{100 * (r['foretold'] / r['seconds'] - 1):+.0f} %"] for k, r in results["info"].items()]))
+        out.append("### What info --run foretells, against runs of a 1.3M model\n\n" + table(["run", "seconds a step", "foretold", "off by", "peak memory", "foretold", "off by"], [
+            [k, milliseconds(r["seconds"]), milliseconds(r["foretold"]), f"{100 * (r['foretold'] / r['seconds'] - 1):+.0f} %", megabytes(r["memory"]), megabytes(r["memory_foretold"]),
+             f"{100 * (r['memory_foretold'] / r['memory'] - 1):+.0f} %"] for k, r in results["info"].items()]))
     return "\n".join(out)
 
 
@@ -86,7 +140,7 @@ def bars(results, x0, y0, width, height):
     values = {}
     for i, (key, _) in enumerate(WORKS):
         for k, r in results.get(key, {}).items():
-            if key == "decode" and " 1 of " in k:
+            if key == "decode" and " 1 of " in k or "failed" in r:
                 continue
             values.setdefault((k.split()[0], i), []).append(r)
     if not values:
@@ -117,7 +171,7 @@ def bars(results, x0, y0, width, height):
 
 
 def lines(results, what, title, x0, y0, width, height):
-    points = sorted((int(k.split()[1]), r["ours"], r["theirs"]) for k, r in results.get("growth", {}).items() if k.split()[0] == what)
+    points = sorted((float(k.split()[1].rstrip("M")), r["ours"], r["theirs"]) for k, r in results.get("growth", {}).items() if k.split()[0] == what)
     if len(points) < 2:
         return ""
     low, high = min(min(p[1:]) for p in points) / 1.3, max(max(p[1:]) for p in points) * 1.3
@@ -130,7 +184,7 @@ def lines(results, what, title, x0, y0, width, height):
             if low < v < high:
                 out.append(f'<line x1="{x0}" x2="{x0 + width}" y1="{y(v):.1f}" y2="{y(v):.1f}" stroke="#eee"/>' + text(x0 - 4, y(v) + 4, f"{v:g} s", "end", 10))
     for v, *_ in points:
-        out.append(text(x(v), y0 + height + 14, f"{v}", "middle", 10))
+        out.append(text(x(v), y0 + height + 14, f"{v:g}", "middle", 10))
     for i, (_, colour) in enumerate(SIDES):
         out.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{" ".join(f"{x(p[0]):.1f},{y(p[1 + i]):.1f}" for p in points)}"/>')
         out += [f'<circle cx="{x(p[0]):.1f}" cy="{y(p[1 + i]):.1f}" r="3" fill="{colour}"/>' for p in points]
@@ -139,8 +193,8 @@ def lines(results, what, title, x0, y0, width, height):
 
 def picture(results):
     out = [bars(results, 50, 50, 820, 230)]
-    for i, (what, title) in enumerate((("threads", "threads"), ("group", "replies of a prompt"), ("prompt", "tokens of a prompt"), ("reply", "tokens of a reply"))):
-        out.append(lines(results, what, title, 60 + 214 * i, 425, 165, 150))
+    for i, (what, title) in enumerate((("threads", "threads"), ("group", "replies of a prompt"), ("prompt", "tokens of a prompt"), ("reply", "tokens of a reply"), ("parameters", "million parameters"))):
+        out.append(lines(results, what, title, 50 + 178 * i, 425, 135, 150))
     out.append(text(50, 396, "Seconds of a GRPO step at 1.35M parameters, one thing changed at a time (axes logarithmic)", size=13, more='font-weight="bold"') if "growth" in results else "")
     if "growth" in results:
         out += [text(700 + 70 * i, 396, name, more=f'fill="{colour}" font-weight="bold"') for i, (name, colour) in enumerate(SIDES)]

@@ -434,9 +434,10 @@ static void tell(JsonWriter *w, const Bench *b) {
 
 static bool machine(JsonWriter *w, const char *line, Err *e) {
     int threads;
-    if (sscanf(line, "machine %d", &threads) != 1 || threads < 1) return fail(e, "turn \"%.60s\": expected machine THREADS", line);
+    double bytes = MACHINE_BIG;         /* that are read again and again */
+    if (sscanf(line, "machine %d %lf", &threads, &bytes) < 1 || threads < 1 || !(bytes >= 1 && bytes < 1e12)) return fail(e, "turn \"%.60s\": expected machine THREADS [BYTES]", line);
     number(w, "fma_peak_gflops", machine_fma_peak(threads) / 1e9);
-    number(w, "read_peak_gigabytes_per_second", machine_read_peak(threads, MACHINE_BIG) / 1e9);
+    number(w, "read_peak_gigabytes_per_second", machine_read_peak(threads, bytes) / 1e9);
     json_key(w, "vectors"); json_string(w, machine_vectors());
     machine_memory_forget();            /* the array that was read */
     return true;
