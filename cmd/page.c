@@ -92,7 +92,7 @@ static const char style_sheet[] =
     "th.group{text-align:center}thead tr+tr th{border-top:0;font-weight:400}thead th[rowspan]{vertical-align:bottom}\n"
     "tbody th{font-weight:600}\n"
     "tbody th.arm{font-weight:400}\n"
-    "td.path,td.reply{white-space:normal;overflow-wrap:anywhere;text-align:left}td.hash{text-align:left}sup{line-height:0}\n"
+    "td.path,td.reply{white-space:normal;overflow-wrap:anywhere;text-align:left}td.run{min-width:6.5rem}td.hash{text-align:left}sup{line-height:0}\n"
     "td.path,td.hash,code{font:.85em/1.4 ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace}\n"
     "td.reply{white-space:pre-wrap;max-width:38rem}\n"
     "td.prompt{text-align:left;white-space:pre-wrap;font-style:italic;max-width:50rem}\n"
@@ -107,7 +107,7 @@ static const char style_sheet[] =
     "figure.single{max-width:40rem;margin:.6rem 0 1.6rem}\n"
     "figcaption{font-size:.86rem;line-height:1.3}\n"
     "svg text{font:11px 'Helvetica Neue',Helvetica,Arial,'Liberation Sans',sans-serif;fill:#333;font-variant-numeric:tabular-nums}\n"
-    "@media print{@page{margin:14mm}body{font-size:10pt}main{max-width:none;padding:0}table{font-size:7.6pt}th,td{padding:.15rem .4rem}"
+    "@media print{@page{margin:14mm}html{font-size:10pt}body{font-size:10pt}main{max-width:none;padding:0}table{font-size:7.6pt}th,td{padding:.15rem .4rem}"
     "figure,tbody,.keys{break-inside:avoid}h2,h3,caption{break-after:avoid}.wide{overflow:visible}.plots{grid-template-columns:repeat(3,1fr)}"
     "td.reply{max-width:none}}\n";
 
@@ -157,7 +157,7 @@ static void include(Scale *s, double v) {
 
 static void widen(Scale *s) {                                   /* room at both ends; and a range where there is none */
     double room = (s->high - s->low) * 0.04;
-    if (!(room > 0)) room = fabs(s->high) > 0 ? fabs(s->high) * 0.1 : 0.1;
+    if (!(room > 1e-9 * fabs(s->high))) room = fabs(s->high) > 0 ? fabs(s->high) * 0.1 : 0.1;
     s->low -= room;
     s->high += room;
 }
@@ -193,6 +193,16 @@ static void axis(Page *p, const Scale *s, bool horizontal, double other, double 
         page_number(p, v, decimals, false);
         page_html(p, "</text>\n");
     }
+}
+
+/* Room for the numbers of a vertical axis: where the horizontal one begins. */
+static double left_of(const Scale *y) {
+    const Step step = step_for(y, 5);
+    char low[64], high[64];
+    snprintf(low, sizeof low, "%.*f", step.power < 0 ? -step.power : 0, y->low);
+    snprintf(high, sizeof high, "%.*f", step.power < 0 ? -step.power : 0, y->high);
+    const size_t longest = strlen(low) > strlen(high) ? strlen(low) : strlen(high);
+    return 10 + 6.2 * (double)longest;
 }
 
 static void plot_begin(Page *p, double width, double height, const char *title, const char *description, const Scale *x, const Scale *y) {
@@ -235,7 +245,7 @@ static void draw_curve(Page *p, const Curve *c, const Scale *x, const Scale *y) 
 
 void page_curves(Page *p, const char *title, const char *name, const char *description, const Curve *curve, int n) {
     const double width = 320, height = 190;
-    Scale x = {NAN, NAN, 40, width - 8}, y = {NAN, NAN, height - 34, 8};
+    Scale x = {NAN, NAN, 0, width - 8}, y = {NAN, NAN, height - 34, 8};
     for (int i = 0; i < n; i++)
         for (int k = 0; k < curve[i].n; k++) {
             include(&x, curve[i].x[k]);
@@ -244,6 +254,7 @@ void page_curves(Page *p, const char *title, const char *name, const char *descr
         }
     widen(&x);
     widen(&y);
+    x.from = left_of(&y);
     page_html(p, "<figure>\n<figcaption><b>");
     page_text(p, title);
     page_html(p, "</b> <code>");
@@ -259,7 +270,7 @@ void page_curves(Page *p, const char *title, const char *name, const char *descr
 
 void page_marks(Page *p, const char *title, const char *x_name, const char *y_name, const char *description, const Mark *mark, int n) {
     const double width = 560, height = 360;
-    Scale x = {NAN, NAN, 44, width - 100}, y = {NAN, NAN, height - 36, 24};       /* labels stand at the right */
+    Scale x = {NAN, NAN, 0, width - 100}, y = {NAN, NAN, height - 36, 24};       /* labels stand at the right */
     for (int i = 0; i < n; i++) {
         const double dx = isnan(mark[i].half_x) ? 0 : mark[i].half_x, dy = isnan(mark[i].half_y) ? 0 : mark[i].half_y;
         include(&x, mark[i].x - dx), include(&x, mark[i].x + dx);
@@ -267,6 +278,7 @@ void page_marks(Page *p, const char *title, const char *x_name, const char *y_na
     }
     widen(&x);
     widen(&y);
+    x.from = left_of(&y);
     plot_begin(p, width, height, title, description, &x, &y);
     axis_names(p, &x, &y, x_name, y_name);
     for (int i = 0; i < n; i++) {

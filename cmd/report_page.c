@@ -751,7 +751,7 @@ static void rests_on_run(Page *p, const Arm *a, int i) {
     char hex[65];
     page_html(p, "<tr>");
     if (i == 0) row_head(p, a->name, " class=\"arm head\"", a->n_run);
-    cell_text(p, "path", r->dir);
+    cell_text(p, "path run", r->dir);
     page_html(p, "<td class=\"text\">");
     page_text(p, *arm_command(a) ? arm_command(a) : "replies alone");
     page_html(p, "</td>");

@@ -239,6 +239,11 @@ is 'no seed' sections.0.arms.0.seeds.0 null
 is "the reward model's mean" sections.0.arms.0.rows.all.mean_scores.mean 0.5
 is 'no column of refusals' sections.0.arms.0.rows.all.refusal.mean null
 if grep -q judge "$out"; then bad 'there was no judge'; else good; fi
+# several replies to a prompt: one value a prompt, for replies to the same question are no independent witnesses
+mkdir many; for x in 0 1; do reply many q1 any w $x 0.5 0.5 0 0; done; for x in 0.25 0.75; do reply many q2 any w $x 0.5 0.5 0 0; done
+works 'several replies to a prompt' "$grpo" report many --json
+is 'mean over replies' sections.0.arms.0.rows.any.judge.polite.mean 0.5
+is 'interval over prompts' sections.0.arms.0.rows.any.judge.polite.ci95.0 0.5
 
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
