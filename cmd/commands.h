@@ -27,6 +27,8 @@ struct RunPlan;
 int plan_sft(struct RunPlan *plan, int argc, char **argv, Err *e);
 int plan_reward(struct RunPlan *plan, int argc, char **argv, Err *e);
 int plan_train(struct RunPlan *plan, int argc, char **argv, Err *e);
+int plan_ppo(struct RunPlan *plan, int argc, char **argv, Err *e);
+int plan_dpo(struct RunPlan *plan, int argc, char **argv, Err *e);
 int cmd_info(int argc, char **argv, Err *e);
 
 #endif

@@ -212,19 +212,19 @@ static void derive(void *to, int first, int n, const real *logp, const real *ent
     for (int i = 0; i < n; i++) dlogp[i] = d->dlogp[d->token_of[first + i]];
 }
 
-static Texts texts_of(Sequence *const *s, int n) {
-    Texts t = {0};
-    for (int i = 0; i < n; i++) {
-        texts_prompt(&t, s[i]->n_prompt);
-        texts_completion(&t, s[i]->n_prompt, s[i]->n_w);
-        texts_completion(&t, s[i]->n_prompt, s[i]->n_l);
-    }
-    return t;
+static void texts_of(Texts *t, const void *sequences, int i) {
+    const Sequence *s = (const Sequence *)sequences + i;
+    texts_prompt(t, s->n_prompt);
+    texts_completion(t, s->n_prompt, s->n_w);
+    texts_completion(t, s->n_prompt, s->n_l);
 }
 
+static int passes_ahead(const Dpo *d) { return !d->ahead ? 0 : d->loss_config.use_weighting ? 2 : 1; }
+
 static bool micro_batch(Dpo *d, Sequence *const *s, int k, Err *e) {
-    const Texts texts = texts_of(s, d->batch);
-    cost_dpo(&d->cost.predicted, &d->net, d->reference ? &texts : &(Texts){0}, &texts, !d->ahead ? 0 : d->loss_config.use_weighting ? 2 : 1);
+    Texts texts = {0};
+    for (int i = 0; i < d->batch; i++) texts_of(&texts, s[i], 0);
+    cost_dpo(&d->cost.predicted, &d->net, d->reference ? &texts : &(Texts){0}, &texts, passes_ahead(d));
     d->micro = d->pair + k * d->batch;
     if (!lay(d, s, d->batch, e) || (d->reference && !reference_sums(d, s, d->reference, e))) return false;
     for (int i = 0; i < d->batch; i++) {
@@ -421,20 +421,40 @@ static bool open_data(Dpo *d, const Language *l, const ModelConfig *shape, Err *
 
 /* The sums of all pairs under m, which is the policy that the run starts from. */
 static bool precompute(Dpo *d, const Model *m, Err *e) {
-    for (int i = 0; i < d->train.n; i++) {
-        Sequence *s = &d->train.row[i];
-        const Texts texts = texts_of(&s, 1);
-        cost_dpo(&d->cost.predicted, &d->net, &texts, &(Texts){0}, 0);
-    }
+    Texts texts = {0};
+    for (int i = 0; i < d->train.n; i++) texts_of(&texts, d->train.row, i);
+    cost_dpo(&d->cost.predicted, &d->net, &texts, &(Texts){0}, 0);
     return sweep(d, &d->train, reference_sums, m, e);
 }
 
-static void memory_cost(Dpo *d) {
-    cost_trainer(&d->cost.predicted, &d->policy->config, d->rows, d->rows);
+static void memory_cost(Dpo *d, Cost *predicted) {
+    cost_trainer(predicted, &d->policy->config, d->rows, d->rows);
     cost_trainer_held(&d->cost.measured, &d->trainer);
     if (!d->copy) return;
-    cost_memory_most(&d->cost.predicted, MEM_REFERENCE, (double)model_bytes(&d->net.reference));
+    cost_memory_most(predicted, MEM_REFERENCE, (double)model_bytes(&d->net.reference));
     cost_memory_most(&d->cost.measured, MEM_REFERENCE, (double)d->copy->held);
+}
+
+/* One update to warm up and three timed ones on the data's own pairs, by the mean length of all. */
+static bool plan(RunPlan *p, Dpo *d, Err *e) {
+    Order order = {.n = d->train.n, .seed = (uint64_t)d->c->run.seed};
+    const int batch = d->batch * d->accumulate;
+    const int64_t n_step = d->trainer.n_step;
+    double seconds = 0;
+    for (int i = 0; i < 4; i++) {
+        const double start = clock_seconds();
+        if (!update(d, &order, e)) return false;
+        if (i) seconds += clock_seconds() - start;
+    }
+    const Texts all = order_texts(&order, 0, d->train.n, texts_of, d->train.row), timed = order_texts(&order, batch, 3 * batch, texts_of, d->train.row),
+                trained = order_texts(&order, 0, n_step * batch, texts_of, d->train.row);
+    p->step_seconds = seconds / timed.row * batch * all.row / d->train.n;
+    p->n_step = (int)n_step;
+    p->how = "three updates of it were timed on this machine; without checkpoints and the table at the end";
+    cost_dpo(&p->cost, &d->net, d->reference ? &trained : &all, &trained, passes_ahead(d));
+    memory_cost(d, &p->cost);
+    free(order.order);
+    return true;
 }
 
 static bool dpo(Dpo *d, const Config *c, Run *r, Language *l, Err *e) {
@@ -445,12 +465,14 @@ static bool dpo(Dpo *d, const Config *c, Run *r, Language *l, Err *e) {
     if (!run_options_check(&c->run, e) || !parse_losses(&d->loss_config, c, e)) return false;
     for (int j = 0; j < d->loss_config.n_loss; j++) d->loss_config.loss_weight[j] /= d->accumulate;
     d->ahead = d->loss_config.use_weighting || dpo_ranked(&d->loss_config);
-    if (!c->run.resume && !folder_is_empty(c->run.output_dir)) return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", c->run.output_dir);
+    if (!c->run.plan && !c->run.resume && !folder_is_empty(c->run.output_dir)) return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", c->run.output_dir);
     if (!language_load(l, c->run.model, c->run.chat_template, e) || !folder_config(&shape, &info, c->run.model, e)) return false;
     if (shape.n_label) return fail(e, "%s: is a reward model; expected a language model", c->run.model);
     if (!run_adapter(&shape, &info, &c->run.adapter, c->run.model, e) || !open_data(d, l, &shape, e)) return false;
     const bool copy = !c->precompute_ref_log_probs && !c->run.adapter.use_peft;
-    if (!memory_plan("dpo", (double)trainer_bytes(&shape, d->rows, d->rows) + (copy ? (double)model_bytes(&shape) : 0), e)) return false;
+    const double need = (double)trainer_bytes(&shape, d->rows, d->rows) + (copy ? (double)model_bytes(&shape) : 0) + PROGRAM_BYTES;
+    if (c->run.plan) c->run.plan->memory = need;
+    if (!memory_plan(c->run.plan ? NULL : "dpo", need, e)) return false;
     if (!(d->policy = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) || !trainer_new(&d->trainer, d->policy, d->rows, d->rows, e) || !memory(d, e)) return false;
     if (copy && !(d->copy = folder_load_as(c->run.model, &shape, 0, e))) return false;
     d->base = model_base(d->policy);
@@ -464,11 +486,12 @@ static bool dpo(Dpo *d, const Config *c, Run *r, Language *l, Err *e) {
     Model start = *d->policy;
     start.tally = d->base.tally;
     if (c->precompute_ref_log_probs && !precompute(d, &start, e)) return false;
-    if (d->held.n && (!sweep(d, &d->held, reference_sums, d->policy, e) || !evaluate(&before, d, d->policy, e))) return false;
+    if (d->held.n && !c->run.plan && (!sweep(d, &d->held, reference_sums, d->policy, e) || !evaluate(&before, d, d->policy, e))) return false;
     d->policy->tally = &d->cost.measured.net[NET_POLICY];
     run_trainer(&d->trainer, &c->run, run_steps(&c->run, (double)d->train.n / (d->batch * d->accumulate)));
+    if (c->run.plan) return plan(c->run.plan, d, e);
     if (!run_begin(r, &table, c, &c->run, &d->trainer, e)) return false;
-    memory_cost(d);
+    memory_cost(d, &d->cost.predicted);
     return (loop(d, r, e) || run_failed(r, e)) && run_cost(r, d->trainer.step, &d->cost, e) && finish(d, &info, l, &before, e);
 }
 
@@ -485,12 +508,13 @@ static void dpo_close(Dpo *d) {
     model_free(d->policy);
 }
 
-int cmd_dpo(int argc, char **argv, Err *e) {
+int plan_dpo(RunPlan *plan, int argc, char **argv, Err *e) {
     Config c;
     memset(&c, 0, sizeof c);
     dpo_config_default(&c.dpo);
     const int code = options_parse(&c, &table, argc, argv, e);
     if (code) return code < 0 ? -1 : 0;
+    c.run.plan = plan;
     Dpo d;
     Run r = {.log = NULL};
     Language l = {0};
@@ -500,3 +524,5 @@ int cmd_dpo(int argc, char **argv, Err *e) {
     language_free(&l);
     return ok ? 0 : -1;
 }
+
+int cmd_dpo(int argc, char **argv, Err *e) { return plan_dpo(NULL, argc, argv, e); }

@@ -313,23 +313,21 @@ static bool open_data(Step *s, Err *e) {
 }
 
 /* Every prompt must leave room for its completions, before anything is computed. */
-static bool longest_prompt(int *longest, Step *s, int context, Err *e) {
+static bool longest_prompt(Step *s, int context, Err *e) {
     const Dataset *const part[] = {&s->data, &s->held};
     const int max_new = s->c->grpo.max_completion_length;
     Ids ids = {0};
     bool ok = true;
-    double tokens = 0;
-    *longest = 0;
+    s->longest = 0;
     for (int k = 0; k < 2; k++)
         for (int i = 0; ok && i < part[k]->n; i++) {
             ids.n = 0;
             ok = encode_prompt(&ids, &s->language, &part[k]->row[i], e) &&
                  (ids.n + max_new <= context || fail(e, "%s:%d: prompt of %d tokens and --max-completion-length %d exceed the context of %d; shorten one of them", part[k]->path,
                                                      part[k]->row[i].line, ids.n, max_new, context));
-            *longest = ids.n > *longest ? ids.n : *longest;
-            tokens += ids.n;
+            s->longest = ids.n > s->longest ? ids.n : s->longest;
+            if (k == 0) texts_prompt(&s->prompts, ids.n);
         }
-    s->mean_prompt = tokens / (s->data.n + s->held.n);
     free(ids.id);
     return ok;
 }
@@ -343,19 +341,18 @@ static bool plan(Step *s, const ModelConfig *shape, Err *e) {
     const StepConfig *c = s->c;
     const int n_completion = s->batch * s->per_generation, max_new = c->grpo.max_completion_length;
     double scorer;
-    int longest;
-    if (s->synthetic) longest = s->synthetic;
-    else if (!longest_prompt(&longest, s, shape->context, e)) return false;
-    const double tree = longest + (double)s->group * max_new;
+    if (s->synthetic) s->longest = s->synthetic;
+    else if (!longest_prompt(s, shape->context, e)) return false;
+    const double tree = s->longest + (double)s->group * max_new;
     if (tree > 1e9) return fail(e, "--num-generations %d times --max-completion-length %d: more than 1e9 tokens to one prompt; lower them", s->group, max_new);
     s->rows = c->run.slice_rows > (int)tree ? c->run.slice_rows : (int)tree;
     if (s->rows > c->run.slice_rows && !s->synthetic)
         fprintf(stderr, "grpo: slices of %d rows, more than --slice-rows %d: a prompt (%d tokens at most) and its %d completions (%d each) stay together\n", s->rows, c->run.slice_rows,
-                longest, s->group, max_new);
+                s->longest, s->group, max_new);
     if (!scorer_bytes(&scorer, c->reward_model, c->run.slice_rows, e)) return false;
     const double tokens = (double)n_completion * max_new;
     double need = (double)trainer_bytes(shape, s->rows, s->rows) + scorer + tokens * (9 * sizeof(real) + 4 * sizeof(int) + sizeof(double));
-    need += (double)rollout_bytes(shape, longest, n_completion / s->group, s->group, max_new);
+    need += (double)rollout_bytes(shape, s->longest, n_completion / s->group, s->group, max_new);
     if (has_copy(c)) need += (double)model_bytes(shape);
     s->memory = need + PROGRAM_BYTES;
     return memory_plan(s->synthetic || c->run.plan ? NULL : "grpo", s->memory, e);
@@ -378,10 +375,14 @@ static bool open_shape(ModelConfig *shape, Step *s, Err *e) {
            fail(e, "--max-completion-length %d: the context of %s holds %d tokens, prompt included; lower it", c->grpo.max_completion_length, c->run.model, shape->context);
 }
 
-/* From here on the networks count what they do. */
-static void watch(Step *s, const ModelConfig *shape) {
+static void describe_networks(Step *s, const ModelConfig *shape) {
     s->net = (Networks){.policy = *shape, .reference = *shape, .has_reference = has_reference(s->c), .logits_anew = !acts_keep_logits(shape, s->rows)};
     if (s->c->run.adapter.use_peft) s->net.reference.lora.r = 0;       /* E293 */
+}
+
+/* From here on the networks count what they do. */
+static void watch(Step *s, const ModelConfig *shape) {
+    describe_networks(s, shape);
     s->policy->tally = &s->cost.measured.net[NET_POLICY];
     s->base.tally = &s->cost.measured.net[NET_REFERENCE];
     if (s->copy) s->copy->tally = s->base.tally;
@@ -425,25 +426,62 @@ bool step_open_synthetic(Step *s, const StepConfig *c, int prompt_length, Err *e
 
 /* ---- what a run will take ------------------------------------------------------------------ */
 
-/* E190 of a forward pass over all completions of a generation, if each has `length` tokens; n_scored for a policy, 0 for a scorer. */
-static double generation_flops(const ModelConfig *c, const Step *s, double length, bool scorer) {
-    const double p = s->mean_prompt, g = s->group, n = (double)s->batch * s->per_generation / g, l = length - 1;
-    return model_forward_flops(c, n * (p + g * l), n * (p * (p + 1) / 2 + g * (l * p + l * (l + 1) / 2)), scorer ? n * g : n * g * length);
+Texts step_planned_drawn(const Step *s, double length) {
+    const int n = s->batch * s->per_generation, n_prompt = n / s->group;
+    Texts t = {0}, one = {0};
+    texts_add(&t, &s->prompts, (double)n_prompt / s->data.n);
+    texts_completion(&one, s->prompts.prompt / s->data.n, length);      /* linear in the prompt's length: the mean will do */
+    texts_add(&t, &one, n);
+    return t;
 }
 
-/* Of one generation and all updates on it (E190, E192), without scores. */
-static double cycle_flops(const ModelConfig *c, const Step *s, double length) {
-    return generation_flops(c, s, length, false) * (1 + (s->c->grpo.beta != 0) + 3 * s->c->grpo.num_iterations);
+/* A micro-batch that begins or ends within a group runs its prompt again. */
+Texts step_planned_pass(const Step *s, double length) {
+    const int n_prompt = s->batch * s->per_generation / s->group;
+    int trees = 0;
+    for (int first = 0; first < s->batch * s->per_generation; first += s->batch) trees += (first + s->batch - 1) / s->group - first / s->group + 1;
+    Texts t = step_planned_drawn(s, length);
+    texts_add(&t, &s->prompts, (double)(trees - n_prompt) / s->data.n);
+    return t;
 }
 
-/* The reward models' forward passes, as if the reward models read as many tokens as the policy writes. */
-static bool scoring_flops(double *flops, const Step *s, int length, Err *e) {
-    const char *at = s->c->reward_model;
+bool step_planned_rest(Cost *c, const Step *s, double length, double read, Err *e) {
+    const StepConfig *o = s->c;
+    const int n = s->batch * s->per_generation, n_prompt = n / s->group, max_new = o->grpo.max_completion_length;
+    const double tree = s->longest + (double)s->group * max_new, prompt = s->prompts.prompt / s->data.n;
+    const int rows = o->run.slice_rows > (int)tree ? o->run.slice_rows : (int)tree;
+    int *lengths = malloc((size_t)n_prompt * sizeof(int));
+    if (!lengths) return fail(e, "no memory for %d prompts", n_prompt);
+    for (int i = 0; i < n_prompt; i++) lengths[i] = s->longest;
+    cost_trainer(c, &s->net.policy, rows, rows);
+    c->memory[MEM_ACTIVATIONS] += (double)rollout_acts_bytes(&s->net.policy, lengths, n_prompt, n);
+    cost_memory_most(c, MEM_CACHE, cost_cache(&s->net.policy, lengths, n_prompt, n, max_new));
+    if (has_copy(o)) cost_memory_most(c, MEM_REFERENCE, (double)model_bytes(&s->net.reference));
+    free(lengths);
+    Texts replies = {0}, reply = {0};
+    texts_add(&replies, &s->prompts, read * n_prompt / s->data.n);
+    replies.scored = 0;
+    texts_reply(&reply, prompt, length);
+    texts_add(&replies, &reply, read * n);
+    const char *at = o->reward_model;
     char dir[1024];
-    ModelConfig c;
-    for (*flops = 0; at && next_folder(dir, &at); *flops += generation_flops(&c, s, length, true))
-        if (!folder_config(&c, NULL, dir, e)) return false;
+    ModelConfig reward;
+    while (at && next_folder(dir, &at)) {
+        if (!folder_config(&reward, NULL, dir, e)) return false;
+        cost_scoring(c, &reward, &replies);
+        c->memory[MEM_REWARD] += cost_asked(&reward, o->run.slice_rows, n);
+    }
     return true;
+}
+
+/* Operations of one generation and all updates on it, without scores. */
+static double cycle_flops(const Step *s, double length) {
+    Cost c = {.prompt = 0};
+    const Texts drawn = step_planned_drawn(s, length), pass = step_planned_pass(s, length);
+    Texts trained = {0};
+    texts_add(&trained, &pass, s->c->grpo.num_iterations);
+    cost_grpo(&c, &s->net, &drawn, &trained, s->c->grpo.top_entropy_quantile < 1);
+    return cost_flops(&c);
 }
 
 /* Seconds of a whole generation like the run's, but with completions of `length` made-up tokens; *rate: operations per second of a forward pass over
@@ -464,10 +502,9 @@ static bool timed_cycle(double *seconds, double *rate, const StepConfig *like, i
     }
     real *logp = ok ? malloc((size_t)s.window.n_target * sizeof(real)) : NULL;
     if (ok && (ok = logp || fail(e, "no memory"))) {
-        const double start = clock_seconds();
+        const double start = clock_seconds(), before = s.policy->tally->forward.flop;
         ok = window_logp(logp, NULL, s.trainer.acts, s.rows, s.rows, s.policy, &s.window, 1, e);
-        s.mean_prompt = prompt;
-        *rate = generation_flops(&s.policy->config, &s, length, false) / s.per_generation / (clock_seconds() - start);
+        *rate = (s.policy->tally->forward.flop - before) / (clock_seconds() - start);
     }
     free(logp);
     step_close(&s);
@@ -480,22 +517,32 @@ bool step_plan(RunPlan *p, const StepConfig *c, Err *e) {
     ModelConfig shape;
     const int full = c->grpo.max_completion_length, b = full < LONG ? full : LONG, a = b > SHORT ? SHORT : b;
     bool ok = grpo_config_check(&c->grpo, e) && sampling_check(&c->sampling, e) && sizes(&s, e) && open_data(&s, e) && open_shape(&shape, &s, e) && plan(&s, &shape, e);
-    const int prompt = ok ? (int)(s.mean_prompt + 0.5) : 1;
-    double short_seconds = 0, long_seconds = 0, rate = 1, scoring = 0;
+    if (ok) describe_networks(&s, &shape);
+    const int prompt = ok ? (int)(s.prompts.prompt / s.data.n + 0.5) : 1;
+    const double mean = p->mean_length > 0 ? p->mean_length : full;
+    double short_seconds = 0, long_seconds = 0, rate = 1;
+    Cost once = {.prompt = 0};
     StepConfig measured = *c;
     measured.run.max_steps = 1;
     measured.eval_split = 0;
     ok = ok && (a == b || timed_cycle(&short_seconds, &rate, &measured, prompt, a, e)) && timed_cycle(&long_seconds, &rate, &measured, prompt, b, e) &&
-         scoring_flops(&scoring, &s, full, e);
+         step_planned_rest(&once, &s, mean, 1, e);
     if (ok) {
-        double cycle = long_seconds + scoring / rate;
+        double cycle = long_seconds + cost_flops(&once) / rate;
         if (full > b)           /* what grows, grows with the operations: from a to b measured, from there on counted */
-            cycle += (long_seconds - short_seconds) * (cycle_flops(&shape, &s, full) - cycle_flops(&shape, &s, b)) / (cycle_flops(&shape, &s, b) - cycle_flops(&shape, &s, a));
+            cycle += (long_seconds - short_seconds) * (cycle_flops(&s, mean) - cycle_flops(&s, b)) / (cycle_flops(&s, b) - cycle_flops(&s, a));
         const double per_update = (double)step_micro_batches(&s) / s.accumulate;
         const int n_completion = s.batch * s.per_generation;
-        *p = (RunPlan){.memory = s.memory, .step_seconds = cycle / per_update, .n_step = run_steps(&c->run, (double)s.data.n * s.group / n_completion * per_update),
-                       .how = c->reward_cmd ? "if no completion ends early: short steps were timed on this machine, the rest is counted (E190); without the time of --reward-cmd"
-                                            : "if no completion ends early: short steps were timed on this machine, the rest is counted (E190)"};
+        *p = (RunPlan){.mean_length = p->mean_length, .length = mean, .memory = s.memory, .step_seconds = cycle / per_update, .n_step = run_steps(&c->run, (double)s.data.n * s.group / n_completion * per_update),
+                       .how = c->reward_cmd ? "short steps were timed on this machine, the rest is counted (E194); without the time of --reward-cmd"
+                                            : "short steps were timed on this machine, the rest is counted (E194)"};
+        const double passes = (double)p->n_step * s.accumulate / s.per_generation, generations = ceil(passes / c->grpo.num_iterations);
+        const Texts one = step_planned_drawn(&s, mean), pass = step_planned_pass(&s, mean);
+        Texts drawn = {0}, trained = {0};
+        texts_add(&drawn, &one, generations);
+        texts_add(&trained, &pass, passes);
+        cost_grpo(&p->cost, &s.net, &drawn, &trained, c->grpo.top_entropy_quantile < 1);
+        ok = step_planned_rest(&p->cost, &s, mean, generations, e);
     }
     step_close(&s);
     return ok;

@@ -102,7 +102,9 @@ typedef struct {
     FolderInfo info;
     Scorer *scorer;
     int n_label, group, batch, accumulate, per_generation, rows;
-    double mean_prompt, memory;         /* tokens of the data's prompts; bytes by the plan */
+    Texts prompts;                      /* the prompts that are trained on, as lengths */
+    int longest;                        /* of all prompts */
+    double memory;                      /* bytes by the plan */
     const char (*label)[64];
     double weight[MAX_LABELS], clip_low[MAX_LABELS], clip_high[MAX_LABELS];
     bool clip, warned_missing;
@@ -131,6 +133,11 @@ bool step_open(Step *s, const StepConfig *c, Err *e);
 /* The same for measurements of any model folder: prompts of prompt_length made-up tokens, made-up scores for one label, completions that no token
  * ends. Only the model is read; the options of data and scores are not looked at. */
 bool step_open_synthetic(Step *s, const StepConfig *c, int prompt_length, Err *e);
+/* All completions of a generation, and those of a pass over it in micro-batches, as lengths, if prompts are as the data's and completions have `length` tokens. */
+Texts step_planned_drawn(const Step *s, double length);
+Texts step_planned_pass(const Step *s, double length);
+/* Memory by kind (E195 to E198), and the reward models' passes over `read` generations of completions as long as the policy's, added to c. */
+bool step_planned_rest(Cost *c, const Step *s, double length, double read, Err *e);
 /* What a run will take, nothing loaded but the data: memory by the plan that the run itself makes; seconds of an update from generations like the
  * run's with few tokens, made-up and timed on this machine, and by E190 from there to completions of full length. */
 bool step_plan(RunPlan *p, const StepConfig *c, Err *e);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cmd/commands.h"
+#include "cmd/cost_report.h"
 #include "cmd/run.h"
 #include "folder.h"
 #include "rollout.h"
@@ -21,7 +22,7 @@ static const Option options[] = {
     ADAPTER_OPTIONS(Config, adapter),
     {"json", OPT_BOOL, offsetof(Config, json), "false", "the result on stdout as JSON", NULL},
 };
-static const OptionTable table = {"info", "what is in a folder, and what a GRPO step of it will need; --run COMMAND and that command's options: memory and time of that run, without making it",
+static const OptionTable table = {"info", "what is in a folder, and what a GRPO step of it will need; --run COMMAND and that command's options: memory, operations and time of that run, without making it; with --mean-completion-length N for completions of that length, not the longest",
                                   "grpo info --run train --config runs/grpo/config.json", options,
                                   sizeof options / sizeof *options};
 
@@ -45,8 +46,6 @@ static bool check(const Config *o, Err *e) {
     return true;
 }
 
-static double triangle(double n) { return n * (n + 1) / 2; }
-
 static bool collect(Facts *f, const Config *o, Err *e) {
     Err ignored = {{0}};
     char own[1024];
@@ -65,15 +64,14 @@ static bool collect(Facts *f, const Config *o, Err *e) {
     tokenizer_free(t);
     if (!run_adapter(&f->shape, &f->info, &o->adapter, o->model, e)) return false;
     const double p = o->prompt_length, l = o->completion_length, g = o->num_generations, slice = p + g * l > 1024 ? p + g * l : 1024;
+    Texts one = {0}, all = {0};
     f->bytes = (double)trainer_bytes(&f->shape, (int)slice, (int)slice);
     model_counts(&f->shape, &f->trained, &n_grad);
-    f->generation = o->prompts * model_forward_flops(&f->shape, p + g * l, triangle(p) + g * (l * p + triangle(l)), g * l);
-    f->training = 3 * f->generation;
-    if (f->shape.lora.r && !f->shape.n_label) {                 /* E192: frozen matrices get no gradient; an adapter costs 2 a weight and row forward, 4 backward */
-        const double adapter = 2 * (double)f->trained * o->prompts * (p + g * l);
-        f->training = 2 * f->generation + 3 * adapter;
-        f->generation += adapter;
-    }
+    texts_prompt(&one, p);
+    for (int i = 0; i < o->num_generations; i++) texts_completion(&one, p, l);
+    texts_add(&all, &one, o->prompts);
+    f->generation = cost_forward(&f->shape, &all, all.scored);
+    f->training = f->generation + cost_backward(&f->shape, &all, all.scored, !acts_keep_logits(&f->shape, (int)slice));
     return true;
 }
 
@@ -129,34 +127,73 @@ static void human_time(char out[32], double s) {
     else snprintf(out, 32, "%.3g hours", s / 3600);
 }
 
-/* info --run COMMAND [its options]: memory by the plan that the run itself makes, seconds from a few short steps. --json here is info's. */
+static void json_plan(const char *command, const RunPlan *p) {
+    JsonWriter w = {0};
+    json_begin(&w, '{');
+    json_key(&w, "command"); json_string(&w, command);
+    json_key(&w, "steps"); json_int(&w, p->n_step);
+    json_key(&w, "memory_bytes"); json_number(&w, p->memory);
+    json_key(&w, "step_seconds"); json_number(&w, p->step_seconds);
+    json_key(&w, "seconds"); json_number(&w, p->step_seconds * p->n_step);
+    json_key(&w, "completion_length"); json_number(&w, p->length > 0 ? p->length : NAN);
+    json_key(&w, "completion_length_from"); json_string(&w, p->length <= 0 ? "data" : p->mean_length > 0 ? "given mean" : "maximum");
+    json_key(&w, "predicted"); cost_json(&w, &p->cost);
+    json_end(&w, '}');
+    puts(w.text);
+    free(w.text);
+}
+
+static void tell_plan(const char *command, const RunPlan *p) {
+    char bytes[32], step[32], all[32];
+    human_bytes(bytes, p->memory);
+    human_time(step, p->step_seconds);
+    human_time(all, p->step_seconds * p->n_step);
+    printf("%s: %d update%s\n  memory: %s at most\n", command, p->n_step, p->n_step == 1 ? "" : "s", bytes);
+    for (int k = 0; k < N_MEM; k++) {
+        human_bytes(bytes, p->cost.memory[k]);
+        if (p->cost.memory[k] > 0) printf("    %-12s %10s\n", memory_names[k], bytes);
+    }
+    printf("  time: %s an update, %s in all (%s)\n", step, all, p->how);
+    if (p->length > 0) printf("  lengths: completions of %g tokens, %s\n", p->length, p->mean_length > 0 ? "the mean that was given" : "the most that they may have; --mean-completion-length says what to expect");
+    else printf("  lengths: those of the data\n");
+    printf("  tokens: %.0f of prompts, %.0f of completions\n  operations: %.4g\n    %-12s %12s %12s %14s %14s\n", p->cost.prompt, p->cost.completion, cost_flops(&p->cost), "", "forward", "backward",
+           "rows forward", "rows backward");
+    for (int k = 0; k < N_NET; k++) {
+        const Tally *t = &p->cost.net[k];
+        if (t->forward.row > 0) printf("    %-12s %12.4g %12.4g %14.0f %14.0f\n", net_names[k], t->forward.flop, t->backward.flop, t->forward.row, t->backward.row);
+    }
+}
+
+/* Takes --mean-completion-length N out of the arguments: it is not the command's. */
+static bool take_length(double *length, int *argc, char **argv, Err *e) {
+    for (int i = 1; i < *argc; i++) {
+        if (strcmp(argv[i], "--mean-completion-length") && strcmp(argv[i], "--mean_completion_length")) continue;
+        char *end = NULL;
+        *length = i + 1 < *argc ? strtod(argv[i + 1], &end) : NAN;
+        if (!end || *end || !(*length >= 1 && *length < 1e9)) return fail(e, "--mean-completion-length: found \"%.40s\", expected a number of tokens, at least 1", i + 1 < *argc ? argv[i + 1] : "");
+        for (int k = i; k + 2 <= *argc; k++) argv[k] = k + 2 < *argc ? argv[k + 2] : NULL;
+        *argc -= 2;
+        return true;
+    }
+    return true;
+}
+
+/* info --run COMMAND [its options]: memory and operations by formula, seconds from a few short steps. --json and --mean-completion-length here are info's. */
 static int plan_run(int argc, char **argv, Err *e) {
-    static const struct { const char *name; int (*plan)(RunPlan *p, int argc, char **argv, Err *e); } command[] = {{"sft", plan_sft}, {"reward", plan_reward}, {"train", plan_train}};
-    char memory[32], step[32], all[32];
-    int i = 0, json = -1;
-    while (i < 3 && strcmp(command[i].name, argv[0])) i++;
-    if (i == 3) { fail(e, "--run: found \"%.40s\", expected sft, reward or train, and then its options", argv[0]); return -1; }
-    for (int k = 1; k < argc; k++) if (!strcmp(argv[k], "--json")) json = k;
+    static const struct { const char *name; int (*plan)(RunPlan *p, int argc, char **argv, Err *e); bool draws; } command[] = {
+        {"sft", plan_sft, false}, {"reward", plan_reward, false}, {"train", plan_train, true}, {"ppo", plan_ppo, true}, {"dpo", plan_dpo, false}};
+    enum { N = sizeof command / sizeof *command };
     RunPlan p = {.memory = -1};
+    int i = 0, json = -1;
+    while (i < N && strcmp(command[i].name, argv[0])) i++;
+    if (i == N) { fail(e, "--run: found \"%.40s\", expected sft, reward, train, ppo or dpo, and then its options", argv[0]); return -1; }
+    if (!take_length(&p.mean_length, &argc, argv, e)) return -1;
+    if (p.mean_length > 0 && !command[i].draws) { fail(e, "--mean-completion-length: the lengths of %s are those of its data; leave it out", command[i].name); return -1; }
+    for (int k = 1; k < argc; k++) if (!strcmp(argv[k], "--json")) json = k;
     const int r = command[i].plan(&p, argc, argv, e);
     if (r || p.memory < 0) return r;                            /* an error, or --help */
-    if (json > 0) {
-        JsonWriter w = {0};
-        json_begin(&w, '{');
-        json_key(&w, "command"); json_string(&w, command[i].name);
-        json_key(&w, "steps"); json_int(&w, p.n_step);
-        json_key(&w, "memory_bytes"); json_number(&w, p.memory);
-        json_key(&w, "step_seconds"); json_number(&w, p.step_seconds);
-        json_key(&w, "seconds"); json_number(&w, p.step_seconds * p.n_step);
-        json_end(&w, '}');
-        puts(w.text);
-        free(w.text);
-        return 0;
-    }
-    human_bytes(memory, p.memory);
-    human_time(step, p.step_seconds);
-    human_time(all, p.step_seconds * p.n_step);
-    printf("%s: %d update%s\n  memory: %s at most\n  time: %s an update, %s in all (%s)\n", command[i].name, p.n_step, p.n_step == 1 ? "" : "s", memory, step, all, p.how);
+    if (json > 0) json_plan(command[i].name, &p);
+    else tell_plan(command[i].name, &p);
     return 0;
 }
 

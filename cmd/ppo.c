@@ -50,6 +50,7 @@ static const OptionTable table = {"ppo", "PPO with a critic: the policy is impro
                                   "grpo ppo --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --output-dir runs/ppo --max-completion-length 64", options,
                                   sizeof options / sizeof *options};
 
+enum { PLAN_LENGTH = 32 };              /* tokens of completions that a plan is timed with */
 enum { PG_LOSS, PG_CLIP, APPROX_KL, ENTROPY, RATIO, VF_LOSS, VF_CLIP, N_STAT };         /* means of a minibatch */
 
 typedef struct {
@@ -137,7 +138,7 @@ static bool open_critic(Ppo *p, Err *e) {
         return fail(e, "--value-model %s: vocabulary %d and context %d, expected at least the policy's %d and %d", dir, shape.vocab, shape.context, s->policy->config.vocab, s->policy->config.context);
     ModelConfig one = shape;
     one.n_label = 1;
-    if (!memory_plan("ppo, critic included", (double)trainer_bytes(&s->policy->config, s->rows, s->rows) + (s->copy ? (double)model_bytes(&s->policy->config) : 0) +
+    if (!memory_plan(c->step.run.plan ? NULL : "ppo, critic included", (double)trainer_bytes(&s->policy->config, s->rows, s->rows) + (s->copy ? (double)model_bytes(&s->policy->config) : 0) +
                      (double)trainer_bytes(&one, s->rows, s->rows), e)) return false;
     if (!(p->critic = critic_of(dir, shape, &info, s, e)) || !trainer_new(&p->value, p->critic, s->rows, s->rows, e)) return false;
     run_trainer(&p->value, &c->step.run, (int)s->trainer.n_step);
@@ -419,11 +420,12 @@ static bool check(Ppo *p, Err *e) {
     s->steps_per_generation = c->step.run.gradient_accumulation_steps * c->ppo.num_mini_batches;
     s->grpo.num_iterations = c->ppo.num_ppo_epochs;
     p->updates = c->ppo.num_ppo_epochs * c->ppo.num_mini_batches;
+    if (c->step.run.plan && s->grpo.max_completion_length > PLAN_LENGTH) s->grpo.max_completion_length = PLAN_LENGTH;
     const int size = c->step.run.per_device_train_batch_size * c->step.run.gradient_accumulation_steps;
     if (s->grpo.num_generations >= 1 && size % s->grpo.num_generations)
         return fail(e, "--num-generations %d does not divide the %d completions of a minibatch (per-device-train-batch-size times gradient-accumulation-steps): a prompt's completions stay together",
                     s->grpo.num_generations, size);
-    return c->step.run.resume || folder_is_empty(c->step.run.output_dir) ||
+    return c->step.run.plan || c->step.run.resume || folder_is_empty(c->step.run.output_dir) ||
            fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", c->step.run.output_dir);
 }
 
@@ -434,6 +436,46 @@ static bool finish(Ppo *p, Err *e) {
            folder_save(path, p->critic, &info, p->c->step.run.model, run_store(&p->c->step.run), e) && step_finish(&p->s, e);
 }
 
+/* A generation to warm up and a timed one, with short completions; the time of full ones is to theirs as the operations are. */
+static bool plan(Ppo *p, Err *e) {
+    const Config *c = p->c;
+    Step *s = &p->s;
+    RunPlan *to = c->step.run.plan;
+    const int full = c->step.grpo.max_completion_length;
+    const double length = to->mean_length > 0 ? to->mean_length : full;
+    double seconds = 0, operations = 0;
+    step_resume(s);
+    for (int i = 0; i < 2; i++) {
+        const double start = clock_seconds(), before = cost_flops(&s->cost.measured);
+        p->value.step = 0;
+        if (!step_generation(s, c->critic_warmup_steps, e) || !advantages(p, e) || !updates(p, c->critic_warmup_steps, e)) return false;
+        seconds = clock_seconds() - start, operations = cost_flops(&s->cost.measured) - before;
+    }
+    const double n_step = (double)p->value.n_step, generations = ceil(n_step / p->updates);
+    const double passes = n_step / c->ppo.num_mini_batches, cold = fmin(passes, (double)c->critic_warmup_steps * c->ppo.num_ppo_epochs);
+    const Texts one = step_planned_drawn(s, length);
+    Texts drawn = {0}, trained = {0}, valued = {0};
+    texts_add(&drawn, &one, generations), texts_add(&trained, &one, passes - cold), texts_add(&valued, &one, passes);
+    const double tree = s->longest + (double)s->group * full;
+    const int rows = c->step.run.slice_rows > (int)tree ? c->step.run.slice_rows : (int)tree;
+    s->net.logits_anew = !acts_keep_logits(&s->net.policy, rows);
+    Cost critic = {.prompt = 0};
+    StepConfig config = p->step_config;
+    config.grpo.max_completion_length = full;
+    s->c = &config;
+    to->n_step = (int)n_step;
+    to->length = length;
+    to->how = "a generation of short completions was timed on this machine, the rest is counted (E194); without checkpoints and --ptx-dataset";
+    cost_ppo(&to->cost, &s->net, &drawn, &trained, &valued);
+    const bool ok = step_planned_rest(&to->cost, s, length, generations, e);
+    s->c = &p->step_config;
+    cost_trainer(&critic, &s->net.value, rows, rows);
+    to->cost.memory[MEM_CRITIC] = cost_trained(&critic);
+    to->memory = cost_memory(&to->cost) + (double)(acts_thread_bytes(&s->net.policy, rows, true) + acts_thread_bytes(&s->net.value, rows, true)) + PROGRAM_BYTES;
+    to->step_seconds = seconds / operations * cost_flops(&to->cost) / n_step;
+    return ok;
+}
+
 static bool ppo(Ppo *p, Run *run, Err *e) {
     const Config *c = p->c;
     Step *s = &p->s;
@@ -442,6 +484,7 @@ static bool ppo(Ppo *p, Run *run, Err *e) {
     p->ptx_order = (Order){.n = p->ptx.n, .seed = (uint64_t)c->step.run.seed};
     if (!step_open(s, &p->step_config, e) || !open_critic(p, e) || !memory(p, e)) return false;
     ppo_moments_start(&p->moments);
+    if (c->step.run.plan) return plan(p, e);
     if (!run_begin(run, &table, c, &c->step.run, &p->value, e)) return false;
     if (p->value.step) p->moments = (PpoMoments){p->value.extra[0], p->value.extra[1], p->value.extra[2]};
     step_resume(s);
@@ -465,13 +508,14 @@ static void ppo_close(Ppo *p) {
     step_close(&p->s);
 }
 
-int cmd_ppo(int argc, char **argv, Err *e) {
+int plan_ppo(RunPlan *plan, int argc, char **argv, Err *e) {
     Config c;
     memset(&c, 0, sizeof c);
     grpo_config_default(&c.step.grpo);
     ppo_config_default(&c.ppo);
     const int code = options_parse(&c, &table, argc, argv, e);
     if (code) return code < 0 ? -1 : 0;
+    c.step.run.plan = plan;
     Ppo p = {.c = &c};
     Run run = {.log = NULL};
     const bool ok = ppo(&p, &run, e);
@@ -479,3 +523,5 @@ int cmd_ppo(int argc, char **argv, Err *e) {
     ppo_close(&p);
     return ok ? 0 : -1;
 }
+
+int cmd_ppo(int argc, char **argv, Err *e) { return plan_ppo(NULL, argc, argv, e); }

@@ -98,14 +98,9 @@ static bool add_example(Window *w, const Sequence *s, int pad, Err *e) {
     return window_add(w, s->id, s->n, -1, e) >= 0 && window_target(w, row + last, 0, e);
 }
 
-/* What is learned from in `batch` examples from the at-th on, as lengths. */
-static Texts texts_of(const Items *items, Order *order, int64_t at, int batch) {
-    Texts t = {0};
-    for (int i = 0; i < batch; i++) {
-        const Sequence *x = &items->seq[order_at(order, at + i)];
-        texts_sequence(&t, x->n_prompt, x->n - x->n_prompt, 1);
-    }
-    return t;
+static void texts_of(Texts *t, const void *items, int i) {
+    const Sequence *x = &((const Items *)items)->seq[i];
+    texts_sequence(t, x->n_prompt, x->n - x->n_prompt, 1);
 }
 
 static bool step(Loss *loss, Trainer *t, Window *w, real *label, const Items *items, Order *order, int64_t *at, int batch, Err *e) {
@@ -139,6 +134,9 @@ static bool plan(RunPlan *p, Trainer *t, Window *w, real *label, const Loss *lik
     p->step_seconds = seconds / timed * batch * tokens / items->n;
     p->n_step = (int)t->n_step;
     p->how = "three steps of it were timed on this machine; without checkpoints and the table at the end";
+    const Texts texts = order_texts(&order, 0, t->n_step * batch, texts_of, items);
+    cost_reward(&p->cost, &t->model->config, &texts);
+    cost_trainer(&p->cost, &t->model->config, t->max_row, t->max_target);
     free(order.order);
     return true;
 }
@@ -306,7 +304,7 @@ static bool reward(const Config *c, Err *e) {
     cost_trainer_held(&cost.measured, &t);
     for (int64_t at = t.step * batch; t.step < n_step; ) {
         Loss loss = {.label_weight = weight, .n_label = n_label};
-        const Texts texts = texts_of(&items, &order, at, batch);
+        const Texts texts = order_texts(&order, at, batch, texts_of, &items);
         if (!step(&loss, &t, &w, label, &items, &order, &at, batch, e)) { run_failed(&r, e); goto done; }
         tokens += w.n_row;
         cost.measured.prompt += texts.prompt;

@@ -251,3 +251,16 @@ int order_at(Order *o, int64_t at) {
     }
     return o->order[at % o->n];
 }
+
+/* Whole epochs are the same examples in another order. */
+Texts order_texts(Order *o, int64_t at, int64_t n, TextsOf *of, const void *data) {
+    Texts t = {0};
+    const int64_t epochs = n / o->n;
+    for (int i = 0; epochs && i < o->n; i++) {
+        Texts one = {0};
+        of(&one, data, i);
+        texts_add(&t, &one, (double)epochs);
+    }
+    for (int64_t i = epochs * o->n; i < n; i++) of(&t, data, order_at(o, at + i));
+    return t;
+}

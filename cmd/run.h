@@ -74,9 +74,12 @@ extern const char *const schedule_names[], *const save_dtype_names[], *const bas
 
 /* `grpo info --run COMMAND`: the command goes as far as its plan, times a few short steps, and fills this in instead of making the run. */
 typedef struct RunPlan {
+    double mean_length;                 /* given: of completions that will be drawn; 0: count with the longest */
     double memory, step_seconds;        /* bytes at most; seconds of an update */
     int n_step;
     const char *how;                    /* where the seconds come from, and what they leave out */
+    Cost cost;                          /* of the whole run, by formula */
+    double length;                      /* of completions, that it counts with; 0: lengths are those of the data */
 } RunPlan;
 
 bool run_options_check(const RunOptions *o, Err *e);
@@ -118,5 +121,8 @@ enum { PROGRAM_BYTES = 6 << 20 };       /* of the program itself, its libraries,
 /* The sequence of examples: epoch after epoch, each a permutation keyed by (seed, epoch). */
 typedef struct { int *order, n; uint64_t seed; int64_t epoch; } Order;
 int order_at(Order *o, int64_t at);     /* index of the at-th example drawn */
+/* Lengths of draws at .. at + n - 1 together; `of` adds those of example i. */
+typedef void TextsOf(Texts *t, const void *data, int i);
+Texts order_texts(Order *o, int64_t at, int64_t n, TextsOf *of, const void *data);
 
 #endif

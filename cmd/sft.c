@@ -49,14 +49,9 @@ static void derive(void *to, int first, int n, const real *logp, const real *ent
     }
 }
 
-/* What is learned from in `batch` examples from the at-th on, as lengths. */
-static Texts texts_of(const Sequence *s, Order *order, int64_t at, int batch) {
-    Texts t = {0};
-    for (int i = 0; i < batch; i++) {
-        const Sequence *x = &s[order_at(order, at + i)];
-        texts_sequence(&t, x->n_prompt, x->n - x->n_prompt, x->n - x->n_prompt);
-    }
-    return t;
+static void texts_of(Texts *t, const void *sequences, int i) {
+    const Sequence *x = (const Sequence *)sequences + i;
+    texts_sequence(t, x->n_prompt, x->n - x->n_prompt, x->n - x->n_prompt);
 }
 
 static bool step(Loss *loss, Trainer *t, Window *w, const Sequence *s, Order *order, int64_t *at, int batch, Err *e) {
@@ -74,7 +69,7 @@ static bool step(Loss *loss, Trainer *t, Window *w, const Sequence *s, Order *or
 }
 
 /* One step to warm up and three timed ones on the data's own examples, by the mean length of all. */
-static bool plan(RunPlan *p, Trainer *t, Window *w, const Sequence *s, int n, const RunOptions *o, int batch, Err *e) {
+static bool plan(RunPlan *p, Trainer *t, Window *w, const Sequence *s, int n, const RunOptions *o, int batch, const Networks *net, Err *e) {
     Order order = {.n = n, .seed = (uint64_t)o->seed};
     double tokens = 0, seconds = 0, timed = 0;
     int64_t at = 0;
@@ -88,6 +83,9 @@ static bool plan(RunPlan *p, Trainer *t, Window *w, const Sequence *s, int n, co
     p->step_seconds = seconds / timed * batch * tokens / n;
     p->n_step = (int)t->n_step;
     p->how = "three steps of it were timed on this machine; without checkpoints";
+    const Texts texts = order_texts(&order, 0, t->n_step * batch, texts_of, s);
+    cost_sft(&p->cost, net, &texts);
+    cost_trainer(&p->cost, &net->policy, t->max_row, t->max_target);
     free(order.order);
     return true;
 }
@@ -142,7 +140,7 @@ static bool sft(const Config *c, Err *e) {
     m->tally = &cost.measured.net[NET_POLICY];
     t.counts = (double *)&cost, t.n_counts = sizeof cost / sizeof(double);
     if (c->run.plan) {
-        ok = plan(c->run.plan, &t, &w, s, d.n, &c->run, batch, e);
+        ok = plan(c->run.plan, &t, &w, s, d.n, &c->run, batch, &net, e);
         goto done;
     }
     if (!run_begin(&r, &table, c, &c->run, &t, e)) goto done;
@@ -156,7 +154,7 @@ static bool sft(const Config *c, Err *e) {
     cost_trainer_held(&cost.measured, &t);
     for (int64_t at = t.step * batch; t.step < n_step; ) {
         Loss loss;
-        const Texts texts = texts_of(s, &order, at, batch);
+        const Texts texts = order_texts(&order, at, batch, texts_of, s);
         if (!step(&loss, &t, &w, s, &order, &at, batch, e)) { run_failed(&r, e); goto done; }
         tokens += w.n_row;
         cost.measured.prompt += w.n_row - w.n_target;

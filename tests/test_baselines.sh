@@ -115,6 +115,15 @@ works 'dpo in slices' "$grpo" dpo $dpo --output-dir dpo-slices --max-steps 12 --
 same_run 'dpo --slice-rows' dpo dpo-slices
 works 'dpo --precompute-ref-log-probs' "$grpo" dpo $dpo --output-dir dpo-before --max-steps 12 --precompute-ref-log-probs true
 same_run 'dpo: the reference before or beside (E179)' dpo dpo-before
+# plan_is_log NAME RUN: what info said last is what the log of RUN says, but for memory
+plan_is_log() {
+    a=$(sed -n 's/.*"predicted":\(.*\),"memory":.*/\1/p' "$out") b=$(sed -n '$s/.*"predicted":\(.*\),"memory":.*"measured".*/\1/p' "$2/log.jsonl")
+    if [ "$a" = "$b" ] && [ -n "$a" ]; then good; else bad "$1: $a, the run: $b"; fi
+}
+works 'info --run dpo' "$grpo" info --run dpo --json $dpo --max-steps 12
+plan_is_log 'info --run dpo' dpo
+works 'info --run dpo --precompute-ref-log-probs' "$grpo" info --run dpo --json $dpo --max-steps 12 --precompute-ref-log-probs true
+plan_is_log 'info --run dpo --precompute-ref-log-probs' dpo-before
 for loss in ipo hinge robust aot_unpaired; do
     works "dpo --loss-type $loss" "$grpo" dpo $dpo --output-dir "dpo-$loss" --max-steps 3 --loss-type $loss --label-smoothing 0.1
     works "dpo --loss-type $loss in slices" "$grpo" dpo $dpo --output-dir "dpo-$loss-slices" --max-steps 3 --loss-type $loss --label-smoothing 0.1 --slice-rows 1 --precompute-ref-log-probs true
@@ -209,6 +218,14 @@ cost_of ppo
 cost_of ppo-two
 cost_of ppo-lora
 cost_of ppo-max
+# every prompt and completion alike, so that no length is left to chance; the reward model reads the text, which may have other tokens
+printf '{"prompt": "how do i fix the car?"}\n' > alike.jsonl
+alike="$ppo --dataset alike.jsonl --max-completion-length 1 --max-steps 20 --critic-warmup-steps 1"
+works 'ppo on one prompt' "$grpo" ppo $alike --output-dir ppo-alike
+works 'info --run ppo' "$grpo" info --run ppo --json $alike
+sed 's/"reward":{[^}]*}/"reward":{}/g; s/"total_flops":[0-9.e+]*/"total_flops":0/' "$out" > a; mv a "$out"
+sed 's/"reward":{[^}]*}/"reward":{}/g; s/"total_flops":[0-9.e+]*/"total_flops":0/g' ppo-alike/log.jsonl > a; mkdir ppo-plan; mv a ppo-plan/log.jsonl
+plan_is_log 'info --run ppo' ppo-plan
 works 'ppo --eval-split' "$grpo" ppo $ppo --output-dir ppo-eval --max-steps 8 --eval-split 0.1
 says 'ppo --eval-split' '*before and after*ppo-eval/final minus sft/final*'
 works 'a recipe' "$grpo" ppo --config ppo/config.json --output-dir ppo-recipe

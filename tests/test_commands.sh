@@ -177,9 +177,33 @@ printf 'hi\0you\n' > question
 if "$grpo" chat --model run/final < question > "$out" 2> "$err"; then bad 'chat: NUL'; else good; fi
 case $(cat "$err") in *'standard input: byte 3 is NUL'*) good ;; *) bad "chat: NUL: $(cat "$err")" ;; esac
 
-works 'info --json-free: operations' "$grpo" info --model run/final --prompts 2 --num-generations 4 --prompt-length 10 --completion-length 10
-# E190, E192: backward is twice the forward
-if awk '/operations: generation/ { gsub(",", ""); ok = $3 > 0 && $5 / $3 > 2.98 && $5 / $3 < 3.02 } END { exit !ok }' "$out"; then good; else bad "info: operations: $(cat "$out")"; fi
+works 'info: operations' "$grpo" info --model run/final --prompts 2 --num-generations 4 --prompt-length 10 --completion-length 10 --json
+# E190, E192: 2 x 2560 weights, 2 (10 + 4 x 9) rows that see 2 (55 + 4 (90 + 45)) positions of 2 heads of 8 numbers in 2 layers, logits of 2 (1 + 4 x 9) rows:
+# 942080 + 152320 + 994560 forward; backward twice, 2.5 times, twice that
+says 'info: operations' '*"generation_flops": 2088960,*"training_flops": 6343040*'
+# what info says of a run is what the run says of itself: all of it where the lengths are those of the data
+plan_of() { sed -n 's/.*"predicted":\(.*\),"memory":.*/\1/p' "$out"; }
+log_of() { sed -n '$s/.*"predicted":\(.*\),"memory":.*"measured".*/\1/p' "$1/log.jsonl"; }
+works 'info --run sft' "$grpo" info --run sft --json --model base --dataset sft.jsonl --max-steps 20 --per-device-train-batch-size 16
+says 'info --run sft' '{"command":"sft","steps":20,*"completion_length":null,"completion_length_from":"data","predicted":{"flops":{"policy":*'
+if [ "$(plan_of)" = "$(log_of sft)" ] && [ -n "$(plan_of)" ]; then good; else bad "info --run sft: $(plan_of), the run: $(log_of sft)"; fi
+works 'info --run sft, three epochs' "$grpo" info --run sft --json --model base --dataset heart.jsonl --max-steps 60 --per-device-train-batch-size 1
+if [ "$(plan_of)" = "$(log_of heart)" ] && [ -n "$(plan_of)" ]; then good; else bad "info --run sft: $(plan_of), the run: $(log_of heart)"; fi
+works 'info --run reward' "$grpo" info --run reward --json --model sft/final --dataset labelled.jsonl --max-steps 20 --per-device-train-batch-size 8 --eval-split 0.2
+if [ "$(plan_of)" = "$(log_of reward)" ] && [ -n "$(plan_of)" ]; then good; else bad "info --run reward: $(plan_of), the run: $(log_of reward)"; fi
+# completions of one token take no row, but every one of them is drawn from its prompt's last row; micro-batches of 6 cut groups of 4
+printf '{"prompt": "how do i fix the car?"}\n' > alike.jsonl
+short="--model sft/final --dataset alike.jsonl --max-completion-length 1 --num-generations 4 --per-device-train-batch-size 6 --gradient-accumulation-steps 2 --reward-model reward/final --beta 0.05 --max-steps 3"
+works 'train on one prompt' "$grpo" train $short --output-dir alike
+works 'info --run train' "$grpo" info --run train --json $short
+says 'info --run train' '*"completion_length":1,"completion_length_from":"maximum",*'
+policy_of() { sed 's/"reward":{[^}]*}/"reward":{}/g; s/"total_flops":[0-9.e+]*/"total_flops":0/'; }       # a reward model reads the text, which may have other tokens
+if [ "$(plan_of | policy_of)" = "$(log_of alike | policy_of)" ] && [ -n "$(plan_of)" ]; then good; else bad "info --run train: $(plan_of), the run: $(log_of alike)"; fi
+works 'info --run train, a mean length' "$grpo" info --run train --mean-completion-length 9.5 $train
+says 'info --run train, a mean length' '*train: 6 updates*weights *cache *reference *reward *lengths: completions of 9.5 tokens, the mean that was given*456 of completions*operations: *policy *reference *reward *'
+refuses '*--mean-completion-length: found "none"*' "$grpo" info --run train $train --mean-completion-length none
+refuses '*--mean-completion-length: the lengths of sft are those of its data*' "$grpo" info --run sft --mean-completion-length 9 --model base --dataset sft.jsonl
+refuses '*--run: found "trane", expected sft, reward, train, ppo or dpo*' "$grpo" info --run trane
 works info "$grpo" info --model run/final
 says info '*Llama, language model*weights *'
 works eval "$grpo" eval --policies sft/final,run/final --dataset questions.jsonl --reward-model reward/final --group-by split --max-completion-length 16
