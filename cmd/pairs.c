@@ -6,14 +6,16 @@
 #include <string.h>
 
 #include "cmd/commands.h"
+#include "cmd/cost_report.h"
 #include "cmd/options.h"
 #include "cmd/scorer.h"
 #include "cmd/speaker.h"
 #include "lib/files.h"
+#include "lib/machine.h"
 #include "reward.h"
 
 typedef struct {
-    const char *model, *dataset, *output, *chat_template, *system, *reward_model, *reward_cmd, *reward_template, *weights;
+    const char *model, *dataset, *output, *chat_template, *system, *reward_model, *reward_cmd, *reward_template, *weights, *cost;
     Sampling sampling;
     int num_generations, max_completion_length, seed, batch, slice_rows, reward_timeout;
     double margin;
@@ -40,12 +42,13 @@ static const Option options[] = {
     {"system", OPT_STRING, offsetof(Config, system), NULL, "system message for prompts that have none", NULL},
     {"batch", OPT_INT, offsetof(Config, batch), "64", "prompts at once: memory only, no bit changes", NULL},
     {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens scored at once: memory only", NULL},
+    {"cost", OPT_STRING, offsetof(Config, cost), NULL, "file to write operations, tokens and memory to, as the log of a run has them", NULL},
 };
 static const OptionTable table = {"pairs", "preference pairs: the best and the worst of several scored replies to a prompt",
                                   "grpo pairs --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --max-completion-length 64 --output preferences.jsonl", options,
                                   sizeof options / sizeof *options};
 
-typedef struct { Config c; FileWriter file; bool begun; int n_prompt, n_pair, n_tied; } Pairs;
+typedef struct { Config c; FileWriter file; bool begun; int n_prompt, n_pair, n_tied; Costs costs; } Pairs;
 
 static void write_prompt(JsonWriter *w, const Example *x) {
     const Json *given = x->row ? json_get(x->row, "prompt") : NULL;
@@ -104,6 +107,7 @@ static bool some_prompts(Pairs *p, const Speaker *s, Scorer *scorer, const doubl
         reply[i] = (Reply){&d->row[first + i / group], text[i], a.out.ended[i]};
     }
     ok = ok && scorer_score(scorer, score, reply, total, e);
+    if (ok) answers_cost(&p->costs, &a, s, NULL);
     if (ok) reward_weighted_sum(reward, score, weight, (size_t)total, (size_t)n_label, (size_t)group, MISSING_MEAN);
     for (int i = 0; ok && i < n; i++) ok = write_pair(p, reply + i * group, reward + i * group, group, e);
     for (int i = 0; text && i < total; i++) free(text[i]);
@@ -125,6 +129,11 @@ static bool sampled(Pairs *p, const Dataset *d, Err *e) {
     if (!sampling_check(&c->sampling, e)) return false;
     Scorer *scorer = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->slice_rows, c->reward_timeout, e);
     bool ok = scorer && parse_weights(weight, c->weights, scorer_labels(scorer), scorer_n_label(scorer), "--reward-weights", e) && speaker_open(&s, c->model, c->chat_template, e);
+    if (ok) {
+        s.model->tally = &p->costs.measured.net[NET_POLICY];
+        scorer_count(scorer, &p->costs);
+    }
+    const double start = clock_seconds();
     Progress progress;
     progress_begin(&progress, "pairs", d->n);
     for (int first = 0; ok && first < d->n; first += c->batch) {
@@ -133,6 +142,7 @@ static bool sampled(Pairs *p, const Dataset *d, Err *e) {
         progress_at(&progress, first + n, NULL);
     }
     progress_end(&progress);
+    if (ok) costs_say("pairs", &p->costs, clock_seconds() - start, machine_cpu_seconds(), machine_memory_most());
     speaker_close(&s);
     scorer_close(scorer);
     return ok;
@@ -202,12 +212,15 @@ static bool pairs(Pairs *p, Err *e) {
     if (!c->dataset) return fail(e, "--dataset: not given; expected a JSONL file of prompts, or of scored replies");
     if (!(c->margin >= 0)) return fail(e, "--margin: found %g, expected at least 0", c->margin);
     if (!c->model && (c->reward_model || c->reward_cmd)) return fail(e, "--reward-model, --reward-cmd: score replies of --model, which is not given; score given replies with grpo score first");
+    if (c->cost && !c->model) return fail(e, "--cost: replies that are given cost nothing here; leave it out, or give --model");
+    if (c->cost && path_exists(c->cost)) return fail(e, "%s: exists already; give another --cost", c->cost);
     if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
     if (!dataset_load(&d, c->dataset, c->model ? NEED_PROMPT : NEED_COMPLETION, c->system, e)) return false;
     if (c->output && !(p->begun = file_begin(&p->file, c->output, e))) return false;
     if (!(c->model ? sampled(p, &d, e) : scored(p, &d, e))) return false;
     if (!p->n_pair) return fail(e, "%s: of %d prompts none gave a pair: their rewards differ by %g at most; more --num-generations, a lower --margin", c->dataset, p->n_prompt, c->margin);
     fprintf(stderr, "pairs: %d of %d prompts gave a pair, %d had rewards that do not differ by more than %g\n", p->n_pair, p->n_prompt, p->n_tied, c->margin);
+    if (c->cost && !costs_write(c->cost, &p->costs, e)) return false;
     if (!c->output) return true;
     p->begun = false;
     return file_commit(&p->file, e);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cmd/commands.h"
+#include "cmd/cost_report.h"
 #include "cmd/data.h"
 #include "cmd/generation.h"
 #include "cmd/options.h"
@@ -16,7 +17,7 @@ typedef enum { ASKED_NOTHING, ASKED_FALSE, ASKED_TRUE } Asked;
 static const char *const asked_names[] = {"auto", "false", "true", NULL};
 
 typedef struct {
-    const char *model, *dataset, *output, *chat_template, *system, *reference;
+    const char *model, *dataset, *output, *chat_template, *system, *reference, *cost;
     Generation asked;
     Asked do_sample;
     int num_generations, seed, batch;
@@ -42,6 +43,7 @@ static const Option sample_options[] = {
     {"num_generations", OPT_INT, offsetof(Config, num_generations), "1", "completions of each prompt", NULL},
     {"reference", OPT_STRING, offsetof(Config, reference), NULL, "second model: adds kl, the sum of logp - its logp, to each line; both over all of the vocabulary at the temperature (greedy: 1), before penalty and filters, with which its mean is no KL", NULL},
     {"batch", OPT_INT, offsetof(Config, batch), "64", "prompts at once: memory only, no bit changes", NULL},
+    {"cost", OPT_STRING, offsetof(Config, cost), NULL, "file to write operations, tokens and memory to, as the log of a run has them", NULL},
 };
 static const OptionTable sample_table = {"sample", "completions for the prompts of a file, one JSON line each",
                                          "grpo sample --model runs/grpo/final --dataset prompts.jsonl --temperature 0.7 --max-completion-length 64 > samples.jsonl", sample_options,
@@ -63,7 +65,7 @@ static bool open_model(Speaker *s, Drawing *d, const Config *c, const char *comm
 /* ---- sample ------------------------------------------------------------------------------ */
 
 /* kl[i]: sum over the completion's tokens of logp - reference's logp. */
-static bool kl_to(double *kl, const Model *ref, const Ids *prompt, const Rollout *out, int n_prompt, int group, int max_new, double temperature, Err *e) {
+static bool kl_to(double *kl, Costs *cost, const Model *ref, const Ids *prompt, const Rollout *out, int n_prompt, int group, int max_new, double temperature, Err *e) {
     Window w = {0};
     bool ok = true;
     int largest = 1, *owner = malloc((size_t)(n_prompt * group) * (size_t)max_new * sizeof(int)), *at = owner ? malloc((size_t)(n_prompt * group) * (size_t)max_new * sizeof(int)) : NULL;
@@ -91,6 +93,10 @@ static bool kl_to(double *kl, const Model *ref, const Ids *prompt, const Rollout
     ok = ok && a && logp && window_logp(logp, NULL, a, rows, rows + n_prompt * group, ref, &w, temperature == 0 ? 1 : temperature, e);
     for (int i = 0; i < n_prompt * group; i++) kl[i] = 0;
     for (int i = 0; ok && i < w.n_target; i++) kl[owner[i]] += (double)out->logp[(size_t)owner[i] * (size_t)max_new + (size_t)at[i]] - logp[i];
+    if (ok) {
+        cost_memory_most(&cost->predicted, MEM_REFERENCE, cost_asked(&ref->config, rows, rows + n_prompt * group));
+        cost_memory_most(&cost->measured, MEM_REFERENCE, (double)ref->held + (double)acts_held(a));
+    }
     free(owner);
     free(at);
     free(logp);
@@ -120,13 +126,14 @@ static void write_row(JsonWriter *w, const Example *x, const char *text, bool en
     json_raw(w, "\n");
 }
 
-static bool sample_batch(JsonWriter *w, const Config *c, const Drawing *how, const Speaker *s, const Model *ref, const Dataset *d, int first, int n, Err *e) {
+static bool sample_batch(JsonWriter *w, Costs *cost, const Config *c, const Drawing *how, const Speaker *s, const Model *ref, const Dataset *d, int first, int n, Err *e) {
     const int total = n * c->num_generations;
     Answers a;
     double *kl = malloc((size_t)total * sizeof(double));
     bool ok = speaker_answer(&a, s, &d->row[first], n, first, c->num_generations, how->max_new_tokens, &how->sampling, c->seed, 0, d->path, e);
     if (ok && !kl) ok = fail(e, "sample: no memory for %d completions", total);
-    ok = ok && (!ref || kl_to(kl, ref, a.prompt, &a.out, n, a.group, a.max_new, how->sampling.temperature, e));
+    ok = ok && (!ref || kl_to(kl, cost, ref, a.prompt, &a.out, n, a.group, a.max_new, how->sampling.temperature, e));
+    if (ok) answers_cost(cost, &a, s, ref);
     for (int i = 0; ok && i < total; i++) {
         char *text = answer_text(&a, s, i, e);
         double logp = 0;
@@ -145,26 +152,30 @@ static bool sample(const Config *c, Err *e) {
     Dataset d;
     Model *ref = NULL;
     FileWriter file;
+    Costs cost = {.predicted = {.prompt = 0}};
     bool ok = false, begun = false;
     if (!c->dataset) return fail(e, "--dataset: not given; expected a JSONL or text file of prompts");
     if (c->num_generations < 1 || c->batch < 1) return fail(e, "--num-generations %d, --batch %d: expected at least 1", c->num_generations, c->batch);
     if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
+    if (c->cost && path_exists(c->cost)) return fail(e, "%s: exists already; give another --cost", c->cost);
     if (!dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e) || !open_model(&s, &how, c, "sample", e)) goto done;
     if (c->reference && !(ref = folder_load(c->reference, NULL, e))) goto done;
+    s.model->tally = &cost.measured.net[NET_POLICY];
+    if (ref) ref->tally = &cost.measured.net[NET_REFERENCE];
     if (c->output && !(begun = file_begin(&file, c->output, e))) goto done;
     Progress p;
     progress_begin(&p, "sample", d.n);
     for (int first = 0; first < d.n; first += c->batch) {
         const int n = d.n - first < c->batch ? d.n - first : c->batch;
         JsonWriter w = {0};
-        ok = sample_batch(&w, c, &how, &s, ref, &d, first, n, e) && (!c->output || file_append(&file, w.text, w.length, e));
+        ok = sample_batch(&w, &cost, c, &how, &s, ref, &d, first, n, e) && (!c->output || file_append(&file, w.text, w.length, e));
         if (ok && !c->output) fwrite(w.text, 1, w.length, stdout);
         free(w.text);
         if (!ok) goto done;
         progress_at(&p, first + n, NULL);
     }
     progress_end(&p);
-    ok = !c->output || file_commit(&file, e);
+    ok = (!c->output || file_commit(&file, e)) && (!c->cost || costs_write(c->cost, &cost, e));
     begun = begun && !ok;
 done:
     if (begun) file_abandon(&file);

@@ -43,6 +43,32 @@ bool speaker_answer(Answers *a, const Speaker *s, const Example *x, int n, int f
     return ok;
 }
 
+void answers_cost(Costs *c, const Answers *a, const Speaker *s, const Model *ref) {
+    const ModelConfig *m = &s->model->config;
+    const Networks net = {.policy = *m, .reference = ref ? ref->config : *m, .has_reference = ref != NULL};
+    int *length = malloc((size_t)a->n * sizeof(int));
+    Texts t = {0};
+    for (int i = 0; i < a->n; i++) {
+        if (length) length[i] = a->prompt[i].n;
+        texts_prompt(&t, a->prompt[i].n);
+        c->measured.prompt += a->prompt[i].n;
+        for (int k = i * a->group; k < (i + 1) * a->group; k++) {
+            texts_completion(&t, a->prompt[i].n, a->out.length[k]);
+            c->measured.completion += a->out.length[k];
+        }
+    }
+    cost_grpo(&c->predicted, &net, &t, &(Texts){0}, 0);
+    cost_memory_most(&c->predicted, MEM_WEIGHTS, (double)model_bytes(m));
+    cost_memory_most(&c->measured, MEM_WEIGHTS, (double)s->model->held);
+    cost_memory_most(&c->measured, MEM_CACHE, (double)a->out.cache_held);
+    cost_memory_most(&c->measured, MEM_ACTIVATIONS, (double)a->out.acts_held);
+    if (length) {
+        cost_memory_most(&c->predicted, MEM_CACHE, cost_cache(m, length, a->n, a->n * a->group, a->max_new));
+        cost_memory_most(&c->predicted, MEM_ACTIVATIONS, (double)rollout_acts_bytes(m, length, a->n, a->n * a->group));
+    }
+    free(length);
+}
+
 void answers_free(Answers *a) {
     for (int i = 0; a->prompt && i < a->n; i++) free(a->prompt[i].id);
     free(a->prompt);

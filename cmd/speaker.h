@@ -3,6 +3,7 @@
 #define SPEAKER_H
 
 #include "cmd/data.h"
+#include "cost.h"
 #include "folder.h"
 #include "rollout.h"
 
@@ -24,6 +25,8 @@ typedef struct { int n, group, max_new; Ids *prompt; Rollout out; } Answers;
 /* first: number of x[0] in its data set, for the draws: keyed by (seed, step, first + prompt, completion, position). path: for messages. */
 bool speaker_answer(Answers *a, const Speaker *s, const Example *x, int n, int first, int group, int max_new, const Sampling *sampling, int seed, int step, const char *path, Err *e);
 void answers_free(Answers *a);
+/* Adds to c what the answers took, by formula and as taken; their passes are counted where s->model->tally points to. ref: another network that read them, or NULL. */
+void answers_cost(Costs *c, const Answers *a, const Speaker *s, const Model *ref);
 /* Without its closing token; to be freed. */
 char *answer_text(const Answers *a, const Speaker *s, int i, Err *e);
 

@@ -67,15 +67,18 @@ works init "$grpo" init --tokenizer-data sft.jsonl --output-dir base --hidden-si
 works sft "$grpo" sft --model base --dataset sft.jsonl --output-dir sft --max-steps 20 --per-device-train-batch-size 16 --learning-rate 5e-3
 works reward "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir reward --max-steps 20 --per-device-train-batch-size 8 --learning-rate 3e-3
 
+mkdir pairs sampled
 # ---- pairs ---------------------------------------------------------------------------------------
 sampling="--model sft/final --dataset prompts.jsonl --max-completion-length 16 --num-generations 4"
-works pairs "$grpo" pairs $sampling --reward-model reward/final --output pairs.jsonl
-case $(cat "$err") in *'60 of 60 prompts gave a pair'*) good ;; *) bad "pairs: $(cat "$err")" ;; esac
+works pairs "$grpo" pairs $sampling --reward-model reward/final --output pairs.jsonl --cost pairs/log.jsonl
+cost_of pairs
+case $(cat "$err") in *'pairs: operations: '*' counted (policy '*', reward '*'60 of 60 prompts gave a pair'*) good ;; *) bad "pairs: $(cat "$err")" ;; esac
 if [ "$(grep -c '"prompt":.*"chosen":.*"rejected":.*"score_chosen":' pairs.jsonl)" -eq 60 ]; then good; else bad 'pairs: its lines'; fi
 works 'pairs two prompts at a time' "$grpo" pairs $sampling --reward-model reward/final --batch 2
 same 'pairs: the batch changes nothing' "$out" pairs.jsonl
 # the same by hand: sample, score, pairs
-works sample "$grpo" sample $sampling --output samples.jsonl
+works sample "$grpo" sample $sampling --output samples.jsonl --reference base --cost sampled/log.jsonl
+cost_of sampled
 works score "$grpo" score --dataset samples.jsonl --reward-model reward/final --output scored.jsonl
 works 'pairs of scored replies' "$grpo" pairs --dataset scored.jsonl
 sed 's/,"score_.*//' "$out" > a; sed 's/,"score_.*//' pairs.jsonl > b
@@ -90,6 +93,8 @@ says 'pairs with a margin' '{"prompt":"a","chosen":"y","rejected":"x","chosen_fi
 works 'pairs without margin' "$grpo" pairs --dataset given.jsonl
 says 'pairs without margin' '*"prompt":"c","chosen":"y","rejected":"x"*'
 case $(cat "$err") in *'2 of 3 prompts gave a pair, 1 had'*) good ;; *) bad "pairs: $(cat "$err")" ;; esac
+refuses '*pairs/log.jsonl: exists already; give another --cost*' "$grpo" pairs $sampling --reward-model reward/final --cost pairs/log.jsonl
+refuses '*--cost: replies that are given cost nothing*' "$grpo" pairs --dataset given.jsonl --cost x
 refuses '*pairs.jsonl: exists already*' "$grpo" pairs $sampling --reward-model reward/final --output pairs.jsonl
 refuses '*none gave a pair*' "$grpo" pairs --dataset given.jsonl --margin 9
 refuses '*--margin: found -1*' "$grpo" pairs --dataset given.jsonl --margin -1
