@@ -103,7 +103,7 @@ static const char style_sheet[] =
     ".keys svg{width:46px;height:12px;vertical-align:middle;margin-right:.45rem}\n"
     ".plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(17rem,1fr));gap:1rem 1.6rem;margin:.6rem 0 1.6rem}\n"
     "figure{margin:0}\n"
-    "figure svg{display:block;width:100%;height:auto}\n"
+    "figure svg{display:block;width:100%;height:auto;overflow:visible}\n"
     "figure.single{max-width:40rem;margin:.6rem 0 1.6rem}\n"
     "figcaption{font-size:.86rem;line-height:1.3}\n"
     "svg text{font:11px 'Helvetica Neue',Helvetica,Arial,'Liberation Sans',sans-serif;fill:#333;font-variant-numeric:tabular-nums}\n"
@@ -146,7 +146,7 @@ void page_key(Page *p, int style, const char *name) {
 
 /* ---- axes -------------------------------------------------------------------------------------------------------------- */
 
-typedef struct { double low, high, from, to; } Scale;           /* data low..high lie at from..to on the page */
+typedef struct { double low, high, from, to; bool whole; } Scale;       /* data low..high lie at from..to on the page; whole: ticks at whole numbers */
 static double at(const Scale *s, double v) { return s->from + (v - s->low) / (s->high - s->low) * (s->to - s->from); }
 
 static void include(Scale *s, double v) {
@@ -178,30 +178,39 @@ static Step step_for(const Scale *s, int most) {
     const int digits[] = {1, 2, 5};
     for (int i = 0; i < 3; i++) {
         step.digit = digits[i];
-        if (multiple(step, 1) >= wanted) return step;
+        if (multiple(step, 1) >= wanted) return s->whole && step.power < 0 ? (Step){1, 0} : step;
     }
     return (Step){1, step.power + 1};
 }
 
+/* The number at tick k: with decimals, or as 5e-7 where it would have more than five of them. */
+static void tick_text(char out[64], Step s, double k) {
+    if (s.power >= -5) snprintf(out, 64, "%.*f", s.power < 0 ? -s.power : 0, fabs(multiple(s, k)));
+    else if (k == 0) snprintf(out, 64, "0");
+    else snprintf(out, 64, "%.0fe−%d", fabs(k * s.digit), -s.power);
+}
+
 static void axis(Page *p, const Scale *s, bool horizontal, double other, double across) {
     const Step step = step_for(s, horizontal ? 6 : 5);
-    const int decimals = step.power < 0 ? -step.power : 0;
     for (double k = ceil(s->low / multiple(step, 1)); multiple(step, k) <= s->high; k++) {
-        const double v = multiple(step, k), x = at(s, v);
+        const double x = at(s, multiple(step, k));
+        char text[64];
+        tick_text(text, step, k);
         if (horizontal) page_html(p, "<path d=\"M%.1f %.1fV%.1f\" stroke=\"#333\" stroke-width=\".8\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", x, other, other + 4, x, other + 15);
         else page_html(p, "<path d=\"M%.1f %.1fH%.1f\" stroke=\"#e4e4e4\" stroke-width=\".8\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", other, x, across, other - 5, x + 3.8);
-        page_number(p, v, decimals, false);
-        page_html(p, "</text>\n");
+        page_html(p, "%s%s</text>\n", k < 0 ? "−" : "", text);
     }
 }
 
 /* Room for the numbers of a vertical axis: where the horizontal one begins. */
 static double left_of(const Scale *y) {
     const Step step = step_for(y, 5);
-    char low[64], high[64];
-    snprintf(low, sizeof low, "%.*f", step.power < 0 ? -step.power : 0, y->low);
-    snprintf(high, sizeof high, "%.*f", step.power < 0 ? -step.power : 0, y->high);
-    const size_t longest = strlen(low) > strlen(high) ? strlen(low) : strlen(high);
+    size_t longest = 0;
+    for (double k = ceil(y->low / multiple(step, 1)); multiple(step, k) <= y->high; k++) {
+        char text[64];
+        tick_text(text, step, k);
+        if (strlen(text) + (k < 0) > longest) longest = strlen(text) + (k < 0);
+    }
     return 10 + 6.2 * (double)longest;
 }
 
@@ -245,7 +254,7 @@ static void draw_curve(Page *p, const Curve *c, const Scale *x, const Scale *y) 
 
 void page_curves(Page *p, const char *title, const char *name, const char *description, const Curve *curve, int n) {
     const double width = 320, height = 190;
-    Scale x = {NAN, NAN, 0, width - 8}, y = {NAN, NAN, height - 34, 8};
+    Scale x = {NAN, NAN, 0, width - 8, true}, y = {NAN, NAN, height - 34, 8, false};
     for (int i = 0; i < n; i++)
         for (int k = 0; k < curve[i].n; k++) {
             include(&x, curve[i].x[k]);
@@ -270,7 +279,7 @@ void page_curves(Page *p, const char *title, const char *name, const char *descr
 
 void page_marks(Page *p, const char *title, const char *x_name, const char *y_name, const char *description, const Mark *mark, int n) {
     const double width = 560, height = 360;
-    Scale x = {NAN, NAN, 0, width - 100}, y = {NAN, NAN, height - 36, 24};       /* labels stand at the right */
+    Scale x = {NAN, NAN, 0, width - 100, false}, y = {NAN, NAN, height - 36, 24, false};       /* labels stand at the right */
     for (int i = 0; i < n; i++) {
         const double dx = isnan(mark[i].half_x) ? 0 : mark[i].half_x, dy = isnan(mark[i].half_y) ? 0 : mark[i].half_y;
         include(&x, mark[i].x - dx), include(&x, mark[i].x + dx);

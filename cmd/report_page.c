@@ -780,6 +780,16 @@ static void rests_on(Page *p, const Arms *arms) {
     table_end(p);
 }
 
+static void labels_of(Page *p, const Section *s, Origin origin, const char *say) {
+    int n = 0;
+    for (int q = 0; q < s->n_quantity; q++) {
+        if (s->quantity[q].origin != origin || quantity_is_mean(&s->quantity[q])) continue;
+        page_html(p, "%s", n++ ? ", " : say);
+        page_text(p, s->quantity[q].name);
+    }
+    if (n) page_html(p, ".");
+}
+
 static void rows_of(Page *p, const Section *s) {
     if (!n_with_replies(s)) {
         page_html(p, "<p class=\"note\">No run of this section has a replies.jsonl: there are no tables of scores.</p>\n");
@@ -787,7 +797,10 @@ static void rows_of(Page *p, const Section *s) {
     }
     page_html(p, "<p class=\"note\">%d replies a run", section_n_reply(s, s->n_split));
     for (int row = 0; row < s->n_split; row++) page_html(p, row ? ", " : ": "), page_text(p, s->split[row]), page_html(p, " %d", section_n_reply(s, row));
-    page_html(p, ".</p>\n");
+    page_html(p, ".");
+    labels_of(p, s, OF_JUDGE, " The judge (who it is, the replies do not tell) scored ");
+    labels_of(p, s, OF_MODEL, " The reward model scored ");
+    page_html(p, "</p>\n");
     for (int a = 0, n = 0; a < s->n_arm; a++)
         if (!arm_has_replies(&s->arm[a])) {
             page_html(p, n++ ? ", " : "<p class=\"note\">Without replies: ");

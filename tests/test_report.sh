@@ -113,6 +113,12 @@ is 'predicted memory' $g.cost.predicted_memory.total 10
 is 'seconds of both' $g.cost.seconds 5.25
 is 'CPU seconds, of the one that has them' $g.cost.cpu_seconds 9
 
+# a baseline with seeds of its own: each run is compared with the baseline's of its seed, in whatever order they are given
+rm -rf sft2; run sft2 sft 2; for k in 1 2 3 4; do reply sft2 p$k "$([ $k -lt 3 ] && echo benign || echo unsafe)" x 1 1 0.5 0 0; done
+works 'paired by seed' "$grpo" report SFT=sft,sft2 GRPO=b,a --json
+is 'seed 2 less seed 2' $g.difference.all.polite.by_seed.0 -0.125
+is 'seed 1 less seed 1' $g.difference.all.polite.by_seed.1 0.3125
+
 # ---- names and sections -----------------------------------------------------------------------------
 works sections "$grpo" report small/SFT=sft/ small/GRPO=a big/SFT=sft ./b --json
 is 'first section' sections.0.name '"small"'
