@@ -362,16 +362,33 @@ void model_tally_attention(const Model *m, double attended) {
     if (m->tally) m->tally->forward.flop += attention_flops(&m->config, attended, false);
 }
 
-static void tally_batch(const Model *m, const Batch *b, bool backward) {
-    if (!m->tally) return;
-    Pass *p = backward ? &m->tally->backward : &m->tally->forward;
+static double attended_pairs(const Batch *b) {
     double attended = 0;
     for (int i = 0; i < b->n_seg; i++) {
         const double n = b->seg[i].n_row, before = b->seg[i].prefix < 0 ? 0 : b->seg[b->seg[i].prefix].n_row;
         attended += n * before + n * (n + 1) / 2;
     }
+    return attended;
+}
+
+static void tally_batch(const Model *m, const Batch *b, bool backward) {
+    if (!m->tally) return;
+    Pass *p = backward ? &m->tally->backward : &m->tally->forward;
     p->seq += b->n_seg;
-    p->flop += attention_flops(&m->config, attended, backward);
+    p->flop += attention_flops(&m->config, attended_pairs(b), backward);
+}
+
+/* What layer_again computes of layer l. */
+static void tally_again(const Model *m, int l, const Batch *b) {
+    if (!m->tally) return;
+    Pass *p = &m->tally->backward;
+    for (int t = 0; t < LORA_TARGETS; t++) {
+        const Param *const *ab = (const Param *const *)m->adapter[l][t];
+        if (t == LORA_DOWN && !ab[0]) continue;
+        tally_product(p, m->layer[l][adapted_layer[t]], b->n_row);
+        if (ab[0]) tally_product(p, ab[0], b->n_row), tally_product(p, ab[1], b->n_row);
+    }
+    p->flop += attention_flops(&m->config, attended_pairs(b), false) / m->config.n_layer;
 }
 
 static void tally_head(const Model *m, double n_row, bool backward) {
@@ -529,10 +546,10 @@ typedef struct {                        /* of one layer; E196 */
 
 struct Acts {
     int max_row, max_target, n_thread;  /* scratch is per thread: no loop that needs it takes more, whatever OpenMP says later */
-    bool keep;
+    bool keep, checkpoint;              /* checkpoint: layers share all but x */
     size_t key_cap;                     /* keys (in whole blocks) of the longest path */
     size_t held, thread_bytes;          /* of base; the part that grows with n_thread */
-    LayerActs *layer;                   /* [n_layer]; without keep all the same */
+    LayerActs *layer;                   /* [n_layer]; without keep all the same, with checkpoint all but x */
     real *x_last, *r_last, *hidden;
     real *act, *wide, *row_h, *dx, *dx_next, *d_mid, *dnormed_mid, *dq, *dk, *dv, *d_o, *dgate, *dup, *dk_raw;
     size_t lora_width;                  /* of a row of lora_wide, whatever the layer: threads are at different layers at a time */
@@ -556,8 +573,10 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
     s->layer = arena_take(a, (size_t)c->n_layer, sizeof *s->layer);
     for (int l = 0; l < c->n_layer; l++) {
         LayerActs t = {0};
-        if (l && !s->keep) {
-            if (a->base) s->layer[l] = s->layer[0];
+        if (l && (!s->keep || s->checkpoint)) {
+            if (a->base) t = s->layer[0];
+            if (s->checkpoint) t.x = arena_take(a, n, h * sizeof(real));
+            if (a->base) s->layer[l] = t;
             continue;
         }
 #define TAKE(field, rows, cols) t.field = arena_take(a, (rows), (cols) * sizeof(real))
@@ -602,7 +621,7 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
 
 static Acts acts_sizes(const ModelConfig *c, int max_row, int max_target, bool keep) {
     const int path = max_row < c->context ? max_row : c->context;
-    return (Acts){.max_row = max_row, .max_target = max_target, .keep = keep, .n_thread = thread_count(), .key_cap = round16((size_t)path) + 2 * LANES};
+    return (Acts){.max_row = max_row, .max_target = max_target, .keep = keep, .checkpoint = keep && c->checkpointing, .n_thread = thread_count(), .key_cap = round16((size_t)path) + 2 * LANES};
 }
 
 size_t acts_bytes(const ModelConfig *c, int max_row, int max_target, bool keep) {
@@ -837,8 +856,8 @@ static void before_attention(Acts *a, const Model *m, int l, int from, int n) {
     rope_rows(a, m, y->q, y->k, from, n, false);
 }
 
-/* The rest of E2, and E3: from o to the next layer's x. */
-static void after_attention(Acts *a, const Model *m, int l, int from, int n, real *x_next) {
+/* The rest of E2, and E3 up to its last map: from o to act. */
+static void after_attention_to_act(Acts *a, const Model *m, int l, int from, int n) {
     const ModelConfig *c = &m->config;
     const LayerActs *y = &a->layer[l];
     Param *const *p = m->layer[l], *const *mb = m->mlp_bias[l];
@@ -849,8 +868,14 @@ static void after_attention(Acts *a, const Model *m, int l, int from, int n, rea
     project(y->gate, a, m, l, LORA_GATE, mb[0], y->normed_mid, from, n);
     project(y->up, a, m, l, LORA_UP, mb[1], y->normed_mid, from, n);
     swiglu_rows(a->act + wide, y->gate + wide, y->up + wide, n, c->ffn);
-    project(a->row_h, a, m, l, LORA_DOWN, mb[2], a->act, from, n);
-    add_rows(x_next + at, y->mid + at, a->row_h + at, (size_t)n * h);
+}
+
+/* From o to the next layer's x. */
+static void after_attention(Acts *a, const Model *m, int l, int from, int n, real *x_next) {
+    const size_t h = (size_t)m->config.hidden, at = (size_t)from * h;
+    after_attention_to_act(a, m, l, from, n);
+    project(a->row_h, a, m, l, LORA_DOWN, m->mlp_bias[l][2], a->act, from, n);
+    add_rows(x_next + at, a->layer[l].mid + at, a->row_h + at, (size_t)n * h);
 }
 
 /* Backward of after_attention: from a->dx to dgate, dup, d_mid (by `mid`) and d_o (E21). */
@@ -968,6 +993,21 @@ const real *model_forward_keys(Acts *a, const Model *m, const Batch *b, KeySink 
     return model_rows(a, m, b->id, a->position, b->n_row, batch_attention, &f);
 }
 
+/* E196 with checkpointing: what forward once left of layer l, from its input. Of the last map only the adapter's part is wanted again. */
+static void after_attention_again(Acts *a, const Model *m, int l, int from, int n) {
+    after_attention_to_act(a, m, l, from, n);
+    if (m->adapter[l][LORA_DOWN][0]) project(a->row_h, a, m, l, LORA_DOWN, m->mlp_bias[l][2], a->act, from, n);
+}
+
+static void layer_again(Acts *a, const Model *m, int l, const Batch *b) {
+    const LayerActs *y = &a->layer[l];
+    BatchAttention f = {.a = a, .c = &m->config, .b = b};
+    tally_again(m, l, b);
+    by_blocks(before_attention, a, m, l, b->n_row);
+    batch_attention(&f, l, &(AttentionRows){.n_row = b->n_row, .q = y->q, .k = y->k, .v = y->v, .o = y->o, .max = y->max, .sum = y->sum});
+    by_blocks(after_attention_again, a, m, l, b->n_row);
+}
+
 const real *model_forward(Acts *a, const Model *m, const Batch *b) { return model_forward_keys(a, m, b, NULL, NULL); }
 
 /* E20: rows ascending; a thread owns columns. */
@@ -993,6 +1033,7 @@ void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *d
     norm_rows_backward(a->dx, dhidden, a->x_last, a->r_last, m->norm, (size_t)n);
     norm_weight_backward(grad, dhidden, a->x_last, a->r_last, m->norm, (size_t)n);
     for (int l = c->n_layer - 1; l >= 0; l--) {
+        if (a->checkpoint && l < c->n_layer - 1) layer_again(a, m, l, b);       /* the last layer's are still there */
         by_blocks(back_to_attention, a, m, l, n);
         attention_backward(a, &a->layer[l], c, b);
         by_blocks(back_to_input, a, m, l, n);

@@ -23,6 +23,7 @@ typedef struct {
     int n_label;                        /* 0: vocabulary head; K: score.weight (K, hidden) instead (E41) */
     int bos, eos, pad;                  /* -1: none */
     Lora lora;                          /* lora.r > 0: adapters (MATH 10.3), and all other weights but score.weight are frozen */
+    bool checkpointing;                 /* backward keeps each layer's input alone and computes the rest anew (E196): the same bits in less memory */
     Store base_store;                   /* how frozen matrices are kept; another than STORE_REAL freezes all weights but those above */
 } ModelConfig;
 
@@ -106,7 +107,8 @@ bool batch_check(const Batch *b, const ModelConfig *c, Err *e);
 
 /* ---- trunk ------------------------------------------------------------------------------ */
 
-/* Activations of up to max_row rows and max_target targets; `keep`: all that backward needs (E196), else one layer's worth. */
+/* Activations of up to max_row rows and max_target targets; `keep`: all that backward needs (E196; with checkpointing the layers' inputs and one
+ * layer's worth), else one layer's worth. */
 typedef struct Acts Acts;
 Acts *acts_new(const Model *m, int max_row, int max_target, bool keep, Err *e);
 size_t acts_bytes(const ModelConfig *c, int max_row, int max_target, bool keep);

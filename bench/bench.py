@@ -216,7 +216,7 @@ def train(compiled=False):
             try:
                 agree(f"train {size}", told, b.turn("check train " + json.dumps(told)))
                 r = spread(rounds(a, "train", b, "train compiled" if compiled else "train"))
-            except NoAnswer as e:               # torch.compile wants a C++ compiler, and memory
+            except (NoAnswer, OSError) as e:               # torch.compile wants a C++ compiler, and memory
                 if not compiled:
                     raise
                 keep(section, key, dict(failed=str(e).strip().splitlines()[-1]))

@@ -17,7 +17,7 @@ typedef struct {
     const char *model, *works;
     int batch, length, prompts, num_generations, prompt_length, completion_length, slice_rows, threads, repeats, seed;
     double learning_rate, temperature;
-    bool turns, json;
+    bool gradient_checkpointing, turns, json;
 } Config;
 
 static const Option options[] = {
@@ -30,6 +30,7 @@ static const Option options[] = {
     {"prompt_length", OPT_INT, offsetof(Config, prompt_length), "32", "tokens", NULL},
     {"completion_length", OPT_INT, offsetof(Config, completion_length), "64", "tokens; no completion ends earlier", NULL},
     {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens computed at once", NULL},
+    {"gradient_checkpointing", OPT_BOOL, offsetof(Config, gradient_checkpointing), "false", "train, grpo: keep each layer's input alone and compute the rest again", NULL},
     {"threads", OPT_INT, offsetof(Config, threads), "0", "threads; 0: OpenMP's own choice", NULL},
     {"repeats", OPT_INT, offsetof(Config, repeats), "5", "runs of each work, of which the median is told; one more before them is not counted", NULL},
     {"learning_rate", OPT_NUMBER, offsetof(Config, learning_rate), "1e-4", "of the training steps", NULL},
@@ -87,7 +88,9 @@ static int slice_rows(const Bench *b) {
 
 static bool need_trainer(Bench *b, Err *e) {
     if (b->trains) return true;
-    if (!need_model(b, e) || !need_window(b, e) || !trainer_new(&b->trainer, b->model, slice_rows(b), slice_rows(b), e)) return false;
+    if (!need_model(b, e) || !need_window(b, e)) return false;
+    b->model->config.checkpointing = b->o->gradient_checkpointing;
+    if (!trainer_new(&b->trainer, b->model, slice_rows(b), slice_rows(b), e)) return false;
     b->trainer.adamw.lr = b->o->learning_rate;
     b->trainer.schedule = SCHEDULE_CONSTANT;
     return b->trains = true;
@@ -98,7 +101,7 @@ static bool need_step(Bench *b, Err *e) {
     const Config *o = b->o;
     StepConfig *c = &b->step_config;
     *c = (StepConfig){.run = {.model = o->model, .per_device_train_batch_size = o->prompts * o->num_generations, .gradient_accumulation_steps = 1, .max_steps = 1,
-                              .slice_rows = o->slice_rows, .learning_rate = o->learning_rate, .lr_scheduler_type = SCHEDULE_CONSTANT, .adam_beta1 = 0.9, .adam_beta2 = 0.999,
+                              .slice_rows = o->slice_rows, .gradient_checkpointing = o->gradient_checkpointing, .learning_rate = o->learning_rate, .lr_scheduler_type = SCHEDULE_CONSTANT, .adam_beta1 = 0.9, .adam_beta2 = 0.999,
                               .adam_epsilon = 1e-8, .max_grad_norm = 1, .seed = o->seed},
                       .sampling = {.temperature = o->temperature, .top_p = 1}};
     grpo_config_default(&c->grpo);

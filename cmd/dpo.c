@@ -468,6 +468,7 @@ static bool dpo(Dpo *d, const Config *c, Run *r, Language *l, Err *e) {
     if (!c->run.plan && !c->run.resume && !folder_is_empty(c->run.output_dir)) return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", c->run.output_dir);
     if (!language_load(l, c->run.model, c->run.chat_template, e) || !folder_config(&shape, &info, c->run.model, e)) return false;
     if (shape.n_label) return fail(e, "%s: is a reward model; expected a language model", c->run.model);
+    shape.checkpointing = c->run.gradient_checkpointing;
     if (!run_adapter(&shape, &info, &c->run.adapter, c->run.model, e) || !open_data(d, l, &shape, e)) return false;
     const bool copy = !c->precompute_ref_log_probs && !c->run.adapter.use_peft;
     const double need = (double)trainer_bytes(&shape, d->rows, d->rows) + (copy ? (double)model_bytes(&shape) : 0) + PROGRAM_BYTES;

@@ -370,6 +370,7 @@ static bool open_shape(ModelConfig *shape, Step *s, Err *e) {
     const StepConfig *c = s->c;
     if (!folder_config(shape, &s->info, c->run.model, e)) return false;
     if (shape->n_label) return fail(e, "%s: is a reward model; expected a language model", c->run.model);
+    shape->checkpointing = c->run.gradient_checkpointing;
     if (!run_adapter(shape, &s->info, &c->run.adapter, c->run.model, e)) return false;
     return c->grpo.max_completion_length + s->synthetic < shape->context ||
            fail(e, "--max-completion-length %d: the context of %s holds %d tokens, prompt included; lower it", c->grpo.max_completion_length, c->run.model, shape->context);

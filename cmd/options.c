@@ -14,7 +14,7 @@ static const char *const without_effect[] = {
     "accelerator_config", "activation_checkpointing*", "activation_offloading", "average_tokens_across_devices", "batch_eval_metrics", "bf16*", "cache_implementation",
     "cast_lm_head_to_fp32", "dataloader_*", "dataset_num_proc", "dataset_text_field", "ddp_*", "debug", "disable_dropout", "disable_tqdm", "do_eval", "do_predict", "do_train",
     "ds3_gather_for_generation", "enable_jit_checkpoint", "eval_accumulation_steps", "eval_delay", "eval_do_concat_batches", "eval_on_start", "eval_packing", "eval_steps",
-    "eval_strategy", "eval_use_gather_object", "fp16*", "full_determinism", "gradient_checkpointing*", "greater_is_better", "hub_*", "ignore_data_skip", "include_*", "label_names",
+    "eval_strategy", "eval_use_gather_object", "fp16*", "full_determinism", "gradient_checkpointing_kwargs", "greater_is_better", "hub_*", "ignore_data_skip", "include_*", "label_names",
     "length_column_name", "liger_kernel_config", "local_rank", "log_completions*", "log_level*", "log_multimodal", "log_on_each_node", "log_unique_prompts", "logging_dir",
     "logging_first_step", "logging_nan_inf_filter", "logging_strategy", "metric_for_best_model", "no_cuda", "num_completions_to_print", "num_generations_eval",
     "output_hub_model_id", "overwrite_output_dir", "packing_strategy", "pad_to_multiple_of", "padding_free", "per_device_eval_batch_size", "precompute_ref_batch_size", "prediction_loss_only", "project",

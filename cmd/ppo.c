@@ -133,6 +133,7 @@ static bool open_critic(Ppo *p, Err *e) {
     const char *from = c->value_model ? c->value_model : c->step.reward_model ? c->step.reward_model : c->step.run.model;
     snprintf(dir, sizeof dir, "%.*s", c->value_model ? (int)strlen(from) : (int)strcspn(from, ","), from);
     if (!folder_config(&shape, &info, dir, e) || !same_tokenizer(dir, c->step.run.model, e)) return false;
+    shape.checkpointing = c->step.run.gradient_checkpointing;
     if (shape.lora.r) return fail(e, "--value-model %s: is an adapter; a critic is trained whole: merge it first (grpo merge), or give another --value-model", dir);
     if (shape.vocab < s->policy->config.vocab || shape.context < s->policy->config.context)
         return fail(e, "--value-model %s: vocabulary %d and context %d, expected at least the policy's %d and %d", dir, shape.vocab, shape.context, s->policy->config.vocab, s->policy->config.context);

@@ -279,6 +279,7 @@ static bool reward(const Config *c, Err *e) {
     }
     const int rows = c->run.slice_rows > max_length ? c->run.slice_rows : max_length, batch = c->run.per_device_train_batch_size * c->run.gradient_accumulation_steps;
     shape.n_label = n_label;
+    shape.checkpointing = c->run.gradient_checkpointing;
     if (!run_adapter(&shape, &base, &c->run.adapter, c->run.model, e)) return false;
     const double memory = (double)trainer_bytes(&shape, rows, rows) + PROGRAM_BYTES;
     if (c->run.plan) c->run.plan->memory = memory;

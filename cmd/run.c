@@ -90,7 +90,7 @@ static bool trim_log(const char *path, int64_t step, Err *e) {
 }
 
 static bool resume(Run *r, const OptionTable *table, const void *config, const char *config_path, Trainer *t, Err *e) {
-    static const char *const may_differ[] = {"resume", "json", "slice_rows", "save_steps", "save_dtype", "logging_steps", "reward_timeout", NULL};
+    static const char *const may_differ[] = {"resume", "json", "slice_rows", "gradient_checkpointing", "save_steps", "save_dtype", "logging_steps", "reward_timeout", NULL};
     if (!path_exists(config_path)) return fail(e, "%s: not found: there is no run to resume; leave --resume out", config_path);
     Json *saved = json_read_file(config_path, e);
     if (!saved) return false;
@@ -237,7 +237,7 @@ bool memory_plan(const char *what, double bytes, Err *e) {
     human_bytes(have, memory);
     if (what) fprintf(stderr, "%s: needs %s of memory%s%s\n", what, need, memory > 0 ? " of " : "", memory > 0 ? have : "");
     if (memory > 0 && bytes > 0.95 * memory)
-        return fail(e, "the run needs %s of memory, but this machine has %s; lower --slice-rows or the lengths, or take a smaller model", need, have);
+        return fail(e, "the run needs %s of memory, but this machine has %s; lower --slice-rows or the lengths, add --gradient-checkpointing, or take a smaller model", need, have);
     return true;
 }
 

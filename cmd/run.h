@@ -36,7 +36,7 @@ typedef struct {
     double num_train_epochs, learning_rate, warmup_ratio, min_lr_ratio, adam_beta1, adam_beta2, adam_epsilon, weight_decay, max_grad_norm;
     int lr_scheduler_type, save_dtype;
     AdapterOptions adapter;
-    bool resume, json;
+    bool resume, json, gradient_checkpointing;
     struct RunPlan *plan;               /* no option: NULL, or only a plan is wanted */
 } RunOptions;
 
@@ -67,6 +67,7 @@ extern const char *const schedule_names[], *const save_dtype_names[], *const bas
     {"logging_steps", OPT_INT, offsetof(Type, run.logging_steps), "1", "a line of log.jsonl every so many updates", NULL},                     \
     {"save_steps", OPT_INT, offsetof(Type, run.save_steps), "500", "a checkpoint every so many updates; 0: none", NULL},                       \
     {"slice_rows", OPT_INT, offsetof(Type, run.slice_rows), "1024", "tokens computed at once: memory only, no bit changes", NULL},             \
+    {"gradient_checkpointing", OPT_BOOL, offsetof(Type, run.gradient_checkpointing), "false", "keep each layer's input alone and compute the rest again: less memory, one more forward pass, no bit changes", NULL}, \
     {"save_dtype", OPT_CHOICE, offsetof(Type, run.save_dtype), "real", "of final/", save_dtype_names},                                         \
     ADAPTER_OPTIONS(Type, run.adapter),                                                                                                        \
     {"resume", OPT_BOOL, offsetof(Type, run.resume), "false", "go on from the checkpoint in output-dir", NULL},                                \

@@ -124,6 +124,7 @@ static bool sft(const Config *c, Err *e) {
     ModelConfig shape;
     if (!s || !folder_config(&shape, &info, c->run.model, e)) goto done;
     if (shape.n_label) { fail(e, "%s: is a reward model; expected a language model", c->run.model); goto done; }
+    shape.checkpointing = c->run.gradient_checkpointing;
     if (!run_adapter(&shape, &info, &c->run.adapter, c->run.model, e)) goto done;
     const int max_length = c->max_length < shape.context ? c->max_length : shape.context;
     if (!encode(s, &d, &l, max_length, &cut, e)) goto done;

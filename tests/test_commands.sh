@@ -398,6 +398,8 @@ works 'train in slices' "$grpo" train $train --output-dir slices --slice-rows 1
 same_run '--slice-rows' run slices
 works 'sft in slices' "$grpo" sft --model base --dataset sft.jsonl --output-dir sft-slices --max-steps 20 --per-device-train-batch-size 16 --learning-rate 5e-3 --slice-rows 1
 same_run 'sft --slice-rows' sft sft-slices
+works 'train with checkpointing' "$grpo" train $train --output-dir checkpointing --gradient-checkpointing
+same_run '--gradient-checkpointing' run checkpointing
 
 # killed at any moment: with --resume the same bits as without
 long="$small --reward-model reward/final --max-steps 150 --num-iterations 2 --save-steps 4"

@@ -120,8 +120,9 @@ static void check_pass(const Pass *p, const Texts *t, double flops) {
 
 static void test_E192_counted(void) {
     for (int k = 0; k >= 0; k = tiny_next(k, TINY_BIG))
-        for (int slices = 0; slices < 2; slices++) {
+        for (int slices = 0; slices < 3; slices++) {        /* none, some, some with checkpointing */
             Model *m = tiny_model(k);
+            m->config.checkpointing = slices == 2;
             Model base = model_base(m);
             Window w = {0};
             Tally of_policy = {.forward = {.row = 0}}, of_base = of_policy;

@@ -379,6 +379,11 @@ static void test_E196_activations(void) {
         const size_t forward = acts_bytes(&c, 2 * n, 0, false);
         c.n_layer = 3;
         CHECK(acts_bytes(&c, 2 * n, 0, false) - forward < 1024);
+        c.checkpointing = true;                         /* with checkpointing a layer's input alone */
+        const size_t again = acts_bytes(&c, 2 * n, 0, true) - acts_bytes(&c, n, 0, true);
+        c.n_layer = 4;
+        CHECK_INT(acts_bytes(&c, 2 * n, 0, true) - acts_bytes(&c, n, 0, true) - again, (size_t)n * (size_t)h * sizeof(real));
+        CHECK(acts_bytes(&c, 2 * n, 0, false) - forward < 1024);
     }
 }
 

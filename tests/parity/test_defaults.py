@@ -24,6 +24,7 @@ DIFFERENT = {
     "generation_batch_size": ("0", 8),              # 0: by steps_per_generation, as TRL fills in
     "min_p": ("0", None),                           # the same: off
     "save_steps": ("500", 500.0),
+    "gradient_checkpointing": ("false", True),      # memory for time: the same bits, so only where memory is short
     "lora_dropout": ("0", 0.05),                    # dropout is not computed here
 }
 
