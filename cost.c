@@ -87,8 +87,8 @@ double cost_forward(const ModelConfig *c, const Texts *t, double n_scored) {
 }
 
 /* Each matrix once for the derivative by its input and, if it is trained, once for that by itself. Attention computes q k anew from the maximum and
- * sum that it kept: five products where the forward pass has two. An adapter: 4 r (in + out), and B^T dy once more. Checkpointing:
- * all layers but the last once more forward, without the last map where no adapter stands beside it. */
+ * sum that it kept: five products where the forward pass has two. An adapter: 4 r (in + out). Checkpointing: all layers but
+ * the last once more forward, without the last map where no adapter stands beside it. */
 double cost_backward(const ModelConfig *c, const Texts *t, double n_scored, bool logits_anew) {
     double in, out;
     adapter_weights(c, &in, &out);
@@ -97,7 +97,7 @@ double cost_backward(const ModelConfig *c, const Texts *t, double n_scored, bool
     const double down = c->lora.r && c->lora.target >> LORA_DOWN & 1 ? 0 : 2.0 * c->n_layer * c->ffn * c->hidden * t->row;
     const double once_more = layers - down + attention(c) * t->attended + 2 * (in + out) * t->row;
     const double again = c->checkpointing ? once_more / c->n_layer * (c->n_layer - 1) : 0;
-    return again + (full ? 2 : 1) * layers + 2.5 * attention(c) * t->attended + ((head ? 2 : 1) + (logits_anew ? 1 : 0)) * outputs(c) * n_scored + (4 * in + 6 * out) * t->row;
+    return again + (full ? 2 : 1) * layers + 2.5 * attention(c) * t->attended + ((head ? 2 : 1) + (logits_anew ? 1 : 0)) * outputs(c) * n_scored + 4 * (in + out) * t->row;
 }
 
 static void add_pass(Pass *p, const Texts *t, double flops) {

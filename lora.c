@@ -61,10 +61,14 @@ void lora_forward(real *y, real *u, real *scratch, const real *a, const real *b,
 void lora_backward(real *dx, real *da, real *db, real *su, real *du, real *scratch, const real *dy, const real *x, const real *u, const real *a, const real *b,
                    int n, const LoraShape *c) {
     const size_t rank_count = (size_t)n * (size_t)c->r, count = (size_t)n * (size_t)c->n_in;
-    for (size_t i = 0; i < rank_count; i++) su[i] = c->s * u[i];
-    if (db) gemm_tn(db, dy, c->n_out, su, c->r, n, c->n_out, c->r);
-    gemm_nn(du, c->r, dy, c->n_out, b, STORE_REAL, n, c->n_out, c->r);
-    for (size_t i = 0; i < rank_count; i++) du[i] *= c->s;
+    if (db) {
+        for (size_t i = 0; i < rank_count; i++) su[i] = c->s * u[i];
+        gemm_tn(db, dy, c->n_out, su, c->r, n, c->n_out, c->r);
+    }
+    if (dx) {
+        gemm_nn(du, c->r, dy, c->n_out, b, STORE_REAL, n, c->n_out, c->r);
+        for (size_t i = 0; i < rank_count; i++) du[i] *= c->s;
+    }
     if (da) gemm_tn(da, du, c->r, x, c->n_in, n, c->r, c->n_in);
     if (!dx) return;
     gemm_nn(scratch, c->n_in, du, c->r, a, STORE_REAL, n, c->r, c->n_in);

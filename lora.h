@@ -28,7 +28,7 @@ typedef struct { int n_out, n_in, r; real s; } LoraShape;
 /* E290: y [n, n_out], which holds W x and the bias, becomes fma(s, B u, y). u [n, r] = A x is kept for the backward pass.
  * a, b: as gemm_pack lays them. scratch [n, n_out]. */
 void lora_forward(real *y, real *u, real *scratch, const real *a, const real *b, const real *x, int n, const LoraShape *c);
-/* E291: dA, dB += (both NULL: not wanted); dx (NULL: not wanted), which holds W^T dy, gets A^T du added. su, du [n, r], scratch [n, n_in].
+/* E291: dA, dB += (both NULL: not wanted); dx, which holds W^T dy, gets A^T du added (NULL: done by an earlier call, which left du). su, du [n, r], scratch [n, n_in].
  * Orders: s u first; dB's chain over rows of dy (s u); du = s (chain over n_out of B dy); dA's chain over rows of du x. */
 void lora_backward(real *dx, real *da, real *db, real *su, real *du, real *scratch, const real *dy, const real *x, const real *u, const real *a, const real *b,
                    int n, const LoraShape *c);

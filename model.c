@@ -337,7 +337,7 @@ void model_pack_trainable(Model *m) {
 
 static void tally_product(Pass *p, const Param *w, double n_row) { p->flop += 2 * (double)param_count(w) * n_row; }
 
-/* The linear maps of all layers; an adapter's backward computes B^T dy twice (lora_backward for dx, and again for dA). */
+/* The linear maps of all layers. */
 static void tally_rows(const Model *m, int n, bool backward, bool weights) {
     if (!m->tally) return;
     Pass *p = backward ? &m->tally->backward : &m->tally->forward;
@@ -348,8 +348,7 @@ static void tally_rows(const Model *m, int n, bool backward, bool weights) {
             tally_product(p, w, n);
             if (backward && weights && w->trainable) tally_product(p, w, n);
             if (!ab[0] || m->adapter_off) continue;
-            tally_product(p, ab[0], (backward && weights ? 2 : 1) * (double)n);
-            tally_product(p, ab[1], (backward && weights ? 3 : 1) * (double)n);
+            for (int i = 0; i < 2; i++) tally_product(p, ab[i], (backward && weights ? 2 : 1) * (double)n);
         }
 }
 
@@ -553,7 +552,7 @@ struct Acts {
     real *x_last, *r_last, *hidden;
     real *act, *wide, *row_h, *dx, *dx_next, *d_mid, *dnormed_mid, *dq, *dk, *dv, *d_o, *dgate, *dup, *dk_raw;
     size_t lora_width;                  /* of a row of lora_wide, whatever the layer: threads are at different layers at a time */
-    real *lora_wide, *lora_low, *lora_dlow;     /* an adapter's B u or A^T du, s u, du */
+    real *lora_wide, *lora_low, *lora_dlow[LORA_TARGETS];   /* an adapter's B u or A^T du, s u, du of the running layer */
     int *position;                      /* [max_row] */
     const int *id;                      /* of the running call */
     real *key_t, *value, *value_t, *key, *score, *dscore;   /* [n_thread][...]: a unit of attention's panels and scratch */
@@ -596,7 +595,9 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
     TAKE(act, n, f); TAKE(row_h, n, h);
     s->lora_width = q > f ? (q > h ? q : h) : f > h ? f : h;
     if (c->lora.r) TAKE(lora_wide, n, s->lora_width);
-    if (c->lora.r && s->keep) { TAKE(lora_low, n, (size_t)c->lora.r); TAKE(lora_dlow, n, (size_t)c->lora.r); }
+    if (c->lora.r && s->keep) TAKE(lora_low, n, (size_t)c->lora.r);
+    for (int i = 0; i < LORA_TARGETS && s->keep; i++)
+        if (c->lora.r && c->lora.target >> i & 1) TAKE(lora_dlow[i], n, (size_t)c->lora.r);
     const size_t threads = (size_t)s->n_thread;
     const size_t panels = s->key_cap * round16(d), scratch = attention_scratch(s->key_cap, c->head_dim), before = a->used;
     TAKE(key_t, threads, panels); TAKE(value, threads, panels); TAKE(score, threads, scratch);
@@ -809,7 +810,7 @@ static void project_back(real *dx, Acts *a, const Model *m, int l, LoraTarget t,
     if (!p[0] || m->adapter_off) return;
     const LoraShape shape = adapter_shape(m, p);
     const size_t low = at * (size_t)shape.r;
-    lora_backward(dx, NULL, NULL, a->lora_low + low, a->lora_dlow + low, a->lora_wide + at * a->lora_width, dy, NULL, a->layer[l].low[t] + low, p[0]->data, p[1]->data,
+    lora_backward(dx, NULL, NULL, NULL, a->lora_dlow[t] + low, a->lora_wide + at * a->lora_width, dy, NULL, a->layer[l].low[t] + low, p[0]->data, p[1]->data,
                   n, &shape);
 }
 
@@ -821,7 +822,7 @@ static void project_weights(GemmTn *list, int *n_list, real *grad, Acts *a, cons
     if (bias && bias->trainable) gemm_bias_backward(grad + bias->offset, dy, w->rows, n, w->rows);
     if (!p[0] || m->adapter_off) return;
     const LoraShape shape = adapter_shape(m, p);
-    lora_backward(NULL, grad + p[0]->offset, grad + p[1]->offset, a->lora_low, a->lora_dlow, a->lora_wide, dy, x, a->layer[l].low[t], p[0]->data, p[1]->data, n, &shape);
+    lora_backward(NULL, grad + p[0]->offset, grad + p[1]->offset, a->lora_low, a->lora_dlow[t], a->lora_wide, dy, x, a->layer[l].low[t], p[0]->data, p[1]->data, n, &shape);
 }
 
 /* ---- layers ------------------------------------------------------------------------------- */

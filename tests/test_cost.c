@@ -42,7 +42,7 @@ static void test_E192_passes(void) {
     ModelConfig adapted = small;
     adapted.lora = (Lora){.r = 1, .alpha = 1, .target = 1u << LORA_Q | 1u << LORA_V};
     CHECK_NEAR(cost_forward(&adapted, &t, t.scored), FORWARD + 2 * 42 * 6, 0);
-    CHECK_NEAR(cost_backward(&adapted, &t, t.scored, false), 4320 + 2280 + 320 + (4 * 24 + 6 * 18) * 6, 0);
+    CHECK_NEAR(cost_backward(&adapted, &t, t.scored, false), 4320 + 2280 + 320 + 4 * (24 + 18) * 6, 0);
 }
 
 /* One prompt, two passes over its completions, a reference. The critic's and the reward model's layers cost 4320 + 912; their outputs 8 each and one label. */
