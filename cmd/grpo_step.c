@@ -149,7 +149,7 @@ static bool score(Step *s, Err *e) {
         for (int i = 0; i < g->n_completion * g->n_label && !s->warned_missing; i++)
             if (isnan(g->score[i])) {
                 s->warned_missing = true;
-                fprintf(stderr, "train: some scores are missing and count 0 in the reward, as in TRL, which is not neutral; --missing-labels mean counts the group's mean\n");
+                fprintf(stderr, "grpo: some scores are missing and count 0 in the reward, as in TRL, which is not neutral; --missing-labels mean counts the group's mean\n");
             }
     grpo_score_advantage(g->adv, g->reward, &g->stats, g->score, s->weight, (size_t)g->n_completion, (size_t)g->n_label, (size_t)s->group, &s->c->grpo);
     if (s->c->grpo.mask_truncated_completions) grpo_mask_truncated(g->mask, g->offset, g->ended, (size_t)g->n_completion);

@@ -24,11 +24,7 @@ typedef struct {
 /* Rows of an option table for a StepConfig, or for a struct that begins with one: those of a generation, then those of GRPO. */
 #define STEP_G(name) offsetof(StepConfig, grpo.name)
 #define GENERATION_OPTIONS(group)                                                                                                                     \
-    {"reward_model", OPT_STRING, offsetof(StepConfig, reward_model), NULL, "reward folders, with commas", NULL},                                      \
-    {"reward_cmd", OPT_STRING, offsetof(StepConfig, reward_cmd), NULL, "program that scores JSON lines", NULL},                                       \
-    {"reward_timeout", OPT_INT, offsetof(StepConfig, reward_timeout), "120", "seconds that the program may be silent", NULL},                         \
-    {"reward_chat_template", OPT_STRING, offsetof(StepConfig, reward_template), NULL, "template of the reward models, if theirs is unknown", NULL},   \
-    {"reward_weights", OPT_STRING, offsetof(StepConfig, reward_weights), NULL, "e.g. politeness=0.4,safety=0.6, or in the labels' order; none: 1 each", NULL},\
+    SCORER_OPTIONS(StepConfig),                                                                                                                       \
     {"reward_clip", OPT_STRING, offsetof(StepConfig, reward_clip), NULL, "LOW,HIGH: scores are cut to it first (E77)", NULL},                         \
     {"missing_labels", OPT_CHOICE, STEP_G(missing_labels), "zero", "what an unscored label counts", missing_labels_names},                            \
     {"num_generations", OPT_INT, STEP_G(num_generations), group, "completions of one prompt", NULL},                                                    \

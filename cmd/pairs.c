@@ -15,7 +15,7 @@
 #include "reward.h"
 
 typedef struct {
-    const char *model, *dataset, *output, *chat_template, *system, *reward_model, *reward_cmd, *reward_template, *weights, *cost;
+    const char *model, *dataset, *output, *chat_template, *system, *reward_model, *reward_cmd, *reward_template, *reward_weights, *cost;
     Sampling sampling;
     int num_generations, max_completion_length, seed, batch, slice_rows, reward_timeout;
     double margin;
@@ -25,21 +25,9 @@ static const Option options[] = {
     {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of the policy that answers; none: the data set holds scored replies", NULL},
     {"dataset", OPT_STRING, offsetof(Config, dataset), NULL, "JSONL or text file of prompts; or of replies with \"reward\" or \"scores\", those to one prompt side by side", NULL},
     {"output", OPT_STRING, offsetof(Config, output), NULL, "file to write; must not exist; else stdout", NULL},
-    {"reward_model", OPT_STRING, offsetof(Config, reward_model), NULL, "reward folders, with commas", NULL},
-    {"reward_cmd", OPT_STRING, offsetof(Config, reward_cmd), NULL, "program that scores JSON lines", NULL},
-    {"reward_timeout", OPT_INT, offsetof(Config, reward_timeout), "120", "seconds that the program may be silent", NULL},
-    {"reward_chat_template", OPT_STRING, offsetof(Config, reward_template), NULL, "template of the reward models, if theirs is unknown", NULL},
-    {"reward_weights", OPT_STRING, offsetof(Config, weights), NULL, "e.g. politeness=0.4,safety=0.6; none: 1 each", NULL},
+    SCORER_OPTIONS(Config),
     {"margin", OPT_NUMBER, offsetof(Config, margin), "0", "a pair needs rewards that differ by more than this", NULL},
-    {"num_generations", OPT_INT, offsetof(Config, num_generations), "8", "replies to each prompt", NULL},
-    {"max_completion_length", OPT_INT, offsetof(Config, max_completion_length), "256", "tokens at most", NULL},
-    {"temperature", OPT_NUMBER, offsetof(Config, sampling.temperature), "1", "of the draws", NULL},
-    {"top_k", OPT_INT, offsetof(Config, sampling.top_k), "0", "0: off", NULL},
-    {"top_p", OPT_NUMBER, offsetof(Config, sampling.top_p), "1", "1: off", NULL},
-    {"min_p", OPT_NUMBER, offsetof(Config, sampling.min_p), "0", "0: off", NULL},
-    {"seed", OPT_INT, offsetof(Config, seed), "42", "of the draws", NULL},
-    {"chat_template", OPT_STRING, offsetof(Config, chat_template), NULL, "template by name, if the folder's own is unknown", NULL},
-    {"system", OPT_STRING, offsetof(Config, system), NULL, "system message for prompts that have none", NULL},
+    SPEAKER_OPTIONS(Config, "8"),
     {"batch", OPT_INT, offsetof(Config, batch), "64", "prompts at once: memory only, no bit changes", NULL},
     {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens scored at once: memory only", NULL},
     {"cost", OPT_STRING, offsetof(Config, cost), NULL, "file to write operations, tokens and memory to, as the log of a run has them", NULL},
@@ -128,7 +116,7 @@ static bool sampled(Pairs *p, const Dataset *d, Err *e) {
     if (!(c->sampling.temperature > 0)) return fail(e, "--temperature: found %g, expected more than 0: greedy replies to one prompt are all equal", c->sampling.temperature);
     if (!sampling_check(&c->sampling, e)) return false;
     Scorer *scorer = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->slice_rows, c->reward_timeout, e);
-    bool ok = scorer && parse_weights(weight, c->weights, scorer_labels(scorer), scorer_n_label(scorer), "--reward-weights", e) && speaker_open(&s, c->model, c->chat_template, e);
+    bool ok = scorer && parse_weights(weight, c->reward_weights, scorer_labels(scorer), scorer_n_label(scorer), "--reward-weights", e) && speaker_open(&s, c->model, c->chat_template, e);
     if (ok) {
         s.model->tally = &p->costs.measured.net[NET_POLICY];
         scorer_count(scorer, &p->costs);
@@ -190,12 +178,12 @@ static bool scored(Pairs *p, const Dataset *d, Err *e) {
     Reply *reply = malloc((size_t)d->n * sizeof *reply);
     real *reward = malloc((size_t)d->n * sizeof(real));
     bool ok = (reply && reward) || fail(e, "pairs: no memory for %d replies", d->n);
-    if (ok && c->weights)
-        ok = score_labels(label, &n_label, d, e) && parse_weights(weight, c->weights, (const char (*)[64])label, n_label, "--reward-weights", e);
+    if (ok && c->reward_weights)
+        ok = score_labels(label, &n_label, d, e) && parse_weights(weight, c->reward_weights, (const char (*)[64])label, n_label, "--reward-weights", e);
     for (int i = 0; ok && i < d->n; i++) {
         const Example *x = &d->row[i];
         reply[i] = (Reply){x, x->completion, !x->finish_reason || strcmp(x->finish_reason, "length")};
-        ok = reward_of(&reward[i], x, c->weights ? weight : NULL, (const char (*)[64])label, n_label, d->path, e);
+        ok = reward_of(&reward[i], x, c->reward_weights ? weight : NULL, (const char (*)[64])label, n_label, d->path, e);
     }
     for (int i = 0, end; ok && i < d->n; i = end) {
         for (end = i + 1; end < d->n && same_prompt(&d->row[i], &d->row[end]); ) end++;

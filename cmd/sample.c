@@ -67,38 +67,35 @@ static bool open_model(Speaker *s, Drawing *d, const Config *c, const char *comm
 /* kl[i]: sum over the completion's tokens of logp - reference's logp. */
 static bool kl_to(double *kl, Costs *cost, const Model *ref, const Ids *prompt, const Rollout *out, int n_prompt, int group, int max_new, double temperature, Err *e) {
     Window w = {0};
-    bool ok = true;
-    int largest = 1, *owner = malloc((size_t)(n_prompt * group) * (size_t)max_new * sizeof(int)), *at = owner ? malloc((size_t)(n_prompt * group) * (size_t)max_new * sizeof(int)) : NULL;
-    for (int p = 0; ok && p < n_prompt; p++) {
-        const int root = window_add(&w, prompt[p].id, prompt[p].n, -1, e), first = w.n_row, last = w.n_row - 1;
-        ok = root >= 0 && at;
-        for (int c = p * group; ok && c < (p + 1) * group; c++) {
-            owner[w.n_target] = c, at[w.n_target] = 0;
-            ok = window_target(&w, last, out->id[(size_t)c * (size_t)max_new], e);
-        }
-        for (int c = p * group; ok && c < (p + 1) * group; c++) {
-            const int *id = out->id + (size_t)c * (size_t)max_new, start = w.n_row;
-            if (out->length[c] > 1) ok = window_add(&w, id, out->length[c] - 1, root, e) >= 0;
-            for (int t = 1; ok && t < out->length[c]; t++) {
-                owner[w.n_target] = c, at[w.n_target] = t;
-                ok = window_target(&w, start + t - 1, id[t], e);
-            }
-        }
-        const int rows = w.n_row - first + prompt[p].n;
-        largest = rows > largest ? rows : largest;
+    const int n = n_prompt * group;
+    size_t n_token = 0;
+    int rows = 1024, at = 0;
+    for (int c = 0; c < n; c++) n_token += (size_t)out->length[c];
+    int *token = malloc(3 * n_token * sizeof(int)), *token_of = token ? token + n_token : NULL, *completion_of = token ? token_of + n_token : NULL;
+    size_t *offset = calloc((size_t)n + 1, sizeof *offset);
+    real *logp = malloc(2 * n_token * sizeof(real)), *old = logp ? logp + n_token : NULL;
+    Acts *a = NULL;
+    bool ok = (token && offset && logp) || fail(e, "sample: no memory for %zu tokens", n_token);
+    for (int c = 0; ok && c < n; c++) {                 /* without the gaps that Rollout has */
+        const size_t length = (size_t)out->length[c];
+        memcpy(token + offset[c], out->id + (size_t)c * (size_t)max_new, length * sizeof(int));
+        memcpy(old + offset[c], out->logp + (size_t)c * (size_t)max_new, length * sizeof(real));
+        offset[c + 1] = offset[c] + length;
     }
-    const int rows = largest > 1024 ? largest : 1024;
-    Acts *a = ok ? acts_new(ref, rows, rows + n_prompt * group, false, e) : NULL;
-    real *logp = malloc((size_t)(w.n_target + 1) * sizeof(real));
-    ok = ok && a && logp && window_logp(logp, NULL, a, rows, rows + n_prompt * group, ref, &w, temperature == 0 ? 1 : temperature, e);
-    for (int i = 0; i < n_prompt * group; i++) kl[i] = 0;
-    for (int i = 0; ok && i < w.n_target; i++) kl[owner[i]] += (double)out->logp[(size_t)owner[i] * (size_t)max_new + (size_t)at[i]] - logp[i];
+    for (int p = 0; ok && p < n_prompt; p++, at = w.n_row) {
+        ok = window_group(&w, prompt[p].id, prompt[p].n, token, offset, p * group, group, token_of, completion_of, e);
+        rows = w.n_row - at > rows ? w.n_row - at : rows;
+    }
+    ok = ok && (a = acts_new(ref, rows, rows + n, false, e)) != NULL &&
+         window_logp(logp, NULL, a, rows, rows + n, ref, &w, temperature == 0 ? 1 : temperature, e);
+    for (int c = 0; c < n; c++) kl[c] = 0;
+    for (int i = 0; ok && i < w.n_target; i++) kl[completion_of[i]] += (double)old[token_of[i]] - logp[i];
     if (ok) {
-        cost_memory_most(&cost->predicted, MEM_REFERENCE, cost_asked(&ref->config, rows, rows + n_prompt * group));
+        cost_memory_most(&cost->predicted, MEM_REFERENCE, cost_asked(&ref->config, rows, rows + n));
         cost_memory_most(&cost->measured, MEM_REFERENCE, (double)ref->held + (double)acts_held(a));
     }
-    free(owner);
-    free(at);
+    free(token);
+    free(offset);
     free(logp);
     acts_free(a);
     window_free(&w);

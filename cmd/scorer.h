@@ -9,6 +9,14 @@
 
 typedef struct { const Example *prompt; const char *completion; bool ended; } Reply;
 
+/* Rows of an option table (cmd/options.h) for a struct with these members. */
+#define SCORER_OPTIONS(Struct)                                                                                                                        \
+    {"reward_model", OPT_STRING, offsetof(Struct, reward_model), NULL, "reward folders, with commas", NULL},                                          \
+    {"reward_cmd", OPT_STRING, offsetof(Struct, reward_cmd), NULL, "program that scores JSON lines", NULL},                                           \
+    {"reward_timeout", OPT_INT, offsetof(Struct, reward_timeout), "120", "seconds that the program may be silent", NULL},                             \
+    {"reward_chat_template", OPT_STRING, offsetof(Struct, reward_template), NULL, "template of the reward models, if theirs is unknown", NULL},       \
+    {"reward_weights", OPT_STRING, offsetof(Struct, reward_weights), NULL, "e.g. politeness=0.4,safety=0.6, or in the labels' order; none: 1 each", NULL}
+
 typedef struct Scorer Scorer;
 /* folders: comma-separated reward folders (NULL: none); program: a command line for /bin/sh (NULL: none), asked for its labels by two trial
  * lines before anything heavy is loaded; silent for more than `timeout` seconds it is given up. template: for folders whose own is unknown. */

@@ -52,7 +52,7 @@ fi
 sft=$dir/run/final sft_hash=$hash
 
 # ---- the reward model: four noisy labels on grammar replies and on the policy's own
-hash=$(digest "$sft_hash" "$("$table" part "$recipe" reward)" $core reward.c reward.h rollout.c rollout.h cmd/reward.c cmd/sample.c cmd/speaker.c)
+hash=$(digest "$sft_hash" "$("$table" part "$recipe" reward)" $core reward.c reward.h rollout.c rollout.h cmd/reward.c cmd/sample.c cmd/speaker.c cmd/generation.c)
 if stage reward "$hash"; then
     n=0
     for temperature in 0.7 1 1.3; do
@@ -78,7 +78,7 @@ fi
 policy=$dir/run/final grpo_hash=$hash
 
 # ---- the table: the judge is asked for the first time about the trained policy
-hash=$(digest "$grpo_hash" "$questions_hash" data/demo_table.c data/world.c cmd/sample.c cmd/speaker.c cmd/score.c)
+hash=$(digest "$grpo_hash" "$questions_hash" data/demo_table.c data/world.c cmd/sample.c cmd/speaker.c cmd/generation.c cmd/score.c)
 if stage result "$hash"; then
     for which in before after; do
         if [ $which = before ]; then model=$sft; else model=$policy; fi

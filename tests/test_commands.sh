@@ -2,53 +2,8 @@
 # test_commands.sh: every command from the outside: that it works on a tiny world, that what must not change a bit changes none, and that
 # bad input gets exit code 2 and one line that names the place. Run from the project's root by `make test`.
 # shellcheck disable=SC2086  # $small and $train are lists of words
-set -u
-grpo=$PWD/grpo grpo64=$PWD/grpo64 world=$PWD/build/make_world example=$PWD/data/reward_example.py
-passed=0 failed=0
-LC_ALL=C OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive     # idle threads that spin would make a busy machine slow
-export LC_ALL OMP_NUM_THREADS OMP_WAIT_POLICY
-t=$(mktemp -d "${TMPDIR:-/tmp}/grpo-test.XXXXXX") || exit 2
-trap 'chmod -R u+w "$t"; rm -rf "$t"' EXIT
-trap 'exit 2' HUP INT TERM
-cd "$t" && mkdir io work && cd work || exit 2
-out=$t/io/out err=$t/io/err
+. tests/commands.sh
 
-good() { passed=$((passed + 1)); }
-bad() { failed=$((failed + 1)); printf 'not ok: %s\n' "$*"; }
-nap() { sleep 0.05 2> /dev/null || sleep 1; }
-
-# works NAME COMMAND...: exit code 0
-works() {
-    name=$1; shift
-    "$@" > "$out" 2> "$err" < /dev/null; code=$?
-    if [ $code -eq 0 ]; then good; else bad "$name: exit code $code: $(tail -n 1 "$err")"; fi
-}
-# says NAME PATTERN: what the last command printed matches
-says() {
-    case $(cat "$out") in
-        $2) good ;;
-        *) bad "$1: found \"$(head -n 3 "$out")\", expected $2" ;;
-    esac
-}
-# refuses PATTERN COMMAND...: exit code 2 and one line of complaint that matches; a plan and progress may stand before it
-refuses() {
-    pattern=$1; shift
-    "$@" > "$out" 2> "$err" < /dev/null; code=$?
-    line=$(grep -v -e ': needs .* of memory' -e '^[a-z]* *[0-9]*/[0-9]* ' -e '^train: ' -e '^[a-z]*: [a-z_]*=' -e '^[a-z]*: going on after' -e '^grpo: slices of' -e '^grpo: accepted without effect' "$err")
-    name="${2-} for $pattern"
-    if [ $code -ne 2 ]; then bad "$name: exit code $code, expected 2: $(tail -n 1 "$err")"; return; fi
-    if [ -z "$line" ] || [ "$(printf '%s\n' "$line" | wc -l)" -ne 1 ]; then bad "$name: expected one line, found: $(cat "$err")"; return; fi
-    case $line in
-        $pattern) good ;;
-        *) bad "$name: found: $line" ;;
-    esac
-}
-same() { if cmp -s "$2" "$3"; then good; else bad "$1: $2 and $3 differ"; fi; }
-# same_run NAME RUN RUN: every number of the log and the final weights, bit for bit
-same_run() {
-    "$grpo" compare "$2" "$3" > "$out" 2> "$err"; code=$?
-    if [ $code -eq 0 ]; then good; else bad "$1: exit code $code: $(grep -h -e '^first difference' -e '^final' -e '^grpo' "$out" "$err" | head -n 2)"; fi
-}
 sha_of() { sed -n 's/.*"sha256": *"\([0-9a-f]*\)".*/\1/p' "$1" | tail -n 1; }
 # damaged FROM TO: a copy of a folder to be spoiled
 damaged() { rm -rf "$2"; cp -R "$1" "$2"; }
@@ -105,6 +60,35 @@ printf '{"prompt": "how do i fix the car?", "completion": "first, look at the ca
 works 'sft of one pair' "$grpo" sft --model base --dataset heart.jsonl --output-dir heart --max-steps 60 --per-device-train-batch-size 1 --learning-rate 1e-2 --lr-scheduler-type constant
 works 'sample of what was learned' "$grpo" sample --model heart/final --dataset heart.jsonl --temperature 0 --max-completion-length 32
 says 'learned by heart' '*"completion":"first, look at the car."*"finish_reason":"stop"*'
+# ---- the table of `make demo` -----------------------------------------------------------------------
+for which in sft run; do
+    works "judged: $which" "$grpo" sample --model $which/final --reference sft/final --dataset questions.jsonl --max-completion-length 16
+    $world judge < "$out" > judged.jsonl
+    works "scored: $which" "$grpo" score --dataset judged.jsonl --reward-model reward/final --output $which.scored
+done
+sha=$("$grpo" info --model run/final | sed -n 's/^  weights //p')
+demo="$table table sft.scored run.scored --sha256 $sha --seconds 61 --seed 98"
+works 'demo_table: nothing published' $demo --published nowhere.sha256 --result result.json
+says 'demo_table: rows and verdict' "*Scores by the world's judge*benign *adversarial *unseen_template *Scores by the reward model*Verdict*Three replies*weights after GRPO: SHA-256 $sha"
+if grep -q "\"sha256\": *\"$sha\"" result.json && grep -q '"seconds": *61' result.json && grep -q '"n": *4$' result.json; then good; else bad "demo_table: result.json: $(cat result.json)"; fi
+printf '%s  demo\n' "$sha" > published.sha256
+works 'demo_table: the published bits' $demo --published published.sha256
+says 'demo_table: the published bits' '*
+published:          the same bits'
+printf '0123abcd  demo\n' > published.sha256
+works 'demo_table: other bits' $demo --published published.sha256
+says 'demo_table: other bits' '*
+published:          SHA-256 0123abcd: NOT the same'
+{ sed 1d run.scored; head -n 1 run.scored; } > turned.scored
+refuses '*turned.scored:1: another prompt than in sft.scored*' $table table sft.scored turned.scored
+refuses '*samples.jsonl:1:1: refusal: found nothing, expected a number*' $table table sft.scored samples.jsonl
+head -n 3 run.scored > short.scored
+refuses '*sft.scored has 22 replies, short.scored 3: expected the same prompts*' $table table sft.scored short.scored
+refuses '*nowhere*' $table table sft.scored nowhere.scored
+# a policy against itself: no difference, whatever the row
+works 'demo_table: against itself' $table table sft.scored sft.scored
+if grep -q '^benign *\([.0-9]*\) > \1 ' "$out" && grep -q 'all four rose on: no row' "$out"; then good; else bad "demo_table: against itself: $(head -n 5 "$out")"; fi
+
 # ---- generation_config.json: what sample and chat draw with ---------------------------------------
 rm -rf drawn && cp -R heart/final drawn
 eos=$(grep -o '"eos_token_id": [0-9]*' heart/final/generation_config.json)
@@ -609,6 +593,17 @@ head -c 4 sft/final/model.safetensors > cut/model.safetensors
 refuses '*cut/model.safetensors*' "$grpo" info --model cut
 printf 'this is no such file, it is text' > cut/model.safetensors
 refuses '*cut/model.safetensors*' "$grpo" info --model cut
+# header EDIT PATTERN: the header of model.safetensors changed by a sed script that keeps its length
+header() {
+    LC_ALL=C sed "$1" sft/final/model.safetensors > cut/model.safetensors
+    if cmp -s sft/final/model.safetensors cut/model.safetensors; then bad "the edit $1 changes nothing"; return; fi
+    refuses "$2" "$grpo" info --model cut
+    refuses "$2" "$grpo" train $train --model cut --output-dir x
+}
+header 's/\[26880,26944\]/[26876,26940]/' '*cut/model.safetensors: *layers.0.input_layernorm.weight*26876*26880*'
+header 's/\[0,26880\]/[4,26884]/' '*cut/model.safetensors: *embed_tokens.weight*'
+header 's/"F32"/"I32"/' '*cut: tensor model.embed_tokens.weight: found dtype I32, expected F32, F16, BF16 or F64*'
+header 's/"F32"/"F16"/' '*cut/model.safetensors: *embed_tokens.weight*'
 rm cut/model.safetensors
 refuses '*cut: found neither model.safetensors*' "$grpo" info --model cut
 # config EDIT PATTERN: config.json changed by a sed script
@@ -657,6 +652,18 @@ by '*the program ended*' 'i=0; while [ $i -lt 5 ] && read -r line; do echo "{\"i
 counting='i=0; while read -r line; do echo "{\"id\": $i, \"scores\": {\"a\": $((i % 7)), \"b\": null}}"; i=$((i + 1)); done'
 works '--reward-cmd in sh' "$grpo" train $small --max-steps 2 --output-dir counted --reward-cmd "$counting"
 if grep -q '"rewards/a/mean":[0-9]' counted/log.jsonl && grep -q '"rewards/b/mean":null' counted/log.jsonl; then good; else bad '--reward-cmd: a and b in the log'; fi
+case $(cat "$err") in *'grpo: some scores are missing and count 0 in the reward'*) good ;; *) bad "--reward-cmd: missing scores: $(cat "$err")" ;; esac
+# said aloud: once that a loss near 0 is right, where every ratio is 1; and, each time, that groups whose rewards are equal teach nothing
+equal='i=0; while read -r line; do echo "{\"id\": $i, \"scores\": {\"a\": 1}}"; i=$((i + 1)); done'
+# aloud NAME COUNT PATTERN: so many lines of the last command's messages match
+aloud() { if [ "$(grep -c "$3" "$err")" -eq "$2" ]; then good; else bad "$1: expected $2 times \"$3\", found: $(cat "$err")"; fi; }
+aloud 'rewards that differ' 0 'nothing to learn from'
+aloud 'a loss near 0' 1 '^train: a loss near 0 is right while every ratio is 1'
+works 'equal rewards' "$grpo" train $small --max-steps 2 --output-dir equal --reward-cmd "$equal"
+aloud 'equal rewards' 2 '^train: step [12]: 100 % of the groups have equal rewards: there is nothing to learn from'
+aloud 'equal rewards: a loss near 0' 1 'a loss near 0 is right'
+works 'a loss near 0: not after --resume' "$grpo" train $train --output-dir again --save-steps 0 --max-steps 6 --resume
+aloud 'a loss near 0: not after --resume' 0 'a loss near 0 is right'
 # it dies in the middle of a run: mended, the run goes on, with the bits of a run without the accident
 cat > mortal <<'PROGRAM'
 i=0

@@ -1,32 +1,8 @@
 #!/bin/sh
 # test_report.sh: `grpo report` on small folders that are written here: figures worked out by hand, the page's form, and bad input.
 # Run from the project's root by `make test`.
-set -u
-grpo=$PWD/grpo grpo64=$PWD/grpo64
-passed=0 failed=0
-LC_ALL=C OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
-export LC_ALL OMP_NUM_THREADS OMP_WAIT_POLICY
-t=$(mktemp -d "${TMPDIR:-/tmp}/grpo-test.XXXXXX") || exit 2
-trap 'rm -rf "$t"' EXIT
-trap 'exit 2' HUP INT TERM
-cd "$t" && mkdir io work && cd work || exit 2
-out=$t/io/out err=$t/io/err
+. tests/commands.sh
 
-good() { passed=$((passed + 1)); }
-bad() { failed=$((failed + 1)); printf 'not ok: %s\n' "$*"; }
-works() {
-    name=$1; shift
-    "$@" > "$out" 2> "$err" < /dev/null; code=$?
-    if [ $code -eq 0 ]; then good; else bad "$name: exit code $code: $(tail -n 1 "$err")"; fi
-}
-refuses() {
-    pattern=$1; shift
-    "$@" > "$out" 2> "$err" < /dev/null; code=$?
-    line=$(cat "$err")
-    if [ $code -ne 2 ] || [ "$(printf '%s\n' "$line" | wc -l)" -ne 1 ]; then bad "$* for $pattern: exit code $code: $line"; return; fi
-    # shellcheck disable=SC2254  # a pattern
-    case $line in $pattern) good ;; *) bad "$* for $pattern: found: $line" ;; esac
-}
 # flat FILE: the values of indented JSON, one a line, as sections.0.arms.1.name="GRPO"
 flat() {
     awk '{ match($0, /^ */); d = RLENGTH / 2; s = substr($0, RLENGTH + 1); sub(/,$/, "", s)
