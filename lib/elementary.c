@@ -6,6 +6,7 @@
 #include "real.h"
 #include "vector.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 static uint64_t bits_of(double x) { uint64_t u; memcpy(&u, &x, sizeof u); return u; }
@@ -328,32 +329,15 @@ real r_sum(const real *x, size_t n) {
     return lanes_tree(lane);
 }
 
-real r_dot(const real *x, const real *y, size_t n) {
-    Vector acc[PARTS] = { { 0 } };
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        UNROLL
-        for (int p = 0; p < PARTS; p++) {
-            const Vector a = vector_load(x + i + p * VECTOR_LANES), b = vector_load(y + i + p * VECTOR_LANES);
-            Vector c = acc[p];
-            for (int l = 0; l < VECTOR_LANES; l++) c[l] = r_fma(a[l], b[l], c[l]);
-            acc[p] = c;
-        }
-    real lane[LANES];
-    UNROLL
-    for (int p = 0; p < PARTS; p++) vector_store(lane + p * VECTOR_LANES, acc[p]);
-    for (size_t k = 0; i + k < n; k++) lane[k] = r_fma(x[i + k], y[i + k], lane[k]);
-    return lanes_tree(lane);
-}
-
-real r_dot3(const real *x, const real *w, const real *y, size_t n) {
+/* Of (x w) and y, or of x and y: `weighted` is a constant where it is called, so that the choice costs nothing. */
+static inline real dot_lanes(const real *x, const real *w, const real *y, size_t n, bool weighted) {
     Vector acc[PARTS] = { { 0 } };
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
         UNROLL
         for (int p = 0; p < PARTS; p++) {
             const size_t at = i + (size_t)(p * VECTOR_LANES);
-            const Vector a = vector_load(x + at) * vector_load(w + at), b = vector_load(y + at);
+            const Vector a = weighted ? vector_load(x + at) * vector_load(w + at) : vector_load(x + at), b = vector_load(y + at);
             Vector c = acc[p];
             for (int l = 0; l < VECTOR_LANES; l++) c[l] = r_fma(a[l], b[l], c[l]);
             acc[p] = c;
@@ -361,9 +345,13 @@ real r_dot3(const real *x, const real *w, const real *y, size_t n) {
     real lane[LANES];
     UNROLL
     for (int p = 0; p < PARTS; p++) vector_store(lane + p * VECTOR_LANES, acc[p]);
-    for (size_t k = 0; i + k < n; k++) lane[k] = r_fma(x[i + k] * w[i + k], y[i + k], lane[k]);
+    for (size_t k = 0; i + k < n; k++) lane[k] = r_fma(weighted ? x[i + k] * w[i + k] : x[i + k], y[i + k], lane[k]);
     return lanes_tree(lane);
 }
+
+real r_dot(const real *x, const real *y, size_t n) { return dot_lanes(x, NULL, y, n, false); }
+
+real r_dot3(const real *x, const real *w, const real *y, size_t n) { return dot_lanes(x, w, y, n, true); }
 
 /* The same steps as above, whole rows of lanes, one pass for each: what a pass writes is in the first cache for the next. */
 void r_softmax(real *s, real scale, real *max, real *sum, size_t n) {
