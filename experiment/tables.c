@@ -1,0 +1,378 @@
+/* tables.c: what the experiment says, computed from the report's figures (`grpo report --json`): the results page and the paper's claims.
+ *
+ *   tables results REPORT.json SEARCH.json     docs/results/README.md on stdout
+ *   tables claims REPORT.json                  docs/claims.md on stdout
+ *
+ * Every figure is a mean over seeds with Student's 95 % interval; two arms are compared seed by seed. A verdict is a function of intervals,
+ * never written by hand. In this order: reading, figures, words for them, the results page, the claims, the two commands. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/world.h"
+#include "lib/json.h"
+#include "lib/stats.h"
+
+enum { MAX_SEEDS = 64 };
+
+/* ---- reading: section -> arm -> rows --------------------------------------------------------------------------------------------------------------- */
+
+static const Json *named(const Json *list, const char *name) {
+    for (size_t i = 0; list && i < list->length; i++) {
+        const Json *own = json_get(&list->item[i], "name");
+        if (own && own->type == JSON_STRING && !strcmp(own->string, name)) return &list->item[i];
+    }
+    return NULL;
+}
+
+static const Json *arm_of(const Json *report, const char *section, const char *arm) {
+    const Json *s = named(json_get(report, "sections"), section);
+    return s ? named(json_get(s, "arms"), arm) : NULL;
+}
+
+/* The sections that are scales: all but the ablations. */
+typedef struct { const char *name[8]; int n; } Scales;
+static Scales scales_of(const Json *report) {
+    Scales s = {.n = 0};
+    const Json *list = json_get(report, "sections");
+    for (size_t i = 0; list && i < list->length && s.n < 8; i++) {
+        const char *name = json_get(&list->item[i], "name")->string;
+        if (strcmp(name, "ablations")) s.name[s.n++] = name;
+    }
+    return s;
+}
+
+/* A figure of an arm's row: metric "judge" or "scores" with a label, or a plain one ("harmful") with label NULL. */
+static const Json *cell(const Json *arm, const char *row, const char *metric, const char *label) {
+    const Json *rows = arm ? json_get(arm, "rows") : NULL, *r = rows ? json_get(rows, row) : NULL, *m = r ? json_get(r, metric) : NULL;
+    return m && label ? json_get(m, label) : m;
+}
+
+/* ---- figures --------------------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct { double x[MAX_SEEDS]; size_t n; } Seeds;
+
+static Seeds seeds_of(const Json *cell) {
+    Seeds s = {.n = 0};
+    const Json *by_seed = cell ? json_get(cell, "by_seed") : NULL;
+    for (size_t i = 0; by_seed && i < by_seed->length && s.n < MAX_SEEDS; i++) s.x[s.n++] = by_seed->item[i].type == JSON_NUMBER ? by_seed->item[i].number : NAN;
+    return s;
+}
+
+static Seeds minus(Seeds a, Seeds b) {
+    Seeds d = {.n = a.n < b.n ? a.n : b.n};
+    for (size_t i = 0; i < d.n; i++) d.x[i] = a.x[i] - b.x[i];
+    return d;
+}
+
+/* One label of the judge, or the mean of all four (label WORLD_LABELS). */
+static Seeds judged(const Json *arm, const char *row, int label) {
+    return label < WORLD_LABELS ? seeds_of(cell(arm, row, "judge", world_label_name[label])) : seeds_of(cell(arm, row, "mean_judge", NULL));
+}
+
+typedef enum { NOT_RUN, FELL, NOT_DECIDED, ROSE } Change;
+static Change change(Seeds d) {
+    const Stats s = stats_of(d.x, d.n);
+    if (!s.n) return NOT_RUN;
+    if (!(s.half_width >= 0)) return NOT_DECIDED;       /* one seed has no interval */
+    return s.mean - s.half_width > 0 ? ROSE : s.mean + s.half_width < 0 ? FELL : NOT_DECIDED;
+}
+
+static double cost(const Json *arm, const char *key) {
+    const Json *c = arm ? json_get(arm, "cost") : NULL, *v = c ? json_get(c, key) : NULL;
+    return v && v->type == JSON_NUMBER ? v->number : NAN;
+}
+
+/* ---- words ----------------------------------------------------------------------------------------------------------------------------------------- */
+
+enum { SEEN_ROWS = WORLD_SET_ADVERSARIAL + 1 };         /* benign, lookalike, unsafe, adversarial: wording that training had */
+
+/* ".49", "+.37", "-.08 ± .03": two places, no leading zero. */
+static const char *number(char out[16], double x, bool sign) {
+    if (isnan(x)) return "-";
+    char text[16];
+    snprintf(text, sizeof text, sign ? "%+.2f" : "%.2f", x);
+    char *dot = strchr(text, '.');
+    if (fabs(x) < 0.995 && dot > text && dot[-1] == '0') memmove(dot - 1, dot, strlen(dot) + 1);
+    snprintf(out, 16, "%s", text);
+    return out;
+}
+
+static void print_figure(Seeds s, bool sign) {
+    char mean[16], half[16];
+    const Stats st = stats_of(s.x, s.n);
+    if (!st.n) { printf("-"); return; }
+    printf("%s", number(mean, st.mean, sign));
+    if (st.half_width >= 0) printf(" ± %s", number(half, st.half_width, false));
+}
+
+static void print_change(Seeds before, Seeds after) {
+    char a[16], b[16];
+    const Stats x = stats_of(before.x, before.n), y = stats_of(after.x, after.n);
+    printf("%s > %s (", number(a, x.mean, false), number(b, y.mean, false));
+    print_figure(minus(after, before), true);
+    printf(")");
+}
+
+/* How many seeds would tell a difference of `size` from none, if seeds differ as these do: the smallest n with t(n - 1) sd / sqrt(n) < size. */
+static int seeds_needed(Seeds d, double size) {
+    const Stats s = stats_of(d.x, d.n);
+    if (!(s.sd >= 0)) return 0;
+    int n = 2;
+    while (n < 1000 && student_t_975((size_t)n - 1) * s.sd / sqrt(n) >= size) n++;
+    return n;
+}
+
+/* ---- the results page ------------------------------------------------------------------------------------------------------------------------------ */
+
+static void labels_head(const char *first) {
+    printf("| %s |", first);
+    for (int k = 0; k < WORLD_LABELS; k++) printf(" %s |", world_label_name[k]);
+}
+
+static void scale_table(const Json *report, const char *scale) {
+    static const char *const arms[] = {"GRPO", "PPO", "DPO", "PPO-time", "DPO-time"};
+    const Json *base = arm_of(report, scale, "SFT");
+    if (!base) return;
+    printf("\n## %s parameters\n\nJudge's score, SFT > method (difference over seeds ± 95 %%).\n\n", scale);
+    labels_head("row, method");
+    printf(" refusals | harmful step | length | KL |\n|---|---|---|---|---|---|---|---|---|\n");
+    for (int set = 0; set < WORLD_SETS; set++)
+        for (int a = 0; a < 5; a++) {
+            const char *row = world_set_name[set];
+            const Json *arm = arm_of(report, scale, arms[a]);
+            if (!arm) continue;
+            printf("| %s, %s |", row, arms[a]);
+            for (int k = 0; k < WORLD_LABELS; k++) { printf(" "); print_change(judged(base, row, k), judged(arm, row, k)); printf(" |"); }
+            printf(" "); print_change(seeds_of(cell(base, row, "refusal", NULL)), seeds_of(cell(arm, row, "refusal", NULL)));
+            printf(" | "); print_change(seeds_of(cell(base, row, "harmful", NULL)), seeds_of(cell(arm, row, "harmful", NULL)));
+            const Seeds length = seeds_of(cell(arm, row, "completion_length", NULL)), kl = seeds_of(cell(arm, row, "kl", NULL));
+            printf(" | %.1f | %.1f |\n", stats_of(length.x, length.n).mean, stats_of(kl.x, kl.n).mean);
+        }
+}
+
+/* Arms of one section against its GRPO, on the mean of all rows: what each choice wins and loses. */
+static void against_grpo(const Json *report, const char *section) {
+    const Json *s = named(json_get(report, "sections"), section), *grpo = arm_of(report, section, "GRPO"), *arms = s ? json_get(s, "arms") : NULL;
+    if (!grpo) return;
+    printf("\n## Ablations of GRPO, smallest scale\n\nJudge's scores over all rows, arm minus GRPO (mean over seeds ± 95 %%); the line of GRPO is its own.\n\n");
+    labels_head("arm");
+    printf(" mean | harmful step | refusals | KL |\n|---|---|---|---|---|---|---|---|---|\n");
+    for (size_t i = 0; i < arms->length; i++) {
+        const Json *arm = &arms->item[i];
+        const bool self = arm == grpo;
+        printf("| %s |", json_get(arm, "name")->string);
+        for (int k = 0; k <= WORLD_LABELS; k++) {
+            const Seeds own = judged(arm, "all", k);
+            printf(" ");
+            print_figure(self ? own : minus(own, judged(grpo, "all", k)), !self);
+            printf(" |");
+        }
+        static const char *const rest[] = {"harmful", "refusal"};
+        for (int m = 0; m < 2; m++) {
+            const Seeds own = seeds_of(cell(arm, "all", rest[m], NULL));
+            printf(" ");
+            print_figure(self ? own : minus(own, seeds_of(cell(grpo, "all", rest[m], NULL))), !self);
+            printf(" |");
+        }
+        const Seeds kl = seeds_of(cell(arm, "all", "kl", NULL));
+        printf(" %.1f |\n", stats_of(kl.x, kl.n).mean);
+    }
+}
+
+static void cost_table(const Json *report) {
+    const Scales scales = scales_of(report);
+    static const char *const arms[] = {"GRPO", "PPO", "DPO"};
+    printf("\n## Cost\n\nThe same prompts and the same number of sampled replies. Operations as counted by formula (E190 to E194) and as the run counted them; ratios to GRPO.\n\n"
+           "| scale, method | operations, formula | operations, run | run : formula | to GRPO, formula | to GRPO, run | CPU seconds | to GRPO | peak memory |\n|---|---|---|---|---|---|---|---|---|\n");
+    for (int i = 0; i < scales.n; i++)
+        for (int a = 0; a < 3; a++) {
+            const Json *arm = arm_of(report, scales.name[i], arms[a]), *grpo = arm_of(report, scales.name[i], "GRPO");
+            if (!arm) continue;
+            const double f = cost(arm, "predicted_flops"), m = cost(arm, "measured_flops"), s = cost(arm, "cpu_seconds");
+            printf("| %s, %s | %.3g | %.3g | %.3f | %.2f | %.2f | %.0f | %.2f | %.0f MB |\n", scales.name[i], arms[a], f, m, m / f, f / cost(grpo, "predicted_flops"), m / cost(grpo, "measured_flops"),
+                   s, s / cost(grpo, "cpu_seconds"), cost(arm, "peak_rss_bytes") / 1e6);
+        }
+}
+
+static void search_table(const Json *search) {
+    const Json *s = search ? json_get(search, "sections") : NULL, *arms = s && s->length ? json_get(&s->item[0], "arms") : NULL;
+    if (!arms) return;
+    printf("\n## The search\n\nSix settings of each method, smallest scale, one seed, development draw 98. The criterion is the judge's mean over all rows and labels; a method's best is marked, and the settings of the tables are those.\n\n");
+    labels_head("setting");
+    printf(" mean | harmful step | KL |\n|---|---|---|---|---|---|---|---|\n");
+    for (size_t i = 0; i < arms->length; i++) {
+        const Json *arm = &arms->item[i];
+        const char *name = json_get(arm, "name")->string;
+        bool best = strchr(name, '-') != NULL;
+        for (size_t j = 0; j < arms->length && best; j++)
+            best = strncmp(name, json_get(&arms->item[j], "name")->string, 3) || judged(&arms->item[j], "all", WORLD_LABELS).x[0] <= judged(arm, "all", WORLD_LABELS).x[0];
+        printf("| %s%s |", name, best ? " (best)" : "");
+        for (int k = 0; k <= WORLD_LABELS; k++) { printf(" "); print_figure(judged(arm, "all", k), false); printf(" |"); }
+        const Seeds kl = seeds_of(cell(arm, "all", "kl", NULL));
+        printf(" ");
+        print_figure(seeds_of(cell(arm, "all", "harmful", NULL)), false);
+        printf(" | %.1f |\n", stats_of(kl.x, kl.n).mean);
+    }
+}
+
+static void seeds_table(const Json *report) {
+    const Scales scales = scales_of(report);
+    printf("\n## How many seeds a claim needs\n\nSeeds that would tell a difference of .05 between GRPO and PPO from none (95 %%), if seeds differ as they did here.\n\n");
+    labels_head("scale, row");
+    printf(" mean |\n|---|---|---|---|---|---|\n");
+    for (int i = 0; i < scales.n; i++)
+        for (int set = 0; set <= WORLD_SETS; set++) {
+            const char *row = set < WORLD_SETS ? world_set_name[set] : "all";
+            const Json *grpo = arm_of(report, scales.name[i], "GRPO"), *ppo = arm_of(report, scales.name[i], "PPO");
+            if (!grpo || !ppo || judged(grpo, row, 0).n < 2) continue;
+            printf("| %s, %s |", scales.name[i], row);
+            for (int k = 0; k <= WORLD_LABELS; k++) printf(" %d |", seeds_needed(minus(judged(grpo, row, k), judged(ppo, row, k)), 0.05));
+            printf("\n");
+        }
+}
+
+/* ---- the claims ------------------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct { int n, rose, fell, run; char list[2048]; } Tally;
+
+/* Counts one comparison; what did not rise is listed by name with its figure. */
+static void count(Tally *t, const char *what, Seeds d) {
+    char mean[16], half[16];
+    const Change c = change(d);
+    t->n++;
+    if (c == NOT_RUN) return;
+    t->run++;
+    if (c == ROSE) { t->rose++; return; }
+    if (c == FELL) t->fell++;
+    const Stats s = stats_of(d.x, d.n);
+    const size_t used = strlen(t->list);
+    snprintf(t->list + used, sizeof t->list - used, "%s%s %s ± %s", used ? "; " : "", what, number(mean, s.mean, true), number(half, s.half_width, false));
+}
+
+static const char *verdict(const Tally *t) {
+    if (t->run < t->n) return t->run ? "open: not all of it was run" : "not run";
+    if (t->rose == t->n) return "holds here";
+    if (t->fell == t->n) return "does not hold here: the contrary does";
+    return t->fell ? "does not hold here in full" : t->rose ? "holds here in part; the rest is not decided" : "not decided here";
+}
+
+static void claim(int number, const char *text, const char *test, const Tally *t) {
+    printf("\n## %d. %s\n\n%s\n\n%d of %d comparisons rose outside their intervals, %d fell%s%s.\n\n**Verdict: %s.**\n", number, text, test, t->rose, t->n, t->fell,
+           *t->list ? "; not risen: " : "", t->list, verdict(t));
+}
+
+static void rises(Tally *t, const Json *report, const char *scale, const char *arm, int from_set, int to_set) {
+    const Json *base = arm_of(report, scale, "SFT"), *own = arm_of(report, scale, arm);
+    for (int set = from_set; set < to_set; set++)
+        for (int k = 0; k < WORLD_LABELS; k++) {
+            char what[96];
+            snprintf(what, sizeof what, "%s %s %s", scale, world_set_name[set], world_label_name[k]);
+            count(t, what, minus(judged(own, world_set_name[set], k), judged(base, world_set_name[set], k)));
+        }
+}
+
+/* arm a better than arm b on the judge's mean over all rows, at every scale */
+static void better(Tally *t, const Json *report, const char *a, const char *b) {
+    const Scales scales = scales_of(report);
+    for (int i = 0; i < scales.n; i++)
+        count(t, scales.name[i], minus(judged(arm_of(report, scales.name[i], a), "all", WORLD_LABELS), judged(arm_of(report, scales.name[i], b), "all", WORLD_LABELS)));
+}
+
+static Seeds cost_seeds(const Json *arm, const char *key) {
+    Seeds s = {.n = 0};
+    const double x = cost(arm, key);
+    if (!isnan(x)) s.n = 1, s.x[0] = x;
+    return s;
+}
+
+static void cheaper(const Json *report, int number) {
+    const Scales scales = scales_of(report);
+    static const char *const key[] = {"measured_flops", "cpu_seconds", "peak_rss_bytes"}, *const what[] = {"operations", "CPU seconds", "peak memory"};
+    int n = 0, less = 0;
+    printf("\n## %d. Without a critic, GRPO costs less than PPO for the same prompts and replies\n\nGRPO's cost as a share of PPO's, the same number of prompts, replies and updates (`make experiment`; counted by the runs):\n\n", number);
+    for (int i = 0; i < scales.n; i++)
+        for (int j = 0; j < 3; j++) {
+            const Seeds a = cost_seeds(arm_of(report, scales.name[i], "GRPO"), key[j]), b = cost_seeds(arm_of(report, scales.name[i], "PPO"), key[j]);
+            n++;
+            if (!a.n || !b.n) { printf("- %s, %s: not run\n", scales.name[i], what[j]); continue; }
+            less += a.x[0] < b.x[0];
+            printf("- %s, %s: %.2f\n", scales.name[i], what[j], a.x[0] / b.x[0]);
+        }
+    printf("\n**Verdict: %s.**\n", less == n ? "holds here" : less ? "holds here in part" : "does not hold here");
+}
+
+/* What is lost when one score alone is rewarded: the other three, against all four together. */
+static void single_scores(const Json *report, int number) {
+    Tally t = {0};
+    const Json *grpo = arm_of(report, "ablations", "GRPO");
+    for (int k = 0; k < WORLD_LABELS; k++) {
+        char name[64], what[128];
+        snprintf(name, sizeof name, "only-%s", world_label_name[k]);
+        for (int j = 0; j < WORLD_LABELS; j++) {
+            if (j == k) continue;
+            snprintf(what, sizeof what, "%s under %s", world_label_name[j], name);
+            count(&t, what, minus(judged(grpo, "all", j), judged(arm_of(report, "ablations", name), "all", j)));
+        }
+    }
+    claim(number, "Rewarding one score alone costs the others", "Of each policy trained on one score: the other three scores, weighted sum of four minus that policy, judge, all rows (`make experiment`, ablations).", &t);
+}
+
+static void print_claims(const Json *report) {
+    const Scales scales = scales_of(report);
+    Tally all = {0}, adversarial = {0}, unseen = {0}, ppo = {0}, dpo = {0}, ppo_time = {0}, dpo_time = {0}, collapsed = {0}, equal = {0};
+    printf("# The paper's claims, tested\n\nWritten by `make experiment` from docs/results/result.json; every verdict is computed from the intervals. A comparison is made seed by seed; its interval is Student's, 95 %%, over "
+           "seeds. Rose: the interval leaves out 0. The paper is arXiv 2503.21819; the claims are in our words. What is said here is said of a toy world (data/README.md), its judge, and policies of at most 2 M parameters.\n");
+    for (int i = 0; i < scales.n; i++) {
+        rises(&all, report, scales.name[i], "GRPO", 0, SEEN_ROWS);
+        rises(&adversarial, report, scales.name[i], "GRPO", WORLD_SET_ADVERSARIAL, SEEN_ROWS);
+        rises(&unseen, report, scales.name[i], "GRPO", SEEN_ROWS, WORLD_SETS);
+    }
+    claim(1, "Multi-objective GRPO improves every score over the supervised start, at every model size", "Each of four scores on benign, lookalike, unsafe and adversarial prompts with held-out pairs, at every scale that was run: GRPO minus SFT (`make experiment`).", &all);
+    claim(2, "... on adversarial prompts too", "The same on the adversarial row alone (training wrappers around held-out pairs).", &adversarial);
+    claim(3, "... and in wording that training never had", "The paper does not claim this; it is the harder question. Rows unseen_wrapper and unseen_template.", &unseen);
+    cheaper(report, 4);
+    better(&ppo, report, "GRPO", "PPO");
+    claim(5, "GRPO gives better replies than PPO for the same prompts and replies", "Judge's mean of four scores over all rows, GRPO minus PPO.", &ppo);
+    better(&ppo_time, report, "GRPO", "PPO-time");
+    claim(6, "... and at the same time", "PPO stopped at GRPO's CPU time (PPO-time): GRPO minus PPO-time.", &ppo_time);
+    better(&dpo, report, "GRPO", "DPO");
+    claim(7, "GRPO is better than DPO on pairs ranked by the same reward model", "Judge's mean of four scores over all rows, GRPO minus DPO; as many prompts and sampled replies.", &dpo);
+    better(&dpo_time, report, "GRPO", "DPO-time");
+    claim(8, "... and at the same time", "DPO continued to GRPO's CPU time, its sampling included: GRPO minus DPO-time.", &dpo_time);
+    count(&collapsed, "mean score", minus(judged(arm_of(report, "ablations", "GRPO"), "all", WORLD_LABELS), judged(arm_of(report, "ablations", "collapsed"), "all", WORLD_LABELS)));
+    claim(9, "A reward model with a head per score is better than one collapsed score", "GRPO on the weighted sum of four predicted scores minus GRPO on one predicted score, whose label is that sum (E58).", &collapsed);
+    single_scores(report, 10);
+    count(&equal, "safety", minus(judged(arm_of(report, "ablations", "GRPO"), "all", WORLD_LABELS - 1), judged(arm_of(report, "ablations", "equal"), "all", WORLD_LABELS - 1)));
+    claim(11, "Weights steer the trade: half of the weight on safety buys safety", "Safety by the judge over all rows, weights .15 .2 .15 .5 minus equal weights.", &equal);
+    printf("\n## 12. The same at 0.5, 7 and 14 billion parameters, with LoRA\n\nNot run: at these sizes a run takes days on the machines that this project is for; that a model of the shape of Qwen2.5-0.5B can be tuned here is shown in docs/lora.md.\n\n**Verdict: cannot be tested here.**\n"
+           "\n## 13. Human raters prefer the result\n\n**Verdict: cannot be tested here.** The judge is a program (data/world.c); on real text see the outside judges in docs/real-model.md.\n");
+}
+
+static void print_results(const Json *report, const Json *search) {
+    const Scales scales = scales_of(report);
+    printf("# Results of the experiment\n\nWritten by `make experiment`, from result.json beside this file; the same as a page with curves, frontier and replies: report.html. The design: experiment/arms.mk (arms, seeds, amounts), configs/experiment.json.\n"
+           "Prompts: evaluation draw 96, which nothing was chosen on, 256 prompts a row (lookalike 128), pairs that no training text has (but lookalike). Judge: the world's own (data/world.c), which training never saw. "
+           "A seed changes everything but the pairs; intervals are Student's, 95 %%, over seeds.\n");
+    for (int i = 0; i < scales.n; i++) scale_table(report, scales.name[i]);
+    against_grpo(report, "ablations");
+    cost_table(report);
+    seeds_table(report);
+    search_table(search);
+}
+
+/* ---- the two commands ------------------------------------------------------------------------------------------------------------------------------ */
+
+int main(int argc, char **argv) {
+    Err e = {{0}};
+    const bool results = argc == 4 && !strcmp(argv[1], "results"), claims = argc == 3 && !strcmp(argv[1], "claims");
+    if (!results && !claims) { fprintf(stderr, "tables: expected results REPORT.json SEARCH.json, or claims REPORT.json\n"); return 2; }
+    Json *report = json_read_file(argv[2], &e), *search = report && results ? json_read_file(argv[3], &e) : NULL;
+    if (!report || (results && !search)) { fprintf(stderr, "%s\n", e.line); return 2; }
+    if (results) print_results(report, search);
+    else print_claims(report);
+    json_free(report);
+    json_free(search);
+    return 0;
+}
