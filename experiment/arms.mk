@@ -64,23 +64,32 @@ ARM.beta-0              = --reward-weights $(WEIGHTS) --beta 0
 ARM.beta-0.02           = --reward-weights $(WEIGHTS) --beta 0.02
 ARM.beta-0.3            = --reward-weights $(WEIGHTS) --beta 0.3
 
-# ---- the search: six settings of each method, smallest scale, first seed, development draw --------------------------------------------------------
-SEARCHED = GRPO-1 GRPO-2 GRPO-3 GRPO-4 GRPO-5 GRPO-6 PPO-1 PPO-2 PPO-3 PPO-4 PPO-5 PPO-6 DPO-1 DPO-2 DPO-3 DPO-4 DPO-5 DPO-6
+# ---- the search: nine settings of each method, six and then three around the best, smallest scale, first seed, development draw --------------------
+SEARCHED = $(foreach m,GRPO PPO DPO,$(foreach n,1 2 3 4 5 6 7 8 9,$(m)-$(n)))
 ARM.GRPO-1 = --reward-weights $(WEIGHTS) --learning-rate 6e-4 --beta 0.08
 ARM.GRPO-2 = --reward-weights $(WEIGHTS) --learning-rate 6e-4 --beta 0.04
 ARM.GRPO-3 = --reward-weights $(WEIGHTS) --learning-rate 6e-4 --beta 0.15
 ARM.GRPO-4 = --reward-weights $(WEIGHTS) --learning-rate 1.2e-3 --beta 0.08
 ARM.GRPO-5 = --reward-weights $(WEIGHTS) --learning-rate 3e-4 --beta 0.08
 ARM.GRPO-6 = --reward-weights $(WEIGHTS) --learning-rate 1.2e-3 --beta 0.15
+ARM.GRPO-7 = --reward-weights $(WEIGHTS) --learning-rate 9e-4 --beta 0.04
+ARM.GRPO-8 = --reward-weights $(WEIGHTS) --learning-rate 9e-4 --beta 0.08
+ARM.GRPO-9 = --reward-weights $(WEIGHTS) --learning-rate 6e-4 --beta 0.04 --loss-type dapo
 ARM.PPO-1  = --reward-weights $(WEIGHTS) --learning-rate 6e-4 --kl-coef 0.01 --lam 1 --num-ppo-epochs 1
 ARM.PPO-2  = --reward-weights $(WEIGHTS) --learning-rate 6e-4 --kl-coef 0.03 --lam 1 --num-ppo-epochs 1
 ARM.PPO-3  = --reward-weights $(WEIGHTS) --learning-rate 6e-4 --kl-coef 0.01 --lam 0.95 --num-ppo-epochs 1
 ARM.PPO-4  = --reward-weights $(WEIGHTS) --learning-rate 1.2e-3 --kl-coef 0.01 --lam 1 --num-ppo-epochs 1
 ARM.PPO-5  = --reward-weights $(WEIGHTS) --learning-rate 3e-4 --kl-coef 0.01 --lam 1 --num-ppo-epochs 4
 ARM.PPO-6  = --reward-weights $(WEIGHTS) --learning-rate 3e-4 --kl-coef 0.01 --lam 0.95 --num-ppo-epochs 4
+ARM.PPO-7  = --reward-weights $(WEIGHTS) --learning-rate 1.2e-3 --kl-coef 0.02 --lam 1 --num-ppo-epochs 1
+ARM.PPO-8  = --reward-weights $(WEIGHTS) --learning-rate 1.2e-3 --kl-coef 0.005 --lam 1 --num-ppo-epochs 1
+ARM.PPO-9  = --reward-weights $(WEIGHTS) --learning-rate 1.8e-3 --kl-coef 0.01 --lam 1 --num-ppo-epochs 1
 ARM.DPO-1  = --learning-rate 3e-4 --beta 0.1 --num-train-epochs 1
 ARM.DPO-2  = --learning-rate 1e-3 --beta 0.1 --num-train-epochs 1
 ARM.DPO-3  = --learning-rate 3e-4 --beta 0.1 --num-train-epochs 3
 ARM.DPO-4  = --learning-rate 1e-3 --beta 0.1 --num-train-epochs 3
 ARM.DPO-5  = --learning-rate 3e-4 --beta 0.03 --num-train-epochs 3
 ARM.DPO-6  = --learning-rate 1e-3 --beta 0.3 --num-train-epochs 3
+ARM.DPO-7  = --learning-rate 1e-3 --beta 1 --num-train-epochs 3
+ARM.DPO-8  = --learning-rate 1e-3 --beta 0.5 --num-train-epochs 3
+ARM.DPO-9  = --learning-rate 5e-4 --beta 0.3 --num-train-epochs 3

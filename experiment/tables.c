@@ -184,7 +184,7 @@ static void against_grpo(const Json *report, const char *section) {
 static void cost_table(const Json *report) {
     const Scales scales = scales_of(report);
     static const char *const arms[] = {"GRPO", "PPO", "DPO"};
-    printf("\n## Cost\n\nThe same prompts and the same number of sampled replies. Operations as counted by formula (E190 to E194) and as the run counted them; ratios to GRPO.\n\n"
+    printf("\n## Cost\n\nThe same prompts and the same number of sampled replies. Operations as counted by formula and as the run counted them; ratios to GRPO.\n\n"
            "| scale, method | operations, formula | operations, run | run : formula | to GRPO, formula | to GRPO, run | CPU seconds | to GRPO | peak memory |\n|---|---|---|---|---|---|---|---|---|\n");
     for (int i = 0; i < scales.n; i++)
         for (int a = 0; a < 3; a++) {
@@ -199,7 +199,7 @@ static void cost_table(const Json *report) {
 static void search_table(const Json *search) {
     const Json *s = search ? json_get(search, "sections") : NULL, *arms = s && s->length ? json_get(&s->item[0], "arms") : NULL;
     if (!arms) return;
-    printf("\n## The search\n\nSix settings of each method, smallest scale, one seed, development draw 98. The criterion is the judge's mean over all rows and labels; a method's best is marked, and the settings of the tables are those.\n\n");
+    printf("\n## The search\n\nNine settings of each method (six, then three around the best of them), smallest scale, one seed, development draw 98. The criterion is the judge's mean over all rows and labels; a method's best is marked, and the settings of the tables are those.\n\n");
     labels_head("setting");
     printf(" mean | harmful step | KL |\n|---|---|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < arms->length; i++) {
@@ -342,7 +342,7 @@ static void print_claims(const Json *report) {
     better(&dpo_time, report, "GRPO", "DPO-time");
     claim(8, "... and at the same time", "DPO continued to GRPO's CPU time, its sampling included: GRPO minus DPO-time.", &dpo_time);
     count(&collapsed, "mean score", minus(judged(arm_of(report, "ablations", "GRPO"), "all", WORLD_LABELS), judged(arm_of(report, "ablations", "collapsed"), "all", WORLD_LABELS)));
-    claim(9, "A reward model with a head per score is better than one collapsed score", "GRPO on the weighted sum of four predicted scores minus GRPO on one predicted score, whose label is that sum (E58).", &collapsed);
+    claim(9, "A reward model with a head per score is better than one collapsed score", "GRPO on the weighted sum of four predicted scores minus GRPO on one predicted score, whose label is that sum.", &collapsed);
     single_scores(report, 10);
     count(&equal, "safety", minus(judged(arm_of(report, "ablations", "GRPO"), "all", WORLD_LABELS - 1), judged(arm_of(report, "ablations", "equal"), "all", WORLD_LABELS - 1)));
     claim(11, "Weights steer the trade: half of the weight on safety buys safety", "Safety by the judge over all rows, weights .15 .2 .15 .5 minus equal weights.", &equal);
