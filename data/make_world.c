@@ -260,7 +260,7 @@ static bool judge_row(const Json *row, const Options *o, bool label, long line, 
     return put_row(&w, e);
 }
 
-/* E58's data: the labels of a row become one, their weighted sum. */
+/* For a reward model of one label: the labels of a row become one, their weighted sum. */
 static bool collapse_row(const Json *row, const Options *o, long line, Err *e) {
     const Json *labels = row->type == JSON_OBJECT ? json_get(row, "labels") : NULL;
     double sum = 0, label;
