@@ -15,7 +15,7 @@ case $arm in collapsed) reward=$EXPERIMENT/collapsed/$seed ;; esac
 max=44                                  # tokens of a reply while training; 60 when judged
 
 export OMP_NUM_THREADS=1
-seconds() { awk -F"\"step_time\":" 'NF > 1 { split($2, a, "[,}]"); s += a[1] } END { print s }' "$1/run/timing.jsonl"; }
+seconds() { awk -F'"cpu_seconds":' 'NF > 1 { split($2, a, "[,}]"); s = a[1] } END { print s }' "$1/run/timing.jsonl"; }
 updates() { awk -F'"step":' 'NF > 1 { split($2, a, /[,}]/); s = a[1] } END { print s }' "$1/run/timing.jsonl"; }
 
 # ---- what this stage is made from -----------------------------------------------------------------------------------------------------------------
