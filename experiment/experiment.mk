@@ -13,7 +13,9 @@ export EXPERIMENT SEEDS JUDGED N_EVAL N_SFT N_REWARD STEPS REWARD_SCALE ABLATION
 export STAGES = $(if $(filter search,$(MAKECMDGOALS)),world/1 reward/1 $(foreach x,init sft pairs,$(ABLATION_SCALE)/1/$(x)) $(searched) search/1/base,$(before) $(collapsed) $(main) $(ablations))
 stage = @sh experiment/stage.sh $@
 
-all: $(main) $(ablations)
+all: methods ablations
+methods: $(main)
+ablations: $(ablations)
 search: $(searched) search/1/base
 
 # A seed changes everything but the world's pairs: text, prompts, weights, draws.
@@ -61,4 +63,4 @@ results: all search
 	@build/experiment_tables claims $(out)/result.json > $(out)/claims.md
 	@echo "tables: $(out)/README.md, claims: $(out)/claims.md, page: $(out)/report.html" >&2
 
-.PHONY: results all search $(main) $(ablations) $(before) $(collapsed) $(searched) search/1/base
+.PHONY: results all methods ablations search $(main) $(ablations) $(before) $(collapsed) $(searched) search/1/base
