@@ -195,7 +195,7 @@ static bool read_run(ArmRun *r, Section *s, Err *e) {
         r->seed = json_path(r->files.config, "options.seed");
     } else if (!path_exists(replies)) return fail(e, "%s: is no run: found neither log.jsonl nor replies.jsonl", r->dir);
     if (path_exists(timing) && !json_lines_read(&r->timing, timing, true, e)) return false;
-    return read_if_there(&r->verdicts, r->dir, "verdicts.json", e) && read_replies(r, s, e);
+    return read_if_there(&r->verdicts, r->dir, "verdicts.json", e) && read_if_there(&r->data, r->dir, "data.json", e) && read_replies(r, s, e);
 }
 
 static void free_run(ArmRun *r) {
@@ -203,6 +203,7 @@ static void free_run(ArmRun *r) {
     json_lines_free(&r->timing);
     json_lines_free(&r->reply_lines);
     json_free(r->verdicts);
+    json_free(r->data);
     if (r->reply) free(r->reply[0].value);
     free(r->reply);
 }
@@ -428,11 +429,23 @@ static double mean_over(const Arm *a, double (*of)(const ArmRun *, const char *)
     return stats_of(x, (size_t)a->n_run).mean;
 }
 
-static double cost_of(const ArmRun *r, const char *path) { return json_path(last_with(&r->files.log, "cost"), path); }
+/* What it took to make the run's data (data.json) is added to what is spent, operations and seconds, not to what is held at once. */
+static double with_data(const ArmRun *r, double own, const char *path) {
+    const double more = json_path(r->data, path);
+    return isnan(more) ? own : own + more;
+}
+
+static double cost_of(const ArmRun *r, const char *path) {
+    char whole[80];
+    const double own = json_path(last_with(&r->files.log, "cost"), path);
+    snprintf(whole, sizeof whole, "cost.%s", path);
+    return strstr(path, "memory") ? own : with_data(r, own, whole);
+}
 
 static double timing_of(const ArmRun *r, const char *key) {
     const Json *v = last_with(&r->timing, key);
-    return v && v->type == JSON_NUMBER ? v->number : NAN;
+    const double own = v && v->type == JSON_NUMBER ? v->number : NAN;
+    return strstr(key, "bytes") ? own : with_data(r, own, key);
 }
 
 static double seconds_of(const ArmRun *r, const char *key) {

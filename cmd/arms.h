@@ -23,7 +23,7 @@ typedef struct {
     char dir[1024];
     RunFiles files;                     /* files.config NULL: a folder with replies alone */
     JsonLines timing, reply_lines;
-    Json *verdicts;                     /* verdicts.json, NULL without */
+    Json *verdicts, *data;              /* verdicts.json, data.json; NULL without */
     double seed;                        /* NaN without config.json */
     Reply *reply;
     int n_reply;
@@ -44,7 +44,8 @@ typedef struct {
 
 typedef struct { Section *section; int n; } Arms;
 
-/* Adds the arm that "[SECTION/][NAME=]RUN[,RUN...]" says, and reads its folders: config.json, log.jsonl, timing.jsonl, replies.jsonl, verdicts.json.
+/* Adds the arm that "[SECTION/][NAME=]RUN[,RUN...]" says, and reads its folders: config.json, log.jsonl, timing.jsonl, replies.jsonl, verdicts.json,
+ * data.json.
  * A folder without config.json and log.jsonl is fine if it has replies. False: no run, a broken line, seeds whose options differ, another
  * set of labels or other prompts than the section's arms before. */
 bool arms_add(Arms *a, const char *text, Err *e);

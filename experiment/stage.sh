@@ -93,10 +93,11 @@ base)                                   # the SFT policy's own replies, beside a
     cp "$start/run/config.json" "$start/run/log.jsonl" "$start/run/timing.jsonl" "$run"
     replies "$start/run/final" "$run" ;;
 pairs)
-    rm -f "$dir/pairs.jsonl"
-    $grpo pairs --config "$recipe" --model "$start/run/final" --dataset "$texts/rl.jsonl" --reward-model "$reward/run/final" --seed "$seed" "$@" --output "$dir/pairs.jsonl" 2> "$dir/messages.txt" || { tail -1 "$dir/messages.txt" >&2; exit 2; }
+    rm -f "$dir/pairs.jsonl" "$dir/cost.json"
+    $grpo pairs --config "$recipe" --model "$start/run/final" --dataset "$texts/rl.jsonl" --reward-model "$reward/run/final" --seed "$seed" "$@" --output "$dir/pairs.jsonl" --cost "$dir/cost.json" 2> "$dir/messages.txt" || { tail -1 "$dir/messages.txt" >&2; exit 2; }
     times > "$dir/times.part"           # the second line is of the children: user and system time
     awk 'NR == 2 { gsub(/[ms]/, " "); print $1 * 60 + $2 + $3 * 60 + $4 }' "$dir/times.part" > "$dir/seconds.txt"
+    printf '%s,"cpu_seconds":%s}\n' "$(sed '$ s/}$//' "$dir/cost.json")" "$(cat "$dir/seconds.txt")" > "$dir/data.json"
     rm "$dir/times.part" ;;
 train|ppo)
     steps=$STEPS
@@ -107,6 +108,7 @@ dpo)
     steps=-1
     case $arm in *-time) steps=$(same_time) ;; esac
     train dpo --model "$start/run/final" --dataset "$EXPERIMENT/$scale/$seed/pairs/pairs.jsonl" --max-steps "$steps" "$@"
+    cp "$EXPERIMENT/$scale/$seed/pairs/data.json" "$run/data.json"
     replies "$run/final" "$run" ;;
 *)  echo "stage.sh: found kind \"$kind\", expected world, init, sft, reward, collapsed, base, pairs, train, ppo or dpo" >&2; exit 2 ;;
 esac

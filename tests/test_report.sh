@@ -88,6 +88,12 @@ is memory $g.cost.memory.cache 5
 is 'predicted memory' $g.cost.predicted_memory.total 10
 is 'seconds of both' $g.cost.seconds 5.25
 is 'CPU seconds, of the one that has them' $g.cost.cpu_seconds 9
+echo '{"cost":{"predicted":{"total_flops":10},"measured":{"total_flops":100,"tokens":{"completion":6},"memory":{"cache":7}}},"cpu_seconds":3}' > b/data.json
+works 'what the data cost' "$grpo" report SFT=sft GRPO=b --json
+is 'operations with those of the data' $g.cost.measured_flops 1400
+is 'tokens with those of the data' $g.cost.tokens.completion 76
+is 'memory is not added' $g.cost.memory.cache 6
+rm b/data.json
 
 # a baseline with seeds of its own: each run is compared with the baseline's of its seed, in whatever order they are given
 rm -rf sft2; run sft2 sft 2; for k in 1 2 3 4; do reply sft2 p$k "$([ $k -lt 3 ] && echo benign || echo unsafe)" x 1 1 0.5 0 0; done
