@@ -236,6 +236,30 @@ static void test_E195_E197_memory(void) {
     CHECK(acts_keep_logits(&small, 100000) && acts_keep_logits(&wide, 32) && !acts_keep_logits(&wide, 193));
 }
 
+/* What a run has cost so far goes through its checkpoint; one without it, or of another length, is refused. */
+static void test_counts_in_checkpoints(void) {
+    const char *path = sizeof(real) == 4 ? "build/test_cost_f32.safetensors" : "build/test_cost_f64.safetensors";
+    Model *m = tiny_model(0);
+    Trainer t;
+    Err e = {{0}};
+    double counts[3] = {1, 0x1p60, 3.5};
+    CHECK(trainer_new(&t, m, 8, 8, &e));
+    t.counts = counts, t.n_counts = 3;
+    CHECK(trainer_save(&t, path, &e));
+    counts[0] = counts[1] = counts[2] = 0;
+    CHECK(trainer_load(&t, path, &e));
+    CHECK_NEAR(counts[0], 1, 0); CHECK_NEAR(counts[1], 0x1p60, 0); CHECK_NEAR(counts[2], 3.5, 0);
+    t.n_counts = 2;
+    CHECK_ERROR(!trainer_load(&t, path, &e), e, "counts: expected 2 numbers of type F64; the checkpoint is of an earlier version");
+    t.counts = NULL;
+    CHECK(trainer_load(&t, path, &e) && trainer_save(&t, path, &e));
+    t.counts = counts;
+    CHECK_ERROR(!trainer_load(&t, path, &e), e, "counts: expected 2 numbers");
+    trainer_free(&t);
+    model_free(m);
+    remove(path);
+}
+
 /* The bytes that are told do not depend on how many threads there are. */
 static void test_threads_do_not_count(void) {
     double held[2], planned[2];
@@ -263,6 +287,7 @@ int main(void) {
     test_E193_E198_generation_counted();
     test_E198_cache();
     test_E195_E197_memory();
+    test_counts_in_checkpoints();
     test_threads_do_not_count();
     return test_end();
 }
