@@ -81,10 +81,12 @@ static void say_intervals(Page *p, const Section *s) {
 }
 
 static void say_differences(Page *p, const Section *s) {
+    bool several = false;
+    for (int a = 1; a < s->n_arm; a++) several = several || s->arm[a].n_run > 1;
     page_html(p, "Less <i>");
     page_text(p, s->arm[0].name);
     page_html(p, "</i>, %s. <span class=\"rose\">▲</span> rose, <span class=\"fell\">▼</span> fell: the interval leaves out 0; <span class=\"open\">○</span> not decided. ",
-              s->arm[0].n_run > 1 ? "run by run of the same seed" : "prompt by prompt of its run");
+              s->arm[0].n_run > 1 ? "run by run of the same seed" : several ? "its only run, so the spread between its seeds is in no interval" : "prompt by prompt");
 }
 
 static int n_with_replies(const Section *s) {

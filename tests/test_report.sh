@@ -143,6 +143,7 @@ holds title '<title>A &amp; B</title>'
 holds 'mean and interval over seeds' '<td>0.844<span class="half"> ± 0.397</span></td>'
 holds 'difference' '<td>+0.344<span class="half"> ± 0.397</span> <span class="open" title="not decided">○</span></td>'
 holds verdict "</b> against SFT, 2 labels on 2 rows, 4 figures: 1 rose, 0 fell, 3 not decided."
+holds 'a baseline of one run' 'Less <i>SFT</i>, its only run, so the spread between its seeds is in no interval.'
 holds 'a curve' 'GRPO: from 0.115 to 0.415'
 holds 'cost' '<td>1 200</td><td class="half">1.00×</td>'
 holds 'predicted beside counted' '<td>1 000</td><td class="half">1.00×</td>'
@@ -161,6 +162,7 @@ refuses '*page.html: exists already*' "$grpo" report sft --output page.html
 rm -rf odd; cp -r a odd; sed 's/"completion":"xx"/"completion":"<script>alert(1)<\/script>\&amp; \\"\\u0001"/' a/replies.jsonl > odd/replies.jsonl
 page 'text that looks like HTML' "$grpo" report sft '<i>=odd'
 holds 'escaped' '&lt;script&gt;alert(1)&lt;/script&gt;&amp;amp; &quot;'
+holds 'by prompt' 'Less <i>sft</i>, prompt by prompt.'
 holds 'escaped name' '&lt;i&gt;'
 lacks 'escaped' '<script>'
 # a single run: nothing to compare it with
