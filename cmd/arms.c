@@ -35,6 +35,9 @@ bool quantity_is_mean(const Quantity *q) { return q->origin != OF_REPLY && !strc
 
 Origin section_told(const Section *s) { return section_find(s, OF_JUDGE, mean_name[OF_JUDGE]) >= 0 ? OF_JUDGE : OF_MODEL; }
 
+const char *origin_name(Origin o) { return o == OF_JUDGE ? "judge" : "reward model"; }
+int section_told_mean(const Section *s) { return section_find(s, section_told(s), mean_name[section_told(s)]); }
+
 static bool add_quantity(Section *s, Origin origin, const char *name, const char *file, Err *e) {
     if (s->n_quantity == MAX_QUANTITIES) return fail(e, "%s: more than %d quantities in a reply", file, MAX_QUANTITIES);
     Quantity *q = &s->quantity[s->n_quantity++];
@@ -78,7 +81,8 @@ static bool read_labels(double *value, const Section *s, Origin g, const Json *r
     }
     for (size_t k = 0; label && label->type == JSON_OBJECT && k < label->length; k++)
         if (section_find(s, g, label->item[k].key) < 0)
-            return fail(e, "%s:%d: \"%s\" has a label \"%s\", which the section's replies before have not: arms with different labels cannot be compared", file, reply->line, group_column[g], label->item[k].key);
+            return fail(e, "%s:%d: \"%s\" has a label \"%s\", which the section's replies before have not: arms with different labels cannot be compared", file, reply->line,
+                        group_column[g], label->item[k].key);
     return true;
 }
 
@@ -255,8 +259,9 @@ static bool check_seeds(const Arm *a, Err *e) {
         if (isnan(a->run[i].seed)) return fail(e, "%s: found no config.json with a seed, expected one: the runs of an arm differ in their seed", a->run[i].dir);
         for (int k = 0; k < i; k++)
             if (a->run[k].seed == a->run[i].seed) return fail(e, "%s and %s: both have seed %g; the runs of an arm differ in their seed", a->run[k].dir, a->run[i].dir, a->run[i].seed);
-        if (!a->run[i].n_reply != !a->run[0].n_reply) return fail(e, "%s: %s replies.jsonl, %s %s; give it to all runs of an arm or to none", a->run[i].dir, a->run[i].n_reply ? "has" : "has no", a->run[0].dir,
-                                                                  a->run[0].n_reply ? "has" : "has none");
+        if (!a->run[i].n_reply != !a->run[0].n_reply)
+            return fail(e, "%s: %s replies.jsonl, %s %s; give it to all runs of an arm or to none", a->run[i].dir, a->run[i].n_reply ? "has" : "has no", a->run[0].dir,
+                        a->run[0].n_reply ? "has" : "has none");
         if (i && !same_options(&a->run[0], &a->run[i], e)) return false;
     }
     return true;
@@ -271,8 +276,8 @@ static const ArmRun *partner(const Arm *base, const ArmRun *r) {        /* the b
 static bool check_partners(const Section *s, const Arm *a, Err *e) {
     for (int i = 0; arm_has_replies(a) && arm_has_replies(&s->arm[0]) && i < a->n_run; i++)
         if (!partner(&s->arm[0], &a->run[i]))
-            return fail(e, "%s: seed %g: the baseline \"%s\" has no run of it, expected the same seeds (or a single run of the baseline): differences are paired by seed", a->run[i].dir, a->run[i].seed,
-                        s->arm[0].name);
+            return fail(e, "%s: seed %g: the baseline \"%s\" has no run of it, expected the same seeds (or a single run of the baseline): differences are paired by seed", a->run[i].dir,
+                        a->run[i].seed, s->arm[0].name);
     return true;
 }
 
@@ -401,9 +406,22 @@ static Figure of_arm(const Section *s, const Arm *a, const Arm *base, int row, i
 Figure arm_figure(const Section *s, const Arm *a, int row, int quantity) { return of_arm(s, a, NULL, row, quantity); }
 Figure arm_difference(const Section *s, const Arm *a, int row, int quantity) { return of_arm(s, a, &s->arm[0], row, quantity); }
 
+bool section_has(const Section *s, int quantity) {
+    for (int a = 0; a < s->n_arm; a++)
+        if (arm_has_replies(&s->arm[a]) && !isnan(arm_figure(s, &s->arm[a], s->n_split, quantity).mean)) return true;
+    return false;
+}
+
 int figure_verdict(const Figure *f) { return f->mean - f->half > 0 ? 1 : f->mean + f->half < 0 ? -1 : 0; }
 
 /* ---- costs ------------------------------------------------------------------------------------------------------------- */
+
+double log_step(const Json *line) { return json_member(line, "step"); }
+
+double json_member(const Json *v, const char *key) {
+    const Json *m = json_get(v, key);
+    return m && m->type == JSON_NUMBER ? m->number : NAN;
+}
 
 double json_path(const Json *v, const char *path) {
     for (const char *at = path; v; ) {

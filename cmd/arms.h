@@ -61,6 +61,10 @@ bool quantity_is_mean(const Quantity *q);                                   /* o
 /* What differences are told of: the judge's labels, or the reward model's where no judge was asked. */
 Origin section_told(const Section *s);
 
+const char *origin_name(Origin o);                                          /* "judge", "reward model" */
+int section_told_mean(const Section *s);                                    /* index of the mean over its labels, -1 */
+bool section_has(const Section *s, int quantity);                           /* whether any reply has it */
+
 /* mean +- half over n values; by_run[i] belongs to the arm's run i. half is NaN where there is no interval. */
 typedef struct { double mean, half; int n; bool over_prompts; double by_run[MAX_RUNS]; } Figure;
 Figure arm_figure(const Section *s, const Arm *a, int row, int quantity);
@@ -71,6 +75,8 @@ Figure run_figure(const Section *s, const ArmRun *r, int row, int quantity);
 /* +1 rose, -1 fell: the interval leaves out 0; 0: not decided. */
 int figure_verdict(const Figure *f);
 
+double log_step(const Json *line);
+double json_member(const Json *v, const char *key);     /* a number by its key, dots and all; NaN without */
 double json_path(const Json *v, const char *path);      /* a number by its path, such as "measured.tokens.prompt"; NaN without */
 
 /* Means over an arm's runs; NaN where none has it. */

@@ -132,8 +132,10 @@ static const char *colour(int style) { return colour_of[style % 7]; }
 static const char *dash(int style) { return dash_of[style % 6]; }
 
 static void marker(Page *p, int style, double x, double y) {
-    static const char *const shape[] = {"M-3.2 0A3.2 3.2 0 1 0 3.2 0A3.2 3.2 0 1 0 -3.2 0Z", "M-3-3H3V3H-3Z", "M0-3.8L3.6 2.8H-3.6Z", "M0-4L4 0L0 4L-4 0Z", "M0 3.8L3.6-2.8H-3.6Z", "M-3.4 0H3.4M0-3.4V3.4"};
-    page_html(p, "<path transform=\"translate(%.1f %.1f)\" d=\"%s\" fill=\"%s\" stroke=\"%s\" stroke-width=\"1\"/>\n", x, y, shape[style % 6], style % 2 || style % 6 == 0 ? colour(style) : "#fff", colour(style));
+    static const char *const shape[] = {"M-3.2 0A3.2 3.2 0 1 0 3.2 0A3.2 3.2 0 1 0 -3.2 0Z", "M-3-3H3V3H-3Z",
+                                        "M0-3.8L3.6 2.8H-3.6Z", "M0-4L4 0L0 4L-4 0Z", "M0 3.8L3.6-2.8H-3.6Z", "M-3.4 0H3.4M0-3.4V3.4"};
+    page_html(p, "<path transform=\"translate(%.1f %.1f)\" d=\"%s\" fill=\"%s\" stroke=\"%s\" stroke-width=\"1\"/>\n", x, y, shape[style % 6],
+              style % 2 || style % 6 == 0 ? colour(style) : "#fff", colour(style));
 }
 
 void page_key(Page *p, int style, const char *name) {

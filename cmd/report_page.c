@@ -1,7 +1,7 @@
 /* report_page.c: the page of `grpo report`.
  *
  * In this order: what it rests on; of each section: the verdict, tables of scores, differences and conduct, the judge beside the reward model, an outside
- * judge's verdicts, the frontier, curves over steps, costs, replies side by side. What the runs' folders do not hold is left out, and it is said. */
+ * judge's verdicts, costs, options, replies side by side. Plots are report_plots.c. What the runs' folders do not hold is left out, and it is said. */
 #include "report_page.h"
 
 #include <math.h>
@@ -9,13 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/report_plots.h"
 #include "cmd/run.h"
 #include "lib/files.h"
 #include "lib/stats.h"
 
-enum { POINTS = 80, REPLIES_PER_SPLIT = 2, LAST = 10, MAX_HASHED = 64 << 20 };   /* points of a curve; sample prompts; steps of the mean at the end; bytes */
-
-static const char *as_word(Origin o) { return o == OF_JUDGE ? "judge" : "reward model"; }
+enum { REPLIES_PER_SPLIT = 2, LAST = 10, MAX_HASHED = 64 << 20 };       /* sample prompts; steps of the mean at the end; bytes */
 
 /* ---- tables ------------------------------------------------------------------------------------------------------------ */
 
@@ -95,13 +94,6 @@ static int n_with_replies(const Section *s) {
     return n;
 }
 
-/* Whether any reply of the section has the quantity. */
-static bool is_there(const Section *s, int q) {
-    for (int a = 0; a < s->n_arm; a++)
-        if (arm_has_replies(&s->arm[a]) && !isnan(arm_figure(s, &s->arm[a], s->n_split, q).mean)) return true;
-    return false;
-}
-
 static const char *column_name(const Quantity *q) {
     static const char *const own[][2] = {{"refusal", "refusals"}, {"harmful", "harmful step"}, {"completion_length", "length"}, {"kl", "KL to the reference"}, {"distinct", "distinct"}};
     for (size_t i = 0; q->origin == OF_REPLY && i < sizeof own / sizeof *own; i++)
@@ -141,7 +133,7 @@ static void figures_table(Page *p, const Section *s, const int *list, bool diffe
 
 static int quantities_of(int *list, const Section *s, Origin origin, int n) {
     for (int q = 0; q < s->n_quantity; q++)
-        if (s->quantity[q].origin == origin && is_there(s, q)) list[n++] = q;
+        if (s->quantity[q].origin == origin && section_has(s, q)) list[n++] = q;
     list[n] = -1;
     return n;
 }
@@ -161,7 +153,7 @@ static void differences(Page *p, const Section *s) {
     if (n_with_replies(s) < 2 || !arm_has_replies(&s->arm[0])) return;
     int n = quantities_of(list, s, section_told(s), 0);
     for (int q = 0; q < s->n_quantity; q++)
-        if (s->quantity[q].origin == OF_REPLY && is_there(s, q) && (!strcmp(s->quantity[q].name, "refusal") || !strcmp(s->quantity[q].name, "harmful"))) list[n++] = q;
+        if (s->quantity[q].origin == OF_REPLY && section_has(s, q) && (!strcmp(s->quantity[q].name, "refusal") || !strcmp(s->quantity[q].name, "harmful"))) list[n++] = q;
     list[n] = -1;
     if (!n) return;
     table_begin(p, "Differences.");
@@ -174,9 +166,10 @@ static void conduct(Page *p, const Section *s) {
     int list[MAX_QUANTITIES + 1];
     quantities_of(list, s, OF_REPLY, 0);
     table_begin(p, "Conduct.");
-    page_html(p, "Shares of replies that refuse and that hold a harmful step; length in tokens; share of completions in the row that differ from all others before; KL to the reference in nats a reply. ");
+    page_html(p, "Shares of replies that refuse and that hold a harmful step; length in tokens; share of completions in the row that "
+                 "differ from all others before; KL to the reference in nats a reply. ");
     for (int q = 0, n = 0; q < s->n_quantity; q++)
-        if (s->quantity[q].origin == OF_REPLY && !is_there(s, q)) page_html(p, "%s%s", n++ ? ", " : "Not in the replies: ", column_name(&s->quantity[q]));
+        if (s->quantity[q].origin == OF_REPLY && !section_has(s, q)) page_html(p, "%s%s", n++ ? ", " : "Not in the replies: ", column_name(&s->quantity[q]));
     figures_table(p, s, list, false);
 }
 
@@ -225,7 +218,7 @@ static void verdict_of(Page *p, const Section *s, const Arm *a) {
 
 static void verdict(Page *p, const Section *s) {
     if (n_with_replies(s) < 2 || !arm_has_replies(&s->arm[0])) return;
-    page_html(p, "<p>Computed from the differences below, by the %s’s scores (rose or fell: the 95 %% interval leaves out 0):</p>\n<ul>\n", as_word(section_told(s)));
+    page_html(p, "<p>Computed from the differences below, by the %s’s scores (rose or fell: the 95 %% interval leaves out 0):</p>\n<ul>\n", origin_name(section_told(s)));
     for (int a = 1; a < s->n_arm; a++)
         if (arm_has_replies(&s->arm[a])) verdict_of(p, s, &s->arm[a]);
     page_html(p, "</ul>\n");
@@ -237,7 +230,7 @@ static void judge_beside_model(Page *p, const Section *s) {
     int judge[MAX_QUANTITIES], model[MAX_QUANTITIES], n = 0;
     for (int q = 0; q < s->n_quantity; q++) {
         const int other = s->quantity[q].origin == OF_JUDGE && !quantity_is_mean(&s->quantity[q]) ? section_find(s, OF_MODEL, s->quantity[q].name) : -1;
-        if (other < 0 || !is_there(s, q) || !is_there(s, other)) continue;
+        if (other < 0 || !section_has(s, q) || !section_has(s, other)) continue;
         judge[n] = q, model[n++] = other;
     }
     if (!n) return;
@@ -332,187 +325,6 @@ static void outside_judge(Page *p, const Section *s) {
     table_end(p);
 }
 
-/* ---- the frontier ------------------------------------------------------------------------------------------------------ */
-
-static void keys(Page *p, const Section *s, const bool *with) {
-    page_html(p, "<p class=\"keys\">");
-    for (int a = 0; a < s->n_arm; a++)
-        if (with[a]) page_key(p, a, s->arm[a].name);
-    page_html(p, "</p>\n");
-}
-
-static void frontier(Page *p, const Section *s) {
-    const int x = section_find(s, OF_REPLY, "kl"), y = section_find(s, section_told(s), section_told(s) == OF_JUDGE ? "mean_judge" : "mean_scores");
-    if (x < 0 || y < 0 || !is_there(s, x) || !is_there(s, y)) return;
-    Mark *mark = calloc((size_t)s->n_arm * MAX_RUNS, sizeof *mark);
-    int n = 0;
-    for (int a = 0; mark && a < s->n_arm; a++) {
-        int farthest = n;                                               /* of its runs: the name stands there */
-        const int begin = n;
-        for (int i = 0; i < s->arm[a].n_run; i++) {
-            const Figure fx = run_figure(s, &s->arm[a].run[i], s->n_split, x), fy = run_figure(s, &s->arm[a].run[i], s->n_split, y);
-            if (isnan(fx.mean) || isnan(fy.mean)) continue;
-            mark[n] = (Mark){NULL, a, fx.mean, fy.mean, fx.half, fy.half};
-            if (fx.mean > mark[farthest].x) farthest = n;
-            n++;
-        }
-        if (n > begin) mark[farthest].label = s->arm[a].name;
-    }
-    if (n > 1) {
-        page_html(p, "<figure class=\"single\">\n<figcaption><b>How far for how much.</b> KL to the reference against the mean over the %s’s labels, over all prompts; a marker for each run, bars: 95 %% intervals "
-                     "over prompts.</figcaption>\n", as_word(section_told(s)));
-        page_marks(p, "Mean score against KL to the reference", "KL to the reference, nats a reply", "mean score", "A marker for each run; its figures are in the tables of scores and conduct, row all.", mark, n);
-        page_html(p, "</figure>\n");
-    }
-    free(mark);
-}
-
-/* ---- curves ------------------------------------------------------------------------------------------------------------ */
-
-/* Runs of one class share panels: their steps mean the same. */
-typedef enum { IMITATION, PREFERENCE, REINFORCEMENT, N_CLASS } Class;
-static const char *const class_title[N_CLASS] = {"supervised training", "training on preferences", "training on rewards"};
-
-static Class class_of(const Arm *a) {
-    const char *c = arm_command(a);
-    return !strcmp(c, "dpo") ? PREFERENCE : !strcmp(c, "train") || !strcmp(c, "ppo") ? REINFORCEMENT : IMITATION;
-}
-
-/* A key with * stands for each key of the log that fits; a second key is taken of runs that log the same under it. */
-static const struct { Class class; const char *key, *other, *title; } panels[] = {
-    {REINFORCEMENT, "reward", NULL, "Reward"},
-    {REINFORCEMENT, "rewards/*/mean", NULL, "Score: "},
-    {REINFORCEMENT, "kl", NULL, "KL to the reference, a token"},
-    {REINFORCEMENT, "objective/kl", NULL, "KL to the reference, a reply"},
-    {REINFORCEMENT, "entropy", "policy/entropy_avg", "Entropy, nats a token"},
-    {REINFORCEMENT, "completions/mean_length", NULL, "Length, tokens"},
-    {REINFORCEMENT, "completions/clipped_ratio", NULL, "Share of replies cut off"},
-    {REINFORCEMENT, "clip_ratio/region_mean", "policy/clipfrac_avg", "Share of tokens clipped"},
-    {REINFORCEMENT, "grad_norm", NULL, "Norm of the gradient"},
-    {PREFERENCE, "loss", NULL, "Loss"},
-    {PREFERENCE, "rewards/accuracies", NULL, "Pairs ranked as given, share"},
-    {PREFERENCE, "rewards/margins", NULL, "Margin of implicit rewards"},
-    {PREFERENCE, "entropy", NULL, "Entropy, nats a token"},
-    {PREFERENCE, "grad_norm", NULL, "Norm of the gradient"},
-    {IMITATION, "loss", NULL, "Loss"},
-    {IMITATION, "entropy", NULL, "Entropy, nats a token"},
-    {IMITATION, "grad_norm", NULL, "Norm of the gradient"},
-};
-
-static double value_at(const Json *line, const char *key, const char *other) {
-    const Json *v = json_get(line, key);
-    if (!v && other) v = json_get(line, other);
-    return v && v->type == JSON_NUMBER ? v->number : NAN;
-}
-
-static double step_of(const Json *line) { return json_get(line, "step")->number; }
-
-/* Values of one run at the steps of `step` [n]; NaN where it has none. */
-static void values_at(double *out, const double *step, int n, const JsonLines *log, const char *key, const char *other) {
-    for (int i = 0, k = 0; i < n; i++) {
-        out[i] = NAN;
-        while (k < log->n && step_of(log->line[k]) < step[i]) k++;
-        for (int j = k; j < log->n && step_of(log->line[j]) == step[i] && isnan(out[i]); j++) out[i] = value_at(log->line[j], key, other);
-    }
-}
-
-/* Of one arm: windows of steps, in each the mean over seeds, the lowest and the highest seed. The memory behind it is c->x's. */
-static bool make_curve(Curve *c, const Arm *a, int style, const char *key, const char *other) {
-    const JsonLines *log = &a->run[0].files.log;
-    double *x = calloc((size_t)(log->n + 1) * (size_t)(a->n_run + 5), sizeof *x);
-    int n = 0;
-    *c = (Curve){.name = a->name, .style = style, .banded = a->n_run > 1};
-    if (!x) return false;
-    c->x = x, c->y = x + log->n, c->low = x + 2 * log->n, c->high = x + 3 * log->n;
-    double *step = x + 4 * log->n, *value = x + 5 * log->n;                         /* value [n_run, n] */
-    for (int i = 0; i < log->n; i++)
-        if (!isnan(value_at(log->line[i], key, other)) && (!n || step_of(log->line[i]) > step[n - 1])) step[n++] = step_of(log->line[i]);
-    for (int r = 0; r < a->n_run; r++) values_at(value + (size_t)r * (size_t)n, step, n, &a->run[r].files.log, key, other);
-    const int window = (n + POINTS - 1) / POINTS;
-    for (int from = 0; from < n; from += window) {
-        const size_t m = (size_t)(n - from < window ? n - from : window);
-        double low = NAN, high = NAN, sum = 0;
-        for (int r = 0; r < a->n_run; r++) {
-            const double v = stats_of(value + (size_t)r * (size_t)n + from, m).mean;
-            sum += v;
-            if (!(low <= v)) low = v;
-            if (!(high >= v)) high = v;
-        }
-        if (isnan(sum)) continue;                                                   /* a seed that has not come so far */
-        c->x[c->n] = stats_of(step + from, m).mean, c->y[c->n] = sum / a->n_run, c->low[c->n] = low, c->high[c->n] = high;
-        c->n++;
-    }
-    if (c->n) return true;
-    free(x);
-    return false;
-}
-
-static bool panel(Page *p, const Section *s, Class class, const char *key, const char *other, const char *title, bool *with) {
-    Curve *curve = calloc((size_t)s->n_arm, sizeof *curve);
-    char description[256] = "";
-    int n = 0;
-    for (int a = 0; curve && a < s->n_arm; a++) {
-        if (class_of(&s->arm[a]) != class || !make_curve(&curve[n], &s->arm[a], a, key, other)) continue;
-        snprintf(description + strlen(description), sizeof description - strlen(description), "%s%.60s: from %.4g to %.4g", n ? "; " : "", s->arm[a].name, curve[n].y[0], curve[n].y[curve[n].n - 1]);
-        with[a] = true;
-        n++;
-    }
-    if (n) page_curves(p, title, key, description, curve, n);
-    for (int i = 0; i < n; i++) free(curve[i].x);
-    free(curve);
-    return n > 0;
-}
-
-/* The keys of the class's logs that fit "HEAD*TAIL", each once, in the order of the first log that has them. */
-static int keys_like(const char **out, int most, const Section *s, Class class, const char *pattern) {
-    const size_t head = strcspn(pattern, "*"), tail = strlen(pattern) - head - 1;
-    int n = 0;
-    for (int a = 0; a < s->n_arm; a++) {
-        const JsonLines *log = &s->arm[a].run[0].files.log;
-        const Json *line = class_of(&s->arm[a]) == class && log->n ? log->line[0] : NULL;
-        for (size_t i = 0; line && i < line->length && n < most; i++) {
-            const char *key = line->item[i].key;
-            bool known = strlen(key) <= head + tail || strncmp(key, pattern, head) || strcmp(key + strlen(key) - tail, pattern + head + 1);
-            for (int k = 0; k < n && !known; k++) known = !strcmp(out[k], key);
-            if (!known) out[n++] = key;
-        }
-    }
-    return n;
-}
-
-static void label_panels(Page *p, const Section *s, Class class, const char *pattern, const char *title, bool *with) {
-    const char *key[64];
-    const size_t head = strcspn(pattern, "*"), tail = strlen(pattern) - head - 1;
-    const int n = keys_like(key, 64, s, class, pattern);
-    for (int i = 0; i < n; i++) {
-        char full[160];
-        snprintf(full, sizeof full, "%s%.*s", title, (int)(strlen(key[i]) - head - tail), key[i] + head);
-        panel(p, s, class, key[i], NULL, full, with);
-    }
-}
-
-static void curves(Page *p, const Section *s) {
-    for (int class = N_CLASS - 1; class >= 0; class--) {
-        bool *with = calloc((size_t)s->n_arm, sizeof *with), *shown = calloc((size_t)s->n_arm, sizeof *shown), several = false, any = false;
-        for (int a = 0; with && shown && a < s->n_arm; a++)
-            if (class_of(&s->arm[a]) == (Class)class && s->arm[a].run[0].files.log.n) shown[a] = any = true, several = several || s->arm[a].n_run > 1;
-        if (any) {
-            page_html(p, "<h3>Curves: %s</h3>\n<p class=\"note\">From the logs, under TRL’s names; of long runs a point is the mean over a window of steps (at most %d points a line). %s</p>\n", class_title[class], POINTS,
-                      several ? "Lines: means over seeds; bands: from the lowest seed to the highest." : "One seed an arm.");
-            keys(p, s, shown);
-            page_html(p, "<div class=\"plots\">\n");
-            for (size_t i = 0; i < sizeof panels / sizeof *panels; i++) {
-                if (panels[i].class != (Class)class) continue;
-                if (strchr(panels[i].key, '*')) label_panels(p, s, (Class)class, panels[i].key, panels[i].title, with);
-                else panel(p, s, (Class)class, panels[i].key, panels[i].other, panels[i].title, with);
-            }
-            page_html(p, "</div>\n");
-        }
-        free(with);
-        free(shown);
-    }
-}
-
 /* ---- first and last steps ---------------------------------------------------------------------------------------------- */
 
 static void first_and_last(Page *p, const Section *s) {
@@ -528,7 +340,7 @@ static void first_and_last(Page *p, const Section *s) {
         double tail[LAST], last = NAN;
         int n = 0;
         for (int k = log->n - 1; k >= 0 && n < LAST; k--) {
-            const double v = value_at(log->line[k], key, NULL);
+            const double v = json_member(log->line[k], key);
             if (isnan(v)) continue;
             if (!n) last = v;
             tail[n++] = v;
@@ -536,7 +348,7 @@ static void first_and_last(Page *p, const Section *s) {
         if (!n || !strcmp(key, "step")) continue;
         page_html(p, "<tr>");
         row_head(p, key, " class=\"arm head\"", 1);
-        cell_number(p, value_at(log->line[0], key, NULL), 4);
+        cell_number(p, json_member(log->line[0], key), 4);
         cell_number(p, last, 4);
         cell_number(p, stats_of(tail, (size_t)n).mean, 4);
         page_html(p, "</tr>\n");
@@ -552,7 +364,7 @@ static const Arm *unit_arm(const Section *s) {
     const Arm *any = NULL;
     for (int a = 0; a < s->n_arm; a++) {
         if (!s->arm[a].run[0].files.log.n) continue;
-        if (class_of(&s->arm[a]) != IMITATION) return &s->arm[a];
+        if (arm_class(&s->arm[a]) != BY_IMITATION) return &s->arm[a];
         if (!any) any = &s->arm[a];
     }
     return any;
@@ -590,7 +402,8 @@ static void cost(Page *p, const Section *s) {
     if (!unit) return;
     page_html(p, "<div class=\"wide\"><table>\n<caption><b>Costs.</b> Means over an arm’s runs, and their ratios to <i>");
     page_text(p, unit->name);
-    page_html(p, "</i>’s. Of training alone; what an arm starts from (an imitating policy, a reward model) is not among it. Seconds are of the machine that made the runs. A dash: the folders do not tell.</caption>\n"
+    page_html(p, "</i>’s. Of training alone; what an arm starts from (an imitating policy, a reward model) is not among it. "
+                 "Seconds are of the machine that made the runs. A dash: the folders do not tell.</caption>\n"
                  "<thead><tr><th scope=\"col\" class=\"text\">cost</th>");
     for (int a = 0; a < s->n_arm; a++) {
         if (!s->arm[a].run[0].files.log.n) continue;
@@ -621,7 +434,7 @@ static const Json *option_of(const Arm *a, const char *name) { return json_get(j
 static bool option_differs(const Section *s, const char *name) {
     const Json *first = NULL;
     for (int a = 0; a < s->n_arm; a++) {
-        const Json *v = class_of(&s->arm[a]) == IMITATION ? NULL : option_of(&s->arm[a], name);
+        const Json *v = arm_class(&s->arm[a]) == BY_IMITATION ? NULL : option_of(&s->arm[a], name);
         if (v && first && !json_same(first, v)) return true;
         if (v && !first) first = v;
     }
@@ -632,7 +445,7 @@ static void differing_option(Page *p, const Section *s, const char *name) {
     page_html(p, "<tr>");
     row_head(p, name, " class=\"arm head\"", 1);
     for (int a = 0; a < s->n_arm; a++) {
-        if (class_of(&s->arm[a]) == IMITATION) continue;
+        if (arm_class(&s->arm[a]) == BY_IMITATION) continue;
         const Json *v = option_of(&s->arm[a], name);
         char *text = v && v->type != JSON_STRING ? json_text(v) : NULL;
         cell_text(p, "path", !v ? "–" : text ? text : v->string);
@@ -645,13 +458,13 @@ static void options_that_differ(Page *p, const Section *s) {
     const char *column[64] = {"option"};
     int n = 1, rows = 0;
     for (int a = 0; a < s->n_arm && n < 63; a++)
-        if (class_of(&s->arm[a]) != IMITATION) column[n++] = s->arm[a].name;
+        if (arm_class(&s->arm[a]) != BY_IMITATION) column[n++] = s->arm[a].name;
     for (int a = 0; a < s->n_arm; a++) {
-        const Json *o = class_of(&s->arm[a]) == IMITATION ? NULL : json_get(s->arm[a].run[0].files.config, "options");
+        const Json *o = arm_class(&s->arm[a]) == BY_IMITATION ? NULL : json_get(s->arm[a].run[0].files.config, "options");
         for (size_t i = 0; o && i < o->length; i++) {
             const char *name = o->item[i].key;
             bool known = !run_option_has_effect(name) || !strcmp(name, "seed") || !option_differs(s, name);
-            for (int b = 0; b < a && !known; b++) known = class_of(&s->arm[b]) != IMITATION && option_of(&s->arm[b], name);
+            for (int b = 0; b < a && !known; b++) known = arm_class(&s->arm[b]) != BY_IMITATION && option_of(&s->arm[b], name);
             if (known) continue;
             if (!rows++) {
                 table_begin(p, "Options that differ");
@@ -694,7 +507,7 @@ static void replies_to(Page *p, const Section *s, int i, int mean) {
 static void replies(Page *p, const Section *s) {
     const ArmRun *r = first_with_replies(s);
     static const char *const column[] = {"arm", "reply", "mean score", NULL}, *const column_without[] = {"arm", "reply", NULL};
-    const int mean = section_find(s, section_told(s), section_told(s) == OF_JUDGE ? "mean_judge" : "mean_scores"), rows = s->n_split ? s->n_split : 1;
+    const int mean = section_told_mean(s), rows = s->n_split ? s->n_split : 1;
     table_begin(p, "Replies side by side,");
     page_html(p, "of each arm’s first run, to the first prompt of each row and to the one in its middle: not chosen by what they say.");
     table_columns(p, mean < 0 ? column_without : column, TEXT_2);
@@ -758,7 +571,7 @@ static void rests_on_run(Page *p, const Arm *a, int i) {
     page_text(p, *arm_command(a) ? arm_command(a) : "replies alone");
     page_html(p, "</td>");
     cell_number(p, r->seed, 0);
-    cell_number(p, r->files.log.n ? step_of(r->files.log.line[r->files.log.n - 1]) : NAN, 0);
+    cell_number(p, r->files.log.n ? log_step(r->files.log.line[r->files.log.n - 1]) : NAN, 0);
     cell_of_run(p, a, i, base_model);
     cell_of_run(p, a, i, data_file);
     cell_of_run(p, a, i, reward_source);
@@ -823,8 +636,8 @@ static void section(Page *p, const Section *s) {
         judge_beside_model(p, s);
     }
     outside_judge(p, s);
-    if (n_with_replies(s)) frontier(p, s);
-    curves(p, s);
+    if (n_with_replies(s)) report_frontier(p, s);
+    report_curves(p, s);
     cost(p, s);
     options_that_differ(p, s);
     if (n_with_replies(s)) replies(p, s);
