@@ -315,7 +315,8 @@ def info():
             _, status, used = os.wait4(process.pid, 0)
             if status:
                 sys.exit(f"bench: grpo {name} ended with {status}")
-            times = [json.loads(line)["step_time"] for line in (at / name / "timing.jsonl").read_text().splitlines()]
+            lines = [json.loads(line) for line in (at / name / "timing.jsonl").read_text().splitlines()]
+            times = [line["step_time"] for line in lines if "step_time" in line]       # the last line is of the whole run
             keep("info", name, dict(seconds=statistics.mean(times), foretold=foretold["step_seconds"], memory=used.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
                                     memory_foretold=foretold["memory_bytes"]))
 
