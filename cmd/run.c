@@ -89,7 +89,7 @@ static bool trim_log(const char *path, int64_t step, Err *e) {
     return ok;
 }
 
-static bool resume(Run *r, const OptionTable *table, const void *config, const char *config_path, Trainer *t, Err *e) {
+static bool resume(Run *r, const OptionTable *table, const void *config, const char *config_path, const char *timing_path, Trainer *t, Err *e) {
     static const char *const may_differ[] = {"resume", "json", "slice_rows", "gradient_checkpointing", "save_steps", "save_dtype", "logging_steps", "reward_timeout", NULL};
     if (!path_exists(config_path)) return fail(e, "%s: not found: there is no run to resume; leave --resume out", config_path);
     Json *saved = json_read_file(config_path, e);
@@ -103,7 +103,7 @@ static bool resume(Run *r, const OptionTable *table, const void *config, const c
         r->saved = t->step;
     }
     fprintf(stderr, "%s: going on after step %lld\n", table->command, (long long)t->step);
-    return trim_log(r->log_path, t->step, e);
+    return trim_log(r->log_path, t->step, e) && trim_log(timing_path, t->step, e);
 }
 
 /* What differs from the defaults, on one line of stderr: the whole is in config.json. */
@@ -127,13 +127,13 @@ static void tell_options(const OptionTable *table, const void *config, const cha
 }
 
 bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t, Err *e) {
-    char config_path[600];
+    char config_path[600], timing_path[600];
     *r = (Run){.command = table->command, .started = clock_seconds(), .saved = -1};
     if (!path_join(r->log_path, sizeof r->log_path, o->output_dir, "log.jsonl", e) || !path_join(config_path, sizeof config_path, o->output_dir, "config.json", e) ||
-        !path_join(r->checkpoint, sizeof r->checkpoint, o->output_dir, "checkpoint.safetensors", e)) return false;
+        !path_join(r->checkpoint, sizeof r->checkpoint, o->output_dir, "checkpoint.safetensors", e) || !path_join(timing_path, sizeof timing_path, o->output_dir, "timing.jsonl", e)) return false;
     snprintf(r->dir, sizeof r->dir, "%s", o->output_dir);
     if (o->resume) {
-        if (!resume(r, table, config, config_path, t, e)) return false;
+        if (!resume(r, table, config, config_path, timing_path, t, e)) return false;
     } else {
         if (!folder_is_empty(o->output_dir)) return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", o->output_dir);
         JsonWriter w = {.indent = 2};
@@ -149,8 +149,6 @@ bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOp
         free(w.text);
         if (!ok) return false;
     }
-    char timing_path[600];
-    if (!path_join(timing_path, sizeof timing_path, o->output_dir, "timing.jsonl", e)) return false;
     r->log = fopen(r->log_path, "a");
     r->timing = r->log ? fopen(timing_path, "a") : NULL;
     r->last = clock_seconds();

@@ -323,7 +323,10 @@ static void print_claims(const Json *report) {
     const Scales scales = scales_of(report);
     Tally all = {0}, adversarial = {0}, unseen = {0}, ppo = {0}, dpo = {0}, ppo_time = {0}, dpo_time = {0}, collapsed = {0}, equal = {0};
     printf("# The paper's claims, tested\n\nWritten by `make experiment` from docs/results/result.json; every verdict is computed from the intervals. A comparison is made seed by seed; its interval is Student's, 95 %%, over "
-           "seeds. Rose: the interval leaves out 0. The paper is arXiv 2503.21819; the claims are in our words. What is said here is said of a toy world (data/README.md), its judge, and policies of at most 2 M parameters.\n");
+           "seeds. Rose: the interval leaves out 0. The paper is arXiv 2503.21819; the claims are in our words. What is said here is said of a toy world (data/README.md), its judge, and policies of at most 2 M parameters.\n\n**Run so far: ");
+    for (int i = 0; i < scales.n; i++) printf("%s%s", i ? ", " : "", scales.name[i]);
+    printf(" parameters, %zu seed%s.** A verdict speaks of these alone; the experiment is planned for 0.25M, 0.52M and 2.0M.\n", judged(arm_of(report, scales.name[0], "SFT"), "all", 0).n,
+           judged(arm_of(report, scales.name[0], "SFT"), "all", 0).n == 1 ? "" : "s");
     for (int i = 0; i < scales.n; i++) {
         rises(&all, report, scales.name[i], "GRPO", 0, SEEN_ROWS);
         rises(&adversarial, report, scales.name[i], "GRPO", WORLD_SET_ADVERSARIAL, SEEN_ROWS);

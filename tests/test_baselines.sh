@@ -12,7 +12,9 @@ killed() {
     while kill -0 $victim 2> /dev/null && [ "$(cat "$run/log.jsonl" 2> /dev/null | wc -l)" -lt 12 ]; do nap; done
     kill -9 $victim 2> /dev/null; wait $victim 2> /dev/null
     if [ -d "$run/final" ]; then bad "$name: the run was over before it was killed"; else good; fi
+    printf '{"step":1,"step_ti' >> "$run/timing.jsonl"      # as a kill in the midst of writing leaves it
     works "$name --resume" "$@" --output-dir "$run" --resume
+    if grep -q -v '^{"step":[0-9]*,.*}$' "$run/timing.jsonl" || grep -q '}{\|ti{' "$run/timing.jsonl"; then bad "$name: timing.jsonl holds a broken line: $(grep 'ti{' "$run/timing.jsonl")"; else good; fi
     same_run "$name: kill -9 and --resume" "$whole" "$run"
     steps "$whole" > a; steps "$run" > b
     same "$name: the log" a b

@@ -48,6 +48,7 @@ section() { awk -v n="$2" '/^## / { on = $2 == n "." } on' "$1" > "$t/section"; 
 
 report SFT=0.5,0.52,0.48=1 GRPO=0.7,0.71,0.69=100 PPO=0.6,0.61,0.6=200 DPO=0.8,0.82,0.8=50 PPO-time=0.7,0.69,0.72=100 > "$t/report.json"
 $tables claims "$t/report.json" > "$t/claims.md" || bad "claims: exit code $?"
+says "what was run" "$t/claims.md" 'Run so far: 0.25M parameters, 3 seeds'
 section "$t/claims.md" 1; says "four scores on four rows rose" "$t/section" '^16 of 16 comparisons rose .* 0 fell'; says "claim 1" "$t/section" 'Verdict: holds here\.'
 section "$t/claims.md" 4; says "a critic's cost" "$t/section" '0.25M, operations: 0.50'; says "claim 4" "$t/section" 'Verdict: holds here\.'
 section "$t/claims.md" 5; says "better than PPO" "$t/section" 'Verdict: holds here\.'
