@@ -122,7 +122,7 @@ conduct     = $(MAKE) --no-print-directory -j$(JOBS) -f experiment/experiment.mk
 experiment: all build/make_world build/demo_table build/experiment_tables
 	@$(conduct) EXPERIMENT=$(EXPERIMENT) results
 	@mkdir -p docs/results
-	@cd $(EXPERIMENT)/results && cp README.md report.html search.html result.json search.json $(CURDIR)/docs/results && cp claims.md $(CURDIR)/docs
+	@cd $(EXPERIMENT)/results && cp README.md report.html result.json $(CURDIR)/docs/results && cp claims.md $(CURDIR)/docs
 experiment-quick: all build/make_world build/demo_table build/experiment_tables
 	@$(conduct) EXPERIMENT=runs/experiment-quick SCALES=0.25M SEEDS="1 2" N_SFT=12000 N_REWARD=6000 STEPS=40 N_EVAL=64 ABLATIONS="only-safety equal" SEARCHED= results
 

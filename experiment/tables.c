@@ -319,14 +319,20 @@ static void single_scores(const Json *report, int number) {
     claim(number, "Rewarding one score alone costs the others", "Of each policy trained on one score: the other three scores, weighted sum of four minus that policy, judge, all rows (`make experiment`, ablations).", &t);
 }
 
+static void run_so_far(const Json *report) {
+    const Scales scales = scales_of(report);
+    const size_t n = scales.n ? judged(arm_of(report, scales.name[0], "SFT"), "all", 0).n : 0;
+    printf("\n**Run so far: ");
+    for (int i = 0; i < scales.n; i++) printf("%s%s", i ? ", " : "", scales.name[i]);
+    printf(" parameters, %zu seed%s, and of the ablations those that have a line.** All that is said speaks of these alone; the whole experiment has 0.25M, 0.52M and 2.0M and eleven ablations (experiment/arms.mk).\n", n, n == 1 ? "" : "s");
+}
+
 static void print_claims(const Json *report) {
     const Scales scales = scales_of(report);
     Tally all = {0}, adversarial = {0}, unseen = {0}, ppo = {0}, dpo = {0}, ppo_time = {0}, dpo_time = {0}, collapsed = {0}, equal = {0};
     printf("# The paper's claims, tested\n\nWritten by `make experiment` from docs/results/result.json; every verdict is computed from the intervals. A comparison is made seed by seed; its interval is Student's, 95 %%, over "
-           "seeds. Rose: the interval leaves out 0. The paper is arXiv 2503.21819; the claims are in our words. What is said here is said of a toy world (data/README.md), its judge, and policies of at most 2 M parameters.\n\n**Run so far: ");
-    for (int i = 0; i < scales.n; i++) printf("%s%s", i ? ", " : "", scales.name[i]);
-    printf(" parameters, %zu seed%s.** A verdict speaks of these alone; the experiment is planned for 0.25M, 0.52M and 2.0M.\n", judged(arm_of(report, scales.name[0], "SFT"), "all", 0).n,
-           judged(arm_of(report, scales.name[0], "SFT"), "all", 0).n == 1 ? "" : "s");
+           "seeds. Rose: the interval leaves out 0. The paper is arXiv 2503.21819; the claims are in our words. What is said here is said of a toy world (data/README.md), its judge, and policies of at most 2 M parameters.\n");
+    run_so_far(report);
     for (int i = 0; i < scales.n; i++) {
         rises(&all, report, scales.name[i], "GRPO", 0, SEEN_ROWS);
         rises(&adversarial, report, scales.name[i], "GRPO", WORLD_SET_ADVERSARIAL, SEEN_ROWS);
@@ -358,6 +364,7 @@ static void print_results(const Json *report, const Json *search) {
     printf("# Results of the experiment\n\nWritten by `make experiment`, from result.json beside this file; the same as a page with curves, frontier and replies: report.html. The design: experiment/arms.mk (arms, seeds, amounts), configs/experiment.json.\n"
            "Prompts: evaluation draw 96, which nothing was chosen on, 256 prompts a row (lookalike 128), pairs that no training text has (but lookalike). Judge: the world's own (data/world.c), which training never saw. "
            "A seed changes everything but the pairs; intervals are Student's, 95 %%, over seeds.\n");
+    run_so_far(report);
     for (int i = 0; i < scales.n; i++) scale_table(report, scales.name[i]);
     against_grpo(report, "ablations");
     cost_table(report);
