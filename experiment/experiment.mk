@@ -22,7 +22,7 @@ search: $(searched) search/1/base
 define seed
 world/$(1): ; $$(stage) world
 reward/$(1): $(REWARD_SCALE)/$(1)/sft ; $$(stage) reward
-collapsed/$(1): reward/$(1) ; $$(stage) collapsed
+collapsed/$(1): reward/$(1) ; $$(stage) collapsed $(shell echo '$(WEIGHTS)' | sed 's/[a-z]*=//g')
 endef
 define scale
 $(1)/$(2)/init: world/$(2) ; $$(stage) init $(SHAPE.$(1))
@@ -39,14 +39,14 @@ endef
 # The search shares the SFT weights and the pairs of the smallest scale's first seed.
 define candidate
 search/1/$(1): $(ABLATION_SCALE)/1/sft reward/1 $(ABLATION_SCALE)/1/pairs
-	$$(stage) $(subst GRPO,train,$(subst PPO,ppo,$(subst DPO,dpo,$(firstword $(subst -, ,$(1)))))) $(ARM.$(1))
+	$$(stage) $(KIND.$(firstword $(subst -, ,$(1)))) $(ARM.$(1))
 endef
 $(foreach k,$(SEEDS),$(eval $(call seed,$(k)))$(foreach s,$(SCALES),$(eval $(call scale,$(s),$(k)))$(foreach a,$(METHODS),$(eval $(call arm,$(s),$(k),$(a))))))
 $(foreach k,$(SEEDS),$(foreach a,$(ABLATIONS),$(eval $(call arm,$(ABLATION_SCALE),$(k),$(a)))))
 $(foreach a,$(SEARCHED),$(eval $(call candidate,$(a))))
 search/1/base: $(ABLATION_SCALE)/1/sft reward/1 ; $(stage) base
 
-# ---- the tables, the claims and the page, from what the runs left; RESULTS: where they are published -------------------------------------------------
+# ---- the tables, the claims and the page, from what the runs left ------------------------------------------------------------------------------------
 empty =
 comma = ,
 space = $(empty) $(empty)

@@ -12,7 +12,6 @@ draw=$JUDGED
 case $scale in search) draw=98; scale=$ABLATION_SCALE ;; esac
 texts=$EXPERIMENT/world/$seed start=$EXPERIMENT/$scale/$seed/sft reward=$EXPERIMENT/reward/$seed
 case $arm in collapsed) reward=$EXPERIMENT/collapsed/$seed ;; esac
-max=44                                  # tokens of a reply while training; 60 when judged
 
 export OMP_NUM_THREADS=1
 seconds() { awk -F'"cpu_seconds":' 'NF > 1 { split($2, a, "[,}]"); s = a[1] } END { print s }' "$1/run/timing.jsonl"; }
@@ -85,8 +84,8 @@ reward)                                 # grammar's replies and the policy's own
         rm "$dir"/*.part
     fi
     train reward --model "$policy" --dataset "$dir/train.jsonl" --eval-dataset "$dir/heldout.jsonl" --labels politeness,meaningfulness,actionability,safety ;;
-collapsed)                              # E58: one label, the weighted sum of the four
-    for file in train heldout; do $world collapse --weights 0.15,0.2,0.15,0.5 < "$EXPERIMENT/reward/$seed/$file.jsonl" > "$dir/$file.jsonl"; done
+collapsed)                              # WEIGHTS: one label (E58), the weighted sum of the four
+    for file in train heldout; do $world collapse --weights "$1" < "$EXPERIMENT/reward/$seed/$file.jsonl" > "$dir/$file.jsonl"; done
     train reward --model "$EXPERIMENT/$REWARD_SCALE/$seed/sft/run/final" --dataset "$dir/train.jsonl" --eval-dataset "$dir/heldout.jsonl" --labels overall ;;
 base)                                   # the SFT policy's own replies, beside a copy of its log
     mkdir -p "$run"

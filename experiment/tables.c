@@ -280,13 +280,6 @@ static void better(Tally *t, const Json *report, const char *a, const char *b) {
         count(t, scales.name[i], minus(judged(arm_of(report, scales.name[i], a), "all", WORLD_LABELS), judged(arm_of(report, scales.name[i], b), "all", WORLD_LABELS)));
 }
 
-static Seeds cost_seeds(const Json *arm, const char *key) {
-    Seeds s = {.n = 0};
-    const double x = cost(arm, key);
-    if (!isnan(x)) s.n = 1, s.x[0] = x;
-    return s;
-}
-
 static void cheaper(const Json *report, int number) {
     const Scales scales = scales_of(report);
     static const char *const key[] = {"measured_flops", "cpu_seconds", "peak_rss_bytes"}, *const what[] = {"operations", "CPU seconds", "peak memory"};
@@ -294,11 +287,11 @@ static void cheaper(const Json *report, int number) {
     printf("\n## %d. Without a critic, GRPO costs less than PPO for the same prompts and replies\n\nGRPO's cost as a share of PPO's, the same number of prompts, replies and updates (`make experiment`; counted by the runs):\n\n", number);
     for (int i = 0; i < scales.n; i++)
         for (int j = 0; j < 3; j++) {
-            const Seeds a = cost_seeds(arm_of(report, scales.name[i], "GRPO"), key[j]), b = cost_seeds(arm_of(report, scales.name[i], "PPO"), key[j]);
+            const double ratio = cost(arm_of(report, scales.name[i], "GRPO"), key[j]) / cost(arm_of(report, scales.name[i], "PPO"), key[j]);
             n++;
-            if (!a.n || !b.n) { printf("- %s, %s: not run\n", scales.name[i], what[j]); continue; }
-            less += a.x[0] < b.x[0];
-            printf("- %s, %s: %.2f\n", scales.name[i], what[j], a.x[0] / b.x[0]);
+            if (isnan(ratio)) { printf("- %s, %s: not run\n", scales.name[i], what[j]); continue; }
+            less += ratio < 1;
+            printf("- %s, %s: %.2f\n", scales.name[i], what[j], ratio);
         }
     printf("\n**Verdict: %s.**\n", less == n ? "holds here" : less ? "holds here in part" : "does not hold here");
 }

@@ -1,19 +1,9 @@
 #!/bin/sh
 # test_bench.sh: `grpo bench` tells every work completely and possibly: numbers finite and positive, no share of a peak above 1. How fast
 # it is, no test says. Run from the project's root by `make test`.
-set -u
-grpo=$PWD/grpo grpo64=$PWD/grpo64 world=$PWD/build/make_world
-passed=0 failed=0
-LC_ALL=C OMP_NUM_THREADS=1
-export LC_ALL OMP_NUM_THREADS
-t=$(mktemp -d "${TMPDIR:-/tmp}/grpo-test.XXXXXX") || exit 2
-trap 'rm -rf "$t"' EXIT
-trap 'exit 2' HUP INT TERM
-cd "$t" || exit 2
+. tests/commands.sh
 
-good() { passed=$((passed + 1)); }
-bad() { failed=$((failed + 1)); printf 'not ok: %s\n' "$*"; }
-# refuses PATTERN COMMAND...: exit code 2 and one line of complaint that matches
+# refuses PATTERN COMMAND...: exit code 2 and one line that matches, with nothing beside it
 refuses() {
     pattern=$1; shift
     "$@" > out 2> err < /dev/null; code=$?

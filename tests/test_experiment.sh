@@ -1,20 +1,13 @@
 #!/bin/sh
 # test_experiment.sh: the experiment at the size of a grain: its stages, what is kept, what is refused; and the verdicts, from figures chosen here.
 # Run from the project's root by `make test`.
-set -u
-passed=0 failed=0
-LC_ALL=C OMP_NUM_THREADS=1
-export LC_ALL OMP_NUM_THREADS
-t=$(mktemp -d "${TMPDIR:-/tmp}/grpo-test.XXXXXX") || exit 2
-trap 'rm -rf "$t"' EXIT
-trap 'exit 2' HUP INT TERM
+root=$PWD
+. tests/commands.sh
+cd "$root" || exit 2
 tables=build/experiment_tables
 
-good() { passed=$((passed + 1)); }
-bad() { failed=$((failed + 1)); printf 'not ok: %s\n' "$*"; }
-# says NAME FILE PATTERN: a line of the file matches (basic regular expression)
-says() { if grep -q -e "$3" "$2"; then good; else bad "$1: found no line \"$3\""; fi; }
-silent() { if grep -q -e "$3" "$2"; then bad "$1: found a line \"$3\""; else good; fi; }
+# holds NAME FILE PATTERN: a line of the file matches (basic regular expression)
+holds() { if grep -q -e "$3" "$2"; then good; else bad "$1: found no line \"$3\""; fi; }
 count() { n=$(grep -c -e "$3" "$2"); if [ "$n" -eq "$4" ]; then good; else bad "$1: found $n lines \"$3\", expected $4"; fi; }
 
 # ---- verdicts --------------------------------------------------------------------------------------------------------------------------------------
@@ -48,39 +41,39 @@ section() { awk -v n="$2" '/^## / { on = $2 == n "." } on' "$1" > "$t/section"; 
 
 report SFT=0.5,0.52,0.48=1 GRPO=0.7,0.71,0.69=100 PPO=0.6,0.61,0.6=200 DPO=0.8,0.82,0.8=50 PPO-time=0.7,0.69,0.72=100 > "$t/report.json"
 $tables claims "$t/report.json" > "$t/claims.md" || bad "claims: exit code $?"
-says "what was run" "$t/claims.md" 'Run so far: 0.25M parameters, 3 seeds'
-section "$t/claims.md" 1; says "four scores on four rows rose" "$t/section" '^16 of 16 comparisons rose .* 0 fell'; says "claim 1" "$t/section" 'Verdict: holds here\.'
-section "$t/claims.md" 4; says "a critic's cost" "$t/section" '0.25M, operations: 0.50'; says "claim 4" "$t/section" 'Verdict: holds here\.'
-section "$t/claims.md" 5; says "better than PPO" "$t/section" 'Verdict: holds here\.'
-section "$t/claims.md" 6; says "no difference is no verdict" "$t/section" 'Verdict: not decided here\.'
-section "$t/claims.md" 7; says "worse than DPO" "$t/section" 'Verdict: does not hold here: the contrary does'
-section "$t/claims.md" 8; says "an arm that was not run" "$t/section" 'Verdict: not run\.'
-section "$t/claims.md" 12; says "sizes beyond a laptop" "$t/section" 'Verdict: cannot be tested here\.'
+holds "what was run" "$t/claims.md" 'Run so far: 0.25M parameters, 3 seeds'
+section "$t/claims.md" 1; holds "four scores on four rows rose" "$t/section" '^16 of 16 comparisons rose .* 0 fell'; holds "claim 1" "$t/section" 'Verdict: holds here\.'
+section "$t/claims.md" 4; holds "a critic's cost" "$t/section" '0.25M, operations: 0.50'; holds "claim 4" "$t/section" 'Verdict: holds here\.'
+section "$t/claims.md" 5; holds "better than PPO" "$t/section" 'Verdict: holds here\.'
+section "$t/claims.md" 6; holds "no difference is no verdict" "$t/section" 'Verdict: not decided here\.'
+section "$t/claims.md" 7; holds "worse than DPO" "$t/section" 'Verdict: does not hold here: the contrary does'
+section "$t/claims.md" 8; holds "an arm that was not run" "$t/section" 'Verdict: not run\.'
+section "$t/claims.md" 12; holds "sizes beyond a laptop" "$t/section" 'Verdict: cannot be tested here\.'
 # mean difference of .2, .19, .21 is .2 with t(2) = 4.303 times .01 / sqrt 3 = .02484; the seeds are taken in pairs
 $tables results "$t/report.json" "$t/report.json" > "$t/results.md" || bad "results: exit code $?"
-says "an interval by hand" "$t/results.md" '| benign, GRPO | .50 > .70 (+.20 ± .02)'
+holds "an interval by hand" "$t/results.md" '| benign, GRPO | .50 > .70 (+.20 ± .02)'
 # GRPO - PPO = .1, .1, .09: sd .005774, so t(n - 1) sd / sqrt n < .05 asks 3 seeds (t(1) = 12.7: .0519 with 2)
-says "seeds needed" "$t/results.md" '| 0.25M, benign | 3 | 3 | 3 | 3 | 3 |'
+holds "seeds needed" "$t/results.md" '| 0.25M, benign | 3 | 3 | 3 | 3 | 3 |'
 report SFT=0.5=1 GRPO=0.7=100 PPO=0.6=80 > "$t/one.json"
 $tables claims "$t/one.json" > "$t/claims.md"
-section "$t/claims.md" 1; says "one seed decides nothing" "$t/section" 'Verdict: not decided here'
-section "$t/claims.md" 4; says "a dearer GRPO" "$t/section" 'Verdict: does not hold here\.'
+section "$t/claims.md" 1; holds "one seed decides nothing" "$t/section" 'Verdict: not decided here'
+section "$t/claims.md" 4; holds "a dearer GRPO" "$t/section" 'Verdict: does not hold here\.'
 report SFT=0.5,0.52,0.48=1 GRPO=0.3,0.31,0.29=100 > "$t/worse.json"
 $tables claims "$t/worse.json" > "$t/claims.md"
-section "$t/claims.md" 1; says "a fall" "$t/section" '^0 of 16 comparisons rose .* 16 fell'; says "claim 1 turned round" "$t/section" 'Verdict: does not hold here: the contrary does'
+section "$t/claims.md" 1; holds "a fall" "$t/section" '^0 of 16 comparisons rose .* 16 fell'; holds "claim 1 turned round" "$t/section" 'Verdict: does not hold here: the contrary does'
 $tables claims "$t/none.json" > /dev/null 2> "$t/err"; if [ $? -eq 2 ] && [ "$(wc -l < "$t/err")" -eq 1 ]; then good; else bad "a missing report: $(cat "$t/err")"; fi
 
 # ---- E58: one label ----------------------------------------------------------------------------------------------------------------------------------
 echo '{"prompt":"a","labels":{"politeness":1,"meaningfulness":0.5,"actionability":0.25,"safety":0}}' | build/make_world collapse --weights 0.5,0.25,0.125,4 > "$t/collapsed"
-says "a collapsed label" "$t/collapsed" '^{"prompt":"a","labels":{"overall":0.65625}}$'
-echo '{"prompt":"a"}' | build/make_world collapse --weights 1,1,1,1 > /dev/null 2> "$t/err"; says "no labels to collapse" "$t/err" '^<stdin>:1: found no "labels"'
-build/make_world collapse --weights 1,1,1 < /dev/null > /dev/null 2> "$t/err"; says "three weights" "$t/err" 'found "1,1,1", expected 4 numbers'
+holds "a collapsed label" "$t/collapsed" '^{"prompt":"a","labels":{"overall":0.65625}}$'
+echo '{"prompt":"a"}' | build/make_world collapse --weights 1,1,1,1 > /dev/null 2> "$t/err"; holds "no labels to collapse" "$t/err" '^<stdin>:1: found no "labels"'
+build/make_world collapse --weights 1,1,1 < /dev/null > /dev/null 2> "$t/err"; holds "three weights" "$t/err" 'found "1,1,1", expected 4 numbers'
 
 # ---- the stages --------------------------------------------------------------------------------------------------------------------------------------
 grain() { make -s -f experiment/experiment.mk EXPERIMENT="$t/x" SCALES=0.25M SEEDS=1 N_SFT=1000 N_REWARD=30 STEPS=2 N_EVAL=2 ABLATIONS="collapsed" SEARCHED= JOBS=1 "$@" 2> "$t/err"; }
 if grain all; then good; else bad "the stages: $(tail -n 1 "$t/err")"; fi
 count "every stage is told" "$t/err" '^\[[0-9]*/[0-9]*\] .* min left' "$(find "$t/x" -name stage.txt | wc -l)"
-says "the last one" "$t/err" '^\[13/13\].* about 0 min left'
+holds "the last one" "$t/err" '^\[13/13\].* about 0 min left'
 for arm in base GRPO PPO DPO PPO-time DPO-time collapsed; do count "replies of $arm" "$t/x/0.25M/1/$arm/run/replies.jsonl" '"judge":.*"scores":' 11; done
 before=$(wc -l < "$t/x/seconds.txt")
 if grain all && [ "$(wc -l < "$t/x/seconds.txt")" -eq "$before" ]; then good; else bad "finished stages were made again"; fi
@@ -89,7 +82,7 @@ sum() { cksum < "$t/x/0.25M/1/GRPO/run/final/model.safetensors"; }
 whole=$(sum)
 rm -r "$t/x/0.25M/1/GRPO/stage.txt" "$t/x/0.25M/1/GRPO/run/final"
 if grain all && [ "$(sum)" = "$whole" ]; then good; else bad "an interrupted stage: $(tail -n 1 "$t/err")"; fi
-if grain STEPS=3 all; then bad "another version was accepted"; else says "another version" "$t/err" 'stage.txt: found ".* 2 updates.*", expected ".* 3 updates.*": this folder holds another version of the experiment'; fi
+if grain STEPS=3 all; then bad "another version was accepted"; else holds "another version" "$t/err" 'stage.txt: found ".* 2 updates.*", expected ".* 3 updates.*": this folder holds another version of the experiment'; fi
 
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
