@@ -336,16 +336,23 @@ static bool has_reference(const StepConfig *c) { return c->grpo.beta != 0 || c->
 /* A reference of its own: with adapters it is the policy without them (E293). */
 static bool has_copy(const StepConfig *c) { return has_reference(c) && !c->run.adapter.use_peft; }
 
-/* What all will take, told before anything of it is taken. A group is never cut: a slice holds the longest prompt with all its completions. */
+/* Rows computed at once: --slice-rows, or what a generation has if that is less; but a group is never cut: a slice holds the longest prompt with all its
+ * completions. */
+static double tree_rows(const Step *s) { return s->longest + (double)s->group * s->c->grpo.max_completion_length; }
+static int rows_at_once(const Step *s) {
+    const double tree = tree_rows(s), all = s->batch * s->per_generation / s->group * tree;
+    return (int)fmax(tree, fmin(all, s->c->run.slice_rows));
+}
+
+/* What all will take, told before anything of it is taken. */
 static bool plan(Step *s, const ModelConfig *shape, Err *e) {
     const StepConfig *c = s->c;
     const int n_completion = s->batch * s->per_generation, max_new = c->grpo.max_completion_length;
     double scorer;
     if (s->synthetic) s->longest = s->synthetic;
     else if (!longest_prompt(s, shape->context, e)) return false;
-    const double tree = s->longest + (double)s->group * max_new;
-    if (tree > 1e9) return fail(e, "--num-generations %d times --max-completion-length %d: more than 1e9 tokens to one prompt; lower them", s->group, max_new);
-    s->rows = c->run.slice_rows > (int)tree ? c->run.slice_rows : (int)tree;
+    if (tree_rows(s) > 1e9) return fail(e, "--num-generations %d times --max-completion-length %d: more than 1e9 tokens to one prompt; lower them", s->group, max_new);
+    s->rows = rows_at_once(s);
     if (s->rows > c->run.slice_rows && !s->synthetic)
         fprintf(stderr, "grpo: slices of %d rows, more than --slice-rows %d: a prompt (%d tokens at most) and its %d completions (%d each) stay together\n", s->rows, c->run.slice_rows,
                 s->longest, s->group, max_new);
@@ -449,8 +456,8 @@ Texts step_planned_pass(const Step *s, double length) {
 bool step_planned_rest(Cost *c, const Step *s, double length, double read, Err *e) {
     const StepConfig *o = s->c;
     const int n = s->batch * s->per_generation, n_prompt = n / s->group, max_new = o->grpo.max_completion_length;
-    const double tree = s->longest + (double)s->group * max_new, prompt = s->prompts.prompt / s->data.n;
-    const int rows = o->run.slice_rows > (int)tree ? o->run.slice_rows : (int)tree;
+    const double prompt = s->prompts.prompt / s->data.n;
+    const int rows = rows_at_once(s);
     int *lengths = malloc((size_t)n_prompt * sizeof(int));
     if (!lengths) return fail(e, "no memory for %d prompts", n_prompt);
     for (int i = 0; i < n_prompt; i++) lengths[i] = s->longest;
