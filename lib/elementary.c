@@ -405,7 +405,9 @@ real r_max(const real *x, size_t n) {
         real lane[LANES];
         UNROLL
         for (int p = 0; p < PARTS; p++) vector_store(lane + p * VECTOR_LANES, acc[p]);
-        for (int k = 0; k < LANES; k++) most = larger(most, lane[k]);
+        for (int half = LANES / 2; half; half /= 2)
+            for (int k = 0; k < half; k++) lane[k] = larger(lane[k], lane[k + half]);
+        most = lane[0];
     }
     for (; i < n; i++) most = larger(most, x[i]);
     return most;

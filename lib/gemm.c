@@ -236,6 +236,32 @@ static void kernel(int rows, const real *a, size_t row_step, size_t k_step, cons
 LONE_KERNEL(kernel_lone, EACH_8)
 LONE_KERNEL(kernel_lone_half, EACH_4)
 
+/* Rows that each have a matrix of their own: 16 columns of it, which begin at b[i]. */
+enum { TWO = (int)LANES < GEMM_PANEL };             /* vectors of a row in one kernel: two, where one is not the whole panel */
+#define APART_START(i) const real *a##i = a + i * row_step, *b##i = b[i] + j; real *c##i = c + i * ldc + j; \
+                       Vector p##i = from_zero ? zero : vector_load(c##i), q##i = from_zero || !TWO ? zero : vector_load(c##i + TWO * LANES);
+#define APART_STEP(i)  { const real x = a##i[k]; p##i = vector_fma(x, vector_load(b##i + at), p##i); \
+                         if (TWO) q##i = vector_fma(x, vector_load(b##i + at + TWO * LANES), q##i); }
+#define APART_END(i)   vector_store(c##i, p##i); if (TWO) vector_store(c##i + TWO * LANES, q##i);
+#define APART_KERNEL(name, EACH)                                                                                                \
+    static void name(const real *a, size_t row_step, const real *const *b, int n_k, real *c, size_t ldc, bool from_zero) {     \
+        const Vector zero = { 0 };                                                                                             \
+        for (int j = 0; j < GEMM_PANEL; j += (1 + TWO) * LANES) {                                                              \
+            EACH(APART_START)                                                                                                  \
+            for (size_t k = 0, at = 0; k < (size_t)n_k; k++, at += GEMM_PANEL) { EACH(APART_STEP) }                            \
+            EACH(APART_END)                                                                                                    \
+        }                                                                                                                      \
+    }
+APART_KERNEL(kernel_apart_1, EACH_1)
+APART_KERNEL(kernel_apart_2, EACH_2)
+APART_KERNEL(kernel_apart_3, EACH_3)
+APART_KERNEL(kernel_apart_4, EACH_4)
+
+void gemm_apart(real *c, size_t ldc, const real *a, size_t row_step, const real *const *panel, int m, int n_k, bool from_zero) {
+    static void (*const kernel_of_rows[])(const real *, size_t, const real *const *, int, real *, size_t, bool) = { kernel_apart_1, kernel_apart_2, kernel_apart_3, kernel_apart_4 };
+    kernel_of_rows[m - 1](a, row_step, panel, n_k, c, ldc, from_zero);
+}
+
 /* ---- tiles ----------------------------------------------------------------------------------------------------- */
 
 /* C (m, n) = A B, or += : A's element (i, k) is a[i row_step + k k_step]; B (n_k, n) is either packed or has rows of ldb
@@ -253,7 +279,6 @@ typedef struct {
     const real *bias;
     int m, n, n_k;
     int tile_rows, tile_columns;
-    bool c_is_far;              /* more than a cache holds: worth a prefetch */
 } Product;
 
 /* A thread's own block of A and block of B, in the order in which kernels read them. */
@@ -304,9 +329,28 @@ static void copy_rows(real *to, const real *a, size_t row_step, int rows, int n_
     for (int i = 0; i < rows; i++) memcpy(to + (size_t)i * (size_t)n_k, a + (size_t)i * row_step, (size_t)n_k * sizeof(real));
 }
 
-/* Columns [column, column + n) of the tile's rows, for one block of k: `a` as the product has it, or copied to a_scratch. */
-static void tile_panel(const Product *p, const real *a, bool copied, int row, int row_end, int column, int n, const real *b, size_t stride,
-                       int n_k, bool from_zero) {
+/* What kernels will read next, to be fetched while they compute: n lines, a step apart. A processor foresees long streams by itself, but a panel
+ * or six rows are short ones. */
+typedef struct { const unsigned char *line; size_t step; int n; } Ahead;
+
+static void fetch(Ahead *ahead, int n) {
+    for (; n > 0 && ahead->n > 0; n--, ahead->n--, ahead->line += ahead->step) __builtin_prefetch(ahead->line);
+}
+
+/* The block of B that the panel after columns [.., column) will be made of. */
+static Ahead ahead_of(const Product *p, int column, int column_end, int k0, int n_k) {
+    const size_t size = store_size(p->store);
+    if (column >= column_end) return (Ahead){ 0 };
+    if (!p->packed) return (Ahead){ .line = p->b + ((size_t)k0 * p->ldb + (size_t)column) * size, .step = p->ldb * size, .n = n_k };
+    const size_t at = ((size_t)(column / GEMM_PANEL) * (size_t)p->n_k + (size_t)k0) * GEMM_PANEL;
+    return (Ahead){ .line = (const unsigned char *)p->packed + at * size, .step = GEMM_PANEL * size, .n = n_k };
+}
+
+/* Columns [column, column + n) of the tile's rows, for one block of k: `a` as the product has it, or copied to a_scratch. first: no earlier panel
+ * has brought the rows of `a` into the cache. */
+static void tile_panel(const Product *p, const real *a, bool copied, bool first, int row, int row_end, int column, int n, const real *b, size_t stride,
+                       int n_k, bool from_zero, Ahead ahead) {
+    const int share = ahead.n / ((row_end - row) / ROWS + 1) + 1;
     for (int i = row, rows; i < row_end; i += rows) {
         const real *start = a + (size_t)(i - row) * p->row_step;
         size_t row_step = p->row_step, k_step = p->k_step;
@@ -317,7 +361,11 @@ static void tile_panel(const Product *p, const real *a, bool copied, int row, in
             else row_step = 1, k_step = (size_t)rows;
         }
         real *c = p->c + (size_t)i * p->ldc + column;
-        for (int r = rows; p->c_is_far && r < 2 * rows && i + r < row_end; r++) __builtin_prefetch(c + (size_t)r * p->ldc, 1);    /* the next kernel's */
+        for (int r = i + rows; r < i + 2 * rows && r < row_end; r++) {                          /* the next kernel's */
+            __builtin_prefetch(p->c + (size_t)r * p->ldc + column, 1);
+            if (first && !copied && p->k_step == 1) fetch(&(Ahead){ (const unsigned char *)(a + (size_t)(r - row) * p->row_step), 64, n_k }, n_k / (64 / (int)sizeof(real)));
+        }
+        fetch(&ahead, share);
         for (int h = 0; h < n; h += PAIR) {
             const int second = h + LANES < n ? h + LANES : h;       /* no second vector: the first again, unused */
             kernel(rows, start, row_step, k_step, b + (size_t)(h / GEMM_PANEL) * stride + h % GEMM_PANEL,
@@ -367,7 +415,7 @@ static void tile(const Product *p, int row, int column) {
                 stride = (size_t)p->n_k * GEMM_PANEL;
                 b = (const real *)p->packed + (size_t)(j / GEMM_PANEL) * stride + (size_t)k0 * GEMM_PANEL;
             }
-            tile_panel(p, a, copied, row, row_end, j, n, b, stride, n_k, from_zero);
+            tile_panel(p, a, copied, j == column, row, row_end, j, n, b, stride, n_k, from_zero, ahead_of(p, j + n, column_end, k0, n_k));
         }
     }
     for (int i = row; i < row_end && p->bias; i++)
@@ -385,7 +433,6 @@ static long cut(Product *p, int n_thread) {
     if (p->tile_rows > TILE_ROWS) p->tile_rows = TILE_ROWS;
     n_row_tile = divide_up(p->m, p->tile_rows);
     if (n_thread > 1 && n_row_tile < 2 * n_thread) n_column_tile = divide_up(2 * n_thread, n_row_tile);
-    p->c_is_far = (size_t)p->m * p->ldc > 1 << 17;
     const int unit = p->m == 1 && (int)LONE > (int)WIDE ? (int)LONE : (int)WIDE;
     p->tile_columns = divide_up(divide_up(p->n, n_column_tile), unit) * unit;
     return (long)n_row_tile * divide_up(p->n, p->tile_columns);
@@ -411,7 +458,7 @@ void gemm_block(real *c, size_t ldc, const real *a, size_t row_step, size_t k_st
         width = n - j < WIDE ? n - j : WIDE;
         if (m == 1 && n - j >= (int)LONE && LONE % GEMM_PANEL == 0) kernel_lone(a, k_step, b, stride, n_k, c + j, from_zero), width = LONE;
         else if (m == 1 && n - j >= LONE / 2 && LONE / 2 % GEMM_PANEL == 0) kernel_lone_half(a, k_step, b, stride, n_k, c + j, from_zero), width = LONE / 2;
-        else tile_panel(&p, a, false, 0, m, j, width, b, stride, n_k, from_zero);
+        else tile_panel(&p, a, false, false, 0, m, j, width, b, stride, n_k, from_zero, (Ahead){ 0 });
     }
 }
 
