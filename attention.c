@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-#include "lib/gemm.h"
-
 enum { LANES = 16, FORWARD_TILE = 6 };
 
 static size_t round16(size_t n) { return (n + LANES - 1) / LANES * LANES; }
@@ -99,22 +97,39 @@ void attend(real *o, real *max, real *sum, int stat_ld, real *score, const real 
     }
 }
 
+/* Asks for n reals that will soon be read: a cache of many sequences is larger than a processor's, and its streams are short. */
+static void fetch(const real *p, size_t n) {
+    for (size_t i = 0; i < n; i += 64 / sizeof(real)) __builtin_prefetch(p + i);
+}
+
+static void fetch_values(const KeySpan *own, int head_dim) {
+    for (int j = 0; j < head_dim; j += LANES) fetch(own->value + (size_t)(j / LANES) * own->value_stride, (size_t)own->n * LANES);
+}
+
 void attend_apart(real *o, real *score, const real *q, int ld, int n_row, const KeySpan *common, const KeySpan *own, int head_dim) {
-    const real scale = (real)(1 / sqrt((double)head_dim));
-    const size_t key_step = (size_t)(head_dim * LANES);
-    int most = 0;
-    for (int i = 0; i < n_row; i++) most = own[i].n > most ? own[i].n : most;
-    const size_t n = (size_t)common->n, width = round16(n + (size_t)most), s_ld = score_ld(width, 2);
-    gemm_block(score, s_ld, q, (size_t)ld, 1, common->key_t, key_step, n_row, (int)round16(n), head_dim, true);
+    const real scale = (real)(1 / sqrt((double)head_dim)), *panel[GEMM_APART];
+    const size_t n = (size_t)common->n, n_own = (size_t)own->n, width = round16(n + n_own), s_ld = score_ld(width, 2), d = (size_t)head_dim;
+    for (int i = 0; i < n_row; i++) fetch(own[i].key_t, round16(n_own) * d);
+    gemm_block(score, s_ld, q, (size_t)ld, 1, common->key_t, d * LANES, n_row, (int)round16(n), head_dim, true);
+    for (size_t u = 0; u < n_own; u += LANES) {
+        for (int i = 0; i < n_row; i++) panel[i] = own[i].key_t + u * d;
+        gemm_apart(score + n + u, s_ld, q, (size_t)ld, panel, n_row, head_dim, true);
+    }
     for (int i = 0; i < n_row; i++) {
         real *s = score + (size_t)i * s_ld, max, sum;
-        gemm_block(s + n, s_ld, q + (size_t)i * (size_t)ld, (size_t)ld, 1, own[i].key_t, key_step, 1, (int)round16((size_t)own[i].n), head_dim, true);
-        hide(s, common->n + own[i].n, width);
+        fetch_values(&own[i], head_dim);
+        hide(s, (int)(n + n_own), width);
         r_softmax(s, scale, &max, &sum, width);
     }
     gemm_block(o, (size_t)ld, score, s_ld, 1, common->value, common->value_stride, n_row, head_dim, common->n, true);
-    for (int i = 0; i < n_row; i++)
-        gemm_block(o + (size_t)i * (size_t)ld, (size_t)ld, score + (size_t)i * s_ld + n, s_ld, 1, own[i].value, own[i].value_stride, 1, head_dim, own[i].n, false);
+    size_t j = 0;
+    for (; j + LANES <= d; j += LANES) {
+        for (int i = 0; i < n_row; i++) panel[i] = own[i].value + j / LANES * own[i].value_stride;
+        gemm_apart(o + j, (size_t)ld, score + n, s_ld, panel, n_row, own->n, false);
+    }
+    for (int i = 0; i < n_row && j < d; i++)        /* what is left of a head whose dimension is no multiple of 16 */
+        gemm_block(o + (size_t)i * (size_t)ld + j, (size_t)ld, score + (size_t)i * s_ld + n, s_ld, 1, own[i].value + j / LANES * own[i].value_stride,
+                   own[i].value_stride, 1, (int)(d - j), own->n, false);
 }
 
 /* ---- E17 --------------------------------------------------------------------------------- */

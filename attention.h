@@ -7,7 +7,7 @@
 #ifndef ATTENTION_H
 #define ATTENTION_H
 
-#include "lib/real.h"
+#include "lib/gemm.h"
 
 enum { ATTENTION_TILE = 12 };           /* queries that backward takes at once */
 
@@ -35,7 +35,7 @@ void attention_columns_one(real *panel, size_t stride, int u, const real *row, i
  *   score      scratch, attention_scratch(positions of all spans) reals */
 void attend(real *o, real *max, real *sum, int stat_ld, real *score, const real *q, int ld, int n_row, const KeySpan *span, int n_span, int first, int head_dim);
 
-/* The same for up to ATTENTION_TILE queries that see all of one common span and then each all of its own: decoding. own [n_row]. */
+/* The same for up to GEMM_APART queries that see all of one common span and then each all of its own: decoding. own [n_row], all of one length. */
 void attend_apart(real *o, real *score, const real *q, int ld, int n_row, const KeySpan *common, const KeySpan *own, int head_dim);
 
 /* E17: dq is written; dk and dv of the spans are added to. max, sum from attend. p, ds: scratch like score. dq, q, o, d_o at distance ld; dk, dv

@@ -189,7 +189,7 @@ static double whole(int n) { return (n + GEMM_PANEL - 1) / GEMM_PANEL * GEMM_PAN
 double cost_cache(const ModelConfig *c, const int *prompt_length, int n_prompt, int n_seq, int max_new) {
     double position = n_seq * whole(max_new);
     for (int i = 0; i < n_prompt; i++) position += whole(prompt_length[i]);
-    return 2.0 * c->n_layer * c->n_kv_head * whole(c->head_dim) * sizeof(real) * position;
+    return 2.0 * c->n_layer * c->n_kv_head * sizeof(real) * (whole(c->head_dim) * position + n_seq * CACHE_APART);
 }
 
 double cost_asked(const ModelConfig *c, int max_row, int max_target) {

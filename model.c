@@ -15,7 +15,7 @@
 #include "attention.h"
 #include "lib/rng.h"
 
-enum { LANES = 16, CHUNK_ROWS = 192, LSE_BLOCK = 4096, KEPT_LOGITS = 1 << 25 };
+enum { LANES = 16, CHUNK_ROWS = 192, KEPT_LOGITS = 1 << 25 };
 
 int thread_count(void) {
 #ifdef _OPENMP
@@ -487,16 +487,20 @@ void rope_apply(real *x, int n_head, int head_dim, const real *cos, const real *
 
 /* ---- E23 to E27: one row of logits ------------------------------------------------------- */
 
-LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entropy) {
-    real block[LSE_BLOCK], shifted[LSE_BLOCK];
+static LogitStats row_stats(real *z, int vocab, double temperature, bool want_entropy, double *total_at) {
+    real block[LOGITS_BLOCK], shifted[LOGITS_BLOCK];
     if (temperature != 1)
         for (int v = 0; v < vocab; v++) z[v] /= (real)temperature;
     const real max = r_max(z, (size_t)vocab);
-    double sum = 0, mean = 0;
-    for (int v = 0; v < vocab; v += LSE_BLOCK) {
-        const size_t n = (size_t)(vocab - v < LSE_BLOCK ? vocab - v : LSE_BLOCK);
+    double sum = 0, mean = 0, total = 0;
+    for (int v = 0; v < vocab; v += LOGITS_BLOCK) {
+        const size_t n = (size_t)(vocab - v < LOGITS_BLOCK ? vocab - v : LOGITS_BLOCK);
         r_exp_array(block, z + v, max, n);
         sum += r_sum(block, n);
+        if (total_at) {
+            for (size_t i = 0; i < n; i++) total += block[i];
+            total_at[v / LOGITS_BLOCK] = total;
+        }
         if (!want_entropy) continue;
         for (size_t i = 0; i < n; i++) shifted[i] = z[(size_t)v + i] - max;
         mean += r_dot(block, shifted, n);
@@ -504,6 +508,10 @@ LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entrop
     const double log_sum = d_log(sum);
     return (LogitStats){.max = max, .sum = (real)sum, .log_sum = (real)log_sum, .entropy = (real)(log_sum - mean / sum)};
 }
+
+LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entropy) { return row_stats(z, vocab, temperature, want_entropy, NULL); }
+
+LogitStats logits_totals(real *z, int vocab, double temperature, double *total_at) { return row_stats(z, vocab, temperature, false, total_at); }
 
 void logits_backward(real *z, int vocab, double temperature, const LogitStats *s, const int *target, const real *dlogp,
                      const real *dentropy, int n) {
@@ -513,9 +521,9 @@ void logits_backward(real *z, int vocab, double temperature, const LogitStats *s
         c_sum += dlogp[i];
         if (dentropy) h_sum += dentropy[i];
     }
-    for (int v0 = 0; v0 < vocab; v0 += LSE_BLOCK) {
-        real p[LSE_BLOCK];
-        const int m = vocab - v0 < LSE_BLOCK ? vocab - v0 : LSE_BLOCK;
+    for (int v0 = 0; v0 < vocab; v0 += LOGITS_BLOCK) {
+        real p[LOGITS_BLOCK];
+        const int m = vocab - v0 < LOGITS_BLOCK ? vocab - v0 : LOGITS_BLOCK;
         r_exp_array(p, z + v0, s->max, (size_t)m);
         for (int v = 0; v < m; v++) {
             p[v] /= s->sum;

@@ -161,9 +161,12 @@ void rope_apply(real *x, int n_head, int head_dim, const real *cos, const real *
 void rms_norm(real *y, real *r, const real *x, const real *w, int n, double eps);           /* E7, one row; r may be NULL */
 void rms_norm_backward(real *dx, const real *dy, const real *x, const real *w, real r, int n);  /* E8, dx += */
 void rms_norm_weight_backward(real *dw, const real *dy, const real *x, const real *r, size_t n_vec, int n);    /* E8, dw += ; rows ascending, r [n_vec] */
-/* E23, E25, E27: one row of logits; z is divided by tau in place. The sum goes over blocks of 4096 in ascending order. */
+/* E23, E25, E27: one row of logits; z is divided by tau in place. The sum goes over blocks of LOGITS_BLOCK in ascending order. */
 typedef struct { real max, sum, log_sum, entropy; } LogitStats;          /* lse = max + log_sum; log p_v = (z_v - max) - log_sum */
 LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entropy);
+/* The same without entropy, for E308: total_at [blocks of LOGITS_BLOCK ids]: the sum of exp(z - max) over all ids up to a block's end, one by one in double. */
+enum { LOGITS_BLOCK = 4096 };
+LogitStats logits_totals(real *z, int vocab, double temperature, double *total_at);
 /* E24, E26: z [vocab] (as left by logits_stats) becomes dz, for n targets of this row with derivatives dlogp and (or NULL) dentropy. */
 void logits_backward(real *z, int vocab, double temperature, const LogitStats *s, const int *target, const real *dlogp,
                      const real *dentropy, int n);

@@ -9,7 +9,7 @@
 #include "attention.h"
 #include "lib/rng.h"
 
-enum { LANES = GEMM_PANEL, PREFILL_ROWS = 1024, LOGIT_ROWS = 64, RUN = 4, EXP_BLOCK = 256 };
+enum { LANES = GEMM_PANEL, PREFILL_ROWS = 1024, LOGIT_ROWS = 64, RUN = GEMM_APART, EXP_BLOCK = 256, MOST_BLOCKS = (1 << 24) / LOGITS_BLOCK + 1 };
 
 /* ---- sampler ----------------------------------------------------------------------------- */
 
@@ -69,46 +69,57 @@ void sampler_penalise(real *z, const real *plain, const int *id, int n, double p
     for (int i = 0; i < n; i++) z[id[i]] = plain[id[i]] > 0 ? plain[id[i]] / (real)penalty : plain[id[i]] * (real)penalty;
 }
 
-int sampler_draw(real *z, int vocab, const Sampling *s, double u, real *logp, real *kept_logp, int *order) {
-    const bool greedy = s->temperature == 0;
-    const LogitStats t = logits_stats(z, vocab, greedy ? 1 : s->temperature, false);
-    int token = 0;
-    double kept_sum = t.sum;
-    if (greedy) {
-        while (token < vocab - 1 && z[token] != t.max) token++;
-        kept_sum = 1;
-    } else {
-        real cut = -INFINITY;
-        int cut_id = vocab;                     /* kept: z > cut, or z == cut and id <= cut_id */
-        if (sampling_filters(s, vocab)) {
-            sort_by_logit(order, z, vocab);
-            cut_id = order[kept_count(order, z, vocab, t.max, s) - 1];
-            cut = z[cut_id];
-        }
-        /* weights block by block, twice: cheaper than to keep them, since the second time often ends early */
+/* E308 without filters: the first id whose cumulative sum exceeds u times the total. Of the weights, which logits_totals has just had, only those of
+ * the block where that happens are computed again. */
+static int draw_from_all(const real *z, int vocab, real max, const double *total_at, double u) {
+    const int last_block = (vocab - 1) / LOGITS_BLOCK;
+    const double goal = u * total_at[last_block];
+    int block = 0, token = 0;
+    while (block < last_block && !(total_at[block] > goal)) block++;
+    const int first = block * LOGITS_BLOCK, end = vocab - first < LOGITS_BLOCK ? vocab : first + LOGITS_BLOCK;
+    double at = block ? total_at[block - 1] : 0;
+    for (int from = first; from < end && !(at > goal); from += EXP_BLOCK) {
         real weight[EXP_BLOCK];
-        double total = 0, at = 0;
-        for (int first = 0; first < vocab; first += EXP_BLOCK) {
+        const int n = end - from < EXP_BLOCK ? end - from : EXP_BLOCK;
+        r_exp_array(weight, z + from, max, (size_t)n);
+        for (int i = 0; i < n && !(at > goal); i++) at += weight[i], token = from + i;
+    }
+    return token;
+}
+
+/* The same over the kept ids: those before `cut_id` in the order by falling logit, and it. */
+static int draw_from_kept(const real *z, int vocab, real max, int cut_id, double u, double *kept_sum) {
+    const real cut = z[cut_id];
+    real weight[EXP_BLOCK];
+    double total = 0, at = 0;
+    int token = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int first = 0; first < vocab && !(pass && at > u * total); first += EXP_BLOCK) {
             const int n = vocab - first < EXP_BLOCK ? vocab - first : EXP_BLOCK;
-            r_exp_array(weight, z + first, t.max, (size_t)n);
-            for (int i = 0; i < n; i++)
-                if (z[first + i] > cut || (z[first + i] == cut && first + i <= cut_id)) total += weight[i];
-        }
-        int last = 0;
-        for (int first = 0; first < vocab && !(at > u * total); first += EXP_BLOCK) {
-            const int n = vocab - first < EXP_BLOCK ? vocab - first : EXP_BLOCK;
-            r_exp_array(weight, z + first, t.max, (size_t)n);
-            for (int i = 0; i < n && !(at > u * total); i++) {
+            r_exp_array(weight, z + first, max, (size_t)n);
+            for (int i = 0; i < n && !(pass && at > u * total); i++) {
                 if (!(z[first + i] > cut || (z[first + i] == cut && first + i <= cut_id))) continue;
-                at += weight[i];
-                last = first + i;
+                *(pass ? &at : &total) += weight[i];
+                token = first + i;
             }
         }
-        token = last;
-        kept_sum = total;
-    }
+    *kept_sum = total;
+    return token;
+}
+
+int sampler_draw(real *z, int vocab, const Sampling *s, double u, real *logp, real *kept_logp, int *order) {
+    const bool greedy = s->temperature == 0, filters = !greedy && sampling_filters(s, vocab);
+    double total_at[MOST_BLOCKS], kept_sum = 0;
+    const LogitStats t = greedy || filters ? logits_stats(z, vocab, greedy ? 1 : s->temperature, false) : logits_totals(z, vocab, s->temperature, total_at);
+    int token = 0;
+    if (greedy) {
+        while (token < vocab - 1 && z[token] != t.max) token++;
+    } else if (filters) {
+        sort_by_logit(order, z, vocab);
+        token = draw_from_kept(z, vocab, t.max, order[kept_count(order, z, vocab, t.max, s) - 1], u, &kept_sum);
+    } else token = draw_from_all(z, vocab, t.max, total_at, u);
     *logp = z[token] - t.max - t.log_sum;
-    if (kept_logp) *kept_logp = greedy ? 0 : sampling_filters(s, vocab) ? (real)((double)z[token] - t.max - d_log(kept_sum)) : *logp;
+    if (kept_logp) *kept_logp = greedy ? 0 : filters ? (real)((double)z[token] - t.max - d_log(kept_sum)) : *logp;
     return token;
 }
 
@@ -127,13 +138,15 @@ struct Cache {
     size_t score_cap;
     int *position;                              /* [n_seq] */
     const int *active;                          /* of the running step */
-    int *run, n_run;                            /* [n_seq + 1]: rows run[i] .. run[i + 1] - 1 of the step share a prompt */
+    int *run, n_run;                            /* [n_seq + 1]: rows run[i] .. run[i + 1] - 1 of the step share a prompt and a length */
     int first;                                  /* prefill: prompt of the first segment */
     size_t prefill_held;                        /* most that a prefill's activations took */
     const Batch *batch;
     Acts *acts;
     unsigned char *base;
 };
+
+static size_t head_reals(const ModelConfig *c, int max_new) { return attention_panels(max_new, c->head_dim) + CACHE_APART; }
 
 static void cache_layout(Cache *s, Arena *a, const ModelConfig *c, const int *prompt_length) {
     s->prompt_length = arena_take(a, (size_t)s->n_prompt, sizeof(int));
@@ -149,7 +162,7 @@ static void cache_layout(Cache *s, Arena *a, const ModelConfig *c, const int *pr
         s->prompt_reals += (size_t)c->n_kv_head * attention_panels(prompt_length[i], c->head_dim);
         longest = prompt_length[i] > longest ? prompt_length[i] : longest;
     }
-    s->seq_reals = (size_t)c->n_kv_head * attention_panels(s->max_new, c->head_dim);
+    s->seq_reals = (size_t)c->n_kv_head * head_reals(c, s->max_new);
     real ***list[] = {&s->prompt_key, &s->prompt_value, &s->seq_key, &s->seq_value};
     const size_t count[] = {s->prompt_reals, s->prompt_reals, (size_t)s->n_seq * s->seq_reals, (size_t)s->n_seq * s->seq_reals};
     for (int k = 0; k < 4; k++) {
@@ -203,7 +216,7 @@ static KeySpan prompt_span(const Cache *s, int layer, int p, int g) {
 }
 
 static KeySpan seq_span(const Cache *s, int layer, int q, int g, int t) {
-    const size_t at = (size_t)q * s->seq_reals + (size_t)g * attention_panels(s->max_new, s->config->head_dim);
+    const size_t at = (size_t)q * s->seq_reals + (size_t)g * head_reals(s->config, s->max_new);
     return (KeySpan){.n = t, .key_t = s->seq_key[layer] + at, .value = s->seq_value[layer] + at, .value_stride = (size_t)s->max_new * LANES};
 }
 
@@ -281,11 +294,12 @@ static void cache_attention(void *context, int layer, const AttentionRows *y) {
     }
 }
 
-/* The step's rows in runs of at most RUN whose sequences share a prompt. */
+/* The step's rows in runs of at most RUN whose sequences share a prompt and are of one length. */
 static void find_runs(Cache *c, const int *seq, int n) {
     c->n_run = 0;
     for (int i = 0; i < n; i++)
-        if (!i || i - c->run[c->n_run - 1] == RUN || c->prompt_of[seq[i]] != c->prompt_of[seq[i - 1]]) c->run[c->n_run++] = i;
+        if (!i || i - c->run[c->n_run - 1] == RUN || c->prompt_of[seq[i]] != c->prompt_of[seq[i - 1]] || c->done[seq[i]] != c->done[seq[i - 1]])
+            c->run[c->n_run++] = i;
     c->run[c->n_run] = n;
 }
 

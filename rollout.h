@@ -24,6 +24,7 @@ int sampler_draw(real *z, int vocab, const Sampling *s, double u, real *logp, re
 
 /* Keys and values of n_prompt prompts and n_seq sequences of up to max_new tokens, each after its prompt (E198). */
 typedef struct Cache Cache;
+enum { CACHE_APART = 80 };              /* reals between the caches of a completion's heads: at distances that are powers of two they would push each other out */
 Cache *cache_new(const Model *m, const int *prompt_length, int n_prompt, const int *prompt_of, int n_seq, int max_new, Err *e);
 size_t cache_bytes(const ModelConfig *c, const int *prompt_length, int n_prompt, int n_seq, int max_new);
 void cache_free(Cache *c);

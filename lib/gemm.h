@@ -47,4 +47,9 @@ void gemm_bias_backward(real *db, const real *dy, int lddy, int m, int n_out);
 void gemm_block(real *c, size_t ldc, const real *a, size_t row_step, size_t k_step, const real *panel, size_t stride, int m, int n, int n_k,
                 bool from_zero);
 
+/* The same for m <= GEMM_APART rows that each have one panel of their own: row i of C (m, GEMM_PANEL) is row i of A times panel[i], [n_k][GEMM_PANEL]. A's
+ * rows are contiguous, row_step apart. */
+enum { GEMM_APART = 4 };
+void gemm_apart(real *c, size_t ldc, const real *a, size_t row_step, const real *const *panel, int m, int n_k, bool from_zero);
+
 #endif

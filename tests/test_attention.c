@@ -79,19 +79,24 @@ static long rows_differ(int n_prompt, int n, int d) {
     attend_backward(dq, p, ds, q, o, d_o, d, max, sum, 1, n, span, n_span, 0, d, d);
     long bad = differing(o, want, nq) + differing(dq, want_dq, nq) + differing(dk, want_dk, 2 * nk);
 
+    const KeySpan other = n_prompt ? lay_out(d_o, o, NULL, NULL, n, d) : (KeySpan){0};
     for (int t = 0; t < n && n_prompt; t++) {                       /* a row alone, and as one of several that share the prompt only */
-        KeySpan own[3] = {span[1], span[1], span[1]};
-        real three_q[3 * 128], three[3 * 128];
-        for (int i = 0; i < 3; i++) {
-            own[i].n = t + 1 - (i == 1 ? t / 2 : 0);
-            memcpy(three_q + i * d, q + t * d, (size_t)d * sizeof(real));
+        real row_q[GEMM_APART * 128], row_o[GEMM_APART * 128];
+        for (int rows = 1; rows <= GEMM_APART; rows++) {
+            KeySpan own[GEMM_APART];
+            for (int i = 0; i < rows; i++) {                        /* every other row has keys of its own that are not these */
+                own[i] = i % 2 ? other : span[1];
+                own[i].n = t + 1;
+                memcpy(row_q + i * d, q + t * d, (size_t)d * sizeof(real));
+            }
+            attend_apart(row_o, p, row_q, d, rows, &span[0], own, d);
+            for (int i = 0; i < rows; i += 2) bad += differing(row_o + i * d, want + t * d, (size_t)d);
         }
-        attend_apart(three, p, three_q, d, 3, &span[0], own, d);
-        bad += differing(three, want + t * d, (size_t)d) + differing(three + 2 * d, want + t * d, (size_t)d);
         attend(o, NULL, NULL, 0, p, q + t * d, d, 1, span, 2, t, d);
         bad += differing(o, want + t * d, (size_t)d);
     }
     for (int i = 0; i < n_span; i++) free(span[i].key_t);
+    free(other.key_t);
     free(q), free(d_o), free(k), free(v), free(o), free(dq), free(dk), free(want), free(max), free(p), free(ds);
     return bad;
 }

@@ -208,9 +208,9 @@ static void test_E193_E198_generation_counted(void) {
     }
 }
 
-/* Of whole panels of 16 numbers and 16 positions: 2 x 3 layers x 1 head x 16 numbers a position; prompts of 16 and 32, 5 completions of 16. */
+/* Of whole panels of 16 numbers and 16 positions: 2 x 3 layers x 1 head x 16 numbers a position; prompts of 16 and 32, 5 completions of 16, each with 80 numbers between it and the next. */
 static void test_E198_cache(void) {
-    CHECK_NEAR(cost_cache(&small, (int[]){3, 17}, 2, 5, 16), 2 * 3 * 1 * 16 * sizeof(real) * (16 + 32 + 5 * 16), 0);
+    CHECK_NEAR(cost_cache(&small, (int[]){3, 17}, 2, 5, 16), 2 * 3 * 1 * sizeof(real) * (16 * (16 + 32 + 5 * 16) + 5 * 80), 0);
 }
 
 /* E195: trained whole, as many gradients as weights and twice as many moments (and a tied head's second gradient); of an adapter the adapter alone. */

@@ -120,6 +120,28 @@ static void test_E308_boundaries(void) {
     CHECK_NEAR(logp, 0, 0);
 }
 
+/* E308 as written, one id after the other, where sums over blocks of ids are kept: at every block's edge and between. */
+static void test_E308_many_ids(void) {
+    enum { N = 3 * LOGITS_BLOCK + 700 };
+    static real z[N], weight[N], copy[N];
+    const Sampling s = {0.8, 0, 1, 0};
+    for (int v = 0; v < N; v++) z[v] = (real)(6 * tiny_number(7, (uint64_t)v));
+    for (int v = 0; v < N; v++) copy[v] = z[v] / (real)s.temperature;
+    r_exp_array(weight, copy, r_max(copy, N), N);
+    double total = 0, edge = 0;
+    for (int v = 0; v < N; v++) total += weight[v];
+    for (int i = 0; i < 300; i++) {
+        if (i % 100 == 0) for (int v = i / 100 * LOGITS_BLOCK; v < (i / 100 + 1) * LOGITS_BLOCK; v++) edge += weight[v];
+        const double u = i % 100 == 1 ? edge / total : i % 100 == 2 ? edge / total + 1e-9 : (i + 0.5) / 300;
+        double at = 0;
+        int want = -1;
+        while (!(at > u * total)) at += weight[++want];
+        real logp;
+        memcpy(copy, z, sizeof z);
+        CHECK_INT(sampler_draw(copy, N, &s, u, &logp, NULL, NULL), want);
+    }
+}
+
 /* Filters against sorting by hand, among many equal logits. */
 static void test_filters_large(void) {
     enum { N = 700 };
@@ -447,6 +469,7 @@ int main(void) {
     test_greedy();
     test_repetition_penalty();
     test_E308_boundaries();
+    test_E308_many_ids();
     test_filters_large();
     test_E198_cache();
     test_sampling_check();
