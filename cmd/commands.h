@@ -3,7 +3,7 @@
 #ifndef COMMANDS_H
 #define COMMANDS_H
 
-#include "lib/base.h"
+#include "cmd/options.h"
 
 int cmd_init(int argc, char **argv, Err *e);
 int cmd_sft(int argc, char **argv, Err *e);
@@ -22,6 +22,8 @@ int cmd_score(int argc, char **argv, Err *e);
 int cmd_bench(int argc, char **argv, Err *e);
 int cmd_merge(int argc, char **argv, Err *e);
 int cmd_verify(int argc, char **argv, Err *e);
+/* The options of the commands that train: what config.json of a run holds. */
+extern const OptionTable sft_table, reward_table, train_table, ppo_table, dpo_table;
 /* What `grpo info --run COMMAND` runs: the same options, a plan instead of a run. */
 struct RunPlan;
 int plan_sft(struct RunPlan *plan, int argc, char **argv, Err *e);

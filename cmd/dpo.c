@@ -40,9 +40,9 @@ static const Option options[] = {
     {"precompute_ref_log_probs", OPT_BOOL, offsetof(Config, precompute_ref_log_probs), "false", "the reference's sums of all pairs before the first step: no second copy of the weights, the same bits", NULL},
     {"eval_split", OPT_NUMBER, offsetof(Config, eval_split), "0", "this share of the pairs is held out; the run ends with a table of before and after on them", NULL},
 };
-static const OptionTable table = {"dpo", "direct preference optimisation on pairs of a chosen and a rejected reply",
-                                  "grpo dpo --model runs/sft/final --dataset preferences.jsonl --output-dir runs/dpo --beta 0.1 --learning-rate 1e-5", options,
-                                  sizeof options / sizeof *options};
+const OptionTable dpo_table = {"dpo", "direct preference optimisation on pairs of a chosen and a rejected reply",
+                               "grpo dpo --model runs/sft/final --dataset preferences.jsonl --output-dir runs/dpo --beta 0.1 --learning-rate 1e-5", options,
+                               sizeof options / sizeof *options};
 
 typedef struct {                        /* a pair as tokens */
     int *id, n_prompt, n_w, n_l;        /* prompt, chosen, rejected side by side */
@@ -491,7 +491,7 @@ static bool dpo(Dpo *d, const Config *c, Run *r, Language *l, Err *e) {
     d->policy->tally = &d->cost.measured.net[NET_POLICY];
     run_trainer(&d->trainer, &c->run, run_steps(&c->run, (double)d->train.n / (d->batch * d->accumulate)));
     if (c->run.plan) return plan(c->run.plan, d, e);
-    if (!run_begin(r, &table, c, &c->run, &d->trainer, e)) return false;
+    if (!run_begin(r, &dpo_table, c, &c->run, &d->trainer, e)) return false;
     memory_cost(d, &d->cost.predicted);
     return (loop(d, r, e) || run_failed(r, e)) && run_cost(r, d->trainer.step, &d->cost, e) && finish(d, &info, l, &before, e);
 }
@@ -513,7 +513,7 @@ int plan_dpo(RunPlan *plan, int argc, char **argv, Err *e) {
     Config c;
     memset(&c, 0, sizeof c);
     dpo_config_default(&c.dpo);
-    const int code = options_parse(&c, &table, argc, argv, e);
+    const int code = options_parse(&c, &dpo_table, argc, argv, e);
     if (code) return code < 0 ? -1 : 0;
     c.run.plan = plan;
     Dpo d;

@@ -290,6 +290,14 @@ void options_write(JsonWriter *w, const void *config, const OptionTable *t) {
     }
 }
 
+void options_write_default(JsonWriter *w, const Option *o) {
+    union { const char *string; int i; double number; bool b; } value;
+    Option alone = *o;
+    alone.offset = 0;
+    set_default(&value, &alone);
+    options_write_value(w, &value, &alone);
+}
+
 bool options_agree(const void *config, const OptionTable *t, const Json *saved, const char *const *free_names, const char *file, Err *e) {
     for (int i = 0; i < t->n; i++) {
         bool is_free = false;
@@ -299,7 +307,7 @@ bool options_agree(const void *config, const OptionTable *t, const Json *saved, 
         options_write_value(&a, config, &t->option[i]);
         const Json *v = json_get(saved, t->option[i].name);
         if (v) json_value(&b, v);
-        else json_null(&b);
+        else options_write_default(&b, &t->option[i]);
         const bool same = !strcmp(a.text, b.text);
         if (!same) fail(e, "%s: %s: the run was started with %.60s, now it is %.60s; resume with the same options or start a new run", file, t->option[i].name, b.text, a.text);
         free(a.text);

@@ -30,6 +30,8 @@ int options_parse(void *config, const OptionTable *t, int argc, char **argv, Err
 /* The resolved configuration as members of an object that the caller has begun. */
 void options_write(JsonWriter *w, const void *config, const OptionTable *t);
 void options_write_value(JsonWriter *w, const void *config, const Option *o);
+/* What an option is where nobody gave it: a configuration that was saved before the option existed means this. */
+void options_write_default(JsonWriter *w, const Option *o);
 /* Whether a saved configuration agrees in everything but the names in `free_names` (NULL at the end). */
 bool options_agree(const void *config, const OptionTable *t, const Json *saved, const char *const *free_names, const char *file, Err *e);
 

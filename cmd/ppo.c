@@ -46,9 +46,9 @@ static const Option options[] = {
     {"ptx_coef", OPT_NUMBER, PPO(ptx_coef), "0", "weight of the supervised loss on --ptx-dataset (E155)", NULL},
     {"ptx_dataset", OPT_STRING, offsetof(Config, ptx_dataset), NULL, "JSONL of prompts with completions", NULL},
 };
-static const OptionTable table = {"ppo", "PPO with a critic: the policy is improved on scores of its own completions, as `train` does without one",
-                                  "grpo ppo --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --output-dir runs/ppo --max-completion-length 64", options,
-                                  sizeof options / sizeof *options};
+const OptionTable ppo_table = {"ppo", "PPO with a critic: the policy is improved on scores of its own completions, as `train` does without one",
+                               "grpo ppo --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --output-dir runs/ppo --max-completion-length 64", options,
+                               sizeof options / sizeof *options};
 
 enum { PLAN_LENGTH = 32 };              /* tokens of completions that a plan is timed with */
 enum { PG_LOSS, PG_CLIP, APPROX_KL, ENTROPY, RATIO, VF_LOSS, VF_CLIP, N_STAT };         /* means of a minibatch */
@@ -486,7 +486,7 @@ static bool ppo(Ppo *p, Run *run, Err *e) {
     if (!step_open(s, &p->step_config, e) || !open_critic(p, e) || !memory(p, e)) return false;
     ppo_moments_start(&p->moments);
     if (c->step.run.plan) return plan(p, e);
-    if (!run_begin(run, &table, c, &c->step.run, &p->value, e)) return false;
+    if (!run_begin(run, &ppo_table, c, &c->step.run, &p->value, e)) return false;
     if (p->value.step) p->moments = (PpoMoments){p->value.extra[0], p->value.extra[1], p->value.extra[2]};
     step_resume(s);
     Cost planned = {.prompt = 0}, held = planned;
@@ -514,7 +514,7 @@ int plan_ppo(RunPlan *plan, int argc, char **argv, Err *e) {
     memset(&c, 0, sizeof c);
     grpo_config_default(&c.step.grpo);
     ppo_config_default(&c.ppo);
-    const int code = options_parse(&c, &table, argc, argv, e);
+    const int code = options_parse(&c, &ppo_table, argc, argv, e);
     if (code) return code < 0 ? -1 : 0;
     c.step.run.plan = plan;
     Ppo p = {.c = &c};

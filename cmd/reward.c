@@ -30,7 +30,7 @@ static const Option options[] = {
     {"normalize_labels", OPT_BOOL, offsetof(Config, normalize_labels), "true", "train on standardised labels (folded back on saving)", NULL},
     {"max_length", OPT_INT, offsetof(Config, max_length), "1024", "longer examples are cut at the end", NULL},
 };
-static const OptionTable table = {"reward", "train a multi-label reward regression on labelled replies",
+const OptionTable reward_table = {"reward", "train a multi-label reward regression on labelled replies",
                                   "grpo reward --model runs/sft/final --dataset labelled.jsonl --output-dir runs/reward", options, sizeof options / sizeof *options};
 
 typedef struct { int *id, n, n_prompt; } Sequence;
@@ -294,7 +294,7 @@ static bool reward(const Config *c, Err *e) {
         ok = plan(c->run.plan, &t, &w, label, &(Loss){.label_weight = weight, .n_label = n_label}, &items, &c->run, batch, e);
         goto done;
     }
-    if (!run_begin(&r, &table, c, &c->run, &t, e)) goto done;
+    if (!run_begin(&r, &reward_table, c, &c->run, &t, e)) goto done;
     Order order = {.n = items.n, .seed = (uint64_t)c->run.seed};
     Progress p;
     double smooth = 0;
@@ -339,7 +339,7 @@ done:
 int plan_reward(RunPlan *plan, int argc, char **argv, Err *e) {
     Config c;
     memset(&c, 0, sizeof c);
-    const int r = options_parse(&c, &table, argc, argv, e);
+    const int r = options_parse(&c, &reward_table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
     c.run.plan = plan;
     return reward(&c, e) ? 0 : -1;

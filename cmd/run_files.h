@@ -10,7 +10,7 @@ typedef struct {
     JsonLines log;                      /* at least one line, each with a number "step" */
     char hex[65];                       /* SHA-256 of the weights in final/, as `grpo info` tells it; "" without final/ or unread */
 } RunFiles;
-/* config.json and log.jsonl of the --output-dir of a run. */
+/* config.json and log.jsonl of the --output-dir of a run. An option that did not exist when the run was made stands there with its default. */
 bool run_files_read(RunFiles *r, const char *dir, Err *e);
 bool run_files_digest(RunFiles *r, Err *e);
 void run_files_free(RunFiles *r);

@@ -14,8 +14,8 @@ static const Option options[] = {
     RUN_OPTIONS(Config, "2e-5", "3"),
     {"max_length", OPT_INT, offsetof(Config, max_length), "1024", "longer examples are cut at the end", NULL},
 };
-static const OptionTable table = {"sft", "supervised fine-tuning on prompts with completions",
-                                  "grpo sft --model models/base --dataset pairs.jsonl --output-dir runs/sft", options, sizeof options / sizeof *options};
+const OptionTable sft_table = {"sft", "supervised fine-tuning on prompts with completions",
+                               "grpo sft --model models/base --dataset pairs.jsonl --output-dir runs/sft", options, sizeof options / sizeof *options};
 
 typedef struct { int *id, n, n_prompt; } Sequence;
 
@@ -144,7 +144,7 @@ static bool sft(const Config *c, Err *e) {
         ok = plan(c->run.plan, &t, &w, s, d.n, &c->run, batch, &net, e);
         goto done;
     }
-    if (!run_begin(&r, &table, c, &c->run, &t, e)) goto done;
+    if (!run_begin(&r, &sft_table, c, &c->run, &t, e)) goto done;
     Order order = {.n = d.n, .seed = (uint64_t)c->run.seed};
     Progress p;
     double mean = 0;
@@ -199,7 +199,7 @@ done:
 int plan_sft(RunPlan *plan, int argc, char **argv, Err *e) {
     Config c;
     memset(&c, 0, sizeof c);
-    const int r = options_parse(&c, &table, argc, argv, e);
+    const int r = options_parse(&c, &sft_table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
     c.run.plan = plan;
     return sft(&c, e) ? 0 : -1;

@@ -9,9 +9,9 @@
 #include "lib/files.h"
 
 static const Option options[] = {STEP_OPTIONS};
-static const OptionTable table = {"train", "GRPO: the policy is improved on weighted scores of its own completions",
-                                  "grpo train --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --output-dir runs/grpo --beta 0.08 --max-completion-length 64",
-                                  options, sizeof options / sizeof *options};
+const OptionTable train_table = {"train", "GRPO: the policy is improved on weighted scores of its own completions",
+                                 "grpo train --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --output-dir runs/grpo --beta 0.08 --max-completion-length 64",
+                                 options, sizeof options / sizeof *options};
 
 /* ---- log --------------------------------------------------------------------------------- */
 
@@ -86,7 +86,7 @@ static bool train(Step *s, Run *run, const StepConfig *c, Err *e) {
     if (!run_options_check(&c->run, e)) return false;
     if (c->run.plan) return step_plan(c->run.plan, c, e);
     if (!c->run.resume && !folder_is_empty(c->run.output_dir)) return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", c->run.output_dir);
-    if (!step_open(s, c, e) || !run_begin(run, &table, c, &c->run, &s->trainer, e)) return false;
+    if (!step_open(s, c, e) || !run_begin(run, &train_table, c, &c->run, &s->trainer, e)) return false;
     step_resume(s);
     run_tokens(run, s->tokens);
     return (loop(s, run, e) || run_failed(run, e)) && run_cost(run, s->trainer.step, &s->cost, e) && step_finish(s, e);
@@ -96,7 +96,7 @@ int plan_train(RunPlan *plan, int argc, char **argv, Err *e) {
     StepConfig c;
     memset(&c, 0, sizeof c);
     grpo_config_default(&c.grpo);
-    const int r = options_parse(&c, &table, argc, argv, e);
+    const int r = options_parse(&c, &train_table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
     c.run.plan = plan;
     Step s = {.c = &c};

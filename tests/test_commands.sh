@@ -403,6 +403,8 @@ works 'train --resume, with the options of the run' "$grpo" train --output-dir k
 same_run 'kill -9 and --resume' whole killed
 works 'train --resume of a finished run' "$grpo" train $long --output-dir killed --resume
 same_run 'resumed when finished' whole killed
+cp killed/config.json "$t/io/config"; sed -e '/"loss_type"/d' -e '/"epsilon_high"/d' -e '/"missing_labels"/d' "$t/io/config" > killed/config.json
+works 'train --resume of a run from before an option existed' "$grpo" train $long --output-dir killed --resume
 printf '{"step":151,"lo' >> killed/log.jsonl
 works 'train --resume after half a line' "$grpo" train $long --output-dir killed --resume
 same 'a half-written line of the log goes' whole/log.jsonl killed/log.jsonl

@@ -194,6 +194,13 @@ refuses '*found "a,", expected the folder of a run*' "$grpo" report GRPO=a, --js
 change() { rm -rf odd; cp -r "$1" odd; sed "$3" "$1/$2" > "odd/$2"; if cmp -s "$1/$2" "odd/$2"; then bad "the edit $3 changes nothing"; fi; }
 change b config.json 's/"beta": 0.1/"beta": 0.2/'
 refuses '*a and odd are runs of one arm*beta: 0.1 and 0.2*' "$grpo" report GRPO=a,odd --json
+# a run made before an option existed has it as the option's default
+change b config.json 's/"beta": 0.1/"beta": 0.1, "gradient_checkpointing": false, "epsilon": 0.2, "epsilon_high": null, "loss_type": "dapo", "learning_rate": 1e-6/'
+works 'options that one run does not know, at their defaults' "$grpo" report GRPO=a,odd --json
+change b config.json 's/"beta": 0.1/"beta": 0.1, "gradient_checkpointing": true/'
+refuses '*a and odd are runs of one arm*gradient_checkpointing: false and true*' "$grpo" report GRPO=a,odd --json
+change b config.json 's/"beta": 0.1/"beta": 0.1, "epsilon_high": 0.28/'
+refuses '*odd and a are runs of one arm*epsilon_high: 0.28 and null*' "$grpo" report GRPO=odd,a --json
 change b config.json 's/"train"/"ppo"/'
 refuses '*command: "train" and "ppo"*' "$grpo" report GRPO=a,odd --json
 change b config.json 's/"seed": 2/"seed": 3/'
