@@ -281,6 +281,27 @@ static bool check_partners(const Section *s, const Arm *a, Err *e) {
     return true;
 }
 
+/* Verdicts in one table are of one judge, under one description. */
+static bool check_judges(const Section *s, const Arm *a, Err *e) {
+    static const char *const about[] = {"judge", "what"};
+    const ArmRun *first = NULL;
+    for (int i = 0; i < s->n_arm && !first; i++)
+        for (int k = 0; k < s->arm[i].n_run && !first; k++)
+            if (s->arm[i].run[k].verdicts) first = &s->arm[i].run[k];
+    for (int k = 0; k < a->n_run; k++)
+        for (int i = 0; i < 2; i++) {
+            const Json *x = first ? json_get(first->verdicts, about[i]) : NULL, *y = json_get(a->run[k].verdicts, about[i]);
+            if (!a->run[k].verdicts || json_same(x, y)) continue;
+            char *p = json_text(x), *q = json_text(y);
+            fail(e, "%s/verdicts.json: %s: found %.80s, %s/verdicts.json of the same section has %.80s: two judges cannot stand in one table; give the arms as two sections",
+                 a->run[k].dir, about[i], q, first->dir, p);
+            free(p);
+            free(q);
+            return false;
+        }
+    return true;
+}
+
 /* ---- an arm's text ----------------------------------------------------------------------------------------------------- */
 
 static const char *last_part(const char *path) {        /* without its folders */
@@ -344,7 +365,7 @@ bool arms_add(Arms *a, const char *text, Err *e) {
     s->arm = more;
     Arm *arm = &s->arm[s->n_arm++];
     snprintf(arm->name, NAME_SIZE, "%s", name);
-    return add_runs(arm, s, runs, e) && check_seeds(arm, e) && check_partners(s, arm, e);
+    return add_runs(arm, s, runs, e) && check_seeds(arm, e) && check_partners(s, arm, e) && check_judges(s, arm, e);
 }
 
 const char *arm_command(const Arm *a) {

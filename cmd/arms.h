@@ -47,7 +47,7 @@ typedef struct { Section *section; int n; } Arms;
 /* Adds the arm that "[SECTION/][NAME=]RUN[,RUN...]" says, and reads its folders: config.json, log.jsonl, timing.jsonl, replies.jsonl, verdicts.json,
  * data.json.
  * A folder without config.json and log.jsonl is fine if it has replies. False: no run, a broken line, seeds whose options differ, another
- * set of labels or other prompts than the section's arms before. */
+ * set of labels, other prompts or another outside judge than the section's arms before. */
 bool arms_add(Arms *a, const char *text, Err *e);
 void arms_free(Arms *a);
 

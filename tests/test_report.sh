@@ -177,7 +177,13 @@ printf '{"judge": "Somebody 1.0", "what": "Shares of rude replies.", "rows": {"b
 page 'an outside judge' "$grpo" report sft a
 holds 'its name' 'Somebody 1.0'
 holds 'its figures' '<td>0.250<span class="half"> ± 0.050</span></td>'
-rm a/verdicts.json
+sed 's/Somebody 1.0/Somebody 2.0/' a/verdicts.json > b/verdicts.json
+refuses '*b/verdicts.json: judge: found "Somebody 2.0", a/verdicts.json of the same section has "Somebody 1.0"*two sections' "$grpo" report sft a b --json
+refuses '*b/verdicts.json: judge: found "Somebody 2.0"*' "$grpo" report sft GRPO=a,b --json
+works 'two judges in two sections' "$grpo" report x/SFT=sft x/GRPO=a y/SFT=sft y/GRPO=b --json
+cp a/verdicts.json b/verdicts.json
+works 'one judge of both' "$grpo" report sft a b --json
+rm a/verdicts.json b/verdicts.json
 
 # ---- bad input --------------------------------------------------------------------------------------
 refuses '*no run given*' "$grpo" report --json
