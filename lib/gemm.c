@@ -156,22 +156,59 @@ enum {
     COPY_COLUMNS = 128                              /* so many columns pay for a copy of A's block */
 };
 
-/* c[i][j] = chain from c[i][j] (or 0) over k of a[i row_step + k k_step] * column j: its vectors b0 and b1, a panel apart
- * from one k to the next. Accumulators have names, because gcc keeps part of an array of them in memory. */
+/* What kernels will read next, to be fetched while they compute: n lines, a step apart. A processor foresees long streams by itself, but a panel
+ * or six rows are short ones. */
+typedef struct { const unsigned char *line; size_t step; int n; } Ahead;
+
+static inline void fetch(Ahead *ahead, int n) {
+    for (; n > 0 && ahead->n > 0; n--, ahead->n--, ahead->line += ahead->step) __builtin_prefetch(ahead->line);
+}
+
+/* Groups of rows, one below the other, times two vectors of columns: c[i][j] = chain from c[i][j] (or 0) over k of a[i row_step + k k_step] * column j,
+ * which lies in b0 and b1, a panel apart from one k to the next. */
+typedef struct {
+    const real *a;
+    size_t row_step, k_step, group_step;    /* group_step: from one group's rows of A to the next one's */
+    const real *b0, *b1;
+    int n_k, groups;
+    real *c;
+    size_t ldc;
+    bool from_zero, fetch_a;                /* fetch_a: nothing has brought the rows of A into the cache yet */
+    Ahead ahead;                            /* so much of it with each group: */
+    int share;
+} Block;
+
+static inline void fetch_rows(const real *a, size_t row_step, int rows, int n_k) {
+    for (int r = 0; r < rows; r++, a += row_step)
+        for (int k = 0; k < n_k; k += 64 / (int)sizeof(real)) __builtin_prefetch(a + k);
+}
+
+/* Accumulators have names, because gcc keeps part of an array of them in memory. */
 #define ROW_START(i) const real *a##i = a + i * row_step; \
                      Vector p##i = from_zero ? zero : vector_load(c + i * ldc), q##i = from_zero ? zero : vector_load(c + i * ldc + LANES);
 #define ROW_STEP(i)  { const real x = a##i[at]; p##i = vector_fma(x, v, p##i); q##i = vector_fma(x, w, q##i); }
 #define ROW_END(i)   vector_store(c + i * ldc, p##i); vector_store(c + i * ldc + LANES, q##i);
-#define KERNEL(name, EACH)                                                                                                     \
-    static void name(const real *a, size_t row_step, size_t k_step, const real *b0, const real *b1, int n_k, real *c, size_t ldc, \
-                     bool from_zero) {                                                                                         \
+#define ROW_AHEAD(i) __builtin_prefetch(c + i * ldc, 1);
+#define KERNEL(name, EACH, N)                                                                                                  \
+    static void name(Block *block) {                                                                                           \
+        const size_t row_step = block->row_step, k_step = block->k_step, ldc = block->ldc, k_end = (size_t)block->n_k * GEMM_PANEL; \
+        const real *b0 = block->b0, *b1 = block->b1, *a = block->a;                                                            \
+        const bool from_zero = block->from_zero;                                                                               \
         const Vector zero = { 0 };                                                                                             \
-        EACH(ROW_START)                                                                                                        \
-        for (size_t k = 0, at = 0; k < (size_t)n_k * GEMM_PANEL; k += GEMM_PANEL, at += k_step) {                              \
-            const Vector v = vector_load(b0 + k), w = vector_load(b1 + k);                                                     \
-            EACH(ROW_STEP)                                                                                                     \
+        real *c = block->c;                                                                                                    \
+        for (int g = block->groups; g > 0; g--) {                                                                              \
+            if (block->fetch_a && g > 1) fetch_rows(a + block->group_step, row_step, N, block->n_k);                           \
+            fetch(&block->ahead, block->share);                                                                                \
+            EACH(ROW_START)                                                                                                    \
+            for (size_t k = 0, at = 0; k < k_end; k += GEMM_PANEL, at += k_step) {                                             \
+                const Vector v = vector_load(b0 + k), w = vector_load(b1 + k);                                                 \
+                EACH(ROW_STEP)                                                                                                 \
+            }                                                                                                                  \
+            EACH(ROW_END)                                                                                                      \
+            a += block->group_step;                                                                                            \
+            c += N * ldc;                                                                                                      \
+            if (g > 1) { EACH(ROW_AHEAD) }                                                                                     \
         }                                                                                                                      \
-        EACH(ROW_END)                                                                                                          \
     }
 #define EACH_1(X)  X(0)
 #define EACH_2(X)  X(0) X(1)
@@ -182,18 +219,18 @@ enum {
 #define EACH_8(X)  EACH_6(X) X(6) X(7)
 #define EACH_12(X) EACH_8(X) X(8) X(9) X(10) X(11)
 
-KERNEL(kernel_1, EACH_1)
-KERNEL(kernel_2, EACH_2)
-KERNEL(kernel_3, EACH_3)
-KERNEL(kernel_4, EACH_4)
-KERNEL(kernel_5, EACH_5)
-KERNEL(kernel_6, EACH_6)
+KERNEL(kernel_1, EACH_1, 1)
+KERNEL(kernel_2, EACH_2, 2)
+KERNEL(kernel_3, EACH_3, 3)
+KERNEL(kernel_4, EACH_4, 4)
+KERNEL(kernel_5, EACH_5, 5)
+KERNEL(kernel_6, EACH_6, 6)
 #if defined(__AVX512F__) || defined(__aarch64__)
-KERNEL(kernel_12, EACH_12)
+KERNEL(kernel_12, EACH_12, 12)
 #else
 #define kernel_12 kernel_6                          /* never called: ROWS is 6 */
 #endif
-typedef void Kernel(const real *a, size_t row_step, size_t k_step, const real *b0, const real *b1, int n_k, real *c, size_t ldc, bool from_zero);
+typedef void Kernel(Block *block);
 static Kernel *const kernel_of[13] = { NULL, kernel_1, kernel_2, kernel_3, kernel_4, kernel_5, kernel_6, NULL, NULL, NULL, NULL, NULL, kernel_12 };
 
 /* How many of `left` rows the next kernel takes: as many as it can, but 8 as 4 and 4: few rows are few chains, which wait
@@ -204,18 +241,27 @@ static int rows_at_once(int left) {
     return (left + kernels - 1) / kernels;
 }
 
-/* `rows` rows, PAIR columns of which `width` exist. A narrow one is computed in a copy, which starts and ends in c. */
-static void kernel(int rows, const real *a, size_t row_step, size_t k_step, const real *b0, const real *b1, int n_k, real *c, size_t ldc,
-                   bool from_zero, int width) {
+/* How many kernels of ROWS rows come one after the other. */
+static int whole_groups(int left) { return left < 2 * ROWS ? 1 : left % ROWS ? left / ROWS - 1 : left / ROWS; }
+
+/* Groups of `rows` rows, PAIR columns of which `width` exist. Narrow ones are computed in a copy, which starts and ends in c. */
+static void kernel(int rows, Block *block, int width) {
     if (width >= PAIR) {
-        kernel_of[rows](a, row_step, k_step, b0, b1, n_k, c, ldc, from_zero);
+        kernel_of[rows](block);
         return;
     }
-    real copy[ROWS * PAIR];
-    memset(copy, 0, sizeof copy);
-    for (int i = 0; i < rows && !from_zero; i++) memcpy(copy + i * PAIR, c + (size_t)i * ldc, (size_t)width * sizeof(real));
-    kernel_of[rows](a, row_step, k_step, b0, b1, n_k, copy, PAIR, from_zero);
-    for (int i = 0; i < rows; i++) memcpy(c + (size_t)i * ldc, copy + i * PAIR, (size_t)width * sizeof(real));
+    for (int g = 0; g < block->groups; g++) {
+        real copy[ROWS * PAIR], *c = block->c + (size_t)(g * rows) * block->ldc;
+        Block one = *block;
+        memset(copy, 0, sizeof copy);
+        for (int i = 0; i < rows && !one.from_zero; i++) memcpy(copy + i * PAIR, c + (size_t)i * block->ldc, (size_t)width * sizeof(real));
+        one.a += (size_t)g * block->group_step;
+        one.groups = 1;
+        one.c = copy;
+        one.ldc = PAIR;
+        kernel_of[rows](&one);
+        for (int i = 0; i < rows; i++) memcpy(c + (size_t)i * block->ldc, copy + i * PAIR, (size_t)width * sizeof(real));
+    }
 }
 
 /* One row of many columns: column l of panel l / GEMM_PANEL lies at b + l / GEMM_PANEL * stride + l % GEMM_PANEL. */
@@ -329,14 +375,6 @@ static void copy_rows(real *to, const real *a, size_t row_step, int rows, int n_
     for (int i = 0; i < rows; i++) memcpy(to + (size_t)i * (size_t)n_k, a + (size_t)i * row_step, (size_t)n_k * sizeof(real));
 }
 
-/* What kernels will read next, to be fetched while they compute: n lines, a step apart. A processor foresees long streams by itself, but a panel
- * or six rows are short ones. */
-typedef struct { const unsigned char *line; size_t step; int n; } Ahead;
-
-static void fetch(Ahead *ahead, int n) {
-    for (; n > 0 && ahead->n > 0; n--, ahead->n--, ahead->line += ahead->step) __builtin_prefetch(ahead->line);
-}
-
 /* The block of B that the panel after columns [.., column) will be made of. */
 static Ahead ahead_of(const Product *p, int column, int column_end, int k0, int n_k) {
     const size_t size = store_size(p->store);
@@ -350,26 +388,24 @@ static Ahead ahead_of(const Product *p, int column, int column_end, int k0, int 
  * has brought the rows of `a` into the cache. */
 static void tile_panel(const Product *p, const real *a, bool copied, bool first, int row, int row_end, int column, int n, const real *b, size_t stride,
                        int n_k, bool from_zero, Ahead ahead) {
-    const int share = ahead.n / ((row_end - row) / ROWS + 1) + 1;
-    for (int i = row, rows; i < row_end; i += rows) {
-        const real *start = a + (size_t)(i - row) * p->row_step;
-        size_t row_step = p->row_step, k_step = p->k_step;
-        rows = rows_at_once(row_end - i);
-        if (copied) {
-            start = a_scratch + (size_t)(i - row) * (size_t)n_k;
-            if (p->k_step == 1) row_step = (size_t)n_k;
-            else row_step = 1, k_step = (size_t)rows;
-        }
-        real *c = p->c + (size_t)i * p->ldc + column;
-        for (int r = i + rows; r < i + 2 * rows && r < row_end; r++) {                          /* the next kernel's */
-            __builtin_prefetch(p->c + (size_t)r * p->ldc + column, 1);
-            if (first && !copied && p->k_step == 1) fetch(&(Ahead){ (const unsigned char *)(a + (size_t)(r - row) * p->row_step), 64, n_k }, n_k / (64 / (int)sizeof(real)));
-        }
-        fetch(&ahead, share);
-        for (int h = 0; h < n; h += PAIR) {
-            const int second = h + LANES < n ? h + LANES : h;       /* no second vector: the first again, unused */
-            kernel(rows, start, row_step, k_step, b + (size_t)(h / GEMM_PANEL) * stride + h % GEMM_PANEL,
-                   b + (size_t)(second / GEMM_PANEL) * stride + second % GEMM_PANEL, n_k, c + h, p->ldc, from_zero, n - h < PAIR ? n - h : PAIR);
+    Block block = { .row_step = p->row_step, .k_step = p->k_step, .n_k = n_k, .ldc = p->ldc, .from_zero = from_zero, .fetch_a = first && !copied && p->k_step == 1,
+                    .ahead = ahead, .share = ahead.n / ((row_end - row) / ROWS + 1) + 1 };
+    for (int h = 0; h < n; h += PAIR) {
+        const int second = h + LANES < n ? h + LANES : h;           /* no second vector: the first again, unused */
+        block.b0 = b + (size_t)(h / GEMM_PANEL) * stride + h % GEMM_PANEL;
+        block.b1 = b + (size_t)(second / GEMM_PANEL) * stride + second % GEMM_PANEL;
+        for (int i = row, rows; i < row_end; i += rows * block.groups) {
+            rows = rows_at_once(row_end - i);
+            block.groups = rows == ROWS ? whole_groups(row_end - i) : 1;
+            block.a = a + (size_t)(i - row) * p->row_step;
+            if (copied) {
+                block.a = a_scratch + (size_t)(i - row) * (size_t)n_k;
+                if (p->k_step == 1) block.row_step = (size_t)n_k;
+                else block.row_step = 1, block.k_step = (size_t)rows;
+            }
+            block.group_step = copied ? (size_t)(rows * n_k) : (size_t)rows * p->row_step;
+            block.c = p->c + (size_t)i * p->ldc + column + h;
+            kernel(rows, &block, n - h < PAIR ? n - h : PAIR);
         }
     }
 }
