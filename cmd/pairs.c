@@ -28,7 +28,7 @@ static const Option options[] = {
     SCORER_OPTIONS(Config),
     {"margin", OPT_NUMBER, offsetof(Config, margin), "0", "a pair needs rewards that differ by more than this", NULL},
     SPEAKER_OPTIONS(Config, "8"),
-    {"batch", OPT_INT, offsetof(Config, batch), "64", "prompts at once: memory only, no bit changes", NULL},
+    {"batch", OPT_INT, offsetof(Config, batch), "16", "prompts at once: memory only, no bit changes", NULL},
     {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens scored at once: memory only", NULL},
     {"cost", OPT_STRING, offsetof(Config, cost), NULL, "file to write operations, tokens and memory to, as the log of a run has them", NULL},
 };
