@@ -186,6 +186,15 @@ static bool read_if_there(Json **out, const char *dir, const char *name, Err *e)
     return !path_exists(path) || (*out = json_read_file(path, e));
 }
 
+static bool read_held_out(ArmRun *r, Err *e) {
+    if (!read_if_there(&r->held_out, r->dir, "eval.json", e)) return false;
+    const Json *label = r->held_out;
+    if (label && label->type != JSON_OBJECT) return fail(e, "%s/eval.json: found %s, expected an object of labels", r->dir, json_type_name(label->type));
+    for (size_t k = 0; label && k < label->length; k++)
+        if (label->item[k].type != JSON_OBJECT) return fail(e, "%s/eval.json: %s: found %s, expected an object of metrics", r->dir, label->item[k].key, json_type_name(label->item[k].type));
+    return true;
+}
+
 static bool read_run(ArmRun *r, Section *s, Err *e) {
     char log[1100], timing[1100], replies[1100];
     if (!path_join(log, sizeof log, r->dir, "log.jsonl", e) || !path_join(timing, sizeof timing, r->dir, "timing.jsonl", e) ||
@@ -199,6 +208,8 @@ static bool read_run(ArmRun *r, Section *s, Err *e) {
         r->seed = json_path(r->files.config, "options.seed");
     } else if (!path_exists(replies)) return fail(e, "%s: is no run: found neither log.jsonl nor replies.jsonl", r->dir);
     if (path_exists(timing) && !json_lines_read(&r->timing, timing, true, e)) return false;
+    const Json *command = json_get(r->files.config, "command");
+    if (command && command->type == JSON_STRING && !strcmp(command->string, "reward") && !read_held_out(r, e)) return false;
     return read_if_there(&r->verdicts, r->dir, "verdicts.json", e) && read_if_there(&r->data, r->dir, "data.json", e) && read_replies(r, s, e);
 }
 
@@ -208,6 +219,7 @@ static void free_run(ArmRun *r) {
     json_lines_free(&r->reply_lines);
     json_free(r->verdicts);
     json_free(r->data);
+    json_free(r->held_out);
     if (r->reply) free(r->reply[0].value);
     free(r->reply);
 }
@@ -232,6 +244,8 @@ static bool may_differ(const char *name) {
         if (!strcmp(path[i], name)) return true;
     return !run_option_has_effect(name);
 }
+
+bool arm_shares_option(const char *name) { return !may_differ(name); }
 
 static bool option_differs(const ArmRun *a, const ArmRun *b, const char *name, const Json *x, const Json *y, Err *e) {
     if (may_differ(name) || json_same(x, y)) return true;
@@ -433,6 +447,12 @@ bool section_has(const Section *s, int quantity) {
     return false;
 }
 
+Figure arm_held_out(const Arm *a, const char *label, const char *metric) {
+    double x[MAX_RUNS] = {0};
+    for (int i = 0; i < a->n_run; i++) x[i] = json_member(json_get(a->run[i].held_out, label), metric);
+    return figure_of(x, a->n_run);
+}
+
 int figure_verdict(const Figure *f) { return f->mean - f->half > 0 ? 1 : f->mean + f->half < 0 ? -1 : 0; }
 
 /* ---- costs ------------------------------------------------------------------------------------------------------------- */
@@ -487,6 +507,8 @@ static double timing_of(const ArmRun *r, const char *key) {
     return strstr(key, "bytes") ? own : with_data(r, own, key);
 }
 
+static double data_cost_of(const ArmRun *r, const char *path) { return json_path(r->data, path); }
+
 static double seconds_of(const ArmRun *r, const char *key) {
     const double whole = timing_of(r, key);
     double sum = 0;
@@ -500,6 +522,7 @@ static double seconds_of(const ArmRun *r, const char *key) {
 
 double arm_cost(const Arm *a, const char *path) { return mean_over(a, cost_of, path); }
 double arm_timing(const Arm *a, const char *key) { return mean_over(a, timing_of, key); }
+double arm_data_cost(const Arm *a, const char *path) { return mean_over(a, data_cost_of, path); }
 double arm_seconds(const Arm *a) { return mean_over(a, seconds_of, "train_runtime"); }
 
 const char *const token_kind[] = {"prompt", "completion", NULL};

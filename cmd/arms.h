@@ -23,7 +23,7 @@ typedef struct {
     char dir[1024];
     RunFiles files;                     /* files.config NULL: a folder with replies alone */
     JsonLines timing, reply_lines;
-    Json *verdicts, *data;              /* verdicts.json, data.json; NULL without */
+    Json *verdicts, *data, *held_out;   /* verdicts.json, data.json, of a reward model eval.json; NULL without */
     double seed;                        /* NaN without config.json */
     Reply *reply;
     int n_reply;
@@ -45,7 +45,7 @@ typedef struct {
 typedef struct { Section *section; int n; } Arms;
 
 /* Adds the arm that "[SECTION/][NAME=]RUN[,RUN...]" says, and reads its folders: config.json, log.jsonl, timing.jsonl, replies.jsonl, verdicts.json,
- * data.json.
+ * data.json, and of a reward model eval.json.
  * A folder without config.json and log.jsonl is fine if it has replies. False: no run, a broken line, seeds whose options differ, another
  * set of labels, other prompts or another outside judge than the section's arms before. */
 bool arms_add(Arms *a, const char *text, Err *e);
@@ -75,6 +75,12 @@ Figure run_figure(const Section *s, const ArmRun *r, int row, int quantity);
 /* +1 rose, -1 fell: the interval leaves out 0; 0: not decided. */
 int figure_verdict(const Figure *f);
 
+/* Of a reward model's held-out rows: a metric of a label, as eval.json names both; over seeds. */
+Figure arm_held_out(const Arm *a, const char *label, const char *metric);
+
+/* Whether an option can change a number of a run, and is the same in all runs of an arm (no seed, no file). */
+bool arm_shares_option(const char *name);
+
 double log_step(const Json *line);
 double json_member(const Json *v, const char *key);     /* a number by its key, dots and all; NaN without */
 double json_path(const Json *v, const char *path);      /* a number by its path, such as "measured.tokens.prompt"; NaN without */
@@ -84,6 +90,7 @@ double arm_cost(const Arm *a, const char *path);        /* of the log's cost lin
 /* Its sum over kinds (NULL at the end) of one part, such as "measured.memory". */
 double arm_cost_total(const Arm *a, const char *part, const char *const *kind);
 double arm_timing(const Arm *a, const char *key);       /* of the last line of timing.jsonl that has it */
+double arm_data_cost(const Arm *a, const char *path);   /* of data.json: the part of the costs that the data took, by its path */
 double arm_seconds(const Arm *a);                       /* train_runtime, or the sum of step_time */
 extern const char *const token_kind[], *const memory_kind[];
 

@@ -98,6 +98,36 @@ static void json_cost(JsonWriter *w, const Arm *a) {
     put(w, "seconds", arm_seconds(a));
     put(w, "cpu_seconds", arm_timing(a, "cpu_seconds"));
     put(w, "peak_rss_bytes", arm_timing(a, "peak_rss_bytes"));
+    if (a->run[0].data) {
+        json_key(w, "data"); json_begin(w, '{');
+        put(w, "predicted_flops", arm_data_cost(a, "cost.predicted.total_flops"));
+        put(w, "measured_flops", arm_data_cost(a, "cost.measured.total_flops"));
+        put(w, "cpu_seconds", arm_data_cost(a, "cpu_seconds"));
+        json_end(w, '}');
+    }
+    json_end(w, '}');
+}
+
+static void json_options(JsonWriter *w, const Arm *a) {
+    const Json *o = json_get(a->run[0].files.config, "options");
+    json_key(w, "options"); json_begin(w, '{');
+    for (size_t i = 0; o && o->type == JSON_OBJECT && i < o->length; i++)
+        if (arm_shares_option(o->item[i].key)) json_key(w, o->item[i].key), json_value(w, &o->item[i]);
+    json_end(w, '}');
+}
+
+static void json_held_out(JsonWriter *w, const Arm *a) {
+    const Json *label = a->run[0].held_out;
+    if (!label) return;
+    json_key(w, "held_out"); json_begin(w, '{');
+    for (size_t k = 0; k < label->length; k++) {
+        json_key(w, label->item[k].key); json_begin(w, '{');
+        for (size_t m = 0; m < label->item[k].length; m++) {
+            const Figure f = arm_held_out(a, label->item[k].key, label->item[k].item[m].key);
+            json_figure(w, label->item[k].item[m].key, &f, false);
+        }
+        json_end(w, '}');
+    }
     json_end(w, '}');
 }
 
@@ -110,6 +140,9 @@ static void json_arm(JsonWriter *w, const Section *s, const Arm *a) {
     json_key(w, "seeds"); json_begin(w, '[');
     for (int i = 0; i < a->n_run; i++) json_number(w, a->run[i].seed);
     json_end(w, ']');
+    json_key(w, "command"); json_string(w, arm_command(a));
+    json_options(w, a);
+    json_held_out(w, a);
     json_key(w, "rows"); json_begin(w, '{');
     for (int row = 0; arm_has_replies(a) && row <= s->n_split; row++) json_row(w, s, a, row);
     json_end(w, '}');

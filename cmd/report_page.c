@@ -1,7 +1,7 @@
 /* report_page.c: the page of `grpo report`.
  *
  * In this order: what it rests on; of each section: the verdict, tables of scores, differences and conduct, the judge beside the reward model, an outside
- * judge's verdicts, costs, options, replies side by side. Plots are report_plots.c. What the runs' folders do not hold is left out, and it is said. */
+ * judge's verdicts, a reward model's held-out rows, costs, options, replies side by side. Plots are report_plots.c. What the runs' folders do not hold is left out, and it is said. */
 #include "report_page.h"
 
 #include <math.h>
@@ -325,6 +325,40 @@ static void outside_judge(Page *p, const Section *s) {
     table_end(p);
 }
 
+/* ---- a reward model's held-out rows -------------------------------------------------------------------------------------- */
+
+static void held_out(Page *p, const Section *s) {
+    static const struct { const char *key, *name; int decimals; } metric[] = {{"n", "rows", 0}, {"r2", "R²", 3}, {"mse", "squared error", 4}, {"pearson", "Pearson", 3}, {"spearman", "Spearman", 3},
+                                                                              {"bias", "bias", 3}, {"calibration_slope", "slope", 3}};
+    enum { N_METRIC = sizeof metric / sizeof *metric };
+    const char *column[N_METRIC + 3] = {"arm", "label"};
+    bool any = false;
+    for (int a = 0; a < s->n_arm; a++) any = any || s->arm[a].run[0].held_out;
+    if (!any) return;
+    for (int m = 0; m < N_METRIC; m++) column[2 + m] = metric[m].name;
+    table_begin(p, "Held-out rows.");
+    page_html(p, "How well a reward model says the labels of rows that it was not trained on. Bias: score less label; slope: of the label by the score. "
+                 "Mean ± half-width of its 95 %% interval over seeds, where an arm has several.");
+    table_columns(p, column, TEXT_2);
+    for (int a = 0; a < s->n_arm; a++) {
+        const Json *label = s->arm[a].run[0].held_out;
+        page_html(p, "<tbody>\n");
+        for (size_t k = 0; label && k < label->length; k++) {
+            page_html(p, "<tr>");
+            if (!k) row_head(p, s->arm[a].name, " class=\"head\"", (int)label->length);
+            row_head(p, label->item[k].key, " class=\"arm\"", 1);
+            for (int m = 0; m < N_METRIC; m++) {
+                const Figure f = arm_held_out(&s->arm[a], label->item[k].key, metric[m].key);
+                if (m) cell_figure(p, &f, metric[m].decimals, false);
+                else cell_number(p, f.mean, 0);
+            }
+            page_html(p, "</tr>\n");
+        }
+        page_html(p, "</tbody>\n");
+    }
+    table_end(p);
+}
+
 /* ---- first and last steps ---------------------------------------------------------------------------------------------- */
 
 static void first_and_last(Page *p, const Section *s) {
@@ -636,6 +670,7 @@ static void section(Page *p, const Section *s) {
         judge_beside_model(p, s);
     }
     outside_judge(p, s);
+    held_out(p, s);
     if (n_with_replies(s)) report_frontier(p, s);
     report_curves(p, s);
     cost(p, s);

@@ -93,6 +93,12 @@ works 'what the data cost' "$grpo" report SFT=sft GRPO=b --json
 is 'operations with those of the data' $g.cost.measured_flops 1400
 is 'tokens with those of the data' $g.cost.tokens.completion 76
 is 'memory is not added' $g.cost.memory.cache 6
+is 'the part of the data' $g.cost.data.measured_flops 100
+is 'its seconds' $g.cost.data.cpu_seconds 3
+is 'whose command it was' $g.command '"train"'
+is 'an option' $g.options.beta 0.1
+is 'an option at its default' $g.options.epsilon 0.2
+for other in seed model dataset output_dir; do if flat "$out" | grep -qF "$g.options.$other="; then bad "options of the arm: $other is its run's own"; else good; fi; done
 rm b/data.json
 
 # a baseline with seeds of its own: each run is compared with the baseline's of its seed, in whatever order they are given
@@ -184,6 +190,28 @@ works 'two judges in two sections' "$grpo" report x/SFT=sft x/GRPO=a y/SFT=sft y
 cp a/verdicts.json b/verdicts.json
 works 'one judge of both' "$grpo" report sft a b --json
 rm a/verdicts.json b/verdicts.json
+# a reward model's held-out rows
+run judge1 reward 1; run judge2 reward 2
+printf '{"polite": {"n": 60, "mse": 0.02, "r2": 0.75, "bias": -0.125}, "safe": {"n": 50, "mse": 0.01, "r2": null, "bias": 0}}\n' > judge1/eval.json
+printf '{"polite": {"n": 60, "mse": 0.04, "r2": 0.85, "bias": 0.125}, "safe": {"n": 50, "mse": 0.01, "r2": 0.5, "bias": 0}}\n' > judge2/eval.json
+works 'held-out rows as JSON' "$grpo" report scorer=judge1,judge2 --json
+h=sections.0.arms.0.held_out
+is 'rows held out' $h.polite.n.mean 60
+is 'R2, mean' $h.polite.r2.mean 0.8
+is 'R2, by seed' $h.polite.r2.by_seed.1 0.85
+is 'R2, interval' $h.polite.r2.ci95.0 0.16468975
+is 'R2 of one that has none' $h.safe.r2.by_seed.0 null
+page 'held-out rows' "$grpo" report scorer=judge1,judge2
+holds 'held-out rows' '<b>Held-out rows.</b>'
+holds 'R2' '<td>0.800<span class="half"> ± 0.635</span></td>'
+cp judge1/eval.json a/eval.json
+page 'eval.json of a policy is another thing' "$grpo" report a
+lacks 'no reward model' 'Held-out rows'
+rm a/eval.json
+echo '{"polite": [1]}' > judge2/eval.json
+refuses '*judge2/eval.json: polite: found array, expected an object*' "$grpo" report judge2 --json
+echo '[1]' > judge2/eval.json
+refuses '*judge2/eval.json: found array, expected an object*' "$grpo" report judge2 --json
 
 # ---- bad input --------------------------------------------------------------------------------------
 refuses '*no run given*' "$grpo" report --json
