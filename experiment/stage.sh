@@ -32,16 +32,18 @@ if [ -f "$run/config.json" ]; then resume=--resume; fi
 begun=$(date +%s)
 
 # ---- the work -------------------------------------------------------------------------------------------------------------------------------------
+quietly() { "$@" 2>> "$dir/messages.txt" || { tail -n 1 "$dir/messages.txt" >&2; exit 2; }; }      # what a program says, only where it fails
 train() {                               # train COMMAND OPTION...: a training run in $run
     command=$1; shift
-    $grpo "$command" --config "$recipe" --output-dir "$run" --seed "$seed" $resume "$@" > "$dir/result.txt" 2> "$dir/messages.txt" || { tail -1 "$dir/messages.txt" >&2; exit 2; }
+    quietly $grpo "$command" --config "$recipe" --output-dir "$run" --seed "$seed" $resume "$@" > "$dir/result.txt"
     rm -f "$run/checkpoint.safetensors"
 }
 replies() {                             # replies MODEL RUN: its answers to the evaluation's prompts, judged and scored, in RUN/replies.jsonl
     $world eval --n "$N_EVAL" --seed "$draw" > "$2/prompts.part"
-    $grpo sample --model "$1" --reference "$start/run/final" --dataset "$2/prompts.part" --seed 5 --max-completion-length 60 2> /dev/null > "$2/samples.part"
+    quietly $grpo sample --model "$1" --reference "$start/run/final" --dataset "$2/prompts.part" --seed 5 --max-completion-length 60 > "$2/samples.part"
     $world judge < "$2/samples.part" > "$2/judged.part"
-    $grpo score --dataset "$2/judged.part" --reward-model "$EXPERIMENT/reward/$seed/run/final" --output "$2/replies.part" 2> /dev/null
+    rm -f "$2/replies.part"
+    quietly $grpo score --dataset "$2/judged.part" --reward-model "$EXPERIMENT/reward/$seed/run/final" --output "$2/replies.part"
     mv "$2/replies.part" "$2/replies.jsonl"
     rm "$2/prompts.part" "$2/samples.part" "$2/judged.part"
 }
@@ -64,7 +66,7 @@ world)
     $world prompts --kind rl --n $((STEPS * 16)) --seed $((1000 + seed)) > "$dir/rl.jsonl" ;;
 init)
     rm -rf "$dir/model"
-    $grpo init --tokenizer-data "$texts/sft.jsonl" --vocab-size 799 --max-position-embeddings 112 "$@" --seed "$seed" --output-dir "$dir/model" > /dev/null 2>&1 ;;
+    quietly $grpo init --tokenizer-data "$texts/sft.jsonl" --vocab-size 799 --max-position-embeddings 112 "$@" --seed "$seed" --output-dir "$dir/model" > /dev/null ;;
 sft)
     train sft --model "$EXPERIMENT/$scale/$seed/init/model" --dataset "$texts/sft.jsonl" "$@" ;;
 reward)                                 # grammar's replies and the policy's own, at three temperatures
@@ -72,11 +74,12 @@ reward)                                 # grammar's replies and the policy's own
     if [ ! -f "$dir/train.jsonl" ]; then
         for temperature in 0.7 1 1.3; do
             sed -n "$((n * third + 1)),$((n * third + third))p" "$texts/reward_prompts.jsonl" > "$dir/prompts$n.part"
-            $grpo sample --model "$policy" --dataset "$dir/prompts$n.part" --temperature $temperature --seed $((200 + 10 * seed + n)) --max-completion-length 60 2> /dev/null > "$dir/samples$n.part"
+            quietly $grpo sample --model "$policy" --dataset "$dir/prompts$n.part" --temperature $temperature --seed $((200 + 10 * seed + n)) --max-completion-length 60 > "$dir/samples$n.part"
             n=$((n + 1))
         done
         cat "$dir"/samples?.part | $world label --seed $((100 + seed)) > "$dir/labelled.part"
-        $grpo sample --model "$policy" --dataset "$texts/heldout_prompts.jsonl" --seed $((300 + seed)) --max-completion-length 60 2> /dev/null | $world label --noise 0 --seed $((300 + seed)) > "$dir/heldout.part"
+        quietly $grpo sample --model "$policy" --dataset "$texts/heldout_prompts.jsonl" --seed $((300 + seed)) --max-completion-length 60 > "$dir/own.part"
+        $world label --noise 0 --seed $((300 + seed)) < "$dir/own.part" > "$dir/heldout.part"
         cat "$texts/heldout.jsonl" >> "$dir/heldout.part"
         cat "$texts/grammar.jsonl" "$dir/labelled.part" > "$dir/train.part"
         mv "$dir/heldout.part" "$dir/heldout.jsonl"
@@ -93,7 +96,7 @@ base)                                   # the SFT policy's own replies, beside a
     replies "$start/run/final" "$run" ;;
 pairs)
     rm -f "$dir/pairs.jsonl" "$dir/cost.json"
-    $grpo pairs --config "$recipe" --model "$start/run/final" --dataset "$texts/rl.jsonl" --reward-model "$reward/run/final" --seed "$seed" "$@" --output "$dir/pairs.jsonl" --cost "$dir/cost.json" 2> "$dir/messages.txt" || { tail -1 "$dir/messages.txt" >&2; exit 2; }
+    quietly $grpo pairs --config "$recipe" --model "$start/run/final" --dataset "$texts/rl.jsonl" --reward-model "$reward/run/final" --seed "$seed" "$@" --output "$dir/pairs.jsonl" --cost "$dir/cost.json"
     times > "$dir/times.part"           # the second line is of the children: user and system time
     awk 'NR == 2 { gsub(/[ms]/, " "); print $1 * 60 + $2 + $3 * 60 + $4 }' "$dir/times.part" > "$dir/seconds.txt"
     printf '%s,"cpu_seconds":%s}\n' "$(sed '$ s/}$//' "$dir/cost.json")" "$(cat "$dir/seconds.txt")" > "$dir/data.json"

@@ -84,5 +84,11 @@ rm -r "$t/x/0.25M/1/GRPO/stage.txt" "$t/x/0.25M/1/GRPO/run/final"
 if grain all && [ "$(sum)" = "$whole" ]; then good; else bad "an interrupted stage: $(tail -n 1 "$t/err")"; fi
 if grain STEPS=3 all; then bad "another version was accepted"; else holds "another version" "$t/err" 'stage.txt: found ".* 2 updates.*", expected ".* 3 updates.*": this folder holds another version of the experiment'; fi
 
+# a stage whose program fails says why, and is not made
+if grain EXPERIMENT="$t/y" N_SFT=300 0.25M/1/init; then bad "a vocabulary that the texts do not give"; else holds "init fails" "$t/err" '^grpo init: .* entries, expected 799'; fi
+rm -r "$t/x/reward/1"
+echo '{"prompt":' > "$t/x/world/1/heldout_prompts.jsonl"
+if grain reward/1; then bad "held-out prompts that are none were accepted"; else holds "sample fails" "$t/err" '^grpo sample: .*heldout_prompts.jsonl:1:'; fi
+
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
