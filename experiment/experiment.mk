@@ -55,12 +55,16 @@ shown  = $(foreach s,$(SCALES),$(s)/SFT=$(call runs,$(s),base) $(foreach m,$(MET
          $(foreach a,SFT=base GRPO=GRPO $(foreach a,$(ABLATIONS),$(a)=$(a)),ablations/$(firstword $(subst =, ,$(a)))=$(call runs,$(ABLATION_SCALE),$(lastword $(subst =, ,$(a)))))
 found  = search/SFT=$(EXPERIMENT)/search/1/base/run $(foreach a,$(SEARCHED),search/$(a)=$(EXPERIMENT)/search/1/$(a)/run)
 out    = $(EXPERIMENT)/results
+# What was set otherwise than in arms.mk, in the pages' words; empty: this is the whole experiment.
+amounts = SCALES SEEDS METHODS ABLATIONS SEARCHED JUDGED N_EVAL N_SFT N_REWARD STEPS REWARD_SCALE ABLATION_SCALE WEIGHTS BETA
+instead = $(shell sed -n 's/^$(1) *= *\([^$$]*\)$$/ instead of \1/p' experiment/arms.mk)
+reduced = $(subst @,,$(subst ;@,,$(strip $(foreach v,$(amounts),$(if $(filter-out file,$(origin $(v))),$(v) $(or $(strip $($(v))),none)$(call instead,$(v));)))@))
 results: all search
 	@mkdir -p $(out); rm -f $(out)/*.html
-	@./grpo report $(shown) --title "GRPO, PPO and DPO on the demonstration world" --output $(out)/report.html --json > $(out)/result.json
+	@./grpo report $(shown) --title "GRPO, PPO and DPO on the demonstration world$(if $(reduced), (a smaller run: $(reduced)))" --output $(out)/report.html --json > $(out)/result.json
 	@./grpo report $(found) --title "The search for settings" --output $(out)/search.html --json > $(out)/search.json
-	@build/experiment_tables results $(out)/result.json $(out)/search.json > $(out)/README.md
-	@build/experiment_tables claims $(out)/result.json > $(out)/claims.md
+	@build/experiment_tables results $(out)/result.json $(out)/search.json "$(reduced)" > $(out)/README.md
+	@build/experiment_tables claims $(out)/result.json "$(reduced)" > $(out)/claims.md
 	@echo "tables: $(out)/README.md, claims: $(out)/claims.md, page: $(out)/report.html" >&2
 
 .PHONY: results all methods ablations search $(main) $(ablations) $(before) $(collapsed) $(searched) search/1/base

@@ -1,10 +1,12 @@
 /* tables.c: what the experiment says, computed from the report's figures (`grpo report --json`): the results page and the paper's claims.
  *
- *   tables results REPORT.json SEARCH.json     docs/results/README.md on stdout
- *   tables claims REPORT.json                  docs/claims.md on stdout
+ *   tables results REPORT.json SEARCH.json [REDUCED]     docs/results/README.md on stdout
+ *   tables claims REPORT.json [REDUCED]                  docs/claims.md on stdout
  *
- * Every figure is a mean over seeds with Student's 95 % interval; two arms are compared seed by seed. A verdict is a function of intervals,
- * never written by hand. In this order: reading, figures, words for them, the results page, the claims, the two commands. */
+ * REDUCED: what was set otherwise than for the whole experiment, which both pages then say; "": nothing. Every figure is a mean over seeds with
+ * Student's 95 % interval; two arms are compared seed by seed. A verdict is a function of intervals, never written by hand.
+ * In this order: reading, figures, words for them, what was run, the results page (scales, ablations, cost, seeds, search), the claims,
+ * the two commands. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,10 +81,8 @@ static Change change(Seeds d) {
     return s.mean - s.half_width > 0 ? ROSE : s.mean + s.half_width < 0 ? FELL : NOT_DECIDED;
 }
 
-static double cost(const Json *arm, const char *key) {
-    const Json *c = arm ? json_get(arm, "cost") : NULL, *v = c ? json_get(c, key) : NULL;
-    return v && v->type == JSON_NUMBER ? v->number : NAN;
-}
+static double number_of(const Json *v) { return v && v->type == JSON_NUMBER ? v->number : NAN; }
+static double cost(const Json *arm, const char *key) { return number_of(json_get(json_get(arm, "cost"), key)); }
 
 /* ---- words ----------------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -122,6 +122,34 @@ static int seeds_needed(Seeds d, double size) {
     int n = 2;
     while (n < 1000 && student_t_975((size_t)n - 1) * s.sd / sqrt(n) >= size) n++;
     return n;
+}
+
+/* ---- what was run ---------------------------------------------------------------------------------------------------------------------------------- */
+
+static size_t n_seed(const Json *arm) { return judged(arm, "all", 0).n; }
+
+/* "0.25M, 3 seeds: SFT, GRPO, PPO (2)." */
+static void section_run(const Json *section) {
+    const Json *arms = json_get(section, "arms");
+    size_t most = 0, n = 0;
+    for (size_t i = 0; arms && i < arms->length; i++) most = n_seed(&arms->item[i]) > most ? n_seed(&arms->item[i]) : most;
+    if (!most) return;
+    printf("%s, %zu seed%s: ", json_get(section, "name")->string, most, most == 1 ? "" : "s");
+    for (size_t i = 0; i < arms->length; i++) {
+        const size_t own = n_seed(&arms->item[i]);
+        if (!own) continue;
+        printf("%s%s", n++ ? ", " : "", json_get(&arms->item[i], "name")->string);
+        if (own != most) printf(" (%zu)", own);
+    }
+    printf(". ");
+}
+
+static void what_was_run(const Json *report, const char *reduced) {
+    const Json *list = json_get(report, "sections");
+    if (*reduced) printf("\n**This is not the whole experiment.** Set otherwise than in experiment/arms.mk: %s.\n", reduced);
+    printf("\n**What was run:** ");
+    for (size_t i = 0; list && i < list->length; i++) section_run(&list->item[i]);
+    printf("All that is said speaks of these alone.\n");
 }
 
 /* ---- the results page ------------------------------------------------------------------------------------------------------------------------------ */
@@ -312,20 +340,12 @@ static void single_scores(const Json *report, int number) {
     claim(number, "Rewarding one score alone costs the others", "Of each policy trained on one score: the other three scores, weighted sum of four minus that policy, judge, all rows (`make experiment`, ablations).", &t);
 }
 
-static void run_so_far(const Json *report) {
-    const Scales scales = scales_of(report);
-    const size_t n = scales.n ? judged(arm_of(report, scales.name[0], "SFT"), "all", 0).n : 0;
-    printf("\n**Run so far: ");
-    for (int i = 0; i < scales.n; i++) printf("%s%s", i ? ", " : "", scales.name[i]);
-    printf(" parameters, %zu seed%s, and of the ablations those that have a line.** All that is said speaks of these alone; the whole experiment has 0.25M, 0.52M and 2.0M and eleven ablations (experiment/arms.mk).\n", n, n == 1 ? "" : "s");
-}
-
-static void print_claims(const Json *report) {
+static void print_claims(const Json *report, const char *reduced) {
     const Scales scales = scales_of(report);
     Tally all = {0}, adversarial = {0}, unseen = {0}, ppo = {0}, dpo = {0}, ppo_time = {0}, dpo_time = {0}, collapsed = {0}, equal = {0};
     printf("# The paper's claims, tested\n\nWritten by `make experiment` from docs/results/result.json; every verdict is computed from the intervals. A comparison is made seed by seed; its interval is Student's, 95 %%, over "
            "seeds. Rose: the interval leaves out 0. The paper is arXiv 2503.21819; the claims are in our words. What is said here is said of a toy world (data/README.md), its judge, and policies of at most 2 M parameters.\n");
-    run_so_far(report);
+    what_was_run(report, reduced);
     for (int i = 0; i < scales.n; i++) {
         rises(&all, report, scales.name[i], "GRPO", 0, SEEN_ROWS);
         rises(&adversarial, report, scales.name[i], "GRPO", WORLD_SET_ADVERSARIAL, SEEN_ROWS);
@@ -352,12 +372,21 @@ static void print_claims(const Json *report) {
            "\n## 13. Human raters prefer the result\n\n**Verdict: cannot be tested here.** The judge is a program (data/world.c); on real text see the outside judges in docs/real-model.md.\n");
 }
 
-static void print_results(const Json *report, const Json *search) {
+/* Of the first arm with replies: rows a split. */
+static void prompts(const Json *report) {
     const Scales scales = scales_of(report);
-    printf("# Results of the experiment\n\nWritten by `make experiment`, from result.json beside this file; the same as a page with curves, frontier and replies: report.html. The design: experiment/arms.mk (arms, seeds, amounts), configs/experiment.json.\n"
-           "Prompts: evaluation draw 96, which nothing was chosen on, 256 prompts a row (lookalike 128), pairs that no training text has (but lookalike). Judge: the world's own (data/world.c), which training never saw. "
-           "A seed changes everything but the pairs; intervals are Student's, 95 %%, over seeds.\n");
-    run_so_far(report);
+    const Json *rows = scales.n ? json_get(arm_of(report, scales.name[0], "SFT"), "rows") : NULL;
+    printf("Prompts a row: ");
+    for (int set = 0; rows && set < WORLD_SETS; set++) printf("%s%s %g", set ? ", " : "", world_set_name[set], number_of(json_get(json_get(rows, world_set_name[set]), "n")));
+    printf("; of an evaluation draw that nothing was chosen on, with pairs that no training text has (but lookalike). ");
+}
+
+static void print_results(const Json *report, const Json *search, const char *reduced) {
+    const Scales scales = scales_of(report);
+    printf("# Results of the experiment\n\nWritten by `make experiment`, from result.json beside this file; the same as a page with curves, frontier and replies: report.html. The design: experiment/arms.mk (arms, seeds, amounts), configs/experiment.json.\n");
+    prompts(report);
+    printf("Judge: the world's own (data/world.c), which training never saw. A seed changes everything but the pairs; intervals are Student's, 95 %%, over seeds.\n");
+    what_was_run(report, reduced);
     for (int i = 0; i < scales.n; i++) scale_table(report, scales.name[i]);
     against_grpo(report, "ablations");
     cost_table(report);
@@ -369,12 +398,13 @@ static void print_results(const Json *report, const Json *search) {
 
 int main(int argc, char **argv) {
     Err e = {{0}};
-    const bool results = argc == 4 && !strcmp(argv[1], "results"), claims = argc == 3 && !strcmp(argv[1], "claims");
-    if (!results && !claims) { fprintf(stderr, "tables: expected results REPORT.json SEARCH.json, or claims REPORT.json\n"); return 2; }
+    const bool results = argc >= 4 && argc <= 5 && !strcmp(argv[1], "results"), claims = argc >= 3 && argc <= 4 && !strcmp(argv[1], "claims");
+    if (!results && !claims) { fprintf(stderr, "tables: expected results REPORT.json SEARCH.json [REDUCED], or claims REPORT.json [REDUCED]\n"); return 2; }
+    const char *reduced = argc == (results ? 5 : 4) ? argv[argc - 1] : "";
     Json *report = json_read_file(argv[2], &e), *search = report && results ? json_read_file(argv[3], &e) : NULL;
     if (!report || (results && !search)) { fprintf(stderr, "%s\n", e.line); return 2; }
-    if (results) print_results(report, search);
-    else print_claims(report);
+    if (results) print_results(report, search, reduced);
+    else print_claims(report, reduced);
     json_free(report);
     json_free(search);
     return 0;

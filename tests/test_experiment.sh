@@ -11,7 +11,7 @@ holds() { if grep -q -e "$3" "$2"; then good; else bad "$1: found no line \"$3\"
 count() { n=$(grep -c -e "$3" "$2"); if [ "$n" -eq "$4" ]; then good; else bad "$1: found $n lines \"$3\", expected $4"; fi; }
 
 # ---- verdicts --------------------------------------------------------------------------------------------------------------------------------------
-# report ARM=A,B,C...: a report of one scale in which every label, row and mean of an arm has these values by seed; GRPO:x=... sets the arm's costs
+# report ARM=A,B,C=FLOPS[=SECONDS[=RATE]]...: a report of one scale in which every label, row and mean of an arm has these values by seed
 report() {
     awk -v arms="$*" 'BEGIN {
         n = split(arms, arm, " "); split("benign lookalike unsafe adversarial unseen_wrapper unseen_template all", row, " ")
@@ -20,16 +20,16 @@ report() {
         for (s = 1; s <= 2; s++) {
             printf "%s{\"name\":\"%s\",\"arms\":[", (s > 1 ? "," : ""), (s == 1 ? "0.25M" : "ablations")
             for (a = 1; a <= n; a++) {
-                split(arm[a], p, "="); m = split(p[2], v, ","); flops = p[3]; list = ""
+                split(arm[a], p, "="); m = split(p[2], v, ","); flops = p[3]; seconds = p[4] == "" ? flops : p[4]; list = ""
                 for (i = 1; i <= m; i++) list = list ((i > 1 ? "," : "")) v[i]
                 figure = "{\"by_seed\":[" list "]}"
-                printf "%s{\"name\":\"%s\",\"rows\":{", (a > 1 ? "," : ""), p[1]
+                printf "%s{\"name\":\"%s\",\"options\":{\"beta\":0.5,\"learning_rate\":%s},\"rows\":{", (a > 1 ? "," : ""), p[1], p[5] == "" ? 1 : p[5]
                 for (r = 1; r <= 7; r++) {
-                    printf "%s\"%s\":{\"judge\":{", (r > 1 ? "," : ""), row[r]
+                    printf "%s\"%s\":{\"n\":%s,\"judge\":{", (r > 1 ? "," : ""), row[r], 10 * r
                     for (k = 1; k <= 4; k++) printf "%s\"%s\":%s", (k > 1 ? "," : ""), label[k], figure
                     printf "},\"mean_judge\":%s,\"harmful\":%s,\"refusal\":%s,\"completion_length\":%s,\"kl\":%s}", figure, figure, figure, figure, figure
                 }
-                printf "},\"cost\":{\"predicted_flops\":%s,\"measured_flops\":%s,\"cpu_seconds\":%s,\"peak_rss_bytes\":%s}}", flops, flops, flops, flops
+                printf "},\"cost\":{\"predicted_flops\":%s,\"measured_flops\":%s,\"cpu_seconds\":%s,\"peak_rss_bytes\":%s}}", flops, flops, seconds, flops
             }
             printf "]}"
         }
@@ -41,7 +41,8 @@ section() { awk -v n="$2" '/^## / { on = $2 == n "." } on' "$1" > "$t/section"; 
 
 report SFT=0.5,0.52,0.48=1 GRPO=0.7,0.71,0.69=100 PPO=0.6,0.61,0.6=200 DPO=0.8,0.82,0.8=50 PPO-time=0.7,0.69,0.72=100 > "$t/report.json"
 $tables claims "$t/report.json" > "$t/claims.md" || bad "claims: exit code $?"
-holds "what was run" "$t/claims.md" 'Run so far: 0.25M parameters, 3 seeds'
+holds "what was run" "$t/claims.md" 'What was run:\*\* 0.25M, 3 seeds: SFT, GRPO, PPO, DPO, PPO-time\. ablations, 3 seeds: .* these alone'
+count "the whole is no part" "$t/claims.md" 'not the whole experiment' 0
 section "$t/claims.md" 1; holds "four scores on four rows rose" "$t/section" '^16 of 16 comparisons rose .* 0 fell'; holds "claim 1" "$t/section" 'Verdict: holds here\.'
 section "$t/claims.md" 4; holds "a critic's cost" "$t/section" '0.25M, operations: 0.50'; holds "claim 4" "$t/section" 'Verdict: holds here\.'
 section "$t/claims.md" 5; holds "better than PPO" "$t/section" 'Verdict: holds here\.'
@@ -54,6 +55,13 @@ $tables results "$t/report.json" "$t/report.json" > "$t/results.md" || bad "resu
 holds "an interval by hand" "$t/results.md" '| benign, GRPO | .50 > .70 (+.20 ± .02)'
 # GRPO - PPO = .1, .1, .09: sd .005774, so t(n - 1) sd / sqrt n < .05 asks 3 seeds (t(1) = 12.7: .0519 with 2)
 holds "seeds needed" "$t/results.md" '| 0.25M, benign | 3 | 3 | 3 | 3 | 3 |'
+holds "prompts a row" "$t/results.md" 'Prompts a row: benign 10, lookalike 20, .* unseen_template 60;'
+for page in claims results; do
+    [ $page = claims ] && second= || second=$t/report.json
+    $tables $page "$t/report.json" ${second:+"$second"} 'STEPS 3 instead of 220' > "$t/page.md" || bad "$page of a part: exit code $?"
+    holds "a part: $page" "$t/page.md" 'This is not the whole experiment.*: STEPS 3 instead of 220\.'
+done
+
 report SFT=0.5=1 GRPO=0.7=100 PPO=0.6=80 > "$t/one.json"
 $tables claims "$t/one.json" > "$t/claims.md"
 section "$t/claims.md" 1; holds "one seed decides nothing" "$t/section" 'Verdict: not decided here'
@@ -83,6 +91,13 @@ whole=$(sum)
 rm -r "$t/x/0.25M/1/GRPO/stage.txt" "$t/x/0.25M/1/GRPO/run/final"
 if grain all && [ "$(sum)" = "$whole" ]; then good; else bad "an interrupted stage: $(tail -n 1 "$t/err")"; fi
 if grain STEPS=3 all; then bad "another version was accepted"; else holds "another version" "$t/err" 'stage.txt: found ".* 2 updates.*", expected ".* 3 updates.*": this folder holds another version of the experiment'; fi
+
+# the pages of a part say so, with what was set; those of the whole do not
+if grain results; then good; else bad "the pages: $(tail -n 1 "$t/err")"; fi
+for page in README.md claims.md; do holds "a part: $page" "$t/x/results/$page" '^\*\*This is not the whole experiment.*SCALES 0.25M instead of 0.25M 0.52M 2.0M; SEEDS 1 instead of 1 2 3; .* SEARCHED none; .* STEPS 2 instead of 220\.$'; done
+holds "a part: report.html" "$t/x/results/report.html" '<title>.*a smaller run: SCALES 0.25M instead of'
+make -n -s -f experiment/experiment.mk EXPERIMENT="$t/none" results > "$t/dry"
+count "the whole is no part" "$t/dry" 'instead of' 0; count "the whole has its pages" "$t/dry" 'experiment_tables' 2
 
 # a stage whose program fails says why, and is not made
 if grain EXPERIMENT="$t/y" N_SFT=300 0.25M/1/init; then bad "a vocabulary that the texts do not give"; else holds "init fails" "$t/err" '^grpo init: .* entries, expected 799'; fi
