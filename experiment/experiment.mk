@@ -53,6 +53,8 @@ space = $(empty) $(empty)
 runs   = $(subst $(space),$(comma),$(strip $(foreach k,$(SEEDS),$(EXPERIMENT)/$(1)/$(k)/$(2)/run)))
 shown  = $(foreach s,$(SCALES),$(s)/SFT=$(call runs,$(s),base) $(foreach m,$(METHODS),$(s)/$(m)=$(call runs,$(s),$(m)))) \
          $(foreach a,SFT=base GRPO=GRPO $(foreach a,$(ABLATIONS),$(a)=$(a)),ablations/$(firstword $(subst =, ,$(a)))=$(call runs,$(ABLATION_SCALE),$(lastword $(subst =, ,$(a)))))
+judges = reward/four-scores=$(subst $(space),$(comma),$(strip $(SEEDS:%=$(EXPERIMENT)/reward/%/run))) \
+         $(if $(collapsed),reward/collapsed=$(subst $(space),$(comma),$(strip $(SEEDS:%=$(EXPERIMENT)/collapsed/%/run))))
 found  = search/SFT=$(EXPERIMENT)/search/1/base/run $(foreach a,$(SEARCHED),search/$(a)=$(EXPERIMENT)/search/1/$(a)/run)
 out    = $(EXPERIMENT)/results
 # What was set otherwise than in arms.mk, in the pages' words; empty: this is the whole experiment.
@@ -61,7 +63,7 @@ instead = $(shell sed -n 's/^$(1) *= *\([^$$]*\)$$/ instead of \1/p' experiment/
 reduced = $(subst @,,$(subst ;@,,$(strip $(foreach v,$(amounts),$(if $(filter-out file,$(origin $(v))),$(v) $(or $(strip $($(v))),none)$(call instead,$(v));)))@))
 results: all search
 	@mkdir -p $(out); rm -f $(out)/*.html
-	@./grpo report $(shown) --title "GRPO, PPO and DPO on the demonstration world$(if $(reduced), (a smaller run: $(reduced)))" --output $(out)/report.html --json > $(out)/result.json
+	@./grpo report $(shown) $(judges) --title "GRPO, PPO and DPO on the demonstration world$(if $(reduced), (a smaller run: $(reduced)))" --output $(out)/report.html --json > $(out)/result.json
 	@./grpo report $(found) --title "The search for settings" --output $(out)/search.html --json > $(out)/search.json
 	@build/experiment_tables results $(out)/result.json $(out)/search.json "$(reduced)" > $(out)/README.md
 	@build/experiment_tables claims $(out)/result.json "$(reduced)" > $(out)/claims.md

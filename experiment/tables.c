@@ -5,7 +5,7 @@
  *
  * REDUCED: what was set otherwise than for the whole experiment, which both pages then say; "": nothing. Every figure is a mean over seeds with
  * Student's 95 % interval; two arms are compared seed by seed. A verdict is a function of intervals, never written by hand.
- * In this order: reading, figures, words for them, what was run, the results page (scales, ablations, cost, seeds, search), the claims,
+ * In this order: reading, figures, words for them, what was run, the results page (scales, ablations, reward model, cost, seeds, search), the claims,
  * the two commands. */
 #include <math.h>
 #include <stdio.h>
@@ -33,14 +33,14 @@ static const Json *arm_of(const Json *report, const char *section, const char *a
     return s ? named(json_get(s, "arms"), arm) : NULL;
 }
 
-/* The sections that are scales: all but the ablations. */
+/* The sections that are scales: all but the ablations and the reward model. */
 typedef struct { const char *name[8]; int n; } Scales;
 static Scales scales_of(const Json *report) {
     Scales s = {.n = 0};
     const Json *list = json_get(report, "sections");
     for (size_t i = 0; list && i < list->length && s.n < 8; i++) {
         const char *name = json_get(&list->item[i], "name")->string;
-        if (strcmp(name, "ablations")) s.name[s.n++] = name;
+        if (strcmp(name, "ablations") && strcmp(name, "reward")) s.name[s.n++] = name;
     }
     return s;
 }
@@ -206,6 +206,34 @@ static void against_grpo(const Json *report, const char *section) {
         }
         const Seeds kl = seeds_of(cell(arm, "all", "kl", NULL));
         printf(" %.1f |\n", stats_of(kl.x, kl.n).mean);
+    }
+}
+
+/* How well the model that all methods follow says the judge's labels, by rows that it was not trained on. */
+static void reward_table(const Json *report) {
+    const Json *section = named(json_get(report, "sections"), "reward"), *arms = section ? json_get(section, "arms") : NULL, *seeds = arms && arms->length ? json_get(&arms->item[0], "seeds") : NULL;
+    if (!seeds) return;
+    printf("\n## The reward model\n\nOne model a seed, which all methods and scales follow; it never met the rows that it is measured on here, half of them from the world's grammar, half replies of the supervised policy, with labels free of noise. "
+           "R2: the share of a label's variance that it explains; bias: score less label. What a policy makes of its mistakes stands in report.html (\"The judge beside the reward model\").\n\n| model, label | held-out rows |");
+    for (size_t i = 0; i < seeds->length; i++) printf(" R2, seed %g |", seeds->item[i].number);
+    printf(" R2, mean | Spearman | bias |\n|---|---|---|---|---|");
+    for (size_t i = 0; i < seeds->length; i++) printf("---|");
+    printf("\n");
+    for (size_t a = 0; a < arms->length; a++) {
+        const Json *label = json_get(&arms->item[a], "held_out");
+        for (size_t k = 0; label && k < label->length; k++) {
+            const Seeds r2 = seeds_of(json_get(&label->item[k], "r2"));
+            char text[16];
+            printf("| %s, %s | %.0f |", json_get(&arms->item[a], "name")->string, label->item[k].key, number_of(json_get(json_get(&label->item[k], "n"), "mean")));
+            for (size_t i = 0; i < r2.n; i++) printf(" %s |", number(text, r2.x[i], false));
+            printf(" ");
+            print_figure(r2, false);
+            printf(" | ");
+            print_figure(seeds_of(json_get(&label->item[k], "spearman")), false);
+            printf(" | ");
+            print_figure(seeds_of(json_get(&label->item[k], "bias")), true);
+            printf(" |\n");
+        }
     }
 }
 
@@ -389,6 +417,7 @@ static void print_results(const Json *report, const Json *search, const char *re
     what_was_run(report, reduced);
     for (int i = 0; i < scales.n; i++) scale_table(report, scales.name[i]);
     against_grpo(report, "ablations");
+    reward_table(report);
     cost_table(report);
     seeds_table(report);
     search_table(search);

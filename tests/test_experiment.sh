@@ -33,6 +33,7 @@ report() {
             }
             printf "]}"
         }
+        printf ",{\"name\":\"reward\",\"arms\":[{\"name\":\"four-scores\",\"seeds\":[1,2],\"held_out\":{\"safety\":{\"n\":{\"mean\":600},\"r2\":{\"by_seed\":[0.5,0.7]},\"bias\":{\"by_seed\":[0.1,0.1]}}}}]}"
         printf "]}\n"
     }'
 }
@@ -56,6 +57,7 @@ holds "an interval by hand" "$t/results.md" '| benign, GRPO | .50 > .70 (+.20 ±
 # GRPO - PPO = .1, .1, .09: sd .005774, so t(n - 1) sd / sqrt n < .05 asks 3 seeds (t(1) = 12.7: .0519 with 2)
 holds "seeds needed" "$t/results.md" '| 0.25M, benign | 3 | 3 | 3 | 3 | 3 |'
 holds "prompts a row" "$t/results.md" 'Prompts a row: benign 10, lookalike 20, .* unseen_template 60;'
+holds "the reward model" "$t/results.md" '^| four-scores, safety | 600 | .50 | .70 | .60 ± 1.27 | - | +.10 ± .00 |$'
 for page in claims results; do
     [ $page = claims ] && second= || second=$t/report.json
     $tables $page "$t/report.json" ${second:+"$second"} 'STEPS 3 instead of 220' > "$t/page.md" || bad "$page of a part: exit code $?"
@@ -96,6 +98,7 @@ if grain STEPS=3 all; then bad "another version was accepted"; else holds "anoth
 if grain results; then good; else bad "the pages: $(tail -n 1 "$t/err")"; fi
 for page in README.md claims.md; do holds "a part: $page" "$t/x/results/$page" '^\*\*This is not the whole experiment.*SCALES 0.25M instead of 0.25M 0.52M 2.0M; SEEDS 1 instead of 1 2 3; .* SEARCHED none; .* STEPS 2 instead of 220\.$'; done
 holds "a part: report.html" "$t/x/results/report.html" '<title>.*a smaller run: SCALES 0.25M instead of'
+holds "the reward models of all arms" "$t/x/results/README.md" '^| collapsed, overall | '
 make -n -s -f experiment/experiment.mk EXPERIMENT="$t/none" results > "$t/dry"
 count "the whole is no part" "$t/dry" 'instead of' 0; count "the whole has its pages" "$t/dry" 'experiment_tables' 2
 
