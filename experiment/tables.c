@@ -83,6 +83,8 @@ static Change change(Seeds d) {
 
 static double number_of(const Json *v) { return v && v->type == JSON_NUMBER ? v->number : NAN; }
 static double cost(const Json *arm, const char *key) { return number_of(json_get(json_get(arm, "cost"), key)); }
+/* Of this cost the part that the data took: the sampling of DPO's pairs. */
+static double data_cost(const Json *arm, const char *key) { return number_of(json_get(json_get(json_get(arm, "cost"), "data"), key)); }
 
 /* ---- words ----------------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -237,18 +239,60 @@ static void reward_table(const Json *report) {
     }
 }
 
+/* ---- cost ------------------------------------------------------------------------------------------------------------------------------------------ */
+
+enum { AGREE_PERCENT = 10 };
+
+/* A line's operations and CPU seconds, as shares of GRPO's. */
+typedef struct { double flops, seconds; } Share;
+static Share share_of(double flops, double seconds, const Json *grpo) { return (Share){flops / cost(grpo, "measured_flops"), seconds / cost(grpo, "cpu_seconds")}; }
+static bool agrees(Share s) { return fabs(s.flops / s.seconds - 1) <= AGREE_PERCENT / 100.0; }
+
+static void cost_line(const char *scale, const char *what, double formula, double run, double seconds, double memory, const Json *grpo) {
+    const Share s = share_of(run, seconds, grpo);
+    printf("| %s, %s | %.3g | %.3g | %.3f | %.2f | %.0f | %.2f | %.2f | %.1f | ", scale, what, formula, run, run / formula, s.flops, seconds, s.seconds, s.flops / s.seconds, run / seconds / 1e9);
+    if (isnan(memory)) printf("- |\n");
+    else printf("%.0f MB |\n", memory / 1e6);
+}
+
+/* Says whether a method's counted and measured cost agree, and of what has parts, how much longer an operation of one takes than of the other. */
+static void agreement(const char *scale, const char *name, const Json *arm, const Json *grpo) {
+    const double flops = cost(arm, "measured_flops"), seconds = cost(arm, "cpu_seconds"), data_flops = data_cost(arm, "measured_flops"), data_seconds = data_cost(arm, "cpu_seconds");
+    const Share s = share_of(flops, seconds, grpo);
+    if (isnan(s.flops) || isnan(s.seconds)) { printf("- %s, %s: not measured.\n", scale, name); return; }
+    printf("- %s, %s: counted %.2f of GRPO, measured %.2f: %s %d %% (counted : measured %.3f).", scale, name, s.flops, s.seconds, agrees(s) ? "within" : "NOT within", AGREE_PERCENT, s.flops / s.seconds);
+    if (!agrees(s) && isnan(data_flops))
+        printf(" One of its operations took %.2f times as long as one of GRPO's.", s.seconds / s.flops);
+    if (!isnan(data_flops)) {
+        const Share data = share_of(data_flops, data_seconds, grpo), own = share_of(flops - data_flops, seconds - data_seconds, grpo);
+        printf(" Of this %.2f counted and %.2f measured are the sampling and scoring of its pairs, %.2f and %.2f its training: an operation of the former took %.2f times as long as one of the latter.", data.flops,
+               data.seconds, own.flops, own.seconds, data.seconds / data.flops / (own.seconds / own.flops));
+    }
+    printf("\n");
+}
+
 static void cost_table(const Json *report) {
     const Scales scales = scales_of(report);
     static const char *const arms[] = {"GRPO", "PPO", "DPO"};
-    printf("\n## Cost\n\nThe same prompts and the same number of sampled replies. Operations as counted by formula and as the run counted them; ratios to GRPO.\n\n"
-           "| scale, method | operations, formula | operations, run | run : formula | to GRPO, formula | to GRPO, run | CPU seconds | to GRPO | peak memory |\n|---|---|---|---|---|---|---|---|---|\n");
+    printf("\n## Cost\n\nThe same prompts and the same number of sampled replies. Operations as counted by formula and as the run counted them, CPU seconds as measured, and both as shares of GRPO's; what DPO's pairs took stands in its line and by itself.\n\n"
+           "| scale, method | operations, formula | operations, run | run : formula | to GRPO | CPU seconds | to GRPO | counted : measured | G operations a CPU second | peak memory |\n|---|---|---|---|---|---|---|---|---|---|\n");
     for (int i = 0; i < scales.n; i++)
         for (int a = 0; a < 3; a++) {
             const Json *arm = arm_of(report, scales.name[i], arms[a]), *grpo = arm_of(report, scales.name[i], "GRPO");
             if (!arm) continue;
             const double f = cost(arm, "predicted_flops"), m = cost(arm, "measured_flops"), s = cost(arm, "cpu_seconds");
-            printf("| %s, %s | %.3g | %.3g | %.3f | %.2f | %.2f | %.0f | %.2f | %.0f MB |\n", scales.name[i], arms[a], f, m, m / f, f / cost(grpo, "predicted_flops"), m / cost(grpo, "measured_flops"),
-                   s, s / cost(grpo, "cpu_seconds"), cost(arm, "peak_rss_bytes") / 1e6);
+            const double data_f = data_cost(arm, "predicted_flops"), data_m = data_cost(arm, "measured_flops"), data_s = data_cost(arm, "cpu_seconds");
+            cost_line(scales.name[i], arms[a], f, m, s, cost(arm, "peak_rss_bytes"), grpo);
+            if (isnan(data_m)) continue;
+            cost_line(scales.name[i], "DPO: its pairs", data_f, data_m, data_s, NAN, grpo);
+            cost_line(scales.name[i], "DPO: its training", f - data_f, m - data_m, s - data_s, NAN, grpo);
+        }
+    printf("\nDo the shares of GRPO as counted and as measured agree within %d %%? Counted are products of matrices and attention. What else takes time is in no count: exponentials (a softmax over the vocabulary for every drawn "
+           "and every learned token), the draws, copies of keys and values, the optimiser, reading and writing. Where that is more, or the products are small, an operation takes longer: G operations a CPU second.\n\n", AGREE_PERCENT);
+    for (int i = 0; i < scales.n; i++)
+        for (int a = 1; a < 3; a++) {
+            const Json *arm = arm_of(report, scales.name[i], arms[a]);
+            if (arm) agreement(scales.name[i], arms[a], arm, arm_of(report, scales.name[i], "GRPO"));
         }
 }
 

@@ -64,6 +64,14 @@ for page in claims results; do
     holds "a part: $page" "$t/page.md" 'This is not the whole experiment.*: STEPS 3 instead of 220\.'
 done
 
+# counted against measured: PPO 2 / 1.9 of GRPO; DPO .5 / .7, of which its pairs .1 / .3
+report SFT=0.5,0.6=1 GRPO=0.7,0.7,0.7=100 PPO=0.6,0.6=200=190 DPO=0.8,0.8=50=70 | sed 's/"measured_flops":50,"cpu_seconds":70/&,"data":{"predicted_flops":10,"measured_flops":10,"cpu_seconds":30}/' > "$t/cost.json"
+$tables results "$t/cost.json" "$t/cost.json" > "$t/results.md" || bad "results, cost: exit code $?"
+holds "seeds of arms" "$t/results.md" '0.25M, 3 seeds: SFT (2), GRPO, PPO (2), DPO (2)'
+holds "costs agree" "$t/results.md" '^- 0.25M, PPO: counted 2.00 of GRPO, measured 1.90: within 10 % (counted : measured 1.053)\.$'
+holds "costs differ" "$t/results.md" '^- 0.25M, DPO: counted 0.50 of GRPO, measured 0.70: NOT within 10 % (counted : measured 0.714)\. Of this 0.10 counted and 0.30 measured .* 0.40 and 0.40 .* took 3.00 times'
+holds "the pairs' line" "$t/results.md" '^| 0.25M, DPO: its pairs | 10 | 10 | 1.000 | 0.10 | 30 | 0.30 | 0.33 | 0.0 | - |$'
+
 report SFT=0.5=1 GRPO=0.7=100 PPO=0.6=80 > "$t/one.json"
 $tables claims "$t/one.json" > "$t/claims.md"
 section "$t/claims.md" 1; holds "one seed decides nothing" "$t/section" 'Verdict: not decided here'
