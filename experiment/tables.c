@@ -5,7 +5,7 @@
  *
  * REDUCED: what was set otherwise than for the whole experiment, which both pages then say; "": nothing. Every figure is a mean over seeds with
  * Student's 95 % interval; two arms are compared seed by seed. A verdict is a function of intervals, never written by hand.
- * In this order: reading, figures, words for them, what was run, the results page (scales, ablations, reward model, cost, seeds, search), the claims,
+ * In this order: reading, figures, words for them, what was run, the results page (scales, ablations, reward model, cost, search, seeds), the claims,
  * the two commands. */
 #include <math.h>
 #include <stdio.h>
@@ -296,26 +296,144 @@ static void cost_table(const Json *report) {
         }
 }
 
-static void search_table(const Json *search) {
+/* ---- the search -------------------------------------------------------------------------------------------------------------------------------------- */
+
+static const char *const searched[] = {"GRPO", "PPO", "DPO"};
+enum { N_SEARCHED = sizeof searched / sizeof *searched, MAX_VARIED = 32 };
+
+static bool is_candidate(const Json *arm, const char *method) {        /* "GRPO-3" */
+    const char *name = json_get(arm, "name")->string;
+    const size_t n = strlen(method);
+    return !strncmp(name, method, n) && name[n] == '-' && name[n + 1] >= '0' && name[n + 1] <= '9';
+}
+
+static double criterion(const Json *arm) { const Seeds s = judged(arm, "all", WORLD_LABELS); return stats_of(s.x, s.n).mean; }
+
+static int n_candidate(const Json *arms, const char *method) {
+    int n = 0;
+    for (size_t i = 0; i < arms->length; i++) n += is_candidate(&arms->item[i], method);
+    return n;
+}
+
+/* The first of those with the highest criterion; NULL: the method was not searched. */
+static const Json *best_candidate(const Json *arms, const char *method) {
+    const Json *best = NULL;
+    for (size_t i = 0; i < arms->length; i++)
+        if (is_candidate(&arms->item[i], method) && (!best || criterion(&arms->item[i]) > criterion(best))) best = &arms->item[i];
+    return best;
+}
+
+static const Json *option(const Json *arm, const char *name) { return json_get(json_get(arm, "options"), name); }
+
+/* Options in which two candidates of a method differ. */
+typedef struct { const char *name[MAX_VARIED]; int n; } Varied;
+static Varied varied_of(const Json *arms, const char *method) {
+    Varied v = {.n = 0};
+    const Json *first = NULL;
+    for (size_t i = 0; i < arms->length; i++) {
+        if (!is_candidate(&arms->item[i], method)) continue;
+        if (!first) { first = &arms->item[i]; continue; }
+        const Json *options = json_get(&arms->item[i], "options");
+        for (size_t k = 0; options && k < options->length && v.n < MAX_VARIED; k++) {
+            const char *name = options->item[k].key;
+            bool known = json_same(option(first, name), &options->item[k]);
+            for (int j = 0; j < v.n && !known; j++) known = !strcmp(v.name[j], name);
+            if (!known) v.name[v.n++] = name;
+        }
+    }
+    return v;
+}
+
+static void print_option(const Json *arm, const char *name) {
+    char *text = json_text(option(arm, name));
+    printf("%s %s", name, text);
+    free(text);
+}
+
+static void print_settings(const Json *arm, const Varied *v) {
+    for (int k = 0; k < v->n; k++) { printf("%s", k ? ", " : ""); print_option(arm, v->name[k]); }
+}
+
+/* How many of the varied options differ. */
+static int n_other(const Json *arm, const Json *best, const Varied *v) {
+    int n = 0;
+    for (int k = 0; k < v->n; k++) n += !json_same(option(arm, v->name[k]), option(best, v->name[k]));
+    return n;
+}
+
+/* Another candidate that has the settings of an arm of the tables, if one has. */
+static const Json *same_candidate(const Json *arms, const char *method, const Json *arm, const Varied *v) {
+    for (size_t i = 0; i < arms->length; i++)
+        if (is_candidate(&arms->item[i], method) && !n_other(arm, &arms->item[i], v)) return &arms->item[i];
+    return NULL;
+}
+
+/* A cell: what the tables used at one scale, against the search's best. */
+static void print_used(const Json *arms, const char *method, const Json *arm, const Json *best, const Varied *v) {
+    if (!arm || !json_get(arm, "options")) { printf("not run"); return; }
+    if (!n_other(arm, best, v)) { printf("the search's best"); return; }
+    const Json *same = same_candidate(arms, method, arm, v);
+    char mean[16];
+    if (same) printf("not the best but %s (mean %s): ", json_get(same, "name")->string, number(mean, criterion(same), false));
+    for (int k = 0, n = 0; k < v->n; k++) {
+        if (json_same(option(arm, v->name[k]), option(best, v->name[k]))) continue;
+        printf("%s", n++ ? ", " : "");
+        print_option(arm, v->name[k]);
+    }
+}
+
+/* Which settings the tables used, beside the best of the search, as the runs themselves tell both. */
+static void settings_used(const Json *report, const Json *arms) {
+    const Scales scales = scales_of(report);
+    int n = 0, as_best = 0;
+    if (!scales.n) return;
+    printf("\nThe settings of the tables, by the runs' own configurations: the options that the search varied, and where the tables differ from a method's best.\n\n| method | best by the criterion |");
+    for (int i = 0; i < scales.n; i++) printf(" %s |", scales.name[i]);
+    printf("\n|---|---|");
+    for (int i = 0; i < scales.n; i++) printf("---|");
+    printf("\n");
+    for (int m = 0; m < N_SEARCHED; m++) {
+        const Json *best = best_candidate(arms, searched[m]), *own = arm_of(report, scales.name[0], searched[m]);
+        const Varied v = varied_of(arms, searched[m]);
+        if (!best) continue;
+        printf("| %s | %s: ", searched[m], json_get(best, "name")->string);
+        print_settings(best, &v);
+        printf(" |");
+        for (int i = 0; i < scales.n; i++) { printf(" "); print_used(arms, searched[m], arm_of(report, scales.name[i], searched[m]), best, &v); printf(" |"); }
+        printf("\n");
+        n++;
+        as_best += own && json_get(own, "options") && !n_other(own, best, &v);
+    }
+    printf("\nAt %s parameters, the scale of the search, the tables use the search's best for %d of %d methods%s. No search was made at other scales: there the peak rate follows one over the width (experiment/arms.mk).\n",
+           scales.name[0], as_best, n, as_best == n ? "" : "; the others stand in the table above");
+}
+
+static void search_table(const Json *report, const Json *search) {
     const Json *s = search ? json_get(search, "sections") : NULL, *arms = s && s->length ? json_get(&s->item[0], "arms") : NULL;
-    if (!arms) return;
-    printf("\n## The search\n\nNine settings of each method (six, then three around the best of them), smallest scale, one seed, development draw 98. The criterion is the judge's mean over all rows and labels; a method's best is marked, and the settings of the tables are those.\n\n");
+    int n = 0;
+    printf("\n## The search\n\n");
+    for (int m = 0; arms && m < N_SEARCHED; m++) n += n_candidate(arms, searched[m]);
+    if (!n) { printf("Not made in this run: the settings are those of experiment/arms.mk.\n"); return; }
+    printf("Settings tried: ");
+    for (int m = 0; m < N_SEARCHED; m++) printf("%s%d of %s", m ? ", " : "", n_candidate(arms, searched[m]), searched[m]);
+    printf(" (experiment/arms.mk); smallest scale, one seed, development draw 98. The criterion is the judge's mean over all rows and labels; a method's best is marked.\n\n");
     labels_head("setting");
     printf(" mean | harmful step | KL |\n|---|---|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < arms->length; i++) {
         const Json *arm = &arms->item[i];
-        const char *name = json_get(arm, "name")->string;
-        bool best = strchr(name, '-') != NULL;
-        for (size_t j = 0; j < arms->length && best; j++)
-            best = strncmp(name, json_get(&arms->item[j], "name")->string, 3) || judged(&arms->item[j], "all", WORLD_LABELS).x[0] <= judged(arm, "all", WORLD_LABELS).x[0];
-        printf("| %s%s |", name, best ? " (best)" : "");
+        bool best = false;
+        for (int m = 0; m < N_SEARCHED; m++) best = best || arm == best_candidate(arms, searched[m]);
+        printf("| %s%s |", json_get(arm, "name")->string, best ? " (best)" : "");
         for (int k = 0; k <= WORLD_LABELS; k++) { printf(" "); print_figure(judged(arm, "all", k), false); printf(" |"); }
         const Seeds kl = seeds_of(cell(arm, "all", "kl", NULL));
         printf(" ");
         print_figure(seeds_of(cell(arm, "all", "harmful", NULL)), false);
         printf(" | %.1f |\n", stats_of(kl.x, kl.n).mean);
     }
+    settings_used(report, arms);
 }
+
+/* ---- seeds ------------------------------------------------------------------------------------------------------------------------------------------- */
 
 static void seeds_table(const Json *report) {
     const Scales scales = scales_of(report);
@@ -464,7 +582,7 @@ static void print_results(const Json *report, const Json *search, const char *re
     reward_table(report);
     cost_table(report);
     seeds_table(report);
-    search_table(search);
+    search_table(report, search);
 }
 
 /* ---- the two commands ------------------------------------------------------------------------------------------------------------------------------ */

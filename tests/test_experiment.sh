@@ -57,6 +57,7 @@ holds "an interval by hand" "$t/results.md" '| benign, GRPO | .50 > .70 (+.20 ±
 # GRPO - PPO = .1, .1, .09: sd .005774, so t(n - 1) sd / sqrt n < .05 asks 3 seeds (t(1) = 12.7: .0519 with 2)
 holds "seeds needed" "$t/results.md" '| 0.25M, benign | 3 | 3 | 3 | 3 | 3 |'
 holds "prompts a row" "$t/results.md" 'Prompts a row: benign 10, lookalike 20, .* unseen_template 60;'
+holds "no search" "$t/results.md" '^Not made in this run'
 holds "the reward model" "$t/results.md" '^| four-scores, safety | 600 | .50 | .70 | .60 ± 1.27 | - | +.10 ± .00 |$'
 for page in claims results; do
     [ $page = claims ] && second= || second=$t/report.json
@@ -72,6 +73,18 @@ holds "costs agree" "$t/results.md" '^- 0.25M, PPO: counted 2.00 of GRPO, measur
 holds "costs differ" "$t/results.md" '^- 0.25M, DPO: counted 0.50 of GRPO, measured 0.70: NOT within 10 % (counted : measured 0.714)\. Of this 0.10 counted and 0.30 measured .* 0.40 and 0.40 .* took 3.00 times'
 holds "the pairs' line" "$t/results.md" '^| 0.25M, DPO: its pairs | 10 | 10 | 1.000 | 0.10 | 30 | 0.30 | 0.33 | 0.0 | - |$'
 
+# the search: which candidate is best is computed, and what the tables used is read from their runs
+report SFT=0.5=1 GRPO-1=0.6=1=1=1 GRPO-2=0.7=1=1=2 GRPO-3=0.65=1=1=3 PPO-1=0.6=1=1=4 PPO-2=0.6=1=1=5 > "$t/search.json"
+used() { report SFT=0.5=1 "GRPO=0.7=1=1=$1" "PPO=0.7=1=1=$2" > "$t/used.json"; $tables results "$t/used.json" "$t/search.json" > "$t/results.md" || bad "results, search: exit code $?"; }
+used 2 4
+holds "the best is marked" "$t/results.md" '^| GRPO-2 (best) |'; count "of each method one" "$t/results.md" '(best)' 2
+holds "the best was used" "$t/results.md" "^| GRPO | GRPO-2: learning_rate 2 | the search's best |$"
+holds "the first of equals" "$t/results.md" "^| PPO | PPO-1: learning_rate 4 | the search's best |$"
+holds "both" "$t/results.md" "use the search's best for 2 of 2 methods\."
+used 3 6
+holds "another candidate was used" "$t/results.md" '^| GRPO | GRPO-2: learning_rate 2 | not the best but GRPO-3 (mean .65): learning_rate 3 |$'
+holds "no candidate was used" "$t/results.md" '^| PPO | PPO-1: learning_rate 4 | learning_rate 6 |$'
+holds "neither" "$t/results.md" "use the search's best for 0 of 2 methods; the others stand"
 report SFT=0.5=1 GRPO=0.7=100 PPO=0.6=80 > "$t/one.json"
 $tables claims "$t/one.json" > "$t/claims.md"
 section "$t/claims.md" 1; holds "one seed decides nothing" "$t/section" 'Verdict: not decided here'
