@@ -342,6 +342,13 @@ void reward_multiplier_step(double *multiplier, const real *cost, const double *
     }
 }
 
+void reward_floor_advantage(real *adv, real *cost, double *multiplier, const real *reward, const real *score, const double *floor, double eta, double max,
+                            size_t n, size_t n_label, size_t group_size, double eps) {
+    for (size_t i = 0; i < n * n_label; i++) cost[i] = -score[i];
+    reward_constrained_advantage(adv, reward, cost, 1, multiplier, n, n_label, group_size, eps);
+    reward_multiplier_step(multiplier, score, floor, -eta, max, n, n_label);            /* eta (mean cost - budget), both signs turned */
+}
+
 /* ---- E73, E74 -------------------------------------------------------------------------------------------------------------------- */
 void reward_label_share(double *share, const real *score, const double *weight, size_t n, size_t n_label, size_t group_size) {
     for (size_t g = 0; g + group_size <= n; g += group_size) {

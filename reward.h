@@ -104,6 +104,11 @@ void reward_constrained_advantage(real *adv, const real *reward, const real *cos
 /* E71: multiplier_k <- clip(multiplier_k + eta (mean cost_k - budget_k), 0, max). A cost nobody scored moves nothing. */
 void reward_multiplier_step(double *multiplier, const real *cost, const double *budget, double eta, double max, size_t n,
                             size_t n_cost);
+/* E69 to E71 for lower bounds: the mean of label k's scores shall reach floor_k (-INFINITY: no floor, and its multiplier stays 0), so that -score_ik is a
+ * cost with the budget -floor_k. adv by E70 with lambda_R 1: with all multipliers 0 that of E84, bit for bit; then they move by E71, over all n rows.
+ * eta > 0; cost [n, n_label] is scratch. */
+void reward_floor_advantage(real *adv, real *cost, double *multiplier, const real *reward, const real *score, const double *floor, double eta, double max,
+                            size_t n, size_t n_label, size_t group_size, double eps);
 
 /* E73: share [n / group_size, n_label]: weight_k Cov(r_k, R) / Var(R) in each group, over its rows without a missing
  * score; NaN if Var(R) = 0. */

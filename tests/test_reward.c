@@ -1,5 +1,6 @@
 /* test_reward.c: derivatives of the reward losses, metrics on small sets worked by hand, combination with missing scores. */
 #include "reward.h"
+#include "grpo.h"
 #include "tests/test.h"
 
 static const double tight = sizeof(real) == 4 ? 2e-6 : 1e-13;
@@ -168,6 +169,38 @@ static void test_E69_E74_E77(void) {
     CHECK(c[0] == 0 && c[1] == 4 && isnan(c[2]) && c[3] == 1);
 }
 
+/* Two groups of three, two labels, a floor under the first; the second's last score is missing. All from the definitions. */
+static void test_E69_E71_floors(void) {
+    const real score[12] = { 0, 4, 0.5, 1, 1, 1, 0.25, 2, 0.25, 7, 0, NONE };
+    const double floor[2] = { 0.75, -INFINITY }, weight[2] = { 2, 1 };
+    double multiplier[2] = { 0.5, 0 };
+    real reward[6], plain[6], cost[12], a[6];
+    GrpoConfig c;
+    grpo_config_default(&c);
+    grpo_score_advantage(plain, reward, NULL, score, weight, 6, 2, 3, &c);
+    reward_floor_advantage(a, cost, multiplier, reward, score, floor, 0.25, 2, 6, 2, 3, 1e-4);
+    double mean = 0;
+    for (int g = 0; g < 6; g += 3) {
+        double m[2] = { 0, 0 }, v[2] = { 0, 0 };        /* of the reward, of the label */
+        for (int i = g; i < g + 3; i++) m[0] += reward[i] / 3.0, m[1] += score[2 * i] / 3.0, mean += score[2 * i] / 6.0;
+        for (int i = g; i < g + 3; i++) v[0] += pow(reward[i] - m[0], 2) / 2, v[1] += pow(score[2 * i] - m[1], 2) / 2;
+        for (int i = g; i < g + 3; i++)
+            CHECK_NEAR(a[i], (reward[i] - m[0]) / (sqrt(v[0]) + 1e-4) + 0.5 * (score[2 * i] - m[1]) / (sqrt(v[1]) + 1e-4), tight);
+    }
+    CHECK_NEAR(mean, 1 / 3.0, 1e-15);
+    CHECK_NEAR(multiplier[0], 0.5 + 0.25 * (0.75 - 1 / 3.0), 1e-15);                    /* the mean is too low: it rises */
+    CHECK(multiplier[1] == 0);                          /* no floor */
+    const double low[2] = { 0.25, -INFINITY };
+    for (int i = 0; i < 20; i++) reward_floor_advantage(a, cost, multiplier, reward, score, low, 1, 2, 6, 2, 3, 1e-4);
+    CHECK(multiplier[0] == 0);                          /* above its floor it falls, no further than to 0 */
+    reward_floor_advantage(a, cost, multiplier, reward, score, floor, 100, 2, 6, 2, 3, 1e-4);
+    CHECK(memcmp(a, plain, sizeof a) == 0);             /* at 0 E70 is E84, bit for bit */
+    CHECK(multiplier[0] == 2);                          /* and rises no higher than this */
+    const real none[12] = { NONE, 1, NONE, 2, NONE, 3, NONE, 4, NONE, 5, NONE, 6 };
+    reward_floor_advantage(a, cost, multiplier, reward, none, floor, 1, 3, 6, 2, 3, 1e-4);
+    CHECK(multiplier[0] == 2 && memcmp(a, plain, sizeof a) == 0);                       /* nobody scored: nothing moves, nothing is added */
+}
+
 int main(void) {
     test_E43_derivative();
     test_E57_derivative();
@@ -177,5 +210,6 @@ int main(void) {
     test_E62_E63_E64();
     test_E66_E68_saw();
     test_E69_E74_E77();
+    test_E69_E71_floors();
     return test_end();
 }
