@@ -231,13 +231,14 @@ static void describe(TensorOut out[4], char name[4][32], double state[5], const 
 }
 
 bool trainer_save(const Trainer *t, const char *path, Err *e) {
-    TensorOut out[9];
+    TensorOut out[10];
     char name[8][32];
     double state[2][5];
     int n = 4;
     describe(out, name, state[0], t, "");
     if (t->partner) describe(out + 4, name + 4, state[1], t->partner, "partner."), n = 8;
     if (t->counts) out[n++] = (TensorOut){.name = "counts", .store = STORE_F64, .n_dim = 1, .shape = {t->n_counts}, .data = t->counts, .from = STORE_F64};
+    if (t->multipliers) out[n++] = (TensorOut){.name = "multipliers", .store = STORE_F64, .n_dim = 1, .shape = {t->n_multipliers}, .data = t->multipliers, .from = STORE_F64};
     return safetensors_write(path, out, n, (const char *const[]){NULL}, e);
 }
 
@@ -264,18 +265,20 @@ static bool load(Trainer *t, const Safetensors *s, const char *prefix, const cha
     return true;
 }
 
-static bool load_counts(Trainer *t, const Safetensors *s, const char *path, Err *e) {
-    const Tensor *x = safetensors_find(s, "counts");
-    if (!t->counts) return true;
-    if (!x || x->count != t->n_counts || strcmp(x->dtype, "F64"))
-        return fail(e, "%s: counts: expected %zu numbers of type F64; the checkpoint is of an earlier version: start the run again", path, t->n_counts);
-    memcpy(t->counts, x->data, t->n_counts * sizeof(double));
+/* The caller's n numbers of that name; to NULL: not wanted. */
+static bool load_numbers(double *to, size_t n, const Safetensors *s, const char *name, const char *of, const char *path, Err *e) {
+    const Tensor *x = safetensors_find(s, name);
+    if (!to) return true;
+    if (!x || x->count != n || strcmp(x->dtype, "F64"))
+        return fail(e, "%s: %s: expected %zu numbers of type F64; the checkpoint is of %s: start the run again", path, name, n, of);
+    memcpy(to, x->data, n * sizeof(double));
     return true;
 }
 
 bool trainer_load(Trainer *t, const char *path, Err *e) {
     Safetensors *s = safetensors_open(path, e);
-    const bool ok = s && load(t, s, "", path, e) && (!t->partner || load(t->partner, s, "partner.", path, e)) && load_counts(t, s, path, e);
+    const bool ok = s && load(t, s, "", path, e) && (!t->partner || load(t->partner, s, "partner.", path, e)) && load_numbers(t->counts, t->n_counts, s, "counts", "an earlier version", path, e) &&
+                    load_numbers(t->multipliers, t->n_multipliers, s, "multipliers", "a run without --reward-floors", path, e);
     safetensors_close(s);
     return ok;
 }

@@ -37,6 +37,8 @@ typedef struct Trainer {
     double extra[4];                    /* what a method wants kept in checkpoints */
     double *counts;                     /* [n_counts] the caller's, kept in checkpoints too: what the run has cost so far; NULL: none */
     size_t n_counts;
+    double *multipliers;                /* [n_multipliers] the caller's, kept likewise: E71's; NULL: none */
+    size_t n_multipliers;
     size_t grad_held, moments_held, dhidden_held;           /* bytes taken */
     struct Trainer *partner;            /* in the same checkpoint, under "partner." (PPO: the policy beside its critic); NULL: none */
 } Trainer;

@@ -30,14 +30,15 @@ static bool generation_new(Generation *g, int n_prompt, int group, int max_new, 
     g->score = memory_new(n * (size_t)n_label * sizeof(real), "scores", e);
     g->reward = memory_new(n * sizeof(real), "rewards", e);
     g->adv = memory_new(n * sizeof(real), "advantages", e);
-    return ok && g->mask && g->ended && g->scratch && g->score && g->reward && g->adv;
+    g->cost = memory_new(n * (size_t)n_label * sizeof(real), "costs", e);
+    return ok && g->mask && g->ended && g->scratch && g->score && g->reward && g->adv && g->cost;
 }
 
 static void generation_free(Generation *g) {
     for (int i = 0; g->prompt && i < g->n_prompt; i++) free(g->prompt[i].id);
     for (int i = 0; g->text && i < g->n_completion; i++) free(g->text[i]);
     void *list[] = {g->text, g->example, g->prompt, g->out.id, g->out.logp, g->out.length, g->out.ended, g->offset, g->token, g->logp, g->old, g->ref, g->entropy,
-                    g->dlogp, g->dentropy, g->mask, g->ended, g->scratch, g->score, g->reward, g->adv};
+                    g->dlogp, g->dentropy, g->mask, g->ended, g->scratch, g->score, g->reward, g->adv, g->cost};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) memory_free(list[i]);
 }
 
@@ -151,7 +152,11 @@ static bool score(Step *s, Err *e) {
                 s->warned_missing = true;
                 fprintf(stderr, "grpo: some scores are missing and count 0 in the reward, as in TRL, which is not neutral; --missing-labels mean counts the group's mean\n");
             }
-    grpo_score_advantage(g->adv, g->reward, &g->stats, g->score, s->weight, (size_t)g->n_completion, (size_t)g->n_label, (size_t)s->group, &s->c->grpo);
+    const size_t n = (size_t)g->n_completion, n_label = (size_t)g->n_label, group = (size_t)s->group;
+    grpo_score_advantage(g->adv, g->reward, &g->stats, g->score, s->weight, n, n_label, group, &s->c->grpo);
+    memcpy(g->multiplier, s->multiplier, sizeof g->multiplier);
+    if (s->floors)
+        reward_floor_advantage(g->adv, g->cost, s->multiplier, g->reward, g->score, s->floor, s->c->multiplier_learning_rate, s->c->multiplier_max, n, n_label, group, s->c->grpo.std_eps);
     if (s->c->grpo.mask_truncated_completions) grpo_mask_truncated(g->mask, g->offset, g->ended, (size_t)g->n_completion);
     g->n_item = 0;
     for (size_t t = 0; t < g->offset[g->n_completion]; t++) g->n_item += g->mask[t];
@@ -279,6 +284,32 @@ static bool parse_clip(Step *s, Err *e) {
     return s->clip = true;
 }
 
+/* E70 adds z-scores within a group to that of the weighted reward. */
+static bool floors_check(const StepConfig *c, Err *e) {
+    const GrpoConfig *g = &c->grpo;
+    if (!c->reward_floors)
+        return (c->multiplier_learning_rate == 0.1 && c->multiplier_max == 4) ||                /* the table's defaults */
+               fail(e, "--multiplier-learning-rate, --multiplier-max: have no effect without --reward-floors; add it, or leave them out");
+    if (g->multi_objective_aggregation != SUM_THEN_NORMALIZE)
+        return fail(e, "--reward-floors with --multi-objective-aggregation %s: expected sum_then_normalize: a floor stands beside the weighted reward (E70)",
+                    multi_objective_aggregation_names[g->multi_objective_aggregation]);
+    if (g->scale_rewards != SCALE_GROUP)
+        return fail(e, "--reward-floors with --scale-rewards %s: expected group: a multiplier weighs z-scores of a group (E70)", scale_rewards_names[g->scale_rewards]);
+    if (!(c->multiplier_learning_rate > 0 && isfinite(c->multiplier_learning_rate)))
+        return fail(e, "--multiplier-learning-rate: found %g, expected a number above 0", c->multiplier_learning_rate);
+    return (c->multiplier_max > 0 && isfinite(c->multiplier_max)) || fail(e, "--multiplier-max: found %g, expected a number above 0", c->multiplier_max);
+}
+
+static bool open_floors(Step *s, Err *e) {
+    const char *text = s->c->reward_floors;
+    if (!text) return true;
+    if (!parse_floors(s->floor, text, s->label, s->n_label, "--reward-floors", e)) return false;
+    for (int k = 0; s->clip && k < s->n_label; k++)
+        if (s->floor[k] > s->clip_high[k])
+            return fail(e, "--reward-floors: %s=%g is above the upper end of --reward-clip, %g: no mean can reach it", s->label[k], s->floor[k], s->clip_high[k]);
+    return s->floors = true;
+}
+
 static bool sizes(Step *s, Err *e) {
     const StepConfig *c = s->c;
     s->group = c->grpo.num_generations;
@@ -370,7 +401,7 @@ static bool open_scorer(Step *s, Err *e) {
     if (!(s->scorer = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->run.slice_rows, c->reward_timeout, e))) return false;
     s->n_label = scorer_n_label(s->scorer);
     s->label = scorer_labels(s->scorer);
-    return parse_weights(s->weight, c->reward_weights, s->label, s->n_label, "--reward-weights", e) && parse_clip(s, e);
+    return parse_weights(s->weight, c->reward_weights, s->label, s->n_label, "--reward-weights", e) && parse_clip(s, e) && open_floors(s, e);
 }
 
 static bool open_shape(ModelConfig *shape, Step *s, Err *e) {
@@ -397,6 +428,8 @@ static void watch(Step *s, const ModelConfig *shape) {
     if (s->scorer) scorer_count(s->scorer, &s->cost);
     s->trainer.counts = (double *)&s->cost;
     s->trainer.n_counts = sizeof s->cost / sizeof(double);
+    s->trainer.multipliers = s->floors ? s->multiplier : NULL;
+    s->trainer.n_multipliers = (size_t)s->n_label;
 }
 
 /* In this order, so that what fails fails early: sizes, memory, the program that scores, networks. */
@@ -424,7 +457,7 @@ static bool open_model(Step *s, Err *e) {
 
 bool step_open(Step *s, const StepConfig *c, Err *e) {
     *s = (Step){.c = c};
-    return (c->critic || grpo_config_check(&c->grpo, e)) && sampling_check(&c->sampling, e) && sizes(s, e) && open_data(s, e) && open_model(s, e);
+    return (c->critic || (grpo_config_check(&c->grpo, e) && floors_check(c, e))) && sampling_check(&c->sampling, e) && sizes(s, e) && open_data(s, e) && open_model(s, e);
 }
 
 bool step_open_synthetic(Step *s, const StepConfig *c, int prompt_length, Err *e) {
@@ -524,7 +557,7 @@ bool step_plan(RunPlan *p, const StepConfig *c, Err *e) {
     Step s = {.c = c};
     ModelConfig shape;
     const int full = c->grpo.max_completion_length, b = full < LONG ? full : LONG, a = b > SHORT ? SHORT : b;
-    bool ok = grpo_config_check(&c->grpo, e) && sampling_check(&c->sampling, e) && sizes(&s, e) && open_data(&s, e) && open_shape(&shape, &s, e) && plan(&s, &shape, e);
+    bool ok = grpo_config_check(&c->grpo, e) && floors_check(c, e) && sampling_check(&c->sampling, e) && sizes(&s, e) && open_data(&s, e) && open_shape(&shape, &s, e) && plan(&s, &shape, e);
     if (ok) describe_networks(&s, &shape);
     const int prompt = ok ? (int)(s.prompts.prompt / s.data.n + 0.5) : 1;
     const double mean = p->mean_length > 0 ? p->mean_length : full;

@@ -15,9 +15,9 @@ typedef struct {
     RunOptions run;
     GrpoConfig grpo;
     Sampling sampling;
-    const char *reward_model, *reward_cmd, *reward_template, *reward_weights, *reward_clip;
+    const char *reward_model, *reward_cmd, *reward_template, *reward_weights, *reward_clip, *reward_floors;
     int steps_per_generation, generation_batch_size, reward_timeout;
-    double eval_split;
+    double eval_split, multiplier_learning_rate, multiplier_max;
     bool critic;                        /* PPO: a prompt may have one completion, and there always is a reference; no option */
 } StepConfig;
 
@@ -45,6 +45,9 @@ typedef struct {
     {"importance_sampling_level", OPT_CHOICE, STEP_G(importance_sampling_level), "token", "ratio", importance_sampling_level_names},                  \
     {"scale_rewards", OPT_CHOICE, STEP_G(scale_rewards), "group", "deviation that divides the advantage", scale_rewards_names},                       \
     {"multi_objective_aggregation", OPT_CHOICE, STEP_G(multi_objective_aggregation), "sum_then_normalize", "how labels become one advantage", multi_objective_aggregation_names},\
+    {"reward_floors", OPT_STRING, offsetof(StepConfig, reward_floors), NULL, "LABEL=SCORE,... (or a number for every label): lower bounds of mean scores, kept by multipliers (E70, E71)", NULL},\
+    {"multiplier_learning_rate", OPT_NUMBER, offsetof(StepConfig, multiplier_learning_rate), "0.1", "E71; 0.1: a mean that is 0.1 too low for 100 generations comes to weigh as much as the whole reward", NULL},\
+    {"multiplier_max", OPT_NUMBER, offsetof(StepConfig, multiplier_max), "4", "E71; 4: a floor that is out of reach leaves the reward a fifth of the signal", NULL},\
     {"epsilon", OPT_NUMBER, STEP_G(epsilon), "0.2", "clip half-width", NULL},                                                                         \
     {"epsilon_high", OPT_NUMBER, STEP_G(epsilon_high), "none", "upper half-width; none: epsilon", NULL},                                              \
     {"delta", OPT_NUMBER, STEP_G(delta), "none", "two-sided clip", NULL},                                                                             \
@@ -80,7 +83,8 @@ typedef struct {
     real *logp, *old, *ref, *entropy, *dlogp, *dentropy;
     unsigned char *mask, *ended;        /* [n_token], [n_completion] */
     double *scratch;                    /* [n_token] */
-    real *score, *reward, *adv;         /* [n_completion, n_label], [n_completion] twice */
+    real *score, *reward, *adv, *cost;  /* [n_completion, n_label], [n_completion] twice, as score: scratch of E70 */
+    double multiplier[MAX_LABELS];      /* that acted in adv (E70) */
     GrpoRewardStats stats;
     double n_item;                      /* N of E112 */
     int max_new;
@@ -103,7 +107,8 @@ typedef struct {
     double memory;                      /* bytes by the plan */
     const char (*label)[64];
     double weight[MAX_LABELS], clip_low[MAX_LABELS], clip_high[MAX_LABELS];
-    bool clip, warned_missing;
+    bool clip, warned_missing, floors;
+    double floor[MAX_LABELS], multiplier[MAX_LABELS];       /* E71; floor -INFINITY: none; multipliers of the coming generation, kept in checkpoints */
     int synthetic;                      /* tokens of a prompt of step_open_synthetic; 0: prompts from the data set */
     Generation gen;
     Window window;
@@ -145,7 +150,7 @@ void step_close(Step *s);
 int step_micro_batches(const Step *s);
 int64_t step_first_generation(const Step *s);
 
-/* E60, E81 to E87: completions, scores, advantages, reference log-probabilities: fills s->gen. */
+/* E60, E81 to E87, with floors E70 and E71: completions, scores, advantages, reference log-probabilities: fills s->gen. */
 bool step_generation(Step *s, int64_t generation, Err *e);
 /* E99 to E117 of the generation's i-th micro-batch, forward and backward. When s->n_micro reaches s->accumulate, step_update is due. */
 bool step_micro_batch(Step *s, int i, Err *e);

@@ -317,12 +317,13 @@ bool options_agree(const void *config, const OptionTable *t, const Json *saved, 
     return true;
 }
 
-bool parse_weights(double *weight, const char *text, const char (*label)[64], int n_label, const char *option, Err *e) {
-    const bool named = text && strchr(text, '=') != NULL;
+/* A number for each label, `absent` for those that are not named; what: "weight". */
+static bool parse_labelled(double *value, const char *text, double absent, const char *what, const char (*label)[64], int n_label, const char *option, Err *e) {
+    const bool named = strchr(text, '=') != NULL;
     bool given[64] = {false};
-    for (int k = 0; k < n_label; k++) weight[k] = text ? 0 : 1;
+    for (int k = 0; k < n_label; k++) value[k] = absent;
     int n = 0;
-    for (const char *at = text; at && *at; n++) {
+    for (const char *at = text; *at; n++) {
         const size_t length = strcspn(at, ",");
         char item[128], *end;
         snprintf(item, sizeof item, "%.*s", (int)(length < 127 ? length : 127), at);
@@ -330,7 +331,7 @@ bool parse_weights(double *weight, const char *text, const char (*label)[64], in
         char *number = item;
         if (named) {
             number = strchr(item, '=');
-            if (!number) return fail(e, "%s: found \"%s\", expected LABEL=WEIGHT", option, item);
+            if (!number) return fail(e, "%s: found \"%s\", expected LABEL=NUMBER", option, item);
             *number++ = 0;
             const char *names[64];
             for (int i = 0; i < n_label && i < 64; i++) names[i] = label[i];
@@ -341,16 +342,25 @@ bool parse_weights(double *weight, const char *text, const char (*label)[64], in
             }
         }
         if (named && given[k]) return fail(e, "%s: label \"%s\" stands there twice", option, item);
-        if (k >= n_label) return fail(e, "%s: found more than %d weights, expected one for each label", option, n_label);
+        if (k >= n_label) return fail(e, "%s: found more than %d %ss, expected one for each label", option, n_label, what);
         if (k < 64) given[k] = true;
-        weight[k] = strtod(number, &end);
-        if (end == number || *end || !isfinite(weight[k])) return fail(e, "%s: found \"%s\", expected a number", option, number);
+        value[k] = strtod(number, &end);
+        if (end == number || *end || !isfinite(value[k])) return fail(e, "%s: found \"%s\", expected a number", option, number);
         at += length + (at[length] == ',');
     }
-    if (text && !named && n != n_label) return fail(e, "%s: found %d weights, expected %d, one for each label", option, n, n_label);
+    return named || n == n_label || fail(e, "%s: found %d %ss, expected %d, one for each label", option, n, what, n_label);
+}
+
+bool parse_weights(double *weight, const char *text, const char (*label)[64], int n_label, const char *option, Err *e) {
+    for (int k = 0; k < n_label; k++) weight[k] = 1;
+    if (text && !parse_labelled(weight, text, 0, "weight", label, n_label, option, e)) return false;
     for (int k = 0; k < n_label; k++)
         if (weight[k] != 0) return true;
     return fail(e, "%s: all weights are 0: there would be no reward; give at least one label a weight", option);
+}
+
+bool parse_floors(double *floor, const char *text, const char (*label)[64], int n_label, const char *option, Err *e) {
+    return parse_labelled(floor, text, -INFINITY, "floor", label, n_label, option, e);
 }
 
 bool parse_range(double *low, double *high, const char *text, const char *option, Err *e) {

@@ -40,6 +40,8 @@ bool name_among(const char *name, const char *const *pattern, size_t n);
 
 /* "politeness=0.4,safety=0.6" or "0.4,0.6" for the given labels; those not named get 0 (named form). All zero is an error. */
 bool parse_weights(double *weight, const char *text, const char (*label)[64], int n_label, const char *option, Err *e);
+/* The same for lower bounds; those not named get -INFINITY. */
+bool parse_floors(double *floor, const char *text, const char (*label)[64], int n_label, const char *option, Err *e);
 /* "0,1": two finite numbers, the first below the second. */
 bool parse_range(double *low, double *high, const char *text, const char *option, Err *e);
 

@@ -61,6 +61,7 @@ static const char *const class_title[N_CLASS] = {"supervised training", "trainin
 static const struct { ArmClass class; const char *key, *other, *title; } panels[] = {
     {BY_REWARD, "reward", NULL, "Reward"},
     {BY_REWARD, "rewards/*/mean", NULL, "Score: "},
+    {BY_REWARD, "multiplier/*", NULL, "Multiplier: "},
     {BY_REWARD, "kl", NULL, "KL to the reference, a token"},
     {BY_REWARD, "objective/kl", NULL, "KL to the reference, a reply"},
     {BY_REWARD, "entropy", "policy/entropy_avg", "Entropy, nats a token"},

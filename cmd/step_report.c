@@ -55,6 +55,11 @@ void generation_log_write(JsonWriter *w, const GenerationLog *l, const Step *s) 
         else snprintf(key, sizeof key, of_label[(i - LOG_PER_RUN) % LOG_PER_LABEL], s->label[(i - LOG_PER_RUN) / LOG_PER_LABEL]);
         put(w, key, l->n[i] ? l->sum[i] / l->n[i] : NAN);
     }
+    for (int k = 0; s->floors && k < s->n_label; k++) {
+        char key[96];
+        snprintf(key, sizeof key, "multiplier/%s", s->label[k]);
+        if (s->floor[k] > -INFINITY) put(w, key, s->multiplier[k]);
+    }
 }
 
 /* ---- the end ------------------------------------------------------------------------------ */

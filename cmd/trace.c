@@ -25,7 +25,7 @@ static const OptionTable table = {"trace", "one GRPO step told in full; takes th
 
 /* What the advantages are made of, beside what a Generation holds. */
 typedef struct {
-    real *z, *sum;                      /* [n_completion, n_label] E62; [n_completion] S of E63 and E64, NaN where unscored */
+    real *z, *z_reward, *sum;           /* [n_completion, n_label] E62; [n_completion] the same of R; S of E63 and E64, NaN where unscored */
     double *share;                      /* [n_prompt, n_label] E73 */
     double sum_mean, sum_std;           /* of S over the batch */
 } Parts;
@@ -34,10 +34,12 @@ static bool parts_new(Parts *p, const Step *s, Err *e) {
     const Generation *g = &s->gen;
     const size_t n = (size_t)g->n_completion, k = (size_t)g->n_label, group = (size_t)s->group;
     p->z = memory_new(n * k * sizeof(real), "trace", e);
+    p->z_reward = memory_new(n * sizeof(real), "trace", e);
     p->sum = memory_new(n * sizeof(real), "trace", e);
     p->share = memory_new((size_t)g->n_prompt * k * sizeof(double), "trace", e);
-    if (!p->z || !p->sum || !p->share) return false;
+    if (!p->z || !p->z_reward || !p->sum || !p->share) return false;
     reward_group_z(p->z, g->score, n, k, group, 1, s->c->grpo.std_eps);
+    reward_group_z(p->z_reward, g->reward, n, 1, group, 1, s->c->grpo.std_eps);
     reward_mo_grpo(p->sum, g->score, s->weight, n, k, group, 1, s->c->grpo.std_eps);
     for (size_t i = 0; i < n; i++)
         if (isnan(g->reward[i])) p->sum[i] = (real)NAN;
@@ -48,9 +50,13 @@ static bool parts_new(Parts *p, const Step *s, Err *e) {
 
 static void parts_free(Parts *p) {
     memory_free(p->z);
+    memory_free(p->z_reward);
     memory_free(p->sum);
     memory_free(p->share);
 }
+
+/* Whether the advantages are made of the labels' own z-scores. */
+static bool by_label(const Step *s) { return s->c->grpo.multi_objective_aggregation != SUM_THEN_NORMALIZE || s->floors; }
 
 /* The text between quotation marks, as JSON writes it: control characters and bad bytes become visible. To be freed. */
 static char *quoted(const char *text, size_t n) {
@@ -161,16 +167,29 @@ static void tell_completion(const Step *s, int i) {
     tell_sum("R", "r", s, score, g->score + (size_t)group * (size_t)s->group * (size_t)g->n_label, g->reward[i], "E60");
 }
 
+/* E70, where floors stand beside the reward. */
+static void tell_floored(const Step *s, const Parts *p, int i) {
+    const Generation *g = &s->gen;
+    const double z = isnan(p->z_reward[i]) ? 0 : p->z_reward[i];
+    printf("    Z = (R - mean)/(std + %g) = %.8g%s   (E62)\n    A = Z + sum_k lambda_k Z_k = %.8g", s->c->grpo.std_eps, z, isnan(p->z_reward[i]) ? " [missing]" : "", z);
+    for (int k = 0; k < g->n_label; k++) {
+        const double zk = p->z[(size_t)i * (size_t)g->n_label + (size_t)k];
+        if (s->floor[k] > -INFINITY) printf(" + %g*%.8g", g->multiplier[k], isnan(zk) ? 0 : zk);
+    }
+    printf(" = %.8g   (E70)\n", (double)g->adv[i]);
+}
+
 static void tell_advantage(const Step *s, const Parts *p, int i, double mean, double std) {
     const Generation *g = &s->gen;
     const GrpoConfig *c = &s->c->grpo;
     const double r = g->reward[i], a = g->adv[i];
     printf("  completion %d.%d: ", i / s->group + 1, i % s->group + 1);
-    if (c->multi_objective_aggregation != SUM_THEN_NORMALIZE) {
+    if (by_label(s)) {
         const real *z = p->z + (size_t)i * (size_t)g->n_label;
         printf("Z_k = (r_k - mean_k)/(std_k + %g):", c->std_eps);
         for (int k = 0; k < g->n_label; k++) printf("%s %s %.8g", k ? "," : "", s->label[k], isnan(z[k]) ? 0 : (double)z[k]);
         printf("   (E62)\n");
+        if (s->floors) { tell_floored(s, p, i); return; }
         tell_sum(c->multi_objective_aggregation == MO_GRPO ? "A" : "S", "Z", s, z, NULL, p->sum[i], c->multi_objective_aggregation == MO_GRPO ? "E64" : "E63");
         if (c->multi_objective_aggregation == MO_GRPO) return;
         if (isnan(r)) printf("    A = 0   (E63)\n");
@@ -204,14 +223,14 @@ static void tell_group(const Step *s, const Parts *p, int prompt) {
     printf(")/%zu = %.9g   (E82)\n", n, mean);
     if (n > 1) printf("  group: std = square root of (sum of (R - mean)^2 / %zu) = %.9g   (E83)\n", n - 1, std);
     if (c->multi_objective_aggregation == SUM_THEN_NORMALIZE && c->scale_rewards == SCALE_BATCH) printf("  batch: std of all %d R = %.9g   (E85)\n", g->n_completion, g->stats.reward_std);
-    if (c->multi_objective_aggregation != SUM_THEN_NORMALIZE)
+    if (by_label(s))
         for (int k = 0; k < g->n_label; k++) {
             reward_moments(&mean, &std, g->score + (size_t)first * (size_t)g->n_label + (size_t)k, (size_t)s->group, (size_t)g->n_label, 1);
             printf("  group: %s: mean_k = %.9g, std_k = %.9g   (E62)\n", s->label[k], mean, std);
         }
     reward_moments(&mean, &std, g->reward + first, (size_t)s->group, 1, 1);
     for (int i = first; i < first + s->group; i++) tell_advantage(s, p, i, mean, std);
-    printf("  shares of the labels in the advantage, w_k Cov(r_k, R)/Var(R):");
+    printf("  shares of the labels in the advantage%s, w_k Cov(r_k, R)/Var(R):", s->floors ? " but for the floors" : "");
     const double *share = p->share + (size_t)prompt * (size_t)g->n_label;
     if (isnan(share[0])) printf(" none, Var(R) is 0");
     else
@@ -222,7 +241,6 @@ static void tell_group(const Step *s, const Parts *p, int prompt) {
 static void json_group(JsonWriter *w, const Step *s, const Parts *p, int prompt) {
     const Generation *g = &s->gen;
     const int first = prompt * s->group;
-    const bool by_label = s->c->grpo.multi_objective_aggregation != SUM_THEN_NORMALIZE;
     double mean, std;
     reward_moments(&mean, &std, g->reward + first, (size_t)s->group, 1, 1);
     json_begin(w, '{');
@@ -251,11 +269,11 @@ static void json_group(JsonWriter *w, const Step *s, const Parts *p, int prompt)
         for (int k = 0; k < g->n_label; k++) json_key(w, s->label[k]), json_number(w, g->score[(size_t)i * (size_t)g->n_label + (size_t)k]);
         json_end(w, '}');
         json_key(w, "reward"); json_number(w, g->reward[i]);
-        if (by_label) {
+        if (by_label(s)) {
             json_key(w, "z"); json_begin(w, '{');
             for (int k = 0; k < g->n_label; k++) json_key(w, s->label[k]), json_number(w, p->z[(size_t)i * (size_t)g->n_label + (size_t)k]);
             json_end(w, '}');
-            json_key(w, "z_sum"); json_number(w, p->sum[i]);
+            if (!s->floors) json_key(w, "z_sum"), json_number(w, p->sum[i]);
         }
         json_key(w, "advantage"); json_number(w, g->adv[i]);
         json_end(w, '}');
@@ -430,14 +448,32 @@ static void tell_update(const Step *s, JsonWriter *w) {
 
 /* ---- the step ----------------------------------------------------------------------------- */
 
+/* Multipliers that act in the generation's advantages, and what its scores make of them. */
+static void tell_floors(const Step *s, JsonWriter *w) {
+    const Generation *g = &s->gen;
+    if (!s->floors) return;
+    if (w) json_key(w, "multipliers"), json_begin(w, '{');
+    else printf("FLOORS, held by multipliers: rate %g, at most %g\n", s->c->multiplier_learning_rate, s->c->multiplier_max);
+    for (int k = 0; k < s->n_label; k++) {
+        double mean;
+        if (s->floor[k] == -INFINITY) continue;
+        reward_moments(&mean, NULL, g->score + k, (size_t)g->n_completion, (size_t)g->n_label, 1);
+        if (w) json_key(w, s->label[k]), json_number(w, g->multiplier[k]);
+        else printf("  %s at least %g on average, multiplier %.9g   (E70); the mean is %.9g, which makes it %.9g   (E71)\n", s->label[k], s->floor[k], g->multiplier[k], mean, s->multiplier[k]);
+    }
+    if (w) json_end(w, '}');
+    else putchar('\n');
+}
+
 static bool tell_generation(const Step *s, JsonWriter *w, int64_t generation, Err *e) {
     Parts p = {0};
     const bool ok = parts_new(&p, s, e);
     if (ok && w) {
         json_begin(w, '{');
         json_key(w, "generation"); json_int(w, generation);
+        tell_floors(s, w);
         json_key(w, "prompts"); json_begin(w, '[');
-    }
+    } else if (ok) tell_floors(s, NULL);
     for (int i = 0; ok && i < s->gen.n_prompt; i++) {
         if (w) json_group(w, s, &p, i);
         else tell_group(s, &p, i);

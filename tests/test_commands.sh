@@ -694,5 +694,83 @@ else
     echo 'SKIPPED: data/reward_example.py: there is no python3'
 fi
 
+# ---- a floor under a score, held by a multiplier (E69 to E71) --------------------------------------
+# three steps below the floor of 1/2, then four above, in eighths, so that the log's numbers are exact: a step adds 3/8, or takes it
+cat > steps <<'PROGRAM'
+i=0
+while read -r line; do
+    if [ $i -lt 26 ]; then a=0; else a=0.75; fi             # two trial lines, then eight a step
+    if [ $((i % 2)) -eq 0 ]; then case $a in 0) a=0.25 ;; *) a=1 ;; esac; fi
+    echo "{\"id\": $i, \"scores\": {\"a\": $a, \"b\": $((i % 7))}}"
+    i=$((i + 1))
+done
+PROGRAM
+multipliers() { sed -n 's/.*"multiplier\/a":\([^,}]*\).*/\1/p' "$1/log.jsonl" | tr '\n' ' '; }
+weights_of() { "$grpo" info --model "$1/final" | sed -n 's/^  weights //p'; }
+stepped="$small --max-steps 7 --reward-cmd"
+floor="--reward-floors a=0.5 --multiplier-learning-rate 1 --multiplier-max 1"
+works 'a floor' "$grpo" train $stepped 'sh steps' $floor --output-dir floored
+if [ "$(multipliers floored)" = '0.375 0.75 1 0.625 0.25 0 0 ' ]; then good; else bad "a multiplier rises below the floor, up to its most, and falls to 0 above: found $(multipliers floored)"; fi
+if grep -q 'multiplier/b' floored/log.jsonl; then bad 'a label without a floor has a multiplier'; else good; fi
+works 'no floor' "$grpo" train $stepped 'sh steps' --output-dir unfloored
+head -n 1 floored/log.jsonl | sed 's/,"multiplier\/a":0.375//' > "$t/io/first"
+head -n 1 unfloored/log.jsonl > "$t/io/plain"
+same 'the first step knows no multiplier yet' "$t/io/first" "$t/io/plain"
+if [ "$(weights_of floored)" != "$(weights_of unfloored)" ]; then good; else bad 'the floor moves no weight'; fi
+works 'a floor that is never touched' "$grpo" train $stepped 'sh steps' --reward-floors a=-1 --output-dir unreached
+if [ "$(weights_of unreached)" = "$(weights_of unfloored)" ]; then good; else bad 'a floor that is never touched changes bits'; fi
+works 'trace of a floor' "$grpo" trace $stepped 'sh steps' $floor --update 3 --tokens 0
+says 'trace of a floor' '*a at least 0.5 on average, multiplier 0.75*A = Z + sum_k lambda_k Z_k = *0.75\**(E70)*'
+works 'trace of a floor, --json' "$grpo" trace $stepped 'sh steps' $floor --update 7 --json
+cp "$out" floored.json
+if [ "$(sha_of floored.json)" = "$(weights_of floored)" ]; then good; else bad 'trace of a floor: its weights are not those of train'; fi
+if python3 -c 'import json' 2> /dev/null; then
+    works 'trace of a floor, a step in its middle' "$grpo64" trace $stepped 'sh steps' $floor --update 3 --json
+    cp "$out" third.json
+    cat > floors.py <<'PYTHON'
+import json, statistics, sys
+def z(x): return [(v - statistics.mean(x)) / (statistics.stdev(x) + 1e-4) for v in x]
+(generation,) = json.load(open(sys.argv[1]))["generations"]
+multiplier = generation["multipliers"]["a"]
+assert multiplier == 0.75, multiplier
+for p in generation["prompts"]:
+    c = p["completions"]
+    for x, r, a in zip(c, z([x["reward"] for x in c]), z([x["scores"]["a"] for x in c])):
+        assert abs(x["advantage"] - (r + multiplier * a)) < 1e-12 and abs(x["z"]["a"] - a) < 1e-12, x
+print("E70 holds")
+PYTHON
+    works 'the auditor of a floor' python3 floors.py third.json
+fi
+works 'report of a floor' "$grpo" report plain=unfloored floor=floored --output floors.html
+if grep -q 'Multiplier: a' floors.html; then good; else bad 'report: no curve of the multiplier'; fi
+# resumed: the multipliers go on where they were
+held="$small --max-steps 6 --save-steps 1 --reward-floors a=4 --multiplier-learning-rate 0.1 --reward-cmd"
+works 'a floor under a program that lives' "$grpo" train $held 'sh mortal' --output-dir floor-alive
+: > deadly
+refuses '*the last good checkpoint is floor-dead/checkpoint.safetensors of step 3: mend the cause, then --resume' "$grpo" train $held 'sh mortal' --output-dir floor-dead
+rm deadly
+case "$(multipliers floor-dead)" in *' 0 '|'') bad "the test needs a multiplier above 0: found $(multipliers floor-dead)" ;; *) good ;; esac
+damaged floor-dead floor-lost; sed 's/"floor-dead"/"floor-lost"/' floor-dead/config.json > floor-lost/config.json; cp alive/checkpoint.safetensors floor-lost/
+works 'a floor, --resume' "$grpo" train --output-dir floor-dead --resume
+same_run 'a floor: the death of the program and --resume' floor-alive floor-dead
+refuses '*floor-lost/checkpoint.safetensors: multipliers: expected 1 numbers of type F64; the checkpoint is of a run without --reward-floors*' "$grpo" train --output-dir floor-lost --resume
+refuses '*reward_floors: the run was started with "a=4", now it is "a=5"*' "$grpo" train --output-dir floor-dead --reward-floors a=5 --resume
+# what cannot be meant
+floors() { pattern=$1; shift; refuses "$pattern" "$grpo" train $train --output-dir x --reward-floors "$@"; }
+floors '*--reward-floors: unknown label "saftey", did you mean safety*' saftey=1
+floors '*--reward-floors: label "safety" stands there twice*' safety=1,safety=1
+floors '*--reward-floors: found 2 floors, expected 4*' 0.5,0.6
+floors '*--reward-floors: found 0 floors, expected 4*' ''
+floors '*--reward-floors: found "high", expected a number*' safety=high
+floors '*--reward-floors: safety=1.5 is above the upper end of --reward-clip, 1: no mean can reach it*' safety=1.5 --reward-clip 0,1
+floors '*--reward-floors with --scale-rewards batch: expected group*' safety=0.5 --scale-rewards batch
+floors '*--reward-floors with --multi-objective-aggregation mo_grpo: expected sum_then_normalize*' safety=0.5 --multi-objective-aggregation mo_grpo
+floors '*--multiplier-learning-rate: found 0, expected a number above 0*' safety=0.5 --multiplier-learning-rate 0
+floors '*--multiplier-max: found -1, expected a number above 0*' safety=0.5 --multiplier-max -1
+refuses '*--multiplier-learning-rate, --multiplier-max: have no effect without --reward-floors*' "$grpo" train $train --output-dir x --multiplier-max 2
+works 'numbers alone: a floor under every label' "$grpo" train $train --max-steps 1 --reward-floors 0,0.1,0.2,0.3 --output-dir four
+if [ "$(grep -o '"multiplier/[a-z]*"' four/log.jsonl | wc -l)" -eq 4 ]; then good; else bad 'numbers alone: not every label has a multiplier'; fi
+if [ -e x ]; then bad 'a refused run left its folder behind'; else good; fi
+
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

@@ -14,7 +14,8 @@ CONFIGS = {"train": GRPOConfig, "sft": SFTConfig, "reward": RewardConfig, "dpo":
 
 # ours that are no field of TRL's, all commands together
 OURS = {"model", "dataset", "chat_template", "system", "slice_rows", "save_dtype", "base_dtype", "resume", "json", "config", "reward_timeout", "min_lr_ratio", "warmup_ratio", "reward_model", "reward_cmd",
-        "reward_chat_template", "reward_clip", "missing_labels", "dual_clip", "eval_split", "eval_dataset", "labels", "label_weights", "normalize_labels"}
+        "reward_chat_template", "reward_clip", "missing_labels", "dual_clip", "eval_split", "eval_dataset", "labels", "label_weights", "normalize_labels",
+        "reward_floors", "multiplier_learning_rate", "multiplier_max"}
 
 # same name, other default: (ours, TRL's), why
 DIFFERENT = {
