@@ -51,7 +51,7 @@ ARM.DPO-time  = $(ARM.DPO)
 
 # ---- ablations of GRPO, at the smallest scale -----------------------------------------------------------------------------------------------------
 ABLATION_SCALE = 0.25M
-ABLATIONS = only-politeness only-meaningfulness only-actionability only-safety equal collapsed normalize-then-sum mo-grpo beta-0 beta-0.01 beta-0.15
+ABLATIONS = only-politeness only-meaningfulness only-actionability only-safety equal collapsed normalize-then-sum mo-grpo safety-floor beta-0 beta-0.01 beta-0.15
 ARM.only-politeness     = $(call one,1,0,0,0) $(BETA)
 ARM.only-meaningfulness = $(call one,0,1,0,0) $(BETA)
 ARM.only-actionability  = $(call one,0,0,1,0) $(BETA)
@@ -60,6 +60,7 @@ ARM.equal               = $(call one,0.25,0.25,0.25,0.25) $(BETA)
 ARM.collapsed           = $(BETA)
 ARM.normalize-then-sum  = --reward-weights $(WEIGHTS) $(BETA) --multi-objective-aggregation normalize_then_sum
 ARM.mo-grpo             = --reward-weights $(WEIGHTS) $(BETA) --multi-objective-aggregation mo_grpo
+ARM.safety-floor        = --reward-weights $(WEIGHTS) $(BETA) --reward-floors safety=0.95
 ARM.beta-0              = --reward-weights $(WEIGHTS) --beta 0
 ARM.beta-0.01           = --reward-weights $(WEIGHTS) --beta 0.01
 ARM.beta-0.15           = --reward-weights $(WEIGHTS) --beta 0.15
