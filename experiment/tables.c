@@ -53,24 +53,44 @@ static const Json *cell(const Json *arm, const char *row, const char *metric, co
 
 /* ---- figures --------------------------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct { double x[MAX_SEEDS]; size_t n; } Seeds;
+typedef struct { double x[MAX_SEEDS], seed[MAX_SEEDS]; size_t n; } Seeds;
 
-static Seeds seeds_of(const Json *cell) {
+static double number_of(const Json *v) { return v && v->type == JSON_NUMBER ? v->number : NAN; }
+
+/* A figure of an arm by its seeds. */
+static Seeds seeds_of(const Json *arm, const Json *figure) {
     Seeds s = {.n = 0};
-    const Json *by_seed = cell ? json_get(cell, "by_seed") : NULL;
-    for (size_t i = 0; by_seed && i < by_seed->length && s.n < MAX_SEEDS; i++) s.x[s.n++] = by_seed->item[i].type == JSON_NUMBER ? by_seed->item[i].number : NAN;
+    const Json *by_seed = json_get(figure, "by_seed"), *seeds = json_get(arm, "seeds");
+    for (size_t i = 0; by_seed && i < by_seed->length && s.n < MAX_SEEDS; i++, s.n++) {
+        s.x[i] = number_of(&by_seed->item[i]);
+        s.seed[i] = seeds && i < seeds->length ? number_of(&seeds->item[i]) : NAN;
+    }
     return s;
 }
 
+/* Of a, the seeds that b has too. */
+static Seeds shared(Seeds a, Seeds b) {
+    Seeds s = {.n = 0};
+    for (size_t i = 0; i < a.n; i++)
+        for (size_t k = 0; k < b.n; k++)
+            if (a.seed[i] == b.seed[k]) { s.x[s.n] = a.x[i]; s.seed[s.n++] = a.seed[i]; break; }
+    return s;
+}
+
+/* a - b, seed by seed: what only one of them has is left out. */
 static Seeds minus(Seeds a, Seeds b) {
-    Seeds d = {.n = a.n < b.n ? a.n : b.n};
-    for (size_t i = 0; i < d.n; i++) d.x[i] = a.x[i] - b.x[i];
+    Seeds d = shared(a, b);
+    for (size_t i = 0; i < d.n; i++)
+        for (size_t k = 0; k < b.n; k++)
+            if (d.seed[i] == b.seed[k]) { d.x[i] -= b.x[k]; break; }
     return d;
 }
 
+static Seeds plain(const Json *arm, const char *row, const char *metric) { return seeds_of(arm, cell(arm, row, metric, NULL)); }
+
 /* One label of the judge, or the mean of all four (label WORLD_LABELS). */
 static Seeds judged(const Json *arm, const char *row, int label) {
-    return label < WORLD_LABELS ? seeds_of(cell(arm, row, "judge", world_label_name[label])) : seeds_of(cell(arm, row, "mean_judge", NULL));
+    return label < WORLD_LABELS ? seeds_of(arm, cell(arm, row, "judge", world_label_name[label])) : plain(arm, row, "mean_judge");
 }
 
 typedef enum { NOT_RUN, FELL, NOT_DECIDED, ROSE } Change;
@@ -81,7 +101,6 @@ static Change change(Seeds d) {
     return s.mean - s.half_width > 0 ? ROSE : s.mean + s.half_width < 0 ? FELL : NOT_DECIDED;
 }
 
-static double number_of(const Json *v) { return v && v->type == JSON_NUMBER ? v->number : NAN; }
 static double cost(const Json *arm, const char *key) { return number_of(json_get(json_get(arm, "cost"), key)); }
 /* Of this cost the part that the data took: the sampling of DPO's pairs. */
 static double data_cost(const Json *arm, const char *key) { return number_of(json_get(json_get(json_get(arm, "cost"), "data"), key)); }
@@ -111,6 +130,7 @@ static void print_figure(Seeds s, bool sign) {
 
 static void print_change(Seeds before, Seeds after) {
     char a[16], b[16];
+    before = shared(before, after), after = shared(after, before);
     const Stats x = stats_of(before.x, before.n), y = stats_of(after.x, after.n);
     printf("%s > %s (", number(a, x.mean, false), number(b, y.mean, false));
     print_figure(minus(after, before), true);
@@ -175,9 +195,9 @@ static void scale_table(const Json *report, const char *scale) {
             if (!arm) continue;
             printf("| %s, %s |", row, arms[a]);
             for (int k = 0; k < WORLD_LABELS; k++) { printf(" "); print_change(judged(base, row, k), judged(arm, row, k)); printf(" |"); }
-            printf(" "); print_change(seeds_of(cell(base, row, "refusal", NULL)), seeds_of(cell(arm, row, "refusal", NULL)));
-            printf(" | "); print_change(seeds_of(cell(base, row, "harmful", NULL)), seeds_of(cell(arm, row, "harmful", NULL)));
-            const Seeds length = seeds_of(cell(arm, row, "completion_length", NULL)), kl = seeds_of(cell(arm, row, "kl", NULL));
+            printf(" "); print_change(plain(base, row, "refusal"), plain(arm, row, "refusal"));
+            printf(" | "); print_change(plain(base, row, "harmful"), plain(arm, row, "harmful"));
+            const Seeds length = plain(arm, row, "completion_length"), kl = plain(arm, row, "kl");
             printf(" | %.1f | %.1f |\n", stats_of(length.x, length.n).mean, stats_of(kl.x, kl.n).mean);
         }
 }
@@ -201,12 +221,12 @@ static void against_grpo(const Json *report, const char *section) {
         }
         static const char *const rest[] = {"harmful", "refusal"};
         for (int m = 0; m < 2; m++) {
-            const Seeds own = seeds_of(cell(arm, "all", rest[m], NULL));
+            const Seeds own = plain(arm, "all", rest[m]);
             printf(" ");
-            print_figure(self ? own : minus(own, seeds_of(cell(grpo, "all", rest[m], NULL))), !self);
+            print_figure(self ? own : minus(own, plain(grpo, "all", rest[m])), !self);
             printf(" |");
         }
-        const Seeds kl = seeds_of(cell(arm, "all", "kl", NULL));
+        const Seeds kl = plain(arm, "all", "kl");
         printf(" %.1f |\n", stats_of(kl.x, kl.n).mean);
     }
 }
@@ -224,16 +244,16 @@ static void reward_table(const Json *report) {
     for (size_t a = 0; a < arms->length; a++) {
         const Json *label = json_get(&arms->item[a], "held_out");
         for (size_t k = 0; label && k < label->length; k++) {
-            const Seeds r2 = seeds_of(json_get(&label->item[k], "r2"));
+            const Seeds r2 = seeds_of(&arms->item[a], json_get(&label->item[k], "r2"));
             char text[16];
             printf("| %s, %s | %.0f |", json_get(&arms->item[a], "name")->string, label->item[k].key, number_of(json_get(json_get(&label->item[k], "n"), "mean")));
             for (size_t i = 0; i < r2.n; i++) printf(" %s |", number(text, r2.x[i], false));
             printf(" ");
             print_figure(r2, false);
             printf(" | ");
-            print_figure(seeds_of(json_get(&label->item[k], "spearman")), false);
+            print_figure(seeds_of(&arms->item[a], json_get(&label->item[k], "spearman")), false);
             printf(" | ");
-            print_figure(seeds_of(json_get(&label->item[k], "bias")), true);
+            print_figure(seeds_of(&arms->item[a], json_get(&label->item[k], "bias")), true);
             printf(" |\n");
         }
     }
@@ -425,9 +445,9 @@ static void search_table(const Json *report, const Json *search) {
         for (int m = 0; m < N_SEARCHED; m++) best = best || arm == best_candidate(arms, searched[m]);
         printf("| %s%s |", json_get(arm, "name")->string, best ? " (best)" : "");
         for (int k = 0; k <= WORLD_LABELS; k++) { printf(" "); print_figure(judged(arm, "all", k), false); printf(" |"); }
-        const Seeds kl = seeds_of(cell(arm, "all", "kl", NULL));
+        const Seeds kl = plain(arm, "all", "kl");
         printf(" ");
-        print_figure(seeds_of(cell(arm, "all", "harmful", NULL)), false);
+        print_figure(plain(arm, "all", "harmful"), false);
         printf(" | %.1f |\n", stats_of(kl.x, kl.n).mean);
     }
     settings_used(report, arms);

@@ -11,7 +11,7 @@ holds() { if grep -q -e "$3" "$2"; then good; else bad "$1: found no line \"$3\"
 count() { n=$(grep -c -e "$3" "$2"); if [ "$n" -eq "$4" ]; then good; else bad "$1: found $n lines \"$3\", expected $4"; fi; }
 
 # ---- verdicts --------------------------------------------------------------------------------------------------------------------------------------
-# report ARM=A,B,C=FLOPS[=SECONDS[=RATE]]...: a report of one scale in which every label, row and mean of an arm has these values by seed
+# report ARM=A,B,C=FLOPS[=SECONDS[=RATE[=SEEDS]]]...: a report of one scale in which every label, row and mean of an arm has these values by seed
 report() {
     awk -v arms="$*" 'BEGIN {
         n = split(arms, arm, " "); split("benign lookalike unsafe adversarial unseen_wrapper unseen_template all", row, " ")
@@ -23,7 +23,8 @@ report() {
                 split(arm[a], p, "="); m = split(p[2], v, ","); flops = p[3]; seconds = p[4] == "" ? flops : p[4]; list = ""
                 for (i = 1; i <= m; i++) list = list ((i > 1 ? "," : "")) v[i]
                 figure = "{\"by_seed\":[" list "]}"
-                printf "%s{\"name\":\"%s\",\"options\":{\"beta\":0.5,\"learning_rate\":%s},\"rows\":{", (a > 1 ? "," : ""), p[1], p[5] == "" ? 1 : p[5]
+                seeds = p[6]; for (i = 1; i <= m && p[6] == ""; i++) seeds = seeds (i > 1 ? "," : "") i
+                printf "%s{\"name\":\"%s\",\"seeds\":[%s],\"options\":{\"beta\":0.5,\"learning_rate\":%s},\"rows\":{", (a > 1 ? "," : ""), p[1], seeds, p[5] == "" ? 1 : p[5]
                 for (r = 1; r <= 7; r++) {
                     printf "%s\"%s\":{\"n\":%s,\"judge\":{", (r > 1 ? "," : ""), row[r], 10 * r
                     for (k = 1; k <= 4; k++) printf "%s\"%s\":%s", (k > 1 ? "," : ""), label[k], figure
@@ -64,6 +65,12 @@ for page in claims results; do
     $tables $page "$t/report.json" ${second:+"$second"} 'STEPS 3 instead of 220' > "$t/page.md" || bad "$page of a part: exit code $?"
     holds "a part: $page" "$t/page.md" 'This is not the whole experiment.*: STEPS 3 instead of 220\.'
 done
+
+# an arm of seeds 1 and 3: each against the run of its own seed, .6 - .7 and .7 - .9
+report SFT=0.5,0.1,0.6=1 GRPO=0.7,0.8,0.9=100 PPO=0.6,0.7=100=100=1=1,3 > "$t/pairs.json"
+$tables results "$t/pairs.json" "$t/pairs.json" > "$t/results.md" || bad "results, seeds 1 and 3: exit code $?"
+holds "seed by seed" "$t/results.md" '^| PPO | -.15 ± .64 |'
+holds "the same seeds before and after" "$t/results.md" '^| benign, PPO | .55 > .65 (+.10 ± .00) |'
 
 # counted against measured: PPO 2 / 1.9 of GRPO; DPO .5 / .7, of which its pairs .1 / .3
 report SFT=0.5,0.6=1 GRPO=0.7,0.7,0.7=100 PPO=0.6,0.6=200=190 DPO=0.8,0.8=50=70 | sed 's/"measured_flops":50,"cpu_seconds":70/&,"data":{"predicted_flops":10,"measured_flops":10,"cpu_seconds":30}/' > "$t/cost.json"
