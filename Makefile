@@ -124,7 +124,7 @@ experiment: all build/make_world build/demo_table build/experiment_tables
 	@mkdir -p docs/results
 	@cd $(EXPERIMENT)/results && cp README.md report.html result.json $(CURDIR)/docs/results && cp claims.md $(CURDIR)/docs
 experiment-quick: all build/make_world build/demo_table build/experiment_tables
-	@$(conduct) EXPERIMENT=runs/experiment-quick SCALES=0.25M SEEDS="1 2" N_SFT=12000 N_REWARD=6000 STEPS=40 N_EVAL=64 ABLATIONS="only-safety equal" SEARCHED= results
+	@$(conduct) EXPERIMENT=runs/experiment-quick SCALES=0.25M SEEDS="1 2" N_SFT=16000 N_REWARD=6000 STEPS=40 N_EVAL=64 ABLATIONS="only-safety equal" SEARCHED= results
 
 build/experiment_tables: build/f32/experiment/tables.o build/f32/data/world.o $(OBJ32)
 	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
