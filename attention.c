@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "lib/vector.h"
+
 enum { LANES = 16, FORWARD_TILE = 6 };
 
 static size_t round16(size_t n) { return (n + LANES - 1) / LANES * LANES; }
@@ -97,19 +99,15 @@ void attend(real *o, real *max, real *sum, int stat_ld, real *score, const real 
     }
 }
 
-/* Asks for n reals that will soon be read: a cache of many sequences is larger than a processor's, and its streams are short. */
-static void fetch(const real *p, size_t n) {
-    for (size_t i = 0; i < n; i += 64 / sizeof(real)) __builtin_prefetch(p + i);
-}
-
+/* A cache of many sequences is larger than a processor's: what is read next is asked for ahead. */
 static void fetch_values(const KeySpan *own, int head_dim) {
-    for (int j = 0; j < head_dim; j += LANES) fetch(own->value + (size_t)(j / LANES) * own->value_stride, (size_t)own->n * LANES);
+    for (int j = 0; j < head_dim; j += LANES) vector_fetch(own->value + (size_t)(j / LANES) * own->value_stride, (size_t)own->n * LANES);
 }
 
 void attend_apart(real *o, real *score, const real *q, int ld, int n_row, const KeySpan *common, const KeySpan *own, int head_dim) {
     const real scale = (real)(1 / sqrt((double)head_dim)), *panel[GEMM_APART];
     const size_t n = (size_t)common->n, n_own = (size_t)own->n, width = round16(n + n_own), s_ld = score_ld(width, 2), d = (size_t)head_dim;
-    for (int i = 0; i < n_row; i++) fetch(own[i].key_t, round16(n_own) * d);
+    for (int i = 0; i < n_row; i++) vector_fetch(own[i].key_t, round16(n_own) * d);
     gemm_block(score, s_ld, q, (size_t)ld, 1, common->key_t, d * LANES, n_row, (int)round16(n), head_dim, true);
     for (size_t u = 0; u < n_own; u += LANES) {
         for (int i = 0; i < n_row; i++) panel[i] = own[i].key_t + u * d;

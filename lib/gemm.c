@@ -178,11 +178,6 @@ typedef struct {
     int share;
 } Block;
 
-static inline void fetch_rows(const real *a, size_t row_step, int rows, int n_k) {
-    for (int r = 0; r < rows; r++, a += row_step)
-        for (int k = 0; k < n_k; k += 64 / (int)sizeof(real)) __builtin_prefetch(a + k);
-}
-
 /* Accumulators have names, because gcc keeps part of an array of them in memory. */
 #define ROW_START(i) const real *a##i = a + i * row_step; \
                      Vector p##i = from_zero ? zero : vector_load(c + i * ldc), q##i = from_zero ? zero : vector_load(c + i * ldc + LANES);
@@ -197,7 +192,7 @@ static inline void fetch_rows(const real *a, size_t row_step, int rows, int n_k)
         const Vector zero = { 0 };                                                                                             \
         real *c = block->c;                                                                                                    \
         for (int g = block->groups; g > 0; g--) {                                                                              \
-            if (block->fetch_a && g > 1) fetch_rows(a + block->group_step, row_step, N, block->n_k);                           \
+            for (size_t r = 0; block->fetch_a && g > 1 && r < N; r++) vector_fetch(a + block->group_step + r * row_step, (size_t)block->n_k); \
             fetch(&block->ahead, block->share);                                                                                \
             EACH(ROW_START)                                                                                                    \
             for (size_t k = 0, at = 0; k < k_end; k += GEMM_PANEL, at += k_step) {                                             \

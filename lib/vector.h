@@ -26,4 +26,9 @@ static inline Vector vector_fma(real a, Vector b, Vector c) {
     return y;
 }
 
+/* Asks for n reals that will soon be read, line by line: for streams too short for a processor to foresee. */
+static inline void vector_fetch(const real *p, size_t n) {
+    for (size_t i = 0; i < n; i += 64 / sizeof(real)) __builtin_prefetch(p + i);
+}
+
 #endif
