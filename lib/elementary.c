@@ -266,8 +266,8 @@ real r_tanh(real x) { return (real)d_tanh(x); }
 #endif
 
 static inline real sigmoid_inline(real x) {
-    const real e = exp_inline(x < 0 ? x : -x), up = 1 / (1 + e), down = e / (1 + e);
-    return x < 0 ? down : up;
+    const real e = exp_inline(x < 0 ? x : -x);
+    return (x < 0 ? e : 1) / (1 + e);
 }
 
 real r_sigmoid(real x) { return sigmoid_inline(x); }

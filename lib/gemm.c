@@ -164,7 +164,7 @@ static inline void fetch(Ahead *ahead, int n) {
     for (; n > 0 && ahead->n > 0; n--, ahead->n--, ahead->line += ahead->step) __builtin_prefetch(ahead->line);
 }
 
-/* Groups of rows, one below the other, times two vectors of columns: c[i][j] = chain from c[i][j] (or 0) over k of a[i row_step + k k_step] * column j,
+/* Groups of rows, one below the other, times one or two vectors of columns: c[i][j] = chain from c[i][j] (or 0) over k of a[i row_step + k k_step] * column j,
  * which lies in b0 and b1, a panel apart from one k to the next. */
 typedef struct {
     const real *a;
@@ -180,12 +180,13 @@ typedef struct {
 
 /* Accumulators have names, because gcc keeps part of an array of them in memory. */
 #define ROW_START(i) const real *a##i = a + i * row_step; \
-                     Vector p##i = from_zero ? zero : vector_load(c + i * ldc), q##i = from_zero ? zero : vector_load(c + i * ldc + LANES);
-#define ROW_STEP(i)  { const real x = a##i[at]; p##i = vector_fma(x, v, p##i); q##i = vector_fma(x, w, q##i); }
-#define ROW_END(i)   vector_store(c + i * ldc, p##i); vector_store(c + i * ldc + LANES, q##i);
+                     Vector p##i = from_zero ? zero : vector_load(c + i * ldc), q##i = from_zero || !both ? zero : vector_load(c + i * ldc + LANES);
+#define ROW_STEP(i)  { const real x = a##i[at]; p##i = vector_fma(x, v, p##i); if (both) q##i = vector_fma(x, w, q##i); }
+#define ROW_END(i)   vector_store(c + i * ldc, p##i); if (both) vector_store(c + i * ldc + LANES, q##i);
 #define ROW_AHEAD(i) __builtin_prefetch(c + i * ldc, 1);
-#define KERNEL(name, EACH, N)                                                                                                  \
+#define KERNEL(name, EACH, N, BOTH)                                                                                            \
     static void name(Block *block) {                                                                                           \
+        const bool both = BOTH;                                                                                                \
         const size_t row_step = block->row_step, k_step = block->k_step, ldc = block->ldc, k_end = (size_t)block->n_k * GEMM_PANEL; \
         const real *b0 = block->b0, *b1 = block->b1, *a = block->a;                                                            \
         const bool from_zero = block->from_zero;                                                                               \
@@ -196,7 +197,7 @@ typedef struct {
             fetch(&block->ahead, block->share);                                                                                \
             EACH(ROW_START)                                                                                                    \
             for (size_t k = 0, at = 0; k < k_end; k += GEMM_PANEL, at += k_step) {                                             \
-                const Vector v = vector_load(b0 + k), w = vector_load(b1 + k);                                                 \
+                const Vector v = vector_load(b0 + k), w = both ? vector_load(b1 + k) : zero;                                   \
                 EACH(ROW_STEP)                                                                                                 \
             }                                                                                                                  \
             EACH(ROW_END)                                                                                                      \
@@ -214,19 +215,22 @@ typedef struct {
 #define EACH_8(X)  EACH_6(X) X(6) X(7)
 #define EACH_12(X) EACH_8(X) X(8) X(9) X(10) X(11)
 
-KERNEL(kernel_1, EACH_1, 1)
-KERNEL(kernel_2, EACH_2, 2)
-KERNEL(kernel_3, EACH_3, 3)
-KERNEL(kernel_4, EACH_4, 4)
-KERNEL(kernel_5, EACH_5, 5)
-KERNEL(kernel_6, EACH_6, 6)
+#define BOTH_KERNELS(n) KERNEL(kernel_##n, EACH_##n, n, true) KERNEL(narrow_##n, EACH_##n, n, false)
+BOTH_KERNELS(1)
+BOTH_KERNELS(2)
+BOTH_KERNELS(3)
+BOTH_KERNELS(4)
+BOTH_KERNELS(5)
+BOTH_KERNELS(6)
 #if defined(__AVX512F__) || defined(__aarch64__)
-KERNEL(kernel_12, EACH_12, 12)
+BOTH_KERNELS(12)
 #else
 #define kernel_12 kernel_6                          /* never called: ROWS is 6 */
+#define narrow_12 narrow_6
 #endif
 typedef void Kernel(Block *block);
-static Kernel *const kernel_of[13] = { NULL, kernel_1, kernel_2, kernel_3, kernel_4, kernel_5, kernel_6, NULL, NULL, NULL, NULL, NULL, kernel_12 };
+static Kernel *const kernel_of[2][13] = { { NULL, narrow_1, narrow_2, narrow_3, narrow_4, narrow_5, narrow_6, NULL, NULL, NULL, NULL, NULL, narrow_12 },
+                                          { NULL, kernel_1, kernel_2, kernel_3, kernel_4, kernel_5, kernel_6, NULL, NULL, NULL, NULL, NULL, kernel_12 } };
 
 /* How many of `left` rows the next kernel takes: as many as it can, but 8 as 4 and 4: few rows are few chains, which wait
  * for each other. */
@@ -239,22 +243,23 @@ static int rows_at_once(int left) {
 /* How many kernels of ROWS rows come one after the other. */
 static int whole_groups(int left) { return left < 2 * ROWS ? 1 : left % ROWS ? left / ROWS - 1 : left / ROWS; }
 
-/* Groups of `rows` rows, PAIR columns of which `width` exist. Narrow ones are computed in a copy, which starts and ends in c. */
+/* Groups of `rows` rows of `width` <= PAIR columns. What is not one whole vector, or two, is computed in a copy, which starts and ends in c. */
 static void kernel(int rows, Block *block, int width) {
-    if (width >= PAIR) {
-        kernel_of[rows](block);
+    Kernel *const run = kernel_of[width > (int)LANES][rows];
+    if (width == PAIR || width == (int)LANES) {
+        run(block);
         return;
     }
     for (int g = 0; g < block->groups; g++) {
         real copy[ROWS * PAIR], *c = block->c + (size_t)(g * rows) * block->ldc;
         Block one = *block;
-        memset(copy, 0, sizeof copy);
+        if (!one.from_zero) memset(copy, 0, sizeof copy);
         for (int i = 0; i < rows && !one.from_zero; i++) memcpy(copy + i * PAIR, c + (size_t)i * block->ldc, (size_t)width * sizeof(real));
         one.a += (size_t)g * block->group_step;
         one.groups = 1;
         one.c = copy;
         one.ldc = PAIR;
-        kernel_of[rows](&one);
+        run(&one);
         for (int i = 0; i < rows; i++) memcpy(c + (size_t)i * block->ldc, copy + i * PAIR, (size_t)width * sizeof(real));
     }
 }
