@@ -7,7 +7,7 @@
 
 #include "lib/vector.h"
 
-enum { LANES = 16, FORWARD_TILE = 6 };
+enum { LANES = 16, FORWARD_TILE = GEMM_ROWS };
 
 static size_t round16(size_t n) { return (n + LANES - 1) / LANES * LANES; }
 

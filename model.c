@@ -406,9 +406,14 @@ static void linear_weight_backward(real *grad, const Param *w, const Param *bias
     if (grad && bias && bias->trainable) gemm_bias_backward(grad + bias->offset, dy, w->rows, n_row, w->rows);
 }
 
+/* E7 when r is known. */
+static void rms_norm_again(real *y, const real *x, const real *w, real r, int n) {
+    for (int j = 0; j < n; j++) y[j] = w[j] * (x[j] * r);
+}
+
 void rms_norm(real *y, real *r, const real *x, const real *w, int n, double eps) {
     const real scale = 1 / r_sqrt(r_dot(x, x, (size_t)n) / (real)n + (real)eps);
-    for (int j = 0; j < n; j++) y[j] = w[j] * (x[j] * scale);
+    rms_norm_again(y, x, w, scale, n);
     if (r) *r = scale;
 }
 
@@ -433,16 +438,47 @@ void rms_norm_weight_backward(real *dw, const real *dy, const real *x, const rea
     }
 }
 
+static void add(real *y, const real *a, const real *b, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = a[i] + b[i];
+}
+
 static void norm_rows(real *y, real *r, const real *x, const Param *w, size_t n_vec, double eps) {
     #pragma omp parallel for schedule(static) if (is_worth_threads(n_vec * (size_t)w->cols))
     for (size_t t = 0; t < n_vec; t++)
         rms_norm(y + t * (size_t)w->cols, r + t, x + t * (size_t)w->cols, w->data, w->cols, eps);
 }
 
+/* The same of sum = x + more, row by row. */
+static void add_rows_norm(real *y, real *r, real *sum, const real *x, const real *more, const Param *w, size_t n_vec, double eps) {
+    const size_t n = (size_t)w->cols;
+    #pragma omp parallel for schedule(static) if (is_worth_threads(n_vec * n))
+    for (size_t t = 0; t < n_vec; t++) {
+        add(sum + t * n, x + t * n, more + t * n, n);
+        rms_norm(y + t * n, r + t, sum + t * n, w->data, w->cols, eps);
+    }
+}
+
 static void norm_rows_backward(real *dx, const real *dy, const real *x, const real *r, const Param *w, size_t n_vec) {
     #pragma omp parallel for schedule(static) if (is_worth_threads(n_vec * (size_t)w->cols))
     for (size_t t = 0; t < n_vec; t++)
         rms_norm_backward(dx + t * (size_t)w->cols, dy + t * (size_t)w->cols, x + t * (size_t)w->cols, w->data, r[t], w->cols);
+}
+
+/* E8 where dy is a sum of two parts, or three, which goes to the first of them, and dx starts from `begin` (dx may be more2); and E7 once more, for the
+ * gradient of what reads the norm. A row at a time: it stays in the cache. */
+static void sum_rows_norm_backward(real *dx, const real *begin, real *dy, const real *more, const real *more2, real *normed, const real *x, const real *r, const Param *w,
+                                   size_t n_vec) {
+    const size_t n = (size_t)w->cols;
+    const real *weight = w->data;
+    #pragma omp parallel for schedule(static) if (is_worth_threads(n_vec * n))
+    for (size_t t = 0; t < n_vec; t++) {
+        const size_t at = t * n;
+        add(dy + at, dy + at, more + at, n);
+        if (more2) add(dy + at, dy + at, more2 + at, n);
+        memcpy(dx + at, begin + at, n * sizeof(real));
+        rms_norm_backward(dx + at, dy + at, x + at, weight, r[t], w->cols);
+        rms_norm_again(normed + at, x + at, weight, r[t], w->cols);
+    }
 }
 
 static void norm_weight_backward(real *grad, const real *dy, const real *x, const real *r, const Param *w, size_t n_vec) {
@@ -547,7 +583,7 @@ void logits_backward(real *z, int vocab, double temperature, const LogitStats *s
 /* ---- activations ------------------------------------------------------------------------- */
 
 typedef struct {                        /* of one layer; E196 */
-    real *x, *normed, *r_in, *q, *k, *v, *q_raw, *k_raw, *r_q, *r_k, *o, *max, *sum, *mid, *normed_mid, *r_mid, *gate, *up;
+    real *x, *r_in, *q, *k, *v, *q_raw, *k_raw, *r_q, *r_k, *o, *max, *sum, *mid, *r_mid, *gate, *up;
     real *low[LORA_TARGETS];            /* A x of each adapter */
 } LayerActs;
 
@@ -558,6 +594,7 @@ struct Acts {
     size_t held, thread_bytes;          /* of base; the part that grows with n_thread */
     LayerActs *layer;                   /* [n_layer]; without keep all the same, with checkpoint all but x */
     real *x_last, *r_last, *hidden;
+    real *normed, *normed_mid;          /* of the running layer */
     real *act, *wide, *row_h, *dx, *dx_next, *d_mid, *dnormed_mid, *dq, *dk, *dv, *d_o, *dgate, *dup, *dk_raw;
     size_t lora_width;                  /* of a row of lora_wide, whatever the layer: threads are at different layers at a time */
     real *lora_wide, *lora_low, *lora_dlow[LORA_TARGETS];   /* an adapter's B u or A^T du, s u, du of the running layer */
@@ -587,11 +624,11 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
             continue;
         }
 #define TAKE(field, rows, cols) t.field = arena_take(a, (rows), (cols) * sizeof(real))
-        TAKE(x, n, h); TAKE(normed, n, h); TAKE(r_in, n, 1);
+        TAKE(x, n, h); TAKE(r_in, n, 1);
         TAKE(q, n, q); TAKE(k, n, kv); TAKE(v, n, kv);
         if (c->qk_norm) { TAKE(q_raw, n, q); TAKE(k_raw, n, kv); TAKE(r_q, n, (size_t)c->n_head); TAKE(r_k, n, (size_t)c->n_kv_head); }
         TAKE(o, n, q); TAKE(max, n, (size_t)c->n_head); TAKE(sum, n, (size_t)c->n_head);
-        TAKE(mid, n, h); TAKE(normed_mid, n, h); TAKE(r_mid, n, 1);
+        TAKE(mid, n, h); TAKE(r_mid, n, 1);
         TAKE(gate, n, f); TAKE(up, n, f);
         for (int i = 0; i < LORA_TARGETS; i++)
             if (c->lora.r && c->lora.target >> i & 1) TAKE(low[i], n, (size_t)c->lora.r);
@@ -600,7 +637,7 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
     }
 #define TAKE(field, rows, cols) s->field = arena_take(a, (rows), (cols) * sizeof(real))
     TAKE(x_last, n, h); TAKE(r_last, n, 1); TAKE(hidden, n, h);
-    TAKE(act, n, f); TAKE(row_h, n, h);
+    TAKE(normed, n, h); TAKE(normed_mid, n, h); TAKE(act, n, f); TAKE(row_h, n, h);
     s->lora_width = q > f ? (q > h ? q : h) : f > h ? f : h;
     if (c->lora.r) TAKE(lora_wide, n, s->lora_width);
     if (c->lora.r && s->keep) TAKE(lora_low, n, (size_t)c->lora.r);
@@ -838,14 +875,15 @@ static void project_weights(GemmTn *list, int *n_list, real *grad, Acts *a, cons
 /* All of a layer but attention concerns each row alone. So a thread takes a block of rows through it, whose activations stay in its cache, and
  * threads meet only where attention begins and ends. Few rows are one block, computed by all threads together, operation by operation: a
  * block must repay reading the weights. */
-static int block_rows(const Acts *a, const Model *m, int n) {
+static int block_count(const Acts *a, const Model *m, int n) {
     enum { MOST = 192, CACHED = 1 << 18 };
     const int threads = a->n_thread < thread_count() ? a->n_thread : thread_count();
     const int least = layer_weights(&m->config) / m->config.n_layer < CACHED ? 32 : 96;
-    if (n < least * threads) return n;
-    const int blocks = ((n - 1) / MOST / threads + 1) * threads;
-    return (n - 1) / blocks + 1;
+    return n < least * threads ? 1 : ((n - 1) / MOST / threads + 1) * threads;
 }
+
+/* Where block i of n rows begins: all but the last hold whole kernels. */
+static int block_start(int n, int i, int blocks) { return i == blocks ? n : (int)((long long)n * i / blocks / GEMM_ROWS * GEMM_ROWS); }
 
 /* E2 up to attention, for rows [from, from + n): q, k, v. */
 static void before_attention(Acts *a, const Model *m, int l, int from, int n) {
@@ -854,10 +892,10 @@ static void before_attention(Acts *a, const Model *m, int l, int from, int n) {
     Param *const *p = m->layer[l];
     const size_t at = (size_t)from, h = (size_t)c->hidden, heads = (size_t)c->n_head, kv_heads = (size_t)c->n_kv_head, d = (size_t)c->head_dim;
     real *q = c->qk_norm ? y->q_raw : y->q, *k = c->qk_norm ? y->k_raw : y->k;
-    norm_rows(y->normed + at * h, y->r_in + at, y->x + at * h, p[P_NORM_IN], (size_t)n, c->norm_eps);
-    project(q, a, m, l, LORA_Q, p[P_QB], y->normed, from, n);
-    project(k, a, m, l, LORA_K, p[P_KB], y->normed, from, n);
-    project(y->v, a, m, l, LORA_V, p[P_VB], y->normed, from, n);
+    norm_rows(a->normed + at * h, y->r_in + at, y->x + at * h, p[P_NORM_IN], (size_t)n, c->norm_eps);
+    project(q, a, m, l, LORA_Q, p[P_QB], a->normed, from, n);
+    project(k, a, m, l, LORA_K, p[P_KB], a->normed, from, n);
+    project(y->v, a, m, l, LORA_V, p[P_VB], a->normed, from, n);
     if (c->qk_norm) {
         norm_rows(y->q + at * heads * d, y->r_q + at * heads, q + at * heads * d, p[P_QN], (size_t)n * heads, c->norm_eps);
         norm_rows(y->k + at * kv_heads * d, y->r_k + at * kv_heads, k + at * kv_heads * d, p[P_KN], (size_t)n * kv_heads, c->norm_eps);
@@ -872,10 +910,9 @@ static void after_attention_to_act(Acts *a, const Model *m, int l, int from, int
     Param *const *p = m->layer[l], *const *mb = m->mlp_bias[l];
     const size_t h = (size_t)c->hidden, f = (size_t)c->ffn, at = (size_t)from * h, wide = (size_t)from * f;
     project(a->row_h, a, m, l, LORA_O, p[P_OB], y->o, from, n);
-    add_rows(y->mid + at, y->x + at, a->row_h + at, (size_t)n * h);
-    norm_rows(y->normed_mid + at, y->r_mid + from, y->mid + at, p[P_NORM_POST], (size_t)n, c->norm_eps);
-    project(y->gate, a, m, l, LORA_GATE, mb[0], y->normed_mid, from, n);
-    project(y->up, a, m, l, LORA_UP, mb[1], y->normed_mid, from, n);
+    add_rows_norm(a->normed_mid + at, y->r_mid + from, y->mid + at, y->x + at, a->row_h + at, p[P_NORM_POST], (size_t)n, c->norm_eps);
+    project(y->gate, a, m, l, LORA_GATE, mb[0], a->normed_mid, from, n);
+    project(y->up, a, m, l, LORA_UP, mb[1], a->normed_mid, from, n);
     swiglu_rows(a->act + wide, y->gate + wide, y->up + wide, n, c->ffn);
 }
 
@@ -901,9 +938,7 @@ static void back_to_attention(Acts *a, const Model *m, int l, int from, int n) {
     }
     project_back(a->dnormed_mid, a, m, l, LORA_GATE, a->dgate, from, n);
     project_back(a->wide, a, m, l, LORA_UP, a->dup, from, n);
-    add_rows(a->dnormed_mid + at, a->dnormed_mid + at, a->wide + at, (size_t)n * h);
-    memcpy(a->d_mid + at, a->dx + at, (size_t)n * h * sizeof(real));
-    norm_rows_backward(a->d_mid + at, a->dnormed_mid + at, y->mid + at, y->r_mid + from, p[P_NORM_POST], (size_t)n);
+    sum_rows_norm_backward(a->d_mid + at, a->dx + at, a->dnormed_mid + at, a->wide + at, NULL, a->normed_mid + at, y->mid + at, y->r_mid + from, p[P_NORM_POST], (size_t)n);
     project_back(a->d_o, a, m, l, LORA_O, a->d_mid, from, n);
 }
 
@@ -924,11 +959,8 @@ static void back_to_input(Acts *a, const Model *m, int l, int from, int n) {
     }
     project_back(a->row_h, a, m, l, LORA_Q, c->qk_norm ? a->d_o : a->dq, from, n);
     project_back(a->wide, a, m, l, LORA_K, c->qk_norm ? a->dk_raw : a->dk, from, n);
-    add_rows(a->row_h + at, a->row_h + at, a->wide + at, (size_t)n * h);
-    project_back(a->wide, a, m, l, LORA_V, a->dv, from, n);
-    add_rows(a->row_h + at, a->row_h + at, a->wide + at, (size_t)n * h);
-    memcpy(a->dx_next + at, a->d_mid + at, (size_t)n * h * sizeof(real));
-    norm_rows_backward(a->dx_next + at, a->row_h + at, y->x + at, y->r_in + from, p[P_NORM_IN], (size_t)n);
+    project_back(a->dx_next, a, m, l, LORA_V, a->dv, from, n);
+    sum_rows_norm_backward(a->dx_next + at, a->d_mid + at, a->row_h + at, a->wide + at, a->dx_next + at, a->normed + at, y->x + at, y->r_in + from, p[P_NORM_IN], (size_t)n);
 }
 
 /* Gradients of the layer's weights: chains over all rows, which a thread therefore never shares. */
@@ -940,12 +972,12 @@ static void layer_weights_backward(real *grad, Acts *a, const Model *m, int l, i
     GemmTn list[LORA_TARGETS];
     int n_list = 0;
     project_weights(list, &n_list, grad, a, m, l, LORA_DOWN, mb[2], a->dx, a->act, n);
-    project_weights(list, &n_list, grad, a, m, l, LORA_GATE, mb[0], a->dgate, y->normed_mid, n);
-    project_weights(list, &n_list, grad, a, m, l, LORA_UP, mb[1], a->dup, y->normed_mid, n);
+    project_weights(list, &n_list, grad, a, m, l, LORA_GATE, mb[0], a->dgate, a->normed_mid, n);
+    project_weights(list, &n_list, grad, a, m, l, LORA_UP, mb[1], a->dup, a->normed_mid, n);
     project_weights(list, &n_list, grad, a, m, l, LORA_O, p[P_OB], a->d_mid, y->o, n);
-    project_weights(list, &n_list, grad, a, m, l, LORA_Q, p[P_QB], c->qk_norm ? a->d_o : a->dq, y->normed, n);
-    project_weights(list, &n_list, grad, a, m, l, LORA_K, p[P_KB], c->qk_norm ? a->dk_raw : a->dk, y->normed, n);
-    project_weights(list, &n_list, grad, a, m, l, LORA_V, p[P_VB], a->dv, y->normed, n);
+    project_weights(list, &n_list, grad, a, m, l, LORA_Q, p[P_QB], c->qk_norm ? a->d_o : a->dq, a->normed, n);
+    project_weights(list, &n_list, grad, a, m, l, LORA_K, p[P_KB], c->qk_norm ? a->dk_raw : a->dk, a->normed, n);
+    project_weights(list, &n_list, grad, a, m, l, LORA_V, p[P_VB], a->dv, a->normed, n);
     gemm_tn_list(list, n_list);
     norm_weight_backward(grad, a->dnormed_mid, y->mid, y->r_mid, p[P_NORM_POST], rows);
     norm_weight_backward(grad, a->row_h, y->x, y->r_in, p[P_NORM_IN], rows);
@@ -960,10 +992,13 @@ static void layer_weights_backward(real *grad, Acts *a, const Model *m, int l, i
  * the operations open would have to make their threads anew each time. */
 typedef void LayerRows(Acts *a, const Model *m, int l, int from, int n);
 static void by_blocks(LayerRows *part, Acts *a, const Model *m, int l, int n) {
-    const int block = block_rows(a, m, n);
-    if (block >= n) { part(a, m, l, 0, n); return; }
+    const int blocks = block_count(a, m, n);
+    if (blocks == 1) { part(a, m, l, 0, n); return; }
     #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread)
-    for (int from = 0; from < n; from += block) part(a, m, l, from, n - from < block ? n - from : block);
+    for (int i = 0; i < blocks; i++) {
+        const int from = block_start(n, i, blocks), end = block_start(n, i + 1, blocks);
+        if (end > from) part(a, m, l, from, end - from);
+    }
 }
 
 /* What rows need between the attention of layer l - 1 and that of layer l. */

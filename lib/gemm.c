@@ -140,13 +140,8 @@ void gemm_pack(void *packed, const void *w, Store store, int n_out, int n_in) {
 
 /* ---- the kernels ----------------------------------------------------------------------------------------------- */
 
-/* A kernel's accumulators must all be registers: one row and one vector too many and half the speed is gone. */
-#if defined(__AVX512F__) || defined(__aarch64__)
-enum { ROWS = 12 };
-#else
-enum { ROWS = 6 };
-#endif
 enum {
+    ROWS = GEMM_ROWS,
     LANES = VECTOR_LANES,
     PAIR = 2 * LANES,                               /* columns of a kernel: two vectors, of one panel or of neighbours */
     LONE = 8 * LANES,                               /* columns of the kernel for one row: eight chains hide the latency */
@@ -212,8 +207,12 @@ typedef struct {
 #define EACH_4(X)  EACH_3(X) X(3)
 #define EACH_5(X)  EACH_4(X) X(4)
 #define EACH_6(X)  EACH_5(X) X(5)
-#define EACH_8(X)  EACH_6(X) X(6) X(7)
-#define EACH_12(X) EACH_8(X) X(8) X(9) X(10) X(11)
+#define EACH_7(X)  EACH_6(X) X(6)
+#define EACH_8(X)  EACH_7(X) X(7)
+#define EACH_9(X)  EACH_8(X) X(8)
+#define EACH_10(X) EACH_9(X) X(9)
+#define EACH_11(X) EACH_10(X) X(10)
+#define EACH_12(X) EACH_11(X) X(11)
 
 #define BOTH_KERNELS(n) KERNEL(kernel_##n, EACH_##n, n, true) KERNEL(narrow_##n, EACH_##n, n, false)
 BOTH_KERNELS(1)
@@ -222,21 +221,26 @@ BOTH_KERNELS(3)
 BOTH_KERNELS(4)
 BOTH_KERNELS(5)
 BOTH_KERNELS(6)
-#if defined(__AVX512F__) || defined(__aarch64__)
-BOTH_KERNELS(12)
-#else
-#define kernel_12 kernel_6                          /* never called: ROWS is 6 */
-#define narrow_12 narrow_6
-#endif
 typedef void Kernel(Block *block);
-static Kernel *const kernel_of[2][13] = { { NULL, narrow_1, narrow_2, narrow_3, narrow_4, narrow_5, narrow_6, NULL, NULL, NULL, NULL, NULL, narrow_12 },
-                                          { NULL, kernel_1, kernel_2, kernel_3, kernel_4, kernel_5, kernel_6, NULL, NULL, NULL, NULL, NULL, kernel_12 } };
+#define OF_SIX(name) name##1, name##2, name##3, name##4, name##5, name##6
+#if GEMM_ROWS == 12
+BOTH_KERNELS(7)
+BOTH_KERNELS(8)
+BOTH_KERNELS(9)
+BOTH_KERNELS(10)
+BOTH_KERNELS(11)
+BOTH_KERNELS(12)
+#define OF_ALL(name) OF_SIX(name), name##7, name##8, name##9, name##10, name##11, name##12
+#else
+#define OF_ALL(name) OF_SIX(name)
+#endif
+static Kernel *const kernel_of[2][1 + ROWS] = { { NULL, OF_ALL(narrow_) }, { NULL, OF_ALL(kernel_) } };
 
-/* How many of `left` rows the next kernel takes: as many as it can, but 8 as 4 and 4: few rows are few chains, which wait
+/* How many of `left` rows the next kernel takes: as many as it can, but one more than that as two halves: few rows are few chains, which wait
  * for each other. */
 static int rows_at_once(int left) {
     if (left == ROWS || left >= 2 * ROWS) return ROWS;
-    const int kernels = (left + 5) / 6;
+    const int kernels = (left + ROWS - 1) / ROWS;
     return (left + kernels - 1) / kernels;
 }
 

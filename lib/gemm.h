@@ -17,6 +17,14 @@ size_t store_size(Store s);                                             /* bytes
 void store_to_real(real *out, const void *in, Store s, size_t n);       /* exact except F64 -> float */
 void store_from_real(void *out, const real *in, Store s, size_t n);     /* rounds to nearest even */
 
+/* Rows of a product that are computed at once: a kernel's accumulators must all be registers, and one row too many costs half the speed. Whoever
+ * cuts rows into pieces does well to cut at multiples of it. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define GEMM_ROWS 12
+#else
+#define GEMM_ROWS 6
+#endif
+
 /* A weight matrix W (n_out, n_in), re-laid for y = x W^T: panels of GEMM_PANEL output columns, [panel][n_in][GEMM_PANEL],
  * the last one filled up with zeros. A one-row product then reads memory once, in order. */
 enum { GEMM_PANEL = 16 };

@@ -372,8 +372,8 @@ static void test_E196_activations(void) {
         const size_t two = acts_bytes(&c, 2 * n, 0, true) - acts_bytes(&c, n, 0, true);
         c.n_layer = 3;
         const size_t three = acts_bytes(&c, 2 * n, 0, true) - acts_bytes(&c, n, 0, true);
-        /* x, norm, q, k, v, o, mid, norm of mid, gate, up; of the softmax maximum and sum; two norms' factors; Qwen3: raw q, k and their factors */
-        const int reals = 4 * h + (2 * H + 2 * Hk) * d + 2 * I + 2 * H + 2 + (c.qk_norm ? (H + Hk) * (d + 1) : 0);
+        /* x, q, k, v, o, mid, gate, up; of the softmax maximum and sum; two norms' factors; Qwen3: raw q, k and their factors */
+        const int reals = 2 * h + (2 * H + 2 * Hk) * d + 2 * I + 2 * H + 2 + (c.qk_norm ? (H + Hk) * (d + 1) : 0);
         CHECK_INT(three - two, (size_t)n * (size_t)reals * sizeof(real));
         c.n_layer = 2;                                  /* without a backward pass one layer's worth serves all */
         const size_t forward = acts_bytes(&c, 2 * n, 0, false);
