@@ -141,13 +141,14 @@ void gemm_pack(void *packed, const void *w, Store store, int n_out, int n_in) {
 /* ---- the kernels ----------------------------------------------------------------------------------------------- */
 
 enum {
-    ROWS = GEMM_ROWS,
     LANES = VECTOR_LANES,
-    PAIR = 2 * LANES,                               /* columns of a kernel: two vectors, of one panel or of neighbours */
+    VECTORS = GEMM_ROWS == 12 ? 4 : 2,              /* of a kernel: one panel's, or neighbours'. Two vectors times ROWS rows, or four times WIDE_ROWS: */
+    ROWS = GEMM_ROWS, WIDE_ROWS = 6,                /* the same accumulators, but less is read and decoded for each multiply-add */
+    WIDTH = VECTORS * LANES,                        /* columns of a kernel */
     LONE = 8 * LANES,                               /* columns of the kernel for one row: eight chains hide the latency */
-    WIDE = PAIR > GEMM_PANEL ? PAIR : GEMM_PANEL,   /* columns packed at once */
+    WIDE = WIDTH > GEMM_PANEL ? WIDTH : GEMM_PANEL, /* columns packed at once */
     TILE_ROWS = 192 * 4 / (int)sizeof(real),        /* rows of a tile: a block of A fills half of a second cache of 512 KiB */
-    K_BLOCK = 256,                                  /* 256 rows of a panel of floats fill half of a first cache of 32 KiB */
+    K_BLOCK = WIDE * (int)sizeof(real) > 128 ? 128 : 256,   /* so many rows of B's block are 16 or 32 KiB, in the first cache */
     COPY_COLUMNS = 128                              /* so many columns pay for a copy of A's block */
 };
 
@@ -159,12 +160,12 @@ static inline void fetch(Ahead *ahead, int n) {
     for (; n > 0 && ahead->n > 0; n--, ahead->n--, ahead->line += ahead->step) __builtin_prefetch(ahead->line);
 }
 
-/* Groups of rows, one below the other, times one or two vectors of columns: c[i][j] = chain from c[i][j] (or 0) over k of a[i row_step + k k_step] * column j,
- * which lies in b0 and b1, a panel apart from one k to the next. */
+/* Groups of rows, one below the other, times up to VECTORS vectors of columns: c[i][j] = chain from c[i][j] (or 0) over k of
+ * a[i row_step + k k_step] * column j, of which vector v lies in b[v], a panel apart from one k to the next. */
 typedef struct {
     const real *a;
     size_t row_step, k_step, group_step;    /* group_step: from one group's rows of A to the next one's */
-    const real *b0, *b1;
+    const real *b[VECTORS];
     int n_k, groups;
     real *c;
     size_t ldc;
@@ -173,17 +174,20 @@ typedef struct {
     int share;
 } Block;
 
-/* Accumulators have names, because gcc keeps part of an array of them in memory. */
-#define ROW_START(i) const real *a##i = a + i * row_step; \
-                     Vector p##i = from_zero ? zero : vector_load(c + i * ldc), q##i = from_zero || !both ? zero : vector_load(c + i * ldc + LANES);
-#define ROW_STEP(i)  { const real x = a##i[at]; p##i = vector_fma(x, v, p##i); if (both) q##i = vector_fma(x, w, q##i); }
-#define ROW_END(i)   vector_store(c + i * ldc, p##i); if (both) vector_store(c + i * ldc + LANES, q##i);
+/* Accumulators have names, because gcc keeps part of an array of them in memory. `vectors` is a constant: what it excludes costs nothing. */
+#define ROW_START(i) const real *a##i = a + i * row_step, *c_row##i = c + i * ldc; \
+                     Vector p##i = from_zero ? zero : vector_load(c_row##i), q##i = vectors < 2 || from_zero ? zero : vector_load(c_row##i + LANES), \
+                            r##i = vectors < 3 || from_zero ? zero : vector_load(c_row##i + 2 * LANES), s##i = vectors < 4 || from_zero ? zero : vector_load(c_row##i + 3 * LANES);
+#define ROW_STEP(i)  { const real x = a##i[at]; p##i = vector_fma(x, w0, p##i); if (vectors > 1) { q##i = vector_fma(x, w1, q##i); } \
+                       if (vectors > 2) { r##i = vector_fma(x, w2, r##i); } if (vectors > 3) { s##i = vector_fma(x, w3, s##i); } }
+#define ROW_END(i)   vector_store(c + i * ldc, p##i); if (vectors > 1) { vector_store(c + i * ldc + LANES, q##i); } \
+                     if (vectors > 2) { vector_store(c + i * ldc + 2 * LANES, r##i); } if (vectors > 3) { vector_store(c + i * ldc + 3 * LANES, s##i); }
 #define ROW_AHEAD(i) __builtin_prefetch(c + i * ldc, 1);
-#define KERNEL(name, EACH, N, BOTH)                                                                                            \
+#define KERNEL(name, EACH, N, V)                                                                                               \
     static void name(Block *block) {                                                                                           \
-        const bool both = BOTH;                                                                                                \
+        enum { vectors = V };                                                                                                  \
         const size_t row_step = block->row_step, k_step = block->k_step, ldc = block->ldc, k_end = (size_t)block->n_k * GEMM_PANEL; \
-        const real *b0 = block->b0, *b1 = block->b1, *a = block->a;                                                            \
+        const real *b0 = block->b[0], *b1 = block->b[vectors > 1], *b2 = block->b[vectors > 2 ? 2 : 0], *b3 = block->b[vectors > 3 ? 3 : 0], *a = block->a; \
         const bool from_zero = block->from_zero;                                                                               \
         const Vector zero = { 0 };                                                                                             \
         real *c = block->c;                                                                                                    \
@@ -192,7 +196,8 @@ typedef struct {
             fetch(&block->ahead, block->share);                                                                                \
             EACH(ROW_START)                                                                                                    \
             for (size_t k = 0, at = 0; k < k_end; k += GEMM_PANEL, at += k_step) {                                             \
-                const Vector v = vector_load(b0 + k), w = both ? vector_load(b1 + k) : zero;                                   \
+                const Vector w0 = vector_load(b0 + k), w1 = vectors > 1 ? vector_load(b1 + k) : zero,                          \
+                             w2 = vectors > 2 ? vector_load(b2 + k) : zero, w3 = vectors > 3 ? vector_load(b3 + k) : zero;     \
                 EACH(ROW_STEP)                                                                                                 \
             }                                                                                                                  \
             EACH(ROW_END)                                                                                                      \
@@ -214,57 +219,54 @@ typedef struct {
 #define EACH_11(X) EACH_10(X) X(10)
 #define EACH_12(X) EACH_11(X) X(11)
 
-#define BOTH_KERNELS(n) KERNEL(kernel_##n, EACH_##n, n, true) KERNEL(narrow_##n, EACH_##n, n, false)
-BOTH_KERNELS(1)
-BOTH_KERNELS(2)
-BOTH_KERNELS(3)
-BOTH_KERNELS(4)
-BOTH_KERNELS(5)
-BOTH_KERNELS(6)
+#define SIX_KERNELS(V)    KERNEL(kernel_1_##V, EACH_1, 1, V) KERNEL(kernel_2_##V, EACH_2, 2, V) KERNEL(kernel_3_##V, EACH_3, 3, V) \
+                          KERNEL(kernel_4_##V, EACH_4, 4, V) KERNEL(kernel_5_##V, EACH_5, 5, V) KERNEL(kernel_6_##V, EACH_6, 6, V)
+#define TWELVE_KERNELS(V) KERNEL(kernel_7_##V, EACH_7, 7, V) KERNEL(kernel_8_##V, EACH_8, 8, V) KERNEL(kernel_9_##V, EACH_9, 9, V) \
+                          KERNEL(kernel_10_##V, EACH_10, 10, V) KERNEL(kernel_11_##V, EACH_11, 11, V) KERNEL(kernel_12_##V, EACH_12, 12, V)
+#define SIX_NAMES(V)      NULL, kernel_1_##V, kernel_2_##V, kernel_3_##V, kernel_4_##V, kernel_5_##V, kernel_6_##V
+#define TWELVE_NAMES(V)   kernel_7_##V, kernel_8_##V, kernel_9_##V, kernel_10_##V, kernel_11_##V, kernel_12_##V
 typedef void Kernel(Block *block);
-#define OF_SIX(name) name##1, name##2, name##3, name##4, name##5, name##6
+SIX_KERNELS(1)
+SIX_KERNELS(2)
 #if GEMM_ROWS == 12
-BOTH_KERNELS(7)
-BOTH_KERNELS(8)
-BOTH_KERNELS(9)
-BOTH_KERNELS(10)
-BOTH_KERNELS(11)
-BOTH_KERNELS(12)
-#define OF_ALL(name) OF_SIX(name), name##7, name##8, name##9, name##10, name##11, name##12
+TWELVE_KERNELS(1)
+TWELVE_KERNELS(2)
+SIX_KERNELS(3)
+SIX_KERNELS(4)
+static Kernel *const kernel_of[VECTORS][1 + ROWS] = { { SIX_NAMES(1), TWELVE_NAMES(1) }, { SIX_NAMES(2), TWELVE_NAMES(2) }, { SIX_NAMES(3) }, { SIX_NAMES(4) } };
 #else
-#define OF_ALL(name) OF_SIX(name)
+static Kernel *const kernel_of[VECTORS][1 + ROWS] = { { SIX_NAMES(1) }, { SIX_NAMES(2) } };
 #endif
-static Kernel *const kernel_of[2][1 + ROWS] = { { NULL, OF_ALL(narrow_) }, { NULL, OF_ALL(kernel_) } };
 
 /* How many of `left` rows the next kernel takes: as many as it can, but one more than that as two halves: few rows are few chains, which wait
  * for each other. */
-static int rows_at_once(int left) {
-    if (left == ROWS || left >= 2 * ROWS) return ROWS;
-    const int kernels = (left + ROWS - 1) / ROWS;
+static int rows_at_once(int left, int most) {
+    if (left == most || left >= 2 * most) return most;
+    const int kernels = (left + most - 1) / most;
     return (left + kernels - 1) / kernels;
 }
 
-/* How many kernels of ROWS rows come one after the other. */
-static int whole_groups(int left) { return left < 2 * ROWS ? 1 : left % ROWS ? left / ROWS - 1 : left / ROWS; }
+/* How many kernels of `most` rows come one after the other. */
+static int whole_groups(int left, int most) { return left < 2 * most ? 1 : left % most ? left / most - 1 : left / most; }
 
-/* Groups of `rows` rows of `width` <= PAIR columns. What is not one whole vector, or two, is computed in a copy, which starts and ends in c. */
+/* Groups of `rows` rows of `width` <= WIDTH columns. What is no whole number of vectors is computed in a copy, which starts and ends in c. */
 static void kernel(int rows, Block *block, int width) {
-    Kernel *const run = kernel_of[width > (int)LANES][rows];
-    if (width == PAIR || width == (int)LANES) {
+    Kernel *const run = kernel_of[(width - 1) / LANES][rows];
+    if (width % LANES == 0) {
         run(block);
         return;
     }
     for (int g = 0; g < block->groups; g++) {
-        real copy[ROWS * PAIR], *c = block->c + (size_t)(g * rows) * block->ldc;
+        real copy[ROWS * WIDTH], *c = block->c + (size_t)(g * rows) * block->ldc;
         Block one = *block;
         if (!one.from_zero) memset(copy, 0, sizeof copy);
-        for (int i = 0; i < rows && !one.from_zero; i++) memcpy(copy + i * PAIR, c + (size_t)i * block->ldc, (size_t)width * sizeof(real));
+        for (int i = 0; i < rows && !one.from_zero; i++) memcpy(copy + i * WIDTH, c + (size_t)i * block->ldc, (size_t)width * sizeof(real));
         one.a += (size_t)g * block->group_step;
         one.groups = 1;
         one.c = copy;
-        one.ldc = PAIR;
+        one.ldc = WIDTH;
         run(&one);
-        for (int i = 0; i < rows; i++) memcpy(c + (size_t)i * block->ldc, copy + i * PAIR, (size_t)width * sizeof(real));
+        for (int i = 0; i < rows; i++) memcpy(c + (size_t)i * block->ldc, copy + i * WIDTH, (size_t)width * sizeof(real));
     }
 }
 
@@ -365,10 +367,10 @@ static void copy_columns(real *to, const real *a, size_t k_step, int rows, int n
         n_few = n_k - k0 < FEW ? n_k - k0 : FEW;
         for (int i = 0, n; i < rows; i += n) {
             const real *from = a + i + (size_t)k0 * k_step;
-            n = rows_at_once(rows - i);
+            n = rows_at_once(rows - i, WIDE_ROWS);
             real *block = to + (size_t)i * (size_t)n_k + (size_t)k0 * (size_t)n;
-            if (n == ROWS)                                          /* a length known to the compiler */
-                for (int k = 0; k < n_few; k++, from += k_step) memcpy(block + k * ROWS, from, ROWS * sizeof(real));
+            if (n == WIDE_ROWS)                                       /* a length known to the compiler */
+                for (int k = 0; k < n_few; k++, from += k_step) memcpy(block + k * WIDE_ROWS, from, WIDE_ROWS * sizeof(real));
             else
                 for (int k = 0; k < n_few; k++, from += k_step) memcpy(block + k * n, from, (size_t)n * sizeof(real));
         }
@@ -394,13 +396,15 @@ static void tile_panel(const Product *p, const real *a, bool copied, bool first,
                        int n_k, bool from_zero, Ahead ahead) {
     Block block = { .row_step = p->row_step, .k_step = p->k_step, .n_k = n_k, .ldc = p->ldc, .from_zero = from_zero, .fetch_a = first && !copied && p->k_step == 1,
                     .ahead = ahead, .share = ahead.n / ((row_end - row) / ROWS + 1) + 1 };
-    for (int h = 0; h < n; h += PAIR) {
-        const int second = h + LANES < n ? h + LANES : h;           /* no second vector: the first again, unused */
-        block.b0 = b + (size_t)(h / GEMM_PANEL) * stride + h % GEMM_PANEL;
-        block.b1 = b + (size_t)(second / GEMM_PANEL) * stride + second % GEMM_PANEL;
+    for (int h = 0; h < n; h += WIDTH) {
+        const int width = n - h < WIDTH ? n - h : WIDTH, most = width > 2 * (int)LANES || (copied && p->k_step > 1) ? WIDE_ROWS : ROWS;
+        for (int v = 0; v < VECTORS; v++) {
+            const int at = h + v * LANES < n ? h + v * LANES : h;       /* no such vector: the first again, unused */
+            block.b[v] = b + (size_t)(at / GEMM_PANEL) * stride + at % GEMM_PANEL;
+        }
         for (int i = row, rows; i < row_end; i += rows * block.groups) {
-            rows = rows_at_once(row_end - i);
-            block.groups = rows == ROWS ? whole_groups(row_end - i) : 1;
+            rows = rows_at_once(row_end - i, most);
+            block.groups = rows == most ? whole_groups(row_end - i, most) : 1;
             block.a = a + (size_t)(i - row) * p->row_step;
             if (copied) {
                 block.a = a_scratch + (size_t)(i - row) * (size_t)n_k;
@@ -409,7 +413,7 @@ static void tile_panel(const Product *p, const real *a, bool copied, bool first,
             }
             block.group_step = copied ? (size_t)(rows * n_k) : (size_t)rows * p->row_step;
             block.c = p->c + (size_t)i * p->ldc + column + h;
-            kernel(rows, &block, n - h < PAIR ? n - h : PAIR);
+            kernel(rows, &block, width);
         }
     }
 }

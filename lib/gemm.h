@@ -3,7 +3,7 @@
  * Row-major everywhere; ld is the distance between rows, in elements. Blocking and threads only decide which outputs
  * are computed when, never the order inside one: the same bits for any shape, thread count, compiler and vector width.
  * Called from inside a parallel region (omp_in_parallel) they run on the calling thread alone.
- * Nothing is allocated: scratch for blocks of both factors is some 230 KiB of the thread's own static memory. */
+ * Nothing is allocated: scratch for blocks of both factors is some 150 to 230 KiB of the thread's own static memory. */
 #ifndef GEMM_H
 #define GEMM_H
 

@@ -180,6 +180,16 @@ static void test_E5_E6_bits(void) {
     CHECK_INT(gemm_packed_count(17, 3), 96);
 }
 
+/* Every kernel: all numbers of rows that one takes, and one more than twice as many, times widths about each whole number of vectors. */
+static void test_E5_E6_every_kernel(void) {
+    for (int m = 1; m <= 2 * GEMM_ROWS + 1; m++)
+        for (int n = 3; n <= 67; n += n % 4 == 3 ? 1 : n % 4 == 1 ? 2 : 1) {
+            const long bad = products_differ(m, n, 19, 0, STORE_REAL) + products_differ(19, m, n, 0, STORE_REAL);
+            if (bad) printf("%d rows, %d columns\n", m, n);
+            CHECK_INT(bad, 0);
+        }
+}
+
 /* A row of a batch has the bits that it has alone, whatever kernel computes it. */
 static void test_row_alone(void) {
     enum { M = 40, OUT = 150, IN = 300 };
@@ -226,6 +236,7 @@ static void test_threads(void) {
 int main(void) {
     test_store();
     test_E5_E6_bits();
+    test_E5_E6_every_kernel();
     test_row_alone();
     test_threads();
     return test_end();
