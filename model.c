@@ -514,6 +514,7 @@ void rope_table(real *cos, real *sin, const double *inv_freq, int half, int posi
 void rope_apply(real *x, int n_head, int head_dim, const real *cos, const real *sin, bool back) {
     const int half = head_dim / 2;
     for (int j = 0; j < n_head; j++, x += head_dim)
+        #pragma omp simd
         for (int i = 0; i < half; i++) {
             const real a = x[i], b = x[i + half], s = back ? -sin[i] : sin[i];
             x[i] = a * cos[i] - b * s;
