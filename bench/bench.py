@@ -260,7 +260,7 @@ def decode():
 
 
 def steps(with_trl=False):
-    """Whole steps, and the most memory that each side's process ever had."""
+    """Whole steps, and the most memory that each side's process ever had; again: the same with --gradient-checkpointing, beside itself."""
     section = "trl" if with_trl else "grpo"
     for size in sizes:
         for prompts, group, p, c in STEPS[size]:
@@ -275,7 +275,12 @@ def steps(with_trl=False):
                 line = "trl" if with_trl else f"grpo {prompts} {group} {p} {c}"
                 answers = rounds(a, "grpo", b, line)
                 mine, its = answers[-1]
-                keep(section, f"{size} {prompts}x{group} {p}+{c}", spread(answers, memory=mine["memory_bytes"], their_memory=its["memory_bytes"], imported=its["imported_bytes"]))
+                row = spread(answers, memory=mine["memory_bytes"], their_memory=its["memory_bytes"], imported=its["imported_bytes"])
+                if not with_trl:
+                    with ours(size, gradient_checkpointing="true", **options) as again:
+                        pairs = rounds(a, "grpo", again, "grpo")
+                        row.update(again=statistics.median(y["seconds"] / x["seconds"] for x, y in pairs), again_memory=pairs[-1][1]["memory_bytes"])
+                keep(section, f"{size} {prompts}x{group} {p}+{c}", row)
 
 
 def growth():

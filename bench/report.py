@@ -60,7 +60,9 @@ def goals(results):
         out += [(f"GRPO step {k}", "PyTorch by hand", hand, value("grpo", k), False), (f"GRPO step {k}", "TRL", trl, value("trl", k), False)]
     k = "135M 1x8 256+64"
     mine, its = value("grpo", k, "memory"), value("grpo", k, "their_memory")
+    again = value("grpo", k, "again_memory")
     out.append((f"peak memory of GRPO step {k}", "PyTorch by hand, share", 0.5, mine / its if mine else None, True))
+    out.append(("the same with --gradient-checkpointing", "PyTorch by hand, share", 0.5, again / its if again else None, True))
     out += [(f"threads, {k}", "one thread of grpo.c", 1.8, r["ratio"], False) for k, r in results.get("threads", {}).items()]
     for k, r in results.get("info", {}).items():
         out += [(f"info --run {k}, {what}", "the run, off by", 0.2, abs(r[told] / r[was] - 1), True) for what, told, was in (("time", "foretold", "seconds"), ("memory", "memory_foretold", "memory"))]
@@ -102,10 +104,11 @@ def tables(results, threads):
     for k in keys:
         g, t = results.get("grpo", {}).get(k), results.get("trl", {}).get(k)
         theirs = [f"{megabytes(x['their_memory'])} ({megabytes(x['their_memory'] - x['imported'])})" if x else "" for x in (g, t)]
-        rows.append([k, megabytes((g or t)["memory"]), *theirs, f"{(g or t)['memory'] / (g or t)['their_memory']:.2f}"])
+        again = f"{megabytes(g['again_memory'])}, {g['again_memory'] / g['their_memory']:.2f}, {g['again']:.2f} times as long" if g and "again" in g else ""
+        rows.append([k, megabytes((g or t)["memory"]), *theirs, f"{(g or t)['memory'] / (g or t)['their_memory']:.2f}", again])
     if rows:
         out.append("### Peak memory of that step; in brackets without what the imports alone take\n\n" + table(
-            ["model, prompts x replies, tokens", "grpo.c", "PyTorch by hand", "TRL", "grpo.c's share of PyTorch's"], rows))
+            ["model, prompts x replies, tokens", "grpo.c", "PyTorch by hand", "TRL", "grpo.c's share of PyTorch's", "with --gradient-checkpointing: memory, share, time"], rows))
     if "products" in results:
         rows = [[size, what, f"{min(x['ratio'] for x in r):.2f}", f"**{geometric([x['ratio'] for x in r]):.2f}**", f"{max(x['ratio'] for x in r):.2f}", len(r),
                  f"{100 * max(x['gflops'] for x in r) / peak['fma_peak_gflops']:.0f} %"] for (size, what), r in product_groups(results).items()]
