@@ -406,14 +406,14 @@ static void linear_weight_backward(real *grad, const Param *w, const Param *bias
     if (grad && bias && bias->trainable) gemm_bias_backward(grad + bias->offset, dy, w->rows, n_row, w->rows);
 }
 
-/* E7 when r is known. */
-static void rms_norm_again(real *y, const real *x, const real *w, real r, int n) {
+/* E7 once r is known. */
+static void rms_norm_known(real *y, const real *x, const real *w, real r, int n) {
     for (int j = 0; j < n; j++) y[j] = w[j] * (x[j] * r);
 }
 
 void rms_norm(real *y, real *r, const real *x, const real *w, int n, double eps) {
     const real scale = 1 / r_sqrt(r_dot(x, x, (size_t)n) / (real)n + (real)eps);
-    rms_norm_again(y, x, w, scale, n);
+    rms_norm_known(y, x, w, scale, n);
     if (r) *r = scale;
 }
 
@@ -448,7 +448,7 @@ static void norm_rows(real *y, real *r, const real *x, const Param *w, size_t n_
         rms_norm(y + t * (size_t)w->cols, r + t, x + t * (size_t)w->cols, w->data, w->cols, eps);
 }
 
-/* The same of sum = x + more, row by row. */
+/* E7 of sum = x + more. A row at a time: it stays in the cache. */
 static void add_rows_norm(real *y, real *r, real *sum, const real *x, const real *more, const Param *w, size_t n_vec, double eps) {
     const size_t n = (size_t)w->cols;
     #pragma omp parallel for schedule(static) if (is_worth_threads(n_vec * n))
@@ -465,7 +465,7 @@ static void norm_rows_backward(real *dx, const real *dy, const real *x, const re
 }
 
 /* E8 where dy is a sum of two parts, or three, which goes to the first of them, and dx starts from `begin` (dx may be more2); and E7 once more, for the
- * gradient of what reads the norm. A row at a time: it stays in the cache. */
+ * gradient of what reads the norm. */
 static void sum_rows_norm_backward(real *dx, const real *begin, real *dy, const real *more, const real *more2, real *normed, const real *x, const real *r, const Param *w,
                                    size_t n_vec) {
     const size_t n = (size_t)w->cols;
@@ -477,7 +477,7 @@ static void sum_rows_norm_backward(real *dx, const real *begin, real *dy, const 
         if (more2) add(dy + at, dy + at, more2 + at, n);
         memcpy(dx + at, begin + at, n * sizeof(real));
         rms_norm_backward(dx + at, dy + at, x + at, weight, r[t], w->cols);
-        rms_norm_again(normed + at, x + at, weight, r[t], w->cols);
+        rms_norm_known(normed + at, x + at, weight, r[t], w->cols);
     }
 }
 

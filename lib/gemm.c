@@ -1,6 +1,6 @@
 /* gemm.c: weights in their stored formats, and the three matrix products of a linear layer.
  *
- * In this order: conversion of stored numbers, packing into panels, the kernels that compute a few rows of two vectors'
+ * In this order: conversion of stored numbers, packing into panels, the kernels that compute a few rows of some vectors'
  * columns, the cutting of a product into tiles for threads, and the public products on top (E5, E6).
  *
  * Speed comes from three things, none of which touches the order inside an output. GNU vector types with a loop of
