@@ -147,17 +147,19 @@ enum {
     WIDTH = VECTORS * LANES,                        /* columns of a kernel */
     LONE = 8 * LANES,                               /* columns of the kernel for one row: eight chains hide the latency */
     WIDE = WIDTH > GEMM_PANEL ? WIDTH : GEMM_PANEL, /* columns packed at once */
+    HALF = WIDE / 2 > GEMM_PANEL ? WIDE / 2 : GEMM_PANEL,
     TILE_ROWS = 192 * 4 / (int)sizeof(real),        /* rows of a tile: a block of A fills half of a second cache of 512 KiB */
     K_BLOCK = WIDE * (int)sizeof(real) > 128 ? 128 : 256,   /* so many rows of B's block are 16 or 32 KiB, in the first cache */
     COPY_COLUMNS = 128                              /* so many columns pay for a copy of A's block */
 };
 
-/* What kernels will read next, to be fetched while they compute: n lines, a step apart. A processor foresees long streams by itself, but a panel
- * or six rows are short ones. */
-typedef struct { const unsigned char *line; size_t step; int n; } Ahead;
+/* What kernels will read next, to be fetched while they compute: n lines, a step apart, of each panel. A processor foresees long streams by
+ * itself, but a panel or six rows are short ones. */
+typedef struct { const unsigned char *line; size_t step, panel_step; int n, panels; } Ahead;
 
 static inline void fetch(Ahead *ahead, int n) {
-    for (; n > 0 && ahead->n > 0; n--, ahead->n--, ahead->line += ahead->step) __builtin_prefetch(ahead->line);
+    for (; n > 0 && ahead->n > 0; n--, ahead->n--, ahead->line += ahead->step)
+        for (int i = 0; i < ahead->panels; i++) __builtin_prefetch(ahead->line + (size_t)i * ahead->panel_step);
 }
 
 /* Groups of rows, one below the other, times up to VECTORS vectors of columns: c[i][j] = chain from c[i][j] (or 0) over k of
@@ -381,13 +383,14 @@ static void copy_rows(real *to, const real *a, size_t row_step, int rows, int n_
     for (int i = 0; i < rows; i++) memcpy(to + (size_t)i * (size_t)n_k, a + (size_t)i * row_step, (size_t)n_k * sizeof(real));
 }
 
-/* The block of B that the panel after columns [.., column) will be made of. */
+/* The block of B that the panels after columns [.., column) will be made of. */
 static Ahead ahead_of(const Product *p, int column, int column_end, int k0, int n_k) {
-    const size_t size = store_size(p->store);
+    const size_t size = store_size(p->store), line = GEMM_PANEL * size;
     if (column >= column_end) return (Ahead){ 0 };
-    if (!p->packed) return (Ahead){ .line = p->b + ((size_t)k0 * p->ldb + (size_t)column) * size, .step = p->ldb * size, .n = n_k };
-    const size_t at = ((size_t)(column / GEMM_PANEL) * (size_t)p->n_k + (size_t)k0) * GEMM_PANEL;
-    return (Ahead){ .line = (const unsigned char *)p->packed + at * size, .step = GEMM_PANEL * size, .n = n_k };
+    const int panels = panel_count(column_end - column < WIDE ? column_end - column : WIDE);
+    if (!p->packed) return (Ahead){ .line = p->b + ((size_t)k0 * p->ldb + (size_t)column) * size, .step = p->ldb * size, .panel_step = line, .n = n_k, .panels = panels };
+    const size_t panel = (size_t)p->n_k * line;
+    return (Ahead){ .line = (const unsigned char *)p->packed + (size_t)(column / GEMM_PANEL) * panel + (size_t)k0 * line, .step = line, .panel_step = panel, .n = n_k, .panels = panels };
 }
 
 /* Columns [column, column + n) of the tile's rows, for one block of k: `a` as the product has it, or copied to a_scratch. first: no earlier panel
@@ -468,17 +471,28 @@ static void tile(const Product *p, int row, int column) {
 
 static int divide_up(int n, int by) { return (n - 1) / by + 1; }
 
-/* Cut into tiles of up to TILE_ROWS rows; of as many columns as leave two or more tiles to every thread. Returns how many. */
+/* Columns of a tile, where each of n_row_tile rows of tiles is cut into pieces for the threads: as few as possible for the thread that has most; of
+ * cuts that are as good, the finest, which lets threads make up for each other. Pieces are whole kernels, or halves of them. */
+static int tile_width(int n, int n_row_tile, int n_thread, int unit) {
+    int width = divide_up(n, unit) * unit, least = divide_up(n_row_tile, n_thread) * width;
+    for (int each = 1; each <= 4; each++) {
+        const int piece = divide_up(divide_up(n, divide_up(each * n_thread, n_row_tile)), unit) * unit;
+        const int most = divide_up(n_row_tile * divide_up(n, piece), n_thread) * piece;
+        if (most <= least) least = most, width = piece;
+    }
+    return width;
+}
+
+/* Cut into tiles of up to TILE_ROWS rows; of as many columns as keep all threads busy. Returns how many. */
 static long cut(Product *p, int n_thread) {
     if (p->m <= 0 || p->n <= 0) return 0;
-    int n_row_tile = divide_up(p->m, TILE_ROWS), n_column_tile = 1;
+    int n_row_tile = divide_up(p->m, TILE_ROWS);
     if (n_thread > 1 && n_row_tile >= 2 * n_thread) n_row_tile = divide_up(n_row_tile, n_thread) * n_thread;
     p->tile_rows = divide_up(divide_up(p->m, n_row_tile), ROWS) * ROWS;
     if (p->tile_rows > TILE_ROWS) p->tile_rows = TILE_ROWS;
     n_row_tile = divide_up(p->m, p->tile_rows);
-    if (n_thread > 1 && n_row_tile < 2 * n_thread) n_column_tile = divide_up(2 * n_thread, n_row_tile);
-    const int unit = p->m == 1 && (int)LONE > (int)WIDE ? (int)LONE : (int)WIDE;
-    p->tile_columns = divide_up(divide_up(p->n, n_column_tile), unit) * unit;
+    const int unit = p->m == 1 && (int)LONE > (int)WIDE ? (int)LONE : (int)HALF;
+    p->tile_columns = n_thread > 1 && n_row_tile < 2 * n_thread ? tile_width(p->n, n_row_tile, n_thread, unit) : divide_up(p->n, unit) * unit;
     return (long)n_row_tile * divide_up(p->n, p->tile_columns);
 }
 
