@@ -166,11 +166,10 @@ void cost_dpo(Cost *c, const Networks *n, const Texts *referred, const Texts *tr
 /* ---- E195 to E198: memory ------------------------------------------------------------------- */
 
 void cost_trainer(Cost *c, const ModelConfig *m, int max_row, int max_target) {
-    size_t n_trainable, n_grad;
-    model_counts(m, &n_trainable, &n_grad);
+    const double trained = (double)(model_trainable(m) * sizeof(real));
     cost_memory_most(c, MEM_WEIGHTS, (double)model_bytes(m));
-    cost_memory_most(c, MEM_GRADIENTS, (double)(n_grad * sizeof(real)));
-    cost_memory_most(c, MEM_OPTIMIZER, 2.0 * (double)(n_trainable * sizeof(real)));
+    cost_memory_most(c, MEM_GRADIENTS, trained);
+    cost_memory_most(c, MEM_OPTIMIZER, 2 * trained);
     cost_memory_most(c, MEM_ACTIVATIONS, (double)(acts_bytes(m, max_row, max_target, true) - acts_thread_bytes(m, max_row, true)) + (double)max_row * m->hidden * sizeof(real));
 }
 

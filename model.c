@@ -147,7 +147,6 @@ static void model_layout(Model *m, Arena *a) {
         packed += (gemm_packed_count(m->param[i].rows, m->param[i].cols) * store_size(m->param[i].store) + 63) / 64 * 64;
     }
     m->n_trainable = weights;
-    m->n_grad = weights + (m->head == m->embed && m->embed->trainable ? param_count(m->embed) : 0);
     m->weights = arena_take(a, weights, sizeof(real));
     for (int i = 0; i < m->n_param; i++) {
         Param *p = &m->param[i];
@@ -226,16 +225,15 @@ size_t model_bytes(const ModelConfig *c) {
     return a.used;
 }
 
-void model_counts(const ModelConfig *c, size_t *n_trainable, size_t *n_grad) {
+size_t model_trainable(const ModelConfig *c) {
     Err e = {{0}};
     Model *m = model_table_new(c, &e);
     Arena a = {0};
-    *n_trainable = *n_grad = SIZE_MAX;
-    if (!m) return;
+    if (!m) return SIZE_MAX;
     model_layout(m, &a);
-    *n_trainable = m->n_trainable;
-    *n_grad = m->n_grad;
+    const size_t n = m->n_trainable;
     model_free(m);
+    return n;
 }
 
 size_t model_parameters(const Model *m) {
@@ -320,17 +318,18 @@ void model_merge(Model *m) {
     model_pack(m);
 }
 
-void model_pack_one(Model *m, const Param *p) {
-    if (param_is_packed(m, p)) gemm_pack(m->packed + m->packed_at[p - m->param], p->data, p->store, p->rows, p->cols);
+void model_pack_rows(Model *m, const Param *p, int first, int n) {
+    const size_t at = (size_t)first * (size_t)p->cols * store_size(p->store);
+    if (param_is_packed(m, p)) gemm_pack(m->packed + m->packed_at[p - m->param] + at, (const unsigned char *)p->data + at, p->store, n, p->cols);
 }
 
 void model_pack(Model *m) {
-    for (int i = 0; i < m->n_param; i++) model_pack_one(m, &m->param[i]);
+    for (int i = 0; i < m->n_param; i++) model_pack_rows(m, &m->param[i], 0, m->param[i].rows);
 }
 
 void model_pack_trainable(Model *m) {
     for (int i = 0; i < m->n_param; i++)
-        if (m->param[i].trainable) model_pack_one(m, &m->param[i]);
+        if (m->param[i].trainable) model_pack_rows(m, &m->param[i], 0, m->param[i].rows);
 }
 
 /* ---- E190, E192: what is counted ----------------------------------------------------------- */
@@ -607,6 +606,9 @@ struct Acts {
     real *logits, *scored_hidden, *dscored;     /* the last two: one chunk of rows */
     int *scored_row, *scored_at;        /* [max_target], [max_target + 1]: distinct rows and their first target */
     LogitStats *stats;                  /* [max_target] */
+    bool tied;                          /* E20 of a trainable tied embedding goes to rows of its own (MATH 11.2) until model_grad_finish: */
+    int n_embed, *embed_id, *embed_slot, *embed_at;         /* ids that occurred; [vocab] their row + 1, or 0; [max_row] the row that each row adds to */
+    real *embed_row;                    /* [vocab, hidden], owned, zero; memory only where an id has occurred */
     unsigned char *base;
 };
 
@@ -664,18 +666,26 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
     }
 #undef TAKE
     s->position = arena_take(a, n, sizeof(int));
+    if (!s->tied) return;
+    s->embed_id = arena_take(a, (size_t)c->vocab, sizeof(int));
+    s->embed_slot = arena_take(a, (size_t)c->vocab, sizeof(int));
+    s->embed_at = arena_take(a, n, sizeof(int));
 }
+
+static bool has_tied_gradient(const ModelConfig *c) { return c->tied && !c->n_label && !c->lora.r && c->base_store == STORE_REAL; }
+
+static size_t embed_row_bytes(const Acts *s, const ModelConfig *c) { return s->tied ? (size_t)c->vocab * (size_t)c->hidden * sizeof(real) : 0; }
 
 static Acts acts_sizes(const ModelConfig *c, int max_row, int max_target, bool keep) {
     const int path = max_row < c->context ? max_row : c->context;
-    return (Acts){.max_row = max_row, .max_target = max_target, .keep = keep, .checkpoint = keep && c->checkpointing, .n_thread = thread_count(), .key_cap = round16((size_t)path) + 2 * LANES};
+    return (Acts){.max_row = max_row, .max_target = max_target, .keep = keep, .tied = keep && has_tied_gradient(c), .checkpoint = keep && c->checkpointing, .n_thread = thread_count(), .key_cap = round16((size_t)path) + 2 * LANES};
 }
 
 size_t acts_bytes(const ModelConfig *c, int max_row, int max_target, bool keep) {
     Acts s = acts_sizes(c, max_row, max_target, keep);
     Arena a = {0};
     acts_layout(&s, &a, c);
-    return a.used;
+    return a.used + embed_row_bytes(&s, c);
 }
 
 size_t acts_thread_bytes(const ModelConfig *c, int max_row, bool keep) {
@@ -691,17 +701,25 @@ Acts *acts_new(const Model *m, int max_row, int max_target, bool keep, Err *e) {
     Acts *s = calloc(1, sizeof *s);
     if (!s) { fail(e, "activations: no memory"); return NULL; }
     *s = acts_sizes(&m->config, max_row, max_target, keep);
-    Arena a = {.base = memory_new(acts_bytes(&m->config, max_row, max_target, keep), "activations", e)};
+    Arena count = {0};
+    acts_layout(s, &count, &m->config);
+    Arena a = {.base = memory_new(count.used, "activations", e)};
     if (!a.base) { free(s); return NULL; }
     s->base = a.base;
     acts_layout(s, &a, &m->config);
-    s->held = a.used;
+    s->held = a.used + embed_row_bytes(s, &m->config);
+    if (s->tied && !(s->embed_row = calloc(embed_row_bytes(s, &m->config), 1))) {        /* not memory_new: pages come as they are touched */
+        fail(e, "activations: no memory for the gradients of embeddings");
+        acts_free(s);
+        return NULL;
+    }
     return s;
 }
 
 void acts_free(Acts *a) {
     if (!a) return;
     memory_free(a->base);
+    free(a->embed_row);
     free(a);
 }
 
@@ -1055,18 +1073,28 @@ static void layer_again(Acts *a, const Model *m, int l, const Batch *b) {
 
 const real *model_forward(Acts *a, const Model *m, const Batch *b) { return model_forward_keys(a, m, b, NULL, NULL); }
 
-/* E20: rows ascending; a thread owns columns. */
-static void embedding_backward(real *de, const real *dx, const int *id, int n, int h) {
+/* E20: rows ascending, row t to row at[t] of de; a thread owns columns. */
+static void embedding_backward(real *de, const real *dx, const int *at, int n, int h) {
     enum { BLOCK = 64 };
     #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * (size_t)h))
     for (int first = 0; first < h; first += BLOCK) {
         const int end = h - first < BLOCK ? h : first + BLOCK;
         for (int t = 0; t < n; t++) {
-            real *to = de + (size_t)id[t] * (size_t)h;
+            real *to = de + (size_t)at[t] * (size_t)h;
             const real *from = dx + (size_t)t * (size_t)h;
             for (int j = first; j < end; j++) to[j] += from[j];
         }
     }
+}
+
+/* The row of embed_row that each row's id has, or now gets. */
+static const int *embed_rows(Acts *a, const int *id, int n) {
+    for (int t = 0; t < n; t++) {
+        int *slot = &a->embed_slot[id[t]];
+        if (!*slot) a->embed_id[a->n_embed] = id[t], *slot = ++a->n_embed;
+        a->embed_at[t] = *slot - 1;
+    }
+    return a->embed_at;
 }
 
 void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *dhidden) {
@@ -1087,17 +1115,23 @@ void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *d
         a->dx = a->dx_next;
         a->dx_next = dx;
     }
-    if (grad && m->embed->trainable) embedding_backward(grad + m->embed->offset, a->dx, b->id, n, c->hidden);
+    if (!grad || !m->embed->trainable) return;
+    if (a->tied) embedding_backward(a->embed_row, a->dx, embed_rows(a, b->id, n), n, c->hidden);
+    else embedding_backward(grad + m->embed->offset, a->dx, b->id, n, c->hidden);
 }
 
 /* ---- heads ------------------------------------------------------------------------------- */
 
-/* A trainable head that is also the embedding has an accumulator of its own (MATH 11.2). */
-static size_t head_grad_offset(const Model *m) { return m->head == m->embed ? m->n_trainable : m->head->offset; }
-
-void model_grad_finish(real *grad, const Model *m) {
-    if (m->head != m->embed || !m->embed->trainable) return;
-    add_rows(grad + m->embed->offset, grad + m->embed->offset, grad + m->n_trainable, param_count(m->embed));
+void model_grad_finish(real *grad, Acts *a, const Model *m) {
+    const size_t h = (size_t)m->config.hidden;
+    #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)a->n_embed * h))
+    for (int i = 0; i < a->n_embed; i++) {
+        real *row = a->embed_row + (size_t)i * h, *sum = grad + m->embed->offset + (size_t)a->embed_id[i] * h;
+        add(sum, row, sum, h);
+        memset(row, 0, h * sizeof(real));
+        a->embed_slot[a->embed_id[i]] = 0;
+    }
+    a->n_embed = 0;
 }
 
 void head_logits(real *z, const Model *m, const real *hidden, int n) {
@@ -1165,7 +1199,7 @@ void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, cons
         }
         gemm_nn(a->dscored, (int)h, logits, vocab, m->head->data, m->head->store, n, vocab, (int)h);
         for (int i = 0; i < n; i++) memcpy(dhidden + (size_t)a->scored_row[first + i] * h, a->dscored + (size_t)i * h, h * sizeof(real));
-        if (grad && m->head->trainable) gemm_tn(grad + head_grad_offset(m), logits, vocab, a->scored_hidden, (int)h, n, vocab, (int)h);
+        if (grad && m->head->trainable) gemm_tn(grad + m->head->offset, logits, vocab, a->scored_hidden, (int)h, n, vocab, (int)h);
     }
 }
 

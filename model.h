@@ -58,7 +58,6 @@ typedef struct {
     Param *(*adapter)[LORA_TARGETS][2]; /* [n_layer] A and B; NULLs where a layer has none */
     bool adapter_off;                   /* E293: the branch is not computed; see model_base */
     size_t n_trainable;                 /* reals of one gradient */
-    size_t n_grad;                      /* n_trainable, plus vocab*hidden for a trainable tied head's own accumulator */
     real *weights;                      /* owned: all trainable parameters, in canonical order */
     unsigned char *packed;              /* owned: matrices re-laid for gemm_nt, stored as they are, valid after model_pack */
     size_t *packed_at;                  /* [n_param] offset of a matrix in packed, in bytes */
@@ -73,7 +72,7 @@ Model *model_new(const ModelConfig *c, Err *e);
 void model_free(Model *m);
 bool model_config_check(const ModelConfig *c, const char *file, Err *e);
 size_t model_bytes(const ModelConfig *c);               /* what model_new takes */
-void model_counts(const ModelConfig *c, size_t *n_trainable, size_t *n_grad);           /* those of the Model, without its memory */
+size_t model_trainable(const ModelConfig *c);           /* n_trainable, without the model's memory */
 size_t model_parameters(const Model *m);                /* E33, adapters included */
 /* E190: FLOPs of a forward pass over n_row rows that attend to sum_attended positions together, without adapters; E191: TRL's count for training. */
 double model_forward_flops(const ModelConfig *c, double n_row, double sum_attended, double n_scored);
@@ -83,7 +82,7 @@ void model_init_new(Model *m, uint64_t seed);           /* the same, of what a l
 void model_copy(Model *to, const Model *from);          /* the parameters that both have under the same name, stored alike */
 void model_pack(Model *m);                              /* after every change of weights */
 void model_pack_trainable(Model *m);                    /* after a change of the trainable ones only */
-void model_pack_one(Model *m, const Param *p);          /* after a change of this one only */
+void model_pack_rows(Model *m, const Param *p, int first, int n);       /* after a change of these rows only; first: a multiple of GEMM_PANEL */
 const Param *model_find(const Model *m, const char *name);
 /* E293: the same weights with the adapter off, for one call or many: a view, not to be freed, valid as long as m. */
 Model model_base(const Model *m);
@@ -126,10 +125,10 @@ const real *model_forward_keys(Acts *a, const Model *m, const Batch *b, KeySink 
 typedef struct { int n_row; const real *q, *k, *v; real *o, *max, *sum; } AttentionRows;
 typedef void Attention(void *context, int layer, const AttentionRows *rows);
 const real *model_rows(Acts *a, const Model *m, const int *id, const int *position, int n, Attention *attention, void *context);
-/* Backward through everything below the hidden rows: grad [n_grad] += . dhidden [n_row, hidden] is overwritten. */
+/* Backward through everything below the hidden rows: grad [n_trainable] += . dhidden [n_row, hidden] is overwritten. */
 void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *dhidden);
-/* E284's last step before the norm: adds the tied head's accumulator to the embedding's gradient (once a step). */
-void model_grad_finish(real *grad, const Model *m);
+/* Once a step, before the norm (E284): what a tied embedding got as such, which a has kept apart since the last time, is added to the head's gradient. */
+void model_grad_finish(real *grad, Acts *a, const Model *m);
 
 /* ---- heads ------------------------------------------------------------------------------ */
 

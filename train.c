@@ -122,18 +122,16 @@ bool window_scores(real *score, Acts *a, int max_row, int max_target, const Mode
 /* ---- trainer ----------------------------------------------------------------------------- */
 
 size_t trainer_bytes(const ModelConfig *c, int max_row, int max_target) {
-    size_t n_trainable, n_grad;
-    model_counts(c, &n_trainable, &n_grad);
-    return model_bytes(c) + (n_grad + 2 * n_trainable + (size_t)max_row * (size_t)c->hidden) * sizeof(real) + acts_bytes(c, max_row, max_target, true);
+    return model_bytes(c) + (3 * model_trainable(c) + (size_t)max_row * (size_t)c->hidden) * sizeof(real) + acts_bytes(c, max_row, max_target, true);
 }
 
 bool trainer_new(Trainer *t, Model *m, int max_row, int max_target, Err *e) {
     *t = (Trainer){.model = m, .max_row = max_row, .max_target = max_target, .max_grad_norm = 1, .adamw = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8}};
-    t->grad = memory_new(m->n_grad * sizeof(real), "gradients", e);
+    t->grad = memory_new(m->n_trainable * sizeof(real), "gradients", e);
     t->m = memory_new(m->n_trainable * sizeof(real), "first moments", e);
     t->v = memory_new(m->n_trainable * sizeof(real), "second moments", e);
     t->dhidden = memory_new((size_t)max_row * (size_t)m->config.hidden * sizeof(real), "gradients of hidden rows", e);
-    t->grad_held = m->n_grad * sizeof(real);
+    t->grad_held = m->n_trainable * sizeof(real);
     t->moments_held = 2 * m->n_trainable * sizeof(real);
     t->dhidden_held = (size_t)max_row * (size_t)m->config.hidden * sizeof(real);
     t->acts = t->grad && t->m && t->v && t->dhidden ? acts_new(m, max_row, max_target, true, e) : NULL;
@@ -188,15 +186,27 @@ bool trainer_accumulate_scores(Trainer *t, const Window *w, DeriveScores *derive
     return !e->line[0];
 }
 
+/* E280 to E282 on one parameter, by the rows of a panel: they are packed while they are in the cache. */
+static void update(Trainer *t, const Param *p, double scale, const AdamWStep *step) {
+    const size_t cols = (size_t)p->cols;
+    #pragma omp parallel for schedule(static) if (param_count(p) > 1 << 14)
+    for (int row = 0; row < p->rows; row += GEMM_PANEL) {
+        const int n = p->rows - row < GEMM_PANEL ? p->rows - row : GEMM_PANEL;
+        const size_t at = (size_t)row * cols, all = p->offset + at;
+        adamw_consume((real *)p->data + at, t->m + all, t->v + all, t->grad + all, scale, (size_t)n * cols, step);
+        model_pack_rows(t->model, p, row, n);
+    }
+}
+
 bool trainer_update(Trainer *t, Err *e) {
     Model *m = t->model;
-    model_grad_finish(t->grad, m);
+    model_grad_finish(t->grad, t->acts, m);
     double sum = 0;
     for (int i = 0; i < m->n_param; i++)
         if (m->param[i].trainable) sum += grad_square_sum(t->grad + m->param[i].offset, param_count(&m->param[i]));
     t->grad_norm = sqrt(sum);
     if (!isfinite(t->grad_norm)) {
-        memset(t->grad, 0, m->n_grad * sizeof(real));
+        memset(t->grad, 0, m->n_trainable * sizeof(real));
         return fail(e, "step %lld: the gradient's norm is %g: the step is not applied; lower the learning rate or look at the scores of this step",
                     (long long)t->step + 1, t->grad_norm);
     }
@@ -208,10 +218,9 @@ bool trainer_update(Trainer *t, Err *e) {
         const Param *p = &m->param[i];
         if (!p->trainable) continue;
         o.weight_decay = p->is_matrix ? t->adamw.weight_decay : 0;              /* E283 */
-        adamw_consume(p->data, t->m + p->offset, t->v + p->offset, t->grad + p->offset, scale, param_count(p), &o, t->step);
-        model_pack_one(m, p);
+        const AdamWStep step = adamw_step(&o, t->step);
+        update(t, p, scale, &step);
     }
-    memset(t->grad + m->n_trainable, 0, (m->n_grad - m->n_trainable) * sizeof(real));
     return true;
 }
 

@@ -27,7 +27,7 @@ typedef struct Trainer {
     Model *model;
     Acts *acts;
     int max_row, max_target;
-    real *grad, *m, *v, *dhidden;       /* [n_grad], [n_trainable] twice, [max_row, hidden] */
+    real *grad, *m, *v, *dhidden;       /* [n_trainable] three times, [max_row, hidden] */
     AdamW adamw;                        /* lr is the base rate */
     double max_grad_norm;
     Schedule schedule;

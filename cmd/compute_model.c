@@ -293,7 +293,7 @@ static bool lm(JsonWriter *out, const Json *inputs, Err *e) {
     Acts *a = m ? acts_new(m, (int)n, (int)n, true, e) : NULL;
     c->ok = c->ok && a;
     const size_t vocab = (size_t)config.vocab, shape[2] = { n, vocab };
-    real *grad = c->ok ? kind_take(c, m->n_grad, sizeof *grad) : NULL, *logp = kind_take(c, n, sizeof *logp);
+    real *grad = c->ok ? kind_take(c, m->n_trainable, sizeof *grad) : NULL, *logp = kind_take(c, n, sizeof *logp);
     real *z = c->ok ? kind_take(c, n * vocab, sizeof *z) : NULL, *dhidden = c->ok ? kind_take(c, n * (size_t)config.hidden, sizeof *dhidden) : NULL;
     if (c->ok) {
         fill_weights(m);
@@ -302,7 +302,7 @@ static bool lm(JsonWriter *out, const Json *inputs, Err *e) {
         head_logp(logp, NULL, a, m, &s.batch, hidden, tau);
         head_logp_backward(dhidden, grad, a, m, &s.batch, hidden, tau, dlogp.x, NULL);
         model_backward(grad, a, m, &s.batch, dhidden);
-        model_grad_finish(grad, m);
+        model_grad_finish(grad, a, m);
         json_begin(out, '{');
         kind_put_tensor(out, "logits", z, shape, 2);
         kind_put_list(out, "logps", logp, n - 1);
@@ -333,7 +333,7 @@ static bool reward_model(JsonWriter *out, const Json *inputs, Err *e) {
     Model *m = c->ok && whole_window(&s, c, &w, &config) ? model_new(&config, e) : NULL;
     Acts *a = m ? acts_new(m, w.n_row, 0, true, e) : NULL;
     c->ok = c->ok && a;
-    real *grad = c->ok ? kind_take(c, m->n_grad, sizeof *grad) : NULL, *score = kind_take(c, y.n, sizeof *score), *dscore = kind_take(c, y.n, sizeof *dscore);
+    real *grad = c->ok ? kind_take(c, m->n_trainable, sizeof *grad) : NULL, *score = kind_take(c, y.n, sizeof *score), *dscore = kind_take(c, y.n, sizeof *dscore);
     real *dhidden = c->ok ? kind_take(c, (size_t)w.n_row * (size_t)config.hidden, sizeof *dhidden) : NULL;
     if (c->ok) {
         fill_weights(m);
@@ -440,7 +440,7 @@ static bool grpo_step(JsonWriter *out, const Json *inputs, Err *e) {
     Model *m = c->ok ? model_new(&config, e) : NULL, *other = m ? model_new(&config, e) : NULL;
     Trainer t = { 0 };
     c->ok = c->ok && other && trainer_new(&t, m, w.n_row, w.n_target, e);
-    real *grad = c->ok ? kind_take(c, m->n_grad, sizeof *grad) : NULL;
+    real *grad = c->ok ? kind_take(c, m->n_trainable, sizeof *grad) : NULL;
     if (!c->ok) goto done;
 
     fill_weights(m);
@@ -473,8 +473,9 @@ static bool grpo_step(JsonWriter *out, const Json *inputs, Err *e) {
     t.n_step = 1;
     StepWeights weights = { dlogp, token_of };
     c->ok = c->ok && trainer_accumulate(&t, &w, tau, step_derive, &weights, false, e);
-    memcpy(grad, t.grad, m->n_grad * sizeof *grad);
-    model_grad_finish(grad, m);
+    if (!c->ok) goto done;
+    model_grad_finish(t.grad, t.acts, m);
+    memcpy(grad, t.grad, m->n_trainable * sizeof *grad);
     c->ok = c->ok && trainer_update(&t, e);
     if (!c->ok) goto done;
     json_begin(out, '{');

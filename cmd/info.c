@@ -50,7 +50,6 @@ static bool collect(Facts *f, const Config *o, Err *e) {
     Err ignored = {{0}};
     char own[1024];
     ChatTemplate chat;
-    size_t n_grad;
     Model *m = folder_config(&f->shape, &f->info, o->model, e) ? folder_load(o->model, &f->info, e) : NULL;
     if (!m) return false;
     folder_digest(m, f->hex);
@@ -66,7 +65,7 @@ static bool collect(Facts *f, const Config *o, Err *e) {
     const double p = o->prompt_length, l = o->completion_length, g = o->num_generations, slice = p + g * l > 1024 ? p + g * l : 1024;
     Texts one = {0}, all = {0};
     f->bytes = (double)trainer_bytes(&f->shape, (int)slice, (int)slice);
-    model_counts(&f->shape, &f->trained, &n_grad);
+    f->trained = model_trainable(&f->shape);
     texts_prompt(&one, p);
     for (int i = 0; i < o->num_generations; i++) texts_completion(&one, p, l);
     texts_add(&all, &one, o->prompts);

@@ -9,15 +9,13 @@ static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 /* The coefficients in double, the elements in real: every element gets the same few operations in the order of E280 to
  * E282. */
-typedef struct { real keep, b1, b2, b2c, rate, root, eps; } Coefficients;
-
-static Coefficients coefficients(const AdamW *o, int64_t t) {
+AdamWStep adamw_step(const AdamW *o, int64_t t) {
     const double c1 = 1 - d_pow(o->beta1, (double)t), c2 = 1 - d_pow(o->beta2, (double)t);
-    return (Coefficients){.keep = (real)(1 - o->lr * o->weight_decay), .b1 = (real)(1 - o->beta1), .b2 = (real)o->beta2, .b2c = (real)(1 - o->beta2),
+    return (AdamWStep){.keep = (real)(1 - o->lr * o->weight_decay), .b1 = (real)(1 - o->beta1), .b2 = (real)o->beta2, .b2c = (real)(1 - o->beta2),
                           .rate = (real)(o->lr / c1), .root = (real)sqrt(c2), .eps = (real)o->eps};
 }
 
-static void adamw_block(real *restrict param, real *restrict m, real *restrict v, const real *restrict grad, size_t n, Coefficients c) {
+static void adamw_block(real *restrict param, real *restrict m, real *restrict v, const real *restrict grad, size_t n, const AdamWStep c) {
     for (size_t i = 0; i < n; i++) {
         const real g = grad[i];
         m[i] += c.b1 * (g - m[i]);
@@ -27,18 +25,16 @@ static void adamw_block(real *restrict param, real *restrict m, real *restrict v
 }
 
 void adamw_update(real *param, real *m, real *v, const real *grad, size_t n, const AdamW *o, int64_t t) {
-    const Coefficients c = coefficients(o, t);
+    const AdamWStep c = adamw_step(o, t);
     #pragma omp parallel for schedule(static) if (n > 4 * BLOCK)
     for (size_t i = 0; i < n; i += BLOCK) adamw_block(param + i, m + i, v + i, grad + i, least(n - i, BLOCK), c);
 }
 
-void adamw_consume(real *param, real *m, real *v, real *grad, double scale, size_t n, const AdamW *o, int64_t t) {
-    const Coefficients c = coefficients(o, t);
-    #pragma omp parallel for schedule(static) if (n > 4 * BLOCK)
+void adamw_consume(real *param, real *m, real *v, real *grad, double scale, size_t n, const AdamWStep *step) {
     for (size_t i = 0; i < n; i += BLOCK) {
         const size_t width = least(n - i, BLOCK);
         for (size_t j = i; scale != 1 && j < i + width; j++) grad[j] *= (real)scale;
-        adamw_block(param + i, m + i, v + i, grad + i, width, c);
+        adamw_block(param + i, m + i, v + i, grad + i, width, *step);
         memset(grad + i, 0, width * sizeof(real));
     }
 }

@@ -9,8 +9,11 @@
  * Pure element by element: any split over threads gives the same bits. Powers b^t come from d_pow. */
 typedef struct { double lr, beta1, beta2, eps, weight_decay; } AdamW;
 void adamw_update(real *param, real *m, real *v, const real *grad, size_t n, const AdamW *o, int64_t t);
-/* The same of scale * grad (E284; grad_scale), after which grad is 0: block by block, so that memory is passed once. */
-void adamw_consume(real *param, real *m, real *v, real *grad, double scale, size_t n, const AdamW *o, int64_t t);
+/* The same of scale * grad (E284; grad_scale), after which grad is 0: block by block, so that memory is passed once. On the calling thread, for one
+ * that goes on with the weights while they are in its cache. */
+typedef struct { real keep, b1, b2, b2c, rate, root, eps; } AdamWStep;       /* what all elements share at step t */
+AdamWStep adamw_step(const AdamW *o, int64_t t);
+void adamw_consume(real *param, real *m, real *v, real *grad, double scale, size_t n, const AdamWStep *step);
 
 /* E284: sum of squares of one array: blocks of 4096 elements (d_sum_squares), blocks ascending, in double. The caller
  * adds arrays in the model's canonical order and takes the root. */

@@ -104,7 +104,7 @@ static bool run(const char *dir, const char *case_path, const char *out_path, Er
     if (!(reward ? build_reward_window(&w, &c, m->config.pad, e) : build_window(&w, &c, e)) || !slice_next(&s, &w, w.n_row, w.n_target, &m->config, e)) return false;
     const size_t n = (size_t)w.n_target, rows = (size_t)w.n_row, k = reward ? (size_t)m->config.n_label : 1, vocab = (size_t)m->config.vocab;
     Acts *a = acts_new(m, w.n_row, w.n_target, true, e);
-    real *value = calloc(8 * (n * k + 1), sizeof *value), *logits = calloc(rows * vocab, sizeof *logits), *grad = calloc(m->n_grad, sizeof *grad);
+    real *value = calloc(8 * (n * k + 1), sizeof *value), *logits = calloc(rows * vocab, sizeof *logits), *grad = calloc(m->n_trainable, sizeof *grad);
     real *dhidden = calloc(rows * (size_t)m->config.hidden, sizeof *dhidden);
     if (!a || !value || !logits || !grad || !dhidden) return fail(e, "no memory");
     real *logp = value, *entropy = logp + n * k, *dlogp = entropy + n * k, *dentropy = dlogp + n * k, *flat = dentropy + n * k, *flat2 = flat + n * k;
@@ -126,7 +126,7 @@ static bool run(const char *dir, const char *case_path, const char *out_path, Er
         put(&out, "entropies", flat2, 1, n, false);
     }
     model_backward(grad, a, m, &s.batch, dhidden);
-    model_grad_finish(grad, m);
+    model_grad_finish(grad, a, m);
     if (m->n_param > 8000) return fail(e, "%s: more than 8000 parameters", dir);
     for (int i = 0; i < m->n_param; i++) {
         const Param *p = &m->param[i];

@@ -172,7 +172,7 @@ static bool stages(Stage *s, Err *e) {
     put(&out, "score", score, STORE_REAL, 4 * s->n_target);
     /* gradients as they will be stepped with, and what the step did, in units of the learning rate */
     real *grad[MAX_OUT], *step[MAX_OUT];
-    model_grad_finish(t.grad, m);
+    model_grad_finish(t.grad, t.acts, m);
     for (int pass = 0; pass < 2; pass++) {
         for (int i = 0; i < m->n_param && i < MAX_OUT / 2 - 16; i++) {
             const Param *p = &m->param[i];
@@ -188,8 +188,6 @@ static bool stages(Stage *s, Err *e) {
             put(&out, name[2 * i], grad[i], STORE_REAL, n);
             put(&out, name[2 * i + 1], step[i], STORE_REAL, n);
         }
-        /* the head's own accumulator was added above and must not count twice */
-        if (pass == 0 && m->n_grad > m->n_trainable) memset(t.grad + m->n_trainable, 0, (m->n_grad - m->n_trainable) * sizeof(real));
         if (pass == 0 && !trainer_update(&t, e)) return false;
     }
     return safetensors_write(s->out, out.list, out.n, (const char *const[]){NULL}, e);

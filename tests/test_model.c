@@ -19,7 +19,7 @@ static void run_open(Run *r, Model *m, const Tree *tree, int n_tree, bool shared
     r->a = acts_new(m, r->b.n_row, r->b.n_target, true, &e);
     real **list[] = {&r->logp, &r->entropy, &r->dlogp, &r->dentropy};
     for (int i = 0; i < 4; i++) *list[i] = calloc((size_t)r->b.n_target, sizeof(real));
-    r->grad = calloc(m->n_grad, sizeof(real));
+    r->grad = calloc(m->n_trainable, sizeof(real));
     r->dhidden = calloc((size_t)r->b.n_row * (size_t)m->config.hidden, sizeof(real));
     for (int i = 0; i < r->b.n_target; i++) r->dlogp[i] = weight_of(r->key[i], 1), r->dentropy[i] = weight_of(r->key[i], 2);
 }
@@ -38,10 +38,10 @@ static const real *run_forward(Run *r) {
 
 static void run_backward(Run *r) {
     const real *hidden = run_forward(r);
-    memset(r->grad, 0, r->m->n_grad * sizeof(real));
+    memset(r->grad, 0, r->m->n_trainable * sizeof(real));
     head_logp_backward(r->dhidden, r->grad, r->a, r->m, &r->b, hidden, tau, r->dlogp, r->dentropy);
     model_backward(r->grad, r->a, r->m, &r->b, r->dhidden);
-    model_grad_finish(r->grad, r->m);
+    model_grad_finish(r->grad, r->a, r->m);
 }
 
 /* ---- derivatives ------------------------------------------------------------------------- */
@@ -253,15 +253,15 @@ static void test_same_gradient_with_any_threads(void) {
     for (int k = 0; k >= 0; k = tiny_next(k, TINY_BIG)) {
         Model *m = tiny_model(k);
         Run r;
-        real *first = calloc(m->n_grad, sizeof(real));
+        real *first = calloc(m->n_trainable, sizeof(real));
         for (int threads = 1; threads <= 3; threads++) {
             set_threads(threads);
             model_pack(m);
             if (k == TINY_BIG) run_open(&r, m, large, 5, true);
             else run_open(&r, m, trees, N_TREE, true);
             run_backward(&r);
-            if (threads == 1) memcpy(first, r.grad, m->n_grad * sizeof(real));
-            CHECK_INT(tiny_differ(first, r.grad, m->n_grad), 0);
+            if (threads == 1) memcpy(first, r.grad, m->n_trainable * sizeof(real));
+            CHECK_INT(tiny_differ(first, r.grad, m->n_trainable), 0);
             run_close(&r);
         }
         free(first);
@@ -314,11 +314,11 @@ static void test_logits_kept_or_anew(void) {
     run_open(&r, m, trees, N_TREE, true);
     const size_t n = (size_t)r.b.n_row * (size_t)m->config.hidden;
     const real *hidden = run_forward(&r);
-    real *dhidden = calloc(n, sizeof(real)), *grad = calloc(m->n_grad, sizeof(real));
+    real *dhidden = calloc(n, sizeof(real)), *grad = calloc(m->n_trainable, sizeof(real));
     head_logp_backward(r.dhidden, r.grad, r.a, m, &r.b, hidden, tau, r.dlogp, r.dentropy);
     head_logp_backward(dhidden, grad, r.a, m, &r.b, hidden, tau, r.dlogp, r.dentropy);
     CHECK(memcmp(dhidden, r.dhidden, n * sizeof(real)) == 0);
-    CHECK(memcmp(grad, r.grad, m->n_grad * sizeof(real)) == 0);
+    CHECK(memcmp(grad, r.grad, m->n_trainable * sizeof(real)) == 0);
     free(dhidden), free(grad);
     run_close(&r);
     model_free(m);
@@ -344,15 +344,10 @@ static void test_E9_linear_scaling(void) {
 
 static void test_E33_counts(void) {
     const ModelConfig smollm2 = {.vocab = 49152, .hidden = 576, .ffn = 1536, .n_layer = 30, .n_head = 9, .n_kv_head = 3, .head_dim = 64, .context = 8192, .tied = true};
-    size_t n, n_grad;
-    model_counts(&smollm2, &n, &n_grad);
-    CHECK_INT(n, 134515008);                            /* as its model card counts */
-    CHECK_INT(n_grad, 134515008 + 49152 * 576);
+    CHECK_INT(model_trainable(&smollm2), 134515008);    /* as its model card counts */
     for (int k = 0; k < TINY_COUNT; k++) {
         Model *m = tiny_model(k);
-        model_counts(&m->config, &n, &n_grad);
-        CHECK_INT(n, m->n_trainable);
-        CHECK_INT(n_grad, m->n_grad);
+        CHECK_INT(model_trainable(&m->config), m->n_trainable);
         CHECK_INT(model_parameters(m), m->n_trainable);
         model_free(m);
     }

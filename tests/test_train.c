@@ -41,7 +41,7 @@ static void test_E117_slices_change_no_bit(void) {
             Model *m = tiny_model(k);
             int key[MAX_TARGET];
             Window w = window_of(m, key);
-            real *first = calloc(m->n_grad, sizeof(real)), *logp = calloc(2 * MAX_TARGET, sizeof(real)), *again = calloc(2 * MAX_TARGET, sizeof(real));
+            real *first = calloc(m->n_trainable, sizeof(real)), *logp = calloc(2 * MAX_TARGET, sizeof(real)), *again = calloc(2 * MAX_TARGET, sizeof(real));
             double sum = 0;
             const Batch whole = tiny_batch(&w);         /* without slices, and so without their renumbering */
             Err none = {{0}};
@@ -55,19 +55,20 @@ static void test_E117_slices_change_no_bit(void) {
                 Weights weights = {.key = key};
                 CHECK(trainer_new(&t, m, slice[i][0], slice[i][1], &e));
                 CHECK(trainer_accumulate(&t, &w, 0.7, derive, &weights, with_entropy, &e));
+                model_grad_finish(t.grad, t.acts, m);
                 CHECK_INT(weights.next, w.n_target);
                 real *values = i ? again : logp;
                 CHECK(window_logp(values, values + MAX_TARGET, t.acts, t.max_row, t.max_target, m, &w, 0.7, &e));
-                if (i == 0) memcpy(first, t.grad, m->n_grad * sizeof(real)), sum = weights.sum;
+                if (i == 0) memcpy(first, t.grad, m->n_trainable * sizeof(real)), sum = weights.sum;
                 else {
-                    CHECK_INT(tiny_differ(first, t.grad, m->n_grad), 0);
+                    CHECK_INT(tiny_differ(first, t.grad, m->n_trainable), 0);
                     CHECK_INT(tiny_differ(logp, again, 2 * MAX_TARGET), 0);
                     CHECK(weights.sum == sum);
                 }
                 trainer_free(&t);
             }
             double largest = 0;
-            for (size_t j = 0; j < m->n_grad; j++) largest = fmax(largest, fabs((double)first[j]));
+            for (size_t j = 0; j < m->n_trainable; j++) largest = fmax(largest, fabs((double)first[j]));
             CHECK(largest > 0.1);
             CHECK_INT(tiny_differ(direct, logp, (size_t)w.n_target), 0);
             free(direct), free(first), free(logp), free(again);
@@ -91,8 +92,9 @@ static void test_E196_checkpointing_changes_no_bit(void) {
                 Weights weights = {.key = key};
                 CHECK(trainer_accumulate(&t[i], &w, 0.7, derive, &weights, true, &e));
             }
+            model_grad_finish(t[i].grad, t[i].acts, m);
         }
-        CHECK_INT(tiny_differ(t[0].grad, t[1].grad, m->n_grad), 0);
+        CHECK_INT(tiny_differ(t[0].grad, t[1].grad, m->n_trainable), 0);
         trainer_free(&t[0]), trainer_free(&t[1]);
         window_free(&w);
         model_free(m);
@@ -110,7 +112,7 @@ static void test_E44_slices_of_scores(int network) {
     Model *m = tiny_model(network);
     int key[MAX_TARGET];
     Window w = window_of(m, key);
-    real *first = calloc(m->n_grad, sizeof(real)), *score = calloc(2 * 3 * MAX_TARGET, sizeof(real)), *again = score + 3 * MAX_TARGET;
+    real *first = calloc(m->n_trainable, sizeof(real)), *score = calloc(2 * 3 * MAX_TARGET, sizeof(real)), *again = score + 3 * MAX_TARGET;
     for (int i = 0; i < 3; i++) {
         Trainer t;
         Err e = {{0}};
@@ -119,8 +121,8 @@ static void test_E44_slices_of_scores(int network) {
         CHECK(trainer_accumulate_scores(&t, &w, derive_scores, &weights, &e));
         CHECK_INT(weights.next, w.n_target);
         CHECK(window_scores(i ? again : score, t.acts, t.max_row, t.max_target, m, &w, &e));
-        if (i == 0) memcpy(first, t.grad, m->n_grad * sizeof(real));
-        CHECK_INT(tiny_differ(first, t.grad, m->n_grad), 0);
+        if (i == 0) memcpy(first, t.grad, m->n_trainable * sizeof(real));
+        CHECK_INT(tiny_differ(first, t.grad, m->n_trainable), 0);
         CHECK_INT(i ? tiny_differ(score, again, 3 * (size_t)w.n_target) : 0, 0);
         trainer_free(&t);
     }
@@ -188,17 +190,17 @@ static void test_E283_to_E285_update(void) {
         Model *m = tiny_model(k), *before = tiny_model(k);
         int key[MAX_TARGET];
         Window w = window_of(m, key);
-        Trainer t;
+        Trainer t, twin;                                /* twin: whose gradient can be looked at before the update */
         Err e = {{0}};
-        Weights weights = {.key = key};
-        CHECK(trainer_new(&t, m, MAX_ROW, MAX_TARGET, &e));
+        Weights weights = {.key = key}, again = weights;
+        CHECK(trainer_new(&t, m, MAX_ROW, MAX_TARGET, &e) && trainer_new(&twin, m, MAX_ROW, MAX_TARGET, &e));
         settings(&t);
         t.step = 1;                                     /* the second step: no bias correction hides a slip */
         for (size_t j = 0; j < m->n_trainable; j++) t.m[j] = (real)(0.01 * tiny_number(1, j)), t.v[j] = (real)(0.001 * (1.1 + tiny_number(2, j)));
-        CHECK(trainer_accumulate(&t, &w, 1, derive, &weights, true, &e));
+        CHECK(trainer_accumulate(&t, &w, 1, derive, &weights, true, &e) && trainer_accumulate(&twin, &w, 1, derive, &again, true, &e));
+        model_grad_finish(twin.grad, twin.acts, m);
         double *g = calloc(m->n_trainable, sizeof *g), square = 0;
-        for (size_t j = 0; j < m->n_trainable; j++) g[j] = t.grad[j];
-        for (size_t j = 0; m->head == m->embed && j < param_count(m->embed); j++) g[m->embed->offset + j] += t.grad[m->n_trainable + j];
+        for (size_t j = 0; j < m->n_trainable; j++) g[j] = twin.grad[j];
         for (size_t j = 0; j < m->n_trainable; j++) square += g[j] * g[j];
         real *m1 = malloc(m->n_trainable * sizeof(real)), *v1 = malloc(m->n_trainable * sizeof(real));
         memcpy(m1, t.m, m->n_trainable * sizeof(real)), memcpy(v1, t.v, m->n_trainable * sizeof(real));
@@ -219,10 +221,10 @@ static void test_E283_to_E285_update(void) {
         CHECK_NEAR(off, 0, sizeof(real) == 4 ? 1e-6 : 1e-14);
         for (int i = 0; i < m->n_param; i++) CHECK(m->param[i].is_matrix == !(strstr(m->param[i].name, "norm") || strstr(m->param[i].name, "bias")));
         long left = 0;
-        for (size_t j = 0; j < m->n_grad; j++) left += t.grad[j] != 0;
+        for (size_t j = 0; j < m->n_trainable; j++) left += t.grad[j] != 0;
         CHECK_INT(left, 0);
         free(g), free(m1), free(v1);
-        trainer_free(&t);
+        trainer_free(&t), trainer_free(&twin);
         window_free(&w);
         model_free(m), model_free(before);
     }
@@ -316,7 +318,7 @@ static void test_trainer_bytes(void) {
     for (int k = 0; k >= 0; k = tiny_next(k, TINY_COUNT - 1)) {
         Model *m = tiny_model(k);
         CHECK_INT(trainer_bytes(&m->config, 50, 20), model_bytes(&m->config) + acts_bytes(&m->config, 50, 20, true)
-                  + (m->n_grad + 2 * m->n_trainable + 50 * (size_t)m->config.hidden) * sizeof(real));
+                  + (3 * m->n_trainable + 50 * (size_t)m->config.hidden) * sizeof(real));
         model_free(m);
     }
 }

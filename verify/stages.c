@@ -322,7 +322,7 @@ static bool loss_derivative(real *dlogp, real *dentropy, const Case *c, Pool *p,
 static bool model_gradient(real *grad, const Case *c, Pool *p, Err *e) {
     const Model *m = c->model.policy;
     const size_t all = c->d->n * c->d->width;
-    real *dlogp = pool_take(p, all * 2, sizeof *dlogp, e), *dentropy = dlogp ? dlogp + all : NULL, *sum = pool_take(p, m->n_grad, sizeof *sum, e);
+    real *dlogp = pool_take(p, all * 2, sizeof *dlogp, e), *dentropy = dlogp ? dlogp + all : NULL, *sum = pool_take(p, m->n_trainable, sizeof *sum, e);
     if (!dlogp || !sum) return false;
     if ((!c->dlogp || c->s.window.entropy_coef != 0) && !loss_derivative(dlogp, dentropy, c, p, e)) return false;
     if (c->dlogp) for (size_t j = 0; j < all; j++) dlogp[j] = c->mask[j] ? c->dlogp[j] : 0;
@@ -347,8 +347,8 @@ static bool model_gradient(real *grad, const Case *c, Pool *p, Err *e) {
     }
     ok = ok && !e->line[0];
     if (ok) {
-        if (m->head == m->embed && c->drop_embed_grad) memset(sum + m->embed->offset, 0, param_count(m->embed) * sizeof *sum);
-        if (!c->drop_head_grad) model_grad_finish(sum, m);
+        if (m->head == m->embed && c->drop_head_grad) memset(sum + m->embed->offset, 0, param_count(m->embed) * sizeof *sum);
+        if (!c->drop_embed_grad) model_grad_finish(sum, a, m);
         if (c->grad_back) c->grad_back(sum, m);
         memcpy(grad, sum, m->n_trainable * sizeof *sum);
     }
