@@ -595,7 +595,7 @@ struct Acts {
     LayerActs *layer;                   /* [n_layer]; without keep all the same, with checkpoint all but x */
     real *x_last, *r_last, *hidden;
     real *normed, *normed_mid;          /* of the running layer */
-    real *act, *wide, *row_h, *dx, *dx_next, *d_mid, *dnormed_mid, *dq, *dk, *dv, *d_o, *dgate, *dup, *dk_raw;
+    real *act, *wide, *row_h, *dx, *dx_next, *d_mid, *dnormed_mid, *dq, *dk, *dv, *d_o, *dk_raw;
     size_t lora_width;                  /* of a row of lora_wide, whatever the layer: threads are at different layers at a time */
     real *lora_wide, *lora_low, *lora_dlow[LORA_TARGETS];   /* an adapter's B u or A^T du, s u, du of the running layer */
     int *position;                      /* [max_row] */
@@ -653,7 +653,7 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
     s->thread_bytes = a->used - before;
     if (s->keep) {
         TAKE(wide, n, h); TAKE(dx, n, h); TAKE(dx_next, n, h); TAKE(d_mid, n, h); TAKE(dnormed_mid, n, h);
-        TAKE(dq, n, q); TAKE(dk, n, kv); TAKE(dv, n, kv); TAKE(d_o, n, q); TAKE(dgate, n, f); TAKE(dup, n, f);
+        TAKE(dq, n, q); TAKE(dk, n, kv); TAKE(dv, n, kv); TAKE(d_o, n, q);
         if (c->qk_norm) TAKE(dk_raw, n, kv);
     }
     if (s->max_target) {
@@ -849,18 +849,26 @@ static void swiglu_rows(real *act, const real *gate, const real *up, int n_row, 
 
 /* ---- a layer's linear maps, each with its adapter if it has one (E290, E291) --------------- */
 
-/* y = W x for rows [from, from + n) of x and y. */
-static void project(real *y, Acts *a, const Model *m, int l, LoraTarget t, const Param *bias, const real *x, int from, int n) {
-    const Param *w = m->layer[l][adapted_layer[t]];
-    Param *const *p = m->adapter[l][t];
+/* y = W x for rows [from, from + n) of x and y, for as many maps of the same x as threads can share between two meetings. */
+typedef struct { real *y; LoraTarget target; const Param *bias; } Projection;
+static void project(const Projection *y, int n_y, Acts *a, const Model *m, int l, const real *x, int from, int n) {
+    GemmNt list[GEMM_LIST];
     const size_t at = (size_t)from;
-    y += at * (size_t)w->rows;
-    x += at * (size_t)w->cols;
-    linear_forward(y, m, w, bias, x, n);
-    if (!p[0] || m->adapter_off) return;
-    const LoraShape shape = adapter_shape(m, p);
-    lora_forward(y, a->layer[l].low[t] + at * (size_t)shape.r, a->lora_wide + at * a->lora_width, (const real *)(m->packed + m->packed_at[p[0] - m->param]),
-                 (const real *)(m->packed + m->packed_at[p[1] - m->param]), x, n, &shape);
+    const int n_in = m->layer[l][adapted_layer[y->target]]->cols;
+    x += at * (size_t)n_in;
+    for (int i = 0; i < n_y; i++) {
+        const Param *w = m->layer[l][adapted_layer[y[i].target]];
+        list[i] = (GemmNt){.y = y[i].y + at * (size_t)w->rows, .packed = m->packed + m->packed_at[w - m->param], .store = w->store, .bias = y[i].bias ? y[i].bias->data : NULL, .n_out = w->rows};
+    }
+    gemm_nt_list(list, n_y, x, n, n_in);
+    for (int i = 0; i < n_y; i++) {
+        const LoraTarget t = y[i].target;
+        Param *const *p = m->adapter[l][t];
+        if (!p[0] || m->adapter_off) continue;
+        const LoraShape shape = adapter_shape(m, p);
+        lora_forward(list[i].y, a->layer[l].low[t] + at * (size_t)shape.r, a->lora_wide + at * a->lora_width, (const real *)(m->packed + m->packed_at[p[0] - m->param]),
+                     (const real *)(m->packed + m->packed_at[p[1] - m->param]), x, n, &shape);
+    }
 }
 
 /* dx = W^T dy for rows [from, from + n). */
@@ -912,9 +920,7 @@ static void before_attention(Acts *a, const Model *m, int l, int from, int n) {
     const size_t at = (size_t)from, h = (size_t)c->hidden, heads = (size_t)c->n_head, kv_heads = (size_t)c->n_kv_head, d = (size_t)c->head_dim;
     real *q = c->qk_norm ? y->q_raw : y->q, *k = c->qk_norm ? y->k_raw : y->k;
     norm_rows(a->normed + at * h, y->r_in + at, y->x + at * h, p[P_NORM_IN], (size_t)n, c->norm_eps);
-    project(q, a, m, l, LORA_Q, p[P_QB], a->normed, from, n);
-    project(k, a, m, l, LORA_K, p[P_KB], a->normed, from, n);
-    project(y->v, a, m, l, LORA_V, p[P_VB], a->normed, from, n);
+    project((Projection[]){{q, LORA_Q, p[P_QB]}, {k, LORA_K, p[P_KB]}, {y->v, LORA_V, p[P_VB]}}, 3, a, m, l, a->normed, from, n);
     if (c->qk_norm) {
         norm_rows(y->q + at * heads * d, y->r_q + at * heads, q + at * heads * d, p[P_QN], (size_t)n * heads, c->norm_eps);
         norm_rows(y->k + at * kv_heads * d, y->r_k + at * kv_heads, k + at * kv_heads * d, p[P_KN], (size_t)n * kv_heads, c->norm_eps);
@@ -928,10 +934,9 @@ static void after_attention_to_act(Acts *a, const Model *m, int l, int from, int
     const LayerActs *y = &a->layer[l];
     Param *const *p = m->layer[l], *const *mb = m->mlp_bias[l];
     const size_t h = (size_t)c->hidden, f = (size_t)c->ffn, at = (size_t)from * h, wide = (size_t)from * f;
-    project(a->row_h, a, m, l, LORA_O, p[P_OB], y->o, from, n);
+    project(&(Projection){a->row_h, LORA_O, p[P_OB]}, 1, a, m, l, y->o, from, n);
     add_rows_norm(a->normed_mid + at, y->r_mid + from, y->mid + at, y->x + at, a->row_h + at, p[P_NORM_POST], (size_t)n, c->norm_eps);
-    project(y->gate, a, m, l, LORA_GATE, mb[0], a->normed_mid, from, n);
-    project(y->up, a, m, l, LORA_UP, mb[1], a->normed_mid, from, n);
+    project((Projection[]){{y->gate, LORA_GATE, mb[0]}, {y->up, LORA_UP, mb[1]}}, 2, a, m, l, a->normed_mid, from, n);
     swiglu_rows(a->act + wide, y->gate + wide, y->up + wide, n, c->ffn);
 }
 
@@ -939,24 +944,24 @@ static void after_attention_to_act(Acts *a, const Model *m, int l, int from, int
 static void after_attention(Acts *a, const Model *m, int l, int from, int n, real *x_next) {
     const size_t h = (size_t)m->config.hidden, at = (size_t)from * h;
     after_attention_to_act(a, m, l, from, n);
-    project(a->row_h, a, m, l, LORA_DOWN, m->mlp_bias[l][2], a->act, from, n);
+    project(&(Projection){a->row_h, LORA_DOWN, m->mlp_bias[l][2]}, 1, a, m, l, a->act, from, n);
     add_rows(x_next + at, a->layer[l].mid + at, a->row_h + at, (size_t)n * h);
 }
 
-/* Backward of after_attention: from a->dx to dgate, dup, d_mid (by `mid`) and d_o (E21). */
+/* Backward of after_attention: from a->dx to d_mid (by `mid`), d_o (E21), and dgate and dup, which take the place of gate and up. */
 static void back_to_attention(Acts *a, const Model *m, int l, int from, int n) {
     const ModelConfig *c = &m->config;
     const LayerActs *y = &a->layer[l];
     Param *const *p = m->layer[l];
     const size_t h = (size_t)c->hidden, f = (size_t)c->ffn, at = (size_t)from * h;
-    project_back(a->dgate, a, m, l, LORA_DOWN, a->dx, from, n);             /* dgate holds dact for a moment */
+    project_back(a->act, a, m, l, LORA_DOWN, a->dx, from, n);               /* act holds dact for a moment */
     #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * f))
     for (int t = from; t < from + n; t++) {
         const size_t row = (size_t)t * f;
-        r_swiglu_backward(a->dgate + row, a->dup + row, a->act + row, a->dgate + row, y->gate + row, y->up + row, f);
+        r_swiglu_backward(a->act + row, y->gate + row, y->up + row, f);
     }
-    project_back(a->dnormed_mid, a, m, l, LORA_GATE, a->dgate, from, n);
-    project_back(a->wide, a, m, l, LORA_UP, a->dup, from, n);
+    project_back(a->dnormed_mid, a, m, l, LORA_GATE, y->gate, from, n);
+    project_back(a->wide, a, m, l, LORA_UP, y->up, from, n);
     sum_rows_norm_backward(a->d_mid + at, a->dx + at, a->dnormed_mid + at, a->wide + at, NULL, a->normed_mid + at, y->mid + at, y->r_mid + from, p[P_NORM_POST], (size_t)n);
     project_back(a->d_o, a, m, l, LORA_O, a->d_mid, from, n);
 }
@@ -991,8 +996,8 @@ static void layer_weights_backward(real *grad, Acts *a, const Model *m, int l, i
     GemmTn list[LORA_TARGETS];
     int n_list = 0;
     project_weights(list, &n_list, grad, a, m, l, LORA_DOWN, mb[2], a->dx, a->act, n);
-    project_weights(list, &n_list, grad, a, m, l, LORA_GATE, mb[0], a->dgate, a->normed_mid, n);
-    project_weights(list, &n_list, grad, a, m, l, LORA_UP, mb[1], a->dup, a->normed_mid, n);
+    project_weights(list, &n_list, grad, a, m, l, LORA_GATE, mb[0], y->gate, a->normed_mid, n);
+    project_weights(list, &n_list, grad, a, m, l, LORA_UP, mb[1], y->up, a->normed_mid, n);
     project_weights(list, &n_list, grad, a, m, l, LORA_O, p[P_OB], a->d_mid, y->o, n);
     project_weights(list, &n_list, grad, a, m, l, LORA_Q, p[P_QB], c->qk_norm ? a->d_o : a->dq, a->normed, n);
     project_weights(list, &n_list, grad, a, m, l, LORA_K, p[P_KB], c->qk_norm ? a->dk_raw : a->dk, a->normed, n);
@@ -1059,7 +1064,7 @@ const real *model_forward_keys(Acts *a, const Model *m, const Batch *b, KeySink 
 /* E196 with checkpointing: what forward once left of layer l, from its input. Of the last map only the adapter's part is wanted again. */
 static void after_attention_again(Acts *a, const Model *m, int l, int from, int n) {
     after_attention_to_act(a, m, l, from, n);
-    if (m->adapter[l][LORA_DOWN][0]) project(a->row_h, a, m, l, LORA_DOWN, m->mlp_bias[l][2], a->act, from, n);
+    if (m->adapter[l][LORA_DOWN][0]) project(&(Projection){a->row_h, LORA_DOWN, m->mlp_bias[l][2]}, 1, a, m, l, a->act, from, n);
 }
 
 static void layer_again(Acts *a, const Model *m, int l, const Batch *b) {

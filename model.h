@@ -125,7 +125,8 @@ const real *model_forward_keys(Acts *a, const Model *m, const Batch *b, KeySink 
 typedef struct { int n_row; const real *q, *k, *v; real *o, *max, *sum; } AttentionRows;
 typedef void Attention(void *context, int layer, const AttentionRows *rows);
 const real *model_rows(Acts *a, const Model *m, const int *id, const int *position, int n, Attention *attention, void *context);
-/* Backward through everything below the hidden rows: grad [n_trainable] += . dhidden [n_row, hidden] is overwritten. */
+/* Backward through everything below the hidden rows: grad [n_trainable] += . dhidden [n_row, hidden] is overwritten, activations are used up: once for
+ * each forward. */
 void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *dhidden);
 /* Once a step, before the norm (E284): what a tied embedding got as such, which a has kept apart since the last time, is added to the head's gradient. */
 void model_grad_finish(real *grad, Acts *a, const Model *m);

@@ -167,13 +167,13 @@ static bool lora_linear(JsonWriter *out, const Json *inputs, Err *e) {
 static bool swiglu(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows g = kind_rows(c, "gate", false), u = kind_same_shape(c, "up", &g, false), dy = kind_same_shape(c, "dy", &g, false);
-    real *y = kind_take(c, g.n, sizeof *y), *dg = kind_take(c, g.n, sizeof *dg), *du = kind_take(c, g.n, sizeof *du);
+    real *y = kind_take(c, g.n, sizeof *y);
     KIND_OPEN;
     r_swiglu(y, g.x, u.x, g.n);
-    r_swiglu_backward(dg, du, y, dy.x, g.x, u.x, g.n);
+    r_swiglu_backward(dy.x, g.x, u.x, g.n);
     kind_put_list(out, "y", y, g.n);
-    kind_put_list(out, "dgate", dg, g.n);
-    kind_put_list(out, "dup", du, g.n);
+    kind_put_list(out, "dgate", g.x, g.n);
+    kind_put_list(out, "dup", u.x, g.n);
     KIND_FINISH;
 }
 

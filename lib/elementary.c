@@ -294,14 +294,14 @@ void r_swiglu(real *act, const real *gate, const real *up, size_t n) {
     for (size_t i = 0; i < n; i++) act[i] = gate[i] * sigmoid_inline(gate[i]) * up[i];
 }
 
-void r_swiglu_backward(real *dgate, real *dup, real *act, const real *dact, const real *gate, const real *up, size_t n) {
+void r_swiglu_backward(real *act, real *gate, real *up, size_t n) {
     INDEPENDENT
     for (size_t i = 0; i < n; i++) {
-        const real d = dact[i], g = gate[i], s = sigmoid_inline(g);
+        const real d = act[i], g = gate[i], s = sigmoid_inline(g);
         const real silu = g * s, u = up[i];
         act[i] = silu * u;
-        dup[i] = d * silu;
-        dgate[i] = d * u * s * (1 + g * (1 - s));
+        up[i] = d * silu;
+        gate[i] = d * u * s * (1 + g * (1 - s));
     }
 }
 

@@ -498,15 +498,24 @@ static long cut(Product *p, int n_thread) {
 
 static size_t multiply_adds(const Product *p) { return (size_t)p->m * (size_t)p->n * (size_t)(p->n_k > 0 ? p->n_k : 1); }
 
-static void product(Product p) {
-    const int n_thread = thread_count(multiply_adds(&p));
-    const long n_tile = cut(&p, n_thread);
+/* n <= GEMM_LIST products, whose tiles the threads take in one go. Each is cut for all threads, or for one where many are tiles enough. */
+static void products(Product *p, int n, bool cut_each) {
+    long end[GEMM_LIST], n_tile = 0;
+    size_t work = 0;
+    for (int i = 0; i < n; i++) work += multiply_adds(&p[i]);
+    const int n_thread = thread_count(work);
+    for (int i = 0; i < n; i++) end[i] = n_tile += cut(&p[i], cut_each || n <= n_thread ? n_thread : 1);
     #pragma omp parallel for schedule(dynamic) num_threads(n_thread) if (n_thread > 1)
     for (long t = 0; t < n_tile; t++) {
-        const int n_column_tile = divide_up(p.n, p.tile_columns);
-        tile(&p, (int)(t / n_column_tile) * p.tile_rows, (int)(t % n_column_tile) * p.tile_columns);
+        int i = 0;
+        while (t >= end[i]) i++;
+        const long at = t - (i ? end[i - 1] : 0);
+        const int n_column_tile = divide_up(p[i].n, p[i].tile_columns);
+        tile(&p[i], (int)(at / n_column_tile) * p[i].tile_rows, (int)(at % n_column_tile) * p[i].tile_columns);
     }
 }
+
+static void product(Product p) { products(&p, 1, true); }
 
 void gemm_block(real *c, size_t ldc, const real *a, size_t row_step, size_t k_step, const real *panel, size_t stride, int m, int n, int n_k,
                 bool from_zero) {
@@ -527,36 +536,32 @@ void gemm_nt(real *y, int ldy, const real *x, int ldx, const void *packed, Store
                        .from_zero = true, .bias = bias, .m = m, .n = n_out, .n_k = n_in });
 }
 
+void gemm_nt_list(const GemmNt *list, int n, const real *x, int m, int n_in) {
+    Product p[GEMM_LIST];
+    for (int i = 0; i < n; i++)
+        p[i] = (Product){ .a = x, .row_step = (size_t)n_in, .k_step = 1, .packed = list[i].packed, .store = list[i].store, .c = list[i].y, .ldc = (size_t)list[i].n_out,
+                          .from_zero = true, .bias = list[i].bias, .m = m, .n = list[i].n_out, .n_k = n_in };
+    products(p, n, true);
+}
+
 void gemm_nn(real *dx, int lddx, const real *dy, int lddy, const void *w, Store store, int m, int n_out, int n_in) {
     product((Product){ .a = dy, .row_step = (size_t)lddy, .k_step = 1, .b = w, .ldb = (size_t)n_in, .store = store,
                        .c = dx, .ldc = (size_t)lddx, .from_zero = true, .m = m, .n = n_in, .n_k = n_out });
 }
 
-static Product weight_gradient(const GemmTn *g) {
-    return (Product){ .a = g->dy, .row_step = 1, .k_step = (size_t)g->n_out, .b = (const unsigned char *)g->x, .ldb = (size_t)g->n_in,
-                      .store = STORE_REAL, .c = g->dw, .ldc = (size_t)g->n_in, .m = g->n_out, .n = g->n_in, .n_k = g->m };
+static Product weight_gradient(const real *dy, int lddy, const real *x, int ldx, real *dw, int m, int n_out, int n_in) {
+    return (Product){ .a = dy, .row_step = 1, .k_step = (size_t)lddy, .b = (const unsigned char *)x, .ldb = (size_t)ldx,
+                      .store = STORE_REAL, .c = dw, .ldc = (size_t)n_in, .m = n_out, .n = n_in, .n_k = m };
 }
 
 void gemm_tn(real *dw, const real *dy, int lddy, const real *x, int ldx, int m, int n_out, int n_in) {
-    product((Product){ .a = dy, .row_step = 1, .k_step = (size_t)lddy, .b = (const unsigned char *)x, .ldb = (size_t)ldx,
-                       .store = STORE_REAL, .c = dw, .ldc = (size_t)n_in, .m = n_out, .n = n_in, .n_k = m });
+    product(weight_gradient(dy, lddy, x, ldx, dw, m, n_out, n_in));
 }
 
 void gemm_tn_list(const GemmTn *list, int n) {
     Product p[GEMM_LIST];
-    long end[GEMM_LIST], n_tile = 0;
-    size_t work = 0;
-    for (int i = 0; i < n; i++) p[i] = weight_gradient(&list[i]), work += multiply_adds(&p[i]);
-    const int n_thread = thread_count(work);
-    for (int i = 0; i < n; i++) end[i] = n_tile += cut(&p[i], n > n_thread ? 1 : n_thread);     /* many products are tiles enough */
-    #pragma omp parallel for schedule(dynamic) num_threads(n_thread) if (n_thread > 1)
-    for (long t = 0; t < n_tile; t++) {
-        int i = 0;
-        while (t >= end[i]) i++;
-        const long at = t - (i ? end[i - 1] : 0);
-        const int n_column_tile = divide_up(p[i].n, p[i].tile_columns);
-        tile(&p[i], (int)(at / n_column_tile) * p[i].tile_rows, (int)(at % n_column_tile) * p[i].tile_columns);
-    }
+    for (int i = 0; i < n; i++) p[i] = weight_gradient(list[i].dy, list[i].n_out, list[i].x, list[i].n_in, list[i].dw, list[i].m, list[i].n_out, list[i].n_in);
+    products(p, n, false);
 }
 
 /* Blocks of columns, each summed from top to bottom: the chains stay in registers and rows are read in order. */

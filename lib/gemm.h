@@ -35,14 +35,18 @@ void gemm_pack(void *packed, const void *w, Store store, int n_out, int n_in);
  * stored as real become real block by block, so the bits are those of the same matrix in real. */
 void gemm_nt(real *y, int ldy, const real *x, int ldx, const void *packed, Store store, const real *bias, int m, int n_out, int n_in);
 
+/* The same of one x (contiguous rows, as those of y are) for n <= GEMM_LIST weights at once, so that threads meet only at the end. */
+enum { GEMM_LIST = 8 };
+typedef struct { real *y; const void *packed; Store store; const real *bias; int n_out; } GemmNt;
+void gemm_nt_list(const GemmNt *list, int n, const real *x, int m, int n_in);
+
 /* E6: dx[t][k] = sum_o dy[t][o] W[o][k], chain from 0, o ascending; overwrites dx. dx [m, n_in], dy [m, n_out], W (n_out, n_in). */
 void gemm_nn(real *dx, int lddx, const real *dy, int lddy, const void *w, Store store, int m, int n_out, int n_in);
 
 /* E6: dW[o][k] += sum_t dy[t][o] x[t][k], the chain starts from what dW holds, t ascending. dW (n_out, n_in), contiguous. */
 void gemm_tn(real *dw, const real *dy, int lddy, const real *x, int ldx, int m, int n_out, int n_in);
 
-/* The same for n <= GEMM_LIST weights of one layer at once, so that threads meet only at the end; rows of dy and x are contiguous. */
-enum { GEMM_LIST = 8 };
+/* The same for n <= GEMM_LIST weights of one layer at once; rows of dy and x are contiguous. */
 typedef struct { real *dw; const real *dy, *x; int m, n_out, n_in; } GemmTn;
 void gemm_tn_list(const GemmTn *list, int n);
 

@@ -56,9 +56,9 @@ real r_log_sigmoid(real x);             /* E301 */
 /* y[i] = r_exp(x[i] - shift): the same bits as the scalar, written so that compilers vectorise it. y may be x. */
 void r_exp_array(real *y, const real *x, real shift, size_t n);
 
-/* E18: act = silu(gate) * up, and E19 its derivative: overwrites dgate and dup, and act with E18 again. All arrays of n; dgate may be dact. */
+/* E18: act = silu(gate) * up. E19: from d act in act, gate and up become their own derivatives and act what E18 made of them. All arrays of n. */
 void r_swiglu(real *act, const real *gate, const real *up, size_t n);
-void r_swiglu_backward(real *dgate, real *dup, real *act, const real *dact, const real *gate, const real *up, size_t n);
+void r_swiglu_backward(real *act, real *gate, real *up, size_t n);
 
 /* E15: s = exp(scale s - max) / sum with *max and *sum of the row, sum as r_sum; n a multiple of 16, -infinity where there is no score.
  * E17: scores in p become the same weights from a known max and sum, and products do v in ds become ds = p (ds - drow). */

@@ -206,18 +206,16 @@ static void test_exp_array(void) {
 
 static void test_E18_E19_swiglu(void) {
     fill(x, -12, 12), fill(y, -3, 3), fill(z, -2, 2);
-    static real dgate[N], dup[N], aliased[N], again[N];
+    static real dgate[N], dup[N], again[N];
     r_swiglu(out, x, y, N);
-    r_swiglu_backward(dgate, dup, again, z, x, y, N);
+    memcpy(again, z, sizeof z), memcpy(dgate, x, sizeof x), memcpy(dup, y, sizeof y);
+    r_swiglu_backward(again, dgate, dup, N);
     CHECK_INT(memcmp(again, out, sizeof out), 0);
-    memcpy(aliased, z, sizeof z);
-    r_swiglu_backward(aliased, other, again, aliased, x, y, N);
     long bad = 0;
     for (int i = 0; i < N; i++) {
         const real s = r_sigmoid(x[i]), silu = x[i] * s;
         bad += out[i] != silu * y[i];
         bad += dup[i] != z[i] * silu || dgate[i] != z[i] * y[i] * s * (1 + x[i] * (1 - s));
-        bad += aliased[i] != dgate[i] || other[i] != dup[i];
     }
     CHECK_INT(bad, 0);
 #ifdef REAL_IS_DOUBLE

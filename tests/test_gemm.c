@@ -205,6 +205,37 @@ static void test_row_alone(void) {
     free(x), free(w), free(packed), free(y);
 }
 
+/* Products in one list are those that come one after the other, whatever threads share the tiles. */
+static void lists_differ(int m, int n_in) {
+    static const int n_out[] = { 300, 40, 96, 1 };
+    enum { N = sizeof n_out / sizeof *n_out, ALL = 300 + 40 + 96 + 1 };
+    real *x = numbers((size_t)(m * n_in)), *w[N], *packed[N], *bias = numbers(ALL), *y = numbers((size_t)(m * ALL)), *want = numbers((size_t)(m * ALL));
+    real *dw = numbers((size_t)(n_in * ALL)), *dw_want = malloc((size_t)(n_in * ALL) * sizeof(real)), *dy = numbers((size_t)(m * ALL));
+    GemmNt nt[N];
+    GemmTn tn[N];
+    memcpy(dw_want, dw, (size_t)(n_in * ALL) * sizeof(real));
+    for (int i = 0, at = 0; i < N; at += n_out[i++]) {
+        w[i] = numbers((size_t)(n_out[i] * n_in)), packed[i] = numbers(gemm_packed_count(n_out[i], n_in));
+        gemm_pack(packed[i], w[i], STORE_REAL, n_out[i], n_in);
+        const real *b = i % 2 ? bias + at : NULL;
+        nt[i] = (GemmNt){ .y = y + m * at, .packed = packed[i], .store = STORE_REAL, .bias = b, .n_out = n_out[i] };
+        tn[i] = (GemmTn){ .dw = dw + n_in * at, .dy = dy + m * at, .x = x, .m = m, .n_out = n_out[i], .n_in = n_in };
+        plain_nt(want + m * at, n_out[i], x, n_in, w[i], b, m, n_out[i], n_in);
+        gemm_tn(dw_want + n_in * at, dy + m * at, n_out[i], x, n_in, m, n_out[i], n_in);
+    }
+    gemm_nt_list(nt, N, x, m, n_in);
+    gemm_tn_list(tn, N);
+    CHECK_INT(differing(y, want, m * ALL), 0);
+    CHECK_INT(differing(dw, dw_want, n_in * ALL), 0);
+    for (int i = 0; i < N; i++) free(w[i]), free(packed[i]);
+    free(x), free(bias), free(y), free(want), free(dw), free(dw_want), free(dy);
+}
+
+static void test_lists(void) {
+    static const int rows[] = { 1, 7, 64, 200 };
+    for (int i = 0; i < 4; i++) lists_differ(rows[i], 130);
+}
+
 static void test_threads(void) {
 #ifdef _OPENMP
     const int before = omp_get_max_threads();
@@ -214,6 +245,7 @@ static void test_threads(void) {
         CHECK_INT(products_differ(200, 90, 65, 1, STORE_REAL), 0);
         CHECK_INT(products_differ(64, 80, 272, 0, STORE_BF16), 0);
         CHECK_INT(products_differ(1, 700, 300, 0, STORE_BF16), 0);
+        test_lists();
     }
     omp_set_num_threads(3);
     long bad[3] = { 0 };
@@ -238,6 +270,7 @@ int main(void) {
     test_E5_E6_bits();
     test_E5_E6_every_kernel();
     test_row_alone();
+    test_lists();
     test_threads();
     return test_end();
 }
