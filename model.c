@@ -678,7 +678,8 @@ static size_t embed_row_bytes(const Acts *s, const ModelConfig *c) { return s->t
 
 static Acts acts_sizes(const ModelConfig *c, int max_row, int max_target, bool keep) {
     const int path = max_row < c->context ? max_row : c->context;
-    return (Acts){.max_row = max_row, .max_target = max_target, .keep = keep, .tied = keep && has_tied_gradient(c), .checkpoint = keep && c->checkpointing, .n_thread = thread_count(), .key_cap = round16((size_t)path) + 2 * LANES};
+    return (Acts){.max_row = max_row, .max_target = max_target, .keep = keep, .tied = keep && has_tied_gradient(c), .checkpoint = keep && c->checkpointing,
+                  .n_thread = thread_count(), .key_cap = round16((size_t)path) + 2 * LANES};
 }
 
 size_t acts_bytes(const ModelConfig *c, int max_row, int max_target, bool keep) {
@@ -849,7 +850,7 @@ static void swiglu_rows(real *act, const real *gate, const real *up, int n_row, 
 
 /* ---- a layer's linear maps, each with its adapter if it has one (E290, E291) --------------- */
 
-/* y = W x for rows [from, from + n) of x and y, for as many maps of the same x as threads can share between two meetings. */
+/* y = W x for rows [from, from + n) of x and y; n_y maps of the same x, for which threads meet once. */
 typedef struct { real *y; LoraTarget target; const Param *bias; } Projection;
 static void project(const Projection *y, int n_y, Acts *a, const Model *m, int l, const real *x, int from, int n) {
     GemmNt list[GEMM_LIST];

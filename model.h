@@ -113,7 +113,7 @@ Acts *acts_new(const Model *m, int max_row, int max_target, bool keep, Err *e);
 size_t acts_bytes(const ModelConfig *c, int max_row, int max_target, bool keep);
 size_t acts_thread_bytes(const ModelConfig *c, int max_row, bool keep);     /* the part of it that grows with the threads: attention's panels */
 bool acts_keep_logits(const ModelConfig *c, int max_target);                /* those of max_target rows, so that the backward pass need not compute them again */
-size_t acts_held(const Acts *a);                        /* bytes really taken, without that part */
+size_t acts_held(const Acts *a);                        /* bytes really taken (or reserved, of E20's rows for a tied embedding), without that part */
 void acts_free(Acts *a);
 
 /* E1 to E16: hidden rows after the final norm, [n_row, hidden], valid until the next call with the same acts. */

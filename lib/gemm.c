@@ -147,7 +147,7 @@ enum {
     WIDTH = VECTORS * LANES,                        /* columns of a kernel */
     LONE = 8 * LANES,                               /* columns of the kernel for one row: eight chains hide the latency */
     WIDE = WIDTH > GEMM_PANEL ? WIDTH : GEMM_PANEL, /* columns packed at once */
-    HALF = WIDE / 2 > GEMM_PANEL ? WIDE / 2 : GEMM_PANEL,
+    HALF = WIDE / 2 > GEMM_PANEL ? WIDE / 2 : GEMM_PANEL,   /* columns by which tiles may differ */
     TILE_ROWS = 192 * 4 / (int)sizeof(real),        /* rows of a tile: a block of A fills half of a second cache of 512 KiB */
     K_BLOCK = WIDE * (int)sizeof(real) > 128 ? 128 : 256,   /* so many rows of B's block are 16 or 32 KiB, in the first cache */
     COPY_COLUMNS = 128                              /* so many columns pay for a copy of A's block */
