@@ -200,8 +200,8 @@ def picture(results):
         out.append(lines(results, what, title, 50 + 178 * i, 425, 135, 150))
     out.append(text(50, 396, "Seconds of a GRPO step at 1.35M parameters, one thing changed at a time (axes logarithmic)", size=13, more='font-weight="bold"') if "growth" in results else "")
     if "growth" in results:
-        out += [text(760, 440 + 20 * i, name, more=f'fill="{colour}" font-weight="bold"') for i, (name, colour) in enumerate(SIDES)]
-    height = 610 if "growth" in results else 380
+        out += [text(50 + 80 * i, 612, name, more=f'fill="{colour}" font-weight="bold"') for i, (name, colour) in enumerate(SIDES)]
+    height = 625 if "growth" in results else 380
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="920" height="{height}" viewBox="0 0 920 {height}" font-family="sans-serif">'
             f'<rect width="920" height="{height}" fill="white"/>' + "".join(out) + "</svg>\n")
 
