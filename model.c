@@ -136,6 +136,8 @@ static void model_table(Table *t, Model *m, const ModelConfig *c) {
 /* Which matrices gemm_nt reads: all but an embedding that is not also the head. */
 static bool param_is_packed(const Model *m, const Param *p) { return p->is_matrix && (p != m->embed || m->head == m->embed); }
 
+static unsigned char *packed_of(const Model *m, const Param *p) { return m->packed + m->packed_at[p - m->param]; }
+
 static void model_layout(Model *m, Arena *a) {
     const ModelConfig *c = &m->config;
     size_t weights = 0, packed = 0;
@@ -158,10 +160,13 @@ static void model_layout(Model *m, Arena *a) {
     m->rope_sin = arena_take(a, (size_t)c->context * (size_t)c->head_dim / 2, sizeof(real));
 }
 
+/* Whether only an adapter is trained (and a reward model's scores beside it). */
+static bool base_is_frozen(const ModelConfig *c) { return c->lora.r > 0 || c->base_store != STORE_REAL; }
+
 static Model *model_table_new(const ModelConfig *c, Err *e) {
     Model *m = calloc(1, sizeof *m);
     if (!m) { fail(e, "model: no memory for its table"); return NULL; }
-    const Table start = {.frozen = c->lora.r > 0 || c->base_store != STORE_REAL, .store = c->base_store};
+    const Table start = {.frozen = base_is_frozen(c), .store = c->base_store};
     Table t = start;
     m->config = *c;
     model_table(&t, m, c);
@@ -320,7 +325,7 @@ void model_merge(Model *m) {
 
 void model_pack_rows(Model *m, const Param *p, int first, int n) {
     const size_t at = (size_t)first * (size_t)p->cols * store_size(p->store);
-    if (param_is_packed(m, p)) gemm_pack(m->packed + m->packed_at[p - m->param] + at, (const unsigned char *)p->data + at, p->store, n, p->cols);
+    if (param_is_packed(m, p)) gemm_pack(packed_of(m, p) + at, (const unsigned char *)p->data + at, p->store, n, p->cols);
 }
 
 void model_pack(Model *m) {
@@ -396,7 +401,7 @@ static void tally_head(const Model *m, double n_row, bool backward) {
 /* ---- E5, E7, E8: linear layers and norms ------------------------------------------------- */
 
 void linear_forward(real *y, const Model *m, const Param *w, const Param *bias, const real *x, int n_row) {
-    gemm_nt(y, w->rows, x, w->cols, m->packed + m->packed_at[w - m->param], w->store, bias ? bias->data : NULL, n_row, w->rows, w->cols);
+    gemm_nt(y, w->rows, x, w->cols, packed_of(m, w), w->store, bias ? bias->data : NULL, n_row, w->rows, w->cols);
 }
 
 /* E6: dW and db are added to. */
@@ -672,7 +677,7 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
     s->embed_at = arena_take(a, n, sizeof(int));
 }
 
-static bool has_tied_gradient(const ModelConfig *c) { return c->tied && !c->n_label && !c->lora.r && c->base_store == STORE_REAL; }
+static bool has_tied_gradient(const ModelConfig *c) { return c->tied && !c->n_label && !base_is_frozen(c); }
 
 static size_t embed_row_bytes(const Acts *s, const ModelConfig *c) { return s->tied ? (size_t)c->vocab * (size_t)c->hidden * sizeof(real) : 0; }
 
@@ -859,7 +864,7 @@ static void project(const Projection *y, int n_y, Acts *a, const Model *m, int l
     x += at * (size_t)n_in;
     for (int i = 0; i < n_y; i++) {
         const Param *w = m->layer[l][adapted_layer[y[i].target]];
-        list[i] = (GemmNt){.y = y[i].y + at * (size_t)w->rows, .packed = m->packed + m->packed_at[w - m->param], .store = w->store, .bias = y[i].bias ? y[i].bias->data : NULL, .n_out = w->rows};
+        list[i] = (GemmNt){.y = y[i].y + at * (size_t)w->rows, .packed = packed_of(m, w), .store = w->store, .bias = y[i].bias ? y[i].bias->data : NULL, .n_out = w->rows};
     }
     gemm_nt_list(list, n_y, x, n, n_in);
     for (int i = 0; i < n_y; i++) {
@@ -867,8 +872,8 @@ static void project(const Projection *y, int n_y, Acts *a, const Model *m, int l
         Param *const *p = m->adapter[l][t];
         if (!p[0] || m->adapter_off) continue;
         const LoraShape shape = adapter_shape(m, p);
-        lora_forward(list[i].y, a->layer[l].low[t] + at * (size_t)shape.r, a->lora_wide + at * a->lora_width, (const real *)(m->packed + m->packed_at[p[0] - m->param]),
-                     (const real *)(m->packed + m->packed_at[p[1] - m->param]), x, n, &shape);
+        lora_forward(list[i].y, a->layer[l].low[t] + at * (size_t)shape.r, a->lora_wide + at * a->lora_width, (const real *)packed_of(m, p[0]),
+                     (const real *)packed_of(m, p[1]), x, n, &shape);
     }
 }
 

@@ -476,7 +476,7 @@ static bool grpo_step(JsonWriter *out, const Json *inputs, Err *e) {
     if (!c->ok) goto done;
     model_grad_finish(t.grad, t.acts, m);
     memcpy(grad, t.grad, m->n_trainable * sizeof *grad);
-    c->ok = c->ok && trainer_update(&t, e);
+    c->ok = trainer_update(&t, e);
     if (!c->ok) goto done;
     json_begin(out, '{');
     put_padded(out, "logps", logp, &completion);

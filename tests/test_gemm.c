@@ -206,7 +206,7 @@ static void test_row_alone(void) {
 }
 
 /* Products in one list are those that come one after the other, whatever threads share the tiles. */
-static void lists_differ(int m, int n_in) {
+static void check_lists(int m, int n_in) {
     static const int n_out[] = { 300, 40, 96, 1 };
     enum { N = sizeof n_out / sizeof *n_out, ALL = 300 + 40 + 96 + 1 };
     real *x = numbers((size_t)(m * n_in)), *w[N], *packed[N], *bias = numbers(ALL), *y = numbers((size_t)(m * ALL)), *want = numbers((size_t)(m * ALL));
@@ -233,7 +233,7 @@ static void lists_differ(int m, int n_in) {
 
 static void test_lists(void) {
     static const int rows[] = { 1, 7, 64, 200 };
-    for (int i = 0; i < 4; i++) lists_differ(rows[i], 130);
+    for (int i = 0; i < 4; i++) check_lists(rows[i], 130);
 }
 
 static void test_threads(void) {
