@@ -29,12 +29,8 @@ FIXED = -std=c11 -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fno-math-errno -fn
 ALL   = $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) $(WARN) -I. -MMD -MP $(FIXED)
 
 # ---- sources -------------------------------------------------------------------------------------------------------
-LIB  = $(wildcard lib/*.c)
-TOP  = $(filter-out main.c,$(wildcard *.c))
-BASE = $(wildcard baselines/*.c)
-CMD  = $(wildcard cmd/*.c)
-VERIFY = $(wildcard verify/*.c)
-SRC  = $(LIB) $(TOP) $(BASE) $(VERIFY) $(CMD)
+ROOMS = lib net text run baselines compute verify report cmd
+SRC   = $(filter-out main.c,$(wildcard *.c)) $(wildcard $(ROOMS:%=%/*.c))
 OBJ32 = $(SRC:%.c=build/f32/%.o)
 OBJ64 = $(SRC:%.c=build/f64/%.o)
 TESTS = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))

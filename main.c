@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "cmd/compute.h"
+#include "compute/kinds.h"
 #include "lib/real.h"
 
 static int compute(int argc, char **argv, Err *e) { (void)e; return cmd_compute(argc, argv); }

@@ -12,7 +12,7 @@
 #include <omp.h>
 #endif
 
-#include "attention.h"
+#include "net/attention.h"
 #include "lib/rng.h"
 
 enum { LANES = 16, CHUNK_ROWS = 192, KEPT_LOGITS = 1 << 25 };

@@ -8,7 +8,7 @@
 #include "lib/base.h"
 #include "lib/gemm.h"
 #include "lib/real.h"
-#include "lora.h"
+#include "net/lora.h"
 
 typedef enum { ARCH_LLAMA, ARCH_QWEN2, ARCH_QWEN3 } Arch;
 typedef enum { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3 } RopeKind;

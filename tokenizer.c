@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chat.h"
+#include "text/chat.h"
 #include "lib/files.h"
 #include "lib/json.h"
 #include "lib/unicode.h"

@@ -3,7 +3,7 @@
 #ifndef COMMANDS_H
 #define COMMANDS_H
 
-#include "cmd/options.h"
+#include "run/options.h"
 
 int cmd_init(int argc, char **argv, Err *e);
 int cmd_sft(int argc, char **argv, Err *e);

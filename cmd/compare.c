@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "cmd/options.h"
-#include "cmd/run_files.h"
+#include "run/options.h"
+#include "run/run_files.h"
 #include "lib/stats.h"
 
 typedef struct { bool json; } Config;

@@ -10,8 +10,8 @@
 
 #include "baselines/dpo.h"
 #include "cmd/commands.h"
-#include "cmd/data.h"
-#include "cmd/run.h"
+#include "text/data.h"
+#include "run/run.h"
 #include "grpo.h"
 #include "lib/files.h"
 

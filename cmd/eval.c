@@ -1,5 +1,5 @@
 /* eval.c: `grpo eval`: what reward models or a program say of policies' answers to the same prompts, with 95 % intervals. */
-#include "eval.h"
+#include "cmd/eval.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "cmd/options.h"
+#include "run/options.h"
 #include "lib/files.h"
 #include "lib/stats.h"
 

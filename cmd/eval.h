@@ -2,8 +2,8 @@
 #ifndef EVAL_H
 #define EVAL_H
 
-#include "cmd/scorer.h"
-#include "cmd/speaker.h"
+#include "run/scorer.h"
+#include "run/speaker.h"
 #include "reward.h"
 
 typedef struct {

@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "cmd/cost_report.h"
-#include "cmd/run.h"
-#include "folder.h"
-#include "rollout.h"
+#include "run/cost_report.h"
+#include "run/run.h"
+#include "net/folder.h"
+#include "run/rollout.h"
 #include "tokenizer.h"
 
 typedef struct { const char *model; AdapterOptions adapter; int prompt_length, completion_length, num_generations, prompts; bool json; } Config;

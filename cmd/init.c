@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "cmd/data.h"
-#include "cmd/run.h"
-#include "folder.h"
+#include "text/data.h"
+#include "run/run.h"
+#include "net/folder.h"
 #include "lib/files.h"
 
 static const char *const arch_names[] = {"llama", "qwen2", "qwen3", NULL};

@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "cmd/commands.h"
-#include "cmd/run.h"
+#include "run/run.h"
 #include "lib/files.h"
 
 typedef struct { const char *model, *output_dir; int save_dtype; } Config;

@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "cmd/cost_report.h"
-#include "cmd/options.h"
-#include "cmd/scorer.h"
-#include "cmd/speaker.h"
+#include "run/cost_report.h"
+#include "run/options.h"
+#include "run/scorer.h"
+#include "run/speaker.h"
 #include "lib/files.h"
 #include "lib/machine.h"
 #include "reward.h"

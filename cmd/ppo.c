@@ -10,7 +10,7 @@
 
 #include "baselines/ppo.h"
 #include "cmd/commands.h"
-#include "cmd/grpo_step.h"
+#include "step.h"
 #include "lib/files.h"
 #include "lib/rng.h"
 

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/arms.h"
+#include "report/arms.h"
 #include "cmd/commands.h"
-#include "cmd/options.h"
-#include "cmd/report_page.h"
+#include "run/options.h"
+#include "report/report_page.h"
 #include "lib/files.h"
 
 typedef struct { const char *output, *title; bool json; } Config;

@@ -5,13 +5,13 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "cmd/cost_report.h"
-#include "cmd/data.h"
-#include "cmd/generation.h"
-#include "cmd/options.h"
-#include "cmd/speaker.h"
+#include "run/cost_report.h"
+#include "text/data.h"
+#include "run/drawing.h"
+#include "run/options.h"
+#include "run/speaker.h"
 #include "lib/files.h"
-#include "train.h"
+#include "run/trainer.h"
 
 typedef enum { ASKED_NOTHING, ASKED_FALSE, ASKED_TRUE } Asked;
 static const char *const asked_names[] = {"auto", "false", "true", NULL};

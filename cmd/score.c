@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "cmd/data.h"
-#include "cmd/options.h"
-#include "cmd/scorer.h"
+#include "text/data.h"
+#include "run/options.h"
+#include "run/scorer.h"
 #include "lib/files.h"
 #include "reward.h"
 

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "cmd/data.h"
-#include "cmd/run.h"
+#include "text/data.h"
+#include "run/run.h"
 #include "lib/files.h"
 
 typedef struct { RunOptions run; int max_length; } Config;

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "cmd/eval.h"
-#include "cmd/grpo_step.h"
+#include "step.h"
 #include "lib/files.h"
 
 /* ---- a generation ------------------------------------------------------------------------- */

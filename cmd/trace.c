@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "cmd/grpo_step.h"
+#include "step.h"
 #include "lib/files.h"
 #include "lib/optim.h"
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "cmd/grpo_step.h"
+#include "step.h"
 #include "lib/files.h"
 
 static const Option options[] = {STEP_OPTIONS};

@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "cmd/commands.h"
-#include "cmd/options.h"
-#include "cmd/verify_data.h"
+#include "run/options.h"
+#include "verify/data.h"
 #include "lib/files.h"
 #include "tokenizer.h"
 #include "verify/diagnose.h"

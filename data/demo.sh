@@ -2,7 +2,7 @@
 # demo.sh: the whole method on the demonstration world (data/README.md): SFT of a policy on replies of mixed quality, a reward model on noisy
 # labels, GRPO on the learned reward alone, and a table by the judge that training never saw.
 #
-# Every stage is kept in runs/demo/STAGE-HASH, where HASH is over its inputs: the recipe's part, the stages before it, and the sources that compute it.
+# Every stage is kept in runs/demo/STAGE-HASH, where HASH is over its inputs: the recipe's part, the stages before it, and the programs that compute it.
 # A stage whose folder is complete is not run again; nothing is ever overwritten.
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ eval_seed=${EVAL_SEED:-97}              # 98 while tuning; 97 is printed, and wa
 mkdir -p "$runs"
 start=$(date +%s)
 
-core="lib/*.c lib/*.h model.c model.h train.c train.h folder.c folder.h tokenizer.c tokenizer.h chat.c chat.h cmd/data.c cmd/run.c cmd/options.c"
+program=$("$table" hash "$grpo" | cut -c 1-12)         # any change of the code makes the stages anew
 digest() { "$table" hash "$@" | cut -c 1-12; }          # of the contents of files, and of the words that are no files
 
 # stage NAME HASH: sets dir; true if it has to be made. done_stage marks it complete.
@@ -24,7 +24,7 @@ stage() {
 done_stage() { : > "$work/.complete"; mv "$work" "$dir"; }
 
 # ---- the world's files
-hash=$(digest data/world.c data/world.h data/make_world.c lib/rng.c lib/elementary.c)
+hash=$(digest "$world")
 if stage world "$hash"; then
     $world sft --n 72000 --seed 1 > "$work/sft.jsonl"
     $world prompts --kind reward --n 15000 --seed 102 > "$work/reward_prompts.jsonl"
@@ -35,7 +35,7 @@ if stage world "$hash"; then
     done_stage
 fi
 data=$dir data_hash=$hash
-hash=$(digest data/make_world.c data/world.c "eval $eval_seed")
+hash=$(digest "$world" "eval $eval_seed")
 if stage eval "$hash"; then
     $world eval --n 256 --seed "$eval_seed" > "$work/eval.jsonl"
     done_stage
@@ -43,7 +43,7 @@ fi
 questions=$dir/eval.jsonl questions_hash=$hash
 
 # ---- the base policy: imitates replies of mixed quality
-hash=$(digest "$data_hash" "$("$table" part "$recipe" sft)" $core cmd/init.c cmd/sft.c)
+hash=$(digest "$data_hash" "$("$table" part "$recipe" sft)" "$program")
 if stage sft "$hash"; then
     $grpo init --tokenizer-data "$data/sft.jsonl" --vocab-size 799 --max-position-embeddings 112 --seed 1 --output-dir "$work/base"
     $grpo sft --config "$recipe" --model "$work/base" --dataset "$data/sft.jsonl" --output-dir "$work/run"
@@ -52,7 +52,7 @@ fi
 sft=$dir/run/final sft_hash=$hash
 
 # ---- the reward model: four noisy labels on grammar replies and on the policy's own
-hash=$(digest "$sft_hash" "$("$table" part "$recipe" reward)" $core reward.c reward.h rollout.c rollout.h cmd/reward.c cmd/sample.c cmd/speaker.c cmd/generation.c)
+hash=$(digest "$sft_hash" "$("$table" part "$recipe" reward)" "$program")
 if stage reward "$hash"; then
     n=0
     for temperature in 0.7 1 1.3; do
@@ -70,7 +70,7 @@ fi
 reward=$dir/run/final reward_hash=$hash
 
 # ---- GRPO: sees the learned reward only
-hash=$(digest "$reward_hash" "$("$table" part "$recipe" train)" $core reward.c reward.h grpo.c grpo.h rollout.c rollout.h cmd/train.c cmd/grpo_step.c cmd/scorer.c)
+hash=$(digest "$reward_hash" "$("$table" part "$recipe" train)" "$program")
 if stage grpo "$hash"; then
     $grpo train --config "$recipe" --model "$sft" --reward-model "$reward" --dataset "$data/rl.jsonl" --output-dir "$work/run"
     done_stage
@@ -78,7 +78,7 @@ fi
 policy=$dir/run/final grpo_hash=$hash
 
 # ---- the table: the judge is asked for the first time about the trained policy
-hash=$(digest "$grpo_hash" "$questions_hash" data/demo_table.c data/world.c cmd/sample.c cmd/speaker.c cmd/generation.c cmd/score.c)
+hash=$(digest "$grpo_hash" "$questions_hash" "$table" "$program")
 if stage result "$hash"; then
     for which in before after; do
         if [ $which = before ]; then model=$sft; else model=$policy; fi

@@ -129,7 +129,7 @@ def template_texts():
     config = lambda p: json.loads((p / "tokenizer_config.json").read_text())["chat_template"]
     smollm2 = config(SMOLLM2)
     qwen2 = smollm2.replace("You are a helpful AI assistant named SmolLM, trained by Hugging Face", "You are a helpful assistant.")
-    source = (ROOT / "chat.c").read_text()
+    source = (ROOT / "text/chat.c").read_text()
     plain = "".join(json.loads(line.strip().rstrip(";")) for line in re.search(r"chat_plain_template\[\] =\n(.*?;)\n", source, re.S).group(1).split("\n"))
     escaped = lambda s: s.replace("\n", "\\n")
     read = lambda name: (trl / name).read_text()

@@ -1,5 +1,5 @@
 /* test_attention.c: tiles of queries, bit for bit, against one query and one position after the other. */
-#include "attention.h"
+#include "net/attention.h"
 
 #include "lib/gemm.h"
 #include "tests/test.h"

@@ -1,5 +1,5 @@
 /* test_cost.c: the formulas of section 8 on a case that is computed by hand, and against what networks count and hold. */
-#include "cost.h"
+#include "run/cost.h"
 
 #include "tests/tiny.h"
 

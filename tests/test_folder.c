@@ -1,5 +1,5 @@
 /* test_folder.c: folders written and read back, and what is refused on reading. */
-#include "folder.h"
+#include "net/folder.h"
 
 #include "lib/files.h"
 #include "lib/safetensors.h"

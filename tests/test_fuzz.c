@@ -6,11 +6,11 @@
  * under the sanitizers of the compiler, which see what a test that merely survives does not. */
 #include <unistd.h>
 
-#include "cmd/compute.h"
-#include "cmd/data.h"
-#include "cmd/options.h"
-#include "cmd/scorer.h"
-#include "folder.h"
+#include "compute/kinds.h"
+#include "text/data.h"
+#include "run/options.h"
+#include "run/scorer.h"
+#include "net/folder.h"
 #include "lib/files.h"
 #include "lib/safetensors.h"
 #include "tests/tiny.h"

@@ -4,7 +4,7 @@
  *
  * In the double build the limit is the case's own atol + rtol |expected|. The float build stores inputs and outputs in
  * float: there the limit is 2e-5 + 1e-4 |expected| (a ratio of 5 with logp near -9 has 7 digits less what exp takes). */
-#include "cmd/compute.h"
+#include "compute/kinds.h"
 #include "lib/real.h"
 #include "tests/test.h"
 

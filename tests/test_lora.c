@@ -1,9 +1,9 @@
 /* test_lora.c: the branch beside a linear layer, its derivatives, start and merging; the network with the adapter on and off; what stays
  * frozen; PEFT folders in and out, and what is refused. Whole networks against differences, in slices, batches and on more threads:
  * test_model.c, test_train.c, test_rollout.c, which run with adapters too; against PEFT: tests/parity/test_lora.py. */
-#include "lora.h"
+#include "net/lora.h"
 
-#include "folder.h"
+#include "net/folder.h"
 #include "lib/files.h"
 #include "lib/json.h"
 #include "lib/safetensors.h"

@@ -4,7 +4,7 @@
  * The way of `grpo train`: rollout(), a window, trainer_accumulate(), grpo_tell(). Counted are the log-probabilities whose bits differ and the ratios that
  * are not 1.0: none. The companion changes the last bit of one weight, and finds some. */
 #include "grpo.h"
-#include "rollout.h"
+#include "run/rollout.h"
 #include "tests/tiny.h"
 
 enum { N_PROMPT = 3, GROUP = 4, N = N_PROMPT * GROUP, MAX_NEW = 19, MAX_TOKEN = N * MAX_NEW };

@@ -1,5 +1,5 @@
 /* test_rollout.c: the sampler on distributions made by hand; decoding against the forward pass, bit for bit. */
-#include "rollout.h"
+#include "run/rollout.h"
 
 #include "tests/tiny.h"
 

@@ -1,5 +1,5 @@
 /* test_train.c: windows and slices, the gathered gradient, the update, and state that is saved and read back. */
-#include "train.h"
+#include "run/trainer.h"
 
 #include <string.h>
 

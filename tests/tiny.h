@@ -3,7 +3,7 @@
 #define TINY_H
 
 #include "model.h"
-#include "train.h"
+#include "run/trainer.h"
 #include "tests/test.h"
 #ifdef _OPENMP
 #include <omp.h>

@@ -4,12 +4,12 @@
 #ifndef VERIFY_DUMP_H
 #define VERIFY_DUMP_H
 
-#include "folder.h"
+#include "net/folder.h"
 #include "grpo.h"
 #include "lib/json.h"
 #include "lib/optim.h"
 #include "lib/safetensors.h"
-#include "rollout.h"
+#include "run/rollout.h"
 
 /* Memory that lives as long as its pool; a pool starts as {0}. NULL and the line filled in when there is none left. */
 enum { POOL_MODELS = 8 };

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attention.h"
-#include "train.h"
+#include "net/attention.h"
+#include "run/trainer.h"
 
 /* ---- tokens -------------------------------------------------------------------------------------------------------- */
 static bool is_stop(const DumpSettings *s, int id) {

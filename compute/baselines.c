@@ -1,0 +1,235 @@
+/* baselines.c: the kinds of `grpo compute` for the methods that GRPO is compared with: PPO and DPO.
+ *
+ * baselines/ knows loss tokens only: masked places are left out on the way in and come back as 0. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "baselines/dpo.h"
+#include "baselines/ppo.h"
+#include "compute/kinds.h"
+
+/* ---- masks --------------------------------------------------------------------------------------------------------------- */
+
+/* The places of the loss tokens, row by row. mask NULL: all. */
+typedef struct { size_t n, n_row, *at, *offset; } Kept;
+
+static Kept kept_of(Call *c, const Rows *shape, const real *mask) {
+    Kept k = { 0, shape->n_row, kind_take(c, shape->n, sizeof(size_t)), kind_take(c, shape->n_row + 1, sizeof(size_t)) };
+    if (!c->ok) return k;
+    for (size_t i = 0; i < shape->n_row; i++) {
+        for (size_t t = shape->offset[i]; t < shape->offset[i + 1]; t++) if (!mask || mask[t] != 0) k.at[k.n++] = t;
+        k.offset[i + 1] = k.n;
+    }
+    return k;
+}
+
+static void keep(Call *c, Rows *x, const Kept *k) { for (size_t j = 0; c->ok && x->x && j < k->n; j++) x->x[j] = x->x[k->at[j]]; }
+
+/* Kept values as rows of the shape that came in. */
+static void put_kept(JsonWriter *out, const char *key, const real *x, const Rows *shape, const Kept *k) {
+    size_t j = 0;
+    json_key(out, key);
+    json_begin(out, '[');
+    for (size_t i = 0; i < shape->n_row; i++) {
+        json_begin(out, '[');
+        for (size_t t = shape->offset[i]; t < shape->offset[i + 1]; t++) {
+            const bool there = j < k->n && k->at[j] == t;
+            json_number(out, there ? (double)x[j] : 0);
+            j += there;
+        }
+        json_end(out, ']');
+    }
+    json_end(out, ']');
+}
+
+/* ---- PPO ----------------------------------------------------------------------------------------------------------------- */
+
+static bool ppo_token_rewards_kind(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    Rows old = kind_rows(c, "logps", false), ref = kind_same_shape(c, "ref_logps", &old, false);
+    const Rows mask = kind_same_shape(c, "mask", &old, true), score = kind_rows(c, "scores", false), eos = kind_rows(c, "has_eos", true);
+    PpoConfig config;
+    ppo_config_default(&config);
+    config.kl_coef = kind_number_or(c, "kl_coef", config.kl_coef);
+    config.missing_eos_penalty = kind_number_or(c, "missing_eos_penalty", NAN);
+    if (kind_given(c, "kl_estimator")) config.kl_estimator = (KlEstimator)kind_choice(c, "kl_estimator", kl_estimator_names);
+    if (c->ok && score.n != old.n_row) kind_wrong(c, "scores", json_get(inputs, "scores"), "one number a completion");
+    if (c->ok && !isnan(config.missing_eos_penalty) && eos.n != old.n_row) kind_wrong(c, "has_eos", json_get(inputs, "has_eos"), "one number a completion");
+    const Kept k = kept_of(c, &old, mask.x);
+    unsigned char *ended = kind_take(c, old.n_row, 1);
+    real *reward = kind_take(c, old.n, sizeof *reward), *kl = kind_take(c, old.n, sizeof *kl);
+    KIND_OPEN;
+    keep(c, &old, &k), keep(c, &ref, &k);
+    for (size_t i = 0; i < eos.n; i++) ended[i] = eos.x[i] != 0;
+    ppo_missing_eos(score.x, ended, old.n_row, config.missing_eos_penalty);
+    ppo_token_rewards(reward, kl, old.x, ref.x, score.x, k.offset, k.n_row, &config);
+    put_kept(out, "rewards", reward, &old, &k);
+    put_kept(out, "kl", kl, &old, &k);
+    KIND_FINISH;
+}
+
+static bool gae(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    Rows reward = kind_rows(c, "rewards", false), value = kind_same_shape(c, "values", &reward, false);
+    const Rows mask = kind_same_shape(c, "mask", &reward, true);
+    const double gamma = kind_number_or(c, "gamma", 1), lam = kind_number_or(c, "lam", 0.95);
+    const Kept k = kept_of(c, &reward, mask.x);
+    real *adv = kind_take(c, reward.n, sizeof *adv), *ret = kind_take(c, reward.n, sizeof *ret);
+    KIND_OPEN;
+    keep(c, &reward, &k), keep(c, &value, &k);
+    ppo_gae(adv, ret, reward.x, value.x, k.offset, k.n_row, gamma, lam);
+    put_kept(out, "advantages", adv, &reward, &k);
+    put_kept(out, "returns", ret, &reward, &k);
+    ppo_whiten(adv, k.n, false);
+    put_kept(out, "whitened", adv, &reward, &k);
+    KIND_FINISH;
+}
+
+static bool ppo_loss(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    Rows logp = kind_rows(c, "logps", false), old = kind_same_shape(c, "old_logps", &logp, false), adv = kind_same_shape(c, "advantages", &logp, false),
+         value = kind_same_shape(c, "values", &logp, false), old_value = kind_same_shape(c, "old_values", &logp, false), ret = kind_same_shape(c, "returns", &logp, false);
+    const Rows mask = kind_same_shape(c, "mask", &logp, true);
+    const double clip = kind_number_or(c, "cliprange", 0.2), clip_value = kind_number_or(c, "cliprange_value", 0.2), vf_coef = kind_number_or(c, "vf_coef", 0.1);
+    const Kept k = kept_of(c, &logp, mask.x);
+    real *dlogp = kind_take(c, logp.n, sizeof *dlogp), *dvalue = kind_take(c, logp.n, sizeof *dvalue);
+    if (c->ok && !k.n) kind_wrong(c, "mask", json_get(inputs, "mask"), "at least one loss token");
+    KIND_OPEN;
+    Rows *const all[] = { &logp, &old, &adv, &value, &old_value, &ret };
+    for (int j = 0; j < 6; j++) keep(c, all[j], &k);
+    PpoPolicySums p = { 0 };
+    PpoValueSums v = { 0 };
+    const double n = (double)k.n;
+    ppo_policy_loss(&p, dlogp, logp.x, old.x, adv.x, k.n, n, clip);
+    ppo_value_loss(&v, dvalue, value.x, old_value.x, ret.x, k.n, n, clip_value, vf_coef);
+    kind_put(out, "loss", p.loss / n + vf_coef * v.loss / n);           /* E150 */
+    kind_put(out, "pg_loss", p.loss / n);
+    kind_put(out, "vf_loss", v.loss / n);
+    put_kept(out, "dlogps", dlogp, &logp, &k);
+    put_kept(out, "dvalues", dvalue, &logp, &k);
+    KIND_FINISH;
+}
+
+static bool running_moments(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    const Rows batch = kind_rows(c, "batches", false);
+    const double clip = kind_number_or(c, "clip", NAN);
+    const ScoreNorm norm = kind_given(c, "score_norm") ? (ScoreNorm)kind_choice(c, "score_norm", score_norm_names) : SCORES_STANDARDISED;
+    real *score = kind_take(c, batch.n, sizeof *score);
+    KIND_OPEN;
+    PpoMoments m;
+    ppo_moments_start(&m);
+    json_key(out, "steps");
+    json_begin(out, '[');
+    for (size_t i = 0; i < batch.n_row; i++) {
+        const size_t at = batch.offset[i], n = batch.offset[i + 1] - at;
+        ppo_moments_add(&m, batch.x + at, n);
+        ppo_normalise(score, batch.x + at, n, &m, norm, clip);
+        json_begin(out, '{');
+        kind_put(out, "mean", m.mean);
+        kind_put(out, "std", ppo_moments_std(&m));
+        kind_put_list(out, "normalized", score, n);
+        json_end(out, '}');
+    }
+    json_end(out, ']');
+    KIND_FINISH;
+}
+
+/* ---- DPO ----------------------------------------------------------------------------------------------------------------- */
+
+static void loss_types(Call *c, DpoConfig *d) {
+    const Json *type = kind_given(c, "loss_type"), *weight = kind_given(c, "loss_weights");
+    if (type && type->type == JSON_STRING) d->loss_type[0] = (DpoLoss)kind_choice(c, "loss_type", dpo_loss_names);
+    else if (type && type->type == JSON_ARRAY && type->length >= 1 && type->length <= N_DPO_LOSS) {
+        d->n_loss = (int)type->length;
+        for (int j = 0; c->ok && j < d->n_loss; j++) {
+            int k = 0;
+            if (type->item[j].type != JSON_STRING) kind_wrong(c, "loss_type", &type->item[j], "a string");
+            else if (!grpo_name(&k, dpo_loss_names, type->item[j].string, "loss_type", c->e)) c->ok = false;
+            d->loss_type[j] = (DpoLoss)k;
+            d->loss_weight[j] = 1;
+        }
+    } else if (type) kind_wrong(c, "loss_type", type, "a name or a list of names");
+    const double *w = weight ? kind_doubles(c, "loss_weights", (size_t)d->n_loss, false) : NULL;
+    for (int j = 0; w && j < d->n_loss; j++) d->loss_weight[j] = w[j];
+}
+
+static void dpo_settings(Call *c, DpoConfig *d) {
+    static const char *const known[] = { "loss_type", "loss_weights", "beta", "label_smoothing", "discopop_tau", "ld_alpha", "f_divergence_type", "f_alpha_divergence_coef",
+                                         "use_weighting", NULL };
+    const Json *config = kind_given(c, "config");
+    dpo_config_default(d);
+    if (!config) return;
+    if (config->type != JSON_OBJECT) { kind_wrong(c, "config", config, "an object"); return; }
+    Call inner = { config, c->e, { NULL }, 0, c->ok };
+    int k;
+    for (size_t j = 0; inner.ok && j < config->length; j++) inner.ok = grpo_name(&k, known, config->item[j].key, "config", c->e);
+    if (inner.ok) loss_types(&inner, d);
+    d->beta = kind_number_or(&inner, "beta", d->beta);
+    d->label_smoothing = kind_number_or(&inner, "label_smoothing", d->label_smoothing);
+    d->discopop_tau = kind_number_or(&inner, "discopop_tau", d->discopop_tau);
+    d->ld_alpha = kind_number_or(&inner, "ld_alpha", d->ld_alpha);
+    d->f_alpha_divergence_coef = kind_number_or(&inner, "f_alpha_divergence_coef", d->f_alpha_divergence_coef);
+    if (kind_given(&inner, "f_divergence_type")) d->f_divergence_type = (FDivergence)kind_choice(&inner, "f_divergence_type", f_divergence_names);
+    const Json *weighting = kind_given(&inner, "use_weighting");
+    if (weighting && weighting->type != JSON_BOOL) kind_wrong(&inner, "use_weighting", weighting, "true or false");
+    else d->use_weighting = weighting && weighting->number != 0;
+    c->ok = kind_finish(&inner) && dpo_config_check(d, c->e);
+}
+
+/* One side of all pairs: its loss tokens under policy and reference, and (E177) the log of the sum of squared probabilities. */
+typedef struct { Rows shape, logp, ref, square; Kept kept; real *dlogp; } Side;
+
+static Side side_of(Call *c, const char *logp, const char *mask, const char *ref, const char *square, bool use_weighting) {
+    Side s = { .logp = kind_rows(c, logp, false) };
+    const Rows m = kind_same_shape(c, mask, &s.logp, true);
+    s.ref = kind_same_shape(c, ref, &s.logp, false);
+    if (use_weighting) s.square = kind_same_shape(c, square, &s.logp, false);
+    s.shape = s.logp;
+    s.kept = kept_of(c, &s.shape, m.x);
+    s.dlogp = kind_take(c, s.shape.n, sizeof *s.dlogp);
+    keep(c, &s.logp, &s.kept), keep(c, &s.ref, &s.kept), keep(c, &s.square, &s.kept);
+    return s;
+}
+
+static bool dpo_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    DpoConfig d;
+    dpo_settings(c, &d);
+    const Side w = side_of(c, "chosen_logps", "chosen_mask", "ref_chosen_logps", "chosen_log_sum_sq_probs", d.use_weighting),
+               l = side_of(c, "rejected_logps", "rejected_mask", "ref_rejected_logps", "rejected_log_sum_sq_probs", d.use_weighting);
+    const size_t n = w.shape.n_row;
+    if (c->ok && (n < 1 || l.shape.n_row != n)) kind_wrong(c, "rejected_logps", json_get(inputs, "rejected_logps"), "as many rows as chosen_logps, at least one");
+    DpoPair *pair = kind_take(c, n, sizeof *pair);
+    DpoRank *rank = kind_take(c, 2 * n, sizeof *rank);
+    KIND_OPEN;
+    for (size_t i = 0; i < n; i++) {
+        const size_t a = w.kept.offset[i], n_w = w.kept.offset[i + 1] - a, b = l.kept.offset[i], n_l = l.kept.offset[i + 1] - b;
+        dpo_pair(&pair[i], w.logp.x + a, w.ref.x + a, n_w, l.logp.x + b, l.ref.x + b, n_l, &d);
+        if (d.use_weighting) dpo_weight(&pair[i], w.logp.x + a, w.square.x + a, n_w, l.logp.x + b, l.square.x + b, n_l);
+    }
+    double loss = 0;
+    dpo_loss(&loss, pair, 0, n, n, (double)w.kept.n, &d, rank);
+    for (size_t i = 0; i < n; i++) dpo_derive(w.dlogp + w.kept.offset[i], l.dlogp + l.kept.offset[i], &pair[i], (double)w.kept.n, &d);
+    DpoMetrics m;
+    dpo_metrics(&m, pair, n, &d);
+    kind_put(out, "loss", loss);
+    put_kept(out, "dchosen_logps", w.dlogp, &w.shape, &w.kept);
+    put_kept(out, "drejected_logps", l.dlogp, &l.shape, &l.kept);
+    for (int j = 0; dpo_metric_names[j]; j++) kind_put(out, dpo_metric_names[j], ((const double *)&m)[j]);
+    KIND_FINISH;
+}
+
+/* ---- the table ----------------------------------------------------------------------------------------------------------- */
+const ComputeKind compute_baseline_kinds[] = {
+    { "ppo_token_rewards", "E140 E141 E142", "logps[B][T], ref_logps[B][T], mask?[B][T], scores[B], has_eos?[B], kl_coef? 0.05, kl_estimator? k1|k3, missing_eos_penalty?",
+      ppo_token_rewards_kind },
+    { "gae", "E143 E144 E145", "rewards[B][T], values[B][T], mask?[B][T], gamma? 1, lam? 0.95", gae },
+    { "ppo_loss", "E146 E147 E148 E149 E150", "logps[B][T], old_logps[B][T], advantages[B][T], values[B][T], old_values[B][T], returns[B][T], mask?[B][T], cliprange? 0.2, "
+      "cliprange_value? 0.2, vf_coef? 0.1", ppo_loss },
+    { "running_moments", "E152 E153", "batches[steps][any], clip?, score_norm? off|standardise|scale", running_moments },
+    { "dpo_loss", "E160 to E178", "chosen_logps[B][T], rejected_logps[B][T], chosen_mask?[B][T], rejected_mask?[B][T], ref_chosen_logps[B][T], ref_rejected_logps[B][T], "
+      "chosen_log_sum_sq_probs?[B][T], rejected_log_sum_sq_probs?[B][T], config? {loss_type, loss_weights, beta, label_smoothing, discopop_tau, ld_alpha, f_divergence_type, "
+      "f_alpha_divergence_coef, use_weighting}", dpo_loss_kind },
+    { NULL, NULL, NULL, NULL },
+};

@@ -1,0 +1,264 @@
+/* run.c: a training run's folder, log, checkpoint, order of examples. */
+#include "run/run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "run/cost_report.h"
+#include "lib/files.h"
+#include "lib/machine.h"
+#include "lib/rng.h"
+
+const char *const schedule_names[] = {"linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "linear_with_min_lr", NULL};
+const char *const save_dtype_names[] = {"real", "float32", "bf16", NULL};
+const char *const base_dtype_names[] = {"real", "bf16", NULL};
+
+bool run_options_check(const RunOptions *o, Err *e) {
+    if (!o->model || !*o->model) return fail(e, "--model: not given; expected the folder of a model");
+    if (!o->dataset || !*o->dataset) return fail(e, "--dataset: not given; expected a JSONL file");
+    if (!o->plan && (!o->output_dir || !*o->output_dir)) return fail(e, "--output-dir: not given; expected a folder for the run");
+    if (o->per_device_train_batch_size < 1 || o->gradient_accumulation_steps < 1)
+        return fail(e, "--per-device-train-batch-size %d, --gradient-accumulation-steps %d: expected at least 1", o->per_device_train_batch_size, o->gradient_accumulation_steps);
+    if ((double)o->per_device_train_batch_size * o->gradient_accumulation_steps > 1e6)
+        return fail(e, "--per-device-train-batch-size %d times --gradient-accumulation-steps %d: expected at most 1e6 examples an update", o->per_device_train_batch_size,
+                    o->gradient_accumulation_steps);
+    if (o->max_steps < 1 && !(o->num_train_epochs > 0)) return fail(e, "--num-train-epochs: found %g, expected more than 0, or --max-steps", o->num_train_epochs);
+    if (o->slice_rows < 1) return fail(e, "--slice-rows: found %d, expected at least 1", o->slice_rows);
+    if (!(o->warmup_ratio >= 0 && o->warmup_ratio <= 1) || !(o->min_lr_ratio >= 0)) return fail(e, "--warmup-ratio %g, --min-lr-ratio %g: out of range", o->warmup_ratio, o->min_lr_ratio);
+    if (o->logging_steps < 1 || o->save_steps < 0 || o->warmup_steps < 0) return fail(e, "--logging-steps %d, --save-steps %d, --warmup-steps %d: out of range", o->logging_steps, o->save_steps, o->warmup_steps);
+    if (!(o->learning_rate >= 0) || !(o->weight_decay >= 0) || !(o->adam_epsilon > 0)) return fail(e, "--learning-rate %g, --weight-decay %g, --adam-epsilon %g: out of range", o->learning_rate, o->weight_decay, o->adam_epsilon);
+    if (!(o->adam_beta1 >= 0 && o->adam_beta1 < 1 && o->adam_beta2 >= 0 && o->adam_beta2 < 1)) return fail(e, "--adam-beta1 %g, --adam-beta2 %g: expected 0 <= b < 1", o->adam_beta1, o->adam_beta2);
+    const AdapterOptions *a = &o->adapter;
+    if (!a->use_peft && (a->lora_r != 16 || a->lora_alpha != 32 || a->lora_target_modules || a->use_rslora))       /* the table's defaults */
+        return fail(e, "--lora-r, --lora-alpha, --lora-target-modules, --use-rslora: have no effect without --use-peft; add it, or leave them out");
+    return true;
+}
+
+Store save_store(int save_dtype) { return save_dtype == 1 ? STORE_F32 : save_dtype == 2 ? STORE_BF16 : STORE_REAL; }
+Store run_store(const RunOptions *o) { return save_store(o->save_dtype); }
+
+bool run_adapter(ModelConfig *c, FolderInfo *info, const AdapterOptions *o, const char *model, Err *e) {
+    if (o->lora_dropout != 0) return fail(e, "--lora-dropout: found %g, expected 0: dropout is not computed here", o->lora_dropout);
+    if (o->base_dtype && !o->use_peft && !c->lora.r) return fail(e, "--base-dtype bf16: all weights of %s are trained, which takes them in real; add --use-peft", model);
+    c->base_store = o->base_dtype ? STORE_BF16 : STORE_REAL;
+    if (!o->use_peft) return true;
+    if (c->lora.r)
+        return fail(e, "%s: is an adapter already, of rank %d; leave --use-peft out to go on training it, or make a whole model of it first with grpo merge", model, c->lora.r);
+    c->lora = (Lora){.r = o->lora_r, .alpha = o->lora_alpha, .rslora = o->use_rslora};
+    snprintf(info->base, sizeof info->base, "%s", model);
+    return lora_targets_parse(&c->lora.target, o->lora_target_modules ? o->lora_target_modules : "q_proj,v_proj", "--lora-target-modules", e) && lora_check(&c->lora, "--lora-r, --lora-alpha", e);
+}
+
+int run_steps(const RunOptions *o, double steps_per_epoch) {
+    const double n = ceil(o->num_train_epochs * steps_per_epoch);
+    return o->max_steps > 0 ? o->max_steps : n < 2e9 ? (int)n : 2000000000;
+}
+
+void run_trainer(Trainer *t, const RunOptions *o, int n_step) {
+    t->adamw = (AdamW){.lr = o->learning_rate, .beta1 = o->adam_beta1, .beta2 = o->adam_beta2, .eps = o->adam_epsilon, .weight_decay = o->weight_decay};
+    t->max_grad_norm = o->max_grad_norm;
+    t->schedule = (Schedule)o->lr_scheduler_type;
+    t->n_step = n_step;
+    t->warmup = o->warmup_steps ? o->warmup_steps : (int64_t)ceil(o->warmup_ratio * n_step);
+    t->min_lr_ratio = o->min_lr_ratio;
+}
+
+/* Keeps the lines of steps up to `step`: what came after the checkpoint is computed again, and what it cost in all is told again. */
+static bool trim_log(const char *path, int64_t step, Err *e) {
+    size_t n, keep = 0;
+    if (!path_exists(path)) return true;
+    char *text = file_read(path, &n, e);
+    if (!text) return false;
+    for (size_t at = 0; at < n; ) {
+        const char *end = memchr(text + at, '\n', n - at);
+        if (!end) break;                        /* a half-written line */
+        const size_t next = (size_t)(end - text) + 1;
+        Err ignored = {{0}};
+        Json *line = json_parse(text + at, next - at - 1, path, 1, &ignored);
+        const Json *s = line ? json_get(line, "step") : NULL;
+        const bool mine = s && s->type == JSON_NUMBER && s->number <= (double)step && !json_get(line, "cost");
+        json_free(line);
+        if (!mine) break;
+        keep = at = next;
+    }
+    const bool ok = file_write(path, text, keep, e);
+    free(text);
+    return ok;
+}
+
+static bool resume(Run *r, const OptionTable *table, const void *config, const char *config_path, const char *timing_path, Trainer *t, Err *e) {
+    static const char *const may_differ[] = {"resume", "json", "slice_rows", "gradient_checkpointing", "save_steps", "save_dtype", "logging_steps", "reward_timeout", NULL};
+    if (!path_exists(config_path)) return fail(e, "%s: not found: there is no run to resume; leave --resume out", config_path);
+    Json *saved = json_read_file(config_path, e);
+    if (!saved) return false;
+    const Json *options = json_get(saved, "options");
+    const bool ok = options ? options_agree(config, table, options, may_differ, config_path, e) : fail(e, "%s: holds no \"options\"", config_path);
+    json_free(saved);
+    if (!ok) return false;
+    if (path_exists(r->checkpoint)) {
+        if (!trainer_load(t, r->checkpoint, e)) return false;
+        r->saved = t->step;
+    }
+    fprintf(stderr, "%s: going on after step %lld\n", table->command, (long long)t->step);
+    return trim_log(r->log_path, t->step, e) && trim_log(timing_path, t->step, e);
+}
+
+/* What differs from the defaults, on one line of stderr: the whole is in config.json. */
+static void tell_options(const OptionTable *table, const void *config, const char *config_path) {
+    fprintf(stderr, "%s:", table->command);
+    for (int i = 0; i < table->n; i++) {
+        const Option *o = &table->option[i];
+        JsonWriter w = {0};
+        json_begin(&w, '[');
+        options_write_value(&w, config, o);
+        json_end(&w, ']');
+        const size_t n = w.length - 2;
+        const char *value = w.text + 1, *fallback = !o->fallback || !strcmp(o->fallback, "none") ? "null" : o->fallback;
+        const bool quoted = value[0] == '"', number = o->kind == OPT_INT || o->kind == OPT_NUMBER;
+        const bool same = number && *fallback != 'n' ? strtod(value, NULL) == strtod(fallback, NULL) && *value != 'n'
+                                                     : strlen(fallback) == n - 2 * quoted && !strncmp(value + quoted, fallback, n - 2 * quoted);
+        if (!same) fprintf(stderr, " %s=%.*s", o->name, (int)(n - 2 * quoted), value + quoted);
+        free(w.text);
+    }
+    fprintf(stderr, "; all options: %s\n", config_path);
+}
+
+bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t, Err *e) {
+    char config_path[600], timing_path[600];
+    *r = (Run){.command = table->command, .started = clock_seconds(), .saved = -1};
+    if (!path_join(r->log_path, sizeof r->log_path, o->output_dir, "log.jsonl", e) || !path_join(config_path, sizeof config_path, o->output_dir, "config.json", e) ||
+        !path_join(r->checkpoint, sizeof r->checkpoint, o->output_dir, "checkpoint.safetensors", e) || !path_join(timing_path, sizeof timing_path, o->output_dir, "timing.jsonl", e)) return false;
+    snprintf(r->dir, sizeof r->dir, "%s", o->output_dir);
+    if (o->resume) {
+        if (!resume(r, table, config, config_path, timing_path, t, e)) return false;
+    } else {
+        if (!folder_is_empty(o->output_dir)) return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", o->output_dir);
+        JsonWriter w = {.indent = 2};
+        json_begin(&w, '{');
+        json_key(&w, "command"); json_string(&w, table->command);
+        json_key(&w, "real"); json_string(&w, REAL_DTYPE);
+        json_key(&w, "options"); json_begin(&w, '{');
+        options_write(&w, config, table);
+        json_end(&w, '}');
+        json_end(&w, '}');
+        json_raw(&w, "\n");
+        const bool ok = folder_make(o->output_dir, e) && file_write(config_path, w.text, w.length, e);
+        free(w.text);
+        if (!ok) return false;
+    }
+    r->log = fopen(r->log_path, "a");
+    r->timing = r->log ? fopen(timing_path, "a") : NULL;
+    r->last = clock_seconds();
+    tell_options(table, config, config_path);
+    return r->timing || fail(e, "%s: cannot be opened for writing", r->log ? timing_path : r->log_path);
+}
+
+bool run_log(Run *r, const JsonWriter *line, Err *e) {
+    if (fwrite(line->text, 1, line->length, r->log) == line->length && fputc('\n', r->log) != EOF && fflush(r->log) == 0) return true;
+    return fail(e, "%s: could not be written (disk full?)", r->log_path);
+}
+
+void run_time(Run *r, int64_t step, int64_t tokens) {
+    const double now = clock_seconds(), seconds = now - r->last;
+    JsonWriter w = {0};
+    json_begin(&w, '{');
+    json_key(&w, "step"); json_int(&w, step);
+    json_key(&w, "step_time"); json_number(&w, seconds);
+    json_key(&w, "tokens_per_second"); json_number(&w, seconds > 0 ? (double)(tokens - r->last_tokens) / seconds : NAN);
+    json_end(&w, '}');
+    fprintf(r->timing, "%s\n", w.text);         /* a lost line here loses nothing */
+    free(w.text);
+    r->last = now;
+    r->last_tokens = tokens;
+}
+
+bool run_cost(Run *r, int64_t step, const Costs *c, Err *e) {
+    const double seconds = clock_seconds() - r->started, cpu = machine_cpu_seconds(), peak = machine_memory_most();
+    JsonWriter w = {0}, timing = {0};
+    json_begin(&w, '{');
+    json_key(&w, "step"); json_int(&w, step);
+    json_key(&w, "cost"); costs_json(&w, c);
+    json_end(&w, '}');
+    json_begin(&timing, '{');
+    json_key(&timing, "step"); json_int(&timing, step);
+    json_key(&timing, "train_runtime"); json_number(&timing, seconds);
+    json_key(&timing, "cpu_seconds"); json_number(&timing, cpu);
+    json_key(&timing, "peak_rss_bytes"); json_number(&timing, peak);
+    json_end(&timing, '}');
+    const bool ok = run_log(r, &w, e);
+    fprintf(r->timing, "%s\n", timing.text);
+    if (ok) costs_say(r->command, c, seconds, cpu, peak);
+    free(w.text);
+    free(timing.text);
+    return ok;
+}
+
+void run_tokens(Run *r, int64_t tokens) { r->first_tokens = r->last_tokens = tokens; }
+
+double run_rate(const Run *r, int64_t tokens) { return (double)(tokens - r->first_tokens) / 1000 / (clock_seconds() - r->started); }
+
+bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e) {
+    if (!force && (!o->save_steps || t->step % o->save_steps)) return true;
+    if (!trainer_save(t, r->checkpoint, e)) return false;
+    r->saved = t->step;
+    return true;
+}
+
+bool run_failed(const Run *r, Err *e) {
+    const size_t n = strlen(e->line);
+    if (r->saved < 0) snprintf(e->line + n, sizeof e->line - n, "; there is no checkpoint yet: start again in another --output-dir");
+    else snprintf(e->line + n, sizeof e->line - n, "; the last good checkpoint is %s of step %lld: mend the cause, then --resume", r->checkpoint, (long long)r->saved);
+    return false;
+}
+
+void run_end(Run *r) {
+    if (r->log) fclose(r->log);
+    if (r->timing) fclose(r->timing);
+    r->log = r->timing = NULL;
+}
+
+void human_bytes(char out[32], double bytes) {
+    const char *unit = "kMGT";
+    bytes /= 1000;
+    while (bytes >= 1000 && unit[1]) bytes /= 1000, unit++;
+    snprintf(out, 32, bytes < 10 ? "%.1f %cB" : "%.0f %cB", bytes, *unit);
+}
+
+bool memory_plan(const char *what, double bytes, Err *e) {
+    char need[32], have[32];
+    const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    const double memory = pages > 0 && size > 0 ? (double)pages * (double)size : 0;
+    human_bytes(need, bytes);
+    human_bytes(have, memory);
+    if (what) fprintf(stderr, "%s: needs %s of memory%s%s\n", what, need, memory > 0 ? " of " : "", memory > 0 ? have : "");
+    if (memory > 0 && bytes > 0.95 * memory)
+        return fail(e, "the run needs %s of memory, but this machine has %s; lower --slice-rows or the lengths, add --gradient-checkpointing, or take a smaller model", need, have);
+    return true;
+}
+
+int order_at(Order *o, int64_t at) {
+    const int64_t epoch = at / o->n;
+    if (!o->order || epoch != o->epoch) {
+        if (!o->order) o->order = malloc((size_t)o->n * sizeof(int));
+        if (!o->order) abort();
+        o->epoch = epoch;
+        rng_permutation(o->order, o->n, o->seed, RNG_SHUFFLE, (uint64_t)epoch);
+    }
+    return o->order[at % o->n];
+}
+
+/* Whole epochs are the same examples in another order. */
+Texts order_texts(Order *o, int64_t at, int64_t n, TextsOf *of, const void *data) {
+    Texts t = {0};
+    const int64_t epochs = n / o->n;
+    for (int i = 0; epochs && i < o->n; i++) {
+        Texts one = {0};
+        of(&one, data, i);
+        texts_add(&t, &one, (double)epochs);
+    }
+    for (int64_t i = epochs * o->n; i < n; i++) of(&t, data, order_at(o, at + i));
+    return t;
+}

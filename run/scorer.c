@@ -1,0 +1,366 @@
+/* scorer.c: scores of replies from reward folders (section 3.1 of the mathematics: the reward model reads text) and from external
+ * programs that answer JSON lines. */
+#include "run/scorer.h"
+
+#include <errno.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "run/trainer.h"
+
+enum { MAX_FOLDERS = 8 };
+
+typedef struct { char dir[1024]; Model *model; FolderInfo info; Language language; Acts *acts; int max_row, max_target; bool cut; Texts read; } RewardFolder;     /* read: by the last call */
+typedef struct { const char *command; pid_t pid; int to, from, timeout; char *buffer; size_t n, capacity; long long next_id; } Program;
+
+struct Scorer {
+    int n_label, n_folder, n_program_label, slice_rows;
+    char label[MAX_LABELS][64];
+    RewardFolder folder[MAX_FOLDERS];
+    Program program;
+    bool has_program;
+    Costs *cost;                        /* the caller's, or NULL */
+};
+
+int scorer_n_label(const Scorer *s) { return s->n_label; }
+const char (*scorer_labels(const Scorer *s))[64] { return (const char (*)[64])s->label; }
+
+/* ---- the external program ---------------------------------------------------------------- */
+
+static bool program_start(Program *p, const char *command, int timeout, Err *e) {
+    int in[2], out[2];
+    if (pipe(in) || pipe(out)) return fail(e, "--reward-cmd: no pipe: %s", strerror(errno));
+    signal(SIGPIPE, SIG_IGN);
+    *p = (Program){.command = command, .timeout = timeout, .pid = fork()};
+    if (p->pid < 0) return fail(e, "--reward-cmd: cannot be started: %s", strerror(errno));
+    if (p->pid == 0) {
+        setpgid(0, 0);                          /* so that what it starts can be ended with it */
+        dup2(in[0], 0);
+        dup2(out[1], 1);
+        close(in[0]), close(in[1]), close(out[0]), close(out[1]);
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    close(in[0]), close(out[1]);
+    p->to = in[1], p->from = out[0];
+    return true;
+}
+
+static bool program_died(Program *p, Err *e) {
+    int status = 0;
+    waitpid(p->pid, &status, 0);
+    p->pid = 0;
+    return fail(e, "--reward-cmd \"%.80s\": the program ended (%s %d) before it answered every line", p->command,
+                WIFSIGNALED(status) ? "signal" : "exit code", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+/* Its input ends; a program that goes on all the same is ended after two seconds. */
+static void program_stop(Program *p) {
+    close(p->to);
+    close(p->from);
+    for (int i = 0; p->pid > 0 && i < 200 && waitpid(p->pid, NULL, WNOHANG) == 0; i++) {
+        if (i == 100) kill(-p->pid, SIGTERM);
+        if (i == 199) kill(-p->pid, SIGKILL), waitpid(p->pid, NULL, 0);
+        nanosleep(&(struct timespec){0, 20000000}, NULL);
+    }
+    free(p->buffer);
+}
+
+static bool program_line(Program *p, char **line, Err *e) {
+    for (;;) {
+        char *end = p->n ? memchr(p->buffer, '\n', p->n) : NULL;
+        if (end) { *end = 0; *line = p->buffer; return true; }
+        struct pollfd f = {.fd = p->from, .events = POLLIN};
+        const int ready = poll(&f, 1, p->timeout * 1000);
+        if (ready < 0 && errno == EINTR) continue;
+        if (ready == 0) return fail(e, "--reward-cmd \"%.80s\": silent for %d seconds; does it flush its output after every line (Python: print(..., flush=True))? If it only needs longer: --reward-timeout",
+                                    p->command, p->timeout);
+        if (p->capacity - p->n < 65536) {
+            char *more = realloc(p->buffer, p->capacity = p->capacity * 2 + 131072);
+            if (!more) return fail(e, "--reward-cmd: no memory for its answer");
+            p->buffer = more;
+        }
+        const ssize_t got = read(p->from, p->buffer + p->n, 65536);
+        if (got <= 0) return program_died(p, e);
+        p->n += (size_t)got;
+    }
+}
+
+static void program_drop_line(Program *p) {
+    const size_t used = strlen(p->buffer) + 1;
+    memmove(p->buffer, p->buffer + used, p->n - used);
+    p->n -= used;
+}
+
+static void write_request(JsonWriter *w, long long id, const Reply *r) {
+    const Message *last = &r->prompt->prompt[r->prompt->n_prompt - 1];
+    json_begin(w, '{');
+    json_key(w, "id"); json_int(w, id);
+    json_key(w, "prompt"); json_string(w, last->content);
+    json_key(w, "messages"); json_begin(w, '[');
+    for (int i = 0; i < r->prompt->n_prompt; i++) {
+        json_begin(w, '{');
+        json_key(w, "role"); json_string(w, r->prompt->prompt[i].role);
+        json_key(w, "content"); json_string(w, r->prompt->prompt[i].content);
+        json_end(w, '}');
+    }
+    json_end(w, ']');
+    json_key(w, "completion"); json_string(w, r->completion);
+    json_key(w, "finish_reason"); json_string(w, r->ended ? "stop" : "length");
+    const Json *row = r->prompt->row;
+    for (size_t i = 0; row && i < row->length; i++) {
+        static const char *const ours[] = {"id", "prompt", "messages", "completion", "finish_reason"};
+        bool taken = false;
+        for (size_t k = 0; k < sizeof ours / sizeof *ours; k++) taken = taken || !strcmp(ours[k], row->item[i].key);
+        if (taken) continue;
+        json_key(w, row->item[i].key);
+        json_value(w, &row->item[i]);
+    }
+    json_end(w, '}');
+    json_raw(w, "\n");
+}
+
+/* One reply asked and answered at a time: no deadlock of full pipes, and the answer's line names its question. */
+static bool program_ask(Scorer *s, const Reply *r, double *score, bool learn, Err *e) {
+    Program *p = &s->program;
+    JsonWriter w = {0};
+    const long long id = p->next_id++;
+    write_request(&w, id, r);
+    size_t sent = 0;
+    while (sent < w.length) {
+        const ssize_t n = write(p->to, w.text + sent, w.length - sent);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) { free(w.text); return program_died(p, e); }
+        sent += (size_t)n;
+    }
+    free(w.text);
+    char *line = NULL;
+    if (!program_line(p, &line, e)) return false;
+    Json *answer = json_parse(line, strlen(line), "answer of --reward-cmd", 1, e);
+    const Json *scores = answer ? json_get(answer, "scores") : NULL, *got = answer ? json_get(answer, "id") : NULL;
+    bool ok = answer != NULL;
+    if (ok && (!scores || scores->type != JSON_OBJECT || !got || got->type != JSON_NUMBER))
+        ok = fail(e, "--reward-cmd: found \"%.80s\", expected {\"id\": %lld, \"scores\": {\"label\": number or null}}", line, id);
+    if (ok && got->number != (double)id) ok = fail(e, "--reward-cmd: answered id %.0f to line %lld; answer every line, in order", got->number, id);
+    const int first = s->n_label - s->n_program_label;
+    for (int k = 0; k < s->n_program_label; k++) score[k] = NAN;
+    for (size_t i = 0; ok && i < scores->length; i++) {
+        const Json *v = &scores->item[i];
+        int k = 0;
+        while (k < s->n_program_label && strcmp(s->label[first + k], v->key)) k++;
+        if (k == s->n_program_label) {
+            if (!learn || s->n_label == MAX_LABELS) { ok = fail(e, "--reward-cmd: unknown label \"%.40s\", the trial lines did not have it; write null for what is unscored", v->key); break; }
+            snprintf(s->label[s->n_label++], 64, "%.63s", v->key);
+            s->n_program_label++;
+        }
+        if (v->type != JSON_NULL && v->type != JSON_NUMBER) { ok = fail(e, "--reward-cmd: label \"%.40s\": found %s, expected a number or null", v->key, json_type_name(v->type)); break; }
+        if (score) score[k] = v->type == JSON_NULL ? NAN : v->number;
+    }
+    json_free(answer);
+    if (ok) program_drop_line(p);
+    return ok;
+}
+
+static bool program_open(Scorer *s, const char *command, int timeout, Err *e) {
+    const Message hello = {"user", "Say hello."};
+    const Example x = {.prompt = &hello, .n_prompt = 1};
+    double score[MAX_LABELS];
+    if (timeout < 1 || timeout > 1000000) return fail(e, "--reward-timeout: found %d, expected a number of seconds", timeout);
+    if (!program_start(&s->program, command, timeout, e)) return false;
+    s->has_program = true;
+    const Reply trial[] = {{&x, "Hello! How can I help you?", true}, {&x, "Go away", false}};
+    if (!program_ask(s, &trial[0], score, true, e) || !program_ask(s, &trial[1], score, true, e)) return false;
+    return s->n_program_label > 0 || fail(e, "--reward-cmd: its two trial answers hold no label; expected {\"id\": ..., \"scores\": {\"label\": number}}");
+}
+
+/* ---- reward folders ---------------------------------------------------------------------- */
+
+/* The next of the names in a list with commas. */
+bool next_folder(char dir[1024], const char **at) {
+    if (!*at || !**at) return false;
+    const size_t n = strcspn(*at, ",");
+    snprintf(dir, 1024, "%.*s", (int)n, *at);
+    *at += n + ((*at)[n] == ',');
+    return true;
+}
+
+static bool label_add(Scorer *s, const char *label, const char *source, Err *e) {
+    for (int k = 0; k < s->n_label; k++)
+        if (!strcmp(s->label[k], label)) return fail(e, "%s: label \"%s\" comes from another source too; each label needs one source", source, label);
+    if (s->n_label == MAX_LABELS) return fail(e, "%s: more than %d labels in all", source, MAX_LABELS);
+    snprintf(s->label[s->n_label++], sizeof s->label[0], "%s", label);
+    return true;
+}
+
+static bool folder_add(Scorer *s, const char *dir, const char *chat_template, Err *e) {
+    if (s->n_folder == MAX_FOLDERS) return fail(e, "--reward-model: more than %d folders", MAX_FOLDERS);
+    if (!*dir) return fail(e, "--reward-model: a folder's name is empty");
+    RewardFolder *f = &s->folder[s->n_folder++];
+    snprintf(f->dir, sizeof f->dir, "%s", dir);
+    if (!(f->model = folder_load(dir, &f->info, e))) return false;
+    if (!f->model->config.n_label) return fail(e, "%s: is a language model; expected a reward model (...ForSequenceClassification)", dir);
+    if (!language_load(&f->language, dir, chat_template, e)) return false;
+    for (int k = 0; k < f->model->config.n_label; k++)
+        if (!label_add(s, f->info.label[k], dir, e)) return false;
+    return true;
+}
+
+bool scorer_bytes(double *bytes, const char *folders, int slice_rows, Err *e) {
+    char dir[1024];
+    ModelConfig c;
+    for (*bytes = 0; next_folder(dir, &folders); *bytes += (double)model_bytes(&c) + (double)acts_bytes(&c, slice_rows, slice_rows, false)) {
+        if (!*dir) return fail(e, "--reward-model: a folder's name is empty");
+        if (!folder_config(&c, NULL, dir, e)) return false;
+    }
+    return true;
+}
+
+Scorer *scorer_open(const char *folders, const char *program, const char *chat_template, int slice_rows, int timeout, Err *e) {
+    char dir[1024];
+    Scorer *s = calloc(1, sizeof *s);
+    if (!s) { fail(e, "scorer: no memory"); return NULL; }
+    s->slice_rows = slice_rows;
+    bool ok = (folders && *folders) || program || fail(e, "no source of scores: give --reward-model DIR[,DIR] or --reward-cmd PROGRAM");
+    if (ok && program) ok = program_open(s, program, timeout, e);
+    Scorer *trial = ok && program ? malloc(sizeof *trial) : NULL;       /* the program is asked first, its labels stand last */
+    if (ok && program && !trial) ok = fail(e, "scorer: no memory");
+    if (trial) *trial = *s;
+    s->n_label = 0;
+    while (ok && next_folder(dir, &folders)) ok = folder_add(s, dir, chat_template, e);
+    for (int k = 0; ok && k < s->n_program_label; k++) ok = label_add(s, trial->label[k], "--reward-cmd", e);
+    free(trial);
+    if (ok) return s;
+    scorer_close(s);
+    return NULL;
+}
+
+void scorer_count(Scorer *s, Costs *c) {
+    s->cost = c;
+    for (int i = 0; i < s->n_folder; i++) s->folder[i].model->tally = &c->measured.net[NET_REWARD];
+}
+
+/* After a call for n replies. */
+static void add_cost(Scorer *s, int n) {
+    double planned = 0, held = 0;
+    for (int i = 0; s->cost && i < s->n_folder; i++) {
+        const RewardFolder *f = &s->folder[i];
+        cost_scoring(&s->cost->predicted, &f->model->config, &f->read);
+        planned += cost_asked(&f->model->config, s->slice_rows, n);
+        held += (double)f->model->held + (double)acts_held(f->acts);
+    }
+    if (!s->cost) return;
+    cost_memory_most(&s->cost->predicted, MEM_REWARD, planned);
+    cost_memory_most(&s->cost->measured, MEM_REWARD, held);
+}
+
+void scorer_close(Scorer *s) {
+    if (!s) return;
+    for (int i = 0; i < s->n_folder; i++) {
+        acts_free(s->folder[i].acts);
+        model_free(s->folder[i].model);
+        language_free(&s->folder[i].language);
+    }
+    if (s->has_program) program_stop(&s->program);
+    free(s);
+}
+
+/* Rows of all replies: a prompt's tokens once, then each reply's own; the score is read at the last row that is no padding (E40): where the
+ * template's end token is the padding token too, that is the row before it. */
+static bool build_window(Window *w, RewardFolder *f, const Reply *r, int n, Err *e) {
+    const int pad = f->model->config.pad;
+    Ids ids = {0};
+    int *read_at = malloc((size_t)n * sizeof(int));
+    bool ok = read_at || fail(e, "scorer: no memory");
+    f->read = (Texts){0};
+    for (int i = 0; ok && i < n; ) {
+        ids.n = 0;
+        ok = encode_prompt(&ids, &f->language, r[i].prompt, e);
+        const int first = w->n_row, root = ok ? window_add(w, ids.id, ids.n, -1, e) : -1, prompt_end = w->n_row - 1, prompt_read = ok ? head_last_row(ids.id, ids.n, pad) : -1;
+        const int context = f->model->config.context, prompt = ids.n;
+        texts_reply_prompt(&f->read, prompt);
+        int j = i;
+        ok = root >= 0 && (prompt <= context || fail(e, "%s: the prompt of line %d has %d tokens, but the reward model's context holds %d; shorten it", f->dir, r[i].prompt->line, prompt, context));
+        for (; ok && j < n && r[j].prompt == r[i].prompt; j++) {
+            ids.n = 0;
+            ok = encode_completion(&ids, &f->language, r[j].completion, r[j].ended, e);
+            if (ok && prompt + ids.n > context) {
+                /* a policy that samples bytes at random makes replies that take more tokens to read than to write */
+                if (!f->cut) fprintf(stderr, "%s: line %d: a prompt of %d tokens and a reply of %d, but the reward model's context holds %d: such replies are read up to there\n", f->dir,
+                                     r[j].prompt->line, prompt, ids.n, context);
+                f->cut = true;
+                ids.n = context - prompt;
+            }
+            if (ok && ids.n) ok = window_add(w, ids.id, ids.n, root, e) >= 0;
+            texts_reply(&f->read, prompt, ids.n);
+            const int last = ok ? head_last_row(ids.id, ids.n, pad) : -1;
+            read_at[j] = last >= 0 ? w->n_row - ids.n + last : first + prompt_read;
+            if (ok && last < 0 && prompt_read < 0) ok = fail(e, "reward model: a prompt and its reply hold nothing but pad_token_id %d", pad);
+        }
+        /* what is read at a row of the prompt comes first in the list of targets */
+        for (int pass = 0; ok && pass < 2; pass++)
+            for (int k = i; ok && k < j; k++)
+                if ((read_at[k] <= prompt_end) == (pass == 0)) ok = window_target(w, read_at[k], k, e);
+        i = j;
+    }
+    free(read_at);
+    free(ids.id);
+    return ok;
+}
+
+static bool folder_score(Scorer *s, RewardFolder *f, real *score, int first_label, const Reply *r, int n, Err *e) {
+    Window w = {0};
+    const size_t k = (size_t)f->model->config.n_label;
+    bool ok = build_window(&w, f, r, n, e);
+    int largest = s->slice_rows;
+    for (int i = 0; ok && i < w.n_seg; ) {      /* a slice holds at least the largest tree */
+        int j = i + 1;
+        while (j < w.n_seg && w.seg[j].prefix >= 0) j++;
+        const int rows = w.seg[j - 1].start + w.seg[j - 1].n_row - w.seg[i].start;
+        largest = rows > largest ? rows : largest;
+        i = j;
+    }
+    if (ok && (largest > f->max_row || n > f->max_target)) {
+        acts_free(f->acts);
+        f->max_row = largest, f->max_target = n;
+        f->acts = acts_new(f->model, f->max_row, f->max_target, false, e);
+        ok = f->acts != NULL;
+    }
+    int *reply_of = malloc((size_t)n * sizeof(int));
+    real *raw = malloc((size_t)n * k * sizeof(real));
+    if (ok && (!raw || !reply_of)) ok = fail(e, "scorer: no memory for %d scores", n);
+    for (int i = 0; ok && i < n; i++) {         /* targets carried the reply's number as id; ids must be tokens */
+        reply_of[i] = w.target_id[i];
+        w.target_id[i] = 0;
+    }
+    ok = ok && window_scores(raw, f->acts, f->max_row, f->max_target, f->model, &w, e);
+    for (int i = 0; ok && i < n; i++)
+        for (size_t j = 0; ok && j < k; j++) {
+            const real v = raw[(size_t)i * k + j] + (real)f->info.reward_mean[j];       /* E45 */
+            if (!isfinite((double)v)) ok = fail(e, "reward model: score of label %s is %g: the step is not applied", f->info.label[j], (double)v);
+            score[(size_t)reply_of[i] * (size_t)s->n_label + (size_t)first_label + j] = v;
+        }
+    free(raw);
+    free(reply_of);
+    window_free(&w);
+    return ok;
+}
+
+bool scorer_score(Scorer *s, real *score, const Reply *reply, int n, Err *e) {
+    int label = 0;
+    for (int i = 0; i < s->n_folder; label += s->folder[i++].model->config.n_label)
+        if (!folder_score(s, &s->folder[i], score, label, reply, n, e)) return false;
+    add_cost(s, n);
+    double answer[MAX_LABELS];
+    for (int i = 0; s->has_program && i < n; i++) {
+        if (!program_ask(s, &reply[i], answer, false, e)) return false;
+        for (int k = 0; k < s->n_program_label; k++) score[(size_t)i * (size_t)s->n_label + (size_t)(label + k)] = (real)answer[k];
+    }
+    return true;
+}

@@ -1,0 +1,84 @@
+/* speaker.c: a policy's folder, and completions of prompts. */
+#include "run/speaker.h"
+
+#include <stdlib.h>
+
+bool speaker_open(Speaker *s, const char *dir, const char *chat_template, Err *e) {
+    if (!language_load(&s->language, dir, chat_template, e) || !(s->model = folder_load(dir, &s->info, e))) return false;
+    if (s->model->config.n_label) return fail(e, "%s: is a reward model; expected a language model", dir);
+    speaker_stops(s);
+    return true;
+}
+
+void speaker_close(Speaker *s) {
+    model_free(s->model);
+    language_free(&s->language);
+}
+
+void speaker_stops(Speaker *s) {
+    s->n_stop = 0;
+    for (int i = 0; i < s->info.n_stop; i++) s->stop[s->n_stop++] = s->info.stop[i];
+    s->stop[s->n_stop++] = s->language.end_of_turn;
+}
+
+bool speaker_answer(Answers *a, const Speaker *s, const Example *x, int n, int first, int group, int max_new, const Sampling *sampling, int seed, int step, const char *path, Err *e) {
+    const size_t total = (size_t)n * (size_t)group, tokens = total * (size_t)max_new;
+    const int **id = malloc((size_t)n * sizeof *id);
+    int *length = malloc((size_t)n * sizeof(int));
+    *a = (Answers){.n = n, .group = group, .max_new = max_new, .prompt = calloc((size_t)n, sizeof *a->prompt)};
+    a->out = (Rollout){.id = malloc(tokens * sizeof(int)), .logp = malloc(tokens * sizeof(real)), .length = malloc(total * sizeof(int)), .ended = malloc(total * sizeof(bool))};
+    bool ok = (a->prompt && id && length && a->out.id && a->out.logp && a->out.length && a->out.ended) || fail(e, "no memory for %zu completions", total);
+    for (int i = 0; ok && i < n; i++) {
+        ok = encode_prompt(&a->prompt[i], &s->language, &x[i], e);
+        id[i] = a->prompt[i].id, length[i] = a->prompt[i].n;
+        if (ok && length[i] + max_new > s->model->config.context)
+            ok = fail(e, "%s:%d: prompt of %d tokens and --max-completion-length %d exceed the context of %d; shorten one of them", path, x[i].line, length[i], max_new,
+                      s->model->config.context);
+    }
+    const RolloutPlan plan = {.prompt = id, .prompt_length = length, .n_prompt = n, .group_size = group, .max_new = max_new, .stop = s->stop, .n_stop = s->n_stop,
+                              .sampling = *sampling, .repetition_penalty = s->repetition_penalty, .seed = (uint64_t)seed, .step = (uint64_t)step, .first_prompt = (uint64_t)first};
+    ok = ok && rollout(&a->out, s->model, &plan, e);
+    free(id);
+    free(length);
+    return ok;
+}
+
+void answers_cost(Costs *c, const Answers *a, const Speaker *s, const Model *ref) {
+    const ModelConfig *m = &s->model->config;
+    const Networks net = {.policy = *m, .reference = ref ? ref->config : *m, .has_reference = ref != NULL};
+    int *length = malloc((size_t)a->n * sizeof(int));
+    Texts t = {0};
+    for (int i = 0; i < a->n; i++) {
+        if (length) length[i] = a->prompt[i].n;
+        texts_prompt(&t, a->prompt[i].n);
+        c->measured.prompt += a->prompt[i].n;
+        for (int k = i * a->group; k < (i + 1) * a->group; k++) {
+            texts_completion(&t, a->prompt[i].n, a->out.length[k]);
+            c->measured.completion += a->out.length[k];
+        }
+    }
+    cost_grpo(&c->predicted, &net, &t, &(Texts){0}, 0);
+    cost_memory_most(&c->predicted, MEM_WEIGHTS, (double)model_bytes(m));
+    cost_memory_most(&c->measured, MEM_WEIGHTS, (double)s->model->held);
+    cost_memory_most(&c->measured, MEM_CACHE, (double)a->out.cache_held);
+    cost_memory_most(&c->measured, MEM_ACTIVATIONS, (double)a->out.acts_held);
+    if (length) {
+        cost_memory_most(&c->predicted, MEM_CACHE, cost_cache(m, length, a->n, a->n * a->group, a->max_new));
+        cost_memory_most(&c->predicted, MEM_ACTIVATIONS, (double)rollout_acts_bytes(m, length, a->n, a->n * a->group));
+    }
+    free(length);
+}
+
+void answers_free(Answers *a) {
+    for (int i = 0; a->prompt && i < a->n; i++) free(a->prompt[i].id);
+    free(a->prompt);
+    free(a->out.id);
+    free(a->out.logp);
+    free(a->out.length);
+    free(a->out.ended);
+    *a = (Answers){.n = 0};
+}
+
+char *answer_text(const Answers *a, const Speaker *s, int i, Err *e) {
+    return decode_completion(&s->language, a->out.id + (size_t)i * (size_t)a->max_new, a->out.length[i], e);
+}
