@@ -19,21 +19,6 @@ const char *const scale_rewards_names[] = { "group", "batch", "none", NULL };
 const char *const multi_objective_aggregation_names[] = { "sum_then_normalize", "normalize_then_sum", "mo_grpo", NULL };
 const char *const importance_sampling_mode_names[] = { "token_truncate", "token_mask", "sequence_truncate", "sequence_mask", NULL };
 
-bool grpo_name(int *out, const char *const *names, const char *found, const char *option, Err *e) {
-    char list[256] = "";
-    int n = 0;
-    for (; names[n]; n++) {
-        if (strcmp(names[n], found) == 0) { *out = n; return true; }
-        if (strlen(list) + strlen(names[n]) + 3 < sizeof list) {
-            if (n) strcat(list, ", ");
-            strcat(list, names[n]);
-        }
-    }
-    const char *near = nearest_name(found, names, n);
-    return near ? fail(e, "%s: found \"%.60s\", expected one of %s; did you mean \"%s\"?", option, found, list, near)
-                : fail(e, "%s: found \"%.60s\", expected one of %s", option, found, list);
-}
-
 void grpo_config_default(GrpoConfig *c) {
     *c = (GrpoConfig){
         .loss_type = LOSS_DAPO, .importance_sampling_level = LEVEL_TOKEN,

@@ -24,8 +24,6 @@ typedef enum { ISR_TOKEN_TRUNCATE, ISR_TOKEN_MASK, ISR_SEQUENCE_TRUNCATE, ISR_SE
 /* Option values as TRL spells them, in the order of the enums, NULL at the end. */
 extern const char *const loss_type_names[], *const importance_sampling_level_names[], *const scale_rewards_names[],
     *const multi_objective_aggregation_names[], *const importance_sampling_mode_names[];
-/* *out = place of `found` in names, or an error line that names the option, the values and the nearest. */
-bool grpo_name(int *out, const char *const *names, const char *found, const char *option, Err *e);
 
 /* Names and defaults of TRL 1.16's GRPOConfig; NaN = None. What only the program's loop uses is elsewhere. */
 typedef struct {

@@ -5,6 +5,7 @@
 #include "cmd/commands.h"
 #include "compute/kinds.h"
 #include "lib/real.h"
+#include "lib/words.h"
 
 static int compute(int argc, char **argv, Err *e) { (void)e; return cmd_compute(argc, argv); }
 

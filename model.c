@@ -8,35 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 #include "net/attention.h"
 #include "lib/rng.h"
+#include "lib/threads.h"
 
 enum { LANES = 16, CHUNK_ROWS = 192, KEPT_LOGITS = 1 << 25 };
-
-int thread_count(void) {
-#ifdef _OPENMP
-    return omp_in_parallel() ? 1 : omp_get_max_threads();
-#else
-    return 1;
-#endif
-}
-
-int thread_index(void) {
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
-}
-
-/* Below some thousand elementary operations, waking the other threads takes longer than the work. */
-#ifdef _OPENMP
-static bool is_worth_threads(size_t work) { return work > 1 << 13 && thread_count() > 1; }
-#endif
 
 static size_t round16(size_t n) { return (n + LANES - 1) / LANES * LANES; }
 
@@ -429,7 +406,7 @@ void rms_norm_backward(real *dx, const real *dy, const real *x, const real *w, r
 /* Blocks of columns, each summed from top to bottom. */
 void rms_norm_weight_backward(real *dw, const real *dy, const real *x, const real *r, size_t n_vec, int n) {
     enum { BLOCK = 32 };
-    #pragma omp parallel for schedule(static) if (is_worth_threads(n_vec * (size_t)n))
+    #pragma omp parallel for schedule(static) if (threads_worth(n_vec * (size_t)n))
     for (int first = 0; first < n; first += BLOCK) {
         const int width = n - first < BLOCK ? n - first : BLOCK;
         real sum[BLOCK];
@@ -447,7 +424,7 @@ static void add(real *y, const real *a, const real *b, size_t n) {
 }
 
 static void norm_rows(real *y, real *r, const real *x, const Param *w, size_t n_vec, double eps) {
-    #pragma omp parallel for schedule(static) if (is_worth_threads(n_vec * (size_t)w->cols))
+    #pragma omp parallel for schedule(static) if (threads_worth(n_vec * (size_t)w->cols))
     for (size_t t = 0; t < n_vec; t++)
         rms_norm(y + t * (size_t)w->cols, r + t, x + t * (size_t)w->cols, w->data, w->cols, eps);
 }
@@ -455,7 +432,7 @@ static void norm_rows(real *y, real *r, const real *x, const Param *w, size_t n_
 /* E7 of sum = x + more. A row at a time: it stays in the cache. */
 static void add_rows_norm(real *y, real *r, real *sum, const real *x, const real *more, const Param *w, size_t n_vec, double eps) {
     const size_t n = (size_t)w->cols;
-    #pragma omp parallel for schedule(static) if (is_worth_threads(n_vec * n))
+    #pragma omp parallel for schedule(static) if (threads_worth(n_vec * n))
     for (size_t t = 0; t < n_vec; t++) {
         add(sum + t * n, x + t * n, more + t * n, n);
         rms_norm(y + t * n, r + t, sum + t * n, w->data, w->cols, eps);
@@ -463,7 +440,7 @@ static void add_rows_norm(real *y, real *r, real *sum, const real *x, const real
 }
 
 static void norm_rows_backward(real *dx, const real *dy, const real *x, const real *r, const Param *w, size_t n_vec) {
-    #pragma omp parallel for schedule(static) if (is_worth_threads(n_vec * (size_t)w->cols))
+    #pragma omp parallel for schedule(static) if (threads_worth(n_vec * (size_t)w->cols))
     for (size_t t = 0; t < n_vec; t++)
         rms_norm_backward(dx + t * (size_t)w->cols, dy + t * (size_t)w->cols, x + t * (size_t)w->cols, w->data, r[t], w->cols);
 }
@@ -474,7 +451,7 @@ static void sum_rows_norm_backward(real *dx, const real *begin, real *dy, const 
                                    size_t n_vec) {
     const size_t n = (size_t)w->cols;
     const real *weight = w->data;
-    #pragma omp parallel for schedule(static) if (is_worth_threads(n_vec * n))
+    #pragma omp parallel for schedule(static) if (threads_worth(n_vec * n))
     for (size_t t = 0; t < n_vec; t++) {
         const size_t at = t * n;
         add(dy + at, dy + at, more + at, n);
@@ -784,7 +761,7 @@ static void batch_attention(void *context, int layer, const AttentionRows *y) {
     const Batch *b = f->b;
     if (f->sink) f->sink(f->to, layer, y->k, y->v);
     const int d = c->head_dim, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
-    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (is_worth_threads((size_t)b->n_row * (size_t)q_ld * a->key_cap / 16))
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (threads_worth((size_t)b->n_row * (size_t)q_ld * a->key_cap / 16))
     for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
         const Segment *s = &b->seg[unit / c->n_kv_head];
         const int g = unit % c->n_kv_head;
@@ -806,7 +783,7 @@ static void attention_backward(Acts *a, const LayerActs *y, const ModelConfig *c
     const int d = c->head_dim, kv_ld = c->n_kv_head * d, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
     const size_t scratch = attention_scratch(a->key_cap, d);
     const real scale = (real)(1 / sqrt((double)d));
-    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (is_worth_threads((size_t)b->n_row * (size_t)q_ld * a->key_cap / 16))
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (threads_worth((size_t)b->n_row * (size_t)q_ld * a->key_cap / 16))
     for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
         const int root = unit / c->n_kv_head, g = unit % c->n_kv_head;
         if (b->seg[root].prefix >= 0) continue;
@@ -835,7 +812,7 @@ static void attention_backward(Acts *a, const LayerActs *y, const ModelConfig *c
 static void rope_rows(const Acts *a, const Model *m, real *q, real *k, int from, int n, bool back) {
     const ModelConfig *c = &m->config;
     const size_t half = (size_t)c->head_dim / 2;
-    #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * half * (size_t)(c->n_head + c->n_kv_head)))
+    #pragma omp parallel for schedule(static) if (threads_worth((size_t)n * half * (size_t)(c->n_head + c->n_kv_head)))
     for (int t = from; t < from + n; t++) {
         const real *cos = m->rope_cos + (size_t)a->position[t] * half, *sin = m->rope_sin + (size_t)a->position[t] * half;
         rope_apply(q + (size_t)t * (size_t)(c->n_head * c->head_dim), c->n_head, c->head_dim, cos, sin, back);
@@ -844,12 +821,12 @@ static void rope_rows(const Acts *a, const Model *m, real *q, real *k, int from,
 }
 
 static void add_rows(real *y, const real *a, const real *b, size_t n) {
-    #pragma omp parallel for simd schedule(static) if (is_worth_threads(n / 4))
+    #pragma omp parallel for simd schedule(static) if (threads_worth(n / 4))
     for (size_t i = 0; i < n; i++) y[i] = a[i] + b[i];
 }
 
 static void swiglu_rows(real *act, const real *gate, const real *up, int n_row, int ffn) {
-    #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n_row * (size_t)ffn))
+    #pragma omp parallel for schedule(static) if (threads_worth((size_t)n_row * (size_t)ffn))
     for (int t = 0; t < n_row; t++) r_swiglu(act + (size_t)t * (size_t)ffn, gate + (size_t)t * (size_t)ffn, up + (size_t)t * (size_t)ffn, (size_t)ffn);
 }
 
@@ -961,7 +938,7 @@ static void back_to_attention(Acts *a, const Model *m, int l, int from, int n) {
     Param *const *p = m->layer[l];
     const size_t h = (size_t)c->hidden, f = (size_t)c->ffn, at = (size_t)from * h;
     project_back(a->act, a, m, l, LORA_DOWN, a->dx, from, n);               /* act holds dact for a moment */
-    #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * f))
+    #pragma omp parallel for schedule(static) if (threads_worth((size_t)n * f))
     for (int t = from; t < from + n; t++) {
         const size_t row = (size_t)t * f;
         r_swiglu_backward(a->act + row, y->gate + row, y->up + row, f);
@@ -1087,7 +1064,7 @@ const real *model_forward(Acts *a, const Model *m, const Batch *b) { return mode
 /* E20: rows ascending, row t to row at[t] of de; a thread owns columns. */
 static void embedding_backward(real *de, const real *dx, const int *at, int n, int h) {
     enum { BLOCK = 64 };
-    #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * (size_t)h))
+    #pragma omp parallel for schedule(static) if (threads_worth((size_t)n * (size_t)h))
     for (int first = 0; first < h; first += BLOCK) {
         const int end = h - first < BLOCK ? h : first + BLOCK;
         for (int t = 0; t < n; t++) {
@@ -1135,7 +1112,7 @@ void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *d
 
 void model_grad_finish(real *grad, Acts *a, const Model *m) {
     const size_t h = (size_t)m->config.hidden;
-    #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)a->n_embed * h))
+    #pragma omp parallel for schedule(static) if (threads_worth((size_t)a->n_embed * h))
     for (int i = 0; i < a->n_embed; i++) {
         real *row = a->embed_row + (size_t)i * h, *sum = grad + m->embed->offset + (size_t)a->embed_id[i] * h;
         add(sum, row, sum, h);
@@ -1176,7 +1153,7 @@ void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *
     for (int first = 0, n; first < n_scored; first += n) {
         real *logits = chunk(a, m, hidden, first, n_scored, a->logits_kept, &n);
         head_logits(logits, m, a->scored_hidden, n);
-        #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * (size_t)vocab))
+        #pragma omp parallel for schedule(static) if (threads_worth((size_t)n * (size_t)vocab))
         for (int i = 0; i < n; i++) {
             real *z = logits + (size_t)i * (size_t)vocab;
             const LogitStats s = a->stats[first + i] = logits_stats(z, vocab, temperature, true);
@@ -1200,7 +1177,7 @@ void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, cons
     for (int first = 0, n; first < n_scored; first += n) {
         real *logits = chunk(a, m, hidden, first, n_scored, kept, &n);
         if (!kept) linear_forward(logits, m, m->head, NULL, a->scored_hidden, n);
-        #pragma omp parallel for schedule(static) if (is_worth_threads((size_t)n * (size_t)vocab))
+        #pragma omp parallel for schedule(static) if (threads_worth((size_t)n * (size_t)vocab))
         for (int i = 0; i < n; i++) {
             real *z = logits + (size_t)i * (size_t)vocab;
             const int at = a->scored_at[first + i], count = a->scored_at[first + i + 1] - at;

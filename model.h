@@ -150,9 +150,6 @@ void head_linear_backward(real *dhidden, real *grad, const Model *m, const real 
 /* Counts attention over so many pairs of a row and a position that it sees, in every layer: for one who owns what rows attend to. */
 void model_tally_attention(const Model *m, double attended);
 
-int thread_count(void);                 /* threads a parallel loop started here would get */
-int thread_index(void);
-
 /* ---- pieces, public because they are tested alone and used by decoding ------------------- */
 
 void rope_frequencies(double *inv_freq, const ModelConfig *c);                              /* E9, E12: [head_dim/2] */

@@ -8,6 +8,7 @@
 
 #include "lib/files.h"
 #include "lib/rng.h"
+#include "lib/machine.h"
 
 /* ---- one generation ---------------------------------------------------------------------- */
 

@@ -889,9 +889,6 @@ static bool write_text(JsonWriter *w, const char *dir, const char *name, Err *e)
     return ok;
 }
 
-static void member(JsonWriter *w, const char *key, const char *value) { json_key(w, key), json_string(w, value); }
-static void null_member(JsonWriter *w, const char *key) { json_key(w, key), json_null(w); }
-
 static bool write_trained(const Trainer *r, const char *dir, int vocab, Err *e) {
     static const char byte_level[] = "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": true}";
     static const char *const no[] = {"single_word", "lstrip", "rstrip", "normalized"};
@@ -899,21 +896,21 @@ static bool write_trained(const Trainer *r, const char *dir, int vocab, Err *e) 
     char a[2 * TRAINED_LONGEST + 1], b[2 * TRAINED_LONGEST + 1];
     uint32_t letter[256];
     letters_of_bytes(letter);
-    json_begin(&w, '{'), member(&w, "version", "1.0"), null_member(&w, "truncation"), null_member(&w, "padding");
-    json_key(&w, "added_tokens"), json_begin(&w, '[');
+    json_begin(&w, '{'), json_put_string(&w, "version", "1.0"), json_put_null(&w, "truncation"), json_put_null(&w, "padding");
+    json_open(&w, "added_tokens", '[');
     for (int i = 0; i < N_SPECIAL; i++) {
-        json_begin(&w, '{'), json_key(&w, "id"), json_int(&w, i), member(&w, "content", trained_special[i]);
-        for (int k = 0; k < 4; k++) json_key(&w, no[k]), json_bool(&w, false);
-        json_key(&w, "special"), json_bool(&w, true), json_end(&w, '}');
+        json_begin(&w, '{'), json_put_int(&w, "id", i), json_put_string(&w, "content", trained_special[i]);
+        for (int k = 0; k < 4; k++) json_put_bool(&w, no[k], false);
+        json_put_bool(&w, "special", true), json_end(&w, '}');
     }
-    json_end(&w, ']'), null_member(&w, "normalizer"), json_key(&w, "pre_tokenizer"), json_raw(&w, byte_level);
-    null_member(&w, "post_processor"), json_key(&w, "decoder"), json_raw(&w, byte_level);
-    json_key(&w, "model"), json_begin(&w, '{'), member(&w, "type", "BPE"), json_key(&w, "vocab"), json_begin(&w, '{');
+    json_end(&w, ']'), json_put_null(&w, "normalizer"), json_put_raw(&w, "pre_tokenizer", byte_level);
+    json_put_null(&w, "post_processor"), json_put_raw(&w, "decoder", byte_level);
+    json_open(&w, "model", '{'), json_put_string(&w, "type", "BPE"), json_open(&w, "vocab", '{');
     for (int i = 0; i < vocab; i++) {
         if (i >= N_SPECIAL) write_letters(a, r->text[i], r->length[i], letter);
-        json_key(&w, i < N_SPECIAL ? trained_special[i] : a), json_int(&w, i);
+        json_put_int(&w, i < N_SPECIAL ? trained_special[i] : a, i);
     }
-    json_end(&w, '}'), json_key(&w, "merges"), json_begin(&w, '[');
+    json_end(&w, '}'), json_open(&w, "merges", '[');
     for (int i = N_FIRST; i < vocab; i++) {
         write_letters(a, r->text[r->merge[i][0]], r->length[r->merge[i][0]], letter);
         write_letters(b, r->text[r->merge[i][1]], r->length[r->merge[i][1]], letter);
@@ -922,8 +919,8 @@ static bool write_trained(const Trainer *r, const char *dir, int vocab, Err *e) 
     json_end(&w, ']'), json_end(&w, '}'), json_end(&w, '}');
     if (!folder_make(dir, e) || !write_text(&w, dir, "tokenizer.json", e)) return false;
     for (int i = 0; i < 2; i++) {
-        json_begin(&w, '{'), member(&w, "eos_token", trained_special[3]), member(&w, "pad_token", trained_special[0]);
-        if (i) member(&w, "tokenizer_class", "PreTrainedTokenizerFast"), member(&w, "chat_template", chat_plain_template);
+        json_begin(&w, '{'), json_put_string(&w, "eos_token", trained_special[3]), json_put_string(&w, "pad_token", trained_special[0]);
+        if (i) json_put_string(&w, "tokenizer_class", "PreTrainedTokenizerFast"), json_put_string(&w, "chat_template", chat_plain_template);
         json_end(&w, '}');
         if (!write_text(&w, dir, i ? "tokenizer_config.json" : "special_tokens_map.json", e)) return false;
     }

@@ -46,7 +46,7 @@ RewardStats = struct("GrpoRewardStats", "double: reward reward_std frac_reward_z
 SamplerStats = struct("GrpoSamplerStats", "double: logp_difference_mean logp_difference_max ratio_mean")
 Metrics = struct("GrpoMetrics", "double: policy_loss kl entropy clip_low_mean clip_low_min clip_high_mean clip_high_max clip_region_mean cispo_clip_ratio vespo_phi_seq_mean")
 lib.grpo_loss_value.restype = lib.grpo_k3.restype = lib.reward_pair_loss.restype = lib.reward_label_weight_sum.restype = C.c_double
-lib.grpo_isr_per_token.restype = lib.grpo_config_check.restype = lib.grpo_name.restype = C.c_bool
+lib.grpo_isr_per_token.restype = lib.grpo_config_check.restype = lib.choice_parse.restype = C.c_bool
 
 
 def numbers(x, dtype=None):
@@ -71,7 +71,7 @@ def config(**options):
             raise ValueError(f"{key}: no such option")
         if key in NAMES and isinstance(value, str):
             found = C.c_int()
-            if not lib.grpo_name(C.byref(found), (C.c_char_p * 16).in_dll(lib, NAMES[key]), value.encode(), key.encode(), error):
+            if not lib.choice_parse(C.byref(found), (C.c_char_p * 16).in_dll(lib, NAMES[key]), value.encode(), key.encode(), error):
                 raise ValueError(error.value.decode())
             value = found.value
         setattr(c, key, float("nan") if value is None else value)

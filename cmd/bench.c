@@ -12,6 +12,9 @@
 #include "lib/files.h"
 #include "lib/machine.h"
 #include "lib/rng.h"
+#include "lib/words.h"
+#include "lib/say.h"
+#include "lib/threads.h"
 
 typedef struct {
     const char *model, *works;
@@ -304,7 +307,7 @@ static bool measure(Told *t, Bench *b, int w, double fma, Err *e) {
     return ok;
 }
 
-static void number(JsonWriter *w, const char *key, double x) { json_key(w, key); json_number(w, x); }
+static void number(JsonWriter *w, const char *key, double x) { json_put(w, key, x); }
 
 static void write_told(JsonWriter *w, const Told *t) {
     json_begin(w, '{');
@@ -337,13 +340,13 @@ static bool works(Bench *b, Err *e) {
     const double fma = machine_fma_peak(b->threads), read = machine_read_peak(b->threads, MACHINE_BIG);
     JsonWriter w = {0};
     json_begin(&w, '{');
-    json_key(&w, "model"); json_string(&w, o->model);
-    json_key(&w, "real"); json_string(&w, REAL_DTYPE);
-    json_key(&w, "vectors"); json_string(&w, machine_vectors());
-    json_key(&w, "threads"); json_int(&w, b->threads);
+    json_put_string(&w, "model", o->model);
+    json_put_string(&w, "real", REAL_DTYPE);
+    json_put_string(&w, "vectors", machine_vectors());
+    json_put_int(&w, "threads", b->threads);
     number(&w, "fma_peak_gflops", fma / 1e9);
     number(&w, "read_peak_gigabytes_per_second", read / 1e9);
-    json_key(&w, "works"); json_begin(&w, '{');
+    json_open(&w, "works", '{');
     if (!o->json) printf("%s, %s, %d thread%s: multiply-adds %.1f GFLOP/s, memory read %.1f GB/s\n", REAL_DTYPE, machine_vectors(), b->threads, b->threads == 1 ? "" : "s", fma / 1e9, read / 1e9);
     bool ok = true;
     for (int i = 0; ok && i < N_WORK; i++) {
@@ -419,18 +422,18 @@ static void write_ids(JsonWriter *w, const int *id, int n) {
 
 /* What a run of train or grpo was given, so that another program can do the same work and compare loss and norm of the gradient. */
 static void tell(JsonWriter *w, const Bench *b) {
-    json_key(w, "batch"); json_begin(w, '[');
+    json_open(w, "batch", '[');
     for (int i = 0; b->trains && i < b->o->batch; i++) write_ids(w, b->window.id + (size_t)i * (size_t)b->o->length, b->o->length);
     json_end(w, ']');
     const Generation *g = &b->step.gen;
     const int n = b->steps ? g->n_completion : 0;
-    json_key(w, "prompts"); json_begin(w, '[');
+    json_open(w, "prompts", '[');
     for (int i = 0; i < n; i++) write_ids(w, g->prompt[i / b->o->num_generations].id, b->o->prompt_length);
     json_end(w, ']');
-    json_key(w, "completions"); json_begin(w, '[');
+    json_open(w, "completions", '[');
     for (int i = 0; i < n; i++) write_ids(w, g->token + g->offset[i], g->out.length[i]);
     json_end(w, ']');
-    json_key(w, "advantages"); json_begin(w, '[');
+    json_open(w, "advantages", '[');
     for (int i = 0; i < n; i++) json_number(w, (double)g->adv[i]);
     json_end(w, ']');
 }
@@ -441,7 +444,7 @@ static bool machine(JsonWriter *w, const char *line, Err *e) {
     if (sscanf(line, "machine %d %lf", &threads, &bytes) < 1 || threads < 1 || !(bytes >= 1 && bytes < 1e12)) return fail(e, "turn \"%.60s\": expected machine THREADS [BYTES]", line);
     number(w, "fma_peak_gflops", machine_fma_peak(threads) / 1e9);
     number(w, "read_peak_gigabytes_per_second", machine_read_peak(threads, bytes) / 1e9);
-    json_key(w, "vectors"); json_string(w, machine_vectors());
+    json_put_string(w, "vectors", machine_vectors());
     machine_memory_forget();            /* the array that was read */
     return true;
 }
@@ -514,7 +517,7 @@ int cmd_bench(int argc, char **argv, Err *e) {
     if (!o.model) { fail(e, "--model: not given; expected the folder of a model"); return -1; }
     Bench b = {.o = &o};
     if (!folder_config(&b.shape, NULL, o.model, e) || !check(&o, &b.shape, e)) return -1;
-    if (o.threads) machine_threads(o.threads);
+    if (o.threads) threads_use(o.threads);
     b.threads = thread_count();
     const bool ok = o.turns ? turns(&b, e) : works(&b, e);
     forget(&b);

@@ -74,8 +74,7 @@ static void tell_option(JsonWriter *w, const char *key, const Json *a, const Jso
     if (json_same(a, b)) return;
     char *x = json_text(a), *y = json_text(b);
     if (w) {
-        json_key(w, key);
-        json_begin(w, '[');
+        json_open(w, key, '[');
         json_raw(w, a ? x : "null"), json_raw(w, b ? y : "null");
         json_end(w, ']');
     } else printf("  %-30s %-28s %-28s%s\n", key, x, y, run_option_has_effect(key) ? "" : " no effect on the numbers");
@@ -86,7 +85,7 @@ static void tell_option(JsonWriter *w, const char *key, const Json *a, const Jso
 static void tell_options(JsonWriter *w, const RunFiles *a, const RunFiles *b) {
     const Json *x = json_get(a->config, "options"), *y = json_get(b->config, "options");
     static const char *const about[] = {"command", "real"};
-    if (w) json_key(w, "options"), json_begin(w, '{');
+    if (w) json_open(w, "options", '{');
     else printf("options that differ\n");
     for (int i = 0; i < 2; i++) tell_option(w, about[i], json_get(a->config, about[i]), json_get(b->config, about[i]));
     for (size_t i = 0; x && i < x->length; i++) tell_option(w, x->item[i].key, &x->item[i], json_get(y, x->item[i].key));
@@ -111,11 +110,10 @@ static Course course_of(const RunFiles *r, const char *key) {
 }
 
 static void json_course(JsonWriter *w, const char *name, Course c) {
-    json_key(w, name);
-    json_begin(w, '{');
-    json_key(w, "first"); json_number(w, c.first);
-    json_key(w, "last"); json_number(w, c.last);
-    json_key(w, "mean_last_10"); json_number(w, c.mean);
+    json_open(w, name, '{');
+    json_put(w, "first", c.first);
+    json_put(w, "last", c.last);
+    json_put(w, "mean_last_10", c.mean);
     json_end(w, '}');
 }
 
@@ -123,8 +121,7 @@ static void tell_metric(JsonWriter *w, const RunFiles *a, const RunFiles *b, con
     const Course x = course_of(a, key), y = course_of(b, key);
     if (!strcmp(key, "step")) return;
     if (w) {
-        json_key(w, key);
-        json_begin(w, '{');
+        json_open(w, key, '{');
         json_course(w, "a", x);
         json_course(w, "b", y);
         json_end(w, '}');
@@ -132,7 +129,7 @@ static void tell_metric(JsonWriter *w, const RunFiles *a, const RunFiles *b, con
 }
 
 static void tell_metrics(JsonWriter *w, const RunFiles *a, const RunFiles *b) {
-    if (w) json_key(w, "metrics"), json_begin(w, '{');
+    if (w) json_open(w, "metrics", '{');
     else printf("%-32s %12s %12s %12s   %12s %12s %12s\n", "metrics", "A: first", "last", "mean of 10", "B: first", "last", "mean of 10");
     const Json *first = a->log.line[0], *other = b->log.line[0];
     for (size_t i = 0; i < first->length; i++) tell_metric(w, a, b, first->item[i].key);
@@ -169,26 +166,25 @@ static void tell_json(const RunFiles *a, const RunFiles *b, const Verdict *v) {
     const RunFiles *run[] = {a, b};
     static const char *const name[] = {"a", "b"};
     json_begin(&w, '{');
-    json_key(&w, "same"); json_bool(&w, v->same);
-    json_key(&w, "common_steps"); json_int(&w, v->common);
+    json_put_bool(&w, "same", v->same);
+    json_put_int(&w, "common_steps", v->common);
     json_key(&w, "first_difference");
     if (v->key) {
         char *x = json_text(json_get(v->a, v->key)), *y = json_text(json_get(v->b, v->key));
         json_begin(&w, '{');
-        json_key(&w, "step"); json_number(&w, step_of(v->a));
-        json_key(&w, "quantity"); json_string(&w, v->key);
-        json_key(&w, "a"); json_raw(&w, json_get(v->a, v->key) ? x : "null");
-        json_key(&w, "b"); json_raw(&w, json_get(v->b, v->key) ? y : "null");
+        json_put(&w, "step", step_of(v->a));
+        json_put_string(&w, "quantity", v->key);
+        json_put_raw(&w, "a", json_get(v->a, v->key) ? x : "null");
+        json_put_raw(&w, "b", json_get(v->b, v->key) ? y : "null");
         json_end(&w, '}');
         free(x);
         free(y);
     } else json_null(&w);
     for (int i = 0; i < 2; i++) {
-        json_key(&w, name[i]);
-        json_begin(&w, '{');
-        json_key(&w, "run"); json_string(&w, run[i]->dir);
-        json_key(&w, "log_lines"); json_int(&w, run[i]->log.n);
-        json_key(&w, "last_step"); json_number(&w, step_of(run[i]->log.line[run[i]->log.n - 1]));
+        json_open(&w, name[i], '{');
+        json_put_string(&w, "run", run[i]->dir);
+        json_put_int(&w, "log_lines", run[i]->log.n);
+        json_put(&w, "last_step", step_of(run[i]->log.line[run[i]->log.n - 1]));
         json_key(&w, "sha256");
         if (run[i]->hex[0]) json_string(&w, run[i]->hex);
         else json_null(&w);

@@ -14,6 +14,9 @@
 #include "run/run.h"
 #include "grpo.h"
 #include "lib/files.h"
+#include "lib/words.h"
+#include "lib/say.h"
+#include "lib/machine.h"
 
 typedef struct {
     RunOptions run;
@@ -86,7 +89,7 @@ static bool parse_losses(DpoConfig *d, const Config *c, Err *e) {
         const size_t n = strcspn(at, ",");
         snprintf(name, sizeof name, "%.*s", (int)(n < 63 ? n : 63), at);
         if (d->n_loss == N_DPO_LOSS) return fail(e, "--loss-type: found more than %d losses", N_DPO_LOSS);
-        if (!grpo_name(&k, dpo_loss_names, name, "loss_type", e)) return false;
+        if (!choice_parse(&k, dpo_loss_names, name, "loss_type", e)) return false;
         d->loss_type[d->n_loss] = (DpoLoss)k;
         d->loss_weight[d->n_loss++] = 1;
         at += n + (at[n] == ',');
@@ -280,11 +283,11 @@ static bool evaluate(Held *out, Dpo *d, const Model *m, Err *e) {
 static void eval_json(JsonWriter *w, const Held *before, const Held *after, int n) {
     const Held *const at[] = {before, after};
     json_begin(w, '{');
-    json_key(w, "pairs"); json_int(w, n);
+    json_put_int(w, "pairs", n);
     for (int k = 0; k < 2; k++) {
-        json_key(w, k ? "after" : "before"); json_begin(w, '{');
-        json_key(w, "loss"); json_number(w, at[k]->loss);
-        for (int j = 0; dpo_metric_names[j]; j++) json_key(w, dpo_metric_names[j]), json_number(w, ((const double *)&at[k]->m)[j]);
+        json_open(w, k ? "after" : "before", '{');
+        json_put(w, "loss", at[k]->loss);
+        for (int j = 0; dpo_metric_names[j]; j++) json_put(w, dpo_metric_names[j], ((const double *)&at[k]->m)[j]);
         json_end(w, '}');
     }
     json_end(w, '}');
@@ -304,14 +307,14 @@ static bool log_step(Run *r, const Dpo *d, double epoch, Err *e) {
     JsonWriter w = {0};
     dpo_metrics(&m, d->pair, (size_t)(d->batch * d->accumulate), &d->loss_config);
     json_begin(&w, '{');
-    json_key(&w, "step"); json_int(&w, t->step);
-    json_key(&w, "loss"); json_number(&w, d->loss);
-    for (int j = 0; dpo_metric_names[j]; j++) json_key(&w, dpo_metric_names[j]), json_number(&w, ((const double *)&m)[j]);
-    json_key(&w, "entropy"); json_number(&w, d->entropy_sum / d->n_token);
-    json_key(&w, "grad_norm"); json_number(&w, t->grad_norm);
-    json_key(&w, "learning_rate"); json_number(&w, t->lr);
-    json_key(&w, "epoch"); json_number(&w, epoch);
-    json_key(&w, "num_tokens"); json_int(&w, d->tokens);
+    json_put_int(&w, "step", t->step);
+    json_put(&w, "loss", d->loss);
+    for (int j = 0; dpo_metric_names[j]; j++) json_put(&w, dpo_metric_names[j], ((const double *)&m)[j]);
+    json_put(&w, "entropy", d->entropy_sum / d->n_token);
+    json_put(&w, "grad_norm", t->grad_norm);
+    json_put(&w, "learning_rate", t->lr);
+    json_put(&w, "epoch", epoch);
+    json_put_int(&w, "num_tokens", d->tokens);
     json_end(&w, '}');
     const bool ok = run_log(r, &w, e);
     free(w.text);
@@ -370,11 +373,11 @@ static bool finish(Dpo *d, FolderInfo *info, const Language *l, const Held *befo
     if (ok) folder_digest(d->policy, hex);
     if (ok && o->json) {
         json_begin(&w, '{');
-        json_key(&w, "steps"); json_int(&w, d->trainer.step);
-        json_key(&w, "loss"); json_number(&w, d->loss);
-        json_key(&w, "final"); json_string(&w, final);
-        json_key(&w, "sha256"); json_string(&w, hex);
-        if (d->held.n) json_key(&w, "eval"), json_raw(&w, eval.text);
+        json_put_int(&w, "steps", d->trainer.step);
+        json_put(&w, "loss", d->loss);
+        json_put_string(&w, "final", final);
+        json_put_string(&w, "sha256", hex);
+        if (d->held.n) json_put_raw(&w, "eval", eval.text);
         json_end(&w, '}');
         puts(w.text);
     } else if (ok) {

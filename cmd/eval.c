@@ -10,6 +10,7 @@
 #include "run/options.h"
 #include "lib/files.h"
 #include "lib/stats.h"
+#include "lib/say.h"
 
 enum { BATCH = 64, MAX_POLICIES = 16 }; /* prompts at once: memory only */
 
@@ -232,18 +233,17 @@ static void json_block(JsonWriter *w, const Eval *v, int policy, bool difference
         json_key(w, "group");
         if (group < 0) json_null(w);
         else json_string(w, group_name(v, group));
-        json_key(w, "prompts"); json_int(w, group_size(v, group));
+        json_put_int(w, "prompts", group_size(v, group));
         for (int q = 0; q < v->n_quantity; q++) {
             const Stats s = cell(v, policy, q, group, difference);
-            json_key(w, quantity_name(v, q));
-            json_begin(w, '{');
-            json_key(w, "mean"); json_number(w, s.mean);
-            json_key(w, "half_width_95"); json_number(w, s.half_width);
-            json_key(w, "std"); json_number(w, s.sd);
-            json_key(w, "n"); json_int(w, (long long)s.n);
+            json_open(w, quantity_name(v, q), '{');
+            json_put(w, "mean", s.mean);
+            json_put(w, "half_width_95", s.half_width);
+            json_put(w, "std", s.sd);
+            json_put_int(w, "n", (long long)s.n);
             json_end(w, '}');
         }
-        json_key(w, "distinct"); json_number(w, distinct(v, policy, group) - (difference ? distinct(v, 0, group) : 0));
+        json_put(w, "distinct", distinct(v, policy, group) - (difference ? distinct(v, 0, group) : 0));
         json_end(w, '}');
     }
     json_end(w, ']');
@@ -252,22 +252,22 @@ static void json_block(JsonWriter *w, const Eval *v, int policy, bool difference
 void eval_json(JsonWriter *w, const Eval *v) {
     const EvalPlan *p = &v->plan;
     json_begin(w, '{');
-    json_key(w, "dataset"); json_string(w, p->data->path);
-    json_key(w, "prompts"); json_int(w, v->n);
-    json_key(w, "num_generations"); json_int(w, p->num_generations);
-    json_key(w, "max_completion_length"); json_int(w, p->max_completion_length);
-    json_key(w, "temperature"); json_number(w, p->sampling.temperature);
-    json_key(w, "seed"); json_int(w, p->seed);
+    json_put_string(w, "dataset", p->data->path);
+    json_put_int(w, "prompts", v->n);
+    json_put_int(w, "num_generations", p->num_generations);
+    json_put_int(w, "max_completion_length", p->max_completion_length);
+    json_put(w, "temperature", p->sampling.temperature);
+    json_put_int(w, "seed", p->seed);
     json_key(w, "group_by");
     if (p->group_by) json_string(w, p->group_by);
     else json_null(w);
-    json_key(w, "weights"); json_begin(w, '{');
-    for (int k = 0; k < v->n_label; k++) json_key(w, quantity_name(v, k)), json_number(w, p->weight[k]);
+    json_open(w, "weights", '{');
+    for (int k = 0; k < v->n_label; k++) json_put(w, quantity_name(v, k), p->weight[k]);
     json_end(w, '}');
-    json_key(w, "policies"); json_begin(w, '[');
+    json_open(w, "policies", '[');
     for (int k = 0; k < v->n_policy; k++) {
         json_begin(w, '{');
-        json_key(w, "policy"); json_string(w, v->policy[k].name);
+        json_put_string(w, "policy", v->policy[k].name);
         json_key(w, "groups"); json_block(w, v, k, false);
         if (k) json_key(w, "minus_first"), json_block(w, v, k, true);
         json_end(w, '}');

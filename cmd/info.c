@@ -10,6 +10,7 @@
 #include "net/folder.h"
 #include "run/rollout.h"
 #include "tokenizer.h"
+#include "lib/say.h"
 
 typedef struct { const char *model; AdapterOptions adapter; int prompt_length, completion_length, num_generations, prompts; bool json; } Config;
 
@@ -101,41 +102,34 @@ static void tell_json(const Facts *f, const Config *o) {
                                                            {"inner", c->ffn}, {"vocabulary", c->vocab}, {"context", c->context}, {"tokenizer_entries", f->entries}};
     JsonWriter w = {.indent = 2};
     json_begin(&w, '{');
-    json_key(&w, "model"); json_string(&w, o->model);
-    json_key(&w, "architecture"); json_string(&w, arch[c->arch]);
-    json_key(&w, "parameters"); json_int(&w, (long long)f->parameters);
-    json_key(&w, "trained"); json_int(&w, (long long)f->trained);
-    json_key(&w, "sha256"); json_string(&w, f->hex);
-    for (size_t i = 0; i < sizeof size / sizeof *size; i++) json_key(&w, size[i].key), json_int(&w, size[i].value);
-    json_key(&w, "template"); json_string(&w, f->template);
-    json_key(&w, "labels"); json_begin(&w, '{');        /* and what is added to their scores */
-    for (int k = 0; k < c->n_label; k++) json_key(&w, f->info.label[k]), json_number(&w, f->info.reward_mean[k]);
+    json_put_string(&w, "model", o->model);
+    json_put_string(&w, "architecture", arch[c->arch]);
+    json_put_int(&w, "parameters", (long long)f->parameters);
+    json_put_int(&w, "trained", (long long)f->trained);
+    json_put_string(&w, "sha256", f->hex);
+    for (size_t i = 0; i < sizeof size / sizeof *size; i++) json_put_int(&w, size[i].key, size[i].value);
+    json_put_string(&w, "template", f->template);
+    json_open(&w, "labels", '{');        /* and what is added to their scores */
+    for (int k = 0; k < c->n_label; k++) json_put(&w, f->info.label[k], f->info.reward_mean[k]);
     json_end(&w, '}');
-    json_key(&w, "training_bytes"); json_number(&w, f->bytes);
-    json_key(&w, "generation_flops"); json_number(&w, c->n_label ? NAN : f->generation);
-    json_key(&w, "training_flops"); json_number(&w, c->n_label ? NAN : f->training);
+    json_put(&w, "training_bytes", f->bytes);
+    json_put(&w, "generation_flops", c->n_label ? NAN : f->generation);
+    json_put(&w, "training_flops", c->n_label ? NAN : f->training);
     json_end(&w, '}');
     puts(w.text);
     free(w.text);
 }
 
-static void human_time(char out[32], double s) {
-    if (s < 1) snprintf(out, 32, "%.3g ms", 1e3 * s);
-    else if (s < 120) snprintf(out, 32, "%.3g s", s);
-    else if (s < 7200) snprintf(out, 32, "%.3g minutes", s / 60);
-    else snprintf(out, 32, "%.3g hours", s / 3600);
-}
-
 static void json_plan(const char *command, const RunPlan *p) {
     JsonWriter w = {0};
     json_begin(&w, '{');
-    json_key(&w, "command"); json_string(&w, command);
-    json_key(&w, "steps"); json_int(&w, p->n_step);
-    json_key(&w, "memory_bytes"); json_number(&w, p->memory);
-    json_key(&w, "step_seconds"); json_number(&w, p->step_seconds);
-    json_key(&w, "seconds"); json_number(&w, p->step_seconds * p->n_step);
-    json_key(&w, "completion_length"); json_number(&w, p->length > 0 ? p->length : NAN);
-    json_key(&w, "completion_length_from"); json_string(&w, p->length <= 0 ? "data" : p->mean_length > 0 ? "given mean" : "maximum");
+    json_put_string(&w, "command", command);
+    json_put_int(&w, "steps", p->n_step);
+    json_put(&w, "memory_bytes", p->memory);
+    json_put(&w, "step_seconds", p->step_seconds);
+    json_put(&w, "seconds", p->step_seconds * p->n_step);
+    json_put(&w, "completion_length", p->length > 0 ? p->length : NAN);
+    json_put_string(&w, "completion_length_from", p->length <= 0 ? "data" : p->mean_length > 0 ? "given mean" : "maximum");
     json_key(&w, "predicted"); cost_json(&w, &p->cost);
     json_end(&w, '}');
     puts(w.text);

@@ -108,9 +108,9 @@ int cmd_init(int argc, char **argv, Err *e) {
     else if (ok) {
         JsonWriter w = {0};
         json_begin(&w, '{');
-        json_key(&w, "model"); json_string(&w, c.output_dir);
-        json_key(&w, "parameters"); json_int(&w, (long long)model_parameters(m));
-        json_key(&w, "vocabulary"); json_int(&w, mc.vocab);
+        json_put_string(&w, "model", c.output_dir);
+        json_put_int(&w, "parameters", (long long)model_parameters(m));
+        json_put_int(&w, "vocabulary", mc.vocab);
         json_end(&w, '}');
         puts(w.text);
         free(w.text);

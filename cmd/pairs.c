@@ -13,6 +13,7 @@
 #include "lib/files.h"
 #include "lib/machine.h"
 #include "reward.h"
+#include "lib/say.h"
 
 typedef struct {
     const char *model, *dataset, *output, *chat_template, *system, *reward_model, *reward_cmd, *reward_template, *reward_weights, *cost;
@@ -45,8 +46,8 @@ static void write_prompt(JsonWriter *w, const Example *x) {
     json_begin(w, '[');
     for (int i = 0; i < x->n_prompt; i++) {
         json_begin(w, '{');
-        json_key(w, "role"); json_string(w, x->prompt[i].role);
-        json_key(w, "content"); json_string(w, x->prompt[i].content);
+        json_put_string(w, "role", x->prompt[i].role);
+        json_put_string(w, "content", x->prompt[i].content);
         json_end(w, '}');
     }
     json_end(w, ']');
@@ -66,12 +67,12 @@ static bool write_pair(Pairs *p, const Reply *reply, const real *reward, int n, 
     JsonWriter w = {0};
     json_begin(&w, '{');
     write_prompt(&w, reply->prompt);
-    json_key(&w, "chosen"); json_string(&w, reply[best].completion);
-    json_key(&w, "rejected"); json_string(&w, reply[worst].completion);
-    json_key(&w, "chosen_finish_reason"); json_string(&w, reply[best].ended ? "stop" : "length");
-    json_key(&w, "rejected_finish_reason"); json_string(&w, reply[worst].ended ? "stop" : "length");
-    json_key(&w, "score_chosen"); json_number(&w, reward[best]);
-    json_key(&w, "score_rejected"); json_number(&w, reward[worst]);
+    json_put_string(&w, "chosen", reply[best].completion);
+    json_put_string(&w, "rejected", reply[worst].completion);
+    json_put_string(&w, "chosen_finish_reason", reply[best].ended ? "stop" : "length");
+    json_put_string(&w, "rejected_finish_reason", reply[worst].ended ? "stop" : "length");
+    json_put(&w, "score_chosen", reward[best]);
+    json_put(&w, "score_rejected", reward[worst]);
     json_end(&w, '}');
     json_raw(&w, "\n");
     const bool ok = p->c.output ? file_append(&p->file, w.text, w.length, e) : fwrite(w.text, 1, w.length, stdout) == w.length || fail(e, "standard output: could not be written");

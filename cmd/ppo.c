@@ -13,6 +13,8 @@
 #include "step.h"
 #include "lib/files.h"
 #include "lib/rng.h"
+#include "lib/say.h"
+#include "lib/machine.h"
 
 typedef struct {
     StepConfig step;                    /* stands first: GENERATION_OPTIONS */
@@ -332,8 +334,6 @@ static bool updates(Ppo *p, int64_t generation, Err *e) {
 
 /* ---- the run ------------------------------------------------------------------------------- */
 
-static void put(JsonWriter *w, const char *key, double x) { json_key(w, key); json_number(w, x); }
-
 /* TRL 1.10's names; its means over tokens take in padding, ours do not. */
 static bool log_generation(Ppo *p, Run *run, const GenerationLog *l, int64_t generation, Err *e) {
     const Step *s = &p->s;
@@ -345,30 +345,30 @@ static bool log_generation(Ppo *p, Run *run, const GenerationLog *l, int64_t gen
     for (int i = 0; i < g->n_completion; i++) ended += g->ended[i];
     const double off = mean(p, RATIO) - 1;
     json_begin(&w, '{');
-    json_key(&w, "step"); json_int(&w, p->value.step);
-    json_key(&w, "episode"); json_int(&w, (generation + 1) * g->n_completion);
-    put(&w, "loss", (policy ? mean(p, PG_LOSS) : 0) + p->c->ppo.vf_coef * mean(p, VF_LOSS));
-    put(&w, "grad_norm", policy ? s->trainer.grad_norm : NAN);
-    put(&w, "value_grad_norm", p->value.grad_norm);
-    put(&w, "learning_rate", policy ? s->trainer.lr : 0);
-    json_key(&w, "num_tokens"); json_int(&w, s->tokens);
-    put(&w, "epoch", (double)(generation + 1) * g->n_prompt / s->data.n);
+    json_put_int(&w, "step", p->value.step);
+    json_put_int(&w, "episode", (generation + 1) * g->n_completion);
+    json_put(&w, "loss", (policy ? mean(p, PG_LOSS) : 0) + p->c->ppo.vf_coef * mean(p, VF_LOSS));
+    json_put(&w, "grad_norm", policy ? s->trainer.grad_norm : NAN);
+    json_put(&w, "value_grad_norm", p->value.grad_norm);
+    json_put(&w, "learning_rate", policy ? s->trainer.lr : 0);
+    json_put_int(&w, "num_tokens", s->tokens);
+    json_put(&w, "epoch", (double)(generation + 1) * g->n_prompt / s->data.n);
     generation_log_write(&w, l, s);
-    put(&w, "objective/kl", p->mean_kl);
-    put(&w, "objective/entropy", p->mean_entropy);
-    put(&w, "objective/non_score_reward", p->mean_non_score);
-    put(&w, "objective/rlhf_reward", p->mean_non_score + p->mean_score);
-    put(&w, "objective/scores", p->mean_score);
-    put(&w, "policy/approxkl_avg", mean(p, APPROX_KL));
-    put(&w, "policy/clipfrac_avg", mean(p, PG_CLIP));
-    put(&w, "policy/entropy_avg", mean(p, ENTROPY));
-    put(&w, "loss/policy_avg", mean(p, PG_LOSS));
-    put(&w, "loss/value_avg", mean(p, VF_LOSS));
-    put(&w, "val/clipfrac_avg", mean(p, VF_CLIP));
-    put(&w, "val/ratio", mean(p, RATIO));
-    put(&w, "val/ratio_var", n_ratio > 1 ? (p->ratio_square - n_ratio * off * off) / (n_ratio - 1) : NAN);
-    put(&w, "val/num_eos_tokens", ended);
-    if (p->ptx.n && policy) put(&w, "loss/ptx", p->ptx_loss);
+    json_put(&w, "objective/kl", p->mean_kl);
+    json_put(&w, "objective/entropy", p->mean_entropy);
+    json_put(&w, "objective/non_score_reward", p->mean_non_score);
+    json_put(&w, "objective/rlhf_reward", p->mean_non_score + p->mean_score);
+    json_put(&w, "objective/scores", p->mean_score);
+    json_put(&w, "policy/approxkl_avg", mean(p, APPROX_KL));
+    json_put(&w, "policy/clipfrac_avg", mean(p, PG_CLIP));
+    json_put(&w, "policy/entropy_avg", mean(p, ENTROPY));
+    json_put(&w, "loss/policy_avg", mean(p, PG_LOSS));
+    json_put(&w, "loss/value_avg", mean(p, VF_LOSS));
+    json_put(&w, "val/clipfrac_avg", mean(p, VF_CLIP));
+    json_put(&w, "val/ratio", mean(p, RATIO));
+    json_put(&w, "val/ratio_var", n_ratio > 1 ? (p->ratio_square - n_ratio * off * off) / (n_ratio - 1) : NAN);
+    json_put(&w, "val/num_eos_tokens", ended);
+    if (p->ptx.n && policy) json_put(&w, "loss/ptx", p->ptx_loss);
     json_end(&w, '}');
     const bool ok = run_log(run, &w, e);
     free(w.text);

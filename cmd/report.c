@@ -25,19 +25,16 @@ static const OptionTable table = {"report",
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------------- */
 
-static void put(JsonWriter *w, const char *key, double x) { json_key(w, key); json_number(w, x); }
-
 static void json_figure(JsonWriter *w, const char *key, const Figure *f, bool verdict) {
-    json_key(w, key);
-    json_begin(w, '{');
-    put(w, "mean", f->mean);
+    json_open(w, key, '{');
+    json_put(w, "mean", f->mean);
     json_key(w, "ci95");
     if (isnan(f->half)) json_null(w);
     else json_begin(w, '['), json_number(w, f->mean - f->half), json_number(w, f->mean + f->half), json_end(w, ']');
-    json_key(w, "by_seed"); json_begin(w, '[');
+    json_open(w, "by_seed", '[');
     for (int i = 0; i < f->n; i++) json_number(w, f->by_run[i]);
     json_end(w, ']');
-    if (verdict) json_key(w, "verdict"), json_string(w, figure_verdict(f) > 0 ? "rose" : figure_verdict(f) < 0 ? "fell" : "not decided");
+    if (verdict) json_put_string(w, "verdict", figure_verdict(f) > 0 ? "rose" : figure_verdict(f) < 0 ? "fell" : "not decided");
     json_end(w, '}');
 }
 
@@ -45,7 +42,7 @@ static void json_labels(JsonWriter *w, const char *key, const Section *s, const 
     bool begun = false;
     for (int q = 0; q < s->n_quantity; q++) {
         if (s->quantity[q].origin != origin || quantity_is_mean(&s->quantity[q])) continue;
-        if (!begun) json_key(w, key), json_begin(w, '{');
+        if (!begun) json_open(w, key, '{');
         begun = true;
         const Figure f = arm_figure(s, a, row, q);
         json_figure(w, s->quantity[q].name, &f, false);
@@ -54,8 +51,8 @@ static void json_labels(JsonWriter *w, const char *key, const Section *s, const 
 }
 
 static void json_row(JsonWriter *w, const Section *s, const Arm *a, int row) {
-    json_key(w, s->split[row]); json_begin(w, '{');
-    json_key(w, "n"); json_int(w, section_n_reply(s, row));
+    json_open(w, s->split[row], '{');
+    json_put_int(w, "n", section_n_reply(s, row));
     json_labels(w, "judge", s, a, row, OF_JUDGE);
     json_labels(w, "scores", s, a, row, OF_MODEL);
     for (int q = 0; q < s->n_quantity; q++) {
@@ -67,7 +64,7 @@ static void json_row(JsonWriter *w, const Section *s, const Arm *a, int row) {
 }
 
 static void json_difference(JsonWriter *w, const Section *s, const Arm *a, int row) {
-    json_key(w, s->split[row]); json_begin(w, '{');
+    json_open(w, s->split[row], '{');
     for (int q = 0; q < s->n_quantity; q++) {
         if (s->quantity[q].origin != OF_REPLY && s->quantity[q].origin != section_told(s)) continue;
         const Figure f = arm_difference(s, a, row, q);
@@ -77,32 +74,32 @@ static void json_difference(JsonWriter *w, const Section *s, const Arm *a, int r
 }
 
 static void json_kinds(JsonWriter *w, const char *key, const Arm *a, const char *part, const char *const *kind) {
-    json_key(w, key); json_begin(w, '{');
+    json_open(w, key, '{');
     for (int k = 0; kind[k]; k++) {
         char path[64];
         snprintf(path, sizeof path, "%s.%s", part, kind[k]);
-        put(w, kind[k], arm_cost(a, path));
+        json_put(w, kind[k], arm_cost(a, path));
     }
-    put(w, "total", arm_cost_total(a, part, kind));
+    json_put(w, "total", arm_cost_total(a, part, kind));
     json_end(w, '}');
 }
 
 static void json_cost(JsonWriter *w, const Arm *a) {
-    json_key(w, "cost"); json_begin(w, '{');
-    put(w, "predicted_flops", arm_cost(a, "predicted.total_flops"));
-    put(w, "measured_flops", arm_cost(a, "measured.total_flops"));
+    json_open(w, "cost", '{');
+    json_put(w, "predicted_flops", arm_cost(a, "predicted.total_flops"));
+    json_put(w, "measured_flops", arm_cost(a, "measured.total_flops"));
     json_kinds(w, "predicted_tokens", a, "predicted.tokens", token_kind);
     json_kinds(w, "tokens", a, "measured.tokens", token_kind);
     json_kinds(w, "predicted_memory", a, "predicted.memory", memory_kind);
     json_kinds(w, "memory", a, "measured.memory", memory_kind);
-    put(w, "seconds", arm_seconds(a));
-    put(w, "cpu_seconds", arm_timing(a, "cpu_seconds"));
-    put(w, "peak_rss_bytes", arm_timing(a, "peak_rss_bytes"));
+    json_put(w, "seconds", arm_seconds(a));
+    json_put(w, "cpu_seconds", arm_timing(a, "cpu_seconds"));
+    json_put(w, "peak_rss_bytes", arm_timing(a, "peak_rss_bytes"));
     if (a->run[0].data) {
-        json_key(w, "data"); json_begin(w, '{');
-        put(w, "predicted_flops", arm_data_cost(a, "cost.predicted.total_flops"));
-        put(w, "measured_flops", arm_data_cost(a, "cost.measured.total_flops"));
-        put(w, "cpu_seconds", arm_data_cost(a, "cpu_seconds"));
+        json_open(w, "data", '{');
+        json_put(w, "predicted_flops", arm_data_cost(a, "cost.predicted.total_flops"));
+        json_put(w, "measured_flops", arm_data_cost(a, "cost.measured.total_flops"));
+        json_put(w, "cpu_seconds", arm_data_cost(a, "cpu_seconds"));
         json_end(w, '}');
     }
     json_end(w, '}');
@@ -110,18 +107,18 @@ static void json_cost(JsonWriter *w, const Arm *a) {
 
 static void json_options(JsonWriter *w, const Arm *a) {
     const Json *o = json_get(a->run[0].files.config, "options");
-    json_key(w, "options"); json_begin(w, '{');
+    json_open(w, "options", '{');
     for (size_t i = 0; o && o->type == JSON_OBJECT && i < o->length; i++)
-        if (arm_shares_option(o->item[i].key)) json_key(w, o->item[i].key), json_value(w, &o->item[i]);
+        if (arm_shares_option(o->item[i].key)) json_put_value(w, o->item[i].key, &o->item[i]);
     json_end(w, '}');
 }
 
 static void json_held_out(JsonWriter *w, const Arm *a) {
     const Json *label = a->run[0].held_out;
     if (!label) return;
-    json_key(w, "held_out"); json_begin(w, '{');
+    json_open(w, "held_out", '{');
     for (size_t k = 0; k < label->length; k++) {
-        json_key(w, label->item[k].key); json_begin(w, '{');
+        json_open(w, label->item[k].key, '{');
         for (size_t m = 0; m < label->item[k].length; m++) {
             const Figure f = arm_held_out(a, label->item[k].key, label->item[k].item[m].key);
             json_figure(w, label->item[k].item[m].key, &f, false);
@@ -133,20 +130,20 @@ static void json_held_out(JsonWriter *w, const Arm *a) {
 
 static void json_arm(JsonWriter *w, const Section *s, const Arm *a) {
     json_begin(w, '{');
-    json_key(w, "name"); json_string(w, a->name);
-    json_key(w, "runs"); json_begin(w, '[');
+    json_put_string(w, "name", a->name);
+    json_open(w, "runs", '[');
     for (int i = 0; i < a->n_run; i++) json_string(w, a->run[i].dir);
     json_end(w, ']');
-    json_key(w, "seeds"); json_begin(w, '[');
+    json_open(w, "seeds", '[');
     for (int i = 0; i < a->n_run; i++) json_number(w, a->run[i].seed);
     json_end(w, ']');
-    json_key(w, "command"); json_string(w, arm_command(a));
+    json_put_string(w, "command", arm_command(a));
     json_options(w, a);
     json_held_out(w, a);
-    json_key(w, "rows"); json_begin(w, '{');
+    json_open(w, "rows", '{');
     for (int row = 0; arm_has_replies(a) && row <= s->n_split; row++) json_row(w, s, a, row);
     json_end(w, '}');
-    json_key(w, "difference"); json_begin(w, '{');
+    json_open(w, "difference", '{');
     for (int row = 0; a != s->arm && arm_has_replies(a) && arm_has_replies(s->arm) && row <= s->n_split; row++) json_difference(w, s, a, row);
     json_end(w, '}');
     json_cost(w, a);
@@ -156,12 +153,12 @@ static void json_arm(JsonWriter *w, const Section *s, const Arm *a) {
 static void json_report(const Arms *arms) {
     JsonWriter w = {.indent = 2};
     json_begin(&w, '{');
-    json_key(&w, "sections"); json_begin(&w, '[');
+    json_open(&w, "sections", '[');
     for (int i = 0; i < arms->n; i++) {
         const Section *s = &arms->section[i];
         json_begin(&w, '{');
-        json_key(&w, "name"); json_string(&w, s->name);
-        json_key(&w, "arms"); json_begin(&w, '[');
+        json_put_string(&w, "name", s->name);
+        json_open(&w, "arms", '[');
         for (int k = 0; k < s->n_arm; k++) json_arm(&w, s, &s->arm[k]);
         json_end(&w, ']');
         json_end(&w, '}');

@@ -12,6 +12,8 @@
 #include "run/run.h"
 #include "lib/files.h"
 #include "lib/rng.h"
+#include "lib/say.h"
+#include "lib/machine.h"
 
 typedef struct {
     RunOptions run;
@@ -144,12 +146,12 @@ static bool plan(RunPlan *p, Trainer *t, Window *w, real *label, const Loss *lik
 static bool log_step(Run *r, const Trainer *t, const Loss *l, double epoch, int64_t tokens, Err *e) {
     JsonWriter w = {0};
     json_begin(&w, '{');
-    json_key(&w, "step"); json_int(&w, t->step);
-    json_key(&w, "loss"); json_number(&w, l->loss);
-    json_key(&w, "grad_norm"); json_number(&w, t->grad_norm);
-    json_key(&w, "learning_rate"); json_number(&w, t->lr);
-    json_key(&w, "epoch"); json_number(&w, epoch);
-    json_key(&w, "num_tokens"); json_int(&w, tokens);
+    json_put_int(&w, "step", t->step);
+    json_put(&w, "loss", l->loss);
+    json_put(&w, "grad_norm", t->grad_norm);
+    json_put(&w, "learning_rate", t->lr);
+    json_put(&w, "epoch", epoch);
+    json_put_int(&w, "num_tokens", tokens);
     json_end(&w, '}');
     const bool ok = run_log(r, &w, e);
     free(w.text);
@@ -165,8 +167,6 @@ static void fold(Model *m, FolderInfo *info, const double *mean, const double *s
     }
     model_pack(m);
 }
-
-static void put(JsonWriter *w, const char *key, double x) { json_key(w, key); json_number(w, x); }
 
 /* The table of held-out items: on stdout (or as a member of *w), and as eval.json. */
 static bool evaluate(JsonWriter *w, const Trainer *t, const FolderInfo *info, const Items *held, const char *dir, bool json, Err *e) {
@@ -186,21 +186,20 @@ static bool evaluate(JsonWriter *w, const Trainer *t, const FolderInfo *info, co
         RewardMetrics r;
         reward_metrics(&r, NULL, 10, score, held->label, (size_t)held->n, (size_t)n_label, (size_t)k, scratch);
         if (!json) printf("%-16s %6zu %8.4f %8.3f %8.3f %8.3f %8.4f %8.3f\n", info->label[k], r.n, r.mse, r.r2, r.pearson, r.spearman, r.bias, r.calibration_slope);
-        json_key(&j, info->label[k]);
-        json_begin(&j, '{');
-        json_key(&j, "n"); json_int(&j, (long long)r.n);
-        put(&j, "mse", r.mse);
-        put(&j, "r2", r.r2);
-        put(&j, "pearson", r.pearson);
-        put(&j, "spearman", r.spearman);
-        put(&j, "bias", r.bias);
-        put(&j, "calibration_slope", r.calibration_slope);
-        put(&j, "calibration_intercept", r.calibration_intercept);
-        put(&j, "calibration_error", r.calibration_error);
+        json_open(&j, info->label[k], '{');
+        json_put_int(&j, "n", (long long)r.n);
+        json_put(&j, "mse", r.mse);
+        json_put(&j, "r2", r.r2);
+        json_put(&j, "pearson", r.pearson);
+        json_put(&j, "spearman", r.spearman);
+        json_put(&j, "bias", r.bias);
+        json_put(&j, "calibration_slope", r.calibration_slope);
+        json_put(&j, "calibration_intercept", r.calibration_intercept);
+        json_put(&j, "calibration_error", r.calibration_error);
         json_end(&j, '}');
     }
     json_end(&j, '}');
-    json_key(w, "held_out"); json_raw(w, j.text);
+    json_put_raw(w, "held_out", j.text);
     json_raw(&j, "\n");
     char path[1024];
     ok = ok && path_join(path, sizeof path, dir, "eval.json", e) && file_write(path, j.text, j.length, e);
@@ -217,10 +216,10 @@ static bool finish(const Config *c, Trainer *t, const FolderInfo *info, const It
     if (!path_join(final, sizeof final, c->run.output_dir, "final", e) || !folder_save(final, t->model, info, c->run.model, run_store(&c->run), e)) return false;
     folder_digest(t->model, hex);
     json_begin(&w, '{');
-    json_key(&w, "steps"); json_int(&w, t->step);
-    put(&w, "loss", loss);
-    json_key(&w, "final"); json_string(&w, final);
-    json_key(&w, "sha256"); json_string(&w, hex);
+    json_put_int(&w, "steps", t->step);
+    json_put(&w, "loss", loss);
+    json_put_string(&w, "final", final);
+    json_put_string(&w, "sha256", hex);
     const bool ok = !held->n || evaluate(&w, t, info, held, c->run.output_dir, c->run.json, e);
     json_end(&w, '}');
     if (ok && c->run.json) puts(w.text);

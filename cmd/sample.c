@@ -12,6 +12,7 @@
 #include "run/speaker.h"
 #include "lib/files.h"
 #include "run/trainer.h"
+#include "lib/say.h"
 
 typedef enum { ASKED_NOTHING, ASKED_FALSE, ASKED_TRUE } Asked;
 static const char *const asked_names[] = {"auto", "false", "true", NULL};
@@ -110,15 +111,14 @@ static void write_row(JsonWriter *w, const Example *x, const char *text, bool en
             bool taken = false;
             for (size_t k = 0; k < sizeof ours / sizeof *ours; k++) taken = taken || !strcmp(ours[k], x->row->item[i].key);
             if (taken) continue;
-            json_key(w, x->row->item[i].key);
-            json_value(w, &x->row->item[i]);
+            json_put_value(w, x->row->item[i].key, &x->row->item[i]);
         }
-    else json_key(w, "prompt"), json_string(w, x->prompt[x->n_prompt - 1].content);
-    json_key(w, "completion"); json_string(w, text);
-    json_key(w, "finish_reason"); json_string(w, ended ? "stop" : "length");
-    json_key(w, "completion_length"); json_int(w, length);
-    json_key(w, "logp"); json_number(w, logp);
-    if (kl) json_key(w, "kl"), json_number(w, *kl);
+    else json_put_string(w, "prompt", x->prompt[x->n_prompt - 1].content);
+    json_put_string(w, "completion", text);
+    json_put_string(w, "finish_reason", ended ? "stop" : "length");
+    json_put_int(w, "completion_length", length);
+    json_put(w, "logp", logp);
+    if (kl) json_put(w, "kl", *kl);
     json_end(w, '}');
     json_raw(w, "\n");
 }

@@ -10,6 +10,7 @@
 #include "run/scorer.h"
 #include "lib/files.h"
 #include "reward.h"
+#include "lib/say.h"
 
 typedef struct { const char *dataset, *output, *reward_model, *reward_cmd, *chat_template, *weights, *system; int slice_rows, reward_timeout; bool summary, json; } Config;
 
@@ -33,14 +34,12 @@ static void write_row(JsonWriter *w, const Example *x, const real *score, const 
     json_begin(w, '{');
     for (size_t i = 0; x->row && i < x->row->length; i++)
         if (strcmp(x->row->item[i].key, "scores") && strcmp(x->row->item[i].key, "reward")) {
-            json_key(w, x->row->item[i].key);
-            json_value(w, &x->row->item[i]);
+            json_put_value(w, x->row->item[i].key, &x->row->item[i]);
         }
-    json_key(w, "scores");
-    json_begin(w, '{');
-    for (int k = 0; k < n_label; k++) json_key(w, label[k]), json_number(w, score[k]);
+    json_open(w, "scores", '{');
+    for (int k = 0; k < n_label; k++) json_put(w, label[k], score[k]);
     json_end(w, '}');
-    json_key(w, "reward"); json_number(w, reward);
+    json_put(w, "reward", reward);
     json_end(w, '}');
     json_raw(w, "\n");
 }
@@ -53,10 +52,10 @@ static bool emit(FileWriter *file, const Config *c, const Dataset *d, const real
         for (int k = 0; k <= n_label; k++) {
             const char *name = k < n_label ? label[k] : "reward";
             const size_t n = k < n_label ? reward_moments(&mean, &sd, score + k, (size_t)d->n, (size_t)n_label, 1) : reward_moments(&mean, &sd, reward, (size_t)d->n, 1, 1);
-            json_key(&j, name); json_begin(&j, '{');
-            json_key(&j, "n"); json_int(&j, (long long)n);
-            json_key(&j, "mean"); json_number(&j, mean);
-            json_key(&j, "std"); json_number(&j, sd);
+            json_open(&j, name, '{');
+            json_put_int(&j, "n", (long long)n);
+            json_put(&j, "mean", mean);
+            json_put(&j, "std", sd);
             json_end(&j, '}');
             if (!c->json) printf("%-16s n %zu  mean %.4f  std %.4f\n", name, n, mean, sd);
         }

@@ -7,6 +7,8 @@
 #include "text/data.h"
 #include "run/run.h"
 #include "lib/files.h"
+#include "lib/say.h"
+#include "lib/machine.h"
 
 typedef struct { RunOptions run; int max_length; } Config;
 
@@ -93,13 +95,13 @@ static bool plan(RunPlan *p, Trainer *t, Window *w, const Sequence *s, int n, co
 static bool log_step(Run *r, const Trainer *t, const Loss *l, double epoch, int64_t tokens, Err *e) {
     JsonWriter w = {0};
     json_begin(&w, '{');
-    json_key(&w, "step"); json_int(&w, t->step);
-    json_key(&w, "loss"); json_number(&w, l->loss / l->n);
-    json_key(&w, "entropy"); json_number(&w, l->entropy / l->n);
-    json_key(&w, "grad_norm"); json_number(&w, t->grad_norm);
-    json_key(&w, "learning_rate"); json_number(&w, t->lr);
-    json_key(&w, "epoch"); json_number(&w, epoch);
-    json_key(&w, "num_tokens"); json_int(&w, tokens);
+    json_put_int(&w, "step", t->step);
+    json_put(&w, "loss", l->loss / l->n);
+    json_put(&w, "entropy", l->entropy / l->n);
+    json_put(&w, "grad_norm", t->grad_norm);
+    json_put(&w, "learning_rate", t->lr);
+    json_put(&w, "epoch", epoch);
+    json_put_int(&w, "num_tokens", tokens);
     json_end(&w, '}');
     const bool ok = run_log(r, &w, e);
     free(w.text);
@@ -178,10 +180,10 @@ static bool sft(const Config *c, Err *e) {
     if (c->run.json) {
         JsonWriter j = {0};
         json_begin(&j, '{');
-        json_key(&j, "steps"); json_int(&j, n_step);
-        json_key(&j, "loss"); json_number(&j, mean);
-        json_key(&j, "final"); json_string(&j, final);
-        json_key(&j, "sha256"); json_string(&j, hex);
+        json_put_int(&j, "steps", n_step);
+        json_put(&j, "loss", mean);
+        json_put_string(&j, "final", final);
+        json_put_string(&j, "sha256", hex);
         json_end(&j, '}');
         puts(j.text);
         free(j.text);

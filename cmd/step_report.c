@@ -10,8 +10,6 @@
 
 /* ---- a generation ------------------------------------------------------------------------- */
 
-static void put(JsonWriter *w, const char *key, double x) { json_key(w, key); json_number(w, x); }
-
 static void add(GenerationLog *l, int *at, double x) {
     if (!isnan(x)) l->sum[*at] += x, l->n[*at]++;
     ++*at;
@@ -53,12 +51,12 @@ void generation_log_write(JsonWriter *w, const GenerationLog *l, const Step *s) 
         if (i == LOG_PER_RUN - 1 && !filtered) continue;
         if (i < LOG_PER_RUN) snprintf(key, sizeof key, "%s", run[i]);
         else snprintf(key, sizeof key, of_label[(i - LOG_PER_RUN) % LOG_PER_LABEL], s->label[(i - LOG_PER_RUN) / LOG_PER_LABEL]);
-        put(w, key, l->n[i] ? l->sum[i] / l->n[i] : NAN);
+        json_put(w, key, l->n[i] ? l->sum[i] / l->n[i] : NAN);
     }
     for (int k = 0; s->floors && k < s->n_label; k++) {
         char key[96];
         snprintf(key, sizeof key, "multiplier/%s", s->label[k]);
-        if (s->floor[k] > -INFINITY) put(w, key, s->multiplier[k]);
+        if (s->floor[k] > -INFINITY) json_put(w, key, s->multiplier[k]);
     }
 }
 
@@ -71,7 +69,7 @@ static bool write_held(const Step *s, Err *e) {
     for (int i = 0; i < s->held.n; i++) {
         const Example *x = &s->held.row[i];
         if (x->row) json_value(&w, x->row);
-        else json_begin(&w, '{'), json_key(&w, "prompt"), json_string(&w, x->prompt[x->n_prompt - 1].content), json_end(&w, '}');
+        else json_begin(&w, '{'), json_put_string(&w, "prompt", x->prompt[x->n_prompt - 1].content), json_end(&w, '}');
         json_raw(&w, "\n");
     }
     const bool ok = path_join(path, sizeof path, s->c->run.output_dir, "eval_prompts.jsonl", e) && file_write(path, w.text, w.length, e);
@@ -122,10 +120,10 @@ bool step_finish(Step *s, Err *e) {
     }
     JsonWriter w = {0};
     json_begin(&w, '{');
-    json_key(&w, "steps"); json_int(&w, s->trainer.step);
-    json_key(&w, "reward"); json_number(&w, s->gen.stats.reward);
-    json_key(&w, "final"); json_string(&w, final);
-    json_key(&w, "sha256"); json_string(&w, hex);
+    json_put_int(&w, "steps", s->trainer.step);
+    json_put(&w, "reward", s->gen.stats.reward);
+    json_put_string(&w, "final", final);
+    json_put_string(&w, "sha256", hex);
     const bool ok = !s->held.n || evaluate(s, &w, e);
     json_end(&w, '}');
     if (ok) puts(w.text);

@@ -120,17 +120,17 @@ static void tell_settings(const Step *s, int64_t wanted, const char *hex) {
 }
 
 static void json_settings(JsonWriter *w, const Step *s, const Config *c, int64_t wanted, const char *hex) {
-    json_key(w, "command"); json_string(w, "trace");
-    json_key(w, "real"); json_string(w, REAL_DTYPE);
-    json_key(w, "step"); json_int(w, wanted + 1);
-    json_key(w, "options"); json_begin(w, '{');
+    json_put_string(w, "command", "trace");
+    json_put_string(w, "real", REAL_DTYPE);
+    json_put_int(w, "step", wanted + 1);
+    json_open(w, "options", '{');
     options_write(w, c, &table);
     json_end(w, '}');
-    json_key(w, "policy_sha256"); json_string(w, hex);
-    json_key(w, "weights"); json_begin(w, '{');
-    for (int k = 0; k < s->n_label; k++) json_key(w, s->label[k]), json_number(w, s->weight[k]);
+    json_put_string(w, "policy_sha256", hex);
+    json_open(w, "weights", '{');
+    for (int k = 0; k < s->n_label; k++) json_put(w, s->label[k], s->weight[k]);
     json_end(w, '}');
-    json_key(w, "generations"); json_begin(w, '[');
+    json_open(w, "generations", '[');
 }
 
 /* ---- completions, scores, advantages ------------------------------------------------------ */
@@ -244,38 +244,38 @@ static void json_group(JsonWriter *w, const Step *s, const Parts *p, int prompt)
     double mean, std;
     reward_moments(&mean, &std, g->reward + first, (size_t)s->group, 1, 1);
     json_begin(w, '{');
-    json_key(w, "line"); json_int(w, g->example[prompt]->line);
-    json_key(w, "messages"); json_begin(w, '[');
+    json_put_int(w, "line", g->example[prompt]->line);
+    json_open(w, "messages", '[');
     for (int i = 0; i < g->example[prompt]->n_prompt; i++) {
         json_begin(w, '{');
-        json_key(w, "role"); json_string(w, g->example[prompt]->prompt[i].role);
-        json_key(w, "content"); json_string(w, g->example[prompt]->prompt[i].content);
+        json_put_string(w, "role", g->example[prompt]->prompt[i].role);
+        json_put_string(w, "content", g->example[prompt]->prompt[i].content);
         json_end(w, '}');
     }
     json_end(w, ']');
-    json_key(w, "prompt_tokens"); json_int(w, g->prompt[prompt].n);
-    json_key(w, "reward_mean"); json_number(w, mean);
-    json_key(w, "reward_std"); json_number(w, std);
-    json_key(w, "label_share"); json_begin(w, '{');
-    for (int k = 0; k < g->n_label; k++) json_key(w, s->label[k]), json_number(w, p->share[(size_t)prompt * (size_t)g->n_label + (size_t)k]);
+    json_put_int(w, "prompt_tokens", g->prompt[prompt].n);
+    json_put(w, "reward_mean", mean);
+    json_put(w, "reward_std", std);
+    json_open(w, "label_share", '{');
+    for (int k = 0; k < g->n_label; k++) json_put(w, s->label[k], p->share[(size_t)prompt * (size_t)g->n_label + (size_t)k]);
     json_end(w, '}');
-    json_key(w, "completions"); json_begin(w, '[');
+    json_open(w, "completions", '[');
     for (int i = first; i < first + s->group; i++) {
         json_begin(w, '{');
-        json_key(w, "completion"); json_string(w, g->text[i]);
-        json_key(w, "completion_length"); json_int(w, g->out.length[i]);
-        json_key(w, "finish_reason"); json_string(w, g->out.ended[i] ? "stop" : "length");
-        json_key(w, "scores"); json_begin(w, '{');
-        for (int k = 0; k < g->n_label; k++) json_key(w, s->label[k]), json_number(w, g->score[(size_t)i * (size_t)g->n_label + (size_t)k]);
+        json_put_string(w, "completion", g->text[i]);
+        json_put_int(w, "completion_length", g->out.length[i]);
+        json_put_string(w, "finish_reason", g->out.ended[i] ? "stop" : "length");
+        json_open(w, "scores", '{');
+        for (int k = 0; k < g->n_label; k++) json_put(w, s->label[k], g->score[(size_t)i * (size_t)g->n_label + (size_t)k]);
         json_end(w, '}');
-        json_key(w, "reward"); json_number(w, g->reward[i]);
+        json_put(w, "reward", g->reward[i]);
         if (by_label(s)) {
-            json_key(w, "z"); json_begin(w, '{');
-            for (int k = 0; k < g->n_label; k++) json_key(w, s->label[k]), json_number(w, p->z[(size_t)i * (size_t)g->n_label + (size_t)k]);
+            json_open(w, "z", '{');
+            for (int k = 0; k < g->n_label; k++) json_put(w, s->label[k], p->z[(size_t)i * (size_t)g->n_label + (size_t)k]);
             json_end(w, '}');
-            if (!s->floors) json_key(w, "z_sum"), json_number(w, p->sum[i]);
+            if (!s->floors) json_put(w, "z_sum", p->sum[i]);
         }
-        json_key(w, "advantage"); json_number(w, g->adv[i]);
+        json_put(w, "advantage", g->adv[i]);
         json_end(w, '}');
     }
     json_end(w, ']');
@@ -341,35 +341,35 @@ static void json_tokens(JsonWriter *w, const Step *s, int i, const GrpoTold *q, 
     const Generation *g = &s->gen;
     const int length = g->out.length[i], shown = limit < 0 || limit > length ? length : limit;
     json_begin(w, '{');
-    json_key(w, "prompt"); json_int(w, i / s->group);
-    json_key(w, "completion"); json_int(w, i % s->group);
-    json_key(w, "advantage"); json_number(w, q->adv);
-    json_key(w, "n"); json_number(w, q->n);
-    json_key(w, "weight"); json_number(w, q->weight);
-    json_key(w, "mean_log_ratio"); json_number(w, q->mean_log_ratio);
-    json_key(w, "sequence_ratio"); json_number(w, q->rho);
-    json_key(w, "tokens"); json_begin(w, '[');
+    json_put_int(w, "prompt", i / s->group);
+    json_put_int(w, "completion", i % s->group);
+    json_put(w, "advantage", q->adv);
+    json_put(w, "n", q->n);
+    json_put(w, "weight", q->weight);
+    json_put(w, "mean_log_ratio", q->mean_log_ratio);
+    json_put(w, "sequence_ratio", q->rho);
+    json_open(w, "tokens", '[');
     for (int t = 0; t < shown; t++) {
         const size_t at = g->offset[i] + (size_t)t;
         const GrpoToken *k = &token[t];
         char *text = token_text(s, g->token[at], e);
         json_begin(w, '{');
-        json_key(w, "id"); json_int(w, g->token[at]);
-        json_key(w, "token"); json_raw(w, text ? text : "null");
+        json_put_int(w, "id", g->token[at]);
+        json_put_raw(w, "token", text ? text : "null");
         free(text);
-        json_key(w, "mask"); json_int(w, k->counts);
-        json_key(w, "logp"); json_number(w, g->logp[at]);
-        json_key(w, "old"); json_number(w, g->old[at]);
-        json_key(w, "ref"); json_number(w, s->reference ? (double)g->ref[at] : NAN);
-        json_key(w, "entropy"); json_number(w, g->entropy[at]);
-        json_key(w, "ratio"); json_number(w, k->counts ? k->ratio : NAN);
-        json_key(w, "clipped"); json_bool(w, k->clipped);
-        json_key(w, "k3"); json_number(w, k->counts ? k->k3 : NAN);
-        json_key(w, "kl"); json_number(w, k->counts ? k->kl : NAN);
-        json_key(w, "policy_loss"); json_number(w, k->counts ? k->ell : NAN);
-        json_key(w, "loss"); json_number(w, k->counts ? k->loss : NAN);
-        json_key(w, "weight"); json_number(w, k->weight);
-        json_key(w, "dlogp"); json_number(w, g->dlogp[at]);
+        json_put_int(w, "mask", k->counts);
+        json_put(w, "logp", g->logp[at]);
+        json_put(w, "old", g->old[at]);
+        json_put(w, "ref", s->reference ? (double)g->ref[at] : NAN);
+        json_put(w, "entropy", g->entropy[at]);
+        json_put(w, "ratio", k->counts ? k->ratio : NAN);
+        json_put_bool(w, "clipped", k->clipped);
+        json_put(w, "k3", k->counts ? k->k3 : NAN);
+        json_put(w, "kl", k->counts ? k->kl : NAN);
+        json_put(w, "policy_loss", k->counts ? k->ell : NAN);
+        json_put(w, "loss", k->counts ? k->loss : NAN);
+        json_put(w, "weight", k->weight);
+        json_put(w, "dlogp", g->dlogp[at]);
         json_end(w, '}');
     }
     json_end(w, ']');
@@ -385,11 +385,11 @@ static bool tell_micro_batch(const Step *s, JsonWriter *w, int i, int limit, Err
     bool ok = token != NULL;
     if (w) {
         json_begin(w, '{');
-        json_key(w, "n_item"); json_number(w, s->grpo_window.n_item);
-        json_key(w, "n_token"); json_number(w, s->micro.n_token);
-        json_key(w, "loss"); json_number(w, loss);
-        json_key(w, "entropy_coef"); json_number(w, s->grpo_window.entropy_coef);
-        json_key(w, "completions"); json_begin(w, '[');
+        json_put(w, "n_item", s->grpo_window.n_item);
+        json_put(w, "n_token", s->micro.n_token);
+        json_put(w, "loss", loss);
+        json_put(w, "entropy_coef", s->grpo_window.entropy_coef);
+        json_open(w, "completions", '[');
     } else {
         printf("MICRO-BATCH %d of %d: completions %d.%d to %d.%d, %g loss tokens; N = %g in the generation\n", s->n_micro, s->accumulate, first / s->group + 1, first % s->group + 1,
                (first + s->batch - 1) / s->group + 1, (first + s->batch - 1) % s->group + 1, s->micro.n_token, s->grpo_window.n_item);
@@ -426,12 +426,12 @@ static void tell_update(const Step *s, JsonWriter *w) {
     char hex[65];
     folder_digest(s->policy, hex);
     if (w) {
-        json_key(w, "update"); json_begin(w, '{');
-        json_key(w, "loss"); json_number(w, s->loss);
-        json_key(w, "grad_norm"); json_number(w, t->grad_norm);
-        json_key(w, "clip_coefficient"); json_number(w, clip);
-        json_key(w, "learning_rate"); json_number(w, t->lr);
-        json_key(w, "sha256"); json_string(w, hex);
+        json_open(w, "update", '{');
+        json_put(w, "loss", s->loss);
+        json_put(w, "grad_norm", t->grad_norm);
+        json_put(w, "clip_coefficient", clip);
+        json_put(w, "learning_rate", t->lr);
+        json_put_string(w, "sha256", hex);
         json_end(w, '}');
         return;
     }
@@ -452,13 +452,13 @@ static void tell_update(const Step *s, JsonWriter *w) {
 static void tell_floors(const Step *s, JsonWriter *w) {
     const Generation *g = &s->gen;
     if (!s->floors) return;
-    if (w) json_key(w, "multipliers"), json_begin(w, '{');
+    if (w) json_open(w, "multipliers", '{');
     else printf("FLOORS, held by multipliers: rate %g, at most %g\n", s->c->multiplier_learning_rate, s->c->multiplier_max);
     for (int k = 0; k < s->n_label; k++) {
         double mean;
         if (s->floor[k] == -INFINITY) continue;
         reward_moments(&mean, NULL, g->score + k, (size_t)g->n_completion, (size_t)g->n_label, 1);
-        if (w) json_key(w, s->label[k]), json_number(w, g->multiplier[k]);
+        if (w) json_put(w, s->label[k], g->multiplier[k]);
         else printf("  %s at least %g on average, multiplier %.9g   (E70); the mean is %.9g, which makes it %.9g   (E71)\n", s->label[k], s->floor[k], g->multiplier[k], mean, s->multiplier[k]);
     }
     if (w) json_end(w, '}');
@@ -470,15 +470,15 @@ static bool tell_generation(const Step *s, JsonWriter *w, int64_t generation, Er
     const bool ok = parts_new(&p, s, e);
     if (ok && w) {
         json_begin(w, '{');
-        json_key(w, "generation"); json_int(w, generation);
+        json_put_int(w, "generation", generation);
         tell_floors(s, w);
-        json_key(w, "prompts"); json_begin(w, '[');
+        json_open(w, "prompts", '[');
     } else if (ok) tell_floors(s, NULL);
     for (int i = 0; ok && i < s->gen.n_prompt; i++) {
         if (w) json_group(w, s, &p, i);
         else tell_group(s, &p, i);
     }
-    if (ok && w) json_end(w, ']'), json_key(w, "micro_batches"), json_begin(w, '[');
+    if (ok && w) json_end(w, ']'), json_open(w, "micro_batches", '[');
     parts_free(&p);
     return ok;
 }

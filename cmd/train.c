@@ -7,6 +7,7 @@
 #include "cmd/commands.h"
 #include "step.h"
 #include "lib/files.h"
+#include "lib/say.h"
 
 static const Option options[] = {STEP_OPTIONS};
 const OptionTable train_table = {"train", "GRPO: the policy is improved on weighted scores of its own completions",
@@ -15,21 +16,19 @@ const OptionTable train_table = {"train", "GRPO: the policy is improved on weigh
 
 /* ---- log --------------------------------------------------------------------------------- */
 
-static void put(JsonWriter *w, const char *key, double x) { json_key(w, key); json_number(w, x); }
-
 static bool log_update(Step *s, Run *run, const GenerationLog *l, int64_t generation, Err *e) {
     JsonWriter w = {0};
     json_begin(&w, '{');
-    json_key(&w, "step"); json_int(&w, s->trainer.step);
-    put(&w, "loss", s->loss);
-    put(&w, "grad_norm", s->trainer.grad_norm);
-    put(&w, "learning_rate", s->trainer.lr);
-    json_key(&w, "num_tokens"); json_int(&w, s->tokens);
-    put(&w, "epoch", (double)(generation + 1) * s->gen.n_prompt / s->data.n);
+    json_put_int(&w, "step", s->trainer.step);
+    json_put(&w, "loss", s->loss);
+    json_put(&w, "grad_norm", s->trainer.grad_norm);
+    json_put(&w, "learning_rate", s->trainer.lr);
+    json_put_int(&w, "num_tokens", s->tokens);
+    json_put(&w, "epoch", (double)(generation + 1) * s->gen.n_prompt / s->data.n);
     generation_log_write(&w, l, s);
     for (int i = 0; i < 9 && grpo_metric_names[i] && grpo_metric_names[i + 1]; i++)
-        if (s->n_metric[i]) put(&w, grpo_metric_names[i + 1], s->metric[i] / s->n_metric[i]);
-    if (s->c->grpo.entropy_coef != 0 || s->c->grpo.use_adaptive_entropy) put(&w, "entropy_coef", s->control.coef);
+        if (s->n_metric[i]) json_put(&w, grpo_metric_names[i + 1], s->metric[i] / s->n_metric[i]);
+    if (s->c->grpo.entropy_coef != 0 || s->c->grpo.use_adaptive_entropy) json_put(&w, "entropy_coef", s->control.coef);
     json_end(&w, '}');
     const bool ok = run_log(run, &w, e);
     free(w.text);

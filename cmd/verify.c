@@ -74,13 +74,13 @@ static int list_catalogue(bool json) {
             if (m->stages >> s & 1) snprintf(stages + strlen(stages), sizeof stages - strlen(stages), "%s%s", *stages ? "," : "", stage_info[s].name);
         if (!json) { printf("%-24s %-6s %-40s %s\n", m->name, m->equation, stages, m->line); continue; }
         json_begin(&w, '{');
-        json_key(&w, "name"), json_string(&w, m->name);
-        json_key(&w, "equation"), json_string(&w, m->equation);
-        json_key(&w, "stages"), json_begin(&w, '[');
+        json_put_string(&w, "name", m->name);
+        json_put_string(&w, "equation", m->equation);
+        json_open(&w, "stages", '[');
         for (int s = 0; s < N_STAGE; s++) if (m->stages >> s & 1) json_string(&w, stage_info[s].name);
         json_end(&w, ']');
-        json_key(&w, "explanation"), json_string(&w, m->line);
-        json_key(&w, "dialects"), json_begin(&w, '[');
+        json_put_string(&w, "explanation", m->line);
+        json_open(&w, "dialects", '[');
         for (int k = 0; dialect_names[k]; k++) if (dialect_has((Dialect)k, m->name)) json_string(&w, dialect_names[k]);
         json_end(&w, ']');
         json_end(&w, '}');
@@ -199,34 +199,32 @@ static void print_report(const Report *r, const Loaded *l) {
     printf("\n%d of %d stages right%s\n", right, right + wrong, wrong ? "" : ", as far as this dump can show");
 }
 
-static void json_real(JsonWriter *w, const char *key, double x) { json_key(w, key), json_number(w, x); }
-
 static void json_item(JsonWriter *w, const Report *r, const Item *x, const Loaded *l) {
     long row, position;
     char place[128];
     item_place(&row, &position, r, x, x->worst);
     place_text(place, sizeof place, r, x, l);
     json_begin(w, '{');
-    json_key(w, "name"), json_string(w, x->name);
-    json_key(w, "dtype"), json_string(w, stage_info[x->stage].shape == SHAPE_MASK ? "mask" : precision_names[x->precision]);
-    json_key(w, "elements"), json_int(w, (long long)x->n_judged);
-    json_key(w, "within"), json_bool(w, x->within);
-    json_real(w, "max_abs_error", x->max_abs), json_real(w, "mean_abs_error", x->mean_abs), json_real(w, "max_rel_error", x->max_rel), json_real(w, "max_ulps", x->ulps);
-    json_real(w, "tolerance", x->tolerance), json_real(w, "our_float_error", x->ours);
-    json_key(w, "worst"), json_begin(w, '{');
-    json_key(w, "place"), json_string(w, place);
-    if (row >= 0) json_key(w, "completion"), json_int(w, row);
-    if (position >= 0) json_key(w, "position"), json_int(w, position);
-    json_key(w, "element"), json_int(w, (long long)x->worst);
-    json_real(w, "found", x->worst_given), json_real(w, "right", x->worst_right);
+    json_put_string(w, "name", x->name);
+    json_put_string(w, "dtype", stage_info[x->stage].shape == SHAPE_MASK ? "mask" : precision_names[x->precision]);
+    json_put_int(w, "elements", (long long)x->n_judged);
+    json_put_bool(w, "within", x->within);
+    json_put(w, "max_abs_error", x->max_abs), json_put(w, "mean_abs_error", x->mean_abs), json_put(w, "max_rel_error", x->max_rel), json_put(w, "max_ulps", x->ulps);
+    json_put(w, "tolerance", x->tolerance), json_put(w, "our_float_error", x->ours);
+    json_open(w, "worst", '{');
+    json_put_string(w, "place", place);
+    if (row >= 0) json_put_int(w, "completion", row);
+    if (position >= 0) json_put_int(w, "position", position);
+    json_put_int(w, "element", (long long)x->worst);
+    json_put(w, "found", x->worst_given), json_put(w, "right", x->worst_right);
     json_end(w, '}');
     json_end(w, '}');
 }
 
 static void json_gap(JsonWriter *w, const char *key, const Gap *g) {
-    json_key(w, key), json_begin(w, '{');
-    json_key(w, "tokens"), json_int(w, (long long)g->n);
-    json_real(w, "mean", g->mean), json_real(w, "sd", g->sd), json_real(w, "p95", g->p95), json_real(w, "max", g->max), json_real(w, "share_outside", g->outside);
+    json_open(w, key, '{');
+    json_put_int(w, "tokens", (long long)g->n);
+    json_put(w, "mean", g->mean), json_put(w, "sd", g->sd), json_put(w, "p95", g->p95), json_put(w, "max", g->max), json_put(w, "share_outside", g->outside);
     json_end(w, '}');
 }
 
@@ -234,59 +232,59 @@ static void print_json(const Report *r, const Loaded *l) {
     JsonWriter w = {.indent = 1};
     int blind, all;
     json_begin(&w, '{');
-    json_key(&w, "dump"), json_string(&w, r->d->path);
-    json_key(&w, "dialect"), json_string(&w, dialect_names[r->d->set.dialect]);
-    json_key(&w, "right"), json_bool(&w, report_all_right(r));
-    json_key(&w, "stages"), json_begin(&w, '[');
+    json_put_string(&w, "dump", r->d->path);
+    json_put_string(&w, "dialect", dialect_names[r->d->set.dialect]);
+    json_put_bool(&w, "right", report_all_right(r));
+    json_open(&w, "stages", '[');
     for (int s = 0; s < N_STAGE; s++) {
         const StageReport *x = &r->stage[s];
         char verdict[1400];
         if (!x->judged) continue;
         report_verdict(verdict, sizeof verdict, r, (Stage)s);
         json_begin(&w, '{');
-        json_key(&w, "stage"), json_string(&w, stage_info[s].name);
-        json_key(&w, "equation"), json_string(&w, stage_info[s].equation);
-        json_key(&w, "kind"), json_string(&w, verdict_kinds[x->verdict]);
-        json_key(&w, "verdict"), json_string(&w, verdict);
-        json_key(&w, "names"), json_begin(&w, '[');
+        json_put_string(&w, "stage", stage_info[s].name);
+        json_put_string(&w, "equation", stage_info[s].equation);
+        json_put_string(&w, "kind", verdict_kinds[x->verdict]);
+        json_put_string(&w, "verdict", verdict);
+        json_open(&w, "names", '[');
         for (int i = 0; i < x->n_name; i++) json_string(&w, x->name[i]);
         json_end(&w, ']');
-        if (*x->note) json_key(&w, "note"), json_string(&w, x->note);
-        json_key(&w, "tensors"), json_begin(&w, '[');
+        if (*x->note) json_put_string(&w, "note", x->note);
+        json_open(&w, "tensors", '[');
         for (int i = 0; i < x->n; i++) json_item(&w, r, &r->item[x->first + i], l);
         json_end(&w, ']');
         json_end(&w, '}');
     }
     json_end(&w, ']');
-    json_key(&w, "not_judged"), json_begin(&w, '[');
+    json_open(&w, "not_judged", '[');
     for (int s = 0; s < N_STAGE; s++) {
         if (!r->stage[s].present || r->stage[s].judged) continue;
         json_begin(&w, '{');
-        json_key(&w, "stage"), json_string(&w, stage_info[s].name);
-        json_key(&w, "reason"), json_string(&w, r->stage[s].obstacle);
+        json_put_string(&w, "stage", stage_info[s].name);
+        json_put_string(&w, "reason", r->stage[s].obstacle);
         json_end(&w, '}');
     }
     json_end(&w, ']');
     if (r->table.there) {
-        json_key(&w, "sampler"), json_begin(&w, '{');
+        json_open(&w, "sampler", '{');
         json_gap(&w, "trainer_minus_sampler", &r->table.both);
         if (r->table.oracle) json_gap(&w, "trainer_minus_double", &r->table.trainer), json_gap(&w, "sampler_minus_double", &r->table.sampler);
         json_end(&w, '}');
     }
     blind_counts(r, &blind, &all);
-    json_key(&w, "blind"), json_begin(&w, '{');
-    json_key(&w, "count"), json_int(&w, blind);
-    json_key(&w, "of"), json_int(&w, all);
-    json_key(&w, "mistakes"), json_begin(&w, '[');
+    json_open(&w, "blind", '{');
+    json_put_int(&w, "count", blind);
+    json_put_int(&w, "of", all);
+    json_open(&w, "mistakes", '[');
     for (int i = 0; i < n_mistake; i++) {
         if (r->visible[i] != HIDDEN) continue;
         json_begin(&w, '{');
-        json_key(&w, "name"), json_string(&w, mistakes[i].name);
-        json_key(&w, "reason"), json_string(&w, mistakes[i].hidden);
+        json_put_string(&w, "name", mistakes[i].name);
+        json_put_string(&w, "reason", mistakes[i].hidden);
         json_end(&w, '}');
     }
     json_end(&w, ']');
-    json_key(&w, "untried"), json_begin(&w, '[');
+    json_open(&w, "untried", '[');
     for (int i = 0; i < n_mistake; i++) if (r->visible[i] == UNTRIED) json_string(&w, mistakes[i].name);
     json_end(&w, ']'), json_end(&w, '}');
     json_end(&w, '}');

@@ -1,6 +1,7 @@
 /* arrays.c: inputs of `grpo compute` into flat arrays, arrays into outputs. */
 #include "compute/arrays.h"
 #include "grpo.h"
+#include "lib/words.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -125,7 +126,7 @@ const char *kind_word(Call *c, const char *key) {
 int kind_choice(Call *c, const char *key, const char *const *names) {
     int k = 0;
     const char *found = kind_word(c, key);
-    if (c->ok && !grpo_name(&k, names, found, key, c->e)) c->ok = false;
+    if (c->ok && !choice_parse(&k, names, found, key, c->e)) c->ok = false;
     return k;
 }
 
@@ -195,25 +196,21 @@ IntRows kind_int_rows(Call *c, const char *key) {
 }
 
 /* ---- outputs ---------------------------------------------------------------------------------------------------------- */
-void kind_put(JsonWriter *w, const char *key, double x) { json_key(w, key); json_number(w, x); }
 
 void kind_put_list(JsonWriter *w, const char *key, const real *x, size_t n) {
-    json_key(w, key);
-    json_begin(w, '[');
+    json_open(w, key, '[');
     for (size_t i = 0; i < n; i++) json_number(w, x[i]);
     json_end(w, ']');
 }
 
 void kind_put_doubles(JsonWriter *w, const char *key, const double *x, size_t n) {
-    json_key(w, key);
-    json_begin(w, '[');
+    json_open(w, key, '[');
     for (size_t i = 0; i < n; i++) json_number(w, x[i]);
     json_end(w, ']');
 }
 
 void kind_put_rows(JsonWriter *w, const char *key, const real *x, const size_t *offset, size_t n_row) {
-    json_key(w, key);
-    json_begin(w, '[');
+    json_open(w, key, '[');
     for (size_t i = 0; i < n_row; i++) {
         json_begin(w, '[');
         for (size_t t = offset[i]; t < offset[i + 1]; t++) json_number(w, x[t]);

@@ -3,7 +3,7 @@
  * A Call remembers the first error and owns what kind_take gave; after an error every reader returns something harmless
  * (NULL, 0, an empty list), so a kind reads all its inputs and looks at c->ok once:
  *
- *     KIND_START;  ... inputs, memory ...  KIND_OPEN;  ... kind_put(out, "name", value) ...  KIND_FINISH;
+ *     KIND_START;  ... inputs, memory ...  KIND_OPEN;  ... json_put(out, "name", value) ...  KIND_FINISH;
  *
  * In lists null is a missing number (NaN), elsewhere "not given". */
 #ifndef ARRAYS_H
@@ -40,7 +40,6 @@ const char *kind_word(Call *c, const char *key);
 int kind_choice(Call *c, const char *key, const char *const *names);   /* place in names */
 size_t kind_group_size(Call *c, size_t n);                      /* num_generations, a divisor of n */
 
-void kind_put(JsonWriter *w, const char *key, double x);
 void kind_put_list(JsonWriter *w, const char *key, const real *x, size_t n);
 void kind_put_doubles(JsonWriter *w, const char *key, const double *x, size_t n);
 void kind_put_rows(JsonWriter *w, const char *key, const real *x, const size_t *offset, size_t n_row);

@@ -7,6 +7,7 @@
 #include "baselines/dpo.h"
 #include "baselines/ppo.h"
 #include "compute/kinds.h"
+#include "lib/words.h"
 
 /* ---- masks --------------------------------------------------------------------------------------------------------------- */
 
@@ -28,8 +29,7 @@ static void keep(Call *c, Rows *x, const Kept *k) { for (size_t j = 0; c->ok && 
 /* Kept values as rows of the shape that came in. */
 static void put_kept(JsonWriter *out, const char *key, const real *x, const Rows *shape, const Kept *k) {
     size_t j = 0;
-    json_key(out, key);
-    json_begin(out, '[');
+    json_open(out, key, '[');
     for (size_t i = 0; i < shape->n_row; i++) {
         json_begin(out, '[');
         for (size_t t = shape->offset[i]; t < shape->offset[i + 1]; t++) {
@@ -102,9 +102,9 @@ static bool ppo_loss(JsonWriter *out, const Json *inputs, Err *e) {
     const double n = (double)k.n;
     ppo_policy_loss(&p, dlogp, logp.x, old.x, adv.x, k.n, n, clip);
     ppo_value_loss(&v, dvalue, value.x, old_value.x, ret.x, k.n, n, clip_value, vf_coef);
-    kind_put(out, "loss", p.loss / n + vf_coef * v.loss / n);           /* E150 */
-    kind_put(out, "pg_loss", p.loss / n);
-    kind_put(out, "vf_loss", v.loss / n);
+    json_put(out, "loss", p.loss / n + vf_coef * v.loss / n);           /* E150 */
+    json_put(out, "pg_loss", p.loss / n);
+    json_put(out, "vf_loss", v.loss / n);
     put_kept(out, "dlogps", dlogp, &logp, &k);
     put_kept(out, "dvalues", dvalue, &logp, &k);
     KIND_FINISH;
@@ -119,15 +119,14 @@ static bool running_moments(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_OPEN;
     PpoMoments m;
     ppo_moments_start(&m);
-    json_key(out, "steps");
-    json_begin(out, '[');
+    json_open(out, "steps", '[');
     for (size_t i = 0; i < batch.n_row; i++) {
         const size_t at = batch.offset[i], n = batch.offset[i + 1] - at;
         ppo_moments_add(&m, batch.x + at, n);
         ppo_normalise(score, batch.x + at, n, &m, norm, clip);
         json_begin(out, '{');
-        kind_put(out, "mean", m.mean);
-        kind_put(out, "std", ppo_moments_std(&m));
+        json_put(out, "mean", m.mean);
+        json_put(out, "std", ppo_moments_std(&m));
         kind_put_list(out, "normalized", score, n);
         json_end(out, '}');
     }
@@ -145,7 +144,7 @@ static void loss_types(Call *c, DpoConfig *d) {
         for (int j = 0; c->ok && j < d->n_loss; j++) {
             int k = 0;
             if (type->item[j].type != JSON_STRING) kind_wrong(c, "loss_type", &type->item[j], "a string");
-            else if (!grpo_name(&k, dpo_loss_names, type->item[j].string, "loss_type", c->e)) c->ok = false;
+            else if (!choice_parse(&k, dpo_loss_names, type->item[j].string, "loss_type", c->e)) c->ok = false;
             d->loss_type[j] = (DpoLoss)k;
             d->loss_weight[j] = 1;
         }
@@ -163,7 +162,7 @@ static void dpo_settings(Call *c, DpoConfig *d) {
     if (config->type != JSON_OBJECT) { kind_wrong(c, "config", config, "an object"); return; }
     Call inner = { config, c->e, { NULL }, 0, c->ok };
     int k;
-    for (size_t j = 0; inner.ok && j < config->length; j++) inner.ok = grpo_name(&k, known, config->item[j].key, "config", c->e);
+    for (size_t j = 0; inner.ok && j < config->length; j++) inner.ok = choice_parse(&k, known, config->item[j].key, "config", c->e);
     if (inner.ok) loss_types(&inner, d);
     d->beta = kind_number_or(&inner, "beta", d->beta);
     d->label_smoothing = kind_number_or(&inner, "label_smoothing", d->label_smoothing);
@@ -213,10 +212,10 @@ static bool dpo_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
     for (size_t i = 0; i < n; i++) dpo_derive(w.dlogp + w.kept.offset[i], l.dlogp + l.kept.offset[i], &pair[i], (double)w.kept.n, &d);
     DpoMetrics m;
     dpo_metrics(&m, pair, n, &d);
-    kind_put(out, "loss", loss);
+    json_put(out, "loss", loss);
     put_kept(out, "dchosen_logps", w.dlogp, &w.shape, &w.kept);
     put_kept(out, "drejected_logps", l.dlogp, &l.shape, &l.kept);
-    for (int j = 0; dpo_metric_names[j]; j++) kind_put(out, dpo_metric_names[j], ((const double *)&m)[j]);
+    for (int j = 0; dpo_metric_names[j]; j++) json_put(out, dpo_metric_names[j], ((const double *)&m)[j]);
     KIND_FINISH;
 }
 

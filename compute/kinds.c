@@ -21,7 +21,7 @@ static bool regression_loss(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_OPEN;
     double loss = 0;
     reward_regression_loss(&loss, ds, s.x, y.x, w, s.n_row, s.width, reward_label_weight_sum(y.x, w, s.n_row, s.width));
-    kind_put(out, "loss", loss);
+    json_put(out, "loss", loss);
     kind_put_rows(out, "dscores", ds, s.offset, s.n_row);
     KIND_FINISH;
 }
@@ -62,11 +62,11 @@ static bool reward_bt_loss(JsonWriter *out, const Json *inputs, Err *e) {
     real *da = kind_take(c, a.n, sizeof *da), *db = kind_take(c, a.n, sizeof *db);
     KIND_OPEN;
     double accuracy, margin;
-    kind_put(out, "loss", reward_pair_loss(da, db, &accuracy, &margin, a.x, b.x, m.x, center, a.n));
+    json_put(out, "loss", reward_pair_loss(da, db, &accuracy, &margin, a.x, b.x, m.x, center, a.n));
     kind_put_list(out, "dchosen", da, a.n);
     kind_put_list(out, "drejected", db, a.n);
-    kind_put(out, "accuracy", accuracy);
-    kind_put(out, "margin", margin);
+    json_put(out, "accuracy", accuracy);
+    json_put(out, "margin", margin);
     KIND_FINISH;
 }
 
@@ -94,8 +94,7 @@ static bool label_shares(JsonWriter *out, const Json *inputs, Err *e) {
     double *share = kind_take(c, n_group * r.width, sizeof *share);
     KIND_OPEN;
     reward_label_share(share, r.x, w, r.n_row, r.width, g);
-    json_key(out, "shares");
-    json_begin(out, '[');
+    json_open(out, "shares", '[');
     for (size_t i = 0; i < n_group; i++) {
         json_begin(out, '[');
         for (size_t k = 0; k < r.width; k++) json_number(out, share[i * r.width + k]);
@@ -125,9 +124,9 @@ static bool grpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
     for (size_t k = 0; k < r.width; k++) reward_moments(&mean[k], &std[k], r.x + k, r.n_row, r.width, 1);
     kind_put_list(out, "advantages", adv, r.n_row);
     kind_put_list(out, "rewards", reward, r.n_row);
-    kind_put(out, "reward", stats.reward);
-    kind_put(out, "reward_std", stats.reward_std);
-    kind_put(out, "frac_reward_zero_std", stats.frac_reward_zero_std);
+    json_put(out, "reward", stats.reward);
+    json_put(out, "reward_std", stats.reward_std);
+    json_put(out, "frac_reward_zero_std", stats.frac_reward_zero_std);
     kind_put_doubles(out, "reward_means", mean, r.width);
     kind_put_doubles(out, "reward_stds", std, r.width);
     KIND_FINISH;
@@ -313,14 +312,14 @@ static bool run_loss(JsonWriter *out, Call *c, LossSettings *s) {
     const double value[] = { metrics.policy_loss, metrics.kl, metrics.entropy, metrics.clip_low_mean, metrics.clip_low_min,
         metrics.clip_high_mean, metrics.clip_high_max, metrics.clip_region_mean, metrics.cispo_clip_ratio, metrics.vespo_phi_seq_mean };
     json_begin(out, '{');
-    kind_put(out, "loss", grpo_loss_value(&sums, &s->window, &micro));
+    json_put(out, "loss", grpo_loss_value(&sums, &s->window, &micro));
     kind_put_rows(out, "dlogps", dlogp, logp.offset, logp.n_row);
     if (entropy.x) kind_put_rows(out, "dentropies", dentropy, logp.offset, logp.n_row);
     for (int j = 0; grpo_metric_names[j]; j++)
-        if (!isnan(value[j]) && (entropy.x || strcmp(grpo_metric_names[j], "entropy"))) kind_put(out, grpo_metric_names[j], value[j]);
+        if (!isnan(value[j]) && (entropy.x || strcmp(grpo_metric_names[j], "entropy"))) json_put(out, grpo_metric_names[j], value[j]);
     if (s->config.use_adaptive_entropy) {
         if (s->window.training) grpo_entropy_step(&control, &s->config, sums.entropy_bonus, sums.n_entropy);
-        kind_put(out, "entropy_coef", control.coef);
+        json_put(out, "entropy_coef", control.coef);
     }
     json_end(out, '}');
     return true;
@@ -382,14 +381,13 @@ static bool importance_sampling_ratio(JsonWriter *out, const Json *inputs, Err *
     grpo_importance_ratio(ratio, &stats, &in, mode, low, high);
     if (grpo_isr_per_token(mode)) kind_put_rows(out, "ratio", ratio, old.offset, old.n_row);
     else {
-        json_key(out, "ratio");
-        json_begin(out, '[');
+        json_open(out, "ratio", '[');
         for (size_t i = 0; i < old.n_row; i++) { json_begin(out, '['); json_number(out, ratio[i]); json_end(out, ']'); }
         json_end(out, ']');
     }
-    kind_put(out, "logp_difference_mean", stats.logp_difference_mean);
-    kind_put(out, "logp_difference_max", stats.logp_difference_max);
-    kind_put(out, "ratio_mean", stats.ratio_mean);
+    json_put(out, "logp_difference_mean", stats.logp_difference_mean);
+    json_put(out, "logp_difference_max", stats.logp_difference_max);
+    json_put(out, "ratio_mean", stats.ratio_mean);
     KIND_FINISH;
 }
 
@@ -424,7 +422,7 @@ static bool clip_grad_norm(JsonWriter *out, const Json *inputs, Err *e) {
     for (size_t i = 0; i < g.n_row; i++) square += grad_square_sum(g.x + g.offset[i], g.offset[i + 1] - g.offset[i]);
     const double norm = sqrt(square);
     grad_scale(g.x, g.n, clip_coefficient(norm, max_norm));
-    kind_put(out, "total_norm", norm);
+    json_put(out, "total_norm", norm);
     kind_put_rows(out, "grads", g.x, g.offset, g.n_row);
     KIND_FINISH;
 }

@@ -250,18 +250,16 @@ static void fill_weights(Model *m) {
 
 /* Per parameter {"sum", "l2", "first"} of x, which lies like a gradient. */
 static void put_summary(JsonWriter *out, const char *key, const Model *m, const real *x) {
-    json_key(out, key);
-    json_begin(out, '{');
+    json_open(out, key, '{');
     for (int i = 0; i < m->n_param; i++) {
         const Param *p = &m->param[i];
         const real *g = x + p->offset;
         const size_t n = param_count(p);
         double sum = 0, square = 0;
         for (size_t j = 0; j < n; j++) sum += g[j], square += (double)g[j] * g[j];
-        json_key(out, p->name);
-        json_begin(out, '{');
-        kind_put(out, "sum", sum);
-        kind_put(out, "l2", sqrt(square));
+        json_open(out, p->name, '{');
+        json_put(out, "sum", sum);
+        json_put(out, "l2", sqrt(square));
         kind_put_list(out, "first", g, n < 3 ? n : 3);
         json_end(out, '}');
     }
@@ -346,7 +344,7 @@ static bool reward_model(JsonWriter *out, const Json *inputs, Err *e) {
         model_backward(grad, a, m, b, dhidden);
         json_begin(out, '{');
         kind_put_rows(out, "scores", score, y.offset, y.n_row);
-        kind_put(out, "loss", loss);
+        json_put(out, "loss", loss);
         put_summary(out, "grads", m, grad);
         json_end(out, '}');
     }
@@ -363,8 +361,8 @@ static bool flops(JsonWriter *out, const Json *inputs, Err *e) {
     const double length = (double)kind_whole(c, "seq_len", 1);
     const ModelConfig config = read_config(c, 1, true);
     KIND_OPEN;
-    kind_put(out, "train_flops_per_token", model_trl_flops_per_token(&config, length));
-    kind_put(out, "forward_flops", model_forward_flops(&config, length, length * (length + 1) / 2, length));
+    json_put(out, "train_flops_per_token", model_trl_flops_per_token(&config, length));
+    json_put(out, "forward_flops", model_forward_flops(&config, length, length * (length + 1) / 2, length));
     KIND_FINISH;
 }
 
@@ -403,8 +401,7 @@ static void step_derive(void *to, int first, int n, const real *logp, const real
 static void put_padded(JsonWriter *out, const char *key, const real *x, const IntRows *row) {
     size_t longest = 0;
     for (size_t i = 0; i < row->n_row; i++) longest = row->offset[i + 1] - row->offset[i] > longest ? row->offset[i + 1] - row->offset[i] : longest;
-    json_key(out, key);
-    json_begin(out, '[');
+    json_open(out, key, '[');
     for (size_t i = 0; i < row->n_row; i++) {
         json_begin(out, '[');
         for (size_t t = 0; t < longest; t++) json_number(out, row->offset[i] + t < row->offset[i + 1] ? x[row->offset[i] + t] : 0);
@@ -482,10 +479,10 @@ static bool grpo_step(JsonWriter *out, const Json *inputs, Err *e) {
     put_padded(out, "logps", logp, &completion);
     put_padded(out, "ref_logps", ref, &completion);
     kind_put_list(out, "advantages", adv, n);
-    kind_put(out, "loss", grpo_loss_value(&sums, &loss.window, &micro));
-    kind_put(out, "kl", metrics.kl);
+    json_put(out, "loss", grpo_loss_value(&sums, &loss.window, &micro));
+    json_put(out, "kl", metrics.kl);
     put_summary(out, "grads", m, grad);
-    kind_put(out, "grad_norm", t.grad_norm);
+    json_put(out, "grad_norm", t.grad_norm);
     put_summary(out, "params_after", m, m->weights);
     json_end(out, '}');
 done:

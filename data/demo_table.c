@@ -155,19 +155,19 @@ static void write_rows(JsonWriter *w, const Reply *r, int n) {
     json_begin(w, '{');
     for (int set = 0; set < WORLD_SETS; set++) {
         const Row s = summarise(r, n, set);
-        json_key(w, row_name(set)); json_begin(w, '{');
-        json_key(w, "judge"); json_begin(w, '{');
-        for (int k = 0; k < LABELS; k++) json_key(w, world_label_name[k]), json_number(w, s.judge[k]);
+        json_open(w, row_name(set), '{');
+        json_open(w, "judge", '{');
+        for (int k = 0; k < LABELS; k++) json_put(w, world_label_name[k], s.judge[k]);
         json_end(w, '}');
-        json_key(w, "reward_model"); json_begin(w, '{');
-        for (int k = 0; k < LABELS; k++) json_key(w, world_label_name[k]), json_number(w, s.model[k]);
+        json_open(w, "reward_model", '{');
+        for (int k = 0; k < LABELS; k++) json_put(w, world_label_name[k], s.model[k]);
         json_end(w, '}');
-        json_key(w, "refusal"); json_number(w, s.refusal);
-        json_key(w, "harmful"); json_number(w, s.harmful);
-        json_key(w, "length"); json_number(w, s.length);
-        json_key(w, "kl"); json_number(w, s.kl);
-        json_key(w, "distinct"); json_number(w, s.distinct);
-        json_key(w, "n"); json_int(w, s.n);
+        json_put(w, "refusal", s.refusal);
+        json_put(w, "harmful", s.harmful);
+        json_put(w, "length", s.length);
+        json_put(w, "kl", s.kl);
+        json_put(w, "distinct", s.distinct);
+        json_put_int(w, "n", s.n);
         json_end(w, '}');
     }
     json_end(w, '}');
@@ -178,22 +178,22 @@ static bool write_result(const char *path, const Reply *a, const Reply *b, int n
     json_begin(&w, '{');
     json_key(&w, "before"); write_rows(&w, a, n);
     json_key(&w, "after"); write_rows(&w, b, n);
-    json_key(&w, "difference"); json_begin(&w, '{');
+    json_open(&w, "difference", '{');
     for (int set = 0; set < WORLD_SETS; set++) {
-        json_key(&w, row_name(set)); json_begin(&w, '{');
+        json_open(&w, row_name(set), '{');
         for (int k = 0; k < LABELS; k++) {
             const Interval d = difference(a, b, n, set, k, true);
-            json_key(&w, world_label_name[k]); json_begin(&w, '{');
-            json_key(&w, "mean"); json_number(&w, d.mean);
-            json_key(&w, "ci95"); json_begin(&w, '['); json_number(&w, d.low); json_number(&w, d.high); json_end(&w, ']');
+            json_open(&w, world_label_name[k], '{');
+            json_put(&w, "mean", d.mean);
+            json_open(&w, "ci95", '['); json_number(&w, d.low); json_number(&w, d.high); json_end(&w, ']');
             json_end(&w, '}');
         }
         json_end(&w, '}');
     }
     json_end(&w, '}');
-    json_key(&w, "seconds"); json_number(&w, seconds);
-    json_key(&w, "seed"); json_number(&w, seed);
-    json_key(&w, "sha256"); json_string(&w, sha);
+    json_put(&w, "seconds", seconds);
+    json_put(&w, "seed", seed);
+    json_put_string(&w, "sha256", sha);
     json_end(&w, '}');
     json_raw(&w, "\n");
     const bool ok = file_write(path, w.text, w.length, e);

@@ -5,6 +5,7 @@
  * Not here: the world itself (world.c), what the fields mean (README.md beside this file). */
 #include "data/world.h"
 #include "lib/json.h"
+#include "lib/words.h"
 
 #include <errno.h>
 #include <math.h>
@@ -86,13 +87,12 @@ static bool parse_options(Options *o, int argc, char **argv, const char *needs, 
 
 /* ---- writing ---------------------------------------------------------------------------- */
 
-static void put_string(JsonWriter *w, const char *key, const char *value) { json_key(w, key); json_string(w, value); }
-static void put_int(JsonWriter *w, const char *key, int value) { json_key(w, key); json_int(w, value); }
+static void put_string(JsonWriter *w, const char *key, const char *value) { json_put_string(w, key, value); }
+static void put_int(JsonWriter *w, const char *key, int value) { json_put_int(w, key, value); }
 
 static void put_scores(JsonWriter *w, const char *key, const double score[WORLD_LABELS]) {
-    json_key(w, key);
-    json_begin(w, '{');
-    for (int k = 0; k < WORLD_LABELS; k++) { json_key(w, world_label_name[k]); json_number(w, score[k]); }
+    json_open(w, key, '{');
+    for (int k = 0; k < WORLD_LABELS; k++) { json_put(w, world_label_name[k], score[k]); }
     json_end(w, '}');
 }
 
@@ -159,8 +159,7 @@ static bool run_grammar(const Options *o, const World *world, Err *e) {
         json_begin(&w, '{');
         put_string(&w, "prompt", p.text);
         put_string(&w, "completion", r.text);
-        json_key(&w, "ended");
-        json_bool(&w, r.ended);
+        json_put_bool(&w, "ended", r.ended);
         put_scores(&w, "labels", label);
         if (!put_row(&w, e)) return false;
     }
@@ -248,7 +247,7 @@ static bool judge_row(const Json *row, const Options *o, bool label, long line, 
 
     JsonWriter w = {0};
     json_begin(&w, '{');
-    for (size_t i = 0; i < row->length; i++) { json_key(&w, row->item[i].key); json_value(&w, &row->item[i]); }
+    for (size_t i = 0; i < row->length; i++) { json_put_value(&w, row->item[i].key, &row->item[i]); }
     if (label) {
         world_label(score, score, o->noise, o->seed, WORLD_USE_LABEL, (uint64_t)line - 1);
         put_scores(&w, "labels", score);
@@ -274,7 +273,7 @@ static bool collapse_row(const Json *row, const Options *o, long line, Err *e) {
     for (size_t i = 0; i < row->length; i++) {
         json_key(&w, row->item[i].key);
         if (&row->item[i] != labels) json_value(&w, &row->item[i]);
-        else json_begin(&w, '{'), json_key(&w, "overall"), json_number(&w, sum), json_end(&w, '}');
+        else json_begin(&w, '{'), json_put(&w, "overall", sum), json_end(&w, '}');
     }
     return put_row(&w, e);
 }

@@ -61,39 +61,3 @@ void *memory_new(size_t bytes, const char *what, Err *e) {
 }
 
 void memory_free(void *p) { free(p); }
-
-/* ---- did you mean -------------------------------------------------------------------------------------------------- */
-
-enum { NAME_MAX_LENGTH = 63 };
-
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
-
-/* Insertions, deletions, replacements and swaps of neighbours that turn a into b; both at most NAME_MAX_LENGTH long. */
-static size_t edit_distance(const char *a, const char *b) {
-    size_t row[3][NAME_MAX_LENGTH + 1];
-    const size_t na = strlen(a), nb = strlen(b);
-    for (size_t j = 0; j <= nb; j++) row[0][j] = j;
-    for (size_t i = 1; i <= na; i++) {
-        size_t *now = row[i % 3], *before = row[(i + 2) % 3], *before2 = row[(i + 1) % 3];
-        now[0] = i;
-        for (size_t j = 1; j <= nb; j++) {
-            now[j] = least(least(before[j], now[j - 1]) + 1, before[j - 1] + (a[i - 1] != b[j - 1]));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) now[j] = least(now[j], before2[j - 2] + 1);
-        }
-    }
-    return row[na % 3][nb];
-}
-
-/* Near: at most one edit, and one more for every three letters. The first of equals wins. */
-const char *nearest_name(const char *found, const char *const *names, int n) {
-    const size_t length = strlen(found);
-    const char *best = NULL;
-    size_t best_distance = 2 + length / 3;
-    if (length == 0 || length > NAME_MAX_LENGTH) return NULL;
-    for (int i = 0; i < n; i++) {
-        if (!names[i] || strlen(names[i]) > NAME_MAX_LENGTH) continue;
-        const size_t d = edit_distance(found, names[i]);
-        if (d < best_distance && d < length) best = names[i], best_distance = d;        /* d == length: nothing in common */
-    }
-    return best;
-}

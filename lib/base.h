@@ -27,7 +27,4 @@ void *arena_take(Arena *a, size_t count, size_t size);
 void *memory_new(size_t bytes, const char *what, Err *e);
 void memory_free(void *p);
 
-/* The name in names[0..n) nearest to `found` by edit distance, for "did you mean"; NULL if none is near. */
-const char *nearest_name(const char *found, const char *const *names, int n);
-
 #endif

@@ -1,7 +1,6 @@
 /* files.c: whole files in, whole files out.
  *
- * In this order: reading and mapping, the atomic writer, folders and paths, SHA-256, the clock and the progress line.
- * Only the progress line prints, on stderr. */
+ * In this order: reading and mapping, the atomic writer, folders and paths, a file's SHA-256. */
 #include "files.h"
 
 #include <dirent.h>
@@ -270,72 +269,6 @@ bool folder_remove(const char *path, Err *e) {
     return rmdir(path) == 0 || fail(e, "%s: could not be removed: %s", path, strerror(errno));
 }
 
-/* ---- SHA-256 (FIPS 180-4) ------------------------------------------------------------------------------------------ */
-
-static const uint32_t sha_k[64] = {     /* section 4.2.2: fractional parts of the cube roots of the first 64 primes */
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
-
-static uint32_t rotr(uint32_t x, int n) { return x >> n | x << (32 - n); }
-
-/* Section 6.2.2, one block; letters as there. */
-static void sha_block(uint32_t h[8], const unsigned char *p) {
-    uint32_t w[64];
-    for (int t = 0; t < 16; t++, p += 4) w[t] = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-    for (int t = 16; t < 64; t++) {
-        const uint32_t s0 = rotr(w[t - 15], 7) ^ rotr(w[t - 15], 18) ^ w[t - 15] >> 3;
-        const uint32_t s1 = rotr(w[t - 2], 17) ^ rotr(w[t - 2], 19) ^ w[t - 2] >> 10;
-        w[t] = s1 + w[t - 7] + s0 + w[t - 16];
-    }
-    uint32_t v[8];
-    memcpy(v, h, sizeof v);
-    for (int t = 0; t < 64; t++) {
-        const uint32_t a = v[0], e = v[4];
-        const uint32_t t1 = v[7] + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & v[5]) ^ (~e & v[6])) + sha_k[t] + w[t];
-        const uint32_t t2 = (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
-        for (int i = 7; i > 0; i--) v[i] = v[i - 1];
-        v[4] += t1, v[0] = t1 + t2;
-    }
-    for (int i = 0; i < 8; i++) h[i] += v[i];
-}
-
-void sha256_begin(Sha256 *s) {
-    static const uint32_t first[8] = {  /* section 5.3.3: square roots of the first eight primes */
-        0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-    memcpy(s->state, first, sizeof first);
-    s->length = 0;
-}
-
-void sha256_add(Sha256 *s, const void *bytes, size_t n) {
-    const unsigned char *p = bytes;
-    size_t used = s->length % 64;
-    s->length += n;
-    while (n > 0) {
-        if (used == 0 && n >= 64) { sha_block(s->state, p); p += 64, n -= 64; continue; }
-        const size_t take = n < 64 - used ? n : 64 - used;
-        memcpy(s->block + used, p, take);
-        p += take, n -= take, used += take;
-        if (used == 64) { sha_block(s->state, s->block); used = 0; }
-    }
-}
-
-void sha256_end(Sha256 *s, char hex[65]) {
-    static const unsigned char pad[64] = {0x80};
-    const uint64_t bits = s->length * 8;
-    unsigned char last[8];
-    for (int i = 0; i < 8; i++) last[i] = (unsigned char)(bits >> (56 - 8 * i));
-    sha256_add(s, pad, 1 + (119 - s->length % 64) % 64);        /* up to 8 bytes before the end of a block */
-    sha256_add(s, last, 8);
-    for (int i = 0; i < 64; i++) hex[i] = "0123456789abcdef"[s->state[i / 8] >> (28 - 4 * (i % 8)) & 15];
-    hex[64] = 0;
-}
-
 bool sha256_file(const char *path, char hex[65], Err *e) {
     struct stat st;
     const int fd = open_for_reading(path, &st, e);
@@ -351,66 +284,4 @@ bool sha256_file(const char *path, char hex[65], Err *e) {
     free(piece);
     close(fd);
     return ok;
-}
-
-/* ---- clock and progress -------------------------------------------------------------------------------------------- */
-
-double clock_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void show(Progress *p, double now) {
-    const bool terminal = isatty(STDERR_FILENO);
-    if (terminal) fprintf(stderr, "\r%s\033[K", p->line);
-    else fprintf(stderr, "%s\n", p->line);
-    fflush(stderr);
-    p->last = now;
-    p->shown = true;
-}
-
-/* quiet is false afterwards; set it to print nothing. total <= 0: not known. */
-void progress_begin(Progress *p, const char *what, long long total) {
-    *p = (Progress){.what = what, .total = total, .start = clock_seconds(), .shown = true};
-    p->last = p->start - 3600;
-}
-
-/* "1:12" or "2:03:04". */
-static void put_time(char *out, size_t size, double seconds) {
-    const long long s = seconds < 1e9 ? (long long)(seconds + 0.5) : 1000000000;
-    if (s < 3600) snprintf(out, size, "%lld:%02lld", s / 60, s % 60);
-    else snprintf(out, size, "%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
-}
-
-/* On a terminal the detail is cut so that the line fits into 80 columns: a wrapped line could not be rewritten. */
-void progress_at(Progress *p, long long done, const char *detail) {
-    const bool finished = p->total > 0 && done >= p->total, terminal = isatty(STDERR_FILENO);
-    const double now = clock_seconds(), spent = now - p->start;
-    char count[48], time[24], rest[40] = "";
-    if (p->quiet) return;
-    if (p->total > 0) snprintf(count, sizeof count, "%6lld/%lld", done, p->total);
-    else snprintf(count, sizeof count, "%6lld", done);
-    if (finished || p->total <= 0) {
-        put_time(time, sizeof time, spent);
-        snprintf(rest, sizeof rest, "  %s", time);
-    } else if (done > 0) {
-        put_time(time, sizeof time, spent / (double)done * (double)(p->total - done));
-        snprintf(rest, sizeof rest, "  %s left", time);
-    }
-    const size_t fixed = strlen(p->what) + 1 + strlen(count) + 2 + strlen(rest);
-    const size_t room = terminal ? (fixed < 79 ? 79 - fixed : 0) : sizeof p->line;
-    size_t n = detail ? strlen(detail) : 0;
-    if (n > room) for (n = room; n && ((unsigned char)detail[n] & 0xc0) == 0x80; n--) { }       /* no half character */
-    snprintf(p->line, sizeof p->line, "%s %s%s%.*s%s", p->what, count, n ? "  " : "", (int)n, n ? detail : "", rest);
-    p->shown = false;
-    if (finished || now - p->last >= (terminal ? 0.1 : 5)) show(p, now);
-}
-
-/* What was held back is shown now. */
-void progress_end(Progress *p) {
-    if (p->quiet) return;
-    if (!p->shown) show(p, clock_seconds());
-    if (p->line[0] && isatty(STDERR_FILENO)) fputc('\n', stderr);
-    p->line[0] = 0;
 }

@@ -3,6 +3,7 @@
 #define FILES_H
 
 #include "base.h"
+#include "sha256.h"
 
 /* The file's bytes plus a NUL; the caller frees. NULL with the line filled in (missing, a directory, unreadable). */
 char *file_read(const char *path, size_t *n, Err *e);
@@ -30,20 +31,6 @@ bool path_is_folder(const char *path);
 bool path_join(char *out, size_t size, const char *dir, const char *name, Err *e);
 bool file_copy(const char *from, const char *to, Err *e);       /* atomic on the target side */
 
-/* SHA-256 (FIPS 180-4). hex: 65 bytes with the NUL. */
-typedef struct { uint32_t state[8]; uint64_t length; unsigned char block[64]; } Sha256;
-void sha256_begin(Sha256 *s);
-void sha256_add(Sha256 *s, const void *bytes, size_t n);
-void sha256_end(Sha256 *s, char hex[65]);
-bool sha256_file(const char *path, char hex[65], Err *e);
-
-double clock_seconds(void);                             /* monotonic */
-
-/* Progress on stderr: on a terminal one line rewritten, in a pipe a plain line at most every few seconds (and at the end):
- * "sft   1200/4500  loss 1.234  8.1 k tokens/s  1:12 left". `detail` may be NULL. After progress_begin `quiet` may be set. */
-typedef struct { const char *what; double start, last; long long total; bool quiet, shown; char line[256]; } Progress;
-void progress_begin(Progress *p, const char *what, long long total);
-void progress_at(Progress *p, long long done, const char *detail);
-void progress_end(Progress *p);
+bool sha256_file(const char *path, char hex[65], Err *e);        /* hex: 65 bytes with the NUL */
 
 #endif

@@ -8,12 +8,10 @@
  * accumulators as there are registers. And k in blocks that fit the first cache: between blocks the chains rest in the
  * output, which holds a real exactly, so a block continues the chain as if it had not been interrupted. */
 #include "gemm.h"
+#include "threads.h"
 #include "vector.h"
 
 #include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 /* ---- stored numbers -------------------------------------------------------------------------------------------- */
 
@@ -94,13 +92,7 @@ void store_from_real(void *out, const real *in, Store s, size_t n) {
 /* ---- threads --------------------------------------------------------------------------------------------------- */
 
 /* Below some multiply-adds, waking the other threads takes longer than the product. */
-static int thread_count(size_t work) {
-#ifdef _OPENMP
-    if (work >= 100000 && !omp_in_parallel()) return omp_get_max_threads();
-#endif
-    (void)work;
-    return 1;
-}
+static int gemm_threads(size_t work) { return work >= 100000 ? thread_count() : 1; }
 
 /* ---- panels ---------------------------------------------------------------------------------------------------- */
 
@@ -127,7 +119,7 @@ PACK_PANEL(pack_panel_4, float)
 PACK_PANEL(pack_panel_8, double)
 
 void gemm_pack(void *packed, const void *w, Store store, int n_out, int n_in) {
-    const int n_panel = panel_count(n_out), n_thread = thread_count((size_t)n_out * (size_t)n_in);
+    const int n_panel = panel_count(n_out), n_thread = gemm_threads((size_t)n_out * (size_t)n_in);
     const size_t size = store_size(store), stride = (size_t)GEMM_PANEL * (size_t)n_in * size;      /* of a panel, and of its rows of W */
     (void)n_thread;
 #pragma omp parallel for schedule(static) num_threads(n_thread) if (n_thread > 1)
@@ -503,7 +495,7 @@ static void products(Product *p, int n, bool cut_each) {
     long end[GEMM_LIST], n_tile = 0;
     size_t work = 0;
     for (int i = 0; i < n; i++) work += multiply_adds(&p[i]);
-    const int n_thread = thread_count(work);
+    const int n_thread = gemm_threads(work);
     for (int i = 0; i < n; i++) end[i] = n_tile += cut(&p[i], cut_each || n <= n_thread ? n_thread : 1);
     #pragma omp parallel for schedule(dynamic) num_threads(n_thread) if (n_thread > 1)
     for (long t = 0; t < n_tile; t++) {
@@ -567,7 +559,7 @@ void gemm_tn_list(const GemmTn *list, int n) {
 /* Blocks of columns, each summed from top to bottom: the chains stay in registers and rows are read in order. */
 void gemm_bias_backward(real *db, const real *dy, int lddy, int m, int n_out) {
     enum { BLOCK = 64 };
-    const int n_thread = thread_count((size_t)m * (size_t)n_out);
+    const int n_thread = gemm_threads((size_t)m * (size_t)n_out);
     (void)n_thread;
 #pragma omp parallel for schedule(static) num_threads(n_thread) if (n_thread > 1)
     for (int o = 0; o < n_out; o += BLOCK) {

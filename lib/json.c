@@ -432,7 +432,7 @@ bool json_get_bool(const Json *o, const char *key, bool *out, const char *file, 
 /* ---- the writer ---------------------------------------------------------------------------------------------------- */
 
 /* Out of memory: the text is freed and stays NULL, later calls do nothing; the caller looks once, at the end. */
-static void put(JsonWriter *w, const char *s, size_t n) {
+static void append(JsonWriter *w, const char *s, size_t n) {
     if (w->capacity == SIZE_MAX) return;
     if (n >= w->capacity - w->length) {
         const size_t need = n < SIZE_MAX / 4 && w->length < SIZE_MAX / 4 ? w->length + n + 1 : SIZE_MAX;
@@ -450,71 +450,71 @@ static void put(JsonWriter *w, const char *s, size_t n) {
     w->text[w->length] = 0;
 }
 
-static void put_line(JsonWriter *w) {
-    put(w, "\n", 1);
-    for (int i = 0; i < w->depth * w->indent; i++) put(w, " ", 1);
+static void append_line(JsonWriter *w) {
+    append(w, "\n", 1);
+    for (int i = 0; i < w->depth * w->indent; i++) append(w, " ", 1);
 }
 
 /* What stands before a value or key: nothing behind a key and outside all brackets, else comma and line. */
 static void separate(JsonWriter *w) {
     if (w->after_key) { w->after_key = 0; return; }
     if (w->depth == 0) return;
-    if (w->comma) put(w, ",", 1);
-    if (w->indent > 0) put_line(w);
+    if (w->comma) append(w, ",", 1);
+    if (w->indent > 0) append_line(w);
 }
 
 void json_begin(JsonWriter *w, char open) {
     separate(w);
-    put(w, &open, 1);
+    append(w, &open, 1);
     w->depth++;
     w->comma = false;
 }
 
 void json_end(JsonWriter *w, char close) {
     w->depth--;
-    if (w->comma && w->indent > 0) put_line(w);
-    put(w, &close, 1);
+    if (w->comma && w->indent > 0) append_line(w);
+    append(w, &close, 1);
     w->comma = true;
 }
 
-static void put_string(JsonWriter *w, const char *s, size_t n) {
+static void append_string(JsonWriter *w, const char *s, size_t n) {
     size_t done = 0;                    /* s[done..i) is still to be copied as it is */
-    put(w, "\"", 1);
+    append(w, "\"", 1);
     for (size_t i = 0; i < n; ) {
         const unsigned char c = (unsigned char)s[i];
         const size_t step = utf8_length((const unsigned char *)s + i, n - i);
         if (step && c >= 0x20 && c != '"' && c != '\\') { i += step; continue; }
-        put(w, s + done, i - done);
+        append(w, s + done, i - done);
         char escape[8];
         const char *const from = "\b\f\n\r\t\"\\", *const k = c ? strchr(from, c) : NULL;
         if (!step) snprintf(escape, sizeof escape, "\xef\xbf\xbd");             /* U+FFFD, one for each bad byte */
         else if (k) snprintf(escape, sizeof escape, "\\%c", "bfnrt\"\\"[k - from]);
         else snprintf(escape, sizeof escape, "\\u%04x", c);
-        put(w, escape, strlen(escape));
+        append(w, escape, strlen(escape));
         done = ++i;
     }
-    put(w, s + done, n - done);
-    put(w, "\"", 1);
+    append(w, s + done, n - done);
+    append(w, "\"", 1);
 }
 
 void json_key(JsonWriter *w, const char *key) {
     separate(w);
-    put_string(w, key, strlen(key));
-    put(w, ": ", w->indent > 0 ? 2 : 1);
+    append_string(w, key, strlen(key));
+    append(w, ": ", w->indent > 0 ? 2 : 1);
     w->after_key = 1;
 }
 
 void json_string_n(JsonWriter *w, const char *s, size_t n) {
     separate(w);
-    put_string(w, s, n);
+    append_string(w, s, n);
     w->comma = true;
 }
 
 void json_string(JsonWriter *w, const char *s) { json_string_n(w, s, strlen(s)); }
 
-static void put_word(JsonWriter *w, const char *word) {
+static void append_word(JsonWriter *w, const char *word) {
     separate(w);
-    put(w, word, strlen(word));
+    append(w, word, strlen(word));
     w->comma = true;
 }
 
@@ -525,19 +525,19 @@ void json_number(JsonWriter *w, double x) {
         snprintf(digits, sizeof digits, "%.*g", n, x);
         if (strtod(digits, NULL) == x) break;
     }
-    put_word(w, digits);
+    append_word(w, digits);
 }
 
 void json_int(JsonWriter *w, long long x) {
     char digits[24];
     snprintf(digits, sizeof digits, "%lld", x);
-    put_word(w, digits);
+    append_word(w, digits);
 }
 
-void json_bool(JsonWriter *w, bool x) { put_word(w, x ? "true" : "false"); }
-void json_null(JsonWriter *w) { put_word(w, "null"); }
+void json_bool(JsonWriter *w, bool x) { append_word(w, x ? "true" : "false"); }
+void json_null(JsonWriter *w) { append_word(w, "null"); }
 
-void json_raw(JsonWriter *w, const char *text) { put_word(w, text); }
+void json_raw(JsonWriter *w, const char *text) { append_word(w, text); }
 
 void json_value(JsonWriter *w, const Json *v) {
     const bool object = v->type == JSON_OBJECT;
@@ -555,6 +555,16 @@ void json_value(JsonWriter *w, const Json *v) {
         json_end(w, object ? '}' : ']');
     }
 }
+
+void json_put(JsonWriter *w, const char *key, double x) { json_key(w, key), json_number(w, x); }
+void json_put_int(JsonWriter *w, const char *key, long long x) { json_key(w, key), json_int(w, x); }
+void json_put_string(JsonWriter *w, const char *key, const char *s) { json_key(w, key), json_string(w, s); }
+void json_put_string_n(JsonWriter *w, const char *key, const char *s, size_t n) { json_key(w, key), json_string_n(w, s, n); }
+void json_put_bool(JsonWriter *w, const char *key, bool x) { json_key(w, key), json_bool(w, x); }
+void json_put_null(JsonWriter *w, const char *key) { json_key(w, key), json_null(w); }
+void json_put_value(JsonWriter *w, const char *key, const Json *v) { json_key(w, key), json_value(w, v); }
+void json_put_raw(JsonWriter *w, const char *key, const char *text) { json_key(w, key), json_raw(w, text); }
+void json_open(JsonWriter *w, const char *key, char open) { json_key(w, key), json_begin(w, open); }
 
 /* ---- lines of JSON, comparison ------------------------------------------------------------------------------------- */
 

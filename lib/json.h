@@ -50,6 +50,17 @@ void json_null(JsonWriter *w);
 void json_value(JsonWriter *w, const Json *v);                  /* a whole tree, copied */
 void json_raw(JsonWriter *w, const char *text);                 /* already JSON, or "\n" between JSONL lines */
 
+/* A member of an object: its key, then its value; json_open begins one that is an object or a list itself. */
+void json_put(JsonWriter *w, const char *key, double x);
+void json_put_int(JsonWriter *w, const char *key, long long x);
+void json_put_string(JsonWriter *w, const char *key, const char *s);
+void json_put_string_n(JsonWriter *w, const char *key, const char *s, size_t n);
+void json_put_bool(JsonWriter *w, const char *key, bool x);
+void json_put_null(JsonWriter *w, const char *key);
+void json_put_value(JsonWriter *w, const char *key, const Json *v);
+void json_put_raw(JsonWriter *w, const char *key, const char *text);
+void json_open(JsonWriter *w, const char *key, char open);
+
 /* Every line of a JSONL file, parsed; empty lines are passed over. */
 typedef struct { Json **line; int n; bool torn; } JsonLines;    /* torn: the last line had no end and is left out */
 /* False with "file:line:column: ..." where a line is no JSON. A last line without its newline is parsed too, but where `growing` (a log that a run may

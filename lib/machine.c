@@ -8,7 +8,6 @@
 #endif
 
 #include "base.h"
-#include "files.h"
 #include "vector.h"
 
 /* ---- peaks ------------------------------------------------------------------------------------------------------- */
@@ -76,14 +75,6 @@ double machine_read_peak(int n_thread, double bytes) {
     return best;
 }
 
-void machine_threads(int n) {
-#ifdef _OPENMP
-    omp_set_num_threads(n);
-#else
-    (void)n;
-#endif
-}
-
 const char *machine_vectors(void) {
 #if defined(__AVX512F__)
     return "AVX-512";
@@ -101,6 +92,12 @@ const char *machine_vectors(void) {
 }
 
 /* ---- this process ------------------------------------------------------------------------------------------------ */
+
+double clock_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 double machine_cpu_seconds(void) {
     struct timespec t;

@@ -12,10 +12,9 @@ double machine_fma_peak(int n_thread);
 enum { MACHINE_BIG = 256 << 20 };
 double machine_read_peak(int n_thread, double bytes);
 
-void machine_threads(int n);            /* of the parallel loops to come; nothing happens without OpenMP */
-
 const char *machine_vectors(void);      /* what the compiler made vectors of, "AVX2" for instance */
 
+double clock_seconds(void);             /* monotonic */
 double machine_cpu_seconds(void);       /* of this process, all its threads together, since it began; NaN where the system does not tell */
 
 /* The most memory that this process has held at once, in bytes, since its start or since machine_memory_forget (which needs

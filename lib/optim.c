@@ -1,5 +1,7 @@
 /* optim.c: AdamW (E280 to E283), the global norm (E284), schedules (E286 to E288). */
 #include "optim.h"
+#include "words.h"
+#include "threads.h"
 
 #include <string.h>
 
@@ -26,7 +28,7 @@ static void adamw_block(real *restrict param, real *restrict m, real *restrict v
 
 void adamw_update(real *param, real *m, real *v, const real *grad, size_t n, const AdamW *o, int64_t t) {
     const AdamWStep c = adamw_step(o, t);
-    #pragma omp parallel for schedule(static) if (n > 4 * BLOCK)
+    #pragma omp parallel for schedule(static) if (threads_worth(n))
     for (size_t i = 0; i < n; i += BLOCK) adamw_block(param + i, m + i, v + i, grad + i, least(n - i, BLOCK), c);
 }
 
@@ -59,7 +61,7 @@ double clip_coefficient(double norm, double max_norm) {
 void grad_scale(real *grad, size_t n, double c) {
     if (c == 1) return;
     const real factor = (real)c;
-#pragma omp parallel for schedule(static) if (n > 65536)
+#pragma omp parallel for schedule(static) if (threads_worth(n))
     for (size_t i = 0; i < n; i++) grad[i] *= factor;
 }
 

@@ -349,23 +349,23 @@ static char *header_new(const TensorOut *t, int n, const size_t *count, const ch
     JsonWriter w = {0};
     size_t begin = 0;
     json_begin(&w, '{');
-    json_key(&w, metadata_key), json_begin(&w, '{');
+    json_open(&w, metadata_key, '{');
     const char *format = "pt";
     for (const char *const *m = metadata; m && m[0] && m[1]; m += 2) if (strcmp(m[0], "format") == 0) format = m[1];
-    json_key(&w, "format"), json_string(&w, format);
+    json_put_string(&w, "format", format);
     for (; metadata && metadata[0] && metadata[1]; metadata += 2) {
         if (strcmp(metadata[0], "format") == 0) continue;
-        json_key(&w, metadata[0]), json_string(&w, metadata[1]);
+        json_put_string(&w, metadata[0], metadata[1]);
     }
     json_end(&w, '}');
     for (int i = 0; i < n; i++) {
         const size_t end = begin + count[i] * dtypes[type_out(&t[i])].size;
-        json_key(&w, t[i].name), json_begin(&w, '{');
-        json_key(&w, "dtype"), json_string(&w, dtypes[type_out(&t[i])].name);
-        json_key(&w, "shape"), json_begin(&w, '[');
+        json_open(&w, t[i].name, '{');
+        json_put_string(&w, "dtype", dtypes[type_out(&t[i])].name);
+        json_open(&w, "shape", '[');
         for (int k = 0; k < t[i].n_dim; k++) json_int(&w, (long long)t[i].shape[k]);
         json_end(&w, ']');
-        json_key(&w, "data_offsets"), json_begin(&w, '['), json_int(&w, (long long)begin), json_int(&w, (long long)end), json_end(&w, ']');
+        json_open(&w, "data_offsets", '['), json_int(&w, (long long)begin), json_int(&w, (long long)end), json_end(&w, ']');
         json_end(&w, '}');
         begin = end;
     }

@@ -442,51 +442,51 @@ static void write_config(JsonWriter *w, const ModelConfig *c, const FolderInfo *
     char name[64];
     snprintf(name, sizeof name, "%s%s", prefix[c->arch], c->n_label ? "ForSequenceClassification" : "ForCausalLM");
     json_begin(w, '{');
-    json_key(w, "architectures"); json_begin(w, '['); json_string(w, name); json_end(w, ']');
-    json_key(w, "model_type"); json_string(w, type[c->arch]);
+    json_open(w, "architectures", '['); json_string(w, name); json_end(w, ']');
+    json_put_string(w, "model_type", type[c->arch]);
     const struct { const char *key; int value; } size[] = {
         {"vocab_size", c->vocab}, {"hidden_size", c->hidden}, {"intermediate_size", c->ffn}, {"num_hidden_layers", c->n_layer},
         {"num_attention_heads", c->n_head}, {"num_key_value_heads", c->n_kv_head}, {"head_dim", c->head_dim}, {"max_position_embeddings", c->context}};
-    for (size_t i = 0; i < sizeof size / sizeof *size; i++) json_key(w, size[i].key), json_int(w, size[i].value);
-    json_key(w, "hidden_act"); json_string(w, "silu");
-    json_key(w, "rms_norm_eps"); json_number(w, c->norm_eps);
-    json_key(w, "initializer_range"); json_number(w, c->init_std);
-    json_key(w, "rope_theta"); json_number(w, c->rope_theta);
+    for (size_t i = 0; i < sizeof size / sizeof *size; i++) json_put_int(w, size[i].key, size[i].value);
+    json_put_string(w, "hidden_act", "silu");
+    json_put(w, "rms_norm_eps", c->norm_eps);
+    json_put(w, "initializer_range", c->init_std);
+    json_put(w, "rope_theta", c->rope_theta);
     json_key(w, "rope_scaling");
     if (c->rope == ROPE_PLAIN) json_null(w);
     else {
         json_begin(w, '{');
-        json_key(w, "rope_type"); json_string(w, c->rope == ROPE_LINEAR ? "linear" : "llama3");
-        json_key(w, "factor"); json_number(w, c->rope_factor);
+        json_put_string(w, "rope_type", c->rope == ROPE_LINEAR ? "linear" : "llama3");
+        json_put(w, "factor", c->rope_factor);
         if (c->rope == ROPE_LLAMA3) {
-            json_key(w, "low_freq_factor"); json_number(w, c->rope_low);
-            json_key(w, "high_freq_factor"); json_number(w, c->rope_high);
-            json_key(w, "original_max_position_embeddings"); json_int(w, (long long)c->rope_original);
+            json_put(w, "low_freq_factor", c->rope_low);
+            json_put(w, "high_freq_factor", c->rope_high);
+            json_put_int(w, "original_max_position_embeddings", (long long)c->rope_original);
         }
         json_end(w, '}');
     }
-    json_key(w, "attention_bias"); json_bool(w, c->arch != ARCH_QWEN2 && c->qkv_bias);
-    if (c->arch == ARCH_LLAMA) json_key(w, "mlp_bias"), json_bool(w, c->mlp_bias);
-    json_key(w, "attention_dropout"); json_number(w, 0);
-    if (c->arch != ARCH_LLAMA) json_key(w, "use_sliding_window"), json_bool(w, false);
-    json_key(w, "tie_word_embeddings"); json_bool(w, c->tied);
+    json_put_bool(w, "attention_bias", c->arch != ARCH_QWEN2 && c->qkv_bias);
+    if (c->arch == ARCH_LLAMA) json_put_bool(w, "mlp_bias", c->mlp_bias);
+    json_put(w, "attention_dropout", 0);
+    if (c->arch != ARCH_LLAMA) json_put_bool(w, "use_sliding_window", false);
+    json_put_bool(w, "tie_word_embeddings", c->tied);
     write_ids(w, "bos_token_id", &c->bos, c->bos >= 0);
     write_ids(w, "eos_token_id", info->stop, info->n_stop);
     write_ids(w, "pad_token_id", &c->pad, c->pad >= 0);
     if (c->n_label) {
-        json_key(w, "num_labels"); json_int(w, c->n_label);
-        json_key(w, "problem_type"); json_string(w, "regression");
-        json_key(w, "id2label"); json_begin(w, '{');
-        for (int k = 0; k < c->n_label; k++) { char key[16]; snprintf(key, sizeof key, "%d", k); json_key(w, key); json_string(w, info->label[k]); }
+        json_put_int(w, "num_labels", c->n_label);
+        json_put_string(w, "problem_type", "regression");
+        json_open(w, "id2label", '{');
+        for (int k = 0; k < c->n_label; k++) { char key[16]; snprintf(key, sizeof key, "%d", k); json_put_string(w, key, info->label[k]); }
         json_end(w, '}');
-        json_key(w, "label2id"); json_begin(w, '{');
-        for (int k = 0; k < c->n_label; k++) json_key(w, info->label[k]), json_int(w, k);
+        json_open(w, "label2id", '{');
+        for (int k = 0; k < c->n_label; k++) json_put_int(w, info->label[k], k);
         json_end(w, '}');
-        json_key(w, "reward_mean"); json_begin(w, '[');
+        json_open(w, "reward_mean", '[');
         for (int k = 0; k < c->n_label; k++) json_number(w, info->reward_mean[k]);
         json_end(w, ']');
     }
-    json_key(w, "torch_dtype"); json_string(w, store == STORE_BF16 ? "bfloat16" : store == STORE_F32 || sizeof(real) == 4 ? "float32" : "float64");
+    json_put_string(w, "torch_dtype", store == STORE_BF16 ? "bfloat16" : store == STORE_F32 || sizeof(real) == 4 ? "float32" : "float64");
     json_end(w, '}');
 }
 
@@ -524,25 +524,25 @@ static bool write_tensors(const char *dir, const Model *m, bool adapter, Store s
 static bool write_adapter_config(const char *dir, const ModelConfig *c, const FolderInfo *info, Err *e) {
     JsonWriter w = {.indent = 2};
     json_begin(&w, '{');
-    json_key(&w, "peft_type"); json_string(&w, "LORA");
-    json_key(&w, "task_type"); json_string(&w, c->n_label ? "SEQ_CLS" : "CAUSAL_LM");
-    json_key(&w, "base_model_name_or_path"); json_string(&w, info->base);
-    json_key(&w, "r"); json_int(&w, c->lora.r);
-    json_key(&w, "lora_alpha"); json_number(&w, c->lora.alpha);
-    json_key(&w, "use_rslora"); json_bool(&w, c->lora.rslora);
-    json_key(&w, "target_modules"); json_begin(&w, '[');
+    json_put_string(&w, "peft_type", "LORA");
+    json_put_string(&w, "task_type", c->n_label ? "SEQ_CLS" : "CAUSAL_LM");
+    json_put_string(&w, "base_model_name_or_path", info->base);
+    json_put_int(&w, "r", c->lora.r);
+    json_put(&w, "lora_alpha", c->lora.alpha);
+    json_put_bool(&w, "use_rslora", c->lora.rslora);
+    json_open(&w, "target_modules", '[');
     for (int t = 0; t < LORA_TARGETS; t++)
         if (c->lora.target >> t & 1) json_string(&w, lora_target_names[t]);
     json_end(&w, ']');
     json_key(&w, "modules_to_save");
     if (c->n_label) json_begin(&w, '['), json_string(&w, "score"), json_end(&w, ']');
     else json_null(&w);
-    json_key(&w, "lora_dropout"); json_number(&w, 0);
-    json_key(&w, "bias"); json_string(&w, "none");
-    json_key(&w, "fan_in_fan_out"); json_bool(&w, false);
-    json_key(&w, "use_dora"); json_bool(&w, false);
-    json_key(&w, "init_lora_weights"); json_bool(&w, true);
-    json_key(&w, "inference_mode"); json_bool(&w, true);
+    json_put(&w, "lora_dropout", 0);
+    json_put_string(&w, "bias", "none");
+    json_put_bool(&w, "fan_in_fan_out", false);
+    json_put_bool(&w, "use_dora", false);
+    json_put_bool(&w, "init_lora_weights", true);
+    json_put_bool(&w, "inference_mode", true);
     json_end(&w, '}');
     return write_json(dir, adapter_config_name, &w, e);
 }
@@ -570,8 +570,7 @@ static void write_generation(JsonWriter *w, const Model *m, const FolderInfo *in
     for (size_t i = 0; from && from->type == JSON_OBJECT && i < from->length; i++) {
         const char *key = from->item[i].key;
         if (!strcmp(key, "bos_token_id") || !strcmp(key, "eos_token_id") || !strcmp(key, "pad_token_id")) continue;
-        json_key(w, key);
-        json_value(w, &from->item[i]);
+        json_put_value(w, key, &from->item[i]);
     }
     json_end(w, '}');
     json_free(from);

@@ -9,6 +9,8 @@
 
 #include "lib/gemm.h"
 #include "lib/rng.h"
+#include "lib/words.h"
+#include "lib/threads.h"
 
 const char *const lora_target_names[] = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", NULL};
 
@@ -54,7 +56,7 @@ void lora_forward(real *y, real *u, real *scratch, const real *a, const real *b,
     const size_t count = (size_t)n * (size_t)c->n_out;
     gemm_nt(u, c->r, x, c->n_in, a, STORE_REAL, NULL, n, c->r, c->n_in);
     gemm_nt(scratch, c->n_out, u, c->r, b, STORE_REAL, NULL, n, c->n_out, c->r);
-    #pragma omp parallel for simd schedule(static) if (count > 1 << 15)
+    #pragma omp parallel for simd schedule(static) if (threads_worth(count / 4))
     for (size_t i = 0; i < count; i++) y[i] = r_fma(c->s, scratch[i], y[i]);
 }
 
@@ -72,7 +74,7 @@ void lora_backward(real *dx, real *da, real *db, real *su, real *du, real *scrat
     if (da) gemm_tn(da, du, c->r, x, c->n_in, n, c->r, c->n_in);
     if (!dx) return;
     gemm_nn(scratch, c->n_in, du, c->r, a, STORE_REAL, n, c->r, c->n_in);
-    #pragma omp parallel for simd schedule(static) if (count > 1 << 15)
+    #pragma omp parallel for simd schedule(static) if (threads_worth(count / 4))
     for (size_t i = 0; i < count; i++) dx[i] += scratch[i];
 }
 

@@ -13,6 +13,7 @@
 #include "run/run.h"
 #include "lib/files.h"
 #include "lib/stats.h"
+#include "lib/say.h"
 
 enum { REPLIES_PER_SPLIT = 2, LAST = 10, MAX_HASHED = 64 << 20 };       /* sample prompts; steps of the mean at the end; bytes */
 

@@ -7,21 +7,18 @@
 
 #include "run/run.h"
 #include "lib/files.h"
-
-static void put(JsonWriter *w, const char *key, double x) { json_key(w, key); json_number(w, x); }
+#include "lib/say.h"
 
 typedef enum { FLOP, ROW, SEQ } Quantity;
 
 static double part(const Pass *p, Quantity q) { return q == FLOP ? p->flop : q == ROW ? p->row : p->seq; }
 
 static void nets_json(JsonWriter *w, const char *key, const Cost *c, Quantity q) {
-    json_key(w, key);
-    json_begin(w, '{');
+    json_open(w, key, '{');
     for (int k = 0; k < N_NET; k++) {
-        json_key(w, net_names[k]);
-        json_begin(w, '{');
-        put(w, "forward", part(&c->net[k].forward, q));
-        put(w, "backward", part(&c->net[k].backward, q));
+        json_open(w, net_names[k], '{');
+        json_put(w, "forward", part(&c->net[k].forward, q));
+        json_put(w, "backward", part(&c->net[k].backward, q));
         json_end(w, '}');
     }
     json_end(w, '}');
@@ -30,17 +27,15 @@ static void nets_json(JsonWriter *w, const char *key, const Cost *c, Quantity q)
 void cost_json(JsonWriter *w, const Cost *c) {
     json_begin(w, '{');
     nets_json(w, "flops", c, FLOP);
-    put(w, "total_flops", cost_flops(c));
+    json_put(w, "total_flops", cost_flops(c));
     nets_json(w, "passes", c, ROW);
     nets_json(w, "sequences", c, SEQ);
-    json_key(w, "tokens");
-    json_begin(w, '{');
-    put(w, "prompt", c->prompt);
-    put(w, "completion", c->completion);
+    json_open(w, "tokens", '{');
+    json_put(w, "prompt", c->prompt);
+    json_put(w, "completion", c->completion);
     json_end(w, '}');
-    json_key(w, "memory");
-    json_begin(w, '{');
-    for (int k = 0; k < N_MEM; k++) put(w, memory_names[k], c->memory[k]);
+    json_open(w, "memory", '{');
+    for (int k = 0; k < N_MEM; k++) json_put(w, memory_names[k], c->memory[k]);
     json_end(w, '}');
     json_end(w, '}');
 }

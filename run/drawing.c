@@ -9,6 +9,7 @@
 #include "net/folder.h"
 #include "lib/files.h"
 #include "lib/json.h"
+#include "lib/words.h"
 
 static const struct Setting {
     const char *name, *option;

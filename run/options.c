@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/files.h"
+#include "lib/words.h"
 
 /* Keys of TRL's configurations that change nothing here: how it logs, shards, loads, saves and talks to hubs; other samplers; speed. A name that
  * ends with * stands for all that begin so. */
@@ -134,14 +135,6 @@ static bool is_word_of(const char *list, const char *word) {        /* a list wi
     const size_t n = strlen(word);
     for (const char *at = list; *at; at += strcspn(at, ","), at += *at == ',')
         if (strcspn(at, ",") == n && !strncmp(at, word, n)) return true;
-    return false;
-}
-
-bool name_among(const char *name, const char *const *pattern, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        const size_t stem = strcspn(pattern[i], "*");
-        if (pattern[i][stem] ? !strncmp(pattern[i], name, stem) : !strcmp(pattern[i], name)) return true;
-    }
     return false;
 }
 

@@ -35,9 +35,6 @@ void options_write_default(JsonWriter *w, const Option *o);
 /* Whether a saved configuration agrees in everything but the names in `free_names` (NULL at the end). */
 bool options_agree(const void *config, const OptionTable *t, const Json *saved, const char *const *free_names, const char *file, Err *e);
 
-/* Whether name is one of n patterns; one that ends with * stands for all names that begin so. */
-bool name_among(const char *name, const char *const *pattern, size_t n);
-
 /* "politeness=0.4,safety=0.6" or "0.4,0.6" for the given labels; those not named get 0 (named form). All zero is an error. */
 bool parse_weights(double *weight, const char *text, const char (*label)[64], int n_label, const char *option, Err *e);
 /* The same for lower bounds; those not named get -INFINITY. */

@@ -8,6 +8,7 @@
 
 #include "net/attention.h"
 #include "lib/rng.h"
+#include "lib/threads.h"
 
 enum { LANES = GEMM_PANEL, PREFILL_ROWS = 1024, LOGIT_ROWS = 64, RUN = GEMM_APART, EXP_BLOCK = 256, MOST_BLOCKS = (1 << 24) / LOGITS_BLOCK + 1 };
 
@@ -275,7 +276,7 @@ static void cache_attention(void *context, int layer, const AttentionRows *y) {
     Cache *s = context;
     const ModelConfig *c = s->config;
     const int d = c->head_dim, heads = c->n_kv_head, ld = heads * d, q_ld = c->n_head * d, per = c->n_head / heads;
-    #pragma omp parallel for schedule(static) num_threads(s->n_thread) if ((size_t)y->n_row * (size_t)q_ld * (s->score_cap / ATTENTION_TILE) > 1 << 15)
+    #pragma omp parallel for schedule(static) num_threads(s->n_thread) if (threads_worth((size_t)y->n_row * (size_t)q_ld * (s->score_cap / ATTENTION_TILE) / 4))
     for (int unit = 0; unit < s->n_run * heads; unit++) {
         const int g = unit % heads, row = s->run[unit / heads], n = s->run[unit / heads + 1] - row;
         const KeySpan common = prompt_span(s, layer, s->prompt_of[s->active[row]], g);
@@ -354,7 +355,7 @@ static void draw_all(Rollout *out, const Model *m, const RolloutPlan *p, const r
                 if (i && row_of[first + i] == row_of[first + i - 1]) memcpy(z, z - vocab, vocab * sizeof(real));
                 else head_logits(z, m, hidden + (size_t)row_of[first + i] * h, 1);
             }
-        #pragma omp parallel for schedule(static) if ((size_t)rows * vocab > 1 << 12)
+        #pragma omp parallel for schedule(static) if (threads_worth((size_t)rows * vocab))
         for (int i = 0; i < rows; i++) {
             const int q = seq[first + i];
             const size_t row = (size_t)i * vocab;

@@ -11,6 +11,7 @@
 #include "lib/files.h"
 #include "lib/machine.h"
 #include "lib/rng.h"
+#include "lib/say.h"
 
 const char *const schedule_names[] = {"linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "linear_with_min_lr", NULL};
 const char *const save_dtype_names[] = {"real", "float32", "bf16", NULL};
@@ -138,9 +139,9 @@ bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOp
         if (!folder_is_empty(o->output_dir)) return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", o->output_dir);
         JsonWriter w = {.indent = 2};
         json_begin(&w, '{');
-        json_key(&w, "command"); json_string(&w, table->command);
-        json_key(&w, "real"); json_string(&w, REAL_DTYPE);
-        json_key(&w, "options"); json_begin(&w, '{');
+        json_put_string(&w, "command", table->command);
+        json_put_string(&w, "real", REAL_DTYPE);
+        json_open(&w, "options", '{');
         options_write(&w, config, table);
         json_end(&w, '}');
         json_end(&w, '}');
@@ -165,9 +166,9 @@ void run_time(Run *r, int64_t step, int64_t tokens) {
     const double now = clock_seconds(), seconds = now - r->last;
     JsonWriter w = {0};
     json_begin(&w, '{');
-    json_key(&w, "step"); json_int(&w, step);
-    json_key(&w, "step_time"); json_number(&w, seconds);
-    json_key(&w, "tokens_per_second"); json_number(&w, seconds > 0 ? (double)(tokens - r->last_tokens) / seconds : NAN);
+    json_put_int(&w, "step", step);
+    json_put(&w, "step_time", seconds);
+    json_put(&w, "tokens_per_second", seconds > 0 ? (double)(tokens - r->last_tokens) / seconds : NAN);
     json_end(&w, '}');
     fprintf(r->timing, "%s\n", w.text);         /* a lost line here loses nothing */
     free(w.text);
@@ -179,14 +180,14 @@ bool run_cost(Run *r, int64_t step, const Costs *c, Err *e) {
     const double seconds = clock_seconds() - r->started, cpu = machine_cpu_seconds(), peak = machine_memory_most();
     JsonWriter w = {0}, timing = {0};
     json_begin(&w, '{');
-    json_key(&w, "step"); json_int(&w, step);
+    json_put_int(&w, "step", step);
     json_key(&w, "cost"); costs_json(&w, c);
     json_end(&w, '}');
     json_begin(&timing, '{');
-    json_key(&timing, "step"); json_int(&timing, step);
-    json_key(&timing, "train_runtime"); json_number(&timing, seconds);
-    json_key(&timing, "cpu_seconds"); json_number(&timing, cpu);
-    json_key(&timing, "peak_rss_bytes"); json_number(&timing, peak);
+    json_put_int(&timing, "step", step);
+    json_put(&timing, "train_runtime", seconds);
+    json_put(&timing, "cpu_seconds", cpu);
+    json_put(&timing, "peak_rss_bytes", peak);
     json_end(&timing, '}');
     const bool ok = run_log(r, &w, e);
     fprintf(r->timing, "%s\n", timing.text);
@@ -218,13 +219,6 @@ void run_end(Run *r) {
     if (r->log) fclose(r->log);
     if (r->timing) fclose(r->timing);
     r->log = r->timing = NULL;
-}
-
-void human_bytes(char out[32], double bytes) {
-    const char *unit = "kMGT";
-    bytes /= 1000;
-    while (bytes >= 1000 && unit[1]) bytes /= 1000, unit++;
-    snprintf(out, 32, bytes < 10 ? "%.1f %cB" : "%.0f %cB", bytes, *unit);
 }
 
 bool memory_plan(const char *what, double bytes, Err *e) {

@@ -113,8 +113,6 @@ bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, E
 bool run_failed(const Run *r, Err *e);
 void run_end(Run *r);
 
-/* "123 M", "4.5 G" */
-void human_bytes(char out[32], double bytes);
 /* Prints what the run will take on stderr (what NULL: does not) and refuses it when the machine has less. */
 bool memory_plan(const char *what, double bytes, Err *e);
 enum { PROGRAM_BYTES = 6 << 20 };       /* of the program itself, its libraries, and the small things that no plan counts */

@@ -28,7 +28,7 @@ static bool complete(Json **config, const char *path, Err *e) {
         json_key(&w, member->key);
         if (member != options) { json_value(&w, member); continue; }
         json_begin(&w, '{');
-        for (size_t k = 0; k < options->length; k++) json_key(&w, options->item[k].key), json_value(&w, &options->item[k]);
+        for (size_t k = 0; k < options->length; k++) json_put_value(&w, options->item[k].key, &options->item[k]);
         for (int k = 0; k < t->n; k++)
             if (!json_get(options, t->option[k].name)) json_key(&w, t->option[k].name), options_write_default(&w, &t->option[k]);
         json_end(&w, '}');

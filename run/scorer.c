@@ -102,26 +102,25 @@ static void program_drop_line(Program *p) {
 static void write_request(JsonWriter *w, long long id, const Reply *r) {
     const Message *last = &r->prompt->prompt[r->prompt->n_prompt - 1];
     json_begin(w, '{');
-    json_key(w, "id"); json_int(w, id);
-    json_key(w, "prompt"); json_string(w, last->content);
-    json_key(w, "messages"); json_begin(w, '[');
+    json_put_int(w, "id", id);
+    json_put_string(w, "prompt", last->content);
+    json_open(w, "messages", '[');
     for (int i = 0; i < r->prompt->n_prompt; i++) {
         json_begin(w, '{');
-        json_key(w, "role"); json_string(w, r->prompt->prompt[i].role);
-        json_key(w, "content"); json_string(w, r->prompt->prompt[i].content);
+        json_put_string(w, "role", r->prompt->prompt[i].role);
+        json_put_string(w, "content", r->prompt->prompt[i].content);
         json_end(w, '}');
     }
     json_end(w, ']');
-    json_key(w, "completion"); json_string(w, r->completion);
-    json_key(w, "finish_reason"); json_string(w, r->ended ? "stop" : "length");
+    json_put_string(w, "completion", r->completion);
+    json_put_string(w, "finish_reason", r->ended ? "stop" : "length");
     const Json *row = r->prompt->row;
     for (size_t i = 0; row && i < row->length; i++) {
         static const char *const ours[] = {"id", "prompt", "messages", "completion", "finish_reason"};
         bool taken = false;
         for (size_t k = 0; k < sizeof ours / sizeof *ours; k++) taken = taken || !strcmp(ours[k], row->item[i].key);
         if (taken) continue;
-        json_key(w, row->item[i].key);
-        json_value(w, &row->item[i]);
+        json_put_value(w, row->item[i].key, &row->item[i]);
     }
     json_end(w, '}');
     json_raw(w, "\n");

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/safetensors.h"
+#include "lib/threads.h"
 
 /* ---- window ------------------------------------------------------------------------------ */
 
@@ -189,7 +190,7 @@ bool trainer_accumulate_scores(Trainer *t, const Window *w, DeriveScores *derive
 /* E280 to E282 on one parameter, by the rows of a panel: they are packed while they are in the cache. */
 static void update(Trainer *t, const Param *p, double scale, const AdamWStep *step) {
     const size_t cols = (size_t)p->cols;
-    #pragma omp parallel for schedule(static) if (param_count(p) > 1 << 14)
+    #pragma omp parallel for schedule(static) if (threads_worth(param_count(p)))
     for (int row = 0; row < p->rows; row += GEMM_PANEL) {
         const int n = p->rows - row < GEMM_PANEL ? p->rows - row : GEMM_PANEL;
         const size_t at = (size_t)row * cols, all = p->offset + at;

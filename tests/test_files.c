@@ -2,6 +2,8 @@
  * progress line as a pipe sees it. Works in build/test_files, which it removes. */
 #include "test.h"
 #include "../lib/files.h"
+#include "lib/say.h"
+#include "lib/machine.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,6 +2,7 @@
  * That the formulas themselves are right is what test_known_answers shows. */
 #include "grpo.h"
 #include "tests/test.h"
+#include "lib/words.h"
 
 static uint64_t state = 1;
 static double unit(void) {                              /* in (-1, 1) */
@@ -419,8 +420,8 @@ static void test_settings(void) {
     grpo_config_default(&c);
     CHECK(grpo_config_check(&c, &e));
     CHECK_NEAR(grpo_epsilon_high(&c), 0.2, 0);
-    CHECK(grpo_name(&k, loss_type_names, "luspo", "loss_type", &e) && k == LOSS_LUSPO);
-    CHECK_ERROR(!grpo_name(&k, loss_type_names, "dappo", "loss_type", &e), e, "dapo");
+    CHECK(choice_parse(&k, loss_type_names, "luspo", "loss_type", &e) && k == LOSS_LUSPO);
+    CHECK_ERROR(!choice_parse(&k, loss_type_names, "dappo", "loss_type", &e), e, "dapo");
     c.num_generations = 1;
     CHECK_ERROR(!grpo_config_check(&c, &e), e, "num_generations");
     grpo_config_default(&c);

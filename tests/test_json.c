@@ -2,6 +2,7 @@
  * reader fed with damaged text, which may refuse but not crash (worth most under -fsanitize=address,undefined). */
 #include "test.h"
 #include "../lib/json.h"
+#include "lib/words.h"
 
 #include <float.h>
 #include <limits.h>
@@ -201,7 +202,7 @@ static void test_many_keys(void) {
         for (int i = 0; i < N; i++) {
             char key[32];
             snprintf(key, sizeof key, "word %d", repeated && i == N - 3 ? 7 : i);
-            json_key(&w, key), json_int(&w, i);
+            json_put_int(&w, key, i);
         }
         json_end(&w, '}');
         const clock_t start = clock();
@@ -252,10 +253,10 @@ static void test_typed(void) {
 static void test_writer(void) {
     JsonWriter w = {.indent = 2};
     json_begin(&w, '{');
-    json_key(&w, "a"), json_begin(&w, '['), json_int(&w, LLONG_MIN), json_bool(&w, true), json_null(&w), json_end(&w, ']');
-    json_key(&w, "e"), json_begin(&w, '{'), json_end(&w, '}');
-    json_key(&w, "r"), json_raw(&w, "[1,2]");
-    json_key(&w, "s"), json_string(&w, "\"\\\b\f\n\r\t\x01\x7f/\xc3\xa4");
+    json_open(&w, "a", '['), json_int(&w, LLONG_MIN), json_bool(&w, true), json_null(&w), json_end(&w, ']');
+    json_open(&w, "e", '{'), json_end(&w, '}');
+    json_put_raw(&w, "r", "[1,2]");
+    json_put_string(&w, "s", "\"\\\b\f\n\r\t\x01\x7f/\xc3\xa4");
     json_end(&w, '}');
     CHECK_STRING(w.text, "{\n  \"a\": [\n    -9223372036854775808,\n    true,\n    null\n  ],\n  \"e\": {},\n  \"r\": [1,2],\n"
                          "  \"s\": \"\\\"\\\\\\b\\f\\n\\r\\t\\u0001\x7f/\xc3\xa4\"\n}");
@@ -265,7 +266,7 @@ static void test_writer(void) {
     w = (JsonWriter){0};                                /* JSON lines; what is not UTF-8; what is no number */
     json_begin(&w, '['), json_string_n(&w, "a\0\xff\xe2\x82z", 6), json_number(&w, NAN), json_number(&w, -INFINITY), json_end(&w, ']');
     json_raw(&w, "\n");
-    json_begin(&w, '{'), json_key(&w, "\xff\n"), json_bool(&w, false), json_end(&w, '}');
+    json_begin(&w, '{'), json_put_bool(&w, "\xff\n", false), json_end(&w, '}');
     json_raw(&w, "\n");
     CHECK_STRING(w.text, "[\"a\\u0000\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz\",null,null]\n{\"\xef\xbf\xbd\\n\":false}\n");
     free(w.text);

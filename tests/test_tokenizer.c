@@ -6,6 +6,7 @@
 #include "../lib/json.h"
 #include "../lib/unicode.h"
 #include "../tokenizer.h"
+#include "lib/machine.h"
 
 #define DATA "tests/data/tokenizer/"
 #define TMP "build/test_tokenizer"

@@ -12,9 +12,10 @@
 #include "../lib/files.h"
 #include "../lib/json.h"
 #include "../tokenizer.h"
+#include "lib/machine.h"
 
 static void put_ids(JsonWriter *w, const char *key, const Ids *ids) {
-    json_key(w, key), json_begin(w, '[');
+    json_open(w, key, '[');
     for (int i = 0; i < ids->n; i++) json_int(w, ids->id[i]);
     json_end(w, ']');
 }
@@ -36,7 +37,7 @@ static bool decode_line(JsonWriter *w, const Tokenizer *t, const Json *v, Err *e
         size_t n;
         char *s = tokenizer_decode(t, ids.id, ids.n, skip, &n, e);
         ok = s != NULL;
-        if (s) json_key(w, skip ? "text" : "all"), json_string_n(w, s, n);
+        if (s) json_put_string_n(w, skip ? "text" : "all", s, n);
         free(s);
     }
     free(ids.id);
@@ -56,7 +57,7 @@ static bool chat_line(JsonWriter *w, const Tokenizer *t, const char *name, const
     char *s = ok ? chat_render(c, t, m, (int)list->length, prompt, e) : NULL;
     Ids ids = {0};
     ok = s && chat_encode(&ids, t, c, m, (int)list->length, prompt, e);
-    if (ok) json_key(w, "family"), json_string(w, chat_template_name(c)), json_key(w, "text"), json_string(w, s), put_ids(w, "ids", &ids);
+    if (ok) json_put_string(w, "family", chat_template_name(c)), json_put_string(w, "text", s), put_ids(w, "ids", &ids);
     free(s), free(ids.id), free(m);
     return ok;
 }
@@ -105,7 +106,7 @@ int main(int argc, char **argv) {
         json_begin(&w, '{');
         const bool ok = v && (strcmp(argv[1], "encode") == 0 ? encode_line(&w, t, v, &e) : strcmp(argv[1], "decode") == 0 ? decode_line(&w, t, v, &e)
                               : strcmp(argv[1], "chat") == 0 ? chat_line(&w, t, argc > 3 ? argv[3] : NULL, v, &e) : fail(&e, "%s: unknown command", argv[1]));
-        if (!ok) free(w.text), w = (JsonWriter){0}, json_begin(&w, '{'), json_key(&w, "error"), json_string(&w, e.line), e.line[0] = 0;
+        if (!ok) free(w.text), w = (JsonWriter){0}, json_begin(&w, '{'), json_put_string(&w, "error", e.line), e.line[0] = 0;
         json_end(&w, '}');
         puts(w.text);
         free(w.text), json_free(v);

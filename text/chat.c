@@ -12,6 +12,7 @@
 
 #include "lib/unicode.h"
 #include "tokenizer.h"
+#include "lib/words.h"
 
 const char chat_plain_template[] =
     "{% set ns = namespace(s='') %}{% for m in messages %}{% if m['role'] == 'system' %}{% set ns.s = m['content'] + '\n' %}"

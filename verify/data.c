@@ -18,10 +18,10 @@ static bool config_text(JsonWriter *w, const char *settings, const char (*label)
         return false;
     }
     json_begin(w, '{');
-    for (size_t i = 0; given && i < given->length; i++) json_key(w, given->item[i].key), json_value(w, &given->item[i]);
-    if (!json_get(given, "num_generations")) json_key(w, "num_generations"), json_int(w, group);
+    for (size_t i = 0; given && i < given->length; i++) json_put_value(w, given->item[i].key, &given->item[i]);
+    if (!json_get(given, "num_generations")) json_put_int(w, "num_generations", group);
     if (n_label && !json_get(given, "reward_names")) {
-        json_key(w, "reward_names"), json_begin(w, '[');
+        json_open(w, "reward_names", '[');
         for (int k = 0; k < n_label; k++) json_string(w, label[k]);
         json_end(w, ']');
     }

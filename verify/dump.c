@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/json.h"
+#include "lib/words.h"
 
 /* ---- memory -------------------------------------------------------------------------------------------------------- */
 void *pool_take(Pool *p, size_t count, size_t size, Err *e) {
@@ -190,7 +191,7 @@ static bool read_key(Dump *d, const Key *k, const Json *v, Err *e) {
     char option[1200];
     int place;
     snprintf(option, sizeof option, "%s: metadata config: %s", d->path, k->name);
-    if (!grpo_name(&place, k->choice, v->string, option, e)) return false;
+    if (!choice_parse(&place, k->choice, v->string, option, e)) return false;
     if (k->choice == weights_names) *(bool *)field = place == 1;
     else *(int *)field = place;
     return true;
@@ -286,15 +287,15 @@ void dump_write_settings(JsonWriter *w, const Dump *d) {
         }
     }
     if (d->set.n_stop) {
-        json_key(w, "eos_token_id"), json_begin(w, '[');
+        json_open(w, "eos_token_id", '[');
         for (int i = 0; i < d->set.n_stop; i++) json_int(w, d->set.stop[i]);
         json_end(w, ']');
     }
     if (d->n_label) {
-        json_key(w, "reward_weights"), json_begin(w, '[');
+        json_open(w, "reward_weights", '[');
         for (size_t k = 0; k < d->n_label; k++) json_number(w, d->weight[k]);
         json_end(w, ']');
-        json_key(w, "reward_names"), json_begin(w, '[');
+        json_open(w, "reward_names", '[');
         for (size_t k = 0; k < d->n_label; k++) json_string(w, d->label[k]);
         json_end(w, ']');
     }
@@ -489,9 +490,9 @@ bool dump_open(Dump *d, const char *path, const char *dialect, Err *e) {
     int found = 0;
     bool ok = (format && (!strcmp(format, "grpo-dump-1") || !strcmp(format, "pt")))
               || fail(e, "%s: metadata format: found %s%.40s%s, expected \"grpo-dump-1\" (docs/verify.md)", path, format ? "\"" : "nothing", format ? format : "", format ? "\"" : "");
-    if (ok && dialect && (ok = grpo_name(&found, dialect_names, dialect, option, e))) d->set.dialect = (Dialect)found;
+    if (ok && dialect && (ok = choice_parse(&found, dialect_names, dialect, option, e))) d->set.dialect = (Dialect)found;
     snprintf(option, sizeof option, "%s: metadata compute_dtype", path);
-    if (ok && compute && (ok = grpo_name(&found, precision_names, compute, option, e))) d->set.compute = (Precision)found;
+    if (ok && compute && (ok = choice_parse(&found, precision_names, compute, option, e))) d->set.compute = (Precision)found;
     if (ok && text) ok = (config = json_parse(text, strlen(text), place, 1, e)) != NULL;
     if (ok && config && config->type != JSON_OBJECT) ok = fail(e, "%s: found %s, expected an object of options", place, json_type_name(config->type));
     ok = ok && read_settings(d, config, e) && take_tensors(d, config, e) && read_labels(d, config, e);

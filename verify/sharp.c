@@ -203,11 +203,11 @@ bool write_sharp(const char *dir, Err *e) {
         char file[80];
         snprintf(file, sizeof file, "%s.safetensors", cases[k].name);
         ok = write_case(dir, k, &all, &info, e);
-        json_key(&w, file), json_begin(&w, '{');
+        json_open(&w, file, '{');
         json_key(&w, "model");
         if (cases[k].what & MODEL) json_string(&w, "policy");
         else json_null(&w);
-        json_key(&w, "options"), json_begin(&w, '[');
+        json_open(&w, "options", '[');
         if (cases[k].what & MODEL) json_string(&w, "--old-model"), json_string(&w, "old"), json_string(&w, "--ref-model"), json_string(&w, "reference");
         json_end(&w, ']');
         json_end(&w, '}');

@@ -1,0 +1,78 @@
+/* say.c: how numbers are told to people, and the progress line. Only the progress line prints, on stderr. */
+#include "say.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "machine.h"
+
+void human_bytes(char out[32], double bytes) {
+    const char *unit = "kMGT";
+    bytes /= 1000;
+    while (bytes >= 1000 && unit[1]) bytes /= 1000, unit++;
+    snprintf(out, 32, bytes < 10 ? "%.1f %cB" : "%.0f %cB", bytes, *unit);
+}
+
+void human_time(char out[32], double s) {
+    if (s < 1) snprintf(out, 32, "%.3g ms", 1e3 * s);
+    else if (s < 120) snprintf(out, 32, "%.3g s", s);
+    else if (s < 7200) snprintf(out, 32, "%.3g minutes", s / 60);
+    else snprintf(out, 32, "%.3g hours", s / 3600);
+}
+
+/* ---- progress --------------------------------------------------------------------------------------- */
+
+static void show(Progress *p, double now) {
+    const bool terminal = isatty(STDERR_FILENO);
+    if (terminal) fprintf(stderr, "\r%s\033[K", p->line);
+    else fprintf(stderr, "%s\n", p->line);
+    fflush(stderr);
+    p->last = now;
+    p->shown = true;
+}
+
+/* quiet is false afterwards; set it to print nothing. total <= 0: not known. */
+void progress_begin(Progress *p, const char *what, long long total) {
+    *p = (Progress){.what = what, .total = total, .start = clock_seconds(), .shown = true};
+    p->last = p->start - 3600;
+}
+
+/* "1:12" or "2:03:04". */
+static void put_time(char *out, size_t size, double seconds) {
+    const long long s = seconds < 1e9 ? (long long)(seconds + 0.5) : 1000000000;
+    if (s < 3600) snprintf(out, size, "%lld:%02lld", s / 60, s % 60);
+    else snprintf(out, size, "%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
+}
+
+/* On a terminal the detail is cut so that the line fits into 80 columns: a wrapped line could not be rewritten. */
+void progress_at(Progress *p, long long done, const char *detail) {
+    const bool finished = p->total > 0 && done >= p->total, terminal = isatty(STDERR_FILENO);
+    const double now = clock_seconds(), spent = now - p->start;
+    char count[48], time[24], rest[40] = "";
+    if (p->quiet) return;
+    if (p->total > 0) snprintf(count, sizeof count, "%6lld/%lld", done, p->total);
+    else snprintf(count, sizeof count, "%6lld", done);
+    if (finished || p->total <= 0) {
+        put_time(time, sizeof time, spent);
+        snprintf(rest, sizeof rest, "  %s", time);
+    } else if (done > 0) {
+        put_time(time, sizeof time, spent / (double)done * (double)(p->total - done));
+        snprintf(rest, sizeof rest, "  %s left", time);
+    }
+    const size_t fixed = strlen(p->what) + 1 + strlen(count) + 2 + strlen(rest);
+    const size_t room = terminal ? (fixed < 79 ? 79 - fixed : 0) : sizeof p->line;
+    size_t n = detail ? strlen(detail) : 0;
+    if (n > room) for (n = room; n && ((unsigned char)detail[n] & 0xc0) == 0x80; n--) { }       /* no half character */
+    snprintf(p->line, sizeof p->line, "%s %s%s%.*s%s", p->what, count, n ? "  " : "", (int)n, n ? detail : "", rest);
+    p->shown = false;
+    if (finished || now - p->last >= (terminal ? 0.1 : 5)) show(p, now);
+}
+
+/* What was held back is shown now. */
+void progress_end(Progress *p) {
+    if (p->quiet) return;
+    if (!p->shown) show(p, clock_seconds());
+    if (p->line[0] && isatty(STDERR_FILENO)) fputc('\n', stderr);
+    p->line[0] = 0;
+}
