@@ -1,41 +1,70 @@
 /* grpo.c: rewards become advantages, advantages become a weight for every token.
  *
- * In this order: settings, advantages (E82 to E89), KL per token (E94, E95), the policy term of each loss type (E99 to
- * E107), what a micro-batch must know of itself (E109, E112), the loss with its derivative (E90 to E115), metrics (E122),
- * the sampler's ratio (E110), the entropy controller (E116), long replies (E118, E119).
- * Not here: combination of several scores (reward.c), the transformer that turns dlogp into gradients (model.c), the
- * optimiser (lib/optim.c).
+ * In this order: settings, advantages (E82 to E89), KL per token (E94, E95), the policy term of each loss
+ * type (E99 to E107), what a micro-batch must know of itself (E109, E112), the loss with its derivative (E90
+ * to E115), metrics (E122), the sampler's ratio (E110), the entropy controller (E116), long replies (E118,
+ * E119). Not here: combination of several scores (reward.c), the transformer that turns dlogp into gradients
+ * (model.c), the optimiser (lib/optim.c).
  *
- * Departures from the papers are TRL's: n-1 and + 1e-4 in E84, no lower bound in CISPO, sums in VESPO's W and E110. */
+ * Departures from the papers are TRL's: n-1 and + 1e-4 in E84, no lower bound in CISPO, sums in VESPO's W and
+ * E110. */
 #include "grpo.h"
 #include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- settings ------------------------------------------------------------------------------------------------------ */
-const char *const loss_type_names[] = { "grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "vespo", "luspo", "gmpo", NULL };
+/* ---- settings ------------------------------------------------------------------------------- */
+const char *const loss_type_names[] = {"grpo", "bnpo",  "dr_grpo", "dapo", "cispo",
+                                       "sapo", "vespo", "luspo",   "gmpo", NULL};
 const char *const importance_sampling_level_names[] = { "token", "sequence", "sequence_token", NULL };
 const char *const scale_rewards_names[] = { "group", "batch", "none", NULL };
-const char *const multi_objective_aggregation_names[] = { "sum_then_normalize", "normalize_then_sum", "mo_grpo", NULL };
-const char *const importance_sampling_mode_names[] = { "token_truncate", "token_mask", "sequence_truncate", "sequence_mask", NULL };
+const char *const multi_objective_aggregation_names[] = {"sum_then_normalize", "normalize_then_sum",
+                                                         "mo_grpo", NULL};
+const char *const importance_sampling_mode_names[] = {"token_truncate", "token_mask", "sequence_truncate",
+                                                      "sequence_mask", NULL};
 
 void grpo_config_default(GrpoConfig *c) {
     *c = (GrpoConfig){
-        .loss_type = LOSS_DAPO, .importance_sampling_level = LEVEL_TOKEN,
-        .epsilon = 0.2, .epsilon_high = NAN, .delta = NAN, .dual_clip = NAN, .beta = 0, .use_bias_correction_kl = true,
-        .top_entropy_quantile = 1, .off_policy_mask_threshold = NAN,
-        .sapo_temperature_pos = 1, .sapo_temperature_neg = 1.05,
-        .vespo_k_pos = 2, .vespo_lambda_pos = 3, .vespo_k_neg = 3, .vespo_lambda_neg = 2,
-        .entropy_coef = 0, .use_adaptive_entropy = false,
-        .entropy_target = 0.2, .entropy_coef_delta = 0.005, .entropy_coef_min = 0, .entropy_coef_max = 1,
-        .scale_rewards = SCALE_GROUP, .multi_objective_aggregation = SUM_THEN_NORMALIZE, .missing_labels = MISSING_ZERO,
-        .std_eps = 1e-4, .num_generations = 8, .num_iterations = 1, .max_completion_length = 512,
-        .mask_truncated_completions = false, .importance_sampling_correction = true,
-        .importance_sampling_mode = ISR_SEQUENCE_MASK, .importance_sampling_clip_min = NAN, .importance_sampling_clip_max = 3,
+        .loss_type = LOSS_DAPO,
+        .importance_sampling_level = LEVEL_TOKEN,
+        .epsilon = 0.2,
+        .epsilon_high = NAN,
+        .delta = NAN,
+        .dual_clip = NAN,
+        .beta = 0,
+        .use_bias_correction_kl = true,
+        .top_entropy_quantile = 1,
+        .off_policy_mask_threshold = NAN,
+        .sapo_temperature_pos = 1,
+        .sapo_temperature_neg = 1.05,
+        .vespo_k_pos = 2,
+        .vespo_lambda_pos = 3,
+        .vespo_k_neg = 3,
+        .vespo_lambda_neg = 2,
+        .entropy_coef = 0,
+        .use_adaptive_entropy = false,
+        .entropy_target = 0.2,
+        .entropy_coef_delta = 0.005,
+        .entropy_coef_min = 0,
+        .entropy_coef_max = 1,
+        .scale_rewards = SCALE_GROUP,
+        .multi_objective_aggregation = SUM_THEN_NORMALIZE,
+        .missing_labels = MISSING_ZERO,
+        .std_eps = 1e-4,
+        .num_generations = 8,
+        .num_iterations = 1,
+        .max_completion_length = 512,
+        .mask_truncated_completions = false,
+        .importance_sampling_correction = true,
+        .importance_sampling_mode = ISR_SEQUENCE_MASK,
+        .importance_sampling_clip_min = NAN,
+        .importance_sampling_clip_max = 3,
     };
 }
 
-double grpo_epsilon_high(const GrpoConfig *c) { return isnan(c->epsilon_high) ? c->epsilon : c->epsilon_high; }
+double grpo_epsilon_high(const GrpoConfig *c) {
+    return isnan(c->epsilon_high) ? c->epsilon : c->epsilon_high;
+}
 
 static bool clips(LossType t) {                         /* the loss types of E99 */
     return t == LOSS_GRPO || t == LOSS_BNPO || t == LOSS_DR_GRPO || t == LOSS_DAPO || t == LOSS_LUSPO;
@@ -44,39 +73,59 @@ static bool clips(LossType t) {                         /* the loss types of E99
 bool grpo_config_check(const GrpoConfig *c, Err *e) {
     if (!(c->epsilon > 0 && c->epsilon < 1) && clips(c->loss_type))
         return fail(e, "epsilon: found %g, expected a number between 0 and 1", c->epsilon);
-    if (!(grpo_epsilon_high(c) > 0)) return fail(e, "epsilon_high: found %g, expected a number > 0", c->epsilon_high);
-    if (!(c->beta >= 0 && c->beta <= DBL_MAX)) return fail(e, "beta: found %g, expected a number >= 0", c->beta);
+    if (!(grpo_epsilon_high(c) > 0))
+        return fail(e, "epsilon_high: found %g, expected a number > 0", c->epsilon_high);
+    if (!(c->beta >= 0 && c->beta <= DBL_MAX))
+        return fail(e, "beta: found %g, expected a number >= 0", c->beta);
     if (!isnan(c->delta) && !(c->delta >= 1 - c->epsilon))
-        return fail(e, "delta: found %g, expected at least 1 - epsilon = %g; it is meant to exceed 1 + epsilon_high", c->delta, 1 - c->epsilon);
+        return fail(e,
+                    "delta: found %g, expected at least 1 - epsilon = %g; it is meant to exceed 1 + "
+                    "epsilon_high",
+                    c->delta, 1 - c->epsilon);
     if (!isnan(c->delta) && !isnan(c->dual_clip))
-        return fail(e, "delta: %g together with dual_clip: both bound the ratio of negative advantages; give one of them", c->delta);
-    if (!isnan(c->dual_clip) && !(c->dual_clip > 1)) return fail(e, "dual_clip: found %g, expected a number > 1", c->dual_clip);
+        return fail(e,
+                    "delta: %g together with dual_clip: both bound the ratio of negative advantages; give "
+                    "one of them",
+                    c->delta);
+    if (!isnan(c->dual_clip) && !(c->dual_clip > 1))
+        return fail(e, "dual_clip: found %g, expected a number > 1", c->dual_clip);
     if (!(isnan(c->delta) && isnan(c->dual_clip)) && !clips(c->loss_type))
-        return fail(e, "delta, dual_clip: have no effect with loss_type %s; leave them out", loss_type_names[c->loss_type]);
+        return fail(e, "delta, dual_clip: have no effect with loss_type %s; leave them out",
+                    loss_type_names[c->loss_type]);
     if (!isnan(c->dual_clip) && c->importance_sampling_level != LEVEL_TOKEN)
         return fail(e, "dual_clip: found importance_sampling_level %s, expected token",
                     importance_sampling_level_names[c->importance_sampling_level]);
     if (!(c->top_entropy_quantile >= 0 && c->top_entropy_quantile <= 1))
-        return fail(e, "top_entropy_quantile: found %g, expected a number from 0 to 1", c->top_entropy_quantile);
+        return fail(e, "top_entropy_quantile: found %g, expected a number from 0 to 1",
+                    c->top_entropy_quantile);
     if (!(c->sapo_temperature_pos > 0 && c->sapo_temperature_neg > 0))
         return fail(e, "sapo_temperature_pos, sapo_temperature_neg: found %g and %g, expected numbers > 0",
                     c->sapo_temperature_pos, c->sapo_temperature_neg);
-    if (c->loss_type == LOSS_GMPO && (c->importance_sampling_level != LEVEL_TOKEN || c->top_entropy_quantile < 1
-        || !isnan(c->off_policy_mask_threshold) || c->entropy_coef != 0 || c->use_adaptive_entropy))
-        return fail(e, "loss_type gmpo: importance_sampling_level, top_entropy_quantile, off_policy_mask_threshold and the "
+    if (c->loss_type == LOSS_GMPO &&
+        (c->importance_sampling_level != LEVEL_TOKEN || c->top_entropy_quantile < 1 ||
+         !isnan(c->off_policy_mask_threshold) || c->entropy_coef != 0 || c->use_adaptive_entropy))
+        return fail(e, "loss_type gmpo: importance_sampling_level, top_entropy_quantile, "
+                       "off_policy_mask_threshold and the "
                        "entropy bonus are not part of it; leave them at their defaults");
-    if (c->num_generations < 2) return fail(e, "num_generations: found %d, expected at least 2: an advantage compares replies to one prompt", c->num_generations);
-    if (c->num_iterations < 1) return fail(e, "num_iterations: found %d, expected at least 1", c->num_iterations);
-    if (c->max_completion_length < 1) return fail(e, "max_completion_length: found %d, expected at least 1", c->max_completion_length);
+    if (c->num_generations < 2)
+        return fail(e,
+                    "num_generations: found %d, expected at least 2: an advantage compares replies to one "
+                    "prompt",
+                    c->num_generations);
+    if (c->num_iterations < 1)
+        return fail(e, "num_iterations: found %d, expected at least 1", c->num_iterations);
+    if (c->max_completion_length < 1)
+        return fail(e, "max_completion_length: found %d, expected at least 1", c->max_completion_length);
     if (!(c->std_eps >= 0)) return fail(e, "std_eps: found %g, expected a number >= 0", c->std_eps);
     return true;
 }
 
-/* ---- E82 to E89: advantages ------------------------------------------------------------------------------------------ */
-static bool zero_std(double s) { return s <= 1e-8; }    /* a NaN is not zero: a group with one scored member has no deviation */
+/* ---- E82 to E89: advantages ----------------------------------------------------------------- */
+/* a NaN is not zero: a group with one scored member has no deviation */
+static bool zero_std(double s) { return s <= 1e-8; }
 
-void grpo_advantage(real *adv, GrpoRewardStats *stats, const real *reward, size_t n, size_t group_size, ScaleRewards scale,
-                    double std_eps) {
+void grpo_advantage(real *adv, GrpoRewardStats *stats, const real *reward, size_t n, size_t group_size,
+                    ScaleRewards scale, double std_eps) {
     double batch_mean, batch_std;
     reward_moments(&batch_mean, &batch_std, reward, n, 1, 1);
     if (n == 1) batch_std = 0;
@@ -89,15 +138,17 @@ void grpo_advantage(real *adv, GrpoRewardStats *stats, const real *reward, size_
         if (zero_std(std)) zero += group_size;
         for (size_t i = g; i < g + group_size; i++) {
             double a = reward[i] - mean;
-            if (scale != SCALE_NONE) a /= std + std_eps;                                        /* E84; E86 leaves it out */
+            /* E84; E86 leaves it out */
+            if (scale != SCALE_NONE) a /= std + std_eps;
             adv[i] = isnan(a) ? 0 : (real)a;                                                    /* E87 */
         }
     }
     if (stats) *stats = (GrpoRewardStats){ batch_mean, batch_std, n ? (double)zero / (double)n : NAN };
 }
 
-void grpo_score_advantage(real *adv, real *reward, GrpoRewardStats *stats, const real *score, const double *weight,
-                          size_t n, size_t n_label, size_t group_size, const GrpoConfig *c) {
+void grpo_score_advantage(real *adv, real *reward, GrpoRewardStats *stats, const real *score,
+                          const double *weight, size_t n, size_t n_label, size_t group_size,
+                          const GrpoConfig *c) {
     reward_weighted_sum(reward, score, weight, n, n_label, group_size, c->missing_labels);      /* E60 */
     grpo_advantage(adv, stats, reward, n, group_size, c->scale_rewards, c->std_eps);
     if (c->multi_objective_aggregation == NORMALIZE_THEN_SUM) {
@@ -108,7 +159,8 @@ void grpo_score_advantage(real *adv, real *reward, GrpoRewardStats *stats, const
     }
 }
 
-void grpo_rloo_advantage(real *adv, const real *reward, size_t n, size_t group_size, bool normalize, double std_eps) {
+void grpo_rloo_advantage(real *adv, const real *reward, size_t n, size_t group_size, bool normalize,
+                         double std_eps) {
     for (size_t g = 0; g + group_size <= n; g += group_size) {
         double sum = 0, count = 0;
         for (size_t i = g; i < g + group_size; i++) if (!isnan(reward[i])) sum += reward[i], count++;
@@ -121,11 +173,15 @@ void grpo_rloo_advantage(real *adv, const real *reward, size_t n, size_t group_s
     for (size_t i = 0; i < n; i++) if (isnan(adv[i])) adv[i] = 0;
 }
 
-/* ---- E94, E95: KL of one token --------------------------------------------------------------------------------------- */
+/* ---- E94, E95: KL of one token -------------------------------------------------------------- */
 double grpo_k3(double d) {
-    /* E302: near 0, expm1(d) - d loses all digits that matter; the series to d^8 is exact to a double there */
+    /* E302: near 0, expm1(d) - d loses all digits that matter; the series to d^8 is exact to a double there
+     */
     if (fabs(d) < 0.02)
-        return d * d * (1.0 / 2 + d * (1.0 / 6 + d * (1.0 / 24 + d * (1.0 / 120 + d * (1.0 / 720 + d * (1.0 / 5040 + d / 40320))))));
+        return d * d *
+               (1.0 / 2 +
+                d * (1.0 / 6 +
+                     d * (1.0 / 24 + d * (1.0 / 120 + d * (1.0 / 720 + d * (1.0 / 5040 + d / 40320))))));
     return d_expm1(d) - d;
 }
 
@@ -136,7 +192,7 @@ void grpo_kl(double k[3], double dk[3], double logp, double ref) {
     k[2] = grpo_k3(d);    dk[2] = -d_expm1(d);
 }
 
-/* ---- E99 to E107: the policy term ------------------------------------------------------------------------------------ */
+/* ---- E99 to E107: the policy term ----------------------------------------------------------- */
 static double clamp(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
 
 double grpo_clipped(double *g, double rho, double adv, double low, double high, double delta) {
@@ -192,7 +248,7 @@ double grpo_vespo_phi(double log_w, double k, double lambda) {
     return isfinite(phi) ? phi : 0;
 }
 
-/* ---- E109, E112: what a micro-batch must know of itself ---------------------------------------------------------------- */
+/* ---- E109, E112: what a micro-batch must know of itself ------------------------------------- */
 GrpoIn grpo_slice(const GrpoIn *in, size_t first, size_t n) {
     GrpoIn s = *in;
     s.n_completion = n;
@@ -250,13 +306,14 @@ double grpo_token_weight(const GrpoConfig *c, const GrpoWindow *w, const GrpoMic
     return 1 / (at_least_1(w->n_item) / w->n_process * (w->training ? ga / w->steps_per_generation : 1));
 }
 
-/* ---- E90 to E115: the loss and its derivative --------------------------------------------------------------------------- */
+/* ---- E90 to E115: the loss and its derivative ----------------------------------------------- */
 void grpo_sums_start(GrpoSums *s) {
     *s = (GrpoSums){ .low_min = NAN, .high_max = NAN };
 }
 
 static double old_at(const GrpoIn *in, size_t t) { return in->old ? in->old[t] : in->logp[t]; }
-static double log_ratio_at(const GrpoIn *in, size_t t) { return (double)in->logp[t] - old_at(in, t); }         /* E90 */
+/* E90 */
+static double log_ratio_at(const GrpoIn *in, size_t t) { return (double)in->logp[t] - old_at(in, t); }
 
 /* What all tokens of a completion share. */
 typedef struct {
@@ -267,8 +324,10 @@ typedef struct {
     double isr;                         /* E110, sequence modes; 1 else */
 } Completion;
 
-static Completion completion_of(const GrpoIn *in, size_t i, const GrpoConfig *c, const GrpoWindow *w, const GrpoMicro *m) {
-    Completion r = { .adv = in->advantage[i], .keep = 1, .phi = 1, .isr = in->isr_sequence ? in->isr_sequence[i] : 1 };
+static Completion completion_of(const GrpoIn *in, size_t i, const GrpoConfig *c, const GrpoWindow *w,
+                                const GrpoMicro *m) {
+    Completion r = {.adv = in->advantage[i], .keep = 1, .phi = 1,
+                    .isr = in->isr_sequence ? in->isr_sequence[i] : 1};
     double log_ratio = 0, gap = 0, big_w = 0;
     const double floor = vespo_floor();
     for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
@@ -294,8 +353,10 @@ static Completion completion_of(const GrpoIn *in, size_t i, const GrpoConfig *c,
     return r;
 }
 
-/* E122: one token, or at sequence level one completion: was its ratio outside the band on the side that clips? */
-static void count_clip(GrpoSums *s, double *low_n, double *high_n, double low_edge, double high_edge, double x, double adv) {
+/* E122: one token, or at sequence level one completion: was its ratio outside the band on the side that
+ * clips? */
+static void count_clip(GrpoSums *s, double *low_n, double *high_n, double low_edge, double high_edge,
+                       double x, double adv) {
     const bool low = x < low_edge && adv < 0, high = x > high_edge && adv > 0;
     s->low += low;
     s->high += high;
@@ -304,14 +365,16 @@ static void count_clip(GrpoSums *s, double *low_n, double *high_n, double low_ed
     *high_n += high;
 }
 
-static void count_share(GrpoSums *s, double low, double high, double n) {      /* per-completion shares, extremes of them */
+static void count_share(GrpoSums *s, double low, double high,
+                        double n) { /* per-completion shares, extremes of them */
     if (n == 0) return;
     if (!(s->low_min <= low / n)) s->low_min = low / n;
     if (!(s->high_max >= high / n)) s->high_max = high / n;
 }
 
 /* E106: geometric mean of clipped ratios: a loss per completion. */
-static void gmpo_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t i, const Completion *q, const GrpoConfig *c) {
+static void gmpo_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t i, const Completion *q,
+                            const GrpoConfig *c) {
     const double low = c->epsilon, high = grpo_epsilon_high(c);
     double sum = 0, low_n = 0, high_n = 0;
     for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
@@ -341,18 +404,24 @@ static void gmpo_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t i
     count_share(s, low_n, high_n, q->n);
 }
 
-/* One token of a completion: everything that its loss is made of, and *own, its derivative by this token's logp alone, without what the
- * completion shares (E114). */
-static GrpoToken token_at(double *own, const GrpoIn *in, size_t t, const Completion *q, const GrpoConfig *c, const GrpoMicro *m) {
+/* One token of a completion: everything that its loss is made of, and *own, its derivative by this token's
+ * logp alone, without what the completion shares (E114). */
+static GrpoToken token_at(double *own, const GrpoIn *in, size_t t, const Completion *q, const GrpoConfig *c,
+                          const GrpoMicro *m) {
     const bool sequence = c->importance_sampling_level == LEVEL_SEQUENCE;
     const bool shares_g = sequence && c->loss_type != LOSS_CISPO && c->loss_type != LOSS_VESPO;
     const double low = c->epsilon, high = grpo_epsilon_high(c), logp = in->logp[t];
-    GrpoToken r = { .counts = true, .log_ratio = log_ratio_at(in, t), .k3 = NAN, .kl = NAN, .weight = q->weight };
-    r.ratio = c->importance_sampling_level == LEVEL_TOKEN ? d_exp(r.log_ratio) : q->rho;        /* E91; E92, E93 */
+    GrpoToken r = {.counts = true, .log_ratio = log_ratio_at(in, t), .k3 = NAN, .kl = NAN,
+                   .weight = q->weight};
+    /* E91; E92, E93 */
+    r.ratio = c->importance_sampling_level == LEVEL_TOKEN ? d_exp(r.log_ratio) : q->rho;
     switch (c->loss_type) {
     case LOSS_CISPO: r.ell = grpo_cispo(&r.g, r.ratio, q->adv, logp, high); break;
     case LOSS_VESPO: r.ell = grpo_vespo(&r.g, q->phi, q->adv, logp); break;
-    case LOSS_SAPO:  r.ell = grpo_sapo(&r.g, r.ratio, q->adv, q->adv > 0 ? c->sapo_temperature_pos : c->sapo_temperature_neg); break;
+    case LOSS_SAPO:
+        r.ell =
+            grpo_sapo(&r.g, r.ratio, q->adv, q->adv > 0 ? c->sapo_temperature_pos : c->sapo_temperature_neg);
+        break;
     default:
         r.ell = isnan(c->dual_clip) ? grpo_clipped(&r.g, r.ratio, q->adv, low, high, c->delta)
                                     : grpo_dual_clip(&r.g, r.log_ratio, q->adv, low, high, c->dual_clip);
@@ -376,8 +445,8 @@ static GrpoToken token_at(double *own, const GrpoIn *in, size_t t, const Complet
     return r;
 }
 
-static void token_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t i, const Completion *q, const GrpoConfig *c,
-                             const GrpoMicro *m) {
+static void token_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t i, const Completion *q,
+                             const GrpoConfig *c, const GrpoMicro *m) {
     const bool sequence = c->importance_sampling_level == LEVEL_SEQUENCE;
     const bool shares_g = sequence && c->loss_type != LOSS_CISPO && c->loss_type != LOSS_VESPO;
     const bool shares_kl = sequence && c->use_bias_correction_kl && c->beta != 0;
@@ -396,7 +465,8 @@ static void token_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t 
         s->policy += q->weight * r.loss;                                                        /* E112 */
         if (dlogp) dlogp[t] = (real)(q->weight * own);                                          /* E113 */
         if (!sequence) {
-            count_clip(s, &low_n, &high_n, 1 - low, 1 + high, !isnan(c->delta) && r.ratio > c->delta ? c->delta : r.ratio, q->adv);
+            count_clip(s, &low_n, &high_n, 1 - low, 1 + high,
+                       !isnan(c->delta) && r.ratio > c->delta ? c->delta : r.ratio, q->adv);
             s->cispo += r.ratio > high && q->adv > 0;
         }
     }
@@ -404,7 +474,8 @@ static void token_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t 
         for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++)
             if (masked_in(in, t)) dlogp[t] = (real)(dlogp[t] + shared / at_least_1(q->n));
     if (sequence) {
-        count_clip(s, &low_n, &high_n, 1 - low, 1 + high, !isnan(c->delta) && q->rho > c->delta ? c->delta : q->rho, q->adv);
+        count_clip(s, &low_n, &high_n, 1 - low, 1 + high,
+                   !isnan(c->delta) && q->rho > c->delta ? c->delta : q->rho, q->adv);
         s->cispo += q->rho > high && q->adv > 0;
     }
     s->n_ratio += sequence ? 1 : q->n;
@@ -413,17 +484,20 @@ static void token_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t 
 
 /* E106: what gmpo_completion does with one token; its ell belongs to the completion. */
 static GrpoToken gmpo_token(const GrpoIn *in, size_t t, const Completion *q, const GrpoConfig *c) {
-    GrpoToken r = { .counts = true, .log_ratio = log_ratio_at(in, t), .ell = NAN, .g = NAN, .factor = 1, .k3 = NAN, .kl = NAN, .loss = NAN, .weight = q->weight };
+    GrpoToken r = {.counts = true, .log_ratio = log_ratio_at(in, t), .ell = NAN, .g = NAN, .factor = 1,
+                   .k3 = NAN, .kl = NAN, .loss = NAN, .weight = q->weight};
     r.ratio = d_exp(r.log_ratio);
     r.clipped = q->adv > 0 ? r.log_ratio > grpo_epsilon_high(c) : r.log_ratio < -c->epsilon;
     if (c->beta != 0) r.kl = r.k3 = grpo_k3((double)in->ref[t] - in->logp[t]);
     return r;
 }
 
-void grpo_tell(GrpoTold *whole, GrpoToken *token, const GrpoIn *in, size_t i, const GrpoConfig *c, const GrpoWindow *w, const GrpoMicro *m) {
+void grpo_tell(GrpoTold *whole, GrpoToken *token, const GrpoIn *in, size_t i, const GrpoConfig *c,
+               const GrpoWindow *w, const GrpoMicro *m) {
     const Completion q = completion_of(in, i, c, w, m);
     double own;
-    *whole = (GrpoTold){ .adv = q.adv, .n = q.n, .weight = q.weight, .mean_log_ratio = q.mean_log_ratio, .rho = q.rho, .keep = q.keep, .phi = q.phi };
+    *whole = (GrpoTold){.adv = q.adv, .n = q.n, .weight = q.weight, .mean_log_ratio = q.mean_log_ratio,
+                        .rho = q.rho, .keep = q.keep, .phi = q.phi};
     for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
         GrpoToken *to = &token[t - in->offset[i]];
         if (!masked_in(in, t)) *to = (GrpoToken){ .weight = q.weight };
@@ -432,9 +506,10 @@ void grpo_tell(GrpoTold *whole, GrpoToken *token, const GrpoIn *in, size_t i, co
     }
 }
 
-void grpo_loss(GrpoSums *s, real *dlogp, real *dentropy, const GrpoIn *in, const GrpoConfig *c, const GrpoWindow *w,
-               const GrpoMicro *m) {
-    const double dbonus = w->entropy_coef == 0 ? 0 : -w->entropy_coef / (at_least_1(m->n_entropy_token) * accumulation(w));
+void grpo_loss(GrpoSums *s, real *dlogp, real *dentropy, const GrpoIn *in, const GrpoConfig *c,
+               const GrpoWindow *w, const GrpoMicro *m) {
+    const double dbonus =
+        w->entropy_coef == 0 ? 0 : -w->entropy_coef / (at_least_1(m->n_entropy_token) * accumulation(w));
     for (size_t i = 0; i < in->n_completion; i++) {
         const Completion q = completion_of(in, i, c, w, m);
         if (c->loss_type == LOSS_GMPO) gmpo_completion(s, dlogp, in, i, &q, c);
@@ -459,15 +534,26 @@ void grpo_loss(GrpoSums *s, real *dlogp, real *dentropy, const GrpoIn *in, const
 
 double grpo_loss_value(const GrpoSums *s, const GrpoWindow *w, const GrpoMicro *m) {
     if (w->entropy_coef == 0) return s->policy;
-    return s->policy - w->entropy_coef * (s->entropy_bonus / at_least_1(m->n_entropy_token)) / accumulation(w);
+    return s->policy -
+           w->entropy_coef * (s->entropy_bonus / at_least_1(m->n_entropy_token)) / accumulation(w);
 }
 
-/* ---- E122: metrics --------------------------------------------------------------------------------------------------- */
-const char *const grpo_metric_names[] = { "policy_loss", "kl", "entropy", "clip_ratio/low_mean", "clip_ratio/low_min",
-    "clip_ratio/high_mean", "clip_ratio/high_max", "clip_ratio/region_mean", "cispo_clip_ratio", "vespo/phi_seq_mean", NULL };
+/* ---- E122: metrics -------------------------------------------------------------------------- */
+const char *const grpo_metric_names[] = {"policy_loss",
+                                         "kl",
+                                         "entropy",
+                                         "clip_ratio/low_mean",
+                                         "clip_ratio/low_min",
+                                         "clip_ratio/high_mean",
+                                         "clip_ratio/high_max",
+                                         "clip_ratio/region_mean",
+                                         "cispo_clip_ratio",
+                                         "vespo/phi_seq_mean",
+                                         NULL};
 
 void grpo_metrics(GrpoMetrics *out, const GrpoSums *s, const GrpoConfig *c, const GrpoWindow *w) {
-    const bool by_item = c->loss_type == LOSS_DAPO || c->loss_type == LOSS_CISPO || c->loss_type == LOSS_VESPO;
+    const bool by_item =
+        c->loss_type == LOSS_DAPO || c->loss_type == LOSS_CISPO || c->loss_type == LOSS_VESPO;
     const bool clip = clips(c->loss_type) || c->loss_type == LOSS_GMPO;
     const double n = at_least_1(s->n_ratio);
     *out = (GrpoMetrics){
@@ -482,7 +568,7 @@ void grpo_metrics(GrpoMetrics *out, const GrpoSums *s, const GrpoConfig *c, cons
     };
 }
 
-/* ---- E110: a sampler that is not the trainer --------------------------------------------------------------------------- */
+/* ---- E110: a sampler that is not the trainer ------------------------------------------------ */
 bool grpo_isr_per_token(IsrMode mode) { return mode == ISR_TOKEN_TRUNCATE || mode == ISR_TOKEN_MASK; }
 
 static double bounded(double x, bool truncate, double low, double high) {
@@ -491,8 +577,10 @@ static double bounded(double x, bool truncate, double low, double high) {
     return x;
 }
 
-void grpo_importance_ratio(real *ratio, GrpoSamplerStats *stats, const GrpoIn *in, IsrMode mode, double clip_min, double clip_max) {
-    const bool by_token = grpo_isr_per_token(mode), truncate = mode == ISR_TOKEN_TRUNCATE || mode == ISR_SEQUENCE_TRUNCATE;
+void grpo_importance_ratio(real *ratio, GrpoSamplerStats *stats, const GrpoIn *in, IsrMode mode,
+                           double clip_min, double clip_max) {
+    const bool by_token = grpo_isr_per_token(mode),
+               truncate = mode == ISR_TOKEN_TRUNCATE || mode == ISR_SEQUENCE_TRUNCATE;
     double n = 0, n_known = 0, gap = 0, gap_max = 0, ratio_sum = 0;
     for (size_t i = 0; i < in->n_completion; i++) {
         double sum = 0;
@@ -522,7 +610,7 @@ void grpo_importance_ratio(real *ratio, GrpoSamplerStats *stats, const GrpoIn *i
                                             ratio_sum / at_least_1(by_token ? n : (double)in->n_completion) };
 }
 
-/* ---- E116: the entropy controller ---------------------------------------------------------------------------------------- */
+/* ---- E116: the entropy controller ----------------------------------------------------------- */
 void grpo_entropy_start(GrpoEntropyControl *s, const GrpoConfig *c) {
     *s = (GrpoEntropyControl){ c->entropy_coef, INFINITY };
 }
@@ -545,14 +633,15 @@ void grpo_entropy_step(GrpoEntropyControl *s, const GrpoConfig *c, double entrop
     s->last_window_entropy = mean;
 }
 
-/* ---- E118, E119, E81 ------------------------------------------------------------------------------------------------------ */
+/* ---- E118, E119, E81 ------------------------------------------------------------------------ */
 double grpo_overlong_penalty(size_t length, size_t max_length, size_t cache) {
     if (length > max_length) return -1;
     if (length + cache <= max_length) return 0;
     return ((double)max_length - (double)cache - (double)length) / (double)cache;
 }
 
-void grpo_mask_truncated(unsigned char *mask, const size_t *offset, const unsigned char *ended, size_t n_completion) {
+void grpo_mask_truncated(unsigned char *mask, const size_t *offset, const unsigned char *ended,
+                         size_t n_completion) {
     for (size_t i = 0; i < n_completion; i++)
         for (size_t t = offset[i]; !ended[i] && t < offset[i + 1]; t++) mask[t] = 0;
 }

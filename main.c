@@ -33,15 +33,18 @@ static const struct { const char *name, *what; int (*run)(int argc, char **argv,
 enum { N_COMMAND = sizeof command / sizeof *command };
 
 static int usage(FILE *to) {
-    fprintf(to, "grpo: multi-objective GRPO for language models (%s build)\n\n", sizeof(real) == 4 ? "float" : "double");
+    fprintf(to, "grpo: multi-objective GRPO for language models (%s build)\n\n",
+            sizeof(real) == 4 ? "float" : "double");
     for (int i = 0; i < N_COMMAND; i++) fprintf(to, "  grpo %-9s %s\n", command[i].name, command[i].what);
-    fprintf(to, "\ngrpo COMMAND --help tells a command's options. Exit code 0: fine, 1: a check did not hold, 2: bad usage or input.\n");
+    fprintf(to, "\ngrpo COMMAND --help tells a command's options. Exit code 0: fine, 1: a check did not "
+                "hold, 2: bad usage or input.\n");
     return to == stdout ? 0 : 2;
 }
 
 int main(int argc, char **argv) {
     if (argc < 2) return usage(stderr);
-    if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) return usage(stdout);
+    if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+        return usage(stdout);
     const char *names[N_COMMAND];
     for (int i = 0; i < N_COMMAND; i++) {
         names[i] = command[i].name;
@@ -54,6 +57,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     const char *near = nearest_name(argv[1], names, N_COMMAND);
-    fprintf(stderr, "grpo: unknown command \"%.40s\"%s%s; see grpo help\n", argv[1], near ? ", did you mean " : "", near ? near : "");
+    fprintf(stderr, "grpo: unknown command \"%.40s\"%s%s; see grpo help\n", argv[1],
+            near ? ", did you mean " : "", near ? near : "");
     return 2;
 }

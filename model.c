@@ -1,8 +1,9 @@
 /* model.c: from tokens to log-probabilities, and back (MATH section 2).
  *
  * In this order: the table of parameters, the pieces (norm, rotation, logits) with each backward below its
- * forward, the trunk, the heads. Not here: attention of a few rows (attention.c), files (folder.c), decoding with a cache (rollout.c), losses (grpo.c).
- * The order of every sum is MATH 11.2's; where a loop is parallel, each thread owns its outputs. */
+ * forward, the trunk, the heads. Not here: attention of a few rows (attention.c), files (folder.c), decoding
+ * with a cache (rollout.c), losses (grpo.c). The order of every sum is MATH 11.2's; where a loop is parallel,
+ * each thread owns its outputs. */
 #include "model.h"
 
 #include <stdio.h>
@@ -22,23 +23,34 @@ static size_t round16(size_t n) { return (n + LANES - 1) / LANES * LANES; }
 size_t param_count(const Param *p) { return (size_t)p->rows * (size_t)p->cols; }
 
 bool model_config_check(const ModelConfig *c, const char *file, Err *e) {
-    const struct { const char *name; int value; } size[] = {
-        {"vocab_size", c->vocab}, {"hidden_size", c->hidden}, {"intermediate_size", c->ffn}, {"num_hidden_layers", c->n_layer},
-        {"num_attention_heads", c->n_head}, {"num_key_value_heads", c->n_kv_head}, {"head_dim", c->head_dim},
-        {"max_position_embeddings", c->context}};
+    const struct { const char *name; int value;
+    } size[] = {{"vocab_size", c->vocab},           {"hidden_size", c->hidden},
+                {"intermediate_size", c->ffn},      {"num_hidden_layers", c->n_layer},
+                {"num_attention_heads", c->n_head}, {"num_key_value_heads", c->n_kv_head},
+                {"head_dim", c->head_dim},          {"max_position_embeddings", c->context}};
     for (size_t i = 0; i < sizeof size / sizeof *size; i++)
         if (size[i].value < 1 || size[i].value > 1 << 24)
-            return fail(e, "%s: %s: found %d, expected 1 to %d; mend the configuration", file, size[i].name, size[i].value, 1 << 24);
+            return fail(e, "%s: %s: found %d, expected 1 to %d; mend the configuration", file, size[i].name,
+                        size[i].value, 1 << 24);
     if ((long long)c->n_head * c->head_dim > 1 << 24)
-        return fail(e, "%s: num_attention_heads %d times head_dim %d is more than %d; mend the configuration", file, c->n_head, c->head_dim, 1 << 24);
-    if (c->n_layer > 1 << 14) return fail(e, "%s: num_hidden_layers: found %d, expected 1 to %d; mend the configuration", file, c->n_layer, 1 << 14);
+        return fail(e, "%s: num_attention_heads %d times head_dim %d is more than %d; mend the configuration",
+                    file, c->n_head, c->head_dim, 1 << 24);
+    if (c->n_layer > 1 << 14)
+        return fail(e, "%s: num_hidden_layers: found %d, expected 1 to %d; mend the configuration", file,
+                    c->n_layer, 1 << 14);
     if (c->n_head % c->n_kv_head)
-        return fail(e, "%s: num_attention_heads %d is no multiple of num_key_value_heads %d; mend the configuration", file, c->n_head, c->n_kv_head);
+        return fail(e,
+                    "%s: num_attention_heads %d is no multiple of num_key_value_heads %d; mend the "
+                    "configuration",
+                    file, c->n_head, c->n_kv_head);
     if (c->head_dim % 2)
-        return fail(e, "%s: head_dim: found %d, expected an even number (rotary pairs); mend the configuration", file, c->head_dim);
+        return fail(e,
+                    "%s: head_dim: found %d, expected an even number (rotary pairs); mend the configuration",
+                    file, c->head_dim);
     if (c->n_label < 0) return fail(e, "%s: num_labels: found %d, expected at least 1", file, c->n_label);
     if (!(c->norm_eps > 0) || !(c->rope_theta > 0))
-        return fail(e, "%s: rms_norm_eps %g and rope_theta %g must be positive; mend the configuration", file, c->norm_eps, c->rope_theta);
+        return fail(e, "%s: rms_norm_eps %g and rope_theta %g must be positive; mend the configuration", file,
+                    c->norm_eps, c->rope_theta);
     return true;
 }
 
@@ -49,19 +61,22 @@ static Param *table_add(Table *t, int rows, int cols, bool matrix, const char *f
     Param *p = t->out ? &t->out[t->n] : NULL;
     t->n++;
     if (!p) return NULL;
-    *p = (Param){.rows = rows, .cols = cols, .is_matrix = matrix, .trainable = !t->frozen, .store = t->frozen && matrix ? t->store : STORE_REAL};
+    *p = (Param){.rows = rows, .cols = cols, .is_matrix = matrix, .trainable = !t->frozen,
+                 .store = t->frozen && matrix ? t->store : STORE_REAL};
     snprintf(p->name, sizeof p->name, format, layer);
     return p;
 }
 
 /* The adapters of the linear layer `module` of layer l, if it is a target. */
-static void table_adapter(Table *t, Model *m, int l, LoraTarget target, const char *module, int n_out, int n_in) {
+static void table_adapter(Table *t, Model *m, int l, LoraTarget target, const char *module, int n_out,
+                          int n_in) {
     const Lora *c = &m->config.lora;
     if (!c->r || !(c->target >> target & 1)) return;
     Param *none[2], **p = m->adapter ? m->adapter[l][target] : none;
     char format[96];
     for (int b = 0; b < 2; b++) {
-        snprintf(format, sizeof format, "base_model.model.model.layers.%%d.%s.%s.lora_%c.weight", module, lora_target_names[target], b ? 'B' : 'A');
+        snprintf(format, sizeof format, "base_model.model.model.layers.%%d.%s.%s.lora_%c.weight", module,
+                 lora_target_names[target], b ? 'B' : 'A');
         p[b] = table_add(t, b ? n_out : c->r, b ? c->r : n_in, true, format, l);
     }
 }
@@ -72,7 +87,8 @@ static void model_table(Table *t, Model *m, const ModelConfig *c) {
     for (int l = 0; l < c->n_layer; l++) {
         Param *none[LAYER_PARAMS], **p = m->layer ? m->layer[l] : none;
         Param *none_bias[3], **b = m->mlp_bias ? m->mlp_bias[l] : none_bias;
-#define LAYER(slot, rows, cols, matrix, name) p[slot] = table_add(t, rows, cols, matrix, "model.layers.%d." name, l)
+#define LAYER(slot, rows, cols, matrix, name) \
+    p[slot] = table_add(t, rows, cols, matrix, "model.layers.%d." name, l)
         LAYER(P_NORM_IN, 1, c->hidden, false, "input_layernorm.weight");
         LAYER(P_Q, q, c->hidden, true, "self_attn.q_proj.weight");
         if (c->qkv_bias) LAYER(P_QB, 1, q, false, "self_attn.q_proj.bias");
@@ -94,7 +110,8 @@ static void model_table(Table *t, Model *m, const ModelConfig *c) {
 #undef LAYER
     }
     m->norm = table_add(t, 1, c->hidden, false, "model.norm.weight", 0);
-    t->frozen = t->frozen && !c->n_label;       /* the scores of a reward model are learned beside its adapter (PEFT's modules_to_save) */
+    /* the scores of a reward model are learned beside its adapter (PEFT's modules_to_save) */
+    t->frozen = t->frozen && !c->n_label;
     if (c->n_label) m->head = table_add(t, c->n_label, c->hidden, true, "score.weight", 0);
     else m->head = c->tied ? m->embed : table_add(t, c->vocab, c->hidden, true, "lm_head.weight", 0);
     m->n_base = t->n;
@@ -111,9 +128,13 @@ static void model_table(Table *t, Model *m, const ModelConfig *c) {
 }
 
 /* Which matrices gemm_nt reads: all but an embedding that is not also the head. */
-static bool param_is_packed(const Model *m, const Param *p) { return p->is_matrix && (p != m->embed || m->head == m->embed); }
+static bool param_is_packed(const Model *m, const Param *p) {
+    return p->is_matrix && (p != m->embed || m->head == m->embed);
+}
 
-static unsigned char *packed_of(const Model *m, const Param *p) { return m->packed + m->packed_at[p - m->param]; }
+static unsigned char *packed_of(const Model *m, const Param *p) {
+    return m->packed + m->packed_at[p - m->param];
+}
 
 static void model_layout(Model *m, Arena *a) {
     const ModelConfig *c = &m->config;
@@ -123,7 +144,9 @@ static void model_layout(Model *m, Arena *a) {
         if (m->param[i].trainable) weights += param_count(&m->param[i]);
         if (!param_is_packed(m, &m->param[i])) continue;
         m->packed_at[i] = packed;
-        packed += (gemm_packed_count(m->param[i].rows, m->param[i].cols) * store_size(m->param[i].store) + 63) / 64 * 64;
+        packed +=
+            (gemm_packed_count(m->param[i].rows, m->param[i].cols) * store_size(m->param[i].store) + 63) /
+            64 * 64;
     }
     m->n_trainable = weights;
     m->weights = arena_take(a, weights, sizeof(real));
@@ -231,12 +254,18 @@ static double layer_weights(const ModelConfig *c) {    /* N of section 8 */
 
 double model_forward_flops(const ModelConfig *c, double n_row, double sum_attended, double n_scored) {
     const double outputs = c->n_label ? c->n_label : c->vocab;
-    return 2 * layer_weights(c) * n_row + 4 * (double)c->n_head * c->head_dim * c->n_layer * sum_attended + 2 * outputs * c->hidden * n_scored;
+    return 2 * layer_weights(c) * n_row + 4 * (double)c->n_head * c->head_dim * c->n_layer * sum_attended +
+           2 * outputs * c->hidden * n_scored;
 }
 
-double model_trl_flops_per_token(const ModelConfig *c, double length) { return 3 * model_forward_flops(c, 1, length, 1); }
+double model_trl_flops_per_token(const ModelConfig *c, double length) {
+    return 3 * model_forward_flops(c, 1, length, 1);
+}
 
-static LoraShape adapter_shape(const Model *m, Param *const p[2]) { return (LoraShape){.n_out = p[1]->rows, .n_in = p[0]->cols, .r = p[0]->rows, .s = lora_scale(&m->config.lora)}; }
+static LoraShape adapter_shape(const Model *m, Param *const p[2]) {
+    return (LoraShape){.n_out = p[1]->rows, .n_in = p[0]->cols, .r = p[0]->rows,
+                       .s = lora_scale(&m->config.lora)};
+}
 
 static void init_param(Model *m, int i, uint64_t seed) {
     const Param *p = &m->param[i];
@@ -244,7 +273,10 @@ static void init_param(Model *m, int i, uint64_t seed) {
     const bool bias = strstr(p->name, ".bias") != NULL;
     #pragma omp parallel for schedule(static)
     for (size_t j = 0; j < param_count(p); j++) {
-        const real w = p->is_matrix ? (real)(m->config.init_std * rng_normal(seed, RNG_INIT, (uint64_t)i, j, 0, 0)) : bias ? 0 : 1;
+        const real w = p->is_matrix
+                           ? (real)(m->config.init_std * rng_normal(seed, RNG_INIT, (uint64_t)i, j, 0, 0))
+                       : bias ? 0
+                              : 1;
         store_from_real((unsigned char *)p->data + j * size, &w, p->store, 1);
     }
 }
@@ -274,7 +306,8 @@ const Param *model_find(const Model *m, const char *name) {
 void model_copy(Model *to, const Model *from) {
     for (int i = 0; i < to->n_param; i++) {
         const Param *p = model_find(from, to->param[i].name);
-        if (p && param_count(p) == param_count(&to->param[i]) && p->store == to->param[i].store) memcpy(to->param[i].data, p->data, param_count(p) * store_size(p->store));
+        if (p && param_count(p) == param_count(&to->param[i]) && p->store == to->param[i].store)
+            memcpy(to->param[i].data, p->data, param_count(p) * store_size(p->store));
     }
 }
 
@@ -302,7 +335,8 @@ void model_merge(Model *m) {
 
 void model_pack_rows(Model *m, const Param *p, int first, int n) {
     const size_t at = (size_t)first * (size_t)p->cols * store_size(p->store);
-    if (param_is_packed(m, p)) gemm_pack(packed_of(m, p) + at, (const unsigned char *)p->data + at, p->store, n, p->cols);
+    if (param_is_packed(m, p))
+        gemm_pack(packed_of(m, p) + at, (const unsigned char *)p->data + at, p->store, n, p->cols);
 }
 
 void model_pack(Model *m) {
@@ -316,7 +350,9 @@ void model_pack_trainable(Model *m) {
 
 /* ---- E190, E192: what is counted ----------------------------------------------------------- */
 
-static void tally_product(Pass *p, const Param *w, double n_row) { p->flop += 2 * (double)param_count(w) * n_row; }
+static void tally_product(Pass *p, const Param *w, double n_row) {
+    p->flop += 2 * (double)param_count(w) * n_row;
+}
 
 /* The linear maps of all layers. */
 static void tally_rows(const Model *m, int n, bool backward, bool weights) {
@@ -325,7 +361,8 @@ static void tally_rows(const Model *m, int n, bool backward, bool weights) {
     p->row += n;
     for (int l = 0; l < m->config.n_layer; l++)
         for (int t = 0; t < LORA_TARGETS; t++) {
-            const Param *w = m->layer[l][adapted_layer[t]], *const *ab = (const Param *const *)m->adapter[l][t];
+            const Param *w = m->layer[l][adapted_layer[t]], *const *ab =
+                                                                (const Param *const *)m->adapter[l][t];
             tally_product(p, w, n);
             if (backward && weights && w->trainable) tally_product(p, w, n);
             if (!ab[0] || m->adapter_off) continue;
@@ -378,11 +415,13 @@ static void tally_head(const Model *m, double n_row, bool backward) {
 /* ---- E5, E7, E8: linear layers and norms ------------------------------------------------- */
 
 void linear_forward(real *y, const Model *m, const Param *w, const Param *bias, const real *x, int n_row) {
-    gemm_nt(y, w->rows, x, w->cols, packed_of(m, w), w->store, bias ? bias->data : NULL, n_row, w->rows, w->cols);
+    gemm_nt(y, w->rows, x, w->cols, packed_of(m, w), w->store, bias ? bias->data : NULL, n_row, w->rows,
+            w->cols);
 }
 
 /* E6: dW and db are added to. */
-static void linear_weight_backward(real *grad, const Param *w, const Param *bias, const real *dy, const real *x, int n_row) {
+static void linear_weight_backward(real *grad, const Param *w, const Param *bias, const real *dy,
+                                   const real *x, int n_row) {
     if (grad && w->trainable) gemm_tn(grad + w->offset, dy, w->rows, x, w->cols, n_row, w->rows, w->cols);
     if (grad && bias && bias->trainable) gemm_bias_backward(grad + bias->offset, dy, w->rows, n_row, w->rows);
 }
@@ -430,7 +469,8 @@ static void norm_rows(real *y, real *r, const real *x, const Param *w, size_t n_
 }
 
 /* E7 of sum = x + more. A row at a time: it stays in the cache. */
-static void add_rows_norm(real *y, real *r, real *sum, const real *x, const real *more, const Param *w, size_t n_vec, double eps) {
+static void add_rows_norm(real *y, real *r, real *sum, const real *x, const real *more, const Param *w,
+                          size_t n_vec, double eps) {
     const size_t n = (size_t)w->cols;
     #pragma omp parallel for schedule(static) if (threads_worth(n_vec * n))
     for (size_t t = 0; t < n_vec; t++) {
@@ -439,16 +479,18 @@ static void add_rows_norm(real *y, real *r, real *sum, const real *x, const real
     }
 }
 
-static void norm_rows_backward(real *dx, const real *dy, const real *x, const real *r, const Param *w, size_t n_vec) {
-    #pragma omp parallel for schedule(static) if (threads_worth(n_vec * (size_t)w->cols))
+static void norm_rows_backward(real *dx, const real *dy, const real *x, const real *r, const Param *w,
+                               size_t n_vec) {
+#pragma omp parallel for schedule(static) if (threads_worth(n_vec * (size_t)w->cols))
     for (size_t t = 0; t < n_vec; t++)
-        rms_norm_backward(dx + t * (size_t)w->cols, dy + t * (size_t)w->cols, x + t * (size_t)w->cols, w->data, r[t], w->cols);
+        rms_norm_backward(dx + t * (size_t)w->cols, dy + t * (size_t)w->cols, x + t * (size_t)w->cols,
+                          w->data, r[t], w->cols);
 }
 
-/* E8 where dy is a sum of two parts, or three, which goes to the first of them, and dx starts from `begin` (dx may be more2); and E7 once more, for the
- * gradient of what reads the norm. */
-static void sum_rows_norm_backward(real *dx, const real *begin, real *dy, const real *more, const real *more2, real *normed, const real *x, const real *r, const Param *w,
-                                   size_t n_vec) {
+/* E8 where dy is a sum of two parts, or three, which goes to the first of them, and dx starts from `begin`
+ * (dx may be more2); and E7 once more, for the gradient of what reads the norm. */
+static void sum_rows_norm_backward(real *dx, const real *begin, real *dy, const real *more, const real *more2,
+                                   real *normed, const real *x, const real *r, const Param *w, size_t n_vec) {
     const size_t n = (size_t)w->cols;
     const real *weight = w->data;
     #pragma omp parallel for schedule(static) if (threads_worth(n_vec * n))
@@ -462,7 +504,8 @@ static void sum_rows_norm_backward(real *dx, const real *begin, real *dy, const 
     }
 }
 
-static void norm_weight_backward(real *grad, const real *dy, const real *x, const real *r, const Param *w, size_t n_vec) {
+static void norm_weight_backward(real *grad, const real *dy, const real *x, const real *r, const Param *w,
+                                 size_t n_vec) {
     if (grad && w->trainable) rms_norm_weight_backward(grad + w->offset, dy, x, r, n_vec, w->cols);
 }
 
@@ -524,15 +567,20 @@ static LogitStats row_stats(real *z, int vocab, double temperature, bool want_en
         mean += r_dot(block, shifted, n);
     }
     const double log_sum = d_log(sum);
-    return (LogitStats){.max = max, .sum = (real)sum, .log_sum = (real)log_sum, .entropy = (real)(log_sum - mean / sum)};
+    return (LogitStats){.max = max, .sum = (real)sum, .log_sum = (real)log_sum,
+                        .entropy = (real)(log_sum - mean / sum)};
 }
 
-LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entropy) { return row_stats(z, vocab, temperature, want_entropy, NULL); }
+LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entropy) {
+    return row_stats(z, vocab, temperature, want_entropy, NULL);
+}
 
-LogitStats logits_totals(real *z, int vocab, double temperature, double *total_at) { return row_stats(z, vocab, temperature, false, total_at); }
+LogitStats logits_totals(real *z, int vocab, double temperature, double *total_at) {
+    return row_stats(z, vocab, temperature, false, total_at);
+}
 
-void logits_backward(real *z, int vocab, double temperature, const LogitStats *s, const int *target, const real *dlogp,
-                     const real *dentropy, int n) {
+void logits_backward(real *z, int vocab, double temperature, const LogitStats *s, const int *target,
+                     const real *dlogp, const real *dentropy, int n) {
     const real tau = (real)temperature;
     real c_sum = 0, h_sum = 0;
     for (int i = 0; i < n; i++) {
@@ -550,7 +598,8 @@ void logits_backward(real *z, int vocab, double temperature, const LogitStats *s
             if (h_sum != 0) z[v0 + v] -= h_sum * p[v] * (logp + s->entropy);
         }
     }
-    for (int i = 0; i < n; i++) {               /* c_y of equal targets is summed first, ascending, on the first of them */
+    /* c_y of equal targets is summed first, ascending, on the first of them */
+    for (int i = 0; i < n; i++) {
         bool first = true;
         for (int k = 0; first && k < i; k++) first = target[k] != target[i];
         if (!first) continue;
@@ -570,7 +619,8 @@ typedef struct {                        /* of one layer; E196 */
 } LayerActs;
 
 struct Acts {
-    int max_row, max_target, n_thread;  /* scratch is per thread: no loop that needs it takes more, whatever OpenMP says later */
+    int max_row, max_target,
+        n_thread; /* scratch is per thread: no loop that needs it takes more, whatever OpenMP says later */
     bool keep, checkpoint;              /* checkpoint: layers share all but x */
     size_t key_cap;                     /* keys (in whole blocks) of the longest path */
     size_t held, thread_bytes;          /* of base; the part that grows with n_thread */
@@ -578,23 +628,30 @@ struct Acts {
     real *x_last, *r_last, *hidden;
     real *normed, *normed_mid;          /* of the running layer */
     real *act, *wide, *row_h, *dx, *dx_next, *d_mid, *dnormed_mid, *dq, *dk, *dv, *d_o, *dk_raw;
-    size_t lora_width;                  /* of a row of lora_wide, whatever the layer: threads are at different layers at a time */
-    real *lora_wide, *lora_low, *lora_dlow[LORA_TARGETS];   /* an adapter's B u or A^T du, s u, du of the running layer */
+    size_t
+        lora_width; /* of a row of lora_wide, whatever the layer: threads are at different layers at a time */
+    /* an adapter's B u or A^T du, s u, du of the running layer */
+    real *lora_wide, *lora_low, *lora_dlow[LORA_TARGETS];
     int *position;                      /* [max_row] */
     const int *id;                      /* of the running call */
-    real *key_t, *value, *value_t, *key, *score, *dscore;   /* [n_thread][...]: a unit of attention's panels and scratch */
-    int logit_rows;                     /* of logits: a chunk, or all targets of a slice where KEPT_LOGITS allows */
-    bool logits_kept;                   /* head_logp left those of all scored rows in logits, divided by the temperature */
+    real *key_t, *value, *value_t, *key, *score,
+        *dscore; /* [n_thread][...]: a unit of attention's panels and scratch */
+    int logit_rows; /* of logits: a chunk, or all targets of a slice where KEPT_LOGITS allows */
+    bool logits_kept; /* head_logp left those of all scored rows in logits, divided by the temperature */
     real *logits, *scored_hidden, *dscored;     /* the last two: one chunk of rows */
-    int *scored_row, *scored_at;        /* [max_target], [max_target + 1]: distinct rows and their first target */
+    int *scored_row, *scored_at; /* [max_target], [max_target + 1]: distinct rows and their first target */
     LogitStats *stats;                  /* [max_target] */
-    bool tied;                          /* E20 of a trainable tied embedding goes to rows of its own (MATH 11.2) until model_grad_finish: */
-    int n_embed, *embed_id, *embed_slot, *embed_at;         /* ids that occurred; [vocab] their row + 1, or 0; [max_row] the row that each row adds to */
-    real *embed_row;                    /* [vocab, hidden], owned, zero; memory only where an id has occurred */
+    bool tied; /* E20 of a trainable tied embedding goes to rows of its own (MATH 11.2) until
+                  model_grad_finish: */
+    int n_embed, *embed_id, *embed_slot, *embed_at; /* ids that occurred; [vocab] their row + 1, or 0;
+                                                       [max_row] the row that each row adds to */
+    real *embed_row; /* [vocab, hidden], owned, zero; memory only where an id has occurred */
     unsigned char *base;
 };
 
-bool acts_keep_logits(const ModelConfig *c, int max_target) { return max_target <= CHUNK_ROWS || max_target <= KEPT_LOGITS / c->vocab; }
+bool acts_keep_logits(const ModelConfig *c, int max_target) {
+    return max_target <= CHUNK_ROWS || max_target <= KEPT_LOGITS / c->vocab;
+}
 
 static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
     const size_t n = (size_t)s->max_row, h = (size_t)c->hidden, q = (size_t)c->n_head * (size_t)c->head_dim;
@@ -611,7 +668,12 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
 #define TAKE(field, rows, cols) t.field = arena_take(a, (rows), (cols) * sizeof(real))
         TAKE(x, n, h); TAKE(r_in, n, 1);
         TAKE(q, n, q); TAKE(k, n, kv); TAKE(v, n, kv);
-        if (c->qk_norm) { TAKE(q_raw, n, q); TAKE(k_raw, n, kv); TAKE(r_q, n, (size_t)c->n_head); TAKE(r_k, n, (size_t)c->n_kv_head); }
+        if (c->qk_norm) {
+            TAKE(q_raw, n, q);
+            TAKE(k_raw, n, kv);
+            TAKE(r_q, n, (size_t)c->n_head);
+            TAKE(r_k, n, (size_t)c->n_kv_head);
+        }
         TAKE(o, n, q); TAKE(max, n, (size_t)c->n_head); TAKE(sum, n, (size_t)c->n_head);
         TAKE(mid, n, h); TAKE(r_mid, n, 1);
         TAKE(gate, n, f); TAKE(up, n, f);
@@ -629,9 +691,14 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
     for (int i = 0; i < LORA_TARGETS && s->keep; i++)
         if (c->lora.r && c->lora.target >> i & 1) TAKE(lora_dlow[i], n, (size_t)c->lora.r);
     const size_t threads = (size_t)s->n_thread;
-    const size_t panels = s->key_cap * round16(d), scratch = attention_scratch(s->key_cap, c->head_dim), before = a->used;
+    const size_t panels = s->key_cap * round16(d), scratch = attention_scratch(s->key_cap, c->head_dim),
+                 before = a->used;
     TAKE(key_t, threads, panels); TAKE(value, threads, panels); TAKE(score, threads, scratch);
-    if (s->keep) { TAKE(value_t, threads, panels); TAKE(key, threads, panels); TAKE(dscore, threads, scratch); }
+    if (s->keep) {
+        TAKE(value_t, threads, panels);
+        TAKE(key, threads, panels);
+        TAKE(dscore, threads, scratch);
+    }
     s->thread_bytes = a->used - before;
     if (s->keep) {
         TAKE(wide, n, h); TAKE(dx, n, h); TAKE(dx_next, n, h); TAKE(d_mid, n, h); TAKE(dnormed_mid, n, h);
@@ -641,7 +708,9 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
     if (s->max_target) {
         s->logit_rows = s->max_target < CHUNK_ROWS ? s->max_target : CHUNK_ROWS;
         if (s->keep && acts_keep_logits(c, s->max_target)) s->logit_rows = s->max_target;
-        TAKE(logits, (size_t)s->logit_rows, (size_t)c->vocab); TAKE(scored_hidden, CHUNK_ROWS, h); TAKE(dscored, CHUNK_ROWS, h);
+        TAKE(logits, (size_t)s->logit_rows, (size_t)c->vocab);
+        TAKE(scored_hidden, CHUNK_ROWS, h);
+        TAKE(dscored, CHUNK_ROWS, h);
         s->scored_row = arena_take(a, (size_t)s->max_target, sizeof(int));
         s->scored_at = arena_take(a, (size_t)s->max_target + 1, sizeof(int));
         s->stats = arena_take(a, (size_t)s->max_target, sizeof(LogitStats));
@@ -656,11 +725,14 @@ static void acts_layout(Acts *s, Arena *a, const ModelConfig *c) {
 
 static bool has_tied_gradient(const ModelConfig *c) { return c->tied && !c->n_label && !base_is_frozen(c); }
 
-static size_t embed_row_bytes(const Acts *s, const ModelConfig *c) { return s->tied ? (size_t)c->vocab * (size_t)c->hidden * sizeof(real) : 0; }
+static size_t embed_row_bytes(const Acts *s, const ModelConfig *c) {
+    return s->tied ? (size_t)c->vocab * (size_t)c->hidden * sizeof(real) : 0;
+}
 
 static Acts acts_sizes(const ModelConfig *c, int max_row, int max_target, bool keep) {
     const int path = max_row < c->context ? max_row : c->context;
-    return (Acts){.max_row = max_row, .max_target = max_target, .keep = keep, .tied = keep && has_tied_gradient(c), .checkpoint = keep && c->checkpointing,
+    return (Acts){.max_row = max_row, .max_target = max_target, .keep = keep,
+                  .tied = keep && has_tied_gradient(c), .checkpoint = keep && c->checkpointing,
                   .n_thread = thread_count(), .key_cap = round16((size_t)path) + 2 * LANES};
 }
 
@@ -691,7 +763,8 @@ Acts *acts_new(const Model *m, int max_row, int max_target, bool keep, Err *e) {
     s->base = a.base;
     acts_layout(s, &a, &m->config);
     s->held = a.used + embed_row_bytes(s, &m->config);
-    if (s->tied && !(s->embed_row = calloc(embed_row_bytes(s, &m->config), 1))) {        /* not memory_new: pages come as they are touched */
+    /* not memory_new: pages come as they are touched */
+    if (s->tied && !(s->embed_row = calloc(embed_row_bytes(s, &m->config), 1))) {
         fail(e, "activations: no memory for the gradients of embeddings");
         acts_free(s);
         return NULL;
@@ -712,31 +785,45 @@ bool batch_check(const Batch *b, const ModelConfig *c, Err *e) {
     int row = 0;
     for (int i = 0; i < b->n_seg; i++) {
         const Segment *s = &b->seg[i];
-        if (s->start != row || s->n_row < 1) return fail(e, "batch: segment %d has %d rows from row %d, expected to start at row %d", i, s->n_row, s->start, row);
+        if (s->start != row || s->n_row < 1)
+            return fail(e, "batch: segment %d has %d rows from row %d, expected to start at row %d", i,
+                        s->n_row, s->start, row);
         if (s->prefix >= i || s->prefix < -1 || (s->prefix >= 0 && b->seg[s->prefix].prefix != -1))
-            return fail(e, "batch: segment %d names segment %d as its prefix, expected an earlier one without prefix", i, s->prefix);
+            return fail(e,
+                        "batch: segment %d names segment %d as its prefix, expected an earlier one without "
+                        "prefix",
+                        i, s->prefix);
         if (s->prefix >= 0 && i && s->prefix != i - 1 && b->seg[i - 1].prefix != s->prefix)
             return fail(e, "batch: segment %d does not stand beside the others of prefix %d", i, s->prefix);
         const int length = s->n_row + (s->prefix >= 0 ? b->seg[s->prefix].n_row : 0);
         if (length > c->context)
-            return fail(e, "batch: a sequence of %d tokens, but the context holds %d; shorten the prompt or max_completion_length", length, c->context);
+            return fail(e,
+                        "batch: a sequence of %d tokens, but the context holds %d; shorten the prompt or "
+                        "max_completion_length",
+                        length, c->context);
         row += s->n_row;
     }
     if (row != b->n_row) return fail(e, "batch: segments hold %d rows, the batch %d", row, b->n_row);
     for (int t = 0; t < b->n_row; t++)
-        if (b->id[t] < 0 || b->id[t] >= c->vocab) return fail(e, "batch: token id %d at row %d, expected 0 to %d", b->id[t], t, c->vocab - 1);
+        if (b->id[t] < 0 || b->id[t] >= c->vocab)
+            return fail(e, "batch: token id %d at row %d, expected 0 to %d", b->id[t], t, c->vocab - 1);
     for (int i = 0; i < b->n_target; i++)
-        if (b->target_row[i] < (i ? b->target_row[i - 1] : 0) || b->target_row[i] >= b->n_row || b->target_id[i] < 0 || b->target_id[i] >= c->vocab)
-            return fail(e, "batch: target %d is token %d at row %d: out of range or out of order", i, b->target_id[i], b->target_row[i]);
+        if (b->target_row[i] < (i ? b->target_row[i - 1] : 0) || b->target_row[i] >= b->n_row ||
+            b->target_id[i] < 0 || b->target_id[i] >= c->vocab)
+            return fail(e, "batch: target %d is token %d at row %d: out of range or out of order", i,
+                        b->target_id[i], b->target_row[i]);
     return true;
 }
 
 typedef struct { Acts *a; const ModelConfig *c; const Batch *b; KeySink *sink; void *to; } BatchAttention;
 
-/* The keys and values of a segment for key/value head g, laid out in the calling thread's panels from position `at` on. */
-static KeySpan lay_out(const Acts *a, const ModelConfig *c, const Segment *s, int g, size_t at, const real *k, const real *v, bool backward) {
+/* The keys and values of a segment for key/value head g, laid out in the calling thread's panels from
+ * position `at` on. */
+static KeySpan lay_out(const Acts *a, const ModelConfig *c, const Segment *s, int g, size_t at, const real *k,
+                       const real *v, bool backward) {
     const int d = c->head_dim, ld = c->n_kv_head * d;
-    const size_t from = ((size_t)thread_index() * a->key_cap + at) * round16((size_t)d), first = (size_t)s->start * (size_t)ld + (size_t)(g * d);
+    const size_t from = ((size_t)thread_index() * a->key_cap + at) * round16((size_t)d),
+                 first = (size_t)s->start * (size_t)ld + (size_t)(g * d);
     KeySpan span = {.n = s->n_row, .key_t = a->key_t + from, .value_stride = (size_t)s->n_row * LANES};
     attention_transpose(span.key_t, k + first, s->n_row, ld, d);
     if (!backward) {
@@ -761,7 +848,8 @@ static void batch_attention(void *context, int layer, const AttentionRows *y) {
     const Batch *b = f->b;
     if (f->sink) f->sink(f->to, layer, y->k, y->v);
     const int d = c->head_dim, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
-    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (threads_worth((size_t)b->n_row * (size_t)q_ld * a->key_cap / 16))
+    const size_t work = (size_t)b->n_row * (size_t)q_ld * a->key_cap / 16;
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (threads_worth(work))
     for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
         const Segment *s = &b->seg[unit / c->n_kv_head];
         const int g = unit % c->n_kv_head;
@@ -770,20 +858,23 @@ static void batch_attention(void *context, int layer, const AttentionRows *y) {
         if (s->prefix >= 0) span[n_span++] = lay_out(a, c, &b->seg[s->prefix], g, 0, y->k, y->v, false);
         span[n_span] = lay_out(a, c, s, g, n_span ? round16((size_t)span[0].n) : 0, y->k, y->v, false);
         for (int j = g * per; j < (g + 1) * per; j++) {
-            const size_t q = (size_t)s->start * (size_t)q_ld + (size_t)(j * d), stat = (size_t)s->start * (size_t)c->n_head + (size_t)j;
-            attend(y->o + q, y->max + stat, y->sum + stat, c->n_head, a->score + (size_t)thread_index() * attention_scratch(a->key_cap, d), y->q + q, q_ld, s->n_row,
-                   span, n_span + 1, 0, d);
+            const size_t q = (size_t)s->start * (size_t)q_ld + (size_t)(j * d),
+                         stat = (size_t)s->start * (size_t)c->n_head + (size_t)j;
+            attend(y->o + q, y->max + stat, y->sum + stat, c->n_head,
+                   a->score + (size_t)thread_index() * attention_scratch(a->key_cap, d), y->q + q, q_ld,
+                   s->n_row, span, n_span + 1, 0, d);
         }
     }
 }
 
-/* E17; parallel over (tree, key/value head): a thread owns dk and dv of all rows of its tree, and takes heads, then segments,
- * then rows in ascending order: one chain for each key row. */
+/* E17; parallel over (tree, key/value head): a thread owns dk and dv of all rows of its tree, and takes
+ * heads, then segments, then rows in ascending order: one chain for each key row. */
 static void attention_backward(Acts *a, const LayerActs *y, const ModelConfig *c, const Batch *b) {
     const int d = c->head_dim, kv_ld = c->n_kv_head * d, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
     const size_t scratch = attention_scratch(a->key_cap, d);
     const real scale = (real)(1 / sqrt((double)d));
-    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (threads_worth((size_t)b->n_row * (size_t)q_ld * a->key_cap / 16))
+    const size_t work = (size_t)b->n_row * (size_t)q_ld * a->key_cap / 16;
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(a->n_thread) if (threads_worth(work))
     for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
         const int root = unit / c->n_kv_head, g = unit % c->n_kv_head;
         if (b->seg[root].prefix >= 0) continue;
@@ -794,14 +885,18 @@ static void attention_backward(Acts *a, const LayerActs *y, const ModelConfig *c
             memset(a->dk + (size_t)t * (size_t)kv_ld + g * d, 0, (size_t)d * sizeof(real));
             memset(a->dv + (size_t)t * (size_t)kv_ld + g * d, 0, (size_t)d * sizeof(real));
         }
-        KeySpan span[2] = {lay_out(a, c, &b->seg[root], g, 0, y->k, y->v, true)};      /* the prompt's panels stay */
+        /* the prompt's panels stay */
+        KeySpan span[2] = {lay_out(a, c, &b->seg[root], g, 0, y->k, y->v, true)};
         for (int j = g * per; j < (g + 1) * per; j++)
             for (int i = root; i < end; i++) {
                 const Segment *s = &b->seg[i];
                 if (i > root) span[1] = lay_out(a, c, s, g, round16((size_t)span[0].n), y->k, y->v, true);
-                const size_t q = (size_t)s->start * (size_t)q_ld + (size_t)(j * d), stat = (size_t)s->start * (size_t)c->n_head + (size_t)j;
-                attend_backward(a->dq + q, a->score + (size_t)thread_index() * scratch, a->dscore + (size_t)thread_index() * scratch, y->q + q, y->o + q, a->d_o + q, q_ld,
-                                y->max + stat, y->sum + stat, c->n_head, s->n_row, span, i == root ? 1 : 2, 0, d, kv_ld);
+                const size_t q = (size_t)s->start * (size_t)q_ld + (size_t)(j * d),
+                             stat = (size_t)s->start * (size_t)c->n_head + (size_t)j;
+                attend_backward(a->dq + q, a->score + (size_t)thread_index() * scratch,
+                                a->dscore + (size_t)thread_index() * scratch, y->q + q, y->o + q, a->d_o + q,
+                                q_ld, y->max + stat, y->sum + stat, c->n_head, s->n_row, span,
+                                i == root ? 1 : 2, 0, d, kv_ld);
             }
         for (int t = b->seg[root].start; t < row_end; t++)
             for (int j = 0; j < d; j++) a->dk[(size_t)t * (size_t)kv_ld + (size_t)(g * d + j)] *= scale;
@@ -812,11 +907,14 @@ static void attention_backward(Acts *a, const LayerActs *y, const ModelConfig *c
 static void rope_rows(const Acts *a, const Model *m, real *q, real *k, int from, int n, bool back) {
     const ModelConfig *c = &m->config;
     const size_t half = (size_t)c->head_dim / 2;
-    #pragma omp parallel for schedule(static) if (threads_worth((size_t)n * half * (size_t)(c->n_head + c->n_kv_head)))
+    const size_t n_pair = (size_t)n * half * (size_t)(c->n_head + c->n_kv_head);
+    #pragma omp parallel for schedule(static) if (threads_worth(n_pair))
     for (int t = from; t < from + n; t++) {
-        const real *cos = m->rope_cos + (size_t)a->position[t] * half, *sin = m->rope_sin + (size_t)a->position[t] * half;
+        const real *cos = m->rope_cos + (size_t)a->position[t] * half,
+                   *sin = m->rope_sin + (size_t)a->position[t] * half;
         rope_apply(q + (size_t)t * (size_t)(c->n_head * c->head_dim), c->n_head, c->head_dim, cos, sin, back);
-        rope_apply(k + (size_t)t * (size_t)(c->n_kv_head * c->head_dim), c->n_kv_head, c->head_dim, cos, sin, back);
+        rope_apply(k + (size_t)t * (size_t)(c->n_kv_head * c->head_dim), c->n_kv_head, c->head_dim, cos, sin,
+                   back);
     }
 }
 
@@ -827,21 +925,25 @@ static void add_rows(real *y, const real *a, const real *b, size_t n) {
 
 static void swiglu_rows(real *act, const real *gate, const real *up, int n_row, int ffn) {
     #pragma omp parallel for schedule(static) if (threads_worth((size_t)n_row * (size_t)ffn))
-    for (int t = 0; t < n_row; t++) r_swiglu(act + (size_t)t * (size_t)ffn, gate + (size_t)t * (size_t)ffn, up + (size_t)t * (size_t)ffn, (size_t)ffn);
+    for (int t = 0; t < n_row; t++)
+        r_swiglu(act + (size_t)t * (size_t)ffn, gate + (size_t)t * (size_t)ffn, up + (size_t)t * (size_t)ffn,
+                 (size_t)ffn);
 }
 
 /* ---- a layer's linear maps, each with its adapter if it has one (E290, E291) --------------- */
 
 /* y = W x for rows [from, from + n) of x and y; n_y maps of the same x, for which threads meet once. */
 typedef struct { real *y; LoraTarget target; const Param *bias; } Projection;
-static void project(const Projection *y, int n_y, Acts *a, const Model *m, int l, const real *x, int from, int n) {
+static void project(const Projection *y, int n_y, Acts *a, const Model *m, int l, const real *x, int from,
+                    int n) {
     GemmNt list[GEMM_LIST];
     const size_t at = (size_t)from;
     const int n_in = m->layer[l][adapted_layer[y->target]]->cols;
     x += at * (size_t)n_in;
     for (int i = 0; i < n_y; i++) {
         const Param *w = m->layer[l][adapted_layer[y[i].target]];
-        list[i] = (GemmNt){.y = y[i].y + at * (size_t)w->rows, .packed = packed_of(m, w), .store = w->store, .bias = y[i].bias ? y[i].bias->data : NULL, .n_out = w->rows};
+        list[i] = (GemmNt){.y = y[i].y + at * (size_t)w->rows, .packed = packed_of(m, w), .store = w->store,
+                           .bias = y[i].bias ? y[i].bias->data : NULL, .n_out = w->rows};
     }
     gemm_nt_list(list, n_y, x, n, n_in);
     for (int i = 0; i < n_y; i++) {
@@ -849,13 +951,14 @@ static void project(const Projection *y, int n_y, Acts *a, const Model *m, int l
         Param *const *p = m->adapter[l][t];
         if (!p[0] || m->adapter_off) continue;
         const LoraShape shape = adapter_shape(m, p);
-        lora_forward(list[i].y, a->layer[l].low[t] + at * (size_t)shape.r, a->lora_wide + at * a->lora_width, (const real *)packed_of(m, p[0]),
-                     (const real *)packed_of(m, p[1]), x, n, &shape);
+        lora_forward(list[i].y, a->layer[l].low[t] + at * (size_t)shape.r, a->lora_wide + at * a->lora_width,
+                     (const real *)packed_of(m, p[0]), (const real *)packed_of(m, p[1]), x, n, &shape);
     }
 }
 
 /* dx = W^T dy for rows [from, from + n). */
-static void project_back(real *dx, Acts *a, const Model *m, int l, LoraTarget t, const real *dy, int from, int n) {
+static void project_back(real *dx, Acts *a, const Model *m, int l, LoraTarget t, const real *dy, int from,
+                         int n) {
     const Param *w = m->layer[l][adapted_layer[t]];
     Param *const *p = m->adapter[l][t];
     const size_t at = (size_t)from;
@@ -865,26 +968,30 @@ static void project_back(real *dx, Acts *a, const Model *m, int l, LoraTarget t,
     if (!p[0] || m->adapter_off) return;
     const LoraShape shape = adapter_shape(m, p);
     const size_t low = at * (size_t)shape.r;
-    lora_backward(dx, NULL, NULL, NULL, a->lora_dlow[t] + low, a->lora_wide + at * a->lora_width, dy, NULL, a->layer[l].low[t] + low, p[0]->data, p[1]->data,
-                  n, &shape);
+    lora_backward(dx, NULL, NULL, NULL, a->lora_dlow[t] + low, a->lora_wide + at * a->lora_width, dy, NULL,
+                  a->layer[l].low[t] + low, p[0]->data, p[1]->data, n, &shape);
 }
 
 /* dW += of all rows goes to the list, the rest is done at once. */
-static void project_weights(GemmTn *list, int *n_list, real *grad, Acts *a, const Model *m, int l, LoraTarget t, const Param *bias, const real *dy, const real *x, int n) {
+static void project_weights(GemmTn *list, int *n_list, real *grad, Acts *a, const Model *m, int l,
+                            LoraTarget t, const Param *bias, const real *dy, const real *x, int n) {
     const Param *w = m->layer[l][adapted_layer[t]];
     Param *const *p = m->adapter[l][t];
-    if (w->trainable) list[(*n_list)++] = (GemmTn){.dw = grad + w->offset, .dy = dy, .x = x, .m = n, .n_out = w->rows, .n_in = w->cols};
+    if (w->trainable)
+        list[(*n_list)++] =
+            (GemmTn){.dw = grad + w->offset, .dy = dy, .x = x, .m = n, .n_out = w->rows, .n_in = w->cols};
     if (bias && bias->trainable) gemm_bias_backward(grad + bias->offset, dy, w->rows, n, w->rows);
     if (!p[0] || m->adapter_off) return;
     const LoraShape shape = adapter_shape(m, p);
-    lora_backward(NULL, grad + p[0]->offset, grad + p[1]->offset, a->lora_low, a->lora_dlow[t], a->lora_wide, dy, x, a->layer[l].low[t], p[0]->data, p[1]->data, n, &shape);
+    lora_backward(NULL, grad + p[0]->offset, grad + p[1]->offset, a->lora_low, a->lora_dlow[t], a->lora_wide,
+                  dy, x, a->layer[l].low[t], p[0]->data, p[1]->data, n, &shape);
 }
 
 /* ---- layers ------------------------------------------------------------------------------- */
 
-/* All of a layer but attention concerns each row alone. So a thread takes a block of rows through it, whose activations stay in its cache, and
- * threads meet only where attention begins and ends. Few rows are one block, computed by all threads together, operation by operation: a
- * block must repay reading the weights. */
+/* All of a layer but attention concerns each row alone. So a thread takes a block of rows through it, whose
+ * activations stay in its cache, and threads meet only where attention begins and ends. Few rows are one
+ * block, computed by all threads together, operation by operation: a block must repay reading the weights. */
 static int block_count(const Acts *a, const Model *m, int n) {
     enum { MOST = 192, CACHED = 1 << 18 };
     const int threads = a->n_thread < thread_count() ? a->n_thread : thread_count();
@@ -893,20 +1000,26 @@ static int block_count(const Acts *a, const Model *m, int n) {
 }
 
 /* Where block i of n rows begins: all but the last hold whole kernels. */
-static int block_start(int n, int i, int blocks) { return i == blocks ? n : (int)((long long)n * i / blocks / GEMM_ROWS * GEMM_ROWS); }
+static int block_start(int n, int i, int blocks) {
+    return i == blocks ? n : (int)((long long)n * i / blocks / GEMM_ROWS * GEMM_ROWS);
+}
 
 /* E2 up to attention, for rows [from, from + n): q, k, v. */
 static void before_attention(Acts *a, const Model *m, int l, int from, int n) {
     const ModelConfig *c = &m->config;
     const LayerActs *y = &a->layer[l];
     Param *const *p = m->layer[l];
-    const size_t at = (size_t)from, h = (size_t)c->hidden, heads = (size_t)c->n_head, kv_heads = (size_t)c->n_kv_head, d = (size_t)c->head_dim;
+    const size_t at = (size_t)from, h = (size_t)c->hidden, heads = (size_t)c->n_head,
+                 kv_heads = (size_t)c->n_kv_head, d = (size_t)c->head_dim;
     real *q = c->qk_norm ? y->q_raw : y->q, *k = c->qk_norm ? y->k_raw : y->k;
     norm_rows(a->normed + at * h, y->r_in + at, y->x + at * h, p[P_NORM_IN], (size_t)n, c->norm_eps);
-    project((Projection[]){{q, LORA_Q, p[P_QB]}, {k, LORA_K, p[P_KB]}, {y->v, LORA_V, p[P_VB]}}, 3, a, m, l, a->normed, from, n);
+    project((Projection[]){{q, LORA_Q, p[P_QB]}, {k, LORA_K, p[P_KB]}, {y->v, LORA_V, p[P_VB]}}, 3, a, m, l,
+            a->normed, from, n);
     if (c->qk_norm) {
-        norm_rows(y->q + at * heads * d, y->r_q + at * heads, q + at * heads * d, p[P_QN], (size_t)n * heads, c->norm_eps);
-        norm_rows(y->k + at * kv_heads * d, y->r_k + at * kv_heads, k + at * kv_heads * d, p[P_KN], (size_t)n * kv_heads, c->norm_eps);
+        norm_rows(y->q + at * heads * d, y->r_q + at * heads, q + at * heads * d, p[P_QN], (size_t)n * heads,
+                  c->norm_eps);
+        norm_rows(y->k + at * kv_heads * d, y->r_k + at * kv_heads, k + at * kv_heads * d, p[P_KN],
+                  (size_t)n * kv_heads, c->norm_eps);
     }
     rope_rows(a, m, y->q, y->k, from, n, false);
 }
@@ -918,8 +1031,10 @@ static void after_attention_to_act(Acts *a, const Model *m, int l, int from, int
     Param *const *p = m->layer[l], *const *mb = m->mlp_bias[l];
     const size_t h = (size_t)c->hidden, f = (size_t)c->ffn, at = (size_t)from * h, wide = (size_t)from * f;
     project(&(Projection){a->row_h, LORA_O, p[P_OB]}, 1, a, m, l, y->o, from, n);
-    add_rows_norm(a->normed_mid + at, y->r_mid + from, y->mid + at, y->x + at, a->row_h + at, p[P_NORM_POST], (size_t)n, c->norm_eps);
-    project((Projection[]){{y->gate, LORA_GATE, mb[0]}, {y->up, LORA_UP, mb[1]}}, 2, a, m, l, a->normed_mid, from, n);
+    add_rows_norm(a->normed_mid + at, y->r_mid + from, y->mid + at, y->x + at, a->row_h + at, p[P_NORM_POST],
+                  (size_t)n, c->norm_eps);
+    project((Projection[]){{y->gate, LORA_GATE, mb[0]}, {y->up, LORA_UP, mb[1]}}, 2, a, m, l, a->normed_mid,
+            from, n);
     swiglu_rows(a->act + wide, y->gate + wide, y->up + wide, n, c->ffn);
 }
 
@@ -931,7 +1046,8 @@ static void after_attention(Acts *a, const Model *m, int l, int from, int n, rea
     add_rows(x_next + at, a->layer[l].mid + at, a->row_h + at, (size_t)n * h);
 }
 
-/* Backward of after_attention: from a->dx to d_mid (by `mid`), d_o (E21), and dgate and dup, which take the place of gate and up. */
+/* Backward of after_attention: from a->dx to d_mid (by `mid`), d_o (E21), and dgate and dup, which take the
+ * place of gate and up. */
 static void back_to_attention(Acts *a, const Model *m, int l, int from, int n) {
     const ModelConfig *c = &m->config;
     const LayerActs *y = &a->layer[l];
@@ -945,29 +1061,34 @@ static void back_to_attention(Acts *a, const Model *m, int l, int from, int n) {
     }
     project_back(a->dnormed_mid, a, m, l, LORA_GATE, y->gate, from, n);
     project_back(a->wide, a, m, l, LORA_UP, y->up, from, n);
-    sum_rows_norm_backward(a->d_mid + at, a->dx + at, a->dnormed_mid + at, a->wide + at, NULL, a->normed_mid + at, y->mid + at, y->r_mid + from, p[P_NORM_POST], (size_t)n);
+    sum_rows_norm_backward(a->d_mid + at, a->dx + at, a->dnormed_mid + at, a->wide + at, NULL,
+                           a->normed_mid + at, y->mid + at, y->r_mid + from, p[P_NORM_POST], (size_t)n);
     project_back(a->d_o, a, m, l, LORA_O, a->d_mid, from, n);
 }
 
-/* Backward of before_attention: from dq, dk, dv to a->dx_next, the derivative by the layer's input. With qk_norm, d_o is free again and holds
- * dq of before the norm, dk_raw that of k. */
+/* Backward of before_attention: from dq, dk, dv to a->dx_next, the derivative by the layer's input. With
+ * qk_norm, d_o is free again and holds dq of before the norm, dk_raw that of k. */
 static void back_to_input(Acts *a, const Model *m, int l, int from, int n) {
     const ModelConfig *c = &m->config;
     const LayerActs *y = &a->layer[l];
     Param *const *p = m->layer[l];
-    const size_t h = (size_t)c->hidden, at = (size_t)from * h, heads = (size_t)c->n_head, kv_heads = (size_t)c->n_kv_head, d = (size_t)c->head_dim;
+    const size_t h = (size_t)c->hidden, at = (size_t)from * h, heads = (size_t)c->n_head,
+                 kv_heads = (size_t)c->n_kv_head, d = (size_t)c->head_dim;
     const size_t q_at = (size_t)from * heads * d, k_at = (size_t)from * kv_heads * d;
     rope_rows(a, m, a->dq, a->dk, from, n, true);
     if (c->qk_norm) {
         memset(a->d_o + q_at, 0, (size_t)n * heads * d * sizeof(real));
         memset(a->dk_raw + k_at, 0, (size_t)n * kv_heads * d * sizeof(real));
-        norm_rows_backward(a->d_o + q_at, a->dq + q_at, y->q_raw + q_at, y->r_q + (size_t)from * heads, p[P_QN], (size_t)n * heads);
-        norm_rows_backward(a->dk_raw + k_at, a->dk + k_at, y->k_raw + k_at, y->r_k + (size_t)from * kv_heads, p[P_KN], (size_t)n * kv_heads);
+        norm_rows_backward(a->d_o + q_at, a->dq + q_at, y->q_raw + q_at, y->r_q + (size_t)from * heads,
+                           p[P_QN], (size_t)n * heads);
+        norm_rows_backward(a->dk_raw + k_at, a->dk + k_at, y->k_raw + k_at, y->r_k + (size_t)from * kv_heads,
+                           p[P_KN], (size_t)n * kv_heads);
     }
     project_back(a->row_h, a, m, l, LORA_Q, c->qk_norm ? a->d_o : a->dq, from, n);
     project_back(a->wide, a, m, l, LORA_K, c->qk_norm ? a->dk_raw : a->dk, from, n);
     project_back(a->dx_next, a, m, l, LORA_V, a->dv, from, n);
-    sum_rows_norm_backward(a->dx_next + at, a->d_mid + at, a->row_h + at, a->wide + at, a->dx_next + at, a->normed + at, y->x + at, y->r_in + from, p[P_NORM_IN], (size_t)n);
+    sum_rows_norm_backward(a->dx_next + at, a->d_mid + at, a->row_h + at, a->wide + at, a->dx_next + at,
+                           a->normed + at, y->x + at, y->r_in + from, p[P_NORM_IN], (size_t)n);
 }
 
 /* Gradients of the layer's weights: chains over all rows, which a thread therefore never shares. */
@@ -983,7 +1104,8 @@ static void layer_weights_backward(real *grad, Acts *a, const Model *m, int l, i
     project_weights(list, &n_list, grad, a, m, l, LORA_UP, mb[1], y->up, a->normed_mid, n);
     project_weights(list, &n_list, grad, a, m, l, LORA_O, p[P_OB], a->d_mid, y->o, n);
     project_weights(list, &n_list, grad, a, m, l, LORA_Q, p[P_QB], c->qk_norm ? a->d_o : a->dq, a->normed, n);
-    project_weights(list, &n_list, grad, a, m, l, LORA_K, p[P_KB], c->qk_norm ? a->dk_raw : a->dk, a->normed, n);
+    project_weights(list, &n_list, grad, a, m, l, LORA_K, p[P_KB], c->qk_norm ? a->dk_raw : a->dk, a->normed,
+                    n);
     project_weights(list, &n_list, grad, a, m, l, LORA_V, p[P_VB], a->dv, a->normed, n);
     gemm_tn_list(list, n_list);
     norm_weight_backward(grad, a->dnormed_mid, y->mid, y->r_mid, p[P_NORM_POST], rows);
@@ -995,8 +1117,9 @@ static void layer_weights_backward(real *grad, Acts *a, const Model *m, int l, i
 
 /* ---- the trunk ---------------------------------------------------------------------------- */
 
-/* Part of a layer for rows [from, from + n); and for all rows, block by block. One block is no parallel region: in a region of one thread, those that
- * the operations open would have to make their threads anew each time. */
+/* Part of a layer for rows [from, from + n); and for all rows, block by block. One block is no parallel
+ * region: in a region of one thread, those that the operations open would have to make their threads anew
+ * each time. */
 typedef void LayerRows(Acts *a, const Model *m, int l, int from, int n);
 static void by_blocks(LayerRows *part, Acts *a, const Model *m, int l, int n) {
     const int blocks = block_count(a, m, n);
@@ -1015,13 +1138,17 @@ static void between_attentions(Acts *a, const Model *m, int l, int from, int n) 
     const unsigned char *embed = m->embed->data;
     const size_t embed_row = h * store_size(m->embed->store);
     if (l == 0)
-        for (int t = from; t < from + n; t++) store_to_real(a->layer[0].x + (size_t)t * h, embed + (size_t)a->id[t] * embed_row, m->embed->store, h);     /* E1 */
+        /* E1 */
+        for (int t = from; t < from + n; t++)
+            store_to_real(a->layer[0].x + (size_t)t * h, embed + (size_t)a->id[t] * embed_row,
+                          m->embed->store, h);
     else after_attention(a, m, l - 1, from, n, l < c->n_layer ? a->layer[l].x : a->x_last);
     if (l < c->n_layer) before_attention(a, m, l, from, n);
     else norm_rows(a->hidden + at, a->r_last + from, a->x_last + at, m->norm, (size_t)n, c->norm_eps);
 }
 
-const real *model_rows(Acts *a, const Model *m, const int *id, const int *position, int n, Attention *attention, void *context) {
+const real *model_rows(Acts *a, const Model *m, const int *id, const int *position, int n,
+                       Attention *attention, void *context) {
     if (position != a->position) memcpy(a->position, position, (size_t)n * sizeof(int));
     a->id = id;
     tally_rows(m, n, false, false);
@@ -1029,7 +1156,9 @@ const real *model_rows(Acts *a, const Model *m, const int *id, const int *positi
         by_blocks(between_attentions, a, m, l, n);
         if (l == m->config.n_layer) break;
         const LayerActs *y = &a->layer[l];
-        attention(context, l, &(AttentionRows){.n_row = n, .q = y->q, .k = y->k, .v = y->v, .o = y->o, .max = y->max, .sum = y->sum});
+        attention(context, l,
+                  &(AttentionRows){.n_row = n, .q = y->q, .k = y->k, .v = y->v, .o = y->o, .max = y->max,
+                                   .sum = y->sum});
     }
     return a->hidden;
 }
@@ -1044,10 +1173,12 @@ const real *model_forward_keys(Acts *a, const Model *m, const Batch *b, KeySink 
     return model_rows(a, m, b->id, a->position, b->n_row, batch_attention, &f);
 }
 
-/* E196 with checkpointing: what forward once left of layer l, from its input. Of the last map only the adapter's part is wanted again. */
+/* E196 with checkpointing: what forward once left of layer l, from its input. Of the last map only the
+ * adapter's part is wanted again. */
 static void after_attention_again(Acts *a, const Model *m, int l, int from, int n) {
     after_attention_to_act(a, m, l, from, n);
-    if (m->adapter[l][LORA_DOWN][0]) project(&(Projection){a->row_h, LORA_DOWN, m->mlp_bias[l][2]}, 1, a, m, l, a->act, from, n);
+    if (m->adapter[l][LORA_DOWN][0])
+        project(&(Projection){a->row_h, LORA_DOWN, m->mlp_bias[l][2]}, 1, a, m, l, a->act, from, n);
 }
 
 static void layer_again(Acts *a, const Model *m, int l, const Batch *b) {
@@ -1055,11 +1186,15 @@ static void layer_again(Acts *a, const Model *m, int l, const Batch *b) {
     BatchAttention f = {.a = a, .c = &m->config, .b = b};
     tally_again(m, l, b);
     by_blocks(before_attention, a, m, l, b->n_row);
-    batch_attention(&f, l, &(AttentionRows){.n_row = b->n_row, .q = y->q, .k = y->k, .v = y->v, .o = y->o, .max = y->max, .sum = y->sum});
+    batch_attention(&f, l,
+                    &(AttentionRows){.n_row = b->n_row, .q = y->q, .k = y->k, .v = y->v, .o = y->o,
+                                     .max = y->max, .sum = y->sum});
     by_blocks(after_attention_again, a, m, l, b->n_row);
 }
 
-const real *model_forward(Acts *a, const Model *m, const Batch *b) { return model_forward_keys(a, m, b, NULL, NULL); }
+const real *model_forward(Acts *a, const Model *m, const Batch *b) {
+    return model_forward_keys(a, m, b, NULL, NULL);
+}
 
 /* E20: rows ascending, row t to row at[t] of de; a thread owns columns. */
 static void embedding_backward(real *de, const real *dx, const int *at, int n, int h) {
@@ -1094,7 +1229,8 @@ void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, real *d
     norm_rows_backward(a->dx, dhidden, a->x_last, a->r_last, m->norm, (size_t)n);
     norm_weight_backward(grad, dhidden, a->x_last, a->r_last, m->norm, (size_t)n);
     for (int l = c->n_layer - 1; l >= 0; l--) {
-        if (a->checkpoint && l < c->n_layer - 1) layer_again(a, m, l, b);       /* the last layer's are still there */
+        /* the last layer's are still there */
+        if (a->checkpoint && l < c->n_layer - 1) layer_again(a, m, l, b);
         by_blocks(back_to_attention, a, m, l, n);
         attention_backward(a, &a->layer[l], c, b);
         by_blocks(back_to_input, a, m, l, n);
@@ -1143,11 +1279,14 @@ static int scored_rows(Acts *a, const Batch *b) {
 static real *chunk(Acts *a, const Model *m, const real *hidden, int first, int n_scored, bool kept, int *n) {
     const size_t h = (size_t)m->config.hidden;
     *n = n_scored - first < CHUNK_ROWS ? n_scored - first : CHUNK_ROWS;
-    for (int i = 0; i < *n; i++) memcpy(a->scored_hidden + (size_t)i * h, hidden + (size_t)a->scored_row[first + i] * h, h * sizeof(real));
+    for (int i = 0; i < *n; i++)
+        memcpy(a->scored_hidden + (size_t)i * h, hidden + (size_t)a->scored_row[first + i] * h,
+               h * sizeof(real));
     return a->logits + (kept ? (size_t)first * (size_t)m->config.vocab : 0);
 }
 
-void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *b, const real *hidden, double temperature) {
+void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *b, const real *hidden,
+               double temperature) {
     const int vocab = m->config.vocab, n_scored = scored_rows(a, b);
     a->logits_kept = a->keep && n_scored <= a->logit_rows;
     for (int first = 0, n; first < n_scored; first += n) {
@@ -1165,8 +1304,8 @@ void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *
     }
 }
 
-void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, const Batch *b, const real *hidden, double temperature,
-                        const real *dlogp, const real *dentropy) {
+void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, const Batch *b,
+                        const real *hidden, double temperature, const real *dlogp, const real *dentropy) {
     const int vocab = m->config.vocab, n_scored = scored_rows(a, b);
     const size_t h = (size_t)m->config.hidden;
     const bool kept = a->logits_kept && n_scored <= a->logit_rows;
@@ -1183,11 +1322,15 @@ void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, cons
             const int at = a->scored_at[first + i], count = a->scored_at[first + i + 1] - at;
             if (temperature != 1 && !kept)
                 for (int v = 0; v < vocab; v++) z[v] /= (real)temperature;
-            logits_backward(z, vocab, temperature, &a->stats[first + i], b->target_id + at, dlogp + at, dentropy ? dentropy + at : NULL, count);
+            logits_backward(z, vocab, temperature, &a->stats[first + i], b->target_id + at, dlogp + at,
+                            dentropy ? dentropy + at : NULL, count);
         }
         gemm_nn(a->dscored, (int)h, logits, vocab, m->head->data, m->head->store, n, vocab, (int)h);
-        for (int i = 0; i < n; i++) memcpy(dhidden + (size_t)a->scored_row[first + i] * h, a->dscored + (size_t)i * h, h * sizeof(real));
-        if (grad && m->head->trainable) gemm_tn(grad + m->head->offset, logits, vocab, a->scored_hidden, (int)h, n, vocab, (int)h);
+        for (int i = 0; i < n; i++)
+            memcpy(dhidden + (size_t)a->scored_row[first + i] * h, a->dscored + (size_t)i * h,
+                   h * sizeof(real));
+        if (grad && m->head->trainable)
+            gemm_tn(grad + m->head->offset, logits, vocab, a->scored_hidden, (int)h, n, vocab, (int)h);
     }
 }
 
@@ -1199,16 +1342,21 @@ int head_last_row(const int *id, int n, int pad) {
 void head_linear(real *score, const Model *m, const real *hidden, const int *row, int n) {
     tally_head(m, n, false);
     for (int i = 0; i < n; i++)
-        linear_forward(score + (size_t)i * (size_t)m->head->rows, m, m->head, NULL, hidden + (size_t)row[i] * (size_t)m->config.hidden, 1);
+        linear_forward(score + (size_t)i * (size_t)m->head->rows, m, m->head, NULL,
+                       hidden + (size_t)row[i] * (size_t)m->config.hidden, 1);
 }
 
-void head_linear_backward(real *dhidden, real *grad, const Model *m, const real *hidden, int n_row, const int *row, int n, const real *dscore) {
+void head_linear_backward(real *dhidden, real *grad, const Model *m, const real *hidden, int n_row,
+                          const int *row, int n, const real *dscore) {
     const size_t h = (size_t)m->config.hidden;
     const int k = m->head->rows;
     tally_head(m, (grad && m->head->trainable ? 2 : 1) * (double)n, true);
     memset(dhidden, 0, (size_t)n_row * h * sizeof(real));
-    for (int i = 0; i < n; i++) {               /* a row that is read twice gets both: its chain over k goes on */
-        gemm_tn(dhidden + (size_t)row[i] * h, dscore + (size_t)i * (size_t)k, 1, m->head->data, (int)h, k, 1, (int)h);
-        linear_weight_backward(grad, m->head, NULL, dscore + (size_t)i * (size_t)k, hidden + (size_t)row[i] * h, 1);
+    /* a row that is read twice gets both: its chain over k goes on */
+    for (int i = 0; i < n; i++) {
+        gemm_tn(dhidden + (size_t)row[i] * h, dscore + (size_t)i * (size_t)k, 1, m->head->data, (int)h, k, 1,
+                (int)h);
+        linear_weight_backward(grad, m->head, NULL, dscore + (size_t)i * (size_t)k,
+                               hidden + (size_t)row[i] * h, 1);
     }
 }

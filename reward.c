@@ -1,13 +1,13 @@
 /* reward.c: from scores of K labels to their loss, their quality, and one reward.
  *
- * In this order: statistics that leave NaN out, regression loss with missing labels (E42 to E45), metrics (E46 to E51),
- * pairwise loss (E56, E57), clip and weighted sum (E60, E61, E77), group z-scores and what is built on them (E62 to E64),
- * weights by spread (E66 to E68), constraints (E69 to E71), label shares (E73), worst label (E74).
- * Not here: the network and its head (model.c), advantages from one reward (grpo.c). */
+ * In this order: statistics that leave NaN out, regression loss with missing labels (E42 to E45), metrics
+ * (E46 to E51), pairwise loss (E56, E57), clip and weighted sum (E60, E61, E77), group z-scores and what is
+ * built on them (E62 to E64), weights by spread (E66 to E68), constraints (E69 to E71), label shares (E73),
+ * worst label (E74). Not here: the network and its head (model.c), advantages from one reward (grpo.c). */
 #include "reward.h"
 #include <stdlib.h>
 
-/* ---- statistics (E303) ------------------------------------------------------------------------------------------------- */
+/* ---- statistics (E303) ---------------------------------------------------------------------- */
 size_t reward_moments(double *mean, double *std, const real *x, size_t n, size_t stride, int ddof) {
     double sum = 0, square = 0;
     size_t count = 0;
@@ -22,7 +22,7 @@ size_t reward_moments(double *mean, double *std, const real *x, size_t n, size_t
     return count;
 }
 
-/* ---- E42 to E45: training the regressor ---------------------------------------------------------------------------------- */
+/* ---- E42 to E45: training the regressor ----------------------------------------------------- */
 double reward_label_weight_sum(const real *label, const double *label_weight, size_t n, size_t n_label) {
     double sum = 0;
     for (size_t i = 0; i < n; i++)
@@ -31,8 +31,8 @@ double reward_label_weight_sum(const real *label, const double *label_weight, si
     return sum;
 }
 
-void reward_regression_loss(double *loss, real *dscore, const real *score, const real *label, const double *label_weight,
-                            size_t n, size_t n_label, double weight_sum) {
+void reward_regression_loss(double *loss, real *dscore, const real *score, const real *label,
+                            const double *label_weight, size_t n, size_t n_label, double weight_sum) {
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < n_label; k++) {
             const size_t at = i * n_label + k;
@@ -52,10 +52,11 @@ void reward_label_moments(double *mean, double *sd, const real *label, size_t n,
 
 void reward_standardise(real *label, const double *mean, const double *sd, size_t n, size_t n_label) {
     for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < n_label; k++) label[i * n_label + k] = (real)((label[i * n_label + k] - mean[k]) / sd[k]);
+        for (size_t k = 0; k < n_label; k++)
+            label[i * n_label + k] = (real)((label[i * n_label + k] - mean[k]) / sd[k]);
 }
 
-/* ---- E46 to E51: metrics --------------------------------------------------------------------------------------------------- */
+/* ---- E46 to E51: metrics -------------------------------------------------------------------- */
 static int by_x(const void *a, const void *b) {
     const RewardPair *p = a, *q = b;
     return p->x != q->x ? (p->x > q->x) - (p->x < q->x) : (p->at > q->at) - (p->at < q->at);
@@ -71,8 +72,8 @@ static int by_place(const void *a, const void *b) {
 
 static double midrank(size_t first, size_t last) { return (double)(first + last) / 2 + 1; }
 
-void reward_metrics(RewardMetrics *out, RewardBin *bin, int n_bin, const real *score, const real *label, size_t n,
-                    size_t n_label, size_t k, RewardPair *p) {
+void reward_metrics(RewardMetrics *out, RewardBin *bin, int n_bin, const real *score, const real *label,
+                    size_t n, size_t n_label, size_t k, RewardPair *p) {
     size_t m = 0;
     double sum_x = 0, sum_y = 0;
     for (size_t i = 0; i < n; i++) {
@@ -118,7 +119,8 @@ void reward_metrics(RewardMetrics *out, RewardBin *bin, int n_bin, const real *s
     }
     if (n_bin > 0) out->calibration_error = gap;
 
-    /* E49: ranks, equal values share the mean of theirs. The ranks of x wait in .rank, those of y replace .y */
+    /* E49: ranks, equal values share the mean of theirs. The ranks of x wait in .rank, those of y replace .y
+     */
     for (size_t a = 0, b; a < m; a = b + 1) {
         for (b = a; b + 1 < m && p[b + 1].x == p[a].x; b++) {}
         for (size_t i = a; i <= b; i++) p[i].rank = midrank(a, b);
@@ -141,15 +143,18 @@ void reward_metrics(RewardMetrics *out, RewardBin *bin, int n_bin, const real *s
     out->spearman = sxx > 0 && syy > 0 ? sxy / sqrt(sxx * syy) : NAN;
 }
 
-/* ---- E56, E57: pairs ---------------------------------------------------------------------------------------------------------- */
-double reward_pair_loss(real *dchosen, real *drejected, double *accuracy, double *margin_mean, const real *chosen,
-                        const real *rejected, const real *margin, double center, size_t n) {
+/* ---- E56, E57: pairs ------------------------------------------------------------------------ */
+double reward_pair_loss(real *dchosen, real *drejected, double *accuracy, double *margin_mean,
+                        const real *chosen, const real *rejected, const real *margin, double center,
+                        size_t n) {
     double loss = 0, right = 0, margin_sum = 0;
     const double b = (double)n;
     for (size_t i = 0; i < n; i++) {
-        const double gap = (double)chosen[i] - rejected[i], x = gap - (margin ? margin[i] : 0), sum = (double)chosen[i] + rejected[i];
+        const double gap = (double)chosen[i] - rejected[i], x = gap - (margin ? margin[i] : 0),
+                     sum = (double)chosen[i] + rejected[i];
         const double e = d_exp(-fabs(x));
-        const double g = (x >= 0 ? e / (1 + e) : 1 / (1 + e)) / b;                              /* sigma(-x) / B */
+        /* sigma(-x) / B */
+        const double g = (x >= 0 ? e / (1 + e) : 1 / (1 + e)) / b;
         loss += ((x < 0 ? -x : 0) + d_log1p(e)) / b + center * sum * sum / b;                   /* E301 */
         if (dchosen) dchosen[i] = (real)(-g + 2 * center * sum / b);
         if (drejected) drejected[i] = (real)(g + 2 * center * sum / b);
@@ -161,7 +166,7 @@ double reward_pair_loss(real *dchosen, real *drejected, double *accuracy, double
     return n ? loss : NAN;
 }
 
-/* ---- E60, E61, E77 ---------------------------------------------------------------------------------------------------------- */
+/* ---- E60, E61, E77 -------------------------------------------------------------------------- */
 const char *const missing_labels_names[] = { "zero", "mean", NULL };
 
 void reward_clip(real *score, const double *low, const double *high, size_t n, size_t n_label) {
@@ -172,8 +177,8 @@ void reward_clip(real *score, const double *low, const double *high, size_t n, s
     }
 }
 
-bool reward_weighted_sum(real *reward, const real *score, const double *weight, size_t n, size_t n_label, size_t group_size,
-                         MissingLabels missing) {
+bool reward_weighted_sum(real *reward, const real *score, const double *weight, size_t n, size_t n_label,
+                         size_t group_size, MissingLabels missing) {
     bool some_missing = false;
     for (size_t i = 0; i < n; i++) {
         double sum = 0;
@@ -182,7 +187,8 @@ bool reward_weighted_sum(real *reward, const real *score, const double *weight, 
             double r = score[i * n_label + k];
             if (!isnan(r)) there++;
             else if (missing == MISSING_MEAN)
-                reward_moments(&r, NULL, score + i / group_size * group_size * n_label + k, group_size, n_label, 1);
+                reward_moments(&r, NULL, score + i / group_size * group_size * n_label + k, group_size,
+                               n_label, 1);
             if (!isnan(r)) sum += weight[k] * r;
         }
         if (there && there < n_label) some_missing = true;
@@ -191,12 +197,13 @@ bool reward_weighted_sum(real *reward, const real *score, const double *weight, 
     return some_missing;
 }
 
-/* ---- E62 to E64 ---------------------------------------------------------------------------------------------------------------- */
+/* ---- E62 to E64 ----------------------------------------------------------------------------- */
 static double z_score(double x, double mean, double std, double eps) {
     return std == 0 ? 0 * x : (x - mean) / (std + eps);         /* 0 * x: a missing score stays NaN */
 }
 
-void reward_group_z(real *z, const real *score, size_t n, size_t n_label, size_t group_size, int ddof, double eps) {
+void reward_group_z(real *z, const real *score, size_t n, size_t n_label, size_t group_size, int ddof,
+                    double eps) {
     for (size_t g = 0; g + group_size <= n; g += group_size)
         for (size_t k = 0; k < n_label; k++) {
             double mean, std;
@@ -216,16 +223,17 @@ double reward_whiten(real *a, size_t n, double eps) {
     return std;
 }
 
-/* sum_k weight_k z_ik of every completion, NaN terms left out. NaN only if every score is missing: the only scored one of
- * its group has z NaN, but sum 0, and counts in the whitening (as in TRL). */
-static void z_sum(real *sum, const real *score, const double *weight, size_t n, size_t n_label, size_t group_size, int ddof,
-                  double eps) {
+/* sum_k weight_k z_ik of every completion, NaN terms left out. NaN only if every score is missing: the only
+ * scored one of its group has z NaN, but sum 0, and counts in the whitening (as in TRL). */
+static void z_sum(real *sum, const real *score, const double *weight, size_t n, size_t n_label,
+                  size_t group_size, int ddof, double eps) {
     for (size_t i = 0; i < n; i++) {
         double s = 0;
         bool any = false;
         for (size_t k = 0; k < n_label; k++) {
             double mean, std;
-            reward_moments(&mean, &std, score + i / group_size * group_size * n_label + k, group_size, n_label, ddof);
+            reward_moments(&mean, &std, score + i / group_size * group_size * n_label + k, group_size,
+                           n_label, ddof);
             const double z = z_score(score[i * n_label + k], mean, std, eps);
             any |= !isnan(score[i * n_label + k]);
             if (!isnan(z)) s += weight[k] * z;
@@ -234,13 +242,15 @@ static void z_sum(real *sum, const real *score, const double *weight, size_t n, 
     }
 }
 
-double reward_gdpo(real *adv, const real *score, const double *weight, size_t n, size_t n_label, size_t group_size, double eps) {
+double reward_gdpo(real *adv, const real *score, const double *weight, size_t n, size_t n_label,
+                   size_t group_size, double eps) {
     z_sum(adv, score, weight, n, n_label, group_size, 1, eps);
     return reward_whiten(adv, n, eps);
 }
 
-void reward_gdpo_by_token(real *adv, real *sum_out, const real *score, const double *weight, const double *length, size_t n,
-                          size_t n_label, size_t group_size, double eps_group, double eps_var) {
+void reward_gdpo_by_token(real *adv, real *sum_out, const real *score, const double *weight,
+                          const double *length, size_t n, size_t n_label, size_t group_size, double eps_group,
+                          double eps_var) {
     z_sum(adv, score, weight, n, n_label, group_size, 1, eps_group);
     double count = 0, sum = 0, square = 0;
     for (size_t i = 0; i < n; i++) count += length[i], sum += adv[i] * length[i];
@@ -252,31 +262,33 @@ void reward_gdpo_by_token(real *adv, real *sum_out, const real *score, const dou
     }
 }
 
-void reward_mo_grpo(real *adv, const real *score, const double *weight, size_t n, size_t n_label, size_t group_size,
-                    int ddof, double eps) {
+void reward_mo_grpo(real *adv, const real *score, const double *weight, size_t n, size_t n_label,
+                    size_t group_size, int ddof, double eps) {
     z_sum(adv, score, weight, n, n_label, group_size, ddof, eps);
     for (size_t i = 0; i < n; i++) if (isnan(adv[i])) adv[i] = 0;
 }
 
-/* ---- E66 to E68: SAW --------------------------------------------------------------------------------------------------------- */
-void reward_saw_weights(double *weight_out, double *cv, const real *score, const double *shift, double delta, size_t n,
-                        size_t n_label) {
+/* ---- E66 to E68: SAW ------------------------------------------------------------------------ */
+void reward_saw_weights(double *weight_out, double *cv, const real *score, const double *shift, double delta,
+                        size_t n, size_t n_label) {
     double sum = 0;
     bool any = false;
     for (size_t k = 0; k < n_label; k++) {
         double mean, std;
         reward_moments(&mean, &std, score + k, n, n_label, 1);
-        const double c = std / (fabs(mean + (shift ? shift[k] : 0)) + delta);                   /* a shift leaves std alone */
+        /* a shift leaves std alone */
+        const double c = std / (fabs(mean + (shift ? shift[k] : 0)) + delta);
         weight_out[k] = isnan(c) ? 0 : c;
         if (cv) cv[k] = weight_out[k];
         sum += weight_out[k];
         any |= weight_out[k] > delta;
     }
-    for (size_t k = 0; k < n_label; k++) weight_out[k] = any ? weight_out[k] / (sum + delta) : 1 / (double)n_label;
+    for (size_t k = 0; k < n_label; k++)
+        weight_out[k] = any ? weight_out[k] / (sum + delta) : 1 / (double)n_label;
 }
 
-void reward_saw_reward(real *reward, const real *score, const double *saw_weight, const double *alpha, double multiplier,
-                       size_t n, size_t n_label) {
+void reward_saw_reward(real *reward, const real *score, const double *saw_weight, const double *alpha,
+                       double multiplier, size_t n, size_t n_label) {
     for (size_t i = 0; i < n; i++) {
         double sum = 0;
         size_t there = 0;
@@ -290,14 +302,15 @@ void reward_saw_reward(real *reward, const real *score, const double *saw_weight
     }
 }
 
-void reward_saw_advantage(real *adv, const real *score, const double *saw_weight, const double *alpha, size_t n,
-                          size_t n_label, size_t group_size, double eps) {
+void reward_saw_advantage(real *adv, const real *score, const double *saw_weight, const double *alpha,
+                          size_t n, size_t n_label, size_t group_size, double eps) {
     for (size_t i = 0; i < n; i++) {
         double s = 0;
         bool any = false;
         for (size_t k = 0; k < n_label; k++) {
             double mean, std;
-            reward_moments(&mean, &std, score + i / group_size * group_size * n_label + k, group_size, n_label, 1);
+            reward_moments(&mean, &std, score + i / group_size * group_size * n_label + k, group_size,
+                           n_label, 1);
             const double z = z_score(score[i * n_label + k], mean, std, eps);
             any |= !isnan(score[i * n_label + k]);
             if (!isnan(z)) s += (double)n_label * saw_weight[k] * (alpha ? alpha[k] : 1) * z;
@@ -307,8 +320,9 @@ void reward_saw_advantage(real *adv, const real *score, const double *saw_weight
     reward_whiten(adv, n, eps);
 }
 
-/* ---- E69 to E71: constraints ---------------------------------------------------------------------------------------------------- */
-void reward_lagrangian(real *out, const real *reward, const real *cost, const double *multiplier, size_t n, size_t n_cost) {
+/* ---- E69 to E71: constraints ---------------------------------------------------------------- */
+void reward_lagrangian(real *out, const real *reward, const real *cost, const double *multiplier, size_t n,
+                       size_t n_cost) {
     for (size_t i = 0; i < n; i++) {
         double r = reward[i];
         for (size_t k = 0; k < n_cost; k++) r -= multiplier[k] * cost[i * n_cost + k];
@@ -317,7 +331,8 @@ void reward_lagrangian(real *out, const real *reward, const real *cost, const do
 }
 
 void reward_constrained_advantage(real *adv, const real *reward, const real *cost, double reward_multiplier,
-                                  const double *multiplier, size_t n, size_t n_cost, size_t group_size, double eps) {
+                                  const double *multiplier, size_t n, size_t n_cost, size_t group_size,
+                                  double eps) {
     for (size_t i = 0; i < n; i++) {
         const size_t g = i / group_size * group_size;
         double mean, std;
@@ -332,8 +347,8 @@ void reward_constrained_advantage(real *adv, const real *reward, const real *cos
     }
 }
 
-void reward_multiplier_step(double *multiplier, const real *cost, const double *budget, double eta, double max, size_t n,
-                            size_t n_cost) {
+void reward_multiplier_step(double *multiplier, const real *cost, const double *budget, double eta,
+                            double max, size_t n, size_t n_cost) {
     for (size_t k = 0; k < n_cost; k++) {
         double mean;
         if (!reward_moments(&mean, NULL, cost + k, n, n_cost, 1)) continue;
@@ -342,15 +357,18 @@ void reward_multiplier_step(double *multiplier, const real *cost, const double *
     }
 }
 
-void reward_floor_advantage(real *adv, real *cost, double *multiplier, const real *reward, const real *score, const double *floor, double eta, double max,
-                            size_t n, size_t n_label, size_t group_size, double eps) {
+void reward_floor_advantage(real *adv, real *cost, double *multiplier, const real *reward, const real *score,
+                            const double *floor, double eta, double max, size_t n, size_t n_label,
+                            size_t group_size, double eps) {
     for (size_t i = 0; i < n * n_label; i++) cost[i] = -score[i];
     reward_constrained_advantage(adv, reward, cost, 1, multiplier, n, n_label, group_size, eps);
-    reward_multiplier_step(multiplier, score, floor, -eta, max, n, n_label);            /* eta (mean cost - budget), both signs turned */
+    /* eta (mean cost - budget), both signs turned */
+    reward_multiplier_step(multiplier, score, floor, -eta, max, n, n_label);
 }
 
-/* ---- E73, E74 -------------------------------------------------------------------------------------------------------------------- */
-void reward_label_share(double *share, const real *score, const double *weight, size_t n, size_t n_label, size_t group_size) {
+/* ---- E73, E74 ------------------------------------------------------------------------------- */
+void reward_label_share(double *share, const real *score, const double *weight, size_t n, size_t n_label,
+                        size_t group_size) {
     for (size_t g = 0; g + group_size <= n; g += group_size) {
         const real *r = score + g * n_label;
         double *out = share + g / group_size * n_label;
@@ -363,7 +381,8 @@ void reward_label_share(double *share, const real *score, const double *weight, 
             count++;
             for (size_t k = 0; k < n_label; k++) out[k] += r[i * n_label + k];
         }
-        /* Cov(r_k, R) = sum_j w_j Cov(r_k, r_j): per label one more pass, means recomputed from the kept sums */
+        /* Cov(r_k, R) = sum_j w_j Cov(r_k, r_j): per label one more pass, means recomputed from the kept sums
+         */
         double mean_reward = 0;
         for (size_t k = 0; k < n_label; k++) mean_reward += weight[k] * (out[k] / count);
         for (size_t k = 0; k < n_label; k++) {
@@ -382,8 +401,8 @@ void reward_label_share(double *share, const real *score, const double *weight, 
     }
 }
 
-void reward_chebyshev(real *reward, const real *score, const double *weight, const double *low, const double *high,
-                      size_t n, size_t n_label) {
+void reward_chebyshev(real *reward, const real *score, const double *weight, const double *low,
+                      const double *high, size_t n, size_t n_label) {
     for (size_t i = 0; i < n; i++) {
         double worst = NAN;
         for (size_t k = 0; k < n_label; k++) {

@@ -1,4 +1,5 @@
-/* step.c: completions, scores, advantages, micro-batches, update: the order of things, shared by `train` and `trace`. */
+/* step.c: completions, scores, advantages, micro-batches, update: the order of things, shared by `train` and
+ * `trace`. */
 #include "step.h"
 
 #include <math.h>
@@ -17,13 +18,16 @@ static bool generation_new(Generation *g, int n_prompt, int group, int max_new, 
     *g = (Generation){.n_prompt = n_prompt, .n_completion = (int)n, .n_label = n_label, .max_new = max_new};
     g->example = memory_new((size_t)n_prompt * sizeof *g->example, "examples", e);
     g->prompt = memory_new((size_t)n_prompt * sizeof *g->prompt, "prompts", e);
-    g->out = (Rollout){.id = memory_new(tokens * sizeof(int), "completions", e), .logp = memory_new(tokens * sizeof(real), "completions", e),
-                       .length = memory_new(n * sizeof(int), "completions", e), .ended = memory_new(n * sizeof(bool), "completions", e)};
+    g->out = (Rollout){.id = memory_new(tokens * sizeof(int), "completions", e),
+                       .logp = memory_new(tokens * sizeof(real), "completions", e),
+                       .length = memory_new(n * sizeof(int), "completions", e),
+                       .ended = memory_new(n * sizeof(bool), "completions", e)};
     g->offset = memory_new((n + 1) * sizeof(size_t), "completions", e);
     g->text = memory_new(n * sizeof *g->text, "completions", e);
     g->token = memory_new(tokens * sizeof(int), "completions", e);
     real **list[] = {&g->logp, &g->old, &g->ref, &g->entropy, &g->dlogp, &g->dentropy};
-    bool ok = g->example && g->prompt && g->out.id && g->out.logp && g->out.length && g->out.ended && g->offset && g->text && g->token;
+    bool ok = g->example && g->prompt && g->out.id && g->out.logp && g->out.length && g->out.ended &&
+              g->offset && g->text && g->token;
     for (int i = 0; i < 6; i++) ok = (*list[i] = memory_new(tokens * sizeof(real), "completions", e)) && ok;
     g->mask = memory_new(tokens, "completions", e);
     g->ended = memory_new(n, "completions", e);
@@ -38,18 +42,23 @@ static bool generation_new(Generation *g, int n_prompt, int group, int max_new, 
 static void generation_free(Generation *g) {
     for (int i = 0; g->prompt && i < g->n_prompt; i++) free(g->prompt[i].id);
     for (int i = 0; g->text && i < g->n_completion; i++) free(g->text[i]);
-    void *list[] = {g->text, g->example, g->prompt, g->out.id, g->out.logp, g->out.length, g->out.ended, g->offset, g->token, g->logp, g->old, g->ref, g->entropy,
-                    g->dlogp, g->dentropy, g->mask, g->ended, g->scratch, g->score, g->reward, g->adv, g->cost};
+    void *list[] = {g->text,      g->example, g->prompt,   g->out.id, g->out.logp, g->out.length,
+                    g->out.ended, g->offset,  g->token,    g->logp,   g->old,      g->ref,
+                    g->entropy,   g->dlogp,   g->dentropy, g->mask,   g->ended,    g->scratch,
+                    g->score,     g->reward,  g->adv,      g->cost};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) memory_free(list[i]);
 }
 
-/* Completions first .. first + n - 1 as a window: each prompt once, then its completions; token_of[target] is the flat place of the token,
- * completion_of its completion. */
-static bool build_window(Window *w, const Generation *g, int group, int first, int n, int *token_of, int *completion_of, Err *e) {
+/* Completions first .. first + n - 1 as a window: each prompt once, then its completions; token_of[target] is
+ * the flat place of the token, completion_of its completion. */
+static bool build_window(Window *w, const Generation *g, int group, int first, int n, int *token_of,
+                         int *completion_of, Err *e) {
     window_clear(w);
     for (int i = first; i < first + n; ) {
         const int p = i / group, end = (p + 1) * group < first + n ? (p + 1) * group : first + n;
-        if (!window_group(w, g->prompt[p].id, g->prompt[p].n, g->token, g->offset, i, end - i, token_of, completion_of, e)) return false;
+        if (!window_group(w, g->prompt[p].id, g->prompt[p].n, g->token, g->offset, i, end - i, token_of,
+                          completion_of, e))
+            return false;
         i = end;
     }
     return true;
@@ -71,9 +80,12 @@ Texts step_texts(const Step *s, int first, int n) {
 static bool make_up_prompts(Step *s, int64_t generation, Err *e) {
     for (int i = 0; i < s->gen.n_prompt; i++) {
         Ids *p = &s->gen.prompt[i];
-        if (!p->id && !(p->id = malloc((size_t)s->synthetic * sizeof(int)))) return fail(e, "no memory for a prompt of %d tokens", s->synthetic);
+        if (!p->id && !(p->id = malloc((size_t)s->synthetic * sizeof(int))))
+            return fail(e, "no memory for a prompt of %d tokens", s->synthetic);
         p->n = s->synthetic;
-        for (int t = 0; t < p->n; t++) p->id[t] = (int)(rng_uniform(0, RNG_SAMPLE, (uint64_t)generation, (uint64_t)i, 0, (uint64_t)t) * s->policy->config.vocab);
+        for (int t = 0; t < p->n; t++)
+            p->id[t] = (int)(rng_uniform(0, RNG_SAMPLE, (uint64_t)generation, (uint64_t)i, 0, (uint64_t)t) *
+                             s->policy->config.vocab);
     }
     return true;
 }
@@ -95,7 +107,9 @@ static void generation_memory(Step *s, const int *prompt_length) {
     const ModelConfig *c = &s->policy->config;
     Cost *p = &s->cost.predicted, *m = &s->cost.measured;
     cost_memory_most(p, MEM_CACHE, cost_cache(c, prompt_length, g->n_prompt, g->n_completion, g->max_new));
-    cost_memory_most(p, MEM_ACTIVATIONS, s->planned_acts + (double)rollout_acts_bytes(c, prompt_length, g->n_prompt, g->n_completion));
+    cost_memory_most(p, MEM_ACTIVATIONS,
+                     s->planned_acts +
+                         (double)rollout_acts_bytes(c, prompt_length, g->n_prompt, g->n_completion));
     cost_memory_most(m, MEM_CACHE, (double)g->out.cache_held);
     cost_memory_most(m, MEM_ACTIVATIONS, s->held_acts + (double)g->out.acts_held);
 }
@@ -109,8 +123,10 @@ static bool generate(Step *s, int64_t generation, Err *e) {
     for (int i = 0; i < s->info.n_stop; i++) stop[n_stop++] = s->info.stop[i];
     stop[n_stop++] = s->language.end_of_turn;
     if (s->synthetic) n_stop = 0;
-    const RolloutPlan plan = {.prompt = prompt, .prompt_length = length, .n_prompt = g->n_prompt, .group_size = s->group, .max_new = g->max_new, .stop = stop,
-                              .n_stop = n_stop, .sampling = s->c->sampling, .seed = (uint64_t)s->c->run.seed, .step = (uint64_t)generation};
+    const RolloutPlan plan = {.prompt = prompt, .prompt_length = length, .n_prompt = g->n_prompt,
+                              .group_size = s->group, .max_new = g->max_new, .stop = stop, .n_stop = n_stop,
+                              .sampling = s->c->sampling, .seed = (uint64_t)s->c->run.seed,
+                              .step = (uint64_t)generation};
     ok = ok && rollout(&g->out, s->policy, &plan, e);
     g->offset[0] = 0;
     for (int i = 0; ok && i < g->n_completion; i++) {
@@ -146,19 +162,24 @@ static bool score(Step *s, Err *e) {
     Generation *g = &s->gen;
     for (int i = 0; s->synthetic && i < g->n_completion; i++) g->score[i] = (real)(i % 7) / 7;
     if (!s->synthetic && !ask_scorer(s, e)) return false;
-    if (s->clip) reward_clip(g->score, s->clip_low, s->clip_high, (size_t)g->n_completion, (size_t)g->n_label);
+    if (s->clip)
+        reward_clip(g->score, s->clip_low, s->clip_high, (size_t)g->n_completion, (size_t)g->n_label);
     if (!s->warned_missing && s->c->grpo.missing_labels == MISSING_ZERO)
         for (int i = 0; i < g->n_completion * g->n_label && !s->warned_missing; i++)
             if (isnan(g->score[i])) {
                 s->warned_missing = true;
-                fprintf(stderr, "grpo: some scores are missing and count 0 in the reward, as in TRL, which is not neutral; --missing-labels mean counts the group's mean\n");
+                fprintf(stderr, "grpo: some scores are missing and count 0 in the reward, as in TRL, which "
+                                "is not neutral; --missing-labels mean counts the group's mean\n");
             }
     const size_t n = (size_t)g->n_completion, n_label = (size_t)g->n_label, group = (size_t)s->group;
     grpo_score_advantage(g->adv, g->reward, &g->stats, g->score, s->weight, n, n_label, group, &s->c->grpo);
     memcpy(g->multiplier, s->multiplier, sizeof g->multiplier);
     if (s->floors)
-        reward_floor_advantage(g->adv, g->cost, s->multiplier, g->reward, g->score, s->floor, s->c->multiplier_learning_rate, s->c->multiplier_max, n, n_label, group, s->c->grpo.std_eps);
-    if (s->c->grpo.mask_truncated_completions) grpo_mask_truncated(g->mask, g->offset, g->ended, (size_t)g->n_completion);
+        reward_floor_advantage(g->adv, g->cost, s->multiplier, g->reward, g->score, s->floor,
+                               s->c->multiplier_learning_rate, s->c->multiplier_max, n, n_label, group,
+                               s->c->grpo.std_eps);
+    if (s->c->grpo.mask_truncated_completions)
+        grpo_mask_truncated(g->mask, g->offset, g->ended, (size_t)g->n_completion);
     g->n_item = 0;
     for (size_t t = 0; t < g->offset[g->n_completion]; t++) g->n_item += g->mask[t];
     return true;
@@ -167,9 +188,12 @@ static bool score(Step *s, Err *e) {
 static bool reference_logp(Step *s, Err *e) {
     Generation *g = &s->gen;
     if (!s->reference) return true;
-    if (!build_window(&s->window, g, s->group, 0, g->n_completion, s->token_of, s->completion_of, e)) return false;
+    if (!build_window(&s->window, g, s->group, 0, g->n_completion, s->token_of, s->completion_of, e))
+        return false;
     real *logp = malloc((size_t)s->window.n_target * sizeof(real));
-    const bool ok = logp ? window_logp(logp, NULL, s->trainer.acts, s->rows, s->rows, s->reference, &s->window, s->c->sampling.temperature, e) : fail(e, "no memory");
+    const bool ok = logp ? window_logp(logp, NULL, s->trainer.acts, s->rows, s->rows, s->reference,
+                                       &s->window, s->c->sampling.temperature, e)
+                         : fail(e, "no memory");
     for (int i = 0; ok && i < s->window.n_target; i++) g->ref[s->token_of[i]] = logp[i];
     free(logp);
     return ok;
@@ -190,13 +214,15 @@ bool step_generation(Step *s, int64_t generation, Err *e) {
 
 GrpoIn step_input(const Step *s, int first, int n) {
     const Generation *g = &s->gen;
-    const GrpoIn all = {.n_completion = (size_t)g->n_completion, .offset = g->offset, .logp = g->logp, .old = g->old, .ref = s->reference ? g->ref : NULL,
-                        .mask = g->mask, .entropy = g->entropy, .advantage = g->adv};
+    const GrpoIn all = {.n_completion = (size_t)g->n_completion, .offset = g->offset, .logp = g->logp,
+                        .old = g->old, .ref = s->reference ? g->ref : NULL, .mask = g->mask,
+                        .entropy = g->entropy, .advantage = g->adv};
     return grpo_slice(&all, (size_t)first, (size_t)n);
 }
 
 /* From the values of one slice to their derivatives: E99 to E115, in grpo.c. */
-static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp, real *dentropy) {
+static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
+                   real *dentropy) {
     Step *s = to;
     Generation *g = &s->gen;
     int low = s->gen.n_completion, high = -1;
@@ -208,7 +234,8 @@ static void derive(void *to, int first, int n, const real *logp, const real *ent
         high = c > high ? c : high;
     }
     const GrpoIn in = step_input(s, low, high - low + 1);
-    grpo_loss(&s->sums, g->dlogp, dentropy ? g->dentropy : NULL, &in, &s->c->grpo, &s->grpo_window, &s->micro);
+    grpo_loss(&s->sums, g->dlogp, dentropy ? g->dentropy : NULL, &in, &s->c->grpo, &s->grpo_window,
+              &s->micro);
     for (int i = 0; i < n; i++) {
         dlogp[i] = g->dlogp[s->token_of[first + i]];
         if (dentropy) dentropy[i] = g->dentropy[s->token_of[first + i]];
@@ -219,31 +246,43 @@ static void derive(void *to, int first, int n, const real *logp, const real *ent
 static bool entropies_first(Step *s, Err *e) {
     if (s->c->grpo.top_entropy_quantile >= 1) return true;
     real *value = malloc((size_t)s->window.n_target * 2 * sizeof(real));
-    const bool ok = value ? window_logp(value, value + s->window.n_target, s->trainer.acts, s->rows, s->rows, s->policy, &s->window, s->c->sampling.temperature, e) : fail(e, "no memory");
-    for (int i = 0; ok && i < s->window.n_target; i++) s->gen.entropy[s->token_of[i]] = value[s->window.n_target + i];
+    const bool ok = value ? window_logp(value, value + s->window.n_target, s->trainer.acts, s->rows, s->rows,
+                                        s->policy, &s->window, s->c->sampling.temperature, e)
+                          : fail(e, "no memory");
+    for (int i = 0; ok && i < s->window.n_target; i++)
+        s->gen.entropy[s->token_of[i]] = value[s->window.n_target + i];
     free(value);
     return ok;
 }
 
 int step_micro_batches(const Step *s) { return s->per_generation * s->c->grpo.num_iterations; }
-int64_t step_first_generation(const Step *s) { return s->trainer.step * s->accumulate / step_micro_batches(s); }
+int64_t step_first_generation(const Step *s) {
+    return s->trainer.step * s->accumulate / step_micro_batches(s);
+}
 int step_first_completion(const Step *s, int i) { return i % s->per_generation * s->batch; }
 
 bool step_micro_batch(Step *s, int i, Err *e) {
     const GrpoConfig *c = &s->c->grpo;
     const int first = step_first_completion(s, i);
-    if (!build_window(&s->window, &s->gen, s->group, first, s->batch, s->token_of, s->completion_of, e) || !entropies_first(s, e)) return false;
+    if (!build_window(&s->window, &s->gen, s->group, first, s->batch, s->token_of, s->completion_of, e) ||
+        !entropies_first(s, e))
+        return false;
     const GrpoIn in = step_input(s, first, s->batch);
-    s->grpo_window = (GrpoWindow){.n_item = s->gen.n_item, .n_process = 1, .gradient_accumulation_steps = s->accumulate, .steps_per_generation = s->per_generation,
-                                  .training = true, .entropy_coef = grpo_entropy_coef(&s->control, c)};
+    s->grpo_window = (GrpoWindow){.n_item = s->gen.n_item, .n_process = 1,
+                                  .gradient_accumulation_steps = s->accumulate,
+                                  .steps_per_generation = s->per_generation, .training = true,
+                                  .entropy_coef = grpo_entropy_coef(&s->control, c)};
     grpo_micro(&s->micro, &in, c, s->gen.scratch);
     grpo_sums_start(&s->sums);
-    if (!trainer_accumulate(&s->trainer, &s->window, s->c->sampling.temperature, derive, s, s->grpo_window.entropy_coef != 0, e)) return false;
+    if (!trainer_accumulate(&s->trainer, &s->window, s->c->sampling.temperature, derive, s,
+                            s->grpo_window.entropy_coef != 0, e))
+        return false;
     const Texts trained = step_texts(s, first, s->batch);
     cost_grpo(&s->cost.predicted, &s->net, &(Texts){0}, &trained, c->top_entropy_quantile < 1);
     const double loss = grpo_loss_value(&s->sums, &s->grpo_window, &s->micro);
     if (!isfinite(loss))
-        return fail(e, "step %lld: the loss is %g: the step is not applied", (long long)s->trainer.step + 1, loss);
+        return fail(e, "step %lld: the loss is %g: the step is not applied", (long long)s->trainer.step + 1,
+                    loss);
     GrpoMetrics m;
     grpo_metrics(&m, &s->sums, c, &s->grpo_window);
     const double *value = (const double *)&m;
@@ -289,16 +328,24 @@ static bool parse_clip(Step *s, Err *e) {
 static bool floors_check(const StepConfig *c, Err *e) {
     const GrpoConfig *g = &c->grpo;
     if (!c->reward_floors)
-        return (c->multiplier_learning_rate == 0.1 && c->multiplier_max == 4) ||                /* the table's defaults */
-               fail(e, "--multiplier-learning-rate, --multiplier-max: have no effect without --reward-floors; add it, or leave them out");
+        return (c->multiplier_learning_rate == 0.1 && c->multiplier_max == 4) || /* the table's defaults */
+               fail(e, "--multiplier-learning-rate, --multiplier-max: have no effect without "
+                       "--reward-floors; add it, or leave them out");
     if (g->multi_objective_aggregation != SUM_THEN_NORMALIZE)
-        return fail(e, "--reward-floors with --multi-objective-aggregation %s: expected sum_then_normalize: a floor stands beside the weighted reward (E70)",
+        return fail(e,
+                    "--reward-floors with --multi-objective-aggregation %s: expected sum_then_normalize: a "
+                    "floor stands beside the weighted reward (E70)",
                     multi_objective_aggregation_names[g->multi_objective_aggregation]);
     if (g->scale_rewards != SCALE_GROUP)
-        return fail(e, "--reward-floors with --scale-rewards %s: expected group: a multiplier weighs z-scores of a group (E70)", scale_rewards_names[g->scale_rewards]);
+        return fail(e,
+                    "--reward-floors with --scale-rewards %s: expected group: a multiplier weighs z-scores "
+                    "of a group (E70)",
+                    scale_rewards_names[g->scale_rewards]);
     if (!(c->multiplier_learning_rate > 0 && isfinite(c->multiplier_learning_rate)))
-        return fail(e, "--multiplier-learning-rate: found %g, expected a number above 0", c->multiplier_learning_rate);
-    return (c->multiplier_max > 0 && isfinite(c->multiplier_max)) || fail(e, "--multiplier-max: found %g, expected a number above 0", c->multiplier_max);
+        return fail(e, "--multiplier-learning-rate: found %g, expected a number above 0",
+                    c->multiplier_learning_rate);
+    return (c->multiplier_max > 0 && isfinite(c->multiplier_max)) ||
+           fail(e, "--multiplier-max: found %g, expected a number above 0", c->multiplier_max);
 }
 
 static bool open_floors(Step *s, Err *e) {
@@ -307,7 +354,10 @@ static bool open_floors(Step *s, Err *e) {
     if (!parse_floors(s->floor, text, s->label, s->n_label, "--reward-floors", e)) return false;
     for (int k = 0; s->clip && k < s->n_label; k++)
         if (s->floor[k] > s->clip_high[k])
-            return fail(e, "--reward-floors: %s=%g is above the upper end of --reward-clip, %g: no mean can reach it", s->label[k], s->floor[k], s->clip_high[k]);
+            return fail(e,
+                        "--reward-floors: %s=%g is above the upper end of --reward-clip, %g: no mean can "
+                        "reach it",
+                        s->label[k], s->floor[k], s->clip_high[k]);
     return s->floors = true;
 }
 
@@ -318,28 +368,51 @@ static bool sizes(Step *s, Err *e) {
     s->accumulate = c->run.gradient_accumulation_steps;
     s->per_generation = c->steps_per_generation ? c->steps_per_generation : s->accumulate;
     if (c->generation_batch_size) {
-        if (c->generation_batch_size < 0 || c->generation_batch_size % s->batch || (c->steps_per_generation && c->steps_per_generation != c->generation_batch_size / s->batch))
-            return fail(e, "--generation-batch-size %d: expected per-device-train-batch-size %d times steps-per-generation%s; give one of them", c->generation_batch_size, s->batch,
-                        c->steps_per_generation ? " as given" : "");
+        if (c->generation_batch_size < 0 || c->generation_batch_size % s->batch ||
+            (c->steps_per_generation && c->steps_per_generation != c->generation_batch_size / s->batch))
+            return fail(e,
+                        "--generation-batch-size %d: expected per-device-train-batch-size %d times "
+                        "steps-per-generation%s; give one of them",
+                        c->generation_batch_size, s->batch, c->steps_per_generation ? " as given" : "");
         s->per_generation = c->generation_batch_size / s->batch;
     }
-    if (c->steps_per_generation < 0) return fail(e, "--steps-per-generation: found %d, expected at least 1, or 0 for gradient-accumulation-steps", c->steps_per_generation);
+    if (c->steps_per_generation < 0)
+        return fail(e,
+                    "--steps-per-generation: found %d, expected at least 1, or 0 for "
+                    "gradient-accumulation-steps",
+                    c->steps_per_generation);
     if ((double)s->batch * s->per_generation * c->grpo.max_completion_length > 1e9)
-        return fail(e, "--per-device-train-batch-size %d, --steps-per-generation %d, --max-completion-length %d: more than 1e9 tokens a generation; lower them", s->batch,
-                    s->per_generation, c->grpo.max_completion_length);
-    if (s->group < (c->critic ? 1 : 2)) return fail(e, "--num-generations: found %d, expected at least 2: an advantage compares completions", s->group);
+        return fail(e,
+                    "--per-device-train-batch-size %d, --steps-per-generation %d, --max-completion-length "
+                    "%d: more than 1e9 tokens a generation; lower them",
+                    s->batch, s->per_generation, c->grpo.max_completion_length);
+    if (s->group < (c->critic ? 1 : 2))
+        return fail(e, "--num-generations: found %d, expected at least 2: an advantage compares completions",
+                    s->group);
     if ((s->batch * s->per_generation) % s->group)
-        return fail(e, "--num-generations %d does not divide the %d completions of a generation (per-device-train-batch-size %d times steps-per-generation %d)", s->group,
-                    s->batch * s->per_generation, s->batch, s->per_generation);
-    if ((s->per_generation * c->grpo.num_iterations) % s->accumulate && s->accumulate % (s->per_generation * c->grpo.num_iterations))
-        return fail(e, "--gradient-accumulation-steps %d and the %d micro-batches of a generation: expected one to divide the other", s->accumulate, s->per_generation * c->grpo.num_iterations);
-    return c->sampling.temperature > 0 || fail(e, "--temperature: found %g, expected more than 0: greedy completions of one prompt are all equal", c->sampling.temperature);
+        return fail(e,
+                    "--num-generations %d does not divide the %d completions of a generation "
+                    "(per-device-train-batch-size %d times steps-per-generation %d)",
+                    s->group, s->batch * s->per_generation, s->batch, s->per_generation);
+    if ((s->per_generation * c->grpo.num_iterations) % s->accumulate &&
+        s->accumulate % (s->per_generation * c->grpo.num_iterations))
+        return fail(e,
+                    "--gradient-accumulation-steps %d and the %d micro-batches of a generation: expected one "
+                    "to divide the other",
+                    s->accumulate, s->per_generation * c->grpo.num_iterations);
+    return c->sampling.temperature > 0 || fail(e,
+                                               "--temperature: found %g, expected more than 0: greedy "
+                                               "completions of one prompt are all equal",
+                                               c->sampling.temperature);
 }
 
 static bool open_data(Step *s, Err *e) {
     const StepConfig *c = s->c;
-    if (!language_load(&s->language, c->run.model, c->run.chat_template, e) || !dataset_load(&s->data, c->run.dataset, NEED_PROMPT, c->run.system, e)) return false;
-    if (c->eval_split != 0 && !dataset_hold_out(&s->data, &s->held, c->eval_split, (uint64_t)c->run.seed, e)) return false;
+    if (!language_load(&s->language, c->run.model, c->run.chat_template, e) ||
+        !dataset_load(&s->data, c->run.dataset, NEED_PROMPT, c->run.system, e))
+        return false;
+    if (c->eval_split != 0 && !dataset_hold_out(&s->data, &s->held, c->eval_split, (uint64_t)c->run.seed, e))
+        return false;
     s->order = (Order){.n = s->data.n, .seed = (uint64_t)c->run.seed};
     return true;
 }
@@ -355,8 +428,11 @@ static bool longest_prompt(Step *s, int context, Err *e) {
         for (int i = 0; ok && i < part[k]->n; i++) {
             ids.n = 0;
             ok = encode_prompt(&ids, &s->language, &part[k]->row[i], e) &&
-                 (ids.n + max_new <= context || fail(e, "%s:%d: prompt of %d tokens and --max-completion-length %d exceed the context of %d; shorten one of them", part[k]->path,
-                                                     part[k]->row[i].line, ids.n, max_new, context));
+                 (ids.n + max_new <= context ||
+                  fail(e,
+                       "%s:%d: prompt of %d tokens and --max-completion-length %d exceed the context of %d; "
+                       "shorten one of them",
+                       part[k]->path, part[k]->row[i].line, ids.n, max_new, context));
             s->longest = ids.n > s->longest ? ids.n : s->longest;
             if (k == 0) texts_prompt(&s->prompts, ids.n);
         }
@@ -368,9 +444,11 @@ static bool has_reference(const StepConfig *c) { return c->grpo.beta != 0 || c->
 /* A reference of its own: with adapters it is the policy without them (E293). */
 static bool has_copy(const StepConfig *c) { return has_reference(c) && !c->run.adapter.use_peft; }
 
-/* Rows computed at once: --slice-rows, or what a generation has if that is less; but a group is never cut: a slice holds the longest prompt with all its
- * completions. */
-static double tree_rows(const Step *s) { return s->longest + (double)s->group * s->c->grpo.max_completion_length; }
+/* Rows computed at once: --slice-rows, or what a generation has if that is less; but a group is never cut: a
+ * slice holds the longest prompt with all its completions. */
+static double tree_rows(const Step *s) {
+    return s->longest + (double)s->group * s->c->grpo.max_completion_length;
+}
 static int rows_at_once(const Step *s) {
     const double tree = tree_rows(s), all = s->batch * s->per_generation / s->group * tree;
     return (int)fmax(tree, fmin(all, s->c->run.slice_rows));
@@ -383,14 +461,21 @@ static bool plan(Step *s, const ModelConfig *shape, Err *e) {
     double scorer;
     if (s->synthetic) s->longest = s->synthetic;
     else if (!longest_prompt(s, shape->context, e)) return false;
-    if (tree_rows(s) > 1e9) return fail(e, "--num-generations %d times --max-completion-length %d: more than 1e9 tokens to one prompt; lower them", s->group, max_new);
+    if (tree_rows(s) > 1e9)
+        return fail(e,
+                    "--num-generations %d times --max-completion-length %d: more than 1e9 tokens to one "
+                    "prompt; lower them",
+                    s->group, max_new);
     s->rows = rows_at_once(s);
     if (s->rows > c->run.slice_rows && !s->synthetic)
-        fprintf(stderr, "grpo: slices of %d rows, more than --slice-rows %d: a prompt (%d tokens at most) and its %d completions (%d each) stay together\n", s->rows, c->run.slice_rows,
-                s->longest, s->group, max_new);
+        fprintf(stderr,
+                "grpo: slices of %d rows, more than --slice-rows %d: a prompt (%d tokens at most) and its %d "
+                "completions (%d each) stay together\n",
+                s->rows, c->run.slice_rows, s->longest, s->group, max_new);
     if (!scorer_bytes(&scorer, c->reward_model, c->run.slice_rows, e)) return false;
     const double tokens = (double)n_completion * max_new;
-    double need = (double)trainer_bytes(shape, s->rows, s->rows) + scorer + tokens * (9 * sizeof(real) + 4 * sizeof(int) + sizeof(double));
+    double need = (double)trainer_bytes(shape, s->rows, s->rows) + scorer +
+                  tokens * (9 * sizeof(real) + 4 * sizeof(int) + sizeof(double));
     need += (double)rollout_bytes(shape, s->longest, n_completion / s->group, s->group, max_new);
     if (has_copy(c)) need += (double)model_bytes(shape);
     s->memory = need + PROGRAM_BYTES;
@@ -399,10 +484,13 @@ static bool plan(Step *s, const ModelConfig *shape, Err *e) {
 
 static bool open_scorer(Step *s, Err *e) {
     const StepConfig *c = s->c;
-    if (!(s->scorer = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->run.slice_rows, c->reward_timeout, e))) return false;
+    if (!(s->scorer = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->run.slice_rows,
+                                  c->reward_timeout, e)))
+        return false;
     s->n_label = scorer_n_label(s->scorer);
     s->label = scorer_labels(s->scorer);
-    return parse_weights(s->weight, c->reward_weights, s->label, s->n_label, "--reward-weights", e) && parse_clip(s, e) && open_floors(s, e);
+    return parse_weights(s->weight, c->reward_weights, s->label, s->n_label, "--reward-weights", e) &&
+           parse_clip(s, e) && open_floors(s, e);
 }
 
 static bool open_shape(ModelConfig *shape, Step *s, Err *e) {
@@ -412,11 +500,13 @@ static bool open_shape(ModelConfig *shape, Step *s, Err *e) {
     shape->checkpointing = c->run.gradient_checkpointing;
     if (!run_adapter(shape, &s->info, &c->run.adapter, c->run.model, e)) return false;
     return c->grpo.max_completion_length + s->synthetic < shape->context ||
-           fail(e, "--max-completion-length %d: the context of %s holds %d tokens, prompt included; lower it", c->grpo.max_completion_length, c->run.model, shape->context);
+           fail(e, "--max-completion-length %d: the context of %s holds %d tokens, prompt included; lower it",
+                c->grpo.max_completion_length, c->run.model, shape->context);
 }
 
 static void describe_networks(Step *s, const ModelConfig *shape) {
-    s->net = (Networks){.policy = *shape, .reference = *shape, .has_reference = has_reference(s->c), .logits_anew = !acts_keep_logits(shape, s->rows)};
+    s->net = (Networks){.policy = *shape, .reference = *shape, .has_reference = has_reference(s->c),
+                        .logits_anew = !acts_keep_logits(shape, s->rows)};
     if (s->c->run.adapter.use_peft) s->net.reference.lora.r = 0;       /* E293 */
 }
 
@@ -437,19 +527,25 @@ static void watch(Step *s, const ModelConfig *shape) {
 static bool open_model(Step *s, Err *e) {
     const StepConfig *c = s->c;
     ModelConfig shape;
-    if (!open_shape(&shape, s, e) || !plan(s, &shape, e) || (!s->synthetic && !open_scorer(s, e))) return false;
+    if (!open_shape(&shape, s, e) || !plan(s, &shape, e) || (!s->synthetic && !open_scorer(s, e)))
+        return false;
     const int n_completion = s->batch * s->per_generation;
-    if (!(s->policy = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) || !trainer_new(&s->trainer, s->policy, s->rows, s->rows, e)) return false;
+    if (!(s->policy = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) ||
+        !trainer_new(&s->trainer, s->policy, s->rows, s->rows, e))
+        return false;
     if (has_copy(c) && !(s->copy = folder_load_as(c->run.model, &shape, 0, e))) return false;
     s->base = model_base(s->policy);
     s->reference = s->copy ? s->copy : has_reference(c) ? &s->base : NULL;
     watch(s, &shape);
-    if (!generation_new(&s->gen, n_completion / s->group, s->group, c->grpo.max_completion_length, s->n_label, e)) return false;
+    if (!generation_new(&s->gen, n_completion / s->group, s->group, c->grpo.max_completion_length, s->n_label,
+                        e))
+        return false;
     s->token_of = malloc((size_t)n_completion * (size_t)c->grpo.max_completion_length * sizeof(int));
     s->completion_of = malloc((size_t)n_completion * (size_t)c->grpo.max_completion_length * sizeof(int));
     if (!s->token_of || !s->completion_of) return fail(e, "no memory");
     grpo_entropy_start(&s->control, &c->grpo);
-    const double updates = (double)s->data.n / s->gen.n_prompt * s->per_generation * c->grpo.num_iterations / s->accumulate;
+    const double updates =
+        (double)s->data.n / s->gen.n_prompt * s->per_generation * c->grpo.num_iterations / s->accumulate;
     run_trainer(&s->trainer, &c->run, run_steps(&c->run, updates));
     s->trainer.extra[0] = s->control.coef;
     s->trainer.extra[1] = s->control.last_window_entropy;
@@ -458,12 +554,14 @@ static bool open_model(Step *s, Err *e) {
 
 bool step_open(Step *s, const StepConfig *c, Err *e) {
     *s = (Step){.c = c};
-    return (c->critic || (grpo_config_check(&c->grpo, e) && floors_check(c, e))) && sampling_check(&c->sampling, e) && sizes(s, e) && open_data(s, e) && open_model(s, e);
+    return (c->critic || (grpo_config_check(&c->grpo, e) && floors_check(c, e))) &&
+           sampling_check(&c->sampling, e) && sizes(s, e) && open_data(s, e) && open_model(s, e);
 }
 
 bool step_open_synthetic(Step *s, const StepConfig *c, int prompt_length, Err *e) {
     *s = (Step){.c = c, .synthetic = prompt_length, .n_label = 1, .weight = {1}};
-    return grpo_config_check(&c->grpo, e) && sampling_check(&c->sampling, e) && sizes(s, e) && open_model(s, e);
+    return grpo_config_check(&c->grpo, e) && sampling_check(&c->sampling, e) && sizes(s, e) &&
+           open_model(s, e);
 }
 
 /* ---- what a run will take ------------------------------------------------------------------ */
@@ -472,7 +570,8 @@ Texts step_planned_drawn(const Step *s, double length) {
     const int n = s->batch * s->per_generation, n_prompt = n / s->group;
     Texts t = {0}, one = {0};
     texts_add(&t, &s->prompts, (double)n_prompt / s->data.n);
-    texts_completion(&one, s->prompts.prompt / s->data.n, length);      /* linear in the prompt's length: the mean will do */
+    /* linear in the prompt's length: the mean will do */
+    texts_completion(&one, s->prompts.prompt / s->data.n, length);
     texts_add(&t, &one, n);
     return t;
 }
@@ -481,7 +580,8 @@ Texts step_planned_drawn(const Step *s, double length) {
 Texts step_planned_pass(const Step *s, double length) {
     const int n_prompt = s->batch * s->per_generation / s->group;
     int trees = 0;
-    for (int first = 0; first < s->batch * s->per_generation; first += s->batch) trees += (first + s->batch - 1) / s->group - first / s->group + 1;
+    for (int first = 0; first < s->batch * s->per_generation; first += s->batch)
+        trees += (first + s->batch - 1) / s->group - first / s->group + 1;
     Texts t = step_planned_drawn(s, length);
     texts_add(&t, &s->prompts, (double)(trees - n_prompt) / s->data.n);
     return t;
@@ -489,7 +589,8 @@ Texts step_planned_pass(const Step *s, double length) {
 
 bool step_planned_rest(Cost *c, const Step *s, double length, double read, Err *e) {
     const StepConfig *o = s->c;
-    const int n = s->batch * s->per_generation, n_prompt = n / s->group, max_new = o->grpo.max_completion_length;
+    const int n = s->batch * s->per_generation, n_prompt = n / s->group,
+              max_new = o->grpo.max_completion_length;
     const double prompt = s->prompts.prompt / s->data.n;
     const int rows = rows_at_once(s);
     int *lengths = malloc((size_t)n_prompt * sizeof(int));
@@ -526,9 +627,10 @@ static double cycle_flops(const Step *s, double length) {
     return cost_flops(&c);
 }
 
-/* Seconds of a whole generation like the run's, but with completions of `length` made-up tokens; *rate: operations per second of a forward pass over
- * its last micro-batch. */
-static bool timed_cycle(double *seconds, double *rate, const StepConfig *like, int prompt, int length, Err *e) {
+/* Seconds of a whole generation like the run's, but with completions of `length` made-up tokens; *rate:
+ * operations per second of a forward pass over its last micro-batch. */
+static bool timed_cycle(double *seconds, double *rate, const StepConfig *like, int prompt, int length,
+                        Err *e) {
     StepConfig c = *like;
     Step s;
     c.grpo.max_completion_length = length;
@@ -558,7 +660,8 @@ bool step_plan(RunPlan *p, const StepConfig *c, Err *e) {
     Step s = {.c = c};
     ModelConfig shape;
     const int full = c->grpo.max_completion_length, b = full < LONG ? full : LONG, a = b > SHORT ? SHORT : b;
-    bool ok = grpo_config_check(&c->grpo, e) && floors_check(c, e) && sampling_check(&c->sampling, e) && sizes(&s, e) && open_data(&s, e) && open_shape(&shape, &s, e) && plan(&s, &shape, e);
+    bool ok = grpo_config_check(&c->grpo, e) && floors_check(c, e) && sampling_check(&c->sampling, e) &&
+              sizes(&s, e) && open_data(&s, e) && open_shape(&shape, &s, e) && plan(&s, &shape, e);
     if (ok) describe_networks(&s, &shape);
     const int prompt = ok ? (int)(s.prompts.prompt / s.data.n + 0.5) : 1;
     const double mean = p->mean_length > 0 ? p->mean_length : full;
@@ -567,18 +670,26 @@ bool step_plan(RunPlan *p, const StepConfig *c, Err *e) {
     StepConfig measured = *c;
     measured.run.max_steps = 1;
     measured.eval_split = 0;
-    ok = ok && (a == b || timed_cycle(&short_seconds, &rate, &measured, prompt, a, e)) && timed_cycle(&long_seconds, &rate, &measured, prompt, b, e) &&
+    ok = ok && (a == b || timed_cycle(&short_seconds, &rate, &measured, prompt, a, e)) &&
+         timed_cycle(&long_seconds, &rate, &measured, prompt, b, e) &&
          step_planned_rest(&once, &s, mean, 1, e);
     if (ok) {
         double cycle = long_seconds + cost_flops(&once) / rate;
-        if (full > b)           /* what grows, grows with the operations: from a to b measured, from there on counted */
-            cycle += (long_seconds - short_seconds) * (cycle_flops(&s, mean) - cycle_flops(&s, b)) / (cycle_flops(&s, b) - cycle_flops(&s, a));
+        /* what grows, grows with the operations: from a to b measured, from there on counted */
+        if (full > b)
+            cycle += (long_seconds - short_seconds) * (cycle_flops(&s, mean) - cycle_flops(&s, b)) /
+                     (cycle_flops(&s, b) - cycle_flops(&s, a));
         const double per_update = (double)step_micro_batches(&s) / s.accumulate;
         const int n_completion = s.batch * s.per_generation;
-        *p = (RunPlan){.mean_length = p->mean_length, .length = mean, .memory = s.memory, .step_seconds = cycle / per_update, .n_step = run_steps(&c->run, (double)s.data.n * s.group / n_completion * per_update),
-                       .how = c->reward_cmd ? "short steps were timed on this machine, the rest is counted (E194); without the time of --reward-cmd"
-                                            : "short steps were timed on this machine, the rest is counted (E194)"};
-        const double passes = (double)p->n_step * s.accumulate / s.per_generation, generations = ceil(passes / c->grpo.num_iterations);
+        *p = (RunPlan){.mean_length = p->mean_length, .length = mean, .memory = s.memory,
+                       .step_seconds = cycle / per_update,
+                       .n_step = run_steps(&c->run, (double)s.data.n * s.group / n_completion * per_update),
+                       .how = c->reward_cmd
+                                  ? "short steps were timed on this machine, the rest is counted (E194); "
+                                    "without the time of --reward-cmd"
+                                  : "short steps were timed on this machine, the rest is counted (E194)"};
+        const double passes = (double)p->n_step * s.accumulate / s.per_generation,
+                     generations = ceil(passes / c->grpo.num_iterations);
         const Texts one = step_planned_drawn(&s, mean), pass = step_planned_pass(&s, mean);
         Texts drawn = {0}, trained = {0};
         texts_add(&drawn, &one, generations);
@@ -596,7 +707,9 @@ void step_resume(Step *s) {
     Cost planned = {.memory = {0}}, held = planned;
     cost_trainer(&planned, &s->policy->config, s->rows, s->rows);
     cost_trainer_held(&held, &s->trainer);
-    for (int k = 0; k < N_MEM; k++) cost_memory_most(&s->cost.predicted, (MemoryKind)k, planned.memory[k]), cost_memory_most(&s->cost.measured, (MemoryKind)k, held.memory[k]);
+    for (int k = 0; k < N_MEM; k++)
+        cost_memory_most(&s->cost.predicted, (MemoryKind)k, planned.memory[k]),
+            cost_memory_most(&s->cost.measured, (MemoryKind)k, held.memory[k]);
     s->planned_acts = planned.memory[MEM_ACTIVATIONS];
     s->held_acts = held.memory[MEM_ACTIVATIONS];
     if (!s->copy) return;

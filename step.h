@@ -1,7 +1,8 @@
-/* step.h: one GRPO step as the commands see it: its options, the completions of a generation, micro-batches and the update.
+/* step.h: one GRPO step as the commands see it: its options, the completions of a generation, micro-batches
+ * and the update.
  *
- * `train` goes through it again and again, `trace` once, telling everything; `ppo` takes the generations from it and makes its own updates. All
- * mathematics is called from grpo.c and reward.c. */
+ * `train` goes through it again and again, `trace` once, telling everything; `ppo` takes the generations from
+ * it and makes its own updates. All mathematics is called from grpo.c and reward.c. */
 #ifndef STEP_H
 #define STEP_H
 
@@ -18,57 +19,114 @@ typedef struct {
     const char *reward_model, *reward_cmd, *reward_template, *reward_weights, *reward_clip, *reward_floors;
     int steps_per_generation, generation_batch_size, reward_timeout;
     double eval_split, multiplier_learning_rate, multiplier_max;
-    bool critic;                        /* PPO: a prompt may have one completion, and there always is a reference; no option */
+    bool critic; /* PPO: a prompt may have one completion, and there always is a reference; no option */
 } StepConfig;
 
-/* Rows of an option table for a StepConfig, or for a struct that begins with one: those of a generation, then those of GRPO. */
+/* Rows of an option table for a StepConfig, or for a struct that begins with one: those of a generation, then
+ * those of GRPO. */
 #define STEP_G(name) offsetof(StepConfig, grpo.name)
-#define GENERATION_OPTIONS(group)                                                                                                                     \
-    SCORER_OPTIONS(StepConfig),                                                                                                                       \
-    {"reward_clip", OPT_STRING, offsetof(StepConfig, reward_clip), NULL, "LOW,HIGH: scores are cut to it first (E77)", NULL},                         \
-    {"missing_labels", OPT_CHOICE, STEP_G(missing_labels), "zero", "what an unscored label counts", missing_labels_names},                            \
-    {"num_generations", OPT_INT, STEP_G(num_generations), group, "completions of one prompt", NULL},                                                    \
-    {"max_completion_length", OPT_INT, STEP_G(max_completion_length), "512", "tokens of a completion at most", NULL},                                 \
-    {"temperature", OPT_NUMBER, offsetof(StepConfig, sampling.temperature), "1", "of sampling and of every log-probability", NULL},                   \
-    {"top_k", OPT_INT, offsetof(StepConfig, sampling.top_k), "0", "0: off", NULL},                                                                    \
-    {"top_p", OPT_NUMBER, offsetof(StepConfig, sampling.top_p), "1", "1: off", NULL},                                                                 \
-    {"min_p", OPT_NUMBER, offsetof(StepConfig, sampling.min_p), "0", "0: off", NULL},                                                                 \
-    {"eval_split", OPT_NUMBER, offsetof(StepConfig, eval_split), "0", "this share of the prompts is held out; the run ends with a table of before and after on them", NULL}
+#define GENERATION_OPTIONS(group) \
+    SCORER_OPTIONS(StepConfig), \
+        {"reward_clip", \
+         OPT_STRING, \
+         offsetof(StepConfig, reward_clip), \
+         NULL, \
+         "LOW,HIGH: scores are cut to it first (E77)", \
+         NULL}, \
+        {"missing_labels",    OPT_CHOICE, STEP_G(missing_labels), "zero", "what an unscored label counts", \
+         missing_labels_names}, \
+        {"num_generations", OPT_INT, STEP_G(num_generations), group, "completions of one prompt", NULL}, \
+        {"max_completion_length",          OPT_INT, STEP_G(max_completion_length), "512", \
+         "tokens of a completion at most", NULL}, \
+        {"temperature", \
+         OPT_NUMBER, \
+         offsetof(StepConfig, sampling.temperature), \
+         "1", \
+         "of sampling and of every log-probability", \
+         NULL}, \
+        {"top_k", OPT_INT, offsetof(StepConfig, sampling.top_k), "0", "0: off", NULL}, \
+        {"top_p", OPT_NUMBER, offsetof(StepConfig, sampling.top_p), "1", "1: off", NULL}, \
+        {"min_p", OPT_NUMBER, offsetof(StepConfig, sampling.min_p), "0", "0: off", NULL}, { \
+        "eval_split", OPT_NUMBER, offsetof(StepConfig, eval_split), "0", \
+            "this share of the prompts is held out; the run ends with a table of before and after on them", \
+            NULL \
+    }
 
-#define STEP_OPTIONS                                                                                                                                  \
-    RUN_OPTIONS(StepConfig, "1e-6", "3"),                                                                                                             \
-    GENERATION_OPTIONS("8"),                                                                                                                          \
-    {"steps_per_generation", OPT_INT, offsetof(StepConfig, steps_per_generation), "0", "micro-batches of a generation; 0: gradient-accumulation-steps", NULL},\
-    {"generation_batch_size", OPT_INT, offsetof(StepConfig, generation_batch_size), "0", "the same in completions; 0: by steps-per-generation", NULL},\
-    {"num_iterations", OPT_INT, STEP_G(num_iterations), "1", "passes over the completions (mu)", NULL},                                               \
-    {"loss_type", OPT_CHOICE, STEP_G(loss_type), "dapo", "loss", loss_type_names},                                                                    \
-    {"importance_sampling_level", OPT_CHOICE, STEP_G(importance_sampling_level), "token", "ratio", importance_sampling_level_names},                  \
-    {"scale_rewards", OPT_CHOICE, STEP_G(scale_rewards), "group", "deviation that divides the advantage", scale_rewards_names},                       \
-    {"multi_objective_aggregation", OPT_CHOICE, STEP_G(multi_objective_aggregation), "sum_then_normalize", "how labels become one advantage", multi_objective_aggregation_names},\
-    {"reward_floors", OPT_STRING, offsetof(StepConfig, reward_floors), NULL, "LABEL=SCORE,... (or a number for every label): lower bounds of mean scores, kept by multipliers (E70, E71)", NULL},\
-    {"multiplier_learning_rate", OPT_NUMBER, offsetof(StepConfig, multiplier_learning_rate), "0.1", "E71; 0.1: a mean that is 0.1 too low for 100 generations comes to weigh as much as the whole reward", NULL},\
-    {"multiplier_max", OPT_NUMBER, offsetof(StepConfig, multiplier_max), "4", "E71; 4: a floor that is out of reach leaves the reward a fifth of the signal", NULL},\
-    {"epsilon", OPT_NUMBER, STEP_G(epsilon), "0.2", "clip half-width", NULL},                                                                         \
-    {"epsilon_high", OPT_NUMBER, STEP_G(epsilon_high), "none", "upper half-width; none: epsilon", NULL},                                              \
-    {"delta", OPT_NUMBER, STEP_G(delta), "none", "two-sided clip", NULL},                                                                             \
-    {"dual_clip", OPT_NUMBER, STEP_G(dual_clip), "none", "dual clip's c (ours; verl: 3)", NULL},                                                      \
-    {"beta", OPT_NUMBER, STEP_G(beta), "0", "weight of the KL to the starting policy", NULL},                                                         \
-    {"use_bias_correction_kl", OPT_BOOL, STEP_G(use_bias_correction_kl), "true", "E96", NULL},                                                        \
-    {"top_entropy_quantile", OPT_NUMBER, STEP_G(top_entropy_quantile), "1", "share of tokens with the highest entropy that count", NULL},             \
-    {"off_policy_mask_threshold", OPT_NUMBER, STEP_G(off_policy_mask_threshold), "none", "E108", NULL},                                               \
-    {"sapo_temperature_pos", OPT_NUMBER, STEP_G(sapo_temperature_pos), "1", "sapo", NULL},                                                            \
-    {"sapo_temperature_neg", OPT_NUMBER, STEP_G(sapo_temperature_neg), "1.05", "sapo", NULL},                                                         \
-    {"vespo_k_pos", OPT_NUMBER, STEP_G(vespo_k_pos), "2", "vespo", NULL},                                                                             \
-    {"vespo_lambda_pos", OPT_NUMBER, STEP_G(vespo_lambda_pos), "3", "vespo", NULL},                                                                   \
-    {"vespo_k_neg", OPT_NUMBER, STEP_G(vespo_k_neg), "3", "vespo", NULL},                                                                             \
-    {"vespo_lambda_neg", OPT_NUMBER, STEP_G(vespo_lambda_neg), "2", "vespo", NULL},                                                                   \
-    {"entropy_coef", OPT_NUMBER, STEP_G(entropy_coef), "0", "entropy bonus", NULL},                                                                   \
-    {"use_adaptive_entropy", OPT_BOOL, STEP_G(use_adaptive_entropy), "false", "E116", NULL},                                                          \
-    {"entropy_target", OPT_NUMBER, STEP_G(entropy_target), "0.2", "E116", NULL},                                                                      \
-    {"entropy_coef_delta", OPT_NUMBER, STEP_G(entropy_coef_delta), "0.005", "E116", NULL},                                                            \
-    {"entropy_coef_min", OPT_NUMBER, STEP_G(entropy_coef_min), "0", "E116", NULL},                                                                    \
-    {"entropy_coef_max", OPT_NUMBER, STEP_G(entropy_coef_max), "1", "E116", NULL},                                                                    \
-    {"mask_truncated_completions", OPT_BOOL, STEP_G(mask_truncated_completions), "false", "completions that did not end give no gradient", NULL}
+#define STEP_OPTIONS \
+    RUN_OPTIONS(StepConfig, "1e-6", "3"), GENERATION_OPTIONS("8"), \
+        {"steps_per_generation", \
+         OPT_INT, \
+         offsetof(StepConfig, steps_per_generation), \
+         "0", \
+         "micro-batches of a generation; 0: gradient-accumulation-steps", \
+         NULL}, \
+        {"generation_batch_size", \
+         OPT_INT, \
+         offsetof(StepConfig, generation_batch_size), \
+         "0", \
+         "the same in completions; 0: by steps-per-generation", \
+         NULL}, \
+        {"num_iterations", OPT_INT, STEP_G(num_iterations), "1", "passes over the completions (mu)", NULL}, \
+        {"loss_type", OPT_CHOICE, STEP_G(loss_type), "dapo", "loss", loss_type_names}, \
+        {"importance_sampling_level",    OPT_CHOICE, STEP_G(importance_sampling_level), "token", "ratio", \
+         importance_sampling_level_names}, \
+        {"scale_rewards", \
+         OPT_CHOICE, \
+         STEP_G(scale_rewards), \
+         "group", \
+         "deviation that divides the advantage", \
+         scale_rewards_names}, \
+        {"multi_objective_aggregation",       OPT_CHOICE, \
+         STEP_G(multi_objective_aggregation), "sum_then_normalize", \
+         "how labels become one advantage",   multi_objective_aggregation_names}, \
+        {"reward_floors", \
+         OPT_STRING, \
+         offsetof(StepConfig, reward_floors), \
+         NULL, \
+         "LABEL=SCORE,... (or a number for every label): lower bounds of mean scores, kept by multipliers " \
+         "(E70, E71)", \
+         NULL}, \
+        {"multiplier_learning_rate", \
+         OPT_NUMBER, \
+         offsetof(StepConfig, multiplier_learning_rate), \
+         "0.1", \
+         "E71; 0.1: a mean that is 0.1 too low for 100 generations comes to weigh as much as the whole " \
+         "reward", \
+         NULL}, \
+        {"multiplier_max", \
+         OPT_NUMBER, \
+         offsetof(StepConfig, multiplier_max), \
+         "4", \
+         "E71; 4: a floor that is out of reach leaves the reward a fifth of the signal", \
+         NULL}, \
+        {"epsilon", OPT_NUMBER, STEP_G(epsilon), "0.2", "clip half-width", NULL}, \
+        {"epsilon_high", OPT_NUMBER, STEP_G(epsilon_high), "none", "upper half-width; none: epsilon", NULL}, \
+        {"delta", OPT_NUMBER, STEP_G(delta), "none", "two-sided clip", NULL}, \
+        {"dual_clip", OPT_NUMBER, STEP_G(dual_clip), "none", "dual clip's c (ours; verl: 3)", NULL}, \
+        {"beta", OPT_NUMBER, STEP_G(beta), "0", "weight of the KL to the starting policy", NULL}, \
+        {"use_bias_correction_kl", OPT_BOOL, STEP_G(use_bias_correction_kl), "true", "E96", NULL}, \
+        {"top_entropy_quantile", \
+         OPT_NUMBER, \
+         STEP_G(top_entropy_quantile), \
+         "1", \
+         "share of tokens with the highest entropy that count", \
+         NULL}, \
+        {"off_policy_mask_threshold", OPT_NUMBER, STEP_G(off_policy_mask_threshold), "none", "E108", NULL}, \
+        {"sapo_temperature_pos", OPT_NUMBER, STEP_G(sapo_temperature_pos), "1", "sapo", NULL}, \
+        {"sapo_temperature_neg", OPT_NUMBER, STEP_G(sapo_temperature_neg), "1.05", "sapo", NULL}, \
+        {"vespo_k_pos", OPT_NUMBER, STEP_G(vespo_k_pos), "2", "vespo", NULL}, \
+        {"vespo_lambda_pos", OPT_NUMBER, STEP_G(vespo_lambda_pos), "3", "vespo", NULL}, \
+        {"vespo_k_neg", OPT_NUMBER, STEP_G(vespo_k_neg), "3", "vespo", NULL}, \
+        {"vespo_lambda_neg", OPT_NUMBER, STEP_G(vespo_lambda_neg), "2", "vespo", NULL}, \
+        {"entropy_coef", OPT_NUMBER, STEP_G(entropy_coef), "0", "entropy bonus", NULL}, \
+        {"use_adaptive_entropy", OPT_BOOL, STEP_G(use_adaptive_entropy), "false", "E116", NULL}, \
+        {"entropy_target", OPT_NUMBER, STEP_G(entropy_target), "0.2", "E116", NULL}, \
+        {"entropy_coef_delta", OPT_NUMBER, STEP_G(entropy_coef_delta), "0.005", "E116", NULL}, \
+        {"entropy_coef_min", OPT_NUMBER, STEP_G(entropy_coef_min), "0", "E116", NULL}, \
+        {"entropy_coef_max", OPT_NUMBER, STEP_G(entropy_coef_max), "1", "E116", NULL}, { \
+        "mask_truncated_completions", OPT_BOOL, STEP_G(mask_truncated_completions), "false", \
+            "completions that did not end give no gradient", NULL \
+    }
 
 /* ---- one generation: completions and all that is known about them ------------------------ */
 
@@ -83,7 +141,8 @@ typedef struct {
     real *logp, *old, *ref, *entropy, *dlogp, *dentropy;
     unsigned char *mask, *ended;        /* [n_token], [n_completion] */
     double *scratch;                    /* [n_token] */
-    real *score, *reward, *adv, *cost;  /* [n_completion, n_label], [n_completion] twice, as score: scratch of E70 */
+    real *score, *reward, *adv,
+        *cost; /* [n_completion, n_label], [n_completion] twice, as score: scratch of E70 */
     double multiplier[MAX_LABELS];      /* that acted in adv (E70) */
     GrpoRewardStats stats;
     double n_item;                      /* N of E112 */
@@ -97,8 +156,10 @@ typedef struct {
     Language language;
     Dataset data, held;                 /* held: what --eval-split took out of it */
     Model *policy;
-    const Model *reference;             /* the policy that the run starts from; NULL if beta is 0, unless there is a critic */
-    Model base, *copy;                  /* what reference points to: a new adapter's base (E293), or a second copy of the weights */
+    const Model
+        *reference; /* the policy that the run starts from; NULL if beta is 0, unless there is a critic */
+    Model base,
+        *copy; /* what reference points to: a new adapter's base (E293), or a second copy of the weights */
     FolderInfo info;
     Scorer *scorer;
     int n_label, group, batch, accumulate, per_generation, rows;
@@ -108,14 +169,15 @@ typedef struct {
     const char (*label)[64];
     double weight[MAX_LABELS], clip_low[MAX_LABELS], clip_high[MAX_LABELS];
     bool clip, warned_missing, floors;
-    double floor[MAX_LABELS], multiplier[MAX_LABELS];       /* E71; floor -INFINITY: none; multipliers of the coming generation, kept in checkpoints */
-    int synthetic;                      /* tokens of a prompt of step_open_synthetic; 0: prompts from the data set */
+    double floor[MAX_LABELS], multiplier[MAX_LABELS]; /* E71; floor -INFINITY: none; multipliers of the coming
+                                                         generation, kept in checkpoints */
+    int synthetic; /* tokens of a prompt of step_open_synthetic; 0: prompts from the data set */
     Generation gen;
     Window window;
-    int *token_of, *completion_of;      /* [n_target] of the window: flat place of the token, and its completion */
+    int *token_of, *completion_of; /* [n_target] of the window: flat place of the token, and its completion */
     Trainer trainer;
     Networks net;                       /* as the cost's formulas see them */
-    Costs cost;                         /* of the run so far: generations and updates, without the table of --eval-split */
+    Costs cost; /* of the run so far: generations and updates, without the table of --eval-split */
     double planned_acts, held_acts;     /* the trainer's, predicted and taken */
     Order order;
     GrpoEntropyControl control;
@@ -129,20 +191,26 @@ typedef struct {
     int64_t tokens;
 } Step;
 
-/* Checks all options but those of the run (run_options_check) and loads everything; writes nothing. On failure too, step_close frees what there is. */
+/* Checks all options but those of the run (run_options_check) and loads everything; writes nothing. On
+ * failure too, step_close frees what there is. */
 bool step_open(Step *s, const StepConfig *c, Err *e);
-/* The same for measurements of any model folder: prompts of prompt_length made-up tokens, made-up scores for one label, completions that no token
- * ends. Only the model is read; the options of data and scores are not looked at. */
+/* The same for measurements of any model folder: prompts of prompt_length made-up tokens, made-up scores for
+ * one label, completions that no token ends. Only the model is read; the options of data and scores are not
+ * looked at. */
 bool step_open_synthetic(Step *s, const StepConfig *c, int prompt_length, Err *e);
-/* All completions of a generation, and those of a pass over it in micro-batches, as lengths, if prompts are as the data's and completions have `length` tokens. */
+/* All completions of a generation, and those of a pass over it in micro-batches, as lengths, if prompts are
+ * as the data's and completions have `length` tokens. */
 Texts step_planned_drawn(const Step *s, double length);
 Texts step_planned_pass(const Step *s, double length);
-/* Memory by kind (E195 to E198), and the reward models' passes over `read` generations of completions as long as the policy's, added to c. */
+/* Memory by kind (E195 to E198), and the reward models' passes over `read` generations of completions as long
+ * as the policy's, added to c. */
 bool step_planned_rest(Cost *c, const Step *s, double length, double read, Err *e);
-/* What a run will take, nothing loaded but the data: memory by the plan that the run itself makes; seconds of an update from generations like the
- * run's with few tokens, made-up and timed on this machine, and by E190 from there to completions of full length. */
+/* What a run will take, nothing loaded but the data: memory by the plan that the run itself makes; seconds of
+ * an update from generations like the run's with few tokens, made-up and timed on this machine, and by E190
+ * from there to completions of full length. */
 bool step_plan(RunPlan *p, const StepConfig *c, Err *e);
-/* Takes controller and token count from the trainer, after it may have been loaded from a checkpoint; from here on the cost has all that is held. */
+/* Takes controller and token count from the trainer, after it may have been loaded from a checkpoint; from
+ * here on the cost has all that is held. */
 void step_resume(Step *s);
 void step_close(Step *s);
 
@@ -150,9 +218,11 @@ void step_close(Step *s);
 int step_micro_batches(const Step *s);
 int64_t step_first_generation(const Step *s);
 
-/* E60, E81 to E87, with floors E70 and E71: completions, scores, advantages, reference log-probabilities: fills s->gen. */
+/* E60, E81 to E87, with floors E70 and E71: completions, scores, advantages, reference log-probabilities:
+ * fills s->gen. */
 bool step_generation(Step *s, int64_t generation, Err *e);
-/* E99 to E117 of the generation's i-th micro-batch, forward and backward. When s->n_micro reaches s->accumulate, step_update is due. */
+/* E99 to E117 of the generation's i-th micro-batch, forward and backward. When s->n_micro reaches
+ * s->accumulate, step_update is due. */
 bool step_micro_batch(Step *s, int i, Err *e);
 /* The first completion of that micro-batch, and its completions as grpo.c sees them. */
 int step_first_completion(const Step *s, int i);
@@ -165,13 +235,16 @@ void step_clear(Step *s);
 
 /* ---- step_report.c: what a run says of its generations, and how it ends ------------------- */
 
-/* What is logged of a generation. An update that several generations feed logs their means, as TRL does; one that begins none repeats the last. */
+/* What is logged of a generation. An update that several generations feed logs their means, as TRL does; one
+ * that begins none repeats the last. */
 enum { LOG_PER_RUN = 8, LOG_PER_LABEL = 3, LOG_NUMBERS = LOG_PER_RUN + LOG_PER_LABEL * MAX_LABELS };
 typedef struct { double sum[LOG_NUMBERS]; int n[LOG_NUMBERS]; bool logged; } GenerationLog;
 void generation_log_add(GenerationLog *l, const Step *s);
-void generation_log_write(JsonWriter *w, const GenerationLog *l, const Step *s);       /* members of an object */
+/* members of an object */
+void generation_log_write(JsonWriter *w, const GenerationLog *l, const Step *s);
 
-/* final/, the digest of its weights on stdout, and with held-out prompts eval.json and the table of before and after. */
+/* final/, the digest of its weights on stdout, and with held-out prompts eval.json and the table of before
+ * and after. */
 bool step_finish(Step *s, Err *e);
 
 #endif

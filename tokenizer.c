@@ -1,10 +1,11 @@
 /* tokenizer.c: byte-level BPE as a Hugging Face tokenizer.json describes it, and the training of one.
  *
- * In this order: lists of ids, byte letters, the tables and their look-up, splitting into words, merging, encoding,
- * decoding, loading (first what is refused, then the tables, then the small files beside them), training.
- * Encoding is a pipeline, as in `tokenizers`: bad UTF-8 repaired; added tokens cut out of the raw text; normal form C where
- * asked for; added tokens cut out of the normalised text; words; merges. Whatever else a tokenizer.json asks for is
- * refused by its name. Not here: chat templates (chat.c), Unicode (lib/utf8.c, lib/unicode.c). */
+ * In this order: lists of ids, byte letters, the tables and their look-up, splitting into words, merging,
+ * encoding, decoding, loading (first what is refused, then the tables, then the small files beside them),
+ * training. Encoding is a pipeline, as in `tokenizers`: bad UTF-8 repaired; added tokens cut out of the raw
+ * text; normal form C where asked for; added tokens cut out of the normalised text; words; merges. Whatever
+ * else a tokenizer.json asks for is refused by its name. Not here: chat templates (chat.c), Unicode
+ * (lib/utf8.c, lib/unicode.c). */
 #include "tokenizer.h"
 
 #include <limits.h>
@@ -17,20 +18,27 @@
 #include "lib/json.h"
 #include "lib/unicode.h"
 
-enum { TOKEN_SPECIAL = 1, TOKEN_ADDED = 2, TOKEN_RAW = 4 };     /* raw: in the vocabulary, but not spelt in byte letters */
+/* raw: in the vocabulary, but not spelt in byte letters */
+enum { TOKEN_SPECIAL = 1, TOKEN_ADDED = 2, TOKEN_RAW = 4 };
 typedef enum { SPLIT_GPT2, SPLIT_LLAMA3, SPLIT_QWEN } Split;
-typedef struct { char *text; int n, id, next; bool normalized, lstrip, rstrip; } Added;     /* next: same first byte, not longer */
+/* next: same first byte, not longer */
+typedef struct { char *text; int n, id, next; bool normalized, lstrip, rstrip; } Added;
 typedef struct { int a, b, rank, id; } Merge;                   /* rank < 0: an empty slot */
 
 struct Tokenizer {
-    char *text; size_t *start; int *length; unsigned char *flags; int vocab;    /* by id: the bytes that a token stands for */
+    char *text;
+    size_t *start;
+    int *length;
+    unsigned char *flags;
+    int vocab; /* by id: the bytes that a token stands for */
     Merge *merge; size_t merge_mask;                            /* open addressing by (a, b) */
     int *name; size_t name_mask;                                /* open addressing by bytes: ids, -1: empty */
     Added *added; int n_added;
-    int first_added[2][256];                                    /* [normalized][first byte]: the longest, -1: none */
+    /* [normalized][first byte]: the longest, -1: none */
+    int first_added[2][256];
     int byte_id[256], bos, eos, pad;                            /* byte_id -1: the byte is left out */
     Split split;
-    bool digits, nfc, whole_words;                              /* Digits before the split; NFC; ignore_merges */
+    bool digits, nfc, whole_words; /* Digits before the split; NFC; ignore_merges */
     char template_hash[65];
 };
 
@@ -45,11 +53,12 @@ bool ids_add(Ids *ids, int id, Err *e) {
     return true;
 }
 
-/* ---- byte letters: GPT-2's characters for bytes; the printable ones stand for themselves, the rest follow from U+0100 -- */
+/* ---- byte letters: GPT-2's characters for bytes ---- */
 
 static void letters_of_bytes(uint32_t letter[256]) {
     uint32_t next = 256;
-    for (uint32_t b = 0; b < 256; b++) letter[b] = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174 ? b : next++;
+    for (uint32_t b = 0; b < 256; b++)
+        letter[b] = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174 ? b : next++;
 }
 
 static void bytes_of_letters(int byte[512]) {
@@ -59,7 +68,8 @@ static void bytes_of_letters(int byte[512]) {
     for (int b = 0; b < 256; b++) byte[letter[b]] = b;
 }
 
-/* The bytes that n bytes of letters stand for, to out[0..n); their number, or -1 where a character is none of the letters. */
+/* The bytes that n bytes of letters stand for, to out[0..n); their number, or -1 where a character is none of
+ * the letters. */
 static int spelt(char *out, const char *s, size_t n, const int byte[512]) {
     int k = 0;
     for (size_t i = 0, used; i < n; i += used) {
@@ -70,7 +80,7 @@ static int spelt(char *out, const char *s, size_t n, const int byte[512]) {
     return k;
 }
 
-/* ---- look-up ------------------------------------------------------------------------------------------------------- */
+/* ---- look-up -------------------------------------------------------------------------------- */
 
 /* The slot of the pair: its merge, or the empty one where it would stand. */
 static Merge *merge_of(const Tokenizer *t, int a, int b) {
@@ -111,13 +121,14 @@ int tokenizer_eos(const Tokenizer *t) { return t->eos; }
 int tokenizer_pad(const Tokenizer *t) { return t->pad; }
 const char *tokenizer_template_hash(const Tokenizer *t) { return t->template_hash; }
 
-/* ---- words: one matcher for each regular expression, found by its exact text ------------------------------------------ */
+/* ---- words: one matcher for each regular expression, found by its exact text ---------------- */
 
-static const char gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-static const char llama3_pattern[] =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-static const char qwen_pattern[] =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+static const char gpt2_pattern[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+static const char llama3_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
+                                     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+static const char qwen_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "
+                                   "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 typedef enum { SPACE, LETTER, NUMBER, OTHER } Class;
 
@@ -139,7 +150,8 @@ static size_t run_end(const char *s, size_t n, size_t i, Class class) {
     return i;
 }
 
-/* Blanks from 0: all of them at the end of the text, else all but the last, which belongs to the next word: \s+(?!\S)|\s+ */
+/* Blanks from 0: all of them at the end of the text, else all but the last, which belongs to the next word:
+ * \s+(?!\S)|\s+ */
 static size_t blanks(const char *s, size_t n) {
     size_t i = 0, last = 0;
     for (size_t used; i < n && class_at(s + i, n - i, &used) == SPACE; i += used) last = i;
@@ -149,7 +161,8 @@ static size_t blanks(const char *s, size_t n) {
 /* The length of 's, 't, 're, 've, 'm, 'll or 'd at s; 0 if none stands there. */
 static size_t contraction(const char *s, size_t n, bool any_case) {
     if (n < 2 || s[0] != '\'') return 0;
-    if (any_case && n > 2 && memcmp(s + 1, "\xC5\xBF", 2) == 0) return 3;       /* long s: the other lower case of S */
+    /* long s: the other lower case of S */
+    if (any_case && n > 2 && memcmp(s + 1, "\xC5\xBF", 2) == 0) return 3;
     const int fold = any_case ? 32 : 0;
     const char a = (char)(s[1] | fold), b = (char)(n > 2 ? s[2] | fold : 0);
     if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
@@ -175,14 +188,17 @@ static size_t llama3_word(const char *s, size_t n, int most_digits) {
         return i;
     }
     const bool newline = s[0] == '\r' || s[0] == '\n';
-    if (!newline && used < n && class_at(s + used, n - used, &next) == LETTER) return run_end(s, n, used, LETTER);
+    if (!newline && used < n && class_at(s + used, n - used, &next) == LETTER)
+        return run_end(s, n, used, LETTER);
     if (class == OTHER || (s[0] == ' ' && n > 1 && class_at(s + 1, n - 1, &next) == OTHER)) {
         i = run_end(s, n, class == OTHER ? 0 : 1, OTHER);
         while (i < n && (s[i] == '\r' || s[i] == '\n')) i++;
         return i;
     }
-    size_t end = 0;                                             /* \s*[\r\n]+: up to the last line end among the blanks */
-    for (i = 0; i < n && class_at(s + i, n - i, &used) == SPACE; i += used) if (s[i] == '\r' || s[i] == '\n') end = i + 1;
+    /* \s*[\r\n]+: up to the last line end among the blanks */
+    size_t end = 0;
+    for (i = 0; i < n && class_at(s + i, n - i, &used) == SPACE; i += used)
+        if (s[i] == '\r' || s[i] == '\n') end = i + 1;
     return end ? end : blanks(s, n);
 }
 
@@ -195,17 +211,20 @@ static size_t word_length(const Tokenizer *t, const char *s, size_t n) {
     }
 }
 
-/* ---- merging ------------------------------------------------------------------------------------------------------- */
+/* ---- merging -------------------------------------------------------------------------------- */
 
-typedef struct { int id, before, after; } Symbol;               /* a linked list within an array; id < 0: merged away */
+/* a linked list within an array; id < 0: merged away */
+typedef struct { int id, before, after; } Symbol;
 typedef struct { int rank, at, a, b; } Candidate;               /* the pair (a, b) whose first symbol is at */
-typedef struct {                                                /* one encoding's memory, as large as its longest word */
+typedef struct { /* one encoding's memory, as large as its longest word */
     Symbol *symbol;
     Candidate *heap;                                            /* the lowest rank above, then the leftmost */
     size_t n_heap, capacity;
 } Work;
 
-static bool sooner(const Candidate *x, const Candidate *y) { return x->rank < y->rank || (x->rank == y->rank && x->at < y->at); }
+static bool sooner(const Candidate *x, const Candidate *y) {
+    return x->rank < y->rank || (x->rank == y->rank && x->at < y->at);
+}
 
 static void heap_push(Work *w, Candidate c) {
     size_t i = w->n_heap++;
@@ -232,7 +251,8 @@ static void propose(Work *w, const Tokenizer *t, int at) {
     if (m->rank >= 0) heap_push(w, (Candidate){m->rank, at, a, b});
 }
 
-/* The lowest rank first, the leftmost of equals, until no pair has a rank. A word of n bytes proposes fewer than 2 n pairs. */
+/* The lowest rank first, the leftmost of equals, until no pair has a rank. A word of n bytes proposes fewer
+ * than 2 n pairs. */
 static bool encode_word(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, Err *e) {
     if (t->whole_words) {
         const int id = *name_of(t, s, n);
@@ -241,10 +261,12 @@ static bool encode_word(Ids *out, const Tokenizer *t, Work *w, const char *s, si
     if (n > w->capacity) {
         const size_t more = n < 256 ? 256 : 2 * n;
         free(w->symbol), free(w->heap);
-        w->symbol = malloc(more * sizeof *w->symbol), w->heap = malloc(2 * more * sizeof *w->heap), w->capacity = more;
+        w->symbol = malloc(more * sizeof *w->symbol), w->heap = malloc(2 * more * sizeof *w->heap),
+        w->capacity = more;
         if (!w->symbol || !w->heap) {
             w->capacity = 0;
-            return fail(e, "tokenizer: a word of %zu bytes: the memory to merge it could not be allocated", n);
+            return fail(e, "tokenizer: a word of %zu bytes: the memory to merge it could not be allocated",
+                        n);
         }
     }
     int k = 0;
@@ -259,7 +281,8 @@ static bool encode_word(Ids *out, const Tokenizer *t, Work *w, const char *s, si
     while (w->n_heap) {
         const Candidate c = heap_pop(w);
         Symbol *x = &w->symbol[c.at];
-        if (x->id != c.a || x->after < 0 || w->symbol[x->after].id != c.b) continue;    /* one of them merged meanwhile */
+        /* one of them merged meanwhile */
+        if (x->id != c.a || x->after < 0 || w->symbol[x->after].id != c.b) continue;
         Symbol *y = &w->symbol[x->after];
         x->id = merge_of(t, c.a, c.b)->id, y->id = -1;
         x->after = y->after;
@@ -271,12 +294,13 @@ static bool encode_word(Ids *out, const Tokenizer *t, Work *w, const char *s, si
     return true;
 }
 
-/* ---- encoding ------------------------------------------------------------------------------------------------------ */
+/* ---- encoding ------------------------------------------------------------------------------- */
 
 static bool encode_words(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, Err *e) {
     for (size_t i = 0, end; i < n; ) {
         end = n;
-        if (t->digits) {                                        /* each digit alone, and what lies between them */
+        /* each digit alone, and what lies between them */
+        if (t->digits) {
             size_t used;
             for (end = i; end < n && !unicode_digit(utf8_next(s + end, n - end, &used)); ) end += used;
             if (end == i) end += used;
@@ -300,29 +324,33 @@ static bool encode_raw(Ids *out, const Tokenizer *t, Work *w, const char *s, siz
     return ok;
 }
 
-/* Cuts added tokens out (pass 0: of the raw text, pass 1: of the normalised), the leftmost first, the longest of those,
- * and encodes what lies between. */
+/* Cuts added tokens out (pass 0: of the raw text, pass 1: of the normalised), the leftmost first, the longest
+ * of those, and encodes what lies between. */
 static bool encode_pieces(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, int pass, Err *e) {
     size_t from = 0, used;
     for (size_t i = 0; i < n; ) {
         const Added *hit = NULL;
         for (int k = t->first_added[pass][(unsigned char)s[i]]; k >= 0 && !hit; k = t->added[k].next)
-            if ((size_t)t->added[k].n <= n - i && memcmp(t->added[k].text, s + i, (size_t)t->added[k].n) == 0) hit = &t->added[k];
+            if ((size_t)t->added[k].n <= n - i && memcmp(t->added[k].text, s + i, (size_t)t->added[k].n) == 0)
+                hit = &t->added[k];
         if (!hit) { i++; continue; }
         size_t start = i, end = i + (size_t)hit->n, k = from;
         if (hit->lstrip)                                        /* it takes the blanks before it */
             for (start = from; k < i; k += used) if (class_at(s + k, i - k, &used) != SPACE) start = k + used;
         if (hit->rstrip) end = run_end(s, n, end, SPACE);
-        if (pass == 0 ? !encode_raw(out, t, w, s + from, start - from, true, e) : !encode_words(out, t, w, s + from, start - from, e))
+        if (pass == 0 ? !encode_raw(out, t, w, s + from, start - from, true, e)
+                      : !encode_words(out, t, w, s + from, start - from, e))
             return false;
         if (!ids_add(out, hit->id, e)) return false;
         from = i = end;
     }
-    return pass == 0 ? encode_raw(out, t, w, s + from, n - from, true, e) : encode_words(out, t, w, s + from, n - from, e);
+    return pass == 0 ? encode_raw(out, t, w, s + from, n - from, true, e)
+                     : encode_words(out, t, w, s + from, n - from, e);
 }
 
 bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, bool special, Err *e) {
-    if (n >= (size_t)1 << 28) return fail(e, "tokenizer: a text of %zu bytes, expected less than %d; cut it", n, 1 << 28);
+    if (n >= (size_t)1 << 28)
+        return fail(e, "tokenizer: a text of %zu bytes, expected less than %d; cut it", n, 1 << 28);
     char *s = utf8_repair(text, n, &n);
     if (!s) return fail(e, "tokenizer: a text of %zu bytes could not be copied", n);
     Work w = {0};
@@ -331,8 +359,8 @@ bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, 
     return ok;
 }
 
-/* An added token gives its own text. `tokenizers` takes it as spelt in byte letters where every character is one, so that
- * there an added "café" ends in half a character. */
+/* An added token gives its own text. `tokenizers` takes it as spelt in byte letters where every character is
+ * one, so that there an added "café" ends in half a character. */
 char *tokenizer_decode(const Tokenizer *t, const int *id, int n, bool skip_special, size_t *length, Err *e) {
     size_t size = 0, k = 0;
     for (int i = 0; i < n; i++) {
@@ -355,16 +383,25 @@ char *tokenizer_decode(const Tokenizer *t, const int *id, int n, bool skip_speci
     return out;
 }
 
-/* ---- loading: what is refused ---------------------------------------------------------------------------------------- */
+/* ---- loading: what is refused --------------------------------------------------------------- */
 
 static bool absent(const Json *v) { return !v || v->type == JSON_NULL; }
-static bool is_true(const Json *o, const char *key) { const Json *v = json_get(o, key); return v && v->type == JSON_BOOL && v->number != 0; }
-static bool is_false(const Json *o, const char *key) { const Json *v = json_get(o, key); return v && v->type == JSON_BOOL && v->number == 0; }
+static bool is_true(const Json *o, const char *key) {
+    const Json *v = json_get(o, key);
+    return v && v->type == JSON_BOOL && v->number != 0;
+}
+static bool is_false(const Json *o, const char *key) {
+    const Json *v = json_get(o, key);
+    return v && v->type == JSON_BOOL && v->number == 0;
+}
 static const char *string_of(const Json *o, const char *key) {
     const Json *v = json_get(o, key);
     return v && v->type == JSON_STRING ? v->string : NULL;
 }
-static bool is_type(const Json *o, const char *type) { const char *s = string_of(o, "type"); return s && strcmp(s, type) == 0; }
+static bool is_type(const Json *o, const char *type) {
+    const char *s = string_of(o, "type");
+    return s && strcmp(s, type) == 0;
+}
 
 /* A Sequence's items, or the thing itself as a sequence of one; its number is returned, 0 for null. */
 static size_t items_of(const Json *v, const char *list, const Json **item) {
@@ -391,36 +428,45 @@ static bool read_split(Tokenizer *t, const Json *v, const char *file, Err *e) {
                     behavior ? behavior : "not given", is_true(v, "invert") ? ", inverted" : "");
     for (size_t i = 0; pattern && i < sizeof known / sizeof *known; i++)
         if (strcmp(pattern, known[i].pattern) == 0) { t->split = known[i].split; return true; }
-    return fail(e, "%s:%d: pre_tokenizer: Split: found the pattern %.300s, expected the text of GPT-2's, Llama-3's or Qwen's",
+    return fail(e,
+                "%s:%d: pre_tokenizer: Split: found the pattern %.300s, expected the text of GPT-2's, "
+                "Llama-3's or Qwen's",
                 file, v->line, pattern ? pattern : "(not a Regex)");
 }
 
 static bool read_pre_tokenizer(Tokenizer *t, const Json *v, const char *file, Err *e) {
-    static const char expected[] = "[Digits (individual),] ByteLevel (use_regex), or Split, ByteLevel (no use_regex), without prefix space";
+    static const char expected[] = "[Digits (individual),] ByteLevel (use_regex), or Split, ByteLevel (no "
+                                   "use_regex), without prefix space";
     const Json *p;
     const size_t n = items_of(v, "pretokenizers", &p);
     if (n == 0 || n > 2) return refuse(v, file, "pre_tokenizer", expected, e);
     const Json *last = &p[n - 1];
-    if (!is_type(last, "ByteLevel") || !is_false(last, "add_prefix_space")) return refuse(last, file, "pre_tokenizer", expected, e);
+    if (!is_type(last, "ByteLevel") || !is_false(last, "add_prefix_space"))
+        return refuse(last, file, "pre_tokenizer", expected, e);
     t->split = SPLIT_GPT2;
     const bool own = n == 2 && is_type(&p[0], "Split");
     if (own == !is_false(last, "use_regex")) return refuse(last, file, "pre_tokenizer", expected, e);
     if (own) return read_split(t, &p[0], file, e);
-    if (n == 2 && !(is_type(&p[0], "Digits") && is_true(&p[0], "individual_digits"))) return refuse(&p[0], file, "pre_tokenizer", expected, e);
+    if (n == 2 && !(is_type(&p[0], "Digits") && is_true(&p[0], "individual_digits")))
+        return refuse(&p[0], file, "pre_tokenizer", expected, e);
     t->digits = n == 2;
     return true;
 }
 
-/* What encodes nothing, since no bos is added here: ByteLevel (offsets only), and a template of one token before the text. */
+/* What encodes nothing, since no bos is added here: ByteLevel (offsets only), and a template of one token
+ * before the text. */
 static bool check_post_processor(const Json *v, const char *file, Err *e) {
     const Json *p;
     const size_t n = items_of(v, "processors", &p);
     for (size_t i = 0; i < n; i++) {
         const Json *single = json_get(&p[i], "single");
         if (is_type(&p[i], "ByteLevel")) continue;
-        if (is_type(&p[i], "TemplateProcessing") && single && single->type == JSON_ARRAY && single->length >= 1 && single->length <= 2
-            && json_get(&single->item[single->length - 1], "Sequence")) continue;
-        return refuse(&p[i], file, "post_processor", "none, ByteLevel, or TemplateProcessing that only puts one token first", e);
+        if (is_type(&p[i], "TemplateProcessing") && single && single->type == JSON_ARRAY &&
+            single->length >= 1 && single->length <= 2 &&
+            json_get(&single->item[single->length - 1], "Sequence"))
+            continue;
+        return refuse(&p[i], file, "post_processor",
+                      "none, ByteLevel, or TemplateProcessing that only puts one token first", e);
     }
     return true;
 }
@@ -433,41 +479,52 @@ static bool read_shape(Tokenizer *t, const Json *root, const char *file, Err *e)
         if (!is_type(&v[i], "NFC")) return refuse(&v[i], file, "normalizer", "none or NFC", e);
         t->nfc = true;
     }
-    if (!model || !(is_type(model, "BPE") || !json_get(model, "type"))) return refuse(model, file, "model", "BPE", e);
+    if (!model || !(is_type(model, "BPE") || !json_get(model, "type")))
+        return refuse(model, file, "model", "BPE", e);
     for (int i = 0; i < 2; i++) {
         v = json_get(model, empty[i]);
         if (!absent(v) && !(v->type == JSON_STRING && v->length == 0))
-            return fail(e, "%s:%d: model: %s: not supported, expected null or an empty text", file, v->line, empty[i]);
+            return fail(e, "%s:%d: model: %s: not supported, expected null or an empty text", file, v->line,
+                        empty[i]);
     }
     v = json_get(model, "dropout");
-    if (!absent(v) && !(v->type == JSON_NUMBER && v->number == 0)) return fail(e, "%s:%d: model: dropout: not supported, expected null", file, v->line);
-    if (is_true(model, "byte_fallback")) return fail(e, "%s:%d: model: byte_fallback: found true, expected false", file, model->line);
+    if (!absent(v) && !(v->type == JSON_NUMBER && v->number == 0))
+        return fail(e, "%s:%d: model: dropout: not supported, expected null", file, v->line);
+    if (is_true(model, "byte_fallback"))
+        return fail(e, "%s:%d: model: byte_fallback: found true, expected false", file, model->line);
     t->whole_words = is_true(model, "ignore_merges");
     n = items_of(json_get(root, "decoder"), "decoders", &v);
     if (n != 1 || !is_type(v, "ByteLevel")) return refuse(n ? v : NULL, file, "decoder", "ByteLevel", e);
-    return read_pre_tokenizer(t, json_get(root, "pre_tokenizer"), file, e) && check_post_processor(json_get(root, "post_processor"), file, e);
+    return read_pre_tokenizer(t, json_get(root, "pre_tokenizer"), file, e) &&
+           check_post_processor(json_get(root, "post_processor"), file, e);
 }
 
-/* ---- loading: the tables --------------------------------------------------------------------------------------------- */
+/* ---- loading: the tables -------------------------------------------------------------------- */
 
 enum { ID_LARGEST = 9999999 };
 
 static bool read_id(int *id, const Json *v, const char *file, Err *e) {
-    if (!v || v->type != JSON_NUMBER || !(v->number >= 0 && v->number <= ID_LARGEST) || v->number != (int)v->number)
-        return fail(e, "%s:%d: the id of %.60s: expected a whole number, 0..%d", file, v ? v->line : 1, v && v->key ? v->key : "a token", ID_LARGEST);
+    if (!v || v->type != JSON_NUMBER || !(v->number >= 0 && v->number <= ID_LARGEST) ||
+        v->number != (int)v->number)
+        return fail(e, "%s:%d: the id of %.60s: expected a whole number, 0..%d", file, v ? v->line : 1,
+                    v && v->key ? v->key : "a token", ID_LARGEST);
     *id = (int)v->number;
     return true;
 }
 
-/* Memory for what the file holds: `bytes` of text, ids below t->vocab, n_word tokens by name, n_merge, n_added. */
-static bool tables_new(Tokenizer *t, size_t bytes, size_t n_word, size_t n_merge, size_t n_added, const char *file, Err *e) {
+/* Memory for what the file holds: `bytes` of text, ids below t->vocab, n_word tokens by name, n_merge,
+ * n_added. */
+static bool tables_new(Tokenizer *t, size_t bytes, size_t n_word, size_t n_merge, size_t n_added,
+                       const char *file, Err *e) {
     const size_t n = (size_t)t->vocab + 1;
     size_t names = 16, merges = 16;
     while (names < 2 * n_word) names *= 2;
     while (merges < 2 * n_merge) merges *= 2;
-    t->text = malloc(bytes + 1), t->start = calloc(n, sizeof *t->start), t->length = calloc(n, sizeof *t->length);
+    t->text = malloc(bytes + 1), t->start = calloc(n, sizeof *t->start),
+    t->length = calloc(n, sizeof *t->length);
     t->flags = calloc(n, 1), t->name = malloc(names * sizeof *t->name), t->name_mask = names - 1;
-    t->merge = malloc(merges * sizeof *t->merge), t->merge_mask = merges - 1, t->added = calloc(n_added, sizeof *t->added);
+    t->merge = malloc(merges * sizeof *t->merge), t->merge_mask = merges - 1,
+    t->added = calloc(n_added, sizeof *t->added);
     if (!t->text || !t->start || !t->length || !t->flags || !t->name || !t->merge || !t->added)
         return fail(e, "%s: tables for %zu tokens could not be allocated", file, n);
     for (size_t i = 0; i < names; i++) t->name[i] = -1;
@@ -483,7 +540,9 @@ static bool read_vocab(Tokenizer *t, const Json *v, size_t *used, bool *taken, c
         const char *key = v->item[i].key;
         const size_t n = strlen(key);
         if (!read_id(&id, &v->item[i], file, e)) return false;
-        if (taken[id]) return fail(e, "%s:%d: vocab: id %d: found twice, the second time for %.60s", file, v->item[i].line, id, key);
+        if (taken[id])
+            return fail(e, "%s:%d: vocab: id %d: found twice, the second time for %.60s", file,
+                        v->item[i].line, id, key);
         taken[id] = true;
         t->start[id] = *used;
         const int k = spelt(t->text + *used, key, n, byte);
@@ -492,7 +551,8 @@ static bool read_vocab(Tokenizer *t, const Json *v, size_t *used, bool *taken, c
         *used += (size_t)t->length[id];
         if (k == 1) t->byte_id[(unsigned char)t->text[t->start[id]]] = id;
     }
-    for (int raw = 0; raw < 2; raw++)                           /* those in letters first: theirs are the bytes that words have */
+    /* those in letters first: theirs are the bytes that words have */
+    for (int raw = 0; raw < 2; raw++)
         for (size_t i = 0; i < v->length; i++) {
             id = (int)v->item[i].number;
             if (!(t->flags[id] & TOKEN_RAW) == !!raw) continue;
@@ -502,7 +562,8 @@ static bool read_vocab(Tokenizer *t, const Json *v, size_t *used, bool *taken, c
     return true;
 }
 
-enum { LONGEST = 4096 };                                        /* bytes of a token's spelling; real ones have some 300 */
+/* bytes of a token's spelling; real ones have some 300 */
+enum { LONGEST = 4096 };
 
 /* The id of the vocabulary's entry that is spelt so; -1 if there is none. */
 static int id_of_key(const Tokenizer *t, const char *key, size_t n) {
@@ -522,27 +583,33 @@ static bool read_merges(Tokenizer *t, const Json *m, const char *file, Err *e) {
     for (size_t i = 0; i < m->length; i++) {
         const Json *x = &m->item[i], *pair = x->item;
         const char *blank = x->type == JSON_STRING ? memchr(x->string, ' ', x->length) : NULL;
-        const bool list = x->type == JSON_ARRAY && x->length == 2 && pair[0].type == JSON_STRING && pair[1].type == JSON_STRING;
-        if (!blank && !list) return fail(e, "%s:%d: merges: item %zu: expected \"a b\" or [\"a\", \"b\"]", file, x->line, i);
+        const bool list = x->type == JSON_ARRAY && x->length == 2 && pair[0].type == JSON_STRING &&
+                          pair[1].type == JSON_STRING;
+        if (!blank && !list)
+            return fail(e, "%s:%d: merges: item %zu: expected \"a b\" or [\"a\", \"b\"]", file, x->line, i);
         const char *const part[2] = {list ? pair[0].string : x->string, list ? pair[1].string : blank + 1};
-        const size_t size[2] = {list ? pair[0].length : (size_t)(blank - x->string), list ? pair[1].length : x->length - (size_t)(blank - x->string) - 1};
+        const size_t size[2] = {list ? pair[0].length : (size_t)(blank - x->string),
+                                list ? pair[1].length : x->length - (size_t)(blank - x->string) - 1};
         int n[2];
         for (int k = 0; k < 2; k++) {
             n[k] = size[k] <= LONGEST ? spelt(k ? text + n[0] : text, part[k], size[k], byte) : -1;
             id[k] = n[k] > 0 ? *name_of(t, k ? text + n[0] : text, (size_t)n[k]) : -1;
             if (id[k] < 0 || (t->flags[id[k]] & TOKEN_RAW))
-                return fail(e, "%s:%d: merges: item %zu: %.*s: not in the vocabulary", file, x->line, i, (int)(size[k] < 60 ? size[k] : 60), part[k]);
+                return fail(e, "%s:%d: merges: item %zu: %.*s: not in the vocabulary", file, x->line, i,
+                            (int)(size[k] < 60 ? size[k] : 60), part[k]);
         }
         id[2] = *name_of(t, text, (size_t)(n[0] + n[1]));
         if (id[2] < 0 || (t->flags[id[2]] & TOKEN_RAW))
-            return fail(e, "%s:%d: merges: item %zu, %.20s...: both parts together are not in the vocabulary", file, x->line, i, part[0]);
+            return fail(e, "%s:%d: merges: item %zu, %.20s...: both parts together are not in the vocabulary",
+                        file, x->line, i, part[0]);
         *merge_of(t, id[0], id[1]) = (Merge){id[0], id[1], (int)i, id[2]};
     }
     return true;
 }
 
 /* A token that is cut out of texts whole. Those with the same first byte are chained, the longest first. */
-static bool add_token(Tokenizer *t, int id, const char *text, size_t n, Added with, const char *file, Err *e) {
+static bool add_token(Tokenizer *t, int id, const char *text, size_t n, Added with, const char *file,
+                      Err *e) {
     Added *a = &t->added[t->n_added];
     *a = with;
     a->text = with.normalized && t->nfc ? unicode_nfc(text, n, &n) : malloc(n + 1);
@@ -556,30 +623,40 @@ static bool add_token(Tokenizer *t, int id, const char *text, size_t n, Added wi
     return true;
 }
 
-/* `next`: the id that `tokenizers` gives to an added token which the vocabulary lacks, whatever the file says. */
-static bool read_added(Tokenizer *t, const Json *list, size_t next, size_t *used, bool *taken, const char *file, Err *e) {
+/* `next`: the id that `tokenizers` gives to an added token which the vocabulary lacks, whatever the file
+ * says. */
+static bool read_added(Tokenizer *t, const Json *list, size_t next, size_t *used, bool *taken,
+                       const char *file, Err *e) {
     for (size_t i = 0; i < list->length; i++) {
         const Json *x = &list->item[i], *content = json_get(x, "content");
         int id = 0;
-        if (!json_get_string(x, "content", NULL, file, e) || !read_id(&id, json_get(x, "id"), file, e)) return false;
+        if (!json_get_string(x, "content", NULL, file, e) || !read_id(&id, json_get(x, "id"), file, e))
+            return false;
         const char *s = content->string;
         const size_t n = content->length;
         if (n == 0 || n > LONGEST || strlen(s) != n)
-            return fail(e, "%s:%d: added_tokens: a token of %zu bytes, expected 1..%d without NUL", file, x->line, n, LONGEST);
-        if (is_true(x, "single_word")) return fail(e, "%s:%d: added token %.60s: single_word is not supported, expected false", file, x->line, s);
-        if (t->flags[id] & TOKEN_ADDED) return fail(e, "%s:%d: added token %.60s: id %d: found twice", file, x->line, s, id);
+            return fail(e, "%s:%d: added_tokens: a token of %zu bytes, expected 1..%d without NUL", file,
+                        x->line, n, LONGEST);
+        if (is_true(x, "single_word"))
+            return fail(e, "%s:%d: added token %.60s: single_word is not supported, expected false", file,
+                        x->line, s);
+        if (t->flags[id] & TOKEN_ADDED)
+            return fail(e, "%s:%d: added token %.60s: id %d: found twice", file, x->line, s, id);
         const int known = id_of_key(t, s, n);
         if (taken[id] ? known != id : known >= 0)
-            return fail(e, "%s:%d: added token %.60s: its id is %d here, but in the vocabulary %s", file, x->line, s, id, taken[id] ? "another's" : "it has another");
+            return fail(e, "%s:%d: added token %.60s: its id is %d here, but in the vocabulary %s", file,
+                        x->line, s, id, taken[id] ? "another's" : "it has another");
         if (!taken[id] && (size_t)id != next)
-            return fail(e, "%s:%d: added token %.60s: its id is %d here, but `tokenizers` would give it %zu", file, x->line, s, id, next);
+            return fail(e, "%s:%d: added token %.60s: its id is %d here, but `tokenizers` would give it %zu",
+                        file, x->line, s, id, next);
         if ((size_t)id >= next) next = (size_t)id + 1;
         if (!taken[id]) {
             memcpy(t->text + *used, s, n);
             t->start[id] = *used, t->length[id] = (int)n, taken[id] = true, *used += n;
         }
         if (is_true(x, "special")) t->flags[id] |= TOKEN_SPECIAL;
-        const Added with = {.normalized = is_true(x, "normalized"), .lstrip = is_true(x, "lstrip"), .rstrip = is_true(x, "rstrip")};
+        const Added with = {.normalized = is_true(x, "normalized"), .lstrip = is_true(x, "lstrip"),
+                            .rstrip = is_true(x, "rstrip")};
         if (!add_token(t, id, s, n, with, file, e)) return false;
     }
     return true;
@@ -587,10 +664,14 @@ static bool read_added(Tokenizer *t, const Json *list, size_t next, size_t *used
 
 static bool read_tables(Tokenizer *t, const Json *root, const char *file, Err *e) {
     static const Json none = {.type = JSON_ARRAY};
-    const Json *model = json_get(root, "model"), *v = json_get(model, "vocab"), *m = json_get(model, "merges"), *added = json_get(root, "added_tokens");
-    if (!v || v->type != JSON_OBJECT || !m || m->type != JSON_ARRAY) return fail(e, "%s:%d: model: expected vocab {...} and merges [...]", file, model->line);
+    const Json *model = json_get(root, "model"), *v = json_get(model, "vocab"),
+               *m = json_get(model, "merges"), *added = json_get(root, "added_tokens");
+    if (!v || v->type != JSON_OBJECT || !m || m->type != JSON_ARRAY)
+        return fail(e, "%s:%d: model: expected vocab {...} and merges [...]", file, model->line);
     if (absent(added)) added = &none;
-    if (added->type != JSON_ARRAY) return fail(e, "%s:%d: added_tokens: found %s, expected an array", file, added->line, json_type_name(added->type));
+    if (added->type != JSON_ARRAY)
+        return fail(e, "%s:%d: added_tokens: found %s, expected an array", file, added->line,
+                    json_type_name(added->type));
     size_t bytes = 0, used = 0;
     int id = 0;
     for (size_t i = 0; i < v->length; i++) {
@@ -599,14 +680,18 @@ static bool read_tables(Tokenizer *t, const Json *root, const char *file, Err *e
         bytes += strlen(v->item[i].key);
     }
     for (size_t i = 0; i < added->length; i++) {
-        if (!json_get_string(&added->item[i], "content", NULL, file, e) || !read_id(&id, json_get(&added->item[i], "id"), file, e)) return false;
+        if (!json_get_string(&added->item[i], "content", NULL, file, e) ||
+            !read_id(&id, json_get(&added->item[i], "id"), file, e))
+            return false;
         if (id >= t->vocab) t->vocab = id + 1;
         bytes += json_get(&added->item[i], "content")->length;
     }
     if (m->length > INT_MAX / 4) return fail(e, "%s:%d: merges: %zu are too many", file, m->line, m->length);
-    if (!tables_new(t, bytes, v->length, m->length, added->length + 6, file, e)) return false;     /* + bos, eos, pad of two files */
+    /* + bos, eos, pad of two files */
+    if (!tables_new(t, bytes, v->length, m->length, added->length + 6, file, e)) return false;
     bool *taken = calloc((size_t)t->vocab + 1, sizeof *taken);
-    const bool ok = taken ? read_vocab(t, v, &used, taken, file, e) && read_merges(t, m, file, e) && read_added(t, added, v->length, &used, taken, file, e)
+    const bool ok = taken ? read_vocab(t, v, &used, taken, file, e) && read_merges(t, m, file, e) &&
+                                read_added(t, added, v->length, &used, taken, file, e)
                           : fail(e, "%s: out of memory", file);
     free(taken);
     if (!ok || absent(json_get(model, "unk_token"))) return ok;
@@ -614,47 +699,60 @@ static bool read_tables(Tokenizer *t, const Json *root, const char *file, Err *e
     id = unk ? id_of_key(t, unk, strlen(unk)) : -1;
     for (int b = 0; b < 256; b++) {
         if (t->byte_id[b] >= 0) continue;
-        if (id < 0) return fail(e, "%s:%d: model: unk_token: not in the vocabulary, and byte %d has no token", file, model->line, b);
-        if (is_true(model, "fuse_unk")) return fail(e, "%s:%d: model: fuse_unk: not supported where byte %d has no token", file, model->line, b);
+        if (id < 0)
+            return fail(e, "%s:%d: model: unk_token: not in the vocabulary, and byte %d has no token", file,
+                        model->line, b);
+        if (is_true(model, "fuse_unk"))
+            return fail(e, "%s:%d: model: fuse_unk: not supported where byte %d has no token", file,
+                        model->line, b);
         t->byte_id[b] = id;
     }
     return true;
 }
 
-/* ---- loading: the small files ------------------------------------------------------------------------------------------ */
+/* ---- loading: the small files --------------------------------------------------------------- */
 
-/* A token that a configuration names, as a text or as {"content": ...}. It becomes an added token if it was none, as
- * transformers makes it; one that the vocabulary lacks would get a new id there, beyond the model's rows: an error. */
+/* A token that a configuration names, as a text or as {"content": ...}. It becomes an added token if it was
+ * none, as transformers makes it; one that the vocabulary lacks would get a new id there, beyond the model's
+ * rows: an error. */
 static bool read_named(int *id, Tokenizer *t, const Json *config, const char *key, const char *file, Err *e) {
     const Json *v = json_get(config, key);
     if (v && v->type == JSON_OBJECT) v = json_get(v, "content");
     if (absent(v)) return true;
-    if (v->type != JSON_STRING) return fail(e, "%s:%d: %s: found %s, expected a token", file, v->line, key, json_type_name(v->type));
+    if (v->type != JSON_STRING)
+        return fail(e, "%s:%d: %s: found %s, expected a token", file, v->line, key, json_type_name(v->type));
     const int found = tokenizer_id(t, v->string);
-    if (found < 0) return fail(e, "%s:%d: %s: %.60s is not among the tokens of tokenizer.json", file, v->line, key, v->string);
+    if (found < 0)
+        return fail(e, "%s:%d: %s: %.60s is not among the tokens of tokenizer.json", file, v->line, key,
+                    v->string);
     *id = found;
     if (t->flags[found] & TOKEN_ADDED) return true;
     t->flags[found] |= TOKEN_SPECIAL;
     return add_token(t, found, v->string, v->length, (Added){0}, file, e);
 }
 
-/* added_tokens_decoder repeats tokenizer.json's added tokens; where it has others, transformers would encode otherwise. */
+/* added_tokens_decoder repeats tokenizer.json's added tokens; where it has others, transformers would encode
+ * otherwise. */
 static bool check_decoder(const Tokenizer *t, const Json *d, const char *file, Err *e) {
     for (size_t i = 0; d && d->type == JSON_OBJECT && i < d->length; i++) {
         const char *content = string_of(&d->item[i], "content");
         char *end;
         const long id = strtol(d->item[i].key, &end, 10);
-        if (!content || *end || id < 0 || id >= t->vocab || !(t->flags[id] & TOKEN_ADDED) || strlen(content) != (size_t)t->length[id]
-            || memcmp(content, t->text + t->start[id], (size_t)t->length[id]))
-            return fail(e, "%s:%d: added_tokens_decoder: %.20s, %.60s: is not so among the added_tokens of tokenizer.json", file,
-                        d->item[i].line, d->item[i].key, content ? content : "without content");
+        if (!content || *end || id < 0 || id >= t->vocab || !(t->flags[id] & TOKEN_ADDED) ||
+            strlen(content) != (size_t)t->length[id] ||
+            memcmp(content, t->text + t->start[id], (size_t)t->length[id]))
+            return fail(e,
+                        "%s:%d: added_tokens_decoder: %.20s, %.60s: is not so among the added_tokens of "
+                        "tokenizer.json",
+                        file, d->item[i].line, d->item[i].key, content ? content : "without content");
     }
     return true;
 }
 
 static void hash_template(char hex[65], const char *s, size_t n) {
     Sha256 h;
-    if (n && s[n - 1] == '\n') n--;                             /* one line end more or less is the same template to Jinja */
+    /* one line end more or less is the same template to Jinja */
+    if (n && s[n - 1] == '\n') n--;
     sha256_begin(&h), sha256_add(&h, s, n), sha256_end(&h, hex);
 }
 
@@ -669,8 +767,10 @@ static void read_template(Tokenizer *t, const Json *v) {
 
 static bool read_config(Tokenizer *t, const char *path, Err *e) {
     Json *c = json_read_file(path, e);
-    const bool ok = c && check_decoder(t, json_get(c, "added_tokens_decoder"), path, e) && read_named(&t->bos, t, c, "bos_token", path, e)
-                    && read_named(&t->eos, t, c, "eos_token", path, e) && read_named(&t->pad, t, c, "pad_token", path, e);
+    const bool ok = c && check_decoder(t, json_get(c, "added_tokens_decoder"), path, e) &&
+                    read_named(&t->bos, t, c, "bos_token", path, e) &&
+                    read_named(&t->eos, t, c, "eos_token", path, e) &&
+                    read_named(&t->pad, t, c, "pad_token", path, e);
     if (ok) read_template(t, json_get(c, "chat_template"));
     json_free(c);
     return ok;
@@ -679,11 +779,13 @@ static bool read_config(Tokenizer *t, const char *path, Err *e) {
 void tokenizer_free(Tokenizer *t) {
     if (!t) return;
     for (int i = 0; i < t->n_added; i++) free(t->added[i].text);
-    free(t->text), free(t->start), free(t->length), free(t->flags), free(t->merge), free(t->name), free(t->added), free(t);
+    free(t->text), free(t->start), free(t->length), free(t->flags), free(t->merge), free(t->name),
+        free(t->added), free(t);
 }
 
 Tokenizer *tokenizer_load(const char *dir, Err *e) {
-    static const char *const config[] = {"special_tokens_map.json", "tokenizer_config.json"};      /* the latter counts */
+    /* the latter counts */
+    static const char *const config[] = {"special_tokens_map.json", "tokenizer_config.json"};
     char path[1024];
     Tokenizer *t = calloc(1, sizeof *t);
     if (!t) { fail(e, "%s: a tokenizer could not be allocated", dir); return NULL; }
@@ -707,14 +809,17 @@ Tokenizer *tokenizer_load(const char *dir, Err *e) {
     return NULL;
 }
 
-/* ---- training -------------------------------------------------------------------------------------------------------- */
+/* ---- training ------------------------------------------------------------------------------- */
 
 static const char *const trained_special[] = {"<pad>", "<user>", "<bot>", "<end>"};
 enum { N_SPECIAL = 4, N_FIRST = N_SPECIAL + 256, TRAINED_LONGEST = 500, VOCAB_MOST = 65536 };
 
-typedef struct { const char *s; size_t n, start; int n_id; long long count; } Word;     /* start: its ids in Trainer.id */
-typedef struct { int a, b; long long count; int *word, n_word, capacity; } Pair;       /* word: those that (once) held the pair */
-typedef struct { long long count; int a, b; } Claim;            /* a pair's count when it was put on the heap */
+/* start: its ids in Trainer.id */
+typedef struct { const char *s; size_t n, start; int n_id; long long count; } Word;
+/* word: those that (once) held the pair */
+typedef struct { int a, b; long long count; int *word, n_word, capacity; } Pair;
+/* a pair's count when it was put on the heap */
+typedef struct { long long count; int a, b; } Claim;
 typedef struct {
     Word *word; size_t n_word, cap_word; int *word_slot; size_t word_mask;
     int *id;
@@ -746,7 +851,8 @@ static bool new_slots(int **slot, size_t *mask, size_t n, Err *e) {
 
 static int *word_slot(const Trainer *r, const char *s, size_t n) {
     size_t i = bytes_hash(s, n) & r->word_mask;
-    for (int k; (k = r->word_slot[i]) >= 0 && (r->word[k].n != n || memcmp(r->word[k].s, s, n)); ) i = (i + 1) & r->word_mask;
+    for (int k; (k = r->word_slot[i]) >= 0 && (r->word[k].n != n || memcmp(r->word[k].s, s, n));)
+        i = (i + 1) & r->word_mask;
     return &r->word_slot[i];
 }
 
@@ -777,15 +883,18 @@ static bool count_text(Trainer *r, const char *s, size_t n, Err *e) {
             }
             if (skip) break;
         }
-        for (size_t k; i < end; i += k) if (!count_word(r, s + i, k = gpt2_word(s + i, end - i), e)) return false;
+        for (size_t k; i < end; i += k)
+            if (!count_word(r, s + i, k = gpt2_word(s + i, end - i), e)) return false;
         i += skip;
     }
     return true;
 }
 
 static int *pair_slot(const Trainer *r, int a, int b) {
-    size_t i = (size_t)(((uint64_t)(uint32_t)a << 32 | (uint32_t)b) * 0x9E3779B97F4A7C15u >> 24) & r->pair_mask;
-    for (int k; (k = r->pair_slot[i]) >= 0 && (r->pair[k].a != a || r->pair[k].b != b); ) i = (i + 1) & r->pair_mask;
+    size_t i =
+        (size_t)(((uint64_t)(uint32_t)a << 32 | (uint32_t)b) * 0x9E3779B97F4A7C15u >> 24) & r->pair_mask;
+    for (int k; (k = r->pair_slot[i]) >= 0 && (r->pair[k].a != a || r->pair[k].b != b);)
+        i = (i + 1) & r->pair_mask;
     return &r->pair_slot[i];
 }
 
@@ -829,7 +938,8 @@ static bool claim_push(Trainer *r, Claim c, Err *e) {
     r->heap = items;
     if (!ok) return false;
     size_t i = r->n_heap++;
-    for (; i > 0 && claim_before(&c, &r->heap[(i - 1) / 2]); i = (i - 1) / 2) r->heap[i] = r->heap[(i - 1) / 2];
+    for (; i > 0 && claim_before(&c, &r->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        r->heap[i] = r->heap[(i - 1) / 2];
     r->heap[i] = c;
     return true;
 }
@@ -855,7 +965,8 @@ static bool count_pairs_of(Trainer *r, int w, long long by, Err *e) {
 
 /* Puts `id` wherever the pair stands, in the words that hold it, and counts their pairs anew. */
 static bool merge_everywhere(Trainer *r, Claim c, int id, Err *e) {
-    const Pair p = r->pair[*pair_slot(r, c.a, c.b)];            /* a copy: the array may move; its words stay where they are */
+    /* a copy: the array may move; its words stay where they are */
+    const Pair p = r->pair[*pair_slot(r, c.a, c.b)];
     const size_t old = r->n_pair;
     for (int i = 0; i < p.n_word; i++) {
         Word *x = &r->word[p.word[i]];
@@ -870,7 +981,8 @@ static bool merge_everywhere(Trainer *r, Claim c, int id, Err *e) {
         x->n_id = k;
         if (!count_pairs_of(r, p.word[i], x->count, e)) return false;
     }
-    for (size_t i = old; i < r->n_pair; i++)                    /* only pairs with the new id can have grown: they are the new ones */
+    /* only pairs with the new id can have grown: they are the new ones */
+    for (size_t i = old; i < r->n_pair; i++)
         if (!claim_push(r, (Claim){r->pair[i].count, r->pair[i].a, r->pair[i].b}, e)) return false;
     return true;
 }
@@ -882,21 +994,24 @@ static void write_letters(char *out, const char *s, int n, const uint32_t letter
 
 static bool write_text(JsonWriter *w, const char *dir, const char *name, Err *e) {
     char path[1024];
-    const bool ok = w->text ? path_join(path, sizeof path, dir, name, e) && file_write(path, w->text, w->length, e)
-                            : fail(e, "%s/%s: no memory for its text", dir, name);
+    const bool ok =
+        w->text ? path_join(path, sizeof path, dir, name, e) && file_write(path, w->text, w->length, e)
+                : fail(e, "%s/%s: no memory for its text", dir, name);
     free(w->text);
     *w = (JsonWriter){.indent = 1};
     return ok;
 }
 
 static bool write_trained(const Trainer *r, const char *dir, int vocab, Err *e) {
-    static const char byte_level[] = "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": true}";
+    static const char byte_level[] =
+        "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": true}";
     static const char *const no[] = {"single_word", "lstrip", "rstrip", "normalized"};
     JsonWriter w = {.indent = 1};
     char a[2 * TRAINED_LONGEST + 1], b[2 * TRAINED_LONGEST + 1];
     uint32_t letter[256];
     letters_of_bytes(letter);
-    json_begin(&w, '{'), json_put_string(&w, "version", "1.0"), json_put_null(&w, "truncation"), json_put_null(&w, "padding");
+    json_begin(&w, '{'), json_put_string(&w, "version", "1.0"), json_put_null(&w, "truncation"),
+        json_put_null(&w, "padding");
     json_open(&w, "added_tokens", '[');
     for (int i = 0; i < N_SPECIAL; i++) {
         json_begin(&w, '{'), json_put_int(&w, "id", i), json_put_string(&w, "content", trained_special[i]);
@@ -919,26 +1034,35 @@ static bool write_trained(const Trainer *r, const char *dir, int vocab, Err *e) 
     json_end(&w, ']'), json_end(&w, '}'), json_end(&w, '}');
     if (!folder_make(dir, e) || !write_text(&w, dir, "tokenizer.json", e)) return false;
     for (int i = 0; i < 2; i++) {
-        json_begin(&w, '{'), json_put_string(&w, "eos_token", trained_special[3]), json_put_string(&w, "pad_token", trained_special[0]);
-        if (i) json_put_string(&w, "tokenizer_class", "PreTrainedTokenizerFast"), json_put_string(&w, "chat_template", chat_plain_template);
+        json_begin(&w, '{'), json_put_string(&w, "eos_token", trained_special[3]),
+            json_put_string(&w, "pad_token", trained_special[0]);
+        if (i)
+            json_put_string(&w, "tokenizer_class", "PreTrainedTokenizerFast"),
+                json_put_string(&w, "chat_template", chat_plain_template);
         json_end(&w, '}');
         if (!write_text(&w, dir, i ? "tokenizer_config.json" : "special_tokens_map.json", e)) return false;
     }
     return true;
 }
 
-/* Words are counted once; then each merge touches only the words that hold its pair. Counts are whole numbers and ties are
- * decided by ids, so the order in which words are met leaves no trace. */
+/* Words are counted once; then each merge touches only the words that hold its pair. Counts are whole numbers
+ * and ties are decided by ids, so the order in which words are met leaves no trace. */
 static bool train(Trainer *r, const char *const *text, const size_t *length, int n_text, int vocab, Err *e) {
     const size_t v = (size_t)vocab;
-    r->text = calloc(v, sizeof *r->text), r->length = calloc(v, sizeof *r->length), r->merge = calloc(v, sizeof *r->merge);
-    if (!r->text || !r->length || !r->merge) return fail(e, "tokenizer: training: tables for %d entries could not be allocated", vocab);
-    if (!new_slots(&r->word_slot, &r->word_mask, 0, e) || !new_slots(&r->pair_slot, &r->pair_mask, 0, e)) return false;
+    r->text = calloc(v, sizeof *r->text), r->length = calloc(v, sizeof *r->length),
+    r->merge = calloc(v, sizeof *r->merge);
+    if (!r->text || !r->length || !r->merge)
+        return fail(e, "tokenizer: training: tables for %d entries could not be allocated", vocab);
+    if (!new_slots(&r->word_slot, &r->word_mask, 0, e) || !new_slots(&r->pair_slot, &r->pair_mask, 0, e))
+        return false;
     for (int i = 0; i < n_text; i++) if (!count_text(r, text[i], length[i], e)) return false;
     size_t total = 0;
     for (size_t i = 0; i < r->n_word; i++) r->word[i].start = total, total += r->word[i].n;
-    if (total >= INT_MAX) return fail(e, "tokenizer: training: %zu bytes of different words, expected less than %d", total, INT_MAX);
-    if (!(r->id = malloc((total + 1) * sizeof *r->id))) return fail(e, "tokenizer: training: %zu ids could not be allocated", total);
+    if (total >= INT_MAX)
+        return fail(e, "tokenizer: training: %zu bytes of different words, expected less than %d", total,
+                    INT_MAX);
+    if (!(r->id = malloc((total + 1) * sizeof *r->id)))
+        return fail(e, "tokenizer: training: %zu ids could not be allocated", total);
     for (int i = N_SPECIAL; i < N_FIRST; i++) {
         if (!(r->text[i] = malloc(1))) return fail(e, "tokenizer: training: no memory");
         r->text[i][0] = (char)(i - N_SPECIAL), r->length[i] = 1;
@@ -949,12 +1073,16 @@ static bool train(Trainer *r, const char *const *text, const size_t *length, int
         for (size_t k = 0; k < x->n; k++) r->id[x->start + k] = N_SPECIAL + (unsigned char)x->s[k];
         if (!count_pairs_of(r, (int)i, x->count, e)) return false;
     }
-    for (size_t i = 0; i < r->n_pair; i++) if (!claim_push(r, (Claim){r->pair[i].count, r->pair[i].a, r->pair[i].b}, e)) return false;
+    for (size_t i = 0; i < r->n_pair; i++)
+        if (!claim_push(r, (Claim){r->pair[i].count, r->pair[i].a, r->pair[i].b}, e)) return false;
     for (int id = N_FIRST; id < vocab; ) {
-        if (!r->n_heap) return fail(e, "tokenizer: the texts give only %d entries, expected %d; train a smaller one", id, vocab);
+        if (!r->n_heap)
+            return fail(e, "tokenizer: the texts give only %d entries, expected %d; train a smaller one", id,
+                        vocab);
         Claim c = claim_pop(r);
         const long long now = r->pair[*pair_slot(r, c.a, c.b)].count;
-        if (now != c.count) {                                   /* it has shrunk since: once more, with what it has */
+        /* it has shrunk since: once more, with what it has */
+        if (now != c.count) {
             c.count = now;
             if (now > 0 && !claim_push(r, c, e)) return false;
             continue;
@@ -963,9 +1091,12 @@ static bool train(Trainer *r, const char *const *text, const size_t *length, int
         if (n > TRAINED_LONGEST) continue;
         char *s = malloc((size_t)n);
         if (!s) return fail(e, "tokenizer: training: no memory");
-        memcpy(s, r->text[c.a], (size_t)r->length[c.a]), memcpy(s + r->length[c.a], r->text[c.b], (size_t)r->length[c.b]);
-        bool known = false;                                     /* "ab" "c" after "a" "bc": a second token of the same text */
-        for (int i = N_FIRST; i < id && !known; i++) known = r->length[i] == n && memcmp(r->text[i], s, (size_t)n) == 0;
+        memcpy(s, r->text[c.a], (size_t)r->length[c.a]),
+            memcpy(s + r->length[c.a], r->text[c.b], (size_t)r->length[c.b]);
+        /* "ab" "c" after "a" "bc": a second token of the same text */
+        bool known = false;
+        for (int i = N_FIRST; i < id && !known; i++)
+            known = r->length[i] == n && memcmp(r->text[i], s, (size_t)n) == 0;
         if (known) { free(s); continue; }
         r->text[id] = s, r->length[id] = n, r->merge[id][0] = c.a, r->merge[id][1] = c.b;
         if (!merge_everywhere(r, c, id, e)) return false;
@@ -974,13 +1105,16 @@ static bool train(Trainer *r, const char *const *text, const size_t *length, int
     return true;
 }
 
-bool tokenizer_train(const char *dir, const char *const *text, const size_t *length, int n_text, int vocab, Err *e) {
+bool tokenizer_train(const char *dir, const char *const *text, const size_t *length, int n_text, int vocab,
+                     Err *e) {
     if (vocab < N_FIRST || vocab > VOCAB_MOST)
-        return fail(e, "tokenizer: vocab: found %d, expected %d..%d (4 specials, 256 bytes, merges)", vocab, N_FIRST, VOCAB_MOST);
+        return fail(e, "tokenizer: vocab: found %d, expected %d..%d (4 specials, 256 bytes, merges)", vocab,
+                    N_FIRST, VOCAB_MOST);
     Trainer r = {0};
     const bool ok = train(&r, text, length, n_text, vocab, e) && write_trained(&r, dir, vocab, e);
     for (int i = 0; r.text && i < vocab; i++) free(r.text[i]);
     for (size_t i = 0; i < r.n_pair; i++) free(r.pair[i].word);
-    free(r.word), free(r.word_slot), free(r.id), free(r.pair), free(r.pair_slot), free(r.heap), free(r.text), free(r.length), free(r.merge);
+    free(r.word), free(r.word_slot), free(r.id), free(r.pair), free(r.pair_slot), free(r.heap), free(r.text),
+        free(r.length), free(r.merge);
     return ok;
 }

@@ -1,20 +1,31 @@
-/* dpo.c: direct preference optimisation (MATH section 7): from the log-probabilities of pairs to a loss and its derivative.
+/* dpo.c: direct preference optimisation (MATH section 7): from the log-probabilities of pairs to a loss and
+ * its derivative.
  *
- * In this order: settings, sums of a pair (E160, E176, E177), the f-divergence (E162), the losses of one pair (E163 to E174), the ranked
- * ones (E171), all together (E161), tokens, metrics (E178). Not here: the network, the reference's values (E179), cmd/dpo.c. */
+ * In this order: settings, sums of a pair (E160, E176, E177), the f-divergence (E162), the losses of one pair
+ * (E163 to E174), the ranked ones (E171), all together (E161), tokens, metrics (E178). Not here: the network,
+ * the reference's values (E179), cmd/dpo.c. */
 #include "baselines/dpo.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-const char *const dpo_loss_names[] = { "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero",
-                                       "apo_down", "discopop", "sft", "sigmoid_norm", NULL };
-const char *const f_divergence_names[] = { "reverse_kl", "forward_kl", "js_divergence", "alpha_divergence", NULL };
+const char *const dpo_loss_names[] = {"sigmoid",  "hinge",        "ipo",          "exo_pair",
+                                      "nca_pair", "robust",       "bco_pair",     "sppo_hard",
+                                      "aot",      "aot_unpaired", "apo_zero",     "apo_down",
+                                      "discopop", "sft",          "sigmoid_norm", NULL};
+const char *const f_divergence_names[] = {"reverse_kl", "forward_kl", "js_divergence", "alpha_divergence",
+                                          NULL};
 
-/* ---- settings ------------------------------------------------------------------------------------------------------------ */
+/* ---- settings ------------------------------------------------------------------------------- */
 
 void dpo_config_default(DpoConfig *c) {
-    *c = (DpoConfig){ .loss_type = { DPO_SIGMOID }, .loss_weight = { 1 }, .n_loss = 1, .beta = 0.1, .discopop_tau = 0.05, .ld_alpha = NAN, .f_alpha_divergence_coef = 0.5 };
+    *c = (DpoConfig){.loss_type = {DPO_SIGMOID},
+                     .loss_weight = {1},
+                     .n_loss = 1,
+                     .beta = 0.1,
+                     .discopop_tau = 0.05,
+                     .ld_alpha = NAN,
+                     .f_alpha_divergence_coef = 0.5};
 }
 
 static bool has(const DpoConfig *c, DpoLoss type) {
@@ -25,21 +36,30 @@ static bool has(const DpoConfig *c, DpoLoss type) {
 bool dpo_ranked(const DpoConfig *c) { return has(c, DPO_AOT) || has(c, DPO_AOT_UNPAIRED); }
 
 bool dpo_config_check(const DpoConfig *c, Err *e) {
-    static const DpoLoss by_ratio[] = { DPO_NCA_PAIR, DPO_BCO_PAIR, DPO_SPPO_HARD, DPO_AOT, DPO_AOT_UNPAIRED, DPO_APO_ZERO, DPO_APO_DOWN };
+    static const DpoLoss by_ratio[] = {DPO_NCA_PAIR,     DPO_BCO_PAIR, DPO_SPPO_HARD, DPO_AOT,
+                                       DPO_AOT_UNPAIRED, DPO_APO_ZERO, DPO_APO_DOWN};
     if (c->n_loss < 1) return fail(e, "loss_type: found none, expected one or more");
     if (!(c->beta > 0) || isinf(c->beta)) return fail(e, "beta: found %g, expected more than 0", c->beta);
-    if (!(c->label_smoothing >= 0 && c->label_smoothing < 0.5)) return fail(e, "label_smoothing: found %g, expected 0 <= eps < 0.5", c->label_smoothing);
-    if (has(c, DPO_EXO_PAIR) && c->label_smoothing == 0) return fail(e, "label_smoothing: found 0, but loss_type exo_pair takes its logarithm; the paper recommends 1e-3");
-    if (!(c->discopop_tau > 0)) return fail(e, "discopop_tau: found %g, expected more than 0", c->discopop_tau);
-    if (!isnan(c->ld_alpha) && !(c->ld_alpha >= 0 && c->ld_alpha <= 1)) return fail(e, "ld_alpha: found %g, expected 0 to 1, or none", c->ld_alpha);
-    if (c->use_weighting && (has(c, DPO_SFT) || dpo_ranked(c))) return fail(e, "use_weighting: has no meaning for loss_type sft, aot and aot_unpaired, which are no sums over pairs");
+    if (!(c->label_smoothing >= 0 && c->label_smoothing < 0.5))
+        return fail(e, "label_smoothing: found %g, expected 0 <= eps < 0.5", c->label_smoothing);
+    if (has(c, DPO_EXO_PAIR) && c->label_smoothing == 0)
+        return fail(e, "label_smoothing: found 0, but loss_type exo_pair takes its logarithm; the paper "
+                       "recommends 1e-3");
+    if (!(c->discopop_tau > 0))
+        return fail(e, "discopop_tau: found %g, expected more than 0", c->discopop_tau);
+    if (!isnan(c->ld_alpha) && !(c->ld_alpha >= 0 && c->ld_alpha <= 1))
+        return fail(e, "ld_alpha: found %g, expected 0 to 1, or none", c->ld_alpha);
+    if (c->use_weighting && (has(c, DPO_SFT) || dpo_ranked(c)))
+        return fail(e, "use_weighting: has no meaning for loss_type sft, aot and aot_unpaired, which are no "
+                       "sums over pairs");
     for (size_t i = 0; c->f_divergence_type != F_REVERSE_KL && i < sizeof by_ratio / sizeof *by_ratio; i++)
         if (has(c, by_ratio[i]))
-            return fail(e, "f_divergence_type: found \"%s\", but loss_type %s is defined for reverse_kl only", f_divergence_names[c->f_divergence_type], dpo_loss_names[by_ratio[i]]);
+            return fail(e, "f_divergence_type: found \"%s\", but loss_type %s is defined for reverse_kl only",
+                        f_divergence_names[c->f_divergence_type], dpo_loss_names[by_ratio[i]]);
     return true;
 }
 
-/* ---- sums of a pair ------------------------------------------------------------------------------------------------------ */
+/* ---- sums of a pair ------------------------------------------------------------------------- */
 
 /* E176: weight 1 for the first `shared` tokens, alpha for the rest; alpha NaN: 1 for all. */
 static double sum(const real *x, size_t n, size_t shared, double alpha) {
@@ -50,7 +70,8 @@ static double sum(const real *x, size_t n, size_t shared, double alpha) {
     return cut < n ? head + alpha * tail : head;
 }
 
-void dpo_pair(DpoPair *p, const real *logp_w, const real *ref_w, size_t n_w, const real *logp_l, const real *ref_l, size_t n_l, const DpoConfig *c) {
+void dpo_pair(DpoPair *p, const real *logp_w, const real *ref_w, size_t n_w, const real *logp_l,
+              const real *ref_l, size_t n_l, const DpoConfig *c) {
     const size_t shared = n_w < n_l ? n_w : n_l;
     p->n_w = (double)n_w, p->n_l = (double)n_l;
     p->logp_w = sum(logp_w, n_w, shared, c->ld_alpha), p->logp_l = sum(logp_l, n_l, shared, c->ld_alpha);
@@ -67,13 +88,15 @@ static double mean_excess(const real *logp, const real *square, size_t n) {
     return s / (double)(n ? n : 1);
 }
 
-void dpo_weight(DpoPair *p, const real *logp_w, const real *square_w, size_t n_w, const real *logp_l, const real *square_l, size_t n_l) {
+void dpo_weight(DpoPair *p, const real *logp_w, const real *square_w, size_t n_w, const real *logp_l,
+                const real *square_l, size_t n_l) {
     p->weight = d_exp(mean_excess(logp_w, square_w, n_w)) * d_exp(mean_excess(logp_l, square_l, n_l));
 }
 
-/* ---- one pair ------------------------------------------------------------------------------------------------------------ */
+/* ---- one pair ------------------------------------------------------------------------------- */
 
-static double sigma(double x) { const double e = d_exp(-fabs(x)); return x >= 0 ? 1 / (1 + e) : e / (1 + e); }                /* E301 */
+/* E301 */
+static double sigma(double x) { const double e = d_exp(-fabs(x)); return x >= 0 ? 1 / (1 + e) : e / (1 + e); }
 static double log_sigma(double x) { return (x < 0 ? x : 0) - d_log1p(d_exp(-fabs(x))); }
 
 /* E162: s(x) and s'(x). */
@@ -97,7 +120,8 @@ typedef struct { double w, l; } Two;            /* of the chosen and the rejecte
 
 /* E163 to E170, E172 to E174: ell of one pair, and *d its derivative by x_w and x_l. */
 static double pair_loss(Two *d, DpoLoss type, const DpoPair *p, const DpoConfig *c) {
-    const double beta = c->beta, eps = c->label_smoothing, x_w = p->logp_w - p->ref_w, x_l = p->logp_l - p->ref_l, u = beta * x_w, y = beta * x_l;
+    const double beta = c->beta, eps = c->label_smoothing, x_w = p->logp_w - p->ref_w,
+                 x_l = p->logp_l - p->ref_l, u = beta * x_w, y = beta * x_l;
     double slope_w, slope_l;
     const double s_w = f_score(&slope_w, x_w, c), s_l = f_score(&slope_l, x_l, c), a = beta * (s_w - s_l);
     const double n_w = p->n_w > 1 ? p->n_w : 1, n_l = p->n_l > 1 ? p->n_l : 1;
@@ -120,7 +144,8 @@ static double pair_loss(Two *d, DpoLoss type, const DpoPair *p, const DpoConfig 
         break;
     case DPO_EXO_PAIR: {                        /* E167 */
         const double q = sigma(a), r = sigma(-a), log_p = d_log1p(-eps), log_eps = d_log(eps);
-        ell = q * (log_sigma(a) - log_p) + r * (log_sigma(-a) - log_eps), g = beta * q * r * (a - (log_p - log_eps));
+        ell = q * (log_sigma(a) - log_p) + r * (log_sigma(-a) - log_eps),
+        g = beta * q * r * (a - (log_p - log_eps));
         break;
     }
     case DPO_NCA_PAIR:                          /* E168 */
@@ -161,11 +186,12 @@ static double pair_loss(Two *d, DpoLoss type, const DpoPair *p, const DpoConfig 
     return ell;
 }
 
-/* ---- E171: ranked ------------------------------------------------------------------------------------------------------- */
+/* ---- E171: ranked --------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b) {
     const DpoRank *x = a, *y = b;
-    return x->value != y->value ? (x->value > y->value) - (x->value < y->value) : (x->at > y->at) - (x->at < y->at);
+    return x->value != y->value ? (x->value > y->value) - (x->value < y->value)
+                                : (x->at > y->at) - (x->at < y->at);
 }
 
 /* Sorts the two sides of all pairs; rank[j] and rank[n + j] hold rank j of each. */
@@ -180,25 +206,31 @@ static void sort_sides(DpoRank *rank, const DpoPair *pair, size_t n, DpoLoss typ
     qsort(rank + n, n, sizeof *rank, by_value);
 }
 
-/* E171 of all pairs: adds to each pair what it holds: a rank's loss counts with the holder of its first side. */
-static void add_ranked(DpoPair *pair, size_t n, DpoLoss type, double scale, const DpoConfig *c, DpoRank *rank) {
+/* E171 of all pairs: adds to each pair what it holds: a rank's loss counts with the holder of its first side.
+ */
+static void add_ranked(DpoPair *pair, size_t n, DpoLoss type, double scale, const DpoConfig *c,
+                       DpoRank *rank) {
     const double beta = c->beta, eps = c->label_smoothing;
     sort_sides(rank, pair, n, type);
     for (size_t j = 0; j < n; j++) {
         DpoPair *a = &pair[rank[j].at], *b = type == DPO_AOT ? a : &pair[rank[n + j].at];
-        const double x = beta * (rank[j].value - rank[n + j].value), k = scale * beta * (eps * sigma(x) - (1 - eps) * sigma(-x));
+        const double x = beta * (rank[j].value - rank[n + j].value),
+                     k = scale * beta * (eps * sigma(x) - (1 - eps) * sigma(-x));
         a->ranked_loss += scale * (-(1 - eps) * log_sigma(x) - eps * log_sigma(-x));
         a->ranked_dx_w += k;
         b->ranked_dx_l -= k;
     }
 }
 
-/* ---- all together -------------------------------------------------------------------------------------------------------- */
+/* ---- all together --------------------------------------------------------------------------- */
 
-void dpo_loss(double *loss, DpoPair *pair, size_t first, size_t n, size_t n_pair, double n_chosen_token, const DpoConfig *c, DpoRank *rank) {
-    for (size_t i = 0; i < n_pair && dpo_ranked(c); i++) pair[i].ranked_loss = pair[i].ranked_dx_w = pair[i].ranked_dx_l = 0;
+void dpo_loss(double *loss, DpoPair *pair, size_t first, size_t n, size_t n_pair, double n_chosen_token,
+              const DpoConfig *c, DpoRank *rank) {
+    for (size_t i = 0; i < n_pair && dpo_ranked(c); i++)
+        pair[i].ranked_loss = pair[i].ranked_dx_w = pair[i].ranked_dx_l = 0;
     for (int j = 0; j < c->n_loss; j++)
-        if (c->loss_type[j] == DPO_AOT || c->loss_type[j] == DPO_AOT_UNPAIRED) add_ranked(pair, n_pair, c->loss_type[j], c->loss_weight[j] / (double)n_pair, c, rank);
+        if (c->loss_type[j] == DPO_AOT || c->loss_type[j] == DPO_AOT_UNPAIRED)
+            add_ranked(pair, n_pair, c->loss_type[j], c->loss_weight[j] / (double)n_pair, c, rank);
     for (size_t i = first; i < first + n; i++) {
         DpoPair *p = &pair[i];
         p->dx_w = p->ranked_dx_w, p->dx_l = p->ranked_dx_l;
@@ -206,7 +238,8 @@ void dpo_loss(double *loss, DpoPair *pair, size_t first, size_t n, size_t n_pair
         for (int j = 0; j < c->n_loss; j++) {
             Two d;
             const double scale = c->loss_weight[j] * p->weight / (double)n_pair;
-            if (c->loss_type[j] == DPO_SFT) *loss += c->loss_weight[j] * p->nll_w / n_chosen_token;     /* E175 */
+            /* E175 */
+            if (c->loss_type[j] == DPO_SFT) *loss += c->loss_weight[j] * p->nll_w / n_chosen_token;
             *loss += scale * pair_loss(&d, c->loss_type[j], p, c);
             p->dx_w += scale * d.w;
             p->dx_l += scale * d.l;
@@ -215,16 +248,27 @@ void dpo_loss(double *loss, DpoPair *pair, size_t first, size_t n, size_t n_pair
 }
 
 void dpo_derive(real *dlogp_w, real *dlogp_l, const DpoPair *p, double n_chosen_token, const DpoConfig *c) {
-    const size_t n_w = (size_t)p->n_w, n_l = (size_t)p->n_l, shared = isnan(c->ld_alpha) ? n_w + n_l : n_w < n_l ? n_w : n_l;
+    const size_t n_w = (size_t)p->n_w, n_l = (size_t)p->n_l,
+                 shared = isnan(c->ld_alpha) ? n_w + n_l
+                          : n_w < n_l        ? n_w
+                                             : n_l;
     double sft = 0;
-    for (int j = 0; j < c->n_loss; j++) if (c->loss_type[j] == DPO_SFT) sft -= c->loss_weight[j] / n_chosen_token;
-    for (size_t t = 0; t < n_w; t++) dlogp_w[t] = (real)((t < shared ? p->dx_w : c->ld_alpha * p->dx_w) + sft);
+    for (int j = 0; j < c->n_loss; j++)
+        if (c->loss_type[j] == DPO_SFT) sft -= c->loss_weight[j] / n_chosen_token;
+    for (size_t t = 0; t < n_w; t++)
+        dlogp_w[t] = (real)((t < shared ? p->dx_w : c->ld_alpha * p->dx_w) + sft);
     for (size_t t = 0; t < n_l; t++) dlogp_l[t] = (real)(t < shared ? p->dx_l : c->ld_alpha * p->dx_l);
 }
 
-/* ---- E178 ---------------------------------------------------------------------------------------------------------------- */
+/* ---- E178 ----------------------------------------------------------------------------------- */
 
-const char *const dpo_metric_names[] = { "rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected", NULL };
+const char *const dpo_metric_names[] = {"rewards/chosen",
+                                        "rewards/rejected",
+                                        "rewards/accuracies",
+                                        "rewards/margins",
+                                        "logps/chosen",
+                                        "logps/rejected",
+                                        NULL};
 
 void dpo_metrics(DpoMetrics *out, const DpoPair *pair, size_t n, const DpoConfig *c) {
     double x_w = 0, x_l = 0, right = 0, logp_w = 0, logp_l = 0, b = (double)n;
@@ -236,5 +280,6 @@ void dpo_metrics(DpoMetrics *out, const DpoPair *pair, size_t n, const DpoConfig
         logp_w += p->logp_w;
         logp_l += p->logp_l;
     }
-    *out = (DpoMetrics){ c->beta * x_w / b, c->beta * x_l / b, right / b, c->beta * (x_w - x_l) / b, logp_w / b, logp_l / b };
+    *out = (DpoMetrics){c->beta * x_w / b,         c->beta * x_l / b, right / b,
+                        c->beta * (x_w - x_l) / b, logp_w / b,        logp_l / b};
 }

@@ -1,18 +1,23 @@
-/* dpo.h: direct preference optimisation (MATH section 7): the loss of pairs and its derivative by the log-probabilities.
+/* dpo.h: direct preference optimisation (MATH section 7): the loss of pairs and its derivative by the
+ * log-probabilities.
  *
- * A pair is a chosen (w) and a rejected (l) completion of one prompt; arrays hold their loss tokens only, in nats at
- * temperature 1. In this order: dpo_pair sums each pair's tokens, dpo_loss goes from the sums to the loss and its derivatives by
- * them, dpo_derive to the tokens. Values in between are double. Nothing here allocates or knows the model. */
+ * A pair is a chosen (w) and a rejected (l) completion of one prompt; arrays hold their loss tokens only, in
+ * nats at temperature 1. In this order: dpo_pair sums each pair's tokens, dpo_loss goes from the sums to the
+ * loss and its derivatives by them, dpo_derive to the tokens. Values in between are double. Nothing here
+ * allocates or knows the model. */
 #ifndef DPO_H
 #define DPO_H
 
 #include "lib/base.h"
 #include "lib/real.h"
 
-typedef enum { DPO_SIGMOID, DPO_HINGE, DPO_IPO, DPO_EXO_PAIR, DPO_NCA_PAIR, DPO_ROBUST, DPO_BCO_PAIR, DPO_SPPO_HARD, DPO_AOT, DPO_AOT_UNPAIRED,
-               DPO_APO_ZERO, DPO_APO_DOWN, DPO_DISCOPOP, DPO_SFT, DPO_SIGMOID_NORM, N_DPO_LOSS } DpoLoss;
+typedef enum {
+    DPO_SIGMOID, DPO_HINGE, DPO_IPO, DPO_EXO_PAIR, DPO_NCA_PAIR, DPO_ROBUST, DPO_BCO_PAIR, DPO_SPPO_HARD,
+    DPO_AOT, DPO_AOT_UNPAIRED, DPO_APO_ZERO, DPO_APO_DOWN, DPO_DISCOPOP, DPO_SFT, DPO_SIGMOID_NORM, N_DPO_LOSS
+} DpoLoss;
 typedef enum { F_REVERSE_KL, F_FORWARD_KL, F_JS, F_ALPHA } FDivergence;
-extern const char *const dpo_loss_names[], *const f_divergence_names[];         /* TRL's, in the order of the enums, NULL at the end */
+/* TRL's, in the order of the enums, NULL at the end */
+extern const char *const dpo_loss_names[], *const f_divergence_names[];
 
 /* Names and defaults of TRL 1.16's DPOConfig; NaN = None. */
 typedef struct {
@@ -25,8 +30,10 @@ typedef struct {
     bool use_weighting;                 /* false */
 } DpoConfig;
 void dpo_config_default(DpoConfig *c);
-bool dpo_config_check(const DpoConfig *c, Err *e);              /* ranges, and settings that exclude each other */
-bool dpo_ranked(const DpoConfig *c);                            /* E171: a pair's derivative needs the sums of all pairs */
+/* ranges, and settings that exclude each other */
+bool dpo_config_check(const DpoConfig *c, Err *e);
+/* E171: a pair's derivative needs the sums of all pairs */
+bool dpo_ranked(const DpoConfig *c);
 
 typedef struct {                        /* one pair */
     double n_w, n_l;                    /* loss tokens */
@@ -37,22 +44,30 @@ typedef struct {                        /* one pair */
     double ranked_loss, ranked_dx_w, ranked_dx_l;       /* E171's share in the pair; dpo_loss uses it */
 } DpoPair;
 
-/* E160, E176: the sums of one pair; ref_w, ref_l may be NULL where they are known already (E179): then ref_w, ref_l of *p stay. */
-void dpo_pair(DpoPair *p, const real *logp_w, const real *ref_w, size_t n_w, const real *logp_l, const real *ref_l, size_t n_l, const DpoConfig *c);
+/* E160, E176: the sums of one pair; ref_w, ref_l may be NULL where they are known already (E179): then ref_w,
+ * ref_l of *p stay. */
+void dpo_pair(DpoPair *p, const real *logp_w, const real *ref_w, size_t n_w, const real *logp_l,
+              const real *ref_l, size_t n_l, const DpoConfig *c);
 /* E177: p->weight from the tokens' logp and log sum_v p_v^2; a constant. */
-void dpo_weight(DpoPair *p, const real *logp_w, const real *square_w, size_t n_w, const real *logp_l, const real *square_l, size_t n_l);
+void dpo_weight(DpoPair *p, const real *logp_w, const real *square_w, size_t n_w, const real *logp_l,
+                const real *square_l, size_t n_l);
 
-/* E161 to E175 for pairs first .. first + n - 1 of a micro-batch of n_pair: *loss += their part of the mean, term by term, ascending (carried
- * over slices), and dx_w, dx_l of each. n_chosen_token: M of E175, of the whole micro-batch. With E171 all n_pair sums must be there, and
- * rank holds 2 n_pair entries; else it may be NULL. */
+/* E161 to E175 for pairs first .. first + n - 1 of a micro-batch of n_pair: *loss += their part of the mean,
+ * term by term, ascending (carried over slices), and dx_w, dx_l of each. n_chosen_token: M of E175, of the
+ * whole micro-batch. With E171 all n_pair sums must be there, and rank holds 2 n_pair entries; else it may be
+ * NULL. */
 typedef struct { double value; size_t at; } DpoRank;
-void dpo_loss(double *loss, DpoPair *pair, size_t first, size_t n, size_t n_pair, double n_chosen_token, const DpoConfig *c, DpoRank *rank);
+void dpo_loss(double *loss, DpoPair *pair, size_t first, size_t n, size_t n_pair, double n_chosen_token,
+              const DpoConfig *c, DpoRank *rank);
 /* E161, E175, E176: from a pair's dx to its tokens; overwrites dlogp_w [n_w], dlogp_l [n_l]. */
 void dpo_derive(real *dlogp_w, real *dlogp_l, const DpoPair *p, double n_chosen_token, const DpoConfig *c);
 
 /* E178 over n pairs. */
-typedef struct { double reward_chosen, reward_rejected, accuracy, margin, logp_chosen, logp_rejected; } DpoMetrics;
-extern const char *const dpo_metric_names[];                    /* TRL's, in the order of the struct, NULL at the end */
+typedef struct {
+    double reward_chosen, reward_rejected, accuracy, margin, logp_chosen, logp_rejected;
+} DpoMetrics;
+/* TRL's, in the order of the struct, NULL at the end */
+extern const char *const dpo_metric_names[];
 void dpo_metrics(DpoMetrics *out, const DpoPair *pair, size_t n, const DpoConfig *c);
 
 #endif

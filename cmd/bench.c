@@ -1,7 +1,9 @@
-/* bench.c: `grpo bench`: how fast this program works on this machine, for any model folder, as a share of what the machine can do.
+/* bench.c: `grpo bench`: how fast this program works on this machine, for any model folder, as a share of
+ * what the machine can do.
  *
- * Each work is the very code that runs use, on made-up tokens; its operations are counted by E190 and E192. With --turns the works wait for
- * their names on stdin, so that another program can measure something else in between (bench/bench.py does). */
+ * Each work is the very code that runs use, on made-up tokens; its operations are counted by E190 and E192.
+ * With --turns the works wait for their names on stdin, so that another program can measure something else in
+ * between (bench/bench.py does). */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +20,8 @@
 
 typedef struct {
     const char *model, *works;
-    int batch, length, prompts, num_generations, prompt_length, completion_length, slice_rows, threads, repeats, seed;
+    int batch, length, prompts, num_generations, prompt_length, completion_length, slice_rows, threads,
+        repeats, seed;
     double learning_rate, temperature;
     bool gradient_checkpointing, turns, json;
 } Config;
@@ -42,10 +45,13 @@ static const Option options[] = {
     {"turns", OPT_BOOL, offsetof(Config, turns), "false", "run one work for each line on stdin, and answer with a line of JSON", NULL},
     {"json", OPT_BOOL, offsetof(Config, json), "false", "the result on stdout as JSON", NULL},
 };
-static const OptionTable table = {"bench", "its own speed: tokens per second, share of the machine's measured peaks, memory",
-                                  "grpo bench --model models/SmolLM2-135M-Instruct --prompts 1", options, sizeof options / sizeof *options};
+static const OptionTable table =
+    {"bench", "its own speed: tokens per second, share of the machine's measured peaks, memory",
+     "grpo bench --model models/SmolLM2-135M-Instruct --prompts 1", options,
+     sizeof options / sizeof *options};
 
-/* What one run of a work did, and in what time. bytes: what it must read from memory at least, 0: not told. span: what it reads again and again. */
+/* What one run of a work did, and in what time. bytes: what it must read from memory at least, 0: not told.
+ * span: what it reads again and again. */
 typedef struct { double seconds, whole_seconds, tokens, flops, bytes, span, loss, grad_norm; } Result;
 
 typedef struct {
@@ -63,13 +69,16 @@ typedef struct {
     int64_t generation;
 } Bench;
 
-/* ---- what works need, made when the first of them asks ------------------------------------------ */
+/* ---- what works need, made when the first of them asks -------------------------------------- */
 
 static int token(const Bench *b, int sequence, int position) {
-    return (int)(rng_uniform((uint64_t)b->o->seed, RNG_SAMPLE, 0, (uint64_t)sequence, 0, (uint64_t)position) * b->shape.vocab);
+    return (int)(rng_uniform((uint64_t)b->o->seed, RNG_SAMPLE, 0, (uint64_t)sequence, 0, (uint64_t)position) *
+                 b->shape.vocab);
 }
 
-static bool need_model(Bench *b, Err *e) { return b->model || (b->model = folder_load(b->o->model, NULL, e)); }
+static bool need_model(Bench *b, Err *e) {
+    return b->model || (b->model = folder_load(b->o->model, NULL, e));
+}
 
 static bool need_window(Bench *b, Err *e) {
     if (b->window.n_row) return true;
@@ -78,14 +87,16 @@ static bool need_window(Bench *b, Err *e) {
     for (int i = 0; ok && i < b->o->batch; i++) {
         for (int t = 0; t < b->o->length; t++) id[t] = token(b, i, t);
         ok = window_add(&b->window, id, b->o->length, -1, e) >= 0;
-        for (int t = 1; ok && t < b->o->length; t++) ok = window_target(&b->window, i * b->o->length + t - 1, id[t], e);
+        for (int t = 1; ok && t < b->o->length; t++)
+            ok = window_target(&b->window, i * b->o->length + t - 1, id[t], e);
     }
     free(id);
     return ok && (b->logp = memory_new((size_t)b->window.n_target * sizeof(real), "log-probabilities", e));
 }
 
 static int slice_rows(const Bench *b) {
-    const int all = b->o->batch * b->o->length, rows = b->o->slice_rows > b->o->length ? b->o->slice_rows : b->o->length;
+    const int all = b->o->batch * b->o->length,
+              rows = b->o->slice_rows > b->o->length ? b->o->slice_rows : b->o->length;
     return rows < all ? rows : all;
 }
 
@@ -103,9 +114,13 @@ static bool need_step(Bench *b, Err *e) {
     if (b->steps) return true;
     const Config *o = b->o;
     StepConfig *c = &b->step_config;
-    *c = (StepConfig){.run = {.model = o->model, .per_device_train_batch_size = o->prompts * o->num_generations, .gradient_accumulation_steps = 1, .max_steps = 1,
-                              .slice_rows = o->slice_rows, .gradient_checkpointing = o->gradient_checkpointing, .learning_rate = o->learning_rate, .lr_scheduler_type = SCHEDULE_CONSTANT, .adam_beta1 = 0.9, .adam_beta2 = 0.999,
-                              .adam_epsilon = 1e-8, .max_grad_norm = 1, .seed = o->seed},
+    *c = (StepConfig){.run = {.model = o->model,
+                              .per_device_train_batch_size = o->prompts * o->num_generations,
+                              .gradient_accumulation_steps = 1, .max_steps = 1, .slice_rows = o->slice_rows,
+                              .gradient_checkpointing = o->gradient_checkpointing,
+                              .learning_rate = o->learning_rate, .lr_scheduler_type = SCHEDULE_CONSTANT,
+                              .adam_beta1 = 0.9, .adam_beta2 = 0.999, .adam_epsilon = 1e-8,
+                              .max_grad_norm = 1, .seed = o->seed},
                       .sampling = {.temperature = o->temperature, .top_p = 1}};
     grpo_config_default(&c->grpo);
     c->grpo.num_generations = o->num_generations;
@@ -131,12 +146,18 @@ static void forget(Bench *b) {
 
 static double triangle(double n) { return n * (n + 1) / 2; }
 
-/* Bytes of all matrices that a decoded token passes, and of one position's keys and values in all layers (E193). */
-static double weight_bytes(const ModelConfig *c) { return sizeof(real) * model_forward_flops(c, 1, 0, 1) / 2; }
-static double key_bytes(const ModelConfig *c) { return 2.0 * sizeof(real) * c->n_layer * c->n_kv_head * c->head_dim; }
+/* Bytes of all matrices that a decoded token passes, and of one position's keys and values in all layers
+ * (E193). */
+static double weight_bytes(const ModelConfig *c) {
+    return sizeof(real) * model_forward_flops(c, 1, 0, 1) / 2;
+}
+static double key_bytes(const ModelConfig *c) {
+    return 2.0 * sizeof(real) * c->n_layer * c->n_kv_head * c->head_dim;
+}
 
 static int **made_up_prompts(const Bench *b, int n, Err *e) {
-    int **prompt = malloc((size_t)n * (sizeof *prompt + (size_t)b->o->prompt_length * sizeof(int))), *id = prompt ? (int *)(prompt + n) : NULL;
+    int **prompt = malloc((size_t)n * (sizeof *prompt + (size_t)b->o->prompt_length * sizeof(int))),
+        *id = prompt ? (int *)(prompt + n) : NULL;
     if (!prompt) fail(e, "bench: no memory for %d prompts", n);
     for (int i = 0; prompt && i < n; i++) {
         prompt[i] = id + (size_t)i * (size_t)b->o->prompt_length;
@@ -148,7 +169,8 @@ static int **made_up_prompts(const Bench *b, int n, Err *e) {
 static bool prefill(Bench *b, Result *r, Err *e) {
     const Config *o = b->o;
     if (!need_model(b, e)) return false;
-    int **prompt = made_up_prompts(b, o->prompts, e), *length = malloc((size_t)o->prompts * 2 * sizeof(int)), *prompt_of = length ? length + o->prompts : NULL;
+    int **prompt = made_up_prompts(b, o->prompts, e), *length = malloc((size_t)o->prompts * 2 * sizeof(int)),
+        *prompt_of = length ? length + o->prompts : NULL;
     real *last = malloc((size_t)o->prompts * (size_t)b->shape.hidden * sizeof(real));
     bool ok = (prompt && length && last) || fail(e, "bench: no memory for %d prompts", o->prompts);
     for (int i = 0; ok && i < o->prompts; i++) length[i] = o->prompt_length, prompt_of[i] = i;
@@ -176,22 +198,29 @@ static bool generate(Bench *b, Result *r, int n_prompt, int group, Err *e) {
     const size_t n = (size_t)n_prompt * (size_t)group, tokens = n * (size_t)o->completion_length;
     if (!need_model(b, e)) return false;
     int **prompt = made_up_prompts(b, n_prompt, e), *length = malloc((size_t)n_prompt * sizeof(int));
-    Rollout out = {.id = memory_new(tokens * sizeof(int), "completions", e), .logp = memory_new(tokens * sizeof(real), "completions", e),
-                   .length = memory_new(n * sizeof(int), "completions", e), .ended = memory_new(n * sizeof(bool), "completions", e)};
-    bool ok = (prompt && length && out.id && out.logp && out.length && out.ended) || fail(e, "bench: no memory for %zu completions", n);
+    Rollout out = {.id = memory_new(tokens * sizeof(int), "completions", e),
+                   .logp = memory_new(tokens * sizeof(real), "completions", e),
+                   .length = memory_new(n * sizeof(int), "completions", e),
+                   .ended = memory_new(n * sizeof(bool), "completions", e)};
+    bool ok = (prompt && length && out.id && out.logp && out.length && out.ended) ||
+              fail(e, "bench: no memory for %zu completions", n);
     for (int i = 0; ok && i < n_prompt; i++) length[i] = o->prompt_length;
     double first = 0;
-    const RolloutPlan plan = {.prompt = (const int *const *)prompt, .prompt_length = length, .n_prompt = n_prompt, .group_size = group, .max_new = o->completion_length,
-                              .sampling = {.temperature = o->temperature, .top_p = 1}, .seed = (uint64_t)o->seed, .progress = first_token_seen, .to = &first};
+    const RolloutPlan plan = {.prompt = (const int *const *)prompt, .prompt_length = length,
+                              .n_prompt = n_prompt, .group_size = group, .max_new = o->completion_length,
+                              .sampling = {.temperature = o->temperature, .top_p = 1},
+                              .seed = (uint64_t)o->seed, .progress = first_token_seen, .to = &first};
     const double start = clock_seconds();
     ok = ok && rollout(&out, b->model, &plan, e);
-    const double end = clock_seconds(), p = o->prompt_length, steps = o->completion_length - 1.0, attended = steps * p + triangle(steps);
+    const double end = clock_seconds(), p = o->prompt_length, steps = o->completion_length - 1.0,
+                 attended = steps * p + triangle(steps);
     r->whole_seconds = end - start;
     r->seconds = end - first;
     r->tokens = (double)n * steps;
     r->flops = model_forward_flops(&b->shape, r->tokens, (double)n * attended, r->tokens);
     /* a prompt's keys are counted once: what the other completions read of them is in a cache, or could be */
-    r->bytes = steps * weight_bytes(&b->shape) + key_bytes(&b->shape) * (n_prompt * steps * p + (double)n * triangle(steps));
+    r->bytes = steps * weight_bytes(&b->shape) +
+               key_bytes(&b->shape) * (n_prompt * steps * p + (double)n * triangle(steps));
     r->span = r->bytes / steps;
     memory_free(out.id);
     memory_free(out.logp);
@@ -201,24 +230,31 @@ static bool generate(Bench *b, Result *r, int n_prompt, int group, Err *e) {
     free(prompt);
     return ok;
 }
-static bool decode(Bench *b, Result *r, Err *e) { return generate(b, r, b->o->prompts, b->o->num_generations, e); }
+static bool decode(Bench *b, Result *r, Err *e) {
+    return generate(b, r, b->o->prompts, b->o->num_generations, e);
+}
 static bool decode_one(Bench *b, Result *r, Err *e) { return generate(b, r, 1, 1, e); }
 
 static double window_flops(const Bench *b) {
-    return model_forward_flops(&b->shape, b->window.n_row, b->o->batch * triangle(b->o->length), b->window.n_target);
+    return model_forward_flops(&b->shape, b->window.n_row, b->o->batch * triangle(b->o->length),
+                               b->window.n_target);
 }
 
 static bool score(Bench *b, Result *r, Err *e) {
-    if (!need_model(b, e) || !need_window(b, e) || !(b->acts || (b->acts = acts_new(b->model, slice_rows(b), slice_rows(b), false, e)))) return false;
+    if (!need_model(b, e) || !need_window(b, e) ||
+        !(b->acts || (b->acts = acts_new(b->model, slice_rows(b), slice_rows(b), false, e))))
+        return false;
     const double start = clock_seconds();
-    const bool ok = window_logp(b->logp, NULL, b->acts, slice_rows(b), slice_rows(b), b->model, &b->window, 1, e);
+    const bool ok =
+        window_logp(b->logp, NULL, b->acts, slice_rows(b), slice_rows(b), b->model, &b->window, 1, e);
     *r = (Result){.seconds = clock_seconds() - start, .tokens = b->window.n_row, .flops = window_flops(b)};
     return ok;
 }
 
 typedef struct { double loss; int n; } Loss;
 
-static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp, real *dentropy) {       /* E32 */
+static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
+                   real *dentropy) { /* E32 */
     Loss *s = to;
     (void)first, (void)entropy, (void)dentropy;
     for (int i = 0; i < n; i++) {
@@ -231,17 +267,21 @@ static bool train(Bench *b, Result *r, Err *e) {
     if (!need_trainer(b, e)) return false;
     Loss loss = {.n = b->window.n_target};
     const double start = clock_seconds();
-    const bool ok = trainer_accumulate(&b->trainer, &b->window, 1, derive, &loss, false, e) && trainer_update(&b->trainer, e);
-    *r = (Result){.seconds = clock_seconds() - start, .tokens = b->window.n_row, .flops = 3 * window_flops(b), .loss = loss.loss / loss.n, .grad_norm = b->trainer.grad_norm};
+    const bool ok = trainer_accumulate(&b->trainer, &b->window, 1, derive, &loss, false, e) &&
+                    trainer_update(&b->trainer, e);
+    *r = (Result){.seconds = clock_seconds() - start, .tokens = b->window.n_row, .flops = 3 * window_flops(b),
+                  .loss = loss.loss / loss.n, .grad_norm = b->trainer.grad_norm};
     return ok;
 }
 
-/* Four arrays are read and three written; the gradient's norm, its clearing and the packed copies come on top. */
+/* Four arrays are read and three written; the gradient's norm, its clearing and the packed copies come on
+ * top. */
 static bool optimiser(Bench *b, Result *r, Err *e) {
     if (!need_trainer(b, e)) return false;
     const double start = clock_seconds();
     const bool ok = trainer_update(&b->trainer, e);
-    *r = (Result){.seconds = clock_seconds() - start, .tokens = (double)b->model->n_trainable, .bytes = 7.0 * sizeof(real) * (double)b->model->n_trainable,
+    *r = (Result){.seconds = clock_seconds() - start, .tokens = (double)b->model->n_trainable,
+                  .bytes = 7.0 * sizeof(real) * (double)b->model->n_trainable,
                   .span = 7.0 * sizeof(real) * (double)b->model->n_trainable};
     return ok;
 }
@@ -250,18 +290,24 @@ static bool grpo(Bench *b, Result *r, Err *e) {
     const Config *o = b->o;
     if (!need_step(b, e)) return false;
     const double start = clock_seconds();
-    const bool ok = step_generation(&b->step, b->generation++, e) && step_micro_batch(&b->step, 0, e) && step_update(&b->step, e);
-    const double p = o->prompt_length, c = o->completion_length, g = o->num_generations, attended = triangle(p) + g * ((c - 1) * p + triangle(c - 1));
-    *r = (Result){.seconds = clock_seconds() - start, .tokens = o->prompts * g * c, .loss = b->step.loss, .grad_norm = b->step.trainer.grad_norm,
-                  .flops = 4 * model_forward_flops(&b->shape, o->prompts * (p + g * (c - 1)), o->prompts * attended, o->prompts * g * c)};
+    const bool ok = step_generation(&b->step, b->generation++, e) && step_micro_batch(&b->step, 0, e) &&
+                    step_update(&b->step, e);
+    const double p = o->prompt_length, c = o->completion_length, g = o->num_generations,
+                 attended = triangle(p) + g * ((c - 1) * p + triangle(c - 1));
+    *r = (Result){.seconds = clock_seconds() - start, .tokens = o->prompts * g * c, .loss = b->step.loss,
+                  .grad_norm = b->step.trainer.grad_norm,
+                  .flops = 4 * model_forward_flops(&b->shape, o->prompts * (p + g * (c - 1)),
+                                                   o->prompts * attended, o->prompts * g * c)};
     step_clear(&b->step);
     return ok;
 }
 
 typedef bool Work(Bench *b, Result *r, Err *e);
-static const struct { const char *name; Work *run; const char *unit; } work[] = {
-    {"prefill", prefill, "tokens"}, {"decode", decode, "tokens"}, {"decode_one", decode_one, "tokens"}, {"score", score, "tokens"},
-    {"train", train, "tokens"}, {"optimiser", optimiser, "parameters"}, {"grpo", grpo, "completion tokens"},
+static const struct { const char *name; Work *run; const char *unit;
+} work[] = {
+    {"prefill", prefill, "tokens"},      {"decode", decode, "tokens"}, {"decode_one", decode_one, "tokens"},
+    {"score", score, "tokens"},          {"train", train, "tokens"},   {"optimiser", optimiser, "parameters"},
+    {"grpo", grpo, "completion tokens"},
 };
 enum { N_WORK = sizeof work / sizeof *work };
 
@@ -275,11 +321,13 @@ static bool unknown_work(const char *found, Err *e) {
     const char *names[N_WORK];
     for (int i = 0; i < N_WORK; i++) names[i] = work[i].name;
     const char *near = nearest_name(found, names, N_WORK);
-    return fail(e, "--works: found \"%.40s\", expected some of prefill, decode, decode_one, score, train, optimiser, grpo, with commas%s%s", found, near ? "; did you mean " : "",
-                near ? near : "");
+    return fail(e,
+                "--works: found \"%.40s\", expected some of prefill, decode, decode_one, score, train, "
+                "optimiser, grpo, with commas%s%s",
+                found, near ? "; did you mean " : "", near ? near : "");
 }
 
-/* ---- all works, and what is told of them ------------------------------------------------------ */
+/* ---- all works, and what is told of them ---------------------------------------------------- */
 
 typedef struct { Result median; double low, high, memory, gflops, fma_share, gbs, read_share; } Told;
 
@@ -296,14 +344,16 @@ static bool measure(Told *t, Bench *b, int w, double fma, Err *e) {
     for (int i = 0; ok && i <= n; i++) ok = work[w].run(b, &r[i], e);
     if (ok) {
         qsort(r + 1, (size_t)n, sizeof *r, by_seconds);
-        *t = (Told){.median = r[1 + (n - 1) / 2], .low = r[1].seconds, .high = r[n].seconds, .memory = machine_memory_most()};
+        *t = (Told){.median = r[1 + (n - 1) / 2], .low = r[1].seconds, .high = r[n].seconds,
+                    .memory = machine_memory_most()};
         t->gflops = t->median.flops / t->median.seconds / 1e9;
         t->fma_share = t->gflops * 1e9 / fma;
         t->gbs = t->median.bytes / t->median.seconds / 1e9;
     }
     free(r);
     forget(b);
-    if (ok && t->median.bytes > 0) t->read_share = t->gbs * 1e9 / machine_read_peak(b->threads, t->median.span);
+    if (ok && t->median.bytes > 0)
+        t->read_share = t->gbs * 1e9 / machine_read_peak(b->threads, t->median.span);
     return ok;
 }
 
@@ -317,7 +367,8 @@ static void write_told(JsonWriter *w, const Told *t) {
     if (t->median.whole_seconds > 0) number(w, "seconds_with_prompts", t->median.whole_seconds);
     number(w, "tokens_per_second", t->median.tokens / t->median.seconds);
     if (t->median.flops > 0) number(w, "gflops", t->gflops), number(w, "share_of_fma_peak", t->fma_share);
-    if (t->median.bytes > 0) number(w, "gigabytes_per_second", t->gbs), number(w, "share_of_read_peak", t->read_share);
+    if (t->median.bytes > 0)
+        number(w, "gigabytes_per_second", t->gbs), number(w, "share_of_read_peak", t->read_share);
     number(w, "memory_bytes", t->memory);
     json_end(w, '}');
 }
@@ -325,9 +376,16 @@ static void write_told(JsonWriter *w, const Told *t) {
 static void print_told(const char *name, const char *unit, const Told *t) {
     char rate[32], memory[32];
     const double r = t->median.tokens / t->median.seconds;
-    snprintf(rate, sizeof rate, r < 1e4 ? "%.4g" : r < 1e7 ? "%.4g k" : "%.4g M", r < 1e4 ? r : r < 1e7 ? r / 1e3 : r / 1e6);
+    snprintf(rate, sizeof rate,
+             r < 1e4   ? "%.4g"
+             : r < 1e7 ? "%.4g k"
+                       : "%.4g M",
+             r < 1e4   ? r
+             : r < 1e7 ? r / 1e3
+                       : r / 1e6);
     human_bytes(memory, t->memory);
-    printf("%-11s %9.2f ms  (%.2f to %.2f)  %8s %s/s", name, 1e3 * t->median.seconds, 1e3 * t->low, 1e3 * t->high, rate, unit);
+    printf("%-11s %9.2f ms  (%.2f to %.2f)  %8s %s/s", name, 1e3 * t->median.seconds, 1e3 * t->low,
+           1e3 * t->high, rate, unit);
     if (t->median.flops > 0) printf("  %.1f GFLOP/s = %.0f %% of the peak", t->gflops, 100 * t->fma_share);
     if (t->median.bytes > 0) printf("  %.1f GB/s = %.0f %% of a plain read", t->gbs, 100 * t->read_share);
     if (!isnan(t->memory)) printf("  %s", memory);
@@ -347,7 +405,9 @@ static bool works(Bench *b, Err *e) {
     number(&w, "fma_peak_gflops", fma / 1e9);
     number(&w, "read_peak_gigabytes_per_second", read / 1e9);
     json_open(&w, "works", '{');
-    if (!o->json) printf("%s, %s, %d thread%s: multiply-adds %.1f GFLOP/s, memory read %.1f GB/s\n", REAL_DTYPE, machine_vectors(), b->threads, b->threads == 1 ? "" : "s", fma / 1e9, read / 1e9);
+    if (!o->json)
+        printf("%s, %s, %d thread%s: multiply-adds %.1f GFLOP/s, memory read %.1f GB/s\n", REAL_DTYPE,
+               machine_vectors(), b->threads, b->threads == 1 ? "" : "s", fma / 1e9, read / 1e9);
     bool ok = true;
     for (int i = 0; ok && i < N_WORK; i++) {
         bool wanted = !o->works;
@@ -369,23 +429,30 @@ static bool works(Bench *b, Err *e) {
     return ok;
 }
 
-/* ---- turns: a line in, a line out ------------------------------------------------------------- */
+/* ---- turns: a line in, a line out ----------------------------------------------------------- */
 
 /* Inputs whose products have exact sums in any order: multiples of 1/8 below 1. */
-static void fill(real *x, size_t n) { for (size_t i = 0; i < n; i++) x[i] = (real)((double)((i * 7 + i / 13) % 15) / 8 - 0.875); }
+static void fill(real *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = (real)((double)((i * 7 + i / 13) % 15) / 8 - 0.875);
+}
 
-/* "KIND m n k copies times": one of gemm.h's products with y (m, n), x (m, k), W (n, k), the weights in turn from as many copies as a model has
- * layers. `check` is a weighted sum of the first result. */
+/* "KIND m n k copies times": one of gemm.h's products with y (m, n), x (m, k), W (n, k), the weights in turn
+ * from as many copies as a model has layers. `check` is a weighted sum of the first result. */
 static bool product(JsonWriter *w, const char *line, Err *e) {
     char kind[8];
     int m, n, k, copies, times;
-    if (sscanf(line, "product %7s %d %d %d %d %d", kind, &m, &n, &k, &copies, &times) != 6 || m < 1 || n < 1 || k < 1 || copies < 1 || times < 1 ||
-        (strcmp(kind, "nt") && strcmp(kind, "nn") && strcmp(kind, "tn")) || (double)copies * ((double)n + 16) * k > 4e9)
+    if (sscanf(line, "product %7s %d %d %d %d %d", kind, &m, &n, &k, &copies, &times) != 6 || m < 1 ||
+        n < 1 || k < 1 || copies < 1 || times < 1 ||
+        (strcmp(kind, "nt") && strcmp(kind, "nn") && strcmp(kind, "tn")) ||
+        (double)copies * ((double)n + 16) * k > 4e9)
         return fail(e, "turn \"%.60s\": expected product nt|nn|tn m n k copies times", line);
     const bool nt = !strcmp(kind, "nt"), nn = !strcmp(kind, "nn");
-    const size_t weight = nt ? gemm_packed_count(n, k) : (size_t)n * (size_t)k, y_count = (size_t)m * (size_t)n, x_count = (size_t)m * (size_t)k;
-    real *y = memory_new(y_count * sizeof(real), "product", e), *x = memory_new(x_count * sizeof(real), "product", e),
-         *many = memory_new(weight * (size_t)copies * sizeof(real), "product", e), *one = memory_new((size_t)n * (size_t)k * sizeof(real), "product", e);
+    const size_t weight = nt ? gemm_packed_count(n, k) : (size_t)n * (size_t)k,
+                 y_count = (size_t)m * (size_t)n, x_count = (size_t)m * (size_t)k;
+    real *y = memory_new(y_count * sizeof(real), "product", e),
+         *x = memory_new(x_count * sizeof(real), "product", e),
+         *many = memory_new(weight * (size_t)copies * sizeof(real), "product", e),
+         *one = memory_new((size_t)n * (size_t)k * sizeof(real), "product", e);
     const bool ok = y && x && many && one;
     double check = 0, seconds = 0;
     if (ok) {
@@ -400,7 +467,8 @@ static bool product(JsonWriter *w, const char *line, Err *e) {
             else gemm_tn(at, y, n, x, k, m, n, k);
             if (i != -copies) continue;
             const real *out = nt ? y : nn ? x : at;
-            for (size_t j = 0, count = nt ? y_count : nn ? x_count : weight; j < count; j++) check += (double)out[j] * (double)(1 + j % 5);
+            for (size_t j = 0, count = nt ? y_count : nn ? x_count : weight; j < count; j++)
+                check += (double)out[j] * (double)(1 + j % 5);
         }
         seconds = (clock_seconds() - seconds) / times;
         number(w, "seconds", seconds);
@@ -420,10 +488,12 @@ static void write_ids(JsonWriter *w, const int *id, int n) {
     json_end(w, ']');
 }
 
-/* What a run of train or grpo was given, so that another program can do the same work and compare loss and norm of the gradient. */
+/* What a run of train or grpo was given, so that another program can do the same work and compare loss and
+ * norm of the gradient. */
 static void tell(JsonWriter *w, const Bench *b) {
     json_open(w, "batch", '[');
-    for (int i = 0; b->trains && i < b->o->batch; i++) write_ids(w, b->window.id + (size_t)i * (size_t)b->o->length, b->o->length);
+    for (int i = 0; b->trains && i < b->o->batch; i++)
+        write_ids(w, b->window.id + (size_t)i * (size_t)b->o->length, b->o->length);
     json_end(w, ']');
     const Generation *g = &b->step.gen;
     const int n = b->steps ? g->n_completion : 0;
@@ -441,7 +511,8 @@ static void tell(JsonWriter *w, const Bench *b) {
 static bool machine(JsonWriter *w, const char *line, Err *e) {
     int threads;
     double bytes = MACHINE_BIG;         /* that are read again and again */
-    if (sscanf(line, "machine %d %lf", &threads, &bytes) < 1 || threads < 1 || !(bytes >= 1 && bytes < 1e12)) return fail(e, "turn \"%.60s\": expected machine THREADS [BYTES]", line);
+    if (sscanf(line, "machine %d %lf", &threads, &bytes) < 1 || threads < 1 || !(bytes >= 1 && bytes < 1e12))
+        return fail(e, "turn \"%.60s\": expected machine THREADS [BYTES]", line);
     number(w, "fma_peak_gflops", machine_fma_peak(threads) / 1e9);
     number(w, "read_peak_gigabytes_per_second", machine_read_peak(threads, bytes) / 1e9);
     json_put_string(w, "vectors", machine_vectors());
@@ -488,18 +559,32 @@ static bool turns(Bench *b, Err *e) {
 
 static bool check(const Config *o, const ModelConfig *c, Err *e) {
     if (c->n_label) return fail(e, "%s: is a reward model; expected a language model", o->model);
-    if (o->batch < 1 || o->length < 2 || o->prompts < 1 || o->num_generations < 2 || o->prompt_length < 1 || o->completion_length < 2)
-        return fail(e, "--batch %d, --length %d, --prompts %d, --num-generations %d, --prompt-length %d, --completion-length %d: expected at least 1, 2, 1, 2, 1, 2", o->batch,
-                    o->length, o->prompts, o->num_generations, o->prompt_length, o->completion_length);
-    if ((double)o->batch * o->length > 1e8 || (double)o->prompts * (o->prompt_length + (double)o->num_generations * o->completion_length) > 1e8)
-        return fail(e, "--batch %d, --length %d, --prompts %d, --num-generations %d, --prompt-length %d, --completion-length %d: expected at most 1e8 tokens a step; lower them",
-                    o->batch, o->length, o->prompts, o->num_generations, o->prompt_length, o->completion_length);
+    if (o->batch < 1 || o->length < 2 || o->prompts < 1 || o->num_generations < 2 || o->prompt_length < 1 ||
+        o->completion_length < 2)
+        return fail(e,
+                    "--batch %d, --length %d, --prompts %d, --num-generations %d, --prompt-length %d, "
+                    "--completion-length %d: expected at least 1, 2, 1, 2, 1, 2",
+                    o->batch, o->length, o->prompts, o->num_generations, o->prompt_length,
+                    o->completion_length);
+    if ((double)o->batch * o->length > 1e8 ||
+        (double)o->prompts * (o->prompt_length + (double)o->num_generations * o->completion_length) > 1e8)
+        return fail(e,
+                    "--batch %d, --length %d, --prompts %d, --num-generations %d, --prompt-length %d, "
+                    "--completion-length %d: expected at most 1e8 tokens a step; lower them",
+                    o->batch, o->length, o->prompts, o->num_generations, o->prompt_length,
+                    o->completion_length);
     if (o->length > c->context || o->prompt_length + o->completion_length > c->context)
-        return fail(e, "--length %d, --prompt-length %d with --completion-length %d: the context of %s holds %d tokens; lower them", o->length, o->prompt_length,
-                    o->completion_length, o->model, c->context);
+        return fail(e,
+                    "--length %d, --prompt-length %d with --completion-length %d: the context of %s holds %d "
+                    "tokens; lower them",
+                    o->length, o->prompt_length, o->completion_length, o->model, c->context);
     if (o->slice_rows < 1 || o->repeats < 1 || o->repeats > 100000 || o->threads < 0 || o->threads > 256)
-        return fail(e, "--slice-rows %d, --repeats %d, --threads %d: expected at least 1, 1 to 100000, 0 to 256", o->slice_rows, o->repeats, o->threads);
-    if (!(o->learning_rate >= 0) || !(o->temperature > 0)) return fail(e, "--learning-rate %g, --temperature %g: out of range", o->learning_rate, o->temperature);
+        return fail(e,
+                    "--slice-rows %d, --repeats %d, --threads %d: expected at least 1, 1 to 100000, 0 to 256",
+                    o->slice_rows, o->repeats, o->threads);
+    if (!(o->learning_rate >= 0) || !(o->temperature > 0))
+        return fail(e, "--learning-rate %g, --temperature %g: out of range", o->learning_rate,
+                    o->temperature);
     for (const char *at = o->works; at && *at; ) {
         const size_t n = strcspn(at, ",");
         char name[64];

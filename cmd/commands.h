@@ -1,5 +1,6 @@
-/* commands.h: what `grpo COMMAND` runs. Each takes argv[0] = the command's name and returns the exit code: 0 fine, 1 a check did not
- * hold, 2 bad usage or input; on -1 the line in e is printed by main and the code is 2. */
+/* commands.h: what `grpo COMMAND` runs. Each takes argv[0] = the command's name and returns the exit code: 0
+ * fine, 1 a check did not hold, 2 bad usage or input; on -1 the line in e is printed by main and the code
+ * is 2. */
 #ifndef COMMANDS_H
 #define COMMANDS_H
 

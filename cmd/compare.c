@@ -1,4 +1,5 @@
-/* compare.c: `grpo compare RUN RUN`: where two runs first differ in a bit, which options differ, their metrics side by side. */
+/* compare.c: `grpo compare RUN RUN`: where two runs first differ in a bit, which options differ, their
+ * metrics side by side. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +13,11 @@
 typedef struct { bool json; } Config;
 
 static const Option options[] = {{"json", OPT_BOOL, offsetof(Config, json), "false", "the result as JSON", NULL}};
-static const OptionTable table = {"compare", "RUN RUN: where two runs first differ, and their metrics side by side; exit code 0: the same bits, 1: not",
-                                  "grpo compare runs/grpo runs/grpo-again", options, sizeof options / sizeof *options};
+static const OptionTable table = {"compare",
+                                  "RUN RUN: where two runs first differ, and their metrics side by side; "
+                                  "exit code 0: the same bits, 1: not",
+                                  "grpo compare runs/grpo runs/grpo-again", options,
+                                  sizeof options / sizeof *options};
 
 enum { LAST = 10 };                     /* log lines of the mean at the end */
 
@@ -29,7 +33,8 @@ static bool drop_cost(RunFiles *r, Err *e) {
 
 static bool open_run(RunFiles *r, const char *dir, Err *e) {
     if (!run_files_read(r, dir, e) || !drop_cost(r, e)) return false;
-    if (r->log.torn) fprintf(stderr, "compare: %s/log.jsonl: the last line is half-written and left out\n", dir);
+    if (r->log.torn)
+        fprintf(stderr, "compare: %s/log.jsonl: the last line is half-written and left out\n", dir);
     return run_files_digest(r, e);
 }
 
@@ -37,7 +42,8 @@ static double step_of(const Json *line) { return json_get(line, "step")->number;
 
 /* ---- comparing ---------------------------------------------------------------------------- */
 
-/* The first member after `key` (NULL: from the beginning), in a's order and then b's own, whose value differs; NULL if none. */
+/* The first member after `key` (NULL: from the beginning), in a's order and then b's own, whose value
+ * differs; NULL if none. */
 static const char *next_key(const Json *a, const Json *b, const char *key) {
     bool begun = !key;
     for (size_t i = 0; i < a->length; i++) {
@@ -51,19 +57,24 @@ static const char *next_key(const Json *a, const Json *b, const char *key) {
     return NULL;
 }
 
-typedef struct { const Json *a, *b; const char *key; int common; bool same; } Verdict;      /* a, b: the lines that differ; common: steps in both logs */
+/* a, b: the lines that differ; common: steps in both logs */
+typedef struct { const Json *a, *b; const char *key; int common; bool same; } Verdict;
 
 /* Steps that only one log has (other --logging-steps, a longer run) are passed over. */
 static Verdict judge(const RunFiles *a, const RunFiles *b) {
     Verdict v = {.key = NULL};
     for (int i = 0, j = 0; i < a->log.n && j < b->log.n; ) {
         const double s = step_of(a->log.line[i]), t = step_of(b->log.line[j]);
-        if (s == t && !v.key) v.key = next_key(a->log.line[i], b->log.line[j], NULL), v.a = a->log.line[i], v.b = b->log.line[j];
+        if (s == t && !v.key)
+            v.key = next_key(a->log.line[i], b->log.line[j], NULL), v.a = a->log.line[i],
+            v.b = b->log.line[j];
         v.common += s == t;
         i += s <= t;
         j += t <= s;
     }
-    const bool same_end = a->hex[0] || b->hex[0] ? !strcmp(a->hex, b->hex) : step_of(a->log.line[a->log.n - 1]) == step_of(b->log.line[b->log.n - 1]);
+    const bool same_end = a->hex[0] || b->hex[0]
+                              ? !strcmp(a->hex, b->hex)
+                              : step_of(a->log.line[a->log.n - 1]) == step_of(b->log.line[b->log.n - 1]);
     v.same = v.common && !v.key && same_end;
     return v;
 }
@@ -77,7 +88,9 @@ static void tell_option(JsonWriter *w, const char *key, const Json *a, const Jso
         json_open(w, key, '[');
         json_raw(w, a ? x : "null"), json_raw(w, b ? y : "null");
         json_end(w, ']');
-    } else printf("  %-30s %-28s %-28s%s\n", key, x, y, run_option_has_effect(key) ? "" : " no effect on the numbers");
+    } else
+        printf("  %-30s %-28s %-28s%s\n", key, x, y,
+               run_option_has_effect(key) ? "" : " no effect on the numbers");
     free(x);
     free(y);
 }
@@ -87,8 +100,10 @@ static void tell_options(JsonWriter *w, const RunFiles *a, const RunFiles *b) {
     static const char *const about[] = {"command", "real"};
     if (w) json_open(w, "options", '{');
     else printf("options that differ\n");
-    for (int i = 0; i < 2; i++) tell_option(w, about[i], json_get(a->config, about[i]), json_get(b->config, about[i]));
-    for (size_t i = 0; x && i < x->length; i++) tell_option(w, x->item[i].key, &x->item[i], json_get(y, x->item[i].key));
+    for (int i = 0; i < 2; i++)
+        tell_option(w, about[i], json_get(a->config, about[i]), json_get(b->config, about[i]));
+    for (size_t i = 0; x && i < x->length; i++)
+        tell_option(w, x->item[i].key, &x->item[i], json_get(y, x->item[i].key));
     for (size_t i = 0; y && i < y->length; i++)
         if (!json_get(x, y->item[i].key)) tell_option(w, y->item[i].key, NULL, &y->item[i]);
     if (w) json_end(w, '}');
@@ -106,7 +121,8 @@ static Course course_of(const RunFiles *r, const char *key) {
     double x[LAST];
     const int from = r->log.n > LAST ? r->log.n - LAST : 0;
     for (int i = from; i < r->log.n; i++) x[i - from] = value_of(r->log.line[i], key);
-    return (Course){value_of(r->log.line[0], key), value_of(r->log.line[r->log.n - 1], key), stats_of(x, (size_t)(r->log.n - from)).mean};
+    return (Course){value_of(r->log.line[0], key), value_of(r->log.line[r->log.n - 1], key),
+                    stats_of(x, (size_t)(r->log.n - from)).mean};
 }
 
 static void json_course(JsonWriter *w, const char *name, Course c) {
@@ -125,12 +141,16 @@ static void tell_metric(JsonWriter *w, const RunFiles *a, const RunFiles *b, con
         json_course(w, "a", x);
         json_course(w, "b", y);
         json_end(w, '}');
-    } else printf("  %-30s %12.6g %12.6g %12.6g   %12.6g %12.6g %12.6g\n", key, x.first, x.last, x.mean, y.first, y.last, y.mean);
+    } else
+        printf("  %-30s %12.6g %12.6g %12.6g   %12.6g %12.6g %12.6g\n", key, x.first, x.last, x.mean, y.first,
+               y.last, y.mean);
 }
 
 static void tell_metrics(JsonWriter *w, const RunFiles *a, const RunFiles *b) {
     if (w) json_open(w, "metrics", '{');
-    else printf("%-32s %12s %12s %12s   %12s %12s %12s\n", "metrics", "A: first", "last", "mean of 10", "B: first", "last", "mean of 10");
+    else
+        printf("%-32s %12s %12s %12s   %12s %12s %12s\n", "metrics", "A: first", "last", "mean of 10",
+               "B: first", "last", "mean of 10");
     const Json *first = a->log.line[0], *other = b->log.line[0];
     for (size_t i = 0; i < first->length; i++) tell_metric(w, a, b, first->item[i].key);
     for (size_t i = 0; i < other->length; i++)
@@ -139,23 +159,28 @@ static void tell_metrics(JsonWriter *w, const RunFiles *a, const RunFiles *b) {
 }
 
 static void tell_text(const RunFiles *a, const RunFiles *b, const Verdict *v) {
-    printf("A: %s, %d log lines to step %g\nB: %s, %d log lines to step %g\n", a->dir, a->log.n, step_of(a->log.line[a->log.n - 1]), b->dir, b->log.n, step_of(b->log.line[b->log.n - 1]));
+    printf("A: %s, %d log lines to step %g\nB: %s, %d log lines to step %g\n", a->dir, a->log.n,
+           step_of(a->log.line[a->log.n - 1]), b->dir, b->log.n, step_of(b->log.line[b->log.n - 1]));
     tell_options(NULL, a, b);
     tell_metrics(NULL, a, b);
     if (v->key) {
         const Json *p = json_get(v->a, v->key), *q = json_get(v->b, v->key);
         char *x = json_text(p), *y = json_text(q);
         printf("first difference: step %g, %s: %s against %s", step_of(v->a), v->key, x, y);
-        if (p && q && p->type == JSON_NUMBER && q->type == JSON_NUMBER) printf(" (by %.3g)", fabs(p->number - q->number));
+        if (p && q && p->type == JSON_NUMBER && q->type == JSON_NUMBER)
+            printf(" (by %.3g)", fabs(p->number - q->number));
         const char *more = next_key(v->a, v->b, v->key);
-        for (const char *key = more; key; key = next_key(v->a, v->b, key)) printf("%s%s", key == more ? "\n  and in the same step: " : ", ", key);
+        for (const char *key = more; key; key = next_key(v->a, v->b, key))
+            printf("%s%s", key == more ? "\n  and in the same step: " : ", ", key);
         putchar('\n');
         free(x);
         free(y);
     } else if (v->common) printf("first difference: none in the %d steps that both logs have\n", v->common);
     else printf("first difference: the logs have no step in common\n");
-    if (a->hex[0] && b->hex[0] && !strcmp(a->hex, b->hex)) printf("final weights: the same, SHA-256 %s\n", a->hex);
-    else if (a->hex[0] && b->hex[0]) printf("final weights: different, SHA-256 %.16s... and %.16s...\n", a->hex, b->hex);
+    if (a->hex[0] && b->hex[0] && !strcmp(a->hex, b->hex))
+        printf("final weights: the same, SHA-256 %s\n", a->hex);
+    else if (a->hex[0] && b->hex[0])
+        printf("final weights: different, SHA-256 %.16s... and %.16s...\n", a->hex, b->hex);
     else if (a->hex[0] || b->hex[0]) printf("final weights: only %s has them\n", a->hex[0] ? "A" : "B");
     else printf("final weights: neither run has them yet\n");
     printf("%s\n", v->same ? "the same bits" : "not the same bits");
@@ -204,15 +229,23 @@ int cmd_compare(int argc, char **argv, Err *e) {
     char **rest = calloc((size_t)argc + 1, sizeof *rest);
     int n_dir = 0, n_rest = 0;
     if (!rest) { fail(e, "no memory"); return -1; }
-    for (int i = 0; i < argc; i++) {                        /* folders and options in any order: no option here takes a separate value */
+    /* folders and options in any order: no option here takes a separate value */
+    for (int i = 0; i < argc; i++) {
         if (i == 0 || argv[i][0] == '-') rest[n_rest++] = argv[i];
         else if (n_dir < 2) dir[n_dir++] = argv[i];
-        else { fail(e, "found \"%.80s\", expected no more than two folders of runs", argv[i]); n_dir = 3; break; }
+        else {
+            fail(e, "found \"%.80s\", expected no more than two folders of runs", argv[i]);
+            n_dir = 3;
+            break;
+        }
     }
     const int r = n_dir == 3 ? -1 : options_parse(&c, &table, n_rest, rest, e);
     free(rest);
     if (r) return r < 0 ? -1 : 0;
-    if (n_dir < 2) { fail(e, "found %d folder%s, expected two: grpo compare RUN RUN", n_dir, n_dir == 1 ? "" : "s"); return -1; }
+    if (n_dir < 2) {
+        fail(e, "found %d folder%s, expected two: grpo compare RUN RUN", n_dir, n_dir == 1 ? "" : "s");
+        return -1;
+    }
     int code = -1;
     if (open_run(&run[0], dir[0], e) && open_run(&run[1], dir[1], e)) {
         const Verdict v = judge(&run[0], &run[1]);

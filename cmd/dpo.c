@@ -1,8 +1,8 @@
-/* dpo.c: `grpo dpo`: direct preference optimisation on pairs of replies (MATH section 7): data, windows, the loop, the log. The mathematics is in
- * baselines/dpo.c.
+/* dpo.c: `grpo dpo`: direct preference optimisation on pairs of replies (MATH section 7): data, windows, the
+ * loop, the log. The mathematics is in baselines/dpo.c.
  *
- * The reference is the policy that the run starts from; its sums (E160) are constants of the pairs, and E179 computes them all before the
- * first step. */
+ * The reference is the policy that the run starts from; its sums (E160) are constants of the pairs, and E179
+ * computes them all before the first step. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,9 +43,11 @@ static const Option options[] = {
     {"precompute_ref_log_probs", OPT_BOOL, offsetof(Config, precompute_ref_log_probs), "false", "the reference's sums of all pairs before the first step: no second copy of the weights, the same bits", NULL},
     {"eval_split", OPT_NUMBER, offsetof(Config, eval_split), "0", "this share of the pairs is held out; the run ends with a table of before and after on them", NULL},
 };
-const OptionTable dpo_table = {"dpo", "direct preference optimisation on pairs of a chosen and a rejected reply",
-                               "grpo dpo --model runs/sft/final --dataset preferences.jsonl --output-dir runs/dpo --beta 0.1 --learning-rate 1e-5", options,
-                               sizeof options / sizeof *options};
+const OptionTable dpo_table = {"dpo",
+                               "direct preference optimisation on pairs of a chosen and a rejected reply",
+                               "grpo dpo --model runs/sft/final --dataset preferences.jsonl --output-dir "
+                               "runs/dpo --beta 0.1 --learning-rate 1e-5",
+                               options, sizeof options / sizeof *options};
 
 typedef struct {                        /* a pair as tokens */
     int *id, n_prompt, n_w, n_l;        /* prompt, chosen, rejected side by side */
@@ -59,12 +61,13 @@ typedef struct {
     Pairs train, held;
     Trainer trainer;
     Model *policy, base, *copy;
-    const Model *reference;             /* a new adapter's base (E293), or a second copy of the weights; NULL with precompute_ref_log_probs */
+    const Model *reference; /* a new adapter's base (E293), or a second copy of the weights; NULL with
+                               precompute_ref_log_probs */
     int batch, accumulate, longest_tree, rows;
     /* a micro-batch: sequence 2i is the chosen, 2i + 1 the rejected reply of pair i */
     Window window;
     size_t *offset;                     /* [2 batch + 1] */
-    int *token, *token_of, *sequence_of;        /* [n_token]; [n_target] flat place and sequence of a target */
+    int *token, *token_of, *sequence_of; /* [n_token]; [n_target] flat place and sequence of a target */
     real *logp, *dlogp;                 /* [n_token] */
     int n_pair;
     double n_chosen_token;
@@ -100,7 +103,9 @@ static bool parse_losses(DpoConfig *d, const Config *c, Err *e) {
         d->loss_weight[j] = strtod(at, &end);
         const bool last = j + 1 == d->n_loss;
         if (end == at || !isfinite(d->loss_weight[j]) || *end != (last ? 0 : ','))
-            return fail(e, "--loss-weights: found \"%s\", expected %d number%s with commas, one for each loss", c->loss_weights, d->n_loss, d->n_loss > 1 ? "s" : "");
+            return fail(e,
+                        "--loss-weights: found \"%s\", expected %d number%s with commas, one for each loss",
+                        c->loss_weights, d->n_loss, d->n_loss > 1 ? "s" : "");
         at = end + 1;
     }
     return dpo_config_check(d, e);
@@ -115,7 +120,9 @@ static bool encode(Pairs *p, const Dataset *d, const Language *l, int max_length
         ids.n = 0;
         if (!encode_prompt(&ids, l, x, e)) return false;
         s->n_prompt = ids.n;
-        if (s->n_prompt >= max_length) return fail(e, "%s:%d: the prompt alone has %d tokens, expected fewer than --max-length %d", d->path, x->line, s->n_prompt, max_length);
+        if (s->n_prompt >= max_length)
+            return fail(e, "%s:%d: the prompt alone has %d tokens, expected fewer than --max-length %d",
+                        d->path, x->line, s->n_prompt, max_length);
         const int room = max_length - s->n_prompt;
         bool long_pair = false;
         if (!encode_completion(&ids, l, x->chosen, !x->chosen_cut, e)) return false;
@@ -125,7 +132,9 @@ static bool encode(Pairs *p, const Dataset *d, const Language *l, int max_length
         if (!encode_completion(&ids, l, x->rejected, !x->rejected_cut, e)) return false;
         s->n_l = ids.n - before;
         if (s->n_l > room) s->n_l = room, ids.n = before + room, long_pair = true;
-        if (!s->n_w || !s->n_l) return fail(e, "%s:%d: %s: is empty and was cut; expected at least one token", d->path, x->line, s->n_w ? "rejected" : "chosen");
+        if (!s->n_w || !s->n_l)
+            return fail(e, "%s:%d: %s: is empty and was cut; expected at least one token", d->path, x->line,
+                        s->n_w ? "rejected" : "chosen");
         *cut += long_pair;
         if (!(s->id = malloc((size_t)ids.n * sizeof(int)))) return fail(e, "no memory for %d tokens", ids.n);
         memcpy(s->id, ids.id, (size_t)ids.n * sizeof(int));
@@ -147,7 +156,9 @@ static bool lay(Dpo *d, Sequence *const *s, int n, Err *e) {
         d->offset[2 * i + 1] = at + n_w;
         d->offset[2 * i + 2] = at + n_w + n_l;
         d->n_chosen_token += (double)n_w;
-        if (!window_group(&d->window, s[i]->id, s[i]->n_prompt, d->token, d->offset, 2 * i, 2, d->token_of, d->sequence_of, e)) return false;
+        if (!window_group(&d->window, s[i]->id, s[i]->n_prompt, d->token, d->offset, 2 * i, 2, d->token_of,
+                          d->sequence_of, e))
+            return false;
     }
     return true;
 }
@@ -155,7 +166,9 @@ static bool lay(Dpo *d, Sequence *const *s, int n, Err *e) {
 /* E23 of every token of the micro-batch under m, to its flat place. */
 static bool logps(real *out, Dpo *d, const Model *m, double temperature, Err *e) {
     real *value = malloc((size_t)d->window.n_target * sizeof(real));
-    const bool ok = value ? window_logp(value, NULL, d->trainer.acts, d->rows, d->rows, m, &d->window, temperature, e) : fail(e, "no memory");
+    const bool ok =
+        value ? window_logp(value, NULL, d->trainer.acts, d->rows, d->rows, m, &d->window, temperature, e)
+              : fail(e, "no memory");
     for (int i = 0; ok && i < d->window.n_target; i++) out[d->token_of[i]] = value[i];
     free(value);
     return ok;
@@ -165,7 +178,8 @@ static bool logps(real *out, Dpo *d, const Model *m, double temperature, Err *e)
 static void sums(Dpo *d, int first, int n) {
     for (int i = first; i < first + n; i++) {
         const size_t w = d->offset[2 * i], l = d->offset[2 * i + 1];
-        dpo_pair(&d->micro[i], d->logp + w, NULL, l - w, d->logp + l, NULL, d->offset[2 * i + 2] - l, &d->loss_config);
+        dpo_pair(&d->micro[i], d->logp + w, NULL, l - w, d->logp + l, NULL, d->offset[2 * i + 2] - l,
+                 &d->loss_config);
     }
 }
 
@@ -185,7 +199,8 @@ static bool weights(Dpo *d, const Model *m, Err *e) {
     for (size_t t = 0; t < n; t++) square[t] = (real)(2.0 * d->logp[t] - square[t]);
     for (int i = 0; i < d->n_pair; i++) {
         const size_t w = d->offset[2 * i], l = d->offset[2 * i + 1];
-        dpo_weight(&d->micro[i], d->logp + w, square + w, l - w, d->logp + l, square + l, d->offset[2 * i + 2] - l);
+        dpo_weight(&d->micro[i], d->logp + w, square + w, l - w, d->logp + l, square + l,
+                   d->offset[2 * i + 2] - l);
     }
     return true;
 }
@@ -198,7 +213,8 @@ static bool forward(Dpo *d, const Model *m, Err *e) {
 }
 
 /* From the values of one slice to their derivatives: E160 to E177, in baselines/dpo.c. */
-static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp, real *dentropy) {
+static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
+                   real *dentropy) {
     Dpo *d = to;
     int low = d->n_pair, high = -1;
     (void)dentropy;
@@ -210,8 +226,11 @@ static void derive(void *to, int first, int n, const real *logp, const real *ent
     }
     d->n_token += n;
     if (!d->ahead) sums(d, low, high - low + 1);
-    dpo_loss(&d->loss, d->micro, (size_t)low, (size_t)(high - low + 1), (size_t)d->n_pair, d->n_chosen_token, &d->loss_config, d->rank);
-    for (int i = low; i <= high; i++) dpo_derive(d->dlogp + d->offset[2 * i], d->dlogp + d->offset[2 * i + 1], &d->micro[i], d->n_chosen_token, &d->loss_config);
+    dpo_loss(&d->loss, d->micro, (size_t)low, (size_t)(high - low + 1), (size_t)d->n_pair, d->n_chosen_token,
+             &d->loss_config, d->rank);
+    for (int i = low; i <= high; i++)
+        dpo_derive(d->dlogp + d->offset[2 * i], d->dlogp + d->offset[2 * i + 1], &d->micro[i],
+                   d->n_chosen_token, &d->loss_config);
     for (int i = 0; i < n; i++) dlogp[i] = d->dlogp[d->token_of[first + i]];
 }
 
@@ -236,13 +255,15 @@ static bool micro_batch(Dpo *d, Sequence *const *s, int k, Err *e) {
         d->cost.measured.prompt += s[i]->n_prompt;
     }
     d->cost.measured.completion += (double)d->offset[2 * d->batch];
-    return (!d->ahead || forward(d, d->policy, e)) && trainer_accumulate(&d->trainer, &d->window, 1, derive, d, false, e);
+    return (!d->ahead || forward(d, d->policy, e)) &&
+           trainer_accumulate(&d->trainer, &d->window, 1, derive, d, false, e);
 }
 
 /* ---- all pairs, forward only -------------------------------------------------------------- */
 
 /* For every `batch` pairs: lays them, and calls `each`. */
-static bool sweep(Dpo *d, const Pairs *p, bool (*each)(Dpo *d, Sequence *const *s, const Model *m, Err *e), const Model *m, Err *e) {
+static bool sweep(Dpo *d, const Pairs *p, bool (*each)(Dpo *d, Sequence *const *s, const Model *m, Err *e),
+                  const Model *m, Err *e) {
     Sequence **s = malloc((size_t)d->batch * sizeof *s);
     bool ok = s || fail(e, "no memory");
     d->micro = d->pair;
@@ -268,7 +289,8 @@ static bool evaluate(Held *out, Dpo *d, const Model *m, Err *e) {
     for (int at = 0; ok && at < p->n; at += d->batch) {
         const int n = p->n - at < d->batch ? p->n - at : d->batch;
         double loss = 0;
-        for (int i = 0; i < n; i++) s[i] = &p->row[at + i], d->micro[i].ref_w = s[i]->ref_w, d->micro[i].ref_l = s[i]->ref_l;
+        for (int i = 0; i < n; i++)
+            s[i] = &p->row[at + i], d->micro[i].ref_w = s[i]->ref_w, d->micro[i].ref_l = s[i]->ref_l;
         if (!(ok = lay(d, s, n, e) && forward(d, m, e))) break;
         dpo_loss(&loss, d->micro, 0, (size_t)n, (size_t)n, d->n_chosen_token, &d->loss_config, d->rank);
         out->loss += loss * d->accumulate * n / p->n;
@@ -287,15 +309,19 @@ static void eval_json(JsonWriter *w, const Held *before, const Held *after, int 
     for (int k = 0; k < 2; k++) {
         json_open(w, k ? "after" : "before", '{');
         json_put(w, "loss", at[k]->loss);
-        for (int j = 0; dpo_metric_names[j]; j++) json_put(w, dpo_metric_names[j], ((const double *)&at[k]->m)[j]);
+        for (int j = 0; dpo_metric_names[j]; j++)
+            json_put(w, dpo_metric_names[j], ((const double *)&at[k]->m)[j]);
         json_end(w, '}');
     }
     json_end(w, '}');
 }
 
 static void eval_print(const Held *before, const Held *after, int n) {
-    printf("\n%-20s %12s %12s\n%-20s %12.5f %12.5f\n", "held-out pairs", "before", "after", "loss", before->loss, after->loss);
-    for (int j = 0; dpo_metric_names[j]; j++) printf("%-20s %12.5f %12.5f\n", dpo_metric_names[j], ((const double *)&before->m)[j], ((const double *)&after->m)[j]);
+    printf("\n%-20s %12s %12s\n%-20s %12.5f %12.5f\n", "held-out pairs", "before", "after", "loss",
+           before->loss, after->loss);
+    for (int j = 0; dpo_metric_names[j]; j++)
+        printf("%-20s %12.5f %12.5f\n", dpo_metric_names[j], ((const double *)&before->m)[j],
+               ((const double *)&after->m)[j]);
     printf("n = %d; rewards are beta log(policy/reference), 0 before the first step\n", n);
 }
 
@@ -332,7 +358,9 @@ static bool update(Dpo *d, Order *order, Err *e) {
         ok = micro_batch(d, s, k, e);
     }
     free(s);
-    if (ok && !isfinite(d->loss)) ok = fail(e, "step %lld: the loss is %g: the step is not applied; lower --learning-rate", (long long)d->trainer.step + 1, d->loss);
+    if (ok && !isfinite(d->loss))
+        ok = fail(e, "step %lld: the loss is %g: the step is not applied; lower --learning-rate",
+                  (long long)d->trainer.step + 1, d->loss);
     return ok && trainer_update(&d->trainer, e);
 }
 
@@ -348,7 +376,9 @@ static bool loop(Dpo *d, Run *r, Err *e) {
         if (!update(d, &order, e)) return false;
         t->extra[0] = (double)d->tokens;
         mean = mean == 0 ? d->loss : 0.95 * mean + 0.05 * d->loss;
-        if (t->step % d->c->run.logging_steps == 0 && !log_step(r, d, (double)t->step * d->batch * d->accumulate / d->train.n, e)) return false;
+        if (t->step % d->c->run.logging_steps == 0 &&
+            !log_step(r, d, (double)t->step * d->batch * d->accumulate / d->train.n, e))
+            return false;
         if (!run_checkpoint(r, &d->c->run, t, t->step == t->n_step, e)) return false;
         char detail[96];
         snprintf(detail, sizeof detail, "loss %.4f  %.1f k tokens/s", mean, run_rate(r, d->tokens));
@@ -365,10 +395,12 @@ static bool finish(Dpo *d, FolderInfo *info, const Language *l, const Held *befo
     Held after;
     JsonWriter eval = {0}, w = {0};
     if (info->n_stop == 0) info->stop[info->n_stop++] = l->end_of_turn;
-    bool ok = path_join(final, sizeof final, o->output_dir, "final", e) && folder_save(final, d->policy, info, o->model, run_store(o), e);
+    bool ok = path_join(final, sizeof final, o->output_dir, "final", e) &&
+              folder_save(final, d->policy, info, o->model, run_store(o), e);
     if (ok && d->held.n && (ok = evaluate(&after, d, d->policy, e))) {
         eval_json(&eval, before, &after, d->held.n);
-        ok = path_join(path, sizeof path, o->output_dir, "eval.json", e) && file_write(path, eval.text, eval.length, e);
+        ok = path_join(path, sizeof path, o->output_dir, "eval.json", e) &&
+             file_write(path, eval.text, eval.length, e);
     }
     if (ok) folder_digest(d->policy, hex);
     if (ok && o->json) {
@@ -381,7 +413,8 @@ static bool finish(Dpo *d, FolderInfo *info, const Language *l, const Held *befo
         json_end(&w, '}');
         puts(w.text);
     } else if (ok) {
-        printf("%s: %lld steps, loss of the last %.4f, weights %.16s\n", final, (long long)d->trainer.step, d->loss, hex);
+        printf("%s: %lld steps, loss of the last %.4f, weights %.16s\n", final, (long long)d->trainer.step,
+               d->loss, hex);
         if (d->held.n) eval_print(before, &after, d->held.n);
     }
     free(w.text);
@@ -390,7 +423,8 @@ static bool finish(Dpo *d, FolderInfo *info, const Language *l, const Held *befo
 }
 
 static bool memory(Dpo *d, Err *e) {
-    const size_t n_token = (size_t)d->batch * (size_t)(d->longest_tree + 2);       /* at least the targets of any micro-batch */
+    /* at least the targets of any micro-batch */
+    const size_t n_token = (size_t)d->batch * (size_t)(d->longest_tree + 2);
     d->offset = memory_new((2 * (size_t)d->batch + 1) * sizeof *d->offset, "pairs", e);
     d->token = memory_new(n_token * sizeof(int), "pairs", e);
     d->token_of = memory_new(n_token * sizeof(int), "pairs", e);
@@ -399,7 +433,8 @@ static bool memory(Dpo *d, Err *e) {
     d->dlogp = memory_new(n_token * sizeof(real), "pairs", e);
     d->pair = memory_new((size_t)(d->batch * d->accumulate) * sizeof *d->pair, "pairs", e);
     d->rank = memory_new(2 * (size_t)d->batch * sizeof *d->rank, "pairs", e);
-    return d->offset && d->token && d->token_of && d->sequence_of && d->logp && d->dlogp && d->pair && d->rank;
+    return d->offset && d->token && d->token_of && d->sequence_of && d->logp && d->dlogp && d->pair &&
+           d->rank;
 }
 
 static bool open_data(Dpo *d, const Language *l, const ModelConfig *shape, Err *e) {
@@ -408,9 +443,14 @@ static bool open_data(Dpo *d, const Language *l, const ModelConfig *shape, Err *
     int cut = 0;
     const int max_length = c->max_length < shape->context ? c->max_length : shape->context;
     if (!dataset_load(&data, c->run.dataset, NEED_PAIR, c->run.system, e)) return false;
-    if (c->eval_split != 0 && !dataset_hold_out(&data, &held, c->eval_split, (uint64_t)c->run.seed, e)) return false;
-    if (!encode(&d->train, &data, l, max_length, &cut, e) || (held.n && !encode(&d->held, &held, l, max_length, &cut, e))) return false;
-    if (cut) fprintf(stderr, "dpo: of %d pairs %d were longer than %d tokens and cut\n", data.n + held.n, cut, max_length);
+    if (c->eval_split != 0 && !dataset_hold_out(&data, &held, c->eval_split, (uint64_t)c->run.seed, e))
+        return false;
+    if (!encode(&d->train, &data, l, max_length, &cut, e) ||
+        (held.n && !encode(&d->held, &held, l, max_length, &cut, e)))
+        return false;
+    if (cut)
+        fprintf(stderr, "dpo: of %d pairs %d were longer than %d tokens and cut\n", data.n + held.n, cut,
+                max_length);
     const Pairs *const part[] = {&d->train, &d->held};
     for (int k = 0; k < 2; k++)
         for (int i = 0; i < part[k]->n; i++) {
@@ -449,7 +489,8 @@ static bool plan(RunPlan *p, Dpo *d, Err *e) {
         if (!update(d, &order, e)) return false;
         if (i) seconds += clock_seconds() - start;
     }
-    const Texts all = order_texts(&order, 0, d->train.n, texts_of, d->train.row), timed = order_texts(&order, batch, 3 * batch, texts_of, d->train.row),
+    const Texts all = order_texts(&order, 0, d->train.n, texts_of, d->train.row),
+                timed = order_texts(&order, batch, 3 * batch, texts_of, d->train.row),
                 trained = order_texts(&order, 0, n_step * batch, texts_of, d->train.row);
     p->step_seconds = seconds / timed.row * batch * all.row / d->train.n;
     p->n_step = (int)n_step;
@@ -464,23 +505,33 @@ static bool dpo(Dpo *d, const Config *c, Run *r, Language *l, Err *e) {
     FolderInfo info;
     ModelConfig shape;
     Held before = {0};
-    *d = (Dpo){.c = c, .loss_config = c->dpo, .batch = c->run.per_device_train_batch_size, .accumulate = c->run.gradient_accumulation_steps};
+    *d = (Dpo){.c = c, .loss_config = c->dpo, .batch = c->run.per_device_train_batch_size,
+               .accumulate = c->run.gradient_accumulation_steps};
     if (!run_options_check(&c->run, e) || !parse_losses(&d->loss_config, c, e)) return false;
     for (int j = 0; j < d->loss_config.n_loss; j++) d->loss_config.loss_weight[j] /= d->accumulate;
     d->ahead = d->loss_config.use_weighting || dpo_ranked(&d->loss_config);
-    if (!c->run.plan && !c->run.resume && !folder_is_empty(c->run.output_dir)) return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", c->run.output_dir);
-    if (!language_load(l, c->run.model, c->run.chat_template, e) || !folder_config(&shape, &info, c->run.model, e)) return false;
+    if (!c->run.plan && !c->run.resume && !folder_is_empty(c->run.output_dir))
+        return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume",
+                    c->run.output_dir);
+    if (!language_load(l, c->run.model, c->run.chat_template, e) ||
+        !folder_config(&shape, &info, c->run.model, e))
+        return false;
     if (shape.n_label) return fail(e, "%s: is a reward model; expected a language model", c->run.model);
     shape.checkpointing = c->run.gradient_checkpointing;
-    if (!run_adapter(&shape, &info, &c->run.adapter, c->run.model, e) || !open_data(d, l, &shape, e)) return false;
+    if (!run_adapter(&shape, &info, &c->run.adapter, c->run.model, e) || !open_data(d, l, &shape, e))
+        return false;
     const bool copy = !c->precompute_ref_log_probs && !c->run.adapter.use_peft;
-    const double need = (double)trainer_bytes(&shape, d->rows, d->rows) + (copy ? (double)model_bytes(&shape) : 0) + PROGRAM_BYTES;
+    const double need = (double)trainer_bytes(&shape, d->rows, d->rows) +
+                        (copy ? (double)model_bytes(&shape) : 0) + PROGRAM_BYTES;
     if (c->run.plan) c->run.plan->memory = need;
     if (!memory_plan(c->run.plan ? NULL : "dpo", need, e)) return false;
-    if (!(d->policy = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) || !trainer_new(&d->trainer, d->policy, d->rows, d->rows, e) || !memory(d, e)) return false;
+    if (!(d->policy = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) ||
+        !trainer_new(&d->trainer, d->policy, d->rows, d->rows, e) || !memory(d, e))
+        return false;
     if (copy && !(d->copy = folder_load_as(c->run.model, &shape, 0, e))) return false;
     d->base = model_base(d->policy);
-    d->net = (Networks){.policy = shape, .reference = shape, .has_reference = true, .logits_anew = !acts_keep_logits(&shape, d->rows)};
+    d->net = (Networks){.policy = shape, .reference = shape, .has_reference = true,
+                        .logits_anew = !acts_keep_logits(&shape, d->rows)};
     if (c->run.adapter.use_peft && !c->precompute_ref_log_probs) d->net.reference.lora.r = 0;      /* E293 */
     d->base.tally = &d->cost.measured.net[NET_REFERENCE];
     if (copy) d->copy->tally = d->base.tally;
@@ -490,17 +541,21 @@ static bool dpo(Dpo *d, const Config *c, Run *r, Language *l, Err *e) {
     Model start = *d->policy;
     start.tally = d->base.tally;
     if (c->precompute_ref_log_probs && !precompute(d, &start, e)) return false;
-    if (d->held.n && !c->run.plan && (!sweep(d, &d->held, reference_sums, d->policy, e) || !evaluate(&before, d, d->policy, e))) return false;
+    if (d->held.n && !c->run.plan &&
+        (!sweep(d, &d->held, reference_sums, d->policy, e) || !evaluate(&before, d, d->policy, e)))
+        return false;
     d->policy->tally = &d->cost.measured.net[NET_POLICY];
     run_trainer(&d->trainer, &c->run, run_steps(&c->run, (double)d->train.n / (d->batch * d->accumulate)));
     if (c->run.plan) return plan(c->run.plan, d, e);
     if (!run_begin(r, &dpo_table, c, &c->run, &d->trainer, e)) return false;
     memory_cost(d, &d->cost.predicted);
-    return (loop(d, r, e) || run_failed(r, e)) && run_cost(r, d->trainer.step, &d->cost, e) && finish(d, &info, l, &before, e);
+    return (loop(d, r, e) || run_failed(r, e)) && run_cost(r, d->trainer.step, &d->cost, e) &&
+           finish(d, &info, l, &before, e);
 }
 
 static void dpo_close(Dpo *d) {
-    void *const list[] = {d->offset, d->token, d->token_of, d->sequence_of, d->logp, d->dlogp, d->pair, d->rank};
+    void *const list[] = {d->offset, d->token, d->token_of, d->sequence_of,
+                          d->logp,   d->dlogp, d->pair,     d->rank};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) memory_free(list[i]);
     for (int i = 0; i < d->train.n; i++) free(d->train.row[i].id);
     for (int i = 0; i < d->held.n; i++) free(d->held.row[i].id);

@@ -1,4 +1,5 @@
-/* eval.c: `grpo eval`: what reward models or a program say of policies' answers to the same prompts, with 95 % intervals. */
+/* eval.c: `grpo eval`: what reward models or a program say of policies' answers to the same prompts, with 95
+ * % intervals. */
 #include "cmd/eval.h"
 
 #include <math.h>
@@ -14,7 +15,8 @@
 
 enum { BATCH = 64, MAX_POLICIES = 16 }; /* prompts at once: memory only */
 
-typedef struct { char name[512]; double *value; char **text; } Policy;  /* value [n_quantity, n_prompt]: means over a prompt's completions */
+/* value [n_quantity, n_prompt]: means over a prompt's completions */
+typedef struct { char name[512]; double *value; char **text; } Policy;
 
 struct Eval {
     EvalPlan plan;
@@ -30,7 +32,9 @@ struct Eval {
 static const char *const own_quantity[] = {"reward", "length", "ended"};
 enum { N_OWN = 3 };
 
-static const char *quantity_name(const Eval *v, int q) { return q < v->n_label ? scorer_labels(v->plan.scorer)[q] : own_quantity[q - v->n_label]; }
+static const char *quantity_name(const Eval *v, int q) {
+    return q < v->n_label ? scorer_labels(v->plan.scorer)[q] : own_quantity[q - v->n_label];
+}
 
 static char *column(const Example *x, const char *key) {
     const Json *value = x->row ? json_get(x->row, key) : NULL;
@@ -76,7 +80,8 @@ Eval *eval_new(const EvalPlan *plan, Err *e) {
 void eval_free(Eval *v) {
     if (!v) return;
     for (int p = 0; p < v->n_policy; p++) {
-        for (int i = 0; v->policy[p].text && i < v->n * v->plan.num_generations; i++) free(v->policy[p].text[i]);
+        for (int i = 0; v->policy[p].text && i < v->n * v->plan.num_generations; i++)
+            free(v->policy[p].text[i]);
         free(v->policy[p].text);
         free(v->policy[p].value);
     }
@@ -88,13 +93,16 @@ void eval_free(Eval *v) {
 
 /* ---- sampling and scoring ------------------------------------------------------------------ */
 
-/* Means over the completions of prompt i, from rows of scores, rewards, lengths and ends that begin with its first completion. */
-static bool average(Eval *v, double *value, int i, const real *score, const real *reward, const int *length, const bool *ended, Err *e) {
+/* Means over the completions of prompt i, from rows of scores, rewards, lengths and ends that begin with its
+ * first completion. */
+static bool average(Eval *v, double *value, int i, const real *score, const real *reward, const int *length,
+                    const bool *ended, Err *e) {
     const int group = v->plan.num_generations, k = v->n_label;
     double *x = malloc((size_t)group * sizeof(double));
     if (!x) return fail(e, "eval: no memory");
     for (int q = 0; q < v->n_quantity; q++) {
-        for (int c = 0; c < group; c++) x[c] = q < k ? score[c * k + q] : q == k ? reward[c] : q == k + 1 ? length[c] : ended[c];
+        for (int c = 0; c < group; c++)
+            x[c] = q < k ? score[c * k + q] : q == k ? reward[c] : q == k + 1 ? length[c] : ended[c];
         value[(size_t)q * (size_t)v->n + (size_t)i] = stats_of(x, (size_t)group).mean;
     }
     free(x);
@@ -107,8 +115,10 @@ static bool add_batch(Eval *v, Policy *to, const Speaker *s, int first, int n, E
     char **text = to->text + (size_t)first * (size_t)group;
     Answers a;
     Reply *reply = malloc((size_t)total * sizeof *reply);
-    real *score = malloc((size_t)total * (size_t)k * sizeof(real)), *reward = malloc((size_t)total * sizeof(real));
-    bool ok = speaker_answer(&a, s, &plan->data->row[first], n, first, group, plan->max_completion_length, &plan->sampling, plan->seed, 0, plan->data->path, e);
+    real *score = malloc((size_t)total * (size_t)k * sizeof(real)),
+         *reward = malloc((size_t)total * sizeof(real));
+    bool ok = speaker_answer(&a, s, &plan->data->row[first], n, first, group, plan->max_completion_length,
+                             &plan->sampling, plan->seed, 0, plan->data->path, e);
     if (ok && (!reply || !score || !reward)) ok = fail(e, "eval: no memory for %d completions", total);
     for (int i = 0; ok && i < total; i++) {
         text[i] = answer_text(&a, s, i, e);
@@ -118,9 +128,13 @@ static bool add_batch(Eval *v, Policy *to, const Speaker *s, int first, int n, E
     ok = ok && scorer_score(plan->scorer, score, reply, total, e);
     if (ok) {
         if (plan->clip_low) reward_clip(score, plan->clip_low, plan->clip_high, (size_t)total, (size_t)k);
-        if (reward_weighted_sum(reward, score, plan->weight, (size_t)total, (size_t)k, (size_t)group, plan->missing)) v->missing = true;
+        if (reward_weighted_sum(reward, score, plan->weight, (size_t)total, (size_t)k, (size_t)group,
+                                plan->missing))
+            v->missing = true;
     }
-    for (int i = 0; ok && i < n; i++) ok = average(v, to->value, first + i, score + (size_t)(i * group) * (size_t)k, reward + i * group, a.out.length + i * group, a.out.ended + i * group, e);
+    for (int i = 0; ok && i < n; i++)
+        ok = average(v, to->value, first + i, score + (size_t)(i * group) * (size_t)k, reward + i * group,
+                     a.out.length + i * group, a.out.ended + i * group, e);
     answers_free(&a);
     free(reply);
     free(score);
@@ -144,7 +158,11 @@ bool eval_add(Eval *v, const char *name, const Speaker *s, Err *e) {
         progress_at(&progress, first + n, p->name);
     }
     progress_end(&progress);
-    if (v->missing && !before) fprintf(stderr, "eval: some labels are missing: they are left out of their means, and in the reward they count %s\n", missing_labels_names[v->plan.missing]);
+    if (v->missing && !before)
+        fprintf(stderr,
+                "eval: some labels are missing: they are left out of their means, and in the reward they "
+                "count %s\n",
+                missing_labels_names[v->plan.missing]);
     return true;
 }
 
@@ -152,7 +170,8 @@ bool eval_add(Eval *v, const char *name, const Speaker *s, Err *e) {
 
 /* Quantity q of the prompts of a group (-1: all), or its difference to the first policy. */
 static Stats cell(const Eval *v, int policy, int q, int group, bool difference) {
-    const double *x = v->policy[policy].value + (size_t)q * (size_t)v->n, *first = v->policy[0].value + (size_t)q * (size_t)v->n;
+    const double *x = v->policy[policy].value + (size_t)q * (size_t)v->n,
+                 *first = v->policy[0].value + (size_t)q * (size_t)v->n;
     double *y = malloc((size_t)v->n * sizeof(double));
     Stats s = {0, NAN, NAN, NAN};
     if (!y) return s;
@@ -166,7 +185,8 @@ static Stats cell(const Eval *v, int policy, int q, int group, bool difference) 
 
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-/* Different texts among all completions of a group, as a share; a property of the set, so it has no interval. */
+/* Different texts among all completions of a group, as a share; a property of the set, so it has no interval.
+ */
 static double distinct(const Eval *v, int policy, int group) {
     const int per = v->plan.num_generations;
     char **list = malloc((size_t)v->n * (size_t)per * sizeof *list);
@@ -206,21 +226,25 @@ static void print_block(const Eval *v, int policy, bool difference) {
         if (v->n_group == 1 && group < 0) break;        /* the only group is all */
         printf("%-18.18s %7d", group_name(v, group), group_size(v, group));
         for (int q = 0; q < v->n_quantity; q++) print_cell(cell(v, policy, q, group, difference), difference);
-        printf(difference ? " %+9.3f\n" : " %9.3f\n", distinct(v, policy, group) - (difference ? distinct(v, 0, group) : 0));
+        printf(difference ? " %+9.3f\n" : " %9.3f\n",
+               distinct(v, policy, group) - (difference ? distinct(v, 0, group) : 0));
     }
     putchar('\n');
 }
 
 void eval_print(const Eval *v) {
     const EvalPlan *p = &v->plan;
-    printf("%s: %d prompts, %d completion%s each, at most %d tokens, temperature %g, seed %d; mean +- half of the 95 %% interval, over prompts\n\n", p->data->path, v->n,
-           p->num_generations, p->num_generations > 1 ? "s" : "", p->max_completion_length, p->sampling.temperature, p->seed);
+    printf("%s: %d prompts, %d completion%s each, at most %d tokens, temperature %g, seed %d; mean +- half "
+           "of the 95 %% interval, over prompts\n\n",
+           p->data->path, v->n, p->num_generations, p->num_generations > 1 ? "s" : "",
+           p->max_completion_length, p->sampling.temperature, p->seed);
     for (int k = 0; k < v->n_policy; k++) {
         printf("%s\n", v->policy[k].name);
         print_block(v, k, false);
     }
     for (int k = 1; k < v->n_policy; k++) {
-        printf("%s minus %s, paired by prompt; *: the interval does not hold 0\n", v->policy[k].name, v->policy[0].name);
+        printf("%s minus %s, paired by prompt; *: the interval does not hold 0\n", v->policy[k].name,
+               v->policy[0].name);
         print_block(v, k, true);
     }
 }
@@ -279,7 +303,8 @@ void eval_json(JsonWriter *w, const Eval *v) {
 /* ---- the command --------------------------------------------------------------------------- */
 
 typedef struct {
-    const char *policies, *dataset, *reward_model, *reward_cmd, *reward_template, *reward_weights, *reward_clip, *chat_template, *system, *group_by;
+    const char *policies, *dataset, *reward_model, *reward_cmd, *reward_template, *reward_weights,
+        *reward_clip, *chat_template, *system, *group_by;
     Sampling sampling;
     int num_generations, max_completion_length, seed, slice_rows, missing, reward_timeout;
     bool json;
@@ -296,16 +321,19 @@ static const Option options[] = {
     {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens scored at once: memory only", NULL},
     {"json", OPT_BOOL, offsetof(Config, json), "false", "the tables as JSON", NULL},
 };
-static const OptionTable table = {"eval", "policies side by side on the same prompts, with 95 % intervals",
-                                  "grpo eval --policies runs/sft/final,runs/grpo/final --dataset eval.jsonl --reward-model runs/reward/final --group-by split --max-completion-length 64", options,
-                                  sizeof options / sizeof *options};
+static const OptionTable table =
+    {"eval", "policies side by side on the same prompts, with 95 % intervals",
+     "grpo eval --policies runs/sft/final,runs/grpo/final --dataset eval.jsonl --reward-model "
+     "runs/reward/final --group-by split --max-completion-length 64",
+     options, sizeof options / sizeof *options};
 
 static bool add_policies(Eval *v, const Config *c, Err *e) {
     for (const char *at = c->policies; *at; ) {
         char dir[1024];
         const size_t n = strcspn(at, ",");
         Speaker s = {0};
-        if (n >= sizeof dir) return fail(e, "--policies: a name of %zu bytes, expected at most %zu", n, sizeof dir - 1);
+        if (n >= sizeof dir)
+            return fail(e, "--policies: a name of %zu bytes, expected at most %zu", n, sizeof dir - 1);
         snprintf(dir, sizeof dir, "%.*s", (int)n, at);
         const bool ok = speaker_open(&s, dir, c->chat_template, e) && eval_add(v, dir, &s, e);
         speaker_close(&s);
@@ -318,18 +346,29 @@ static bool add_policies(Eval *v, const Config *c, Err *e) {
 static bool eval(const Config *c, Err *e) {
     Dataset d;
     double weight[MAX_LABELS], low[MAX_LABELS], high[MAX_LABELS];
-    if (!c->policies || !*c->policies) return fail(e, "--policies: not given; expected folders of models, with commas");
+    if (!c->policies || !*c->policies)
+        return fail(e, "--policies: not given; expected folders of models, with commas");
     if (!c->dataset) return fail(e, "--dataset: not given; expected a JSONL or text file of prompts");
     if (c->num_generations < 1 || c->max_completion_length < 1 || c->slice_rows < 1)
-        return fail(e, "--num-generations %d, --max-completion-length %d, --slice-rows %d: expected at least 1", c->num_generations, c->max_completion_length, c->slice_rows);
-    if (!sampling_check(&c->sampling, e) || !dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e)) return false;
+        return fail(e,
+                    "--num-generations %d, --max-completion-length %d, --slice-rows %d: expected at least 1",
+                    c->num_generations, c->max_completion_length, c->slice_rows);
+    if (!sampling_check(&c->sampling, e) || !dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e))
+        return false;
     if (c->reward_clip && !parse_range(&low[0], &high[0], c->reward_clip, "--reward-clip", e)) return false;
     for (int k = 1; c->reward_clip && k < MAX_LABELS; k++) low[k] = low[0], high[k] = high[0];
-    Scorer *s = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->slice_rows, c->reward_timeout, e);
+    Scorer *s =
+        scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->slice_rows, c->reward_timeout, e);
     if (!s) return false;
-    const EvalPlan plan = {.data = &d, .scorer = s, .weight = weight, .clip_low = c->reward_clip ? low : NULL, .clip_high = high, .missing = (MissingLabels)c->missing,
-                           .sampling = c->sampling, .num_generations = c->num_generations, .max_completion_length = c->max_completion_length, .seed = c->seed, .group_by = c->group_by};
-    Eval *v = parse_weights(weight, c->reward_weights, scorer_labels(s), scorer_n_label(s), "--reward-weights", e) ? eval_new(&plan, e) : NULL;
+    const EvalPlan plan = {.data = &d, .scorer = s, .weight = weight, .clip_low = c->reward_clip ? low : NULL,
+                           .clip_high = high, .missing = (MissingLabels)c->missing, .sampling = c->sampling,
+                           .num_generations = c->num_generations,
+                           .max_completion_length = c->max_completion_length, .seed = c->seed,
+                           .group_by = c->group_by};
+    Eval *v =
+        parse_weights(weight, c->reward_weights, scorer_labels(s), scorer_n_label(s), "--reward-weights", e)
+            ? eval_new(&plan, e)
+            : NULL;
     const bool ok = v && add_policies(v, c, e);
     if (ok && c->json) {
         JsonWriter w = {.indent = 2};

@@ -1,4 +1,5 @@
-/* eval.h: policies side by side on the same prompts: `grpo eval`, and the table at the end of `train --eval-split`. */
+/* eval.h: policies side by side on the same prompts: `grpo eval`, and the table at the end of `train
+ * --eval-split`. */
 #ifndef EVAL_H
 #define EVAL_H
 
@@ -17,8 +18,8 @@ typedef struct {
     const char *group_by;               /* a column of the data set; NULL: no groups */
 } EvalPlan;
 
-/* Every quantity is first averaged over the completions of a prompt; intervals are over prompts (completions of one prompt are not
- * independent), differences are paired by prompt. */
+/* Every quantity is first averaged over the completions of a prompt; intervals are over prompts (completions
+ * of one prompt are not independent), differences are paired by prompt. */
 typedef struct Eval Eval;
 Eval *eval_new(const EvalPlan *plan, Err *e);
 void eval_free(Eval *v);

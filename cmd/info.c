@@ -12,7 +12,12 @@
 #include "tokenizer.h"
 #include "lib/say.h"
 
-typedef struct { const char *model; AdapterOptions adapter; int prompt_length, completion_length, num_generations, prompts; bool json; } Config;
+typedef struct {
+    const char *model;
+    AdapterOptions adapter;
+    int prompt_length, completion_length, num_generations, prompts;
+    bool json;
+} Config;
 
 static const Option options[] = {
     {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of a model", NULL},
@@ -23,9 +28,12 @@ static const Option options[] = {
     ADAPTER_OPTIONS(Config, adapter),
     {"json", OPT_BOOL, offsetof(Config, json), "false", "the result on stdout as JSON", NULL},
 };
-static const OptionTable table = {"info", "what is in a folder, and what a GRPO step of it will need; --run COMMAND and that command's options: memory, operations and time of that run, without making it; with --mean-completion-length N for completions of that length, not the longest",
-                                  "grpo info --run train --config runs/grpo/config.json", options,
-                                  sizeof options / sizeof *options};
+static const OptionTable table =
+    {"info",
+     "what is in a folder, and what a GRPO step of it will need; --run COMMAND and that command's options: "
+     "memory, operations and time of that run, without making it; with --mean-completion-length N for "
+     "completions of that length, not the longest",
+     "grpo info --run train --config runs/grpo/config.json", options, sizeof options / sizeof *options};
 
 /* All that is told, as text or as JSON. */
 typedef struct {
@@ -42,8 +50,10 @@ static bool check(const Config *o, Err *e) {
     if (!o->model) return fail(e, "--model: not given; expected the folder of a model");
     if (o->prompts < 1 || o->num_generations < 1 || o->prompt_length < 1 || o->completion_length < 1 ||
         (double)o->prompts * (o->prompt_length + (double)o->num_generations * o->completion_length) > 1e9)
-        return fail(e, "--prompts %d, --num-generations %d, --prompt-length %d, --completion-length %d: expected at least 1 of each, and at most 1e9 tokens", o->prompts, o->num_generations,
-                    o->prompt_length, o->completion_length);
+        return fail(e,
+                    "--prompts %d, --num-generations %d, --prompt-length %d, --completion-length %d: "
+                    "expected at least 1 of each, and at most 1e9 tokens",
+                    o->prompts, o->num_generations, o->prompt_length, o->completion_length);
     return true;
 }
 
@@ -59,11 +69,13 @@ static bool collect(Facts *f, const Config *o, Err *e) {
     model_free(m);
     Tokenizer *t = folder_tokenizer(own, o->model, &ignored) ? tokenizer_load(own, &ignored) : NULL;
     f->entries = t ? tokenizer_vocab(t) : -1;
-    if (t && chat_template_find(&chat, t, &ignored)) snprintf(f->template, sizeof f->template, "%s", chat_template_name(chat));
+    if (t && chat_template_find(&chat, t, &ignored))
+        snprintf(f->template, sizeof f->template, "%s", chat_template_name(chat));
     else snprintf(f->template, sizeof f->template, "%.159s", ignored.line);
     tokenizer_free(t);
     if (!run_adapter(&f->shape, &f->info, &o->adapter, o->model, e)) return false;
-    const double p = o->prompt_length, l = o->completion_length, g = o->num_generations, slice = p + g * l > 1024 ? p + g * l : 1024;
+    const double p = o->prompt_length, l = o->completion_length, g = o->num_generations,
+                 slice = p + g * l > 1024 ? p + g * l : 1024;
     Texts one = {0}, all = {0};
     f->bytes = (double)trainer_bytes(&f->shape, (int)slice, (int)slice);
     f->trained = model_trainable(&f->shape);
@@ -71,7 +83,8 @@ static bool collect(Facts *f, const Config *o, Err *e) {
     for (int i = 0; i < o->num_generations; i++) texts_completion(&one, p, l);
     texts_add(&all, &one, o->prompts);
     f->generation = cost_forward(&f->shape, &all, all.scored);
-    f->training = f->generation + cost_backward(&f->shape, &all, all.scored, !acts_keep_logits(&f->shape, (int)slice));
+    f->training =
+        f->generation + cost_backward(&f->shape, &all, all.scored, !acts_keep_logits(&f->shape, (int)slice));
     return true;
 }
 
@@ -80,26 +93,49 @@ static const char *const arch[] = {"Llama", "Qwen2", "Qwen3"};
 static void tell(const Facts *f, const Config *o) {
     const ModelConfig *c = &f->shape;
     char size[32], names[96];
-    printf("%s: %s, %s, %zu parameters\n", o->model, arch[c->arch], c->n_label ? "reward model" : "language model", f->parameters);
-    printf("  layers %d, width %d, heads %d (key/value %d) of %d, inner %d, vocabulary %d, context %d, %s head\n", c->n_layer, c->hidden, c->n_head, c->n_kv_head, c->head_dim, c->ffn,
-           c->vocab, c->context, c->n_label ? "regression" : c->tied ? "tied" : "own");
-    for (int k = 0; k < c->n_label; k++) printf("  label %d: %s, mean %.4f\n", k, f->info.label[k], f->info.reward_mean[k]);
-    if (f->own.r) printf("  adapter of rank %d, alpha %g%s, beside %s of %s\n", f->own.r, f->own.alpha, f->own.rslora ? " (rank-stabilised)" : "", lora_targets_text(names, f->own.target), f->info.base);
+    printf("%s: %s, %s, %zu parameters\n", o->model, arch[c->arch],
+           c->n_label ? "reward model" : "language model", f->parameters);
+    printf("  layers %d, width %d, heads %d (key/value %d) of %d, inner %d, vocabulary %d, context %d, %s "
+           "head\n",
+           c->n_layer, c->hidden, c->n_head, c->n_kv_head, c->head_dim, c->ffn, c->vocab, c->context,
+           c->n_label ? "regression"
+           : c->tied  ? "tied"
+                      : "own");
+    for (int k = 0; k < c->n_label; k++)
+        printf("  label %d: %s, mean %.4f\n", k, f->info.label[k], f->info.reward_mean[k]);
+    if (f->own.r)
+        printf("  adapter of rank %d, alpha %g%s, beside %s of %s\n", f->own.r, f->own.alpha,
+               f->own.rslora ? " (rank-stabilised)" : "", lora_targets_text(names, f->own.target),
+               f->info.base);
     printf("  weights %s\n", f->hex);
     if (f->entries < 0) printf("  tokenizer: %s\n", f->template);
     else printf("  tokenizer: %d entries, template %s\n", f->entries, f->template);
-    printf("one GRPO step of %d prompts (%d tokens), %d completions each (%d tokens): %d rows\n", o->prompts, o->prompt_length, o->num_generations, o->completion_length,
+    printf("one GRPO step of %d prompts (%d tokens), %d completions each (%d tokens): %d rows\n", o->prompts,
+           o->prompt_length, o->num_generations, o->completion_length,
            o->prompts * (o->prompt_length + o->num_generations * o->completion_length));
     human_bytes(size, f->bytes);
     printf("  memory to train: %s (weights, gradient, two moments, activations of a slice)\n", size);
-    if (c->lora.r) printf("  adapter of rank %d beside %s: %zu parameters are trained\n", c->lora.r, lora_targets_text(names, c->lora.target), f->trained);
-    if (!c->n_label) printf("  operations: generation %.3g, training %.3g (E190, E192)\n", f->generation, f->training);
+    if (c->lora.r)
+        printf("  adapter of rank %d beside %s: %zu parameters are trained\n", c->lora.r,
+               lora_targets_text(names, c->lora.target), f->trained);
+    if (!c->n_label)
+        printf("  operations: generation %.3g, training %.3g (E190, E192)\n", f->generation, f->training);
 }
 
 static void tell_json(const Facts *f, const Config *o) {
     const ModelConfig *c = &f->shape;
-    const struct { const char *key; int value; } size[] = {{"layers", c->n_layer}, {"width", c->hidden}, {"heads", c->n_head}, {"key_value_heads", c->n_kv_head}, {"head_dim", c->head_dim},
-                                                           {"inner", c->ffn}, {"vocabulary", c->vocab}, {"context", c->context}, {"tokenizer_entries", f->entries}};
+    const struct {
+        const char *key;
+        int value;
+    } size[] = {{"layers", c->n_layer},
+                {"width", c->hidden},
+                {"heads", c->n_head},
+                {"key_value_heads", c->n_kv_head},
+                {"head_dim", c->head_dim},
+                {"inner", c->ffn},
+                {"vocabulary", c->vocab},
+                {"context", c->context},
+                {"tokenizer_entries", f->entries}};
     JsonWriter w = {.indent = 2};
     json_begin(&w, '{');
     json_put_string(&w, "model", o->model);
@@ -129,7 +165,10 @@ static void json_plan(const char *command, const RunPlan *p) {
     json_put(&w, "step_seconds", p->step_seconds);
     json_put(&w, "seconds", p->step_seconds * p->n_step);
     json_put(&w, "completion_length", p->length > 0 ? p->length : NAN);
-    json_put_string(&w, "completion_length_from", p->length <= 0 ? "data" : p->mean_length > 0 ? "given mean" : "maximum");
+    json_put_string(&w, "completion_length_from",
+                    p->length <= 0       ? "data"
+                    : p->mean_length > 0 ? "given mean"
+                                         : "maximum");
     json_key(&w, "predicted"); cost_json(&w, &p->cost);
     json_end(&w, '}');
     puts(w.text);
@@ -147,23 +186,35 @@ static void tell_plan(const char *command, const RunPlan *p) {
         if (p->cost.memory[k] > 0) printf("    %-12s %10s\n", memory_names[k], bytes);
     }
     printf("  time: %s an update, %s in all (%s)\n", step, all, p->how);
-    if (p->length > 0) printf("  lengths: completions of %g tokens, %s\n", p->length, p->mean_length > 0 ? "the mean that was given" : "the most that they may have; --mean-completion-length says what to expect");
+    if (p->length > 0)
+        printf("  lengths: completions of %g tokens, %s\n", p->length,
+               p->mean_length > 0
+                   ? "the mean that was given"
+                   : "the most that they may have; --mean-completion-length says what to expect");
     else printf("  lengths: those of the data\n");
-    printf("  tokens: %.0f of prompts, %.0f of completions\n  operations: %.4g\n    %-12s %12s %12s %14s %14s\n", p->cost.prompt, p->cost.completion, cost_flops(&p->cost), "", "forward", "backward",
+    printf("  tokens: %.0f of prompts, %.0f of completions\n  operations: %.4g\n    %-12s %12s %12s %14s "
+           "%14s\n",
+           p->cost.prompt, p->cost.completion, cost_flops(&p->cost), "", "forward", "backward",
            "rows forward", "rows backward");
     for (int k = 0; k < N_NET; k++) {
         const Tally *t = &p->cost.net[k];
-        if (t->forward.row > 0) printf("    %-12s %12.4g %12.4g %14.0f %14.0f\n", net_names[k], t->forward.flop, t->backward.flop, t->forward.row, t->backward.row);
+        if (t->forward.row > 0)
+            printf("    %-12s %12.4g %12.4g %14.0f %14.0f\n", net_names[k], t->forward.flop, t->backward.flop,
+                   t->forward.row, t->backward.row);
     }
 }
 
 /* Takes --mean-completion-length N out of the arguments: it is not the command's. */
 static bool take_length(double *length, int *argc, char **argv, Err *e) {
     for (int i = 1; i < *argc; i++) {
-        if (strcmp(argv[i], "--mean-completion-length") && strcmp(argv[i], "--mean_completion_length")) continue;
+        if (strcmp(argv[i], "--mean-completion-length") && strcmp(argv[i], "--mean_completion_length"))
+            continue;
         char *end = NULL;
         *length = i + 1 < *argc ? strtod(argv[i + 1], &end) : NAN;
-        if (!end || *end || !(*length >= 1 && *length < 1e9)) return fail(e, "--mean-completion-length: found \"%.40s\", expected a number of tokens, at least 1", i + 1 < *argc ? argv[i + 1] : "");
+        if (!end || *end || !(*length >= 1 && *length < 1e9))
+            return fail(e,
+                        "--mean-completion-length: found \"%.40s\", expected a number of tokens, at least 1",
+                        i + 1 < *argc ? argv[i + 1] : "");
         for (int k = i; k + 2 <= *argc; k++) argv[k] = k + 2 < *argc ? argv[k + 2] : NULL;
         *argc -= 2;
         return true;
@@ -171,17 +222,33 @@ static bool take_length(double *length, int *argc, char **argv, Err *e) {
     return true;
 }
 
-/* info --run COMMAND [its options]: memory and operations by formula, seconds from a few short steps. --json and --mean-completion-length here are info's. */
+/* info --run COMMAND [its options]: memory and operations by formula, seconds from a few short steps. --json
+ * and --mean-completion-length here are info's. */
 static int plan_run(int argc, char **argv, Err *e) {
-    static const struct { const char *name; int (*plan)(RunPlan *p, int argc, char **argv, Err *e); bool draws; } command[] = {
-        {"sft", plan_sft, false}, {"reward", plan_reward, false}, {"train", plan_train, true}, {"ppo", plan_ppo, true}, {"dpo", plan_dpo, false}};
+    static const struct {
+        const char *name;
+        int (*plan)(RunPlan *p, int argc, char **argv, Err *e);
+        bool draws;
+    } command[] = {{"sft", plan_sft, false},
+                   {"reward", plan_reward, false},
+                   {"train", plan_train, true},
+                   {"ppo", plan_ppo, true},
+                   {"dpo", plan_dpo, false}};
     enum { N = sizeof command / sizeof *command };
     RunPlan p = {.memory = -1};
     int i = 0, json = -1;
     while (i < N && strcmp(command[i].name, argv[0])) i++;
-    if (i == N) { fail(e, "--run: found \"%.40s\", expected sft, reward, train, ppo or dpo, and then its options", argv[0]); return -1; }
+    if (i == N) {
+        fail(e, "--run: found \"%.40s\", expected sft, reward, train, ppo or dpo, and then its options",
+             argv[0]);
+        return -1;
+    }
     if (!take_length(&p.mean_length, &argc, argv, e)) return -1;
-    if (p.mean_length > 0 && !command[i].draws) { fail(e, "--mean-completion-length: the lengths of %s are those of its data; leave it out", command[i].name); return -1; }
+    if (p.mean_length > 0 && !command[i].draws) {
+        fail(e, "--mean-completion-length: the lengths of %s are those of its data; leave it out",
+             command[i].name);
+        return -1;
+    }
     for (int k = 1; k < argc; k++) if (!strcmp(argv[k], "--json")) json = k;
     const int r = command[i].plan(&p, argc, argv, e);
     if (r || p.memory < 0) return r;                            /* an error, or --help */

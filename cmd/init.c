@@ -1,4 +1,5 @@
-/* init.c: `grpo init`: a new model folder: random weights of a given shape, and a tokenizer trained on given text. */
+/* init.c: `grpo init`: a new model folder: random weights of a given shape, and a tokenizer trained on given
+ * text. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,8 @@ static const Option options[] = {
     {"json", OPT_BOOL, offsetof(Config, json), "false", "the result on stdout as JSON", NULL},
 };
 static const OptionTable table = {"init", "a new random model folder, and a tokenizer trained on given text",
-                                  "grpo init --tokenizer-data pairs.jsonl --output-dir models/base", options, sizeof options / sizeof *options};
+                                  "grpo init --tokenizer-data pairs.jsonl --output-dir models/base", options,
+                                  sizeof options / sizeof *options};
 
 static bool make_tokenizer(const Config *c, Err *e) {
     Dataset d;
@@ -78,33 +80,56 @@ int cmd_init(int argc, char **argv, Err *e) {
     const int r = options_parse(&c, &table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
     if (!c.output_dir) { fail(e, "--output-dir: not given; expected a folder to make"); return -1; }
-    if (!folder_is_empty(c.output_dir)) { fail(e, "%s: is not empty; give another --output-dir", c.output_dir); return -1; }
-    if (!c.tokenizer_data == !c.tokenizer) { fail(e, "give either --tokenizer-data FILE or --tokenizer DIR"); return -1; }
-    if (!c.model_config && !c.head_dim && c.heads > 0 && c.hidden % c.heads) {
-        fail(e, "--hidden-size %d is no multiple of --num-attention-heads %d; change one of them, or give --head-dim", c.hidden, c.heads);
+    if (!folder_is_empty(c.output_dir)) {
+        fail(e, "%s: is not empty; give another --output-dir", c.output_dir);
         return -1;
     }
-    ModelConfig mc = {.arch = (Arch)c.arch, .hidden = c.hidden, .ffn = c.ffn, .n_layer = c.layers, .n_head = c.heads, .n_kv_head = c.kv_heads ? c.kv_heads : c.heads,
-                      .head_dim = c.head_dim ? c.head_dim : c.heads > 0 ? c.hidden / c.heads : 0, .context = c.context, .tied = c.tied, .norm_eps = 1e-5,
-                      .rope_theta = c.rope_theta, .init_std = c.init_std, .qkv_bias = c.arch == ARCH_QWEN2, .qk_norm = c.arch == ARCH_QWEN3, .bos = -1};
+    if (!c.tokenizer_data == !c.tokenizer) {
+        fail(e, "give either --tokenizer-data FILE or --tokenizer DIR");
+        return -1;
+    }
+    if (!c.model_config && !c.head_dim && c.heads > 0 && c.hidden % c.heads) {
+        fail(e,
+             "--hidden-size %d is no multiple of --num-attention-heads %d; change one of them, or give "
+             "--head-dim",
+             c.hidden, c.heads);
+        return -1;
+    }
+    ModelConfig mc = {.arch = (Arch)c.arch, .hidden = c.hidden, .ffn = c.ffn, .n_layer = c.layers,
+                      .n_head = c.heads, .n_kv_head = c.kv_heads ? c.kv_heads : c.heads,
+                      .head_dim = c.head_dim    ? c.head_dim
+                                  : c.heads > 0 ? c.hidden / c.heads
+                                                : 0,
+                      .context = c.context,
+                      .tied = c.tied,
+                      .norm_eps = 1e-5,
+                      .rope_theta = c.rope_theta,
+                      .init_std = c.init_std,
+                      .qkv_bias = c.arch == ARCH_QWEN2,
+                      .qk_norm = c.arch == ARCH_QWEN3,
+                      .bos = -1};
     if (c.model_config && !folder_config(&mc, NULL, c.model_config, e)) return -1;
     if (!c.model_config) mc.vocab = c.vocab;        /* checked before a tokenizer is written */
-    if (!model_config_check(&mc, "--output-dir", e) || (c.tokenizer_data && !make_tokenizer(&c, e))) return -1;
+    if (!model_config_check(&mc, "--output-dir", e) || (c.tokenizer_data && !make_tokenizer(&c, e)))
+        return -1;
     Tokenizer *t = tokenizer_load(c.tokenizer_data ? c.output_dir : c.tokenizer, e);
     if (!t) return -1;
     FolderInfo info = {.n_stop = tokenizer_eos(t) >= 0, .stop = {tokenizer_eos(t)}};
-    if (!c.model_config || mc.vocab < tokenizer_vocab(t)) mc.vocab = tokenizer_vocab(t);        /* published models have rows without a token */
+    /* published models have rows without a token */
+    if (!c.model_config || mc.vocab < tokenizer_vocab(t)) mc.vocab = tokenizer_vocab(t);
     mc.eos = tokenizer_eos(t);
     mc.pad = tokenizer_pad(t);
     mc.n_label = 0;
     mc.lora = (Lora){0};
-    mc.base_store = save_store(c.save_dtype) == STORE_BF16 ? STORE_BF16 : STORE_REAL;           /* half the memory */
+    /* half the memory */
+    mc.base_store = save_store(c.save_dtype) == STORE_BF16 ? STORE_BF16 : STORE_REAL;
     tokenizer_free(t);
     Model *m = model_new(&mc, e);
     if (!m) return -1;
     model_init(m, (uint64_t)c.seed);
     const bool ok = folder_save(c.output_dir, m, &info, c.tokenizer, save_store(c.save_dtype), e);
-    if (ok && !c.json) printf("%s: %zu parameters, vocabulary %d\n", c.output_dir, model_parameters(m), mc.vocab);
+    if (ok && !c.json)
+        printf("%s: %zu parameters, vocabulary %d\n", c.output_dir, model_parameters(m), mc.vocab);
     else if (ok) {
         JsonWriter w = {0};
         json_begin(&w, '{');

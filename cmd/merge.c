@@ -12,15 +12,19 @@ static const Option options[] = {
     {"output_dir", OPT_STRING, offsetof(Config, output_dir), NULL, "folder to make", NULL},
     {"save_dtype", OPT_CHOICE, offsetof(Config, save_dtype), "real", "of the weights", save_dtype_names},
 };
-static const OptionTable table = {"merge", "an adapter and its base become one model folder", "grpo merge --model runs/lora/final --output-dir models/merged", options,
+static const OptionTable table = {"merge", "an adapter and its base become one model folder",
+                                  "grpo merge --model runs/lora/final --output-dir models/merged", options,
                                   sizeof options / sizeof *options};
 
 static bool merge(const Config *c, Err *e) {
     FolderInfo info;
     if (!c->model) return fail(e, "--model: not given; expected the folder of an adapter");
     if (!c->output_dir) return fail(e, "--output-dir: not given; expected a folder to make");
-    if (!folder_is_adapter(c->model)) return fail(e, "%s: has no adapter_config.json: it is no adapter, there is nothing to merge", c->model);
-    if (!folder_is_empty(c->output_dir)) return fail(e, "%s: is not empty; give another --output-dir", c->output_dir);
+    if (!folder_is_adapter(c->model))
+        return fail(e, "%s: has no adapter_config.json: it is no adapter, there is nothing to merge",
+                    c->model);
+    if (!folder_is_empty(c->output_dir))
+        return fail(e, "%s: is not empty; give another --output-dir", c->output_dir);
     Model *m = folder_load(c->model, &info, e);
     if (!m) return false;
     model_merge(m);

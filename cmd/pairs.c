@@ -1,5 +1,6 @@
-/* pairs.c: `grpo pairs`: preference pairs, the best and the worst of several scored replies to a prompt: replies sampled here, or read with their
- * rewards (what `sample` and `score` write). The lines are what `dpo` reads. */
+/* pairs.c: `grpo pairs`: preference pairs, the best and the worst of several scored replies to a prompt:
+ * replies sampled here, or read with their rewards (what `sample` and `score` write). The lines are what
+ * `dpo` reads. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,8 @@
 #include "lib/say.h"
 
 typedef struct {
-    const char *model, *dataset, *output, *chat_template, *system, *reward_model, *reward_cmd, *reward_template, *reward_weights, *cost;
+    const char *model, *dataset, *output, *chat_template, *system, *reward_model, *reward_cmd,
+        *reward_template, *reward_weights, *cost;
     Sampling sampling;
     int num_generations, max_completion_length, seed, batch, slice_rows, reward_timeout;
     double margin;
@@ -33,9 +35,11 @@ static const Option options[] = {
     {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens scored at once: memory only", NULL},
     {"cost", OPT_STRING, offsetof(Config, cost), NULL, "file to write operations, tokens and memory to, as the log of a run has them", NULL},
 };
-static const OptionTable table = {"pairs", "preference pairs: the best and the worst of several scored replies to a prompt",
-                                  "grpo pairs --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --max-completion-length 64 --output preferences.jsonl", options,
-                                  sizeof options / sizeof *options};
+static const OptionTable table =
+    {"pairs", "preference pairs: the best and the worst of several scored replies to a prompt",
+     "grpo pairs --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final "
+     "--max-completion-length 64 --output preferences.jsonl",
+     options, sizeof options / sizeof *options};
 
 typedef struct { Config c; FileWriter file; bool begun; int n_prompt, n_pair, n_tied; Costs costs; } Pairs;
 
@@ -53,7 +57,8 @@ static void write_prompt(JsonWriter *w, const Example *x) {
     json_end(w, ']');
 }
 
-/* The best and the worst of n replies to one prompt, the first of equals; nothing where they do not differ by more than the margin. */
+/* The best and the worst of n replies to one prompt, the first of equals; nothing where they do not differ by
+ * more than the margin. */
 static bool write_pair(Pairs *p, const Reply *reply, const real *reward, int n, Err *e) {
     int best = -1, worst = -1;
     for (int i = 0; i < n; i++) {
@@ -75,21 +80,26 @@ static bool write_pair(Pairs *p, const Reply *reply, const real *reward, int n, 
     json_put(&w, "score_rejected", reward[worst]);
     json_end(&w, '}');
     json_raw(&w, "\n");
-    const bool ok = p->c.output ? file_append(&p->file, w.text, w.length, e) : fwrite(w.text, 1, w.length, stdout) == w.length || fail(e, "standard output: could not be written");
+    const bool ok = p->c.output ? file_append(&p->file, w.text, w.length, e)
+                                : fwrite(w.text, 1, w.length, stdout) == w.length ||
+                                      fail(e, "standard output: could not be written");
     free(w.text);
     return ok;
 }
 
 /* ---- replies sampled here ----------------------------------------------------------------- */
 
-static bool some_prompts(Pairs *p, const Speaker *s, Scorer *scorer, const double *weight, const Dataset *d, int first, int n, Err *e) {
+static bool some_prompts(Pairs *p, const Speaker *s, Scorer *scorer, const double *weight, const Dataset *d,
+                         int first, int n, Err *e) {
     const Config *c = &p->c;
     const int group = c->num_generations, total = n * group, n_label = scorer_n_label(scorer);
     Answers a;
     Reply *reply = calloc((size_t)total, sizeof *reply);
     char **text = calloc((size_t)total, sizeof *text);
-    real *score = malloc((size_t)total * (size_t)n_label * sizeof(real)), *reward = malloc((size_t)total * sizeof(real));
-    bool ok = speaker_answer(&a, s, &d->row[first], n, first, group, c->max_completion_length, &c->sampling, c->seed, 0, d->path, e) &&
+    real *score = malloc((size_t)total * (size_t)n_label * sizeof(real)),
+         *reward = malloc((size_t)total * sizeof(real));
+    bool ok = speaker_answer(&a, s, &d->row[first], n, first, group, c->max_completion_length, &c->sampling,
+                             c->seed, 0, d->path, e) &&
               ((reply && text && score && reward) || fail(e, "pairs: no memory for %d replies", total));
     for (int i = 0; ok && i < total; i++) {
         ok = (text[i] = answer_text(&a, s, i, e)) != NULL;
@@ -97,7 +107,9 @@ static bool some_prompts(Pairs *p, const Speaker *s, Scorer *scorer, const doubl
     }
     ok = ok && scorer_score(scorer, score, reply, total, e);
     if (ok) answers_cost(&p->costs, &a, s, NULL);
-    if (ok) reward_weighted_sum(reward, score, weight, (size_t)total, (size_t)n_label, (size_t)group, MISSING_MEAN);
+    if (ok)
+        reward_weighted_sum(reward, score, weight, (size_t)total, (size_t)n_label, (size_t)group,
+                            MISSING_MEAN);
     for (int i = 0; ok && i < n; i++) ok = write_pair(p, reply + i * group, reward + i * group, group, e);
     for (int i = 0; text && i < total; i++) free(text[i]);
     free(text);
@@ -112,12 +124,24 @@ static bool sampled(Pairs *p, const Dataset *d, Err *e) {
     const Config *c = &p->c;
     Speaker s = {0};
     double weight[MAX_LABELS];
-    if (c->num_generations < 2) return fail(e, "--num-generations: found %d, expected at least 2: a pair compares replies", c->num_generations);
-    if (c->max_completion_length < 1 || c->batch < 1) return fail(e, "--max-completion-length %d, --batch %d: expected at least 1", c->max_completion_length, c->batch);
-    if (!(c->sampling.temperature > 0)) return fail(e, "--temperature: found %g, expected more than 0: greedy replies to one prompt are all equal", c->sampling.temperature);
+    if (c->num_generations < 2)
+        return fail(e, "--num-generations: found %d, expected at least 2: a pair compares replies",
+                    c->num_generations);
+    if (c->max_completion_length < 1 || c->batch < 1)
+        return fail(e, "--max-completion-length %d, --batch %d: expected at least 1",
+                    c->max_completion_length, c->batch);
+    if (!(c->sampling.temperature > 0))
+        return fail(e,
+                    "--temperature: found %g, expected more than 0: greedy replies to one prompt are all "
+                    "equal",
+                    c->sampling.temperature);
     if (!sampling_check(&c->sampling, e)) return false;
-    Scorer *scorer = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->slice_rows, c->reward_timeout, e);
-    bool ok = scorer && parse_weights(weight, c->reward_weights, scorer_labels(scorer), scorer_n_label(scorer), "--reward-weights", e) && speaker_open(&s, c->model, c->chat_template, e);
+    Scorer *scorer =
+        scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->slice_rows, c->reward_timeout, e);
+    bool ok = scorer &&
+              parse_weights(weight, c->reward_weights, scorer_labels(scorer), scorer_n_label(scorer),
+                            "--reward-weights", e) &&
+              speaker_open(&s, c->model, c->chat_template, e);
     if (ok) {
         s.model->tally = &p->costs.measured.net[NET_POLICY];
         scorer_count(scorer, &p->costs);
@@ -131,7 +155,8 @@ static bool sampled(Pairs *p, const Dataset *d, Err *e) {
         progress_at(&progress, first + n, NULL);
     }
     progress_end(&progress);
-    if (ok) costs_say("pairs", &p->costs, clock_seconds() - start, machine_cpu_seconds(), machine_memory_most());
+    if (ok)
+        costs_say("pairs", &p->costs, clock_seconds() - start, machine_cpu_seconds(), machine_memory_most());
     speaker_close(&s);
     scorer_close(scorer);
     return ok;
@@ -139,11 +164,15 @@ static bool sampled(Pairs *p, const Dataset *d, Err *e) {
 
 /* ---- replies that come with their rewards --------------------------------------------------- */
 
-/* "reward"; or with --reward-weights the weighted sum of "scores" (E60), NaN where one that has a weight is missing. */
-static bool reward_of(real *out, const Example *x, const double *weight, const char (*label)[64], int n_label, const char *path, Err *e) {
+/* "reward"; or with --reward-weights the weighted sum of "scores" (E60), NaN where one that has a weight is
+ * missing. */
+static bool reward_of(real *out, const Example *x, const double *weight, const char (*label)[64], int n_label,
+                      const char *path, Err *e) {
     const Json *reward = json_get(x->row, "reward"), *scores = json_get(x->row, "scores");
     if (!weight) {
-        if (!reward || (reward->type != JSON_NUMBER && reward->type != JSON_NULL)) return fail(e, "%s:%d: no \"reward\" (a number); let grpo score write it, or give --model", path, x->line);
+        if (!reward || (reward->type != JSON_NUMBER && reward->type != JSON_NULL))
+            return fail(e, "%s:%d: no \"reward\" (a number); let grpo score write it, or give --model", path,
+                        x->line);
         *out = reward->type == JSON_NULL ? (real)NAN : (real)reward->number;
         return true;
     }
@@ -159,15 +188,20 @@ static bool reward_of(real *out, const Example *x, const double *weight, const c
 static bool score_labels(char (*label)[64], int *n, const Dataset *d, Err *e) {
     const Json *scores = json_get(d->row[0].row, "scores");
     *n = 0;
-    if (!scores || scores->type != JSON_OBJECT || !scores->length) return fail(e, "%s:%d: no \"scores\", which --reward-weights weighs; let grpo score write them", d->path, d->row[0].line);
-    for (size_t i = 0; i < scores->length && *n < MAX_LABELS; i++) snprintf(label[(*n)++], 64, "%.63s", scores->item[i].key);
+    if (!scores || scores->type != JSON_OBJECT || !scores->length)
+        return fail(e, "%s:%d: no \"scores\", which --reward-weights weighs; let grpo score write them",
+                    d->path, d->row[0].line);
+    for (size_t i = 0; i < scores->length && *n < MAX_LABELS; i++)
+        snprintf(label[(*n)++], 64, "%.63s", scores->item[i].key);
     return true;
 }
 
 static bool same_prompt(const Example *a, const Example *b) {
     if (a->n_prompt != b->n_prompt) return false;
     for (int i = 0; i < a->n_prompt; i++)
-        if (strcmp(a->prompt[i].role, b->prompt[i].role) || strcmp(a->prompt[i].content, b->prompt[i].content)) return false;
+        if (strcmp(a->prompt[i].role, b->prompt[i].role) ||
+            strcmp(a->prompt[i].content, b->prompt[i].content))
+            return false;
     return true;
 }
 
@@ -180,11 +214,14 @@ static bool scored(Pairs *p, const Dataset *d, Err *e) {
     real *reward = malloc((size_t)d->n * sizeof(real));
     bool ok = (reply && reward) || fail(e, "pairs: no memory for %d replies", d->n);
     if (ok && c->reward_weights)
-        ok = score_labels(label, &n_label, d, e) && parse_weights(weight, c->reward_weights, (const char (*)[64])label, n_label, "--reward-weights", e);
+        ok = score_labels(label, &n_label, d, e) &&
+             parse_weights(weight, c->reward_weights, (const char(*)[64])label, n_label, "--reward-weights",
+                           e);
     for (int i = 0; ok && i < d->n; i++) {
         const Example *x = &d->row[i];
         reply[i] = (Reply){x, x->completion, !x->finish_reason || strcmp(x->finish_reason, "length")};
-        ok = reward_of(&reward[i], x, c->reward_weights ? weight : NULL, (const char (*)[64])label, n_label, d->path, e);
+        ok = reward_of(&reward[i], x, c->reward_weights ? weight : NULL, (const char(*)[64])label, n_label,
+                       d->path, e);
     }
     for (int i = 0, end; ok && i < d->n; i = end) {
         for (end = i + 1; end < d->n && same_prompt(&d->row[i], &d->row[end]); ) end++;
@@ -198,17 +235,28 @@ static bool scored(Pairs *p, const Dataset *d, Err *e) {
 static bool pairs(Pairs *p, Err *e) {
     const Config *c = &p->c;
     Dataset d;
-    if (!c->dataset) return fail(e, "--dataset: not given; expected a JSONL file of prompts, or of scored replies");
+    if (!c->dataset)
+        return fail(e, "--dataset: not given; expected a JSONL file of prompts, or of scored replies");
     if (!(c->margin >= 0)) return fail(e, "--margin: found %g, expected at least 0", c->margin);
-    if (!c->model && (c->reward_model || c->reward_cmd)) return fail(e, "--reward-model, --reward-cmd: score replies of --model, which is not given; score given replies with grpo score first");
-    if (c->cost && !c->model) return fail(e, "--cost: replies that are given cost nothing here; leave it out, or give --model");
+    if (!c->model && (c->reward_model || c->reward_cmd))
+        return fail(e, "--reward-model, --reward-cmd: score replies of --model, which is not given; score "
+                       "given replies with grpo score first");
+    if (c->cost && !c->model)
+        return fail(e, "--cost: replies that are given cost nothing here; leave it out, or give --model");
     if (c->cost && path_exists(c->cost)) return fail(e, "%s: exists already; give another --cost", c->cost);
-    if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
+    if (c->output && path_exists(c->output))
+        return fail(e, "%s: exists already; give another --output", c->output);
     if (!dataset_load(&d, c->dataset, c->model ? NEED_PROMPT : NEED_COMPLETION, c->system, e)) return false;
     if (c->output && !(p->begun = file_begin(&p->file, c->output, e))) return false;
     if (!(c->model ? sampled(p, &d, e) : scored(p, &d, e))) return false;
-    if (!p->n_pair) return fail(e, "%s: of %d prompts none gave a pair: their rewards differ by %g at most; more --num-generations, a lower --margin", c->dataset, p->n_prompt, c->margin);
-    fprintf(stderr, "pairs: %d of %d prompts gave a pair, %d had rewards that do not differ by more than %g\n", p->n_pair, p->n_prompt, p->n_tied, c->margin);
+    if (!p->n_pair)
+        return fail(e,
+                    "%s: of %d prompts none gave a pair: their rewards differ by %g at most; more "
+                    "--num-generations, a lower --margin",
+                    c->dataset, p->n_prompt, c->margin);
+    fprintf(stderr,
+            "pairs: %d of %d prompts gave a pair, %d had rewards that do not differ by more than %g\n",
+            p->n_pair, p->n_prompt, p->n_tied, c->margin);
     if (c->cost && !costs_write(c->cost, &p->costs, e)) return false;
     if (!c->output) return true;
     p->begun = false;

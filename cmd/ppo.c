@@ -1,8 +1,9 @@
-/* ppo.c: `grpo ppo`: PPO with a critic (MATH section 6): generations as `train` makes them, values, token rewards, advantages, updates of policy and
- * critic, the log. The mathematics is in baselines/ppo.c.
+/* ppo.c: `grpo ppo`: PPO with a critic (MATH section 6): generations as `train` makes them, values, token
+ * rewards, advantages, updates of policy and critic, the log. The mathematics is in baselines/ppo.c.
  *
- * The critic is a network of its own with one output, read at the row that predicts a token (E151; no bias). A minibatch is whole groups: a
- * prompt and its completions stay together (E31). The critic's trainer counts the updates, since it takes part in all of them. */
+ * The critic is a network of its own with one output, read at the row that predicts a token (E151; no bias).
+ * A minibatch is whole groups: a prompt and its completions stay together (E31). The critic's trainer counts
+ * the updates, since it takes part in all of them. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,12 +49,16 @@ static const Option options[] = {
     {"ptx_coef", OPT_NUMBER, PPO(ptx_coef), "0", "weight of the supervised loss on --ptx-dataset (E155)", NULL},
     {"ptx_dataset", OPT_STRING, offsetof(Config, ptx_dataset), NULL, "JSONL of prompts with completions", NULL},
 };
-const OptionTable ppo_table = {"ppo", "PPO with a critic: the policy is improved on scores of its own completions, as `train` does without one",
-                               "grpo ppo --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --output-dir runs/ppo --max-completion-length 64", options,
-                               sizeof options / sizeof *options};
+const OptionTable ppo_table = {"ppo",
+                               "PPO with a critic: the policy is improved on scores of its own completions, "
+                               "as `train` does without one",
+                               "grpo ppo --model runs/sft/final --dataset prompts.jsonl --reward-model "
+                               "runs/reward/final --output-dir runs/ppo --max-completion-length 64",
+                               options, sizeof options / sizeof *options};
 
 enum { PLAN_LENGTH = 32 };              /* tokens of completions that a plan is timed with */
-enum { PG_LOSS, PG_CLIP, APPROX_KL, ENTROPY, RATIO, VF_LOSS, VF_CLIP, N_STAT };         /* means of a minibatch */
+/* means of a minibatch */
+enum { PG_LOSS, PG_CLIP, APPROX_KL, ENTROPY, RATIO, VF_LOSS, VF_CLIP, N_STAT };
 
 typedef struct {
     const Config *c;
@@ -90,15 +95,21 @@ static bool same_tokenizer(const char *a, const char *b, Err *e) {
     const char *const given[] = {a, b};
     bool ok = true;
     for (int k = 0; ok && k < 2; k++)
-        ok = folder_tokenizer(dir[k], given[k], e) && path_join(path, sizeof path, dir[k], "tokenizer.json", e) && (text[k] = file_read(path, &n[k], e));
+        ok = folder_tokenizer(dir[k], given[k], e) &&
+             path_join(path, sizeof path, dir[k], "tokenizer.json", e) &&
+             (text[k] = file_read(path, &n[k], e));
     ok = ok && ((n[0] == n[1] && !memcmp(text[0], text[1], n[0])) ||
-                fail(e, "--value-model %s: its tokenizer.json is not that of %s, but a critic reads the policy's tokens; give another --value-model, for instance the policy itself", a, b));
+                fail(e,
+                     "--value-model %s: its tokenizer.json is not that of %s, but a critic reads the "
+                     "policy's tokens; give another --value-model, for instance the policy itself",
+                     a, b));
     free(text[0]);
     free(text[1]);
     return ok;
 }
 
-/* E154: of a reward model the output is its weighted score, R of E60 without the constant; a language model's output is drawn. */
+/* E154: of a reward model the output is its weighted score, R of E60 without the constant; a language model's
+ * output is drawn. */
 static Model *critic_of(const char *dir, ModelConfig shape, const FolderInfo *info, const Step *s, Err *e) {
     const int k = shape.n_label, hidden = shape.hidden;
     shape.n_label = 1;
@@ -132,18 +143,33 @@ static bool open_critic(Ppo *p, Err *e) {
     char dir[1024];
     ModelConfig shape;
     FolderInfo info;
-    const char *from = c->value_model ? c->value_model : c->step.reward_model ? c->step.reward_model : c->step.run.model;
+    const char *from = c->value_model         ? c->value_model
+                       : c->step.reward_model ? c->step.reward_model
+                                              : c->step.run.model;
     snprintf(dir, sizeof dir, "%.*s", c->value_model ? (int)strlen(from) : (int)strcspn(from, ","), from);
     if (!folder_config(&shape, &info, dir, e) || !same_tokenizer(dir, c->step.run.model, e)) return false;
     shape.checkpointing = c->step.run.gradient_checkpointing;
-    if (shape.lora.r) return fail(e, "--value-model %s: is an adapter; a critic is trained whole: merge it first (grpo merge), or give another --value-model", dir);
+    if (shape.lora.r)
+        return fail(e,
+                    "--value-model %s: is an adapter; a critic is trained whole: merge it first (grpo "
+                    "merge), or give another --value-model",
+                    dir);
     if (shape.vocab < s->policy->config.vocab || shape.context < s->policy->config.context)
-        return fail(e, "--value-model %s: vocabulary %d and context %d, expected at least the policy's %d and %d", dir, shape.vocab, shape.context, s->policy->config.vocab, s->policy->config.context);
+        return fail(e,
+                    "--value-model %s: vocabulary %d and context %d, expected at least the policy's %d and "
+                    "%d",
+                    dir, shape.vocab, shape.context, s->policy->config.vocab, s->policy->config.context);
     ModelConfig one = shape;
     one.n_label = 1;
-    if (!memory_plan(c->step.run.plan ? NULL : "ppo, critic included", (double)trainer_bytes(&s->policy->config, s->rows, s->rows) + (s->copy ? (double)model_bytes(&s->policy->config) : 0) +
-                     (double)trainer_bytes(&one, s->rows, s->rows), e)) return false;
-    if (!(p->critic = critic_of(dir, shape, &info, s, e)) || !trainer_new(&p->value, p->critic, s->rows, s->rows, e)) return false;
+    if (!memory_plan(c->step.run.plan ? NULL : "ppo, critic included",
+                     (double)trainer_bytes(&s->policy->config, s->rows, s->rows) +
+                         (s->copy ? (double)model_bytes(&s->policy->config) : 0) +
+                         (double)trainer_bytes(&one, s->rows, s->rows),
+                     e))
+        return false;
+    if (!(p->critic = critic_of(dir, shape, &info, s, e)) ||
+        !trainer_new(&p->value, p->critic, s->rows, s->rows, e))
+        return false;
     run_trainer(&p->value, &c->step.run, (int)s->trainer.n_step);
     if (!isnan(c->value_learning_rate)) p->value.adamw.lr = c->value_learning_rate;
     p->value.partner = &s->trainer;
@@ -151,7 +177,8 @@ static bool open_critic(Ppo *p, Err *e) {
     p->value.n_counts = s->trainer.n_counts;
     p->critic->tally = &s->cost.measured.net[NET_VALUE];
     s->net.value = one;
-    const int64_t left = s->trainer.n_step - (int64_t)c->critic_warmup_steps * p->updates;      /* the policy's schedule begins when it does */
+    /* the policy's schedule begins when it does */
+    const int64_t left = s->trainer.n_step - (int64_t)c->critic_warmup_steps * p->updates;
     s->trainer.n_step = left > 1 ? left : 1;
     return true;
 }
@@ -165,7 +192,9 @@ static int lay(Ppo *p, const int *prompt, int n, Err *e) {
     window_clear(&s->window);
     for (int i = 0; i < n; i++) {
         const int k = prompt ? prompt[i] : i;
-        if (!window_group(&s->window, g->prompt[k].id, g->prompt[k].n, g->token, g->offset, k * s->group, s->group, s->token_of, s->completion_of, e)) return -1;
+        if (!window_group(&s->window, g->prompt[k].id, g->prompt[k].n, g->token, g->offset, k * s->group,
+                          s->group, s->token_of, s->completion_of, e))
+            return -1;
     }
     return s->window.n_target;
 }
@@ -174,7 +203,8 @@ static int lay(Ppo *p, const int *prompt, int n, Err *e) {
 static bool rollout_values(Ppo *p, Err *e) {
     Step *s = &p->s;
     const int n = lay(p, NULL, s->gen.n_prompt, e);
-    if (n < 0 || !window_scores(p->mb_value, p->value.acts, s->rows, s->rows, p->critic, &s->window, e)) return false;
+    if (n < 0 || !window_scores(p->mb_value, p->value.acts, s->rows, s->rows, p->critic, &s->window, e))
+        return false;
     const Texts drawn = step_texts(s, 0, s->gen.n_completion);
     cost_ppo(&s->cost.predicted, &s->net, &drawn, &(Texts){0}, &(Texts){0});
     for (int i = 0; i < n; i++) p->values[s->token_of[i]] = p->mb_value[i];
@@ -188,8 +218,11 @@ static bool scores(Ppo *p, Err *e) {
     const size_t n = (size_t)g->n_completion;
     double mean;
     const size_t there = reward_moments(&mean, NULL, g->reward, n, 1, 1);
-    if (!there) return fail(e, "step %lld: no completion of the generation was scored; look at the source of scores", (long long)p->value.step + 1);
-    if (there < n && !p->warned) fprintf(stderr, "ppo: some completions were not scored; they count as the mean of the others\n");
+    if (!there)
+        return fail(e, "step %lld: no completion of the generation was scored; look at the source of scores",
+                    (long long)p->value.step + 1);
+    if (there < n && !p->warned)
+        fprintf(stderr, "ppo: some completions were not scored; they count as the mean of the others\n");
     p->warned = p->warned || there < n;
     for (size_t i = 0; i < n; i++) p->score[i] = isnan(g->reward[i]) ? (real)mean : g->reward[i];
     ppo_missing_eos(p->score, g->ended, n, c->missing_eos_penalty);
@@ -208,7 +241,8 @@ static bool advantages(Ppo *p, Err *e) {
     double kl = 0, entropy = 0, score = 0;
     for (size_t t = 0; t < n_token; t++) kl += p->kl[t], entropy -= g->old[t];
     for (size_t i = 0; i < n; i++) score += p->score[i];
-    p->mean_kl = kl / (double)n, p->mean_entropy = entropy / (double)n, p->mean_non_score = -c->kl_coef * kl / (double)n, p->mean_score = score / (double)n;
+    p->mean_kl = kl / (double)n, p->mean_entropy = entropy / (double)n,
+    p->mean_non_score = -c->kl_coef * kl / (double)n, p->mean_score = score / (double)n;
     if (c->whiten_rewards) ppo_whiten(p->reward, n_token, true);
     ppo_gae(p->adv, p->ret, p->reward, p->values, g->offset, n, c->gamma, c->lam);
     if (c->whiten_advantages) ppo_whiten(p->adv, n_token, false);
@@ -217,19 +251,23 @@ static bool advantages(Ppo *p, Err *e) {
 
 /* ---- one minibatch ------------------------------------------------------------------------- */
 
-static void derive_policy(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp, real *dentropy) {
+static void derive_policy(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
+                          real *dentropy) {
     Ppo *p = to;
     (void)dentropy;
     for (int i = 0; i < n; i++) p->entropy_sum += entropy[i];
-    ppo_policy_loss(&p->policy_sums, dlogp, logp, p->mb_old + first, p->mb_adv + first, (size_t)n, p->s.window.n_target, p->c->ppo.cliprange);
+    ppo_policy_loss(&p->policy_sums, dlogp, logp, p->mb_old + first, p->mb_adv + first, (size_t)n,
+                    p->s.window.n_target, p->c->ppo.cliprange);
 }
 
 static void derive_value(void *to, int first, int n, const real *score, real *dscore) {
     Ppo *p = to;
-    ppo_value_loss(&p->value_sums, dscore, score, p->mb_value + first, p->mb_ret + first, (size_t)n, p->s.window.n_target, p->c->ppo.cliprange_value, p->c->ppo.vf_coef);
+    ppo_value_loss(&p->value_sums, dscore, score, p->mb_value + first, p->mb_ret + first, (size_t)n,
+                   p->s.window.n_target, p->c->ppo.cliprange_value, p->c->ppo.vf_coef);
 }
 
-static void derive_ptx(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp, real *dentropy) {
+static void derive_ptx(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
+                       real *dentropy) {
     Ppo *p = to;
     (void)first, (void)entropy, (void)dentropy;
     for (int i = 0; i < n; i++) {
@@ -241,7 +279,8 @@ static void derive_ptx(void *to, int first, int n, const real *logp, const real 
 /* E155: as many examples as the minibatch has completions, cut where a slice or the context ends. */
 static bool pretraining_text(Ppo *p, Err *e) {
     Step *s = &p->s;
-    const int n = s->batch * s->accumulate, limit = s->rows < s->policy->config.context ? s->rows : s->policy->config.context;
+    const int n = s->batch * s->accumulate,
+              limit = s->rows < s->policy->config.context ? s->rows : s->policy->config.context;
     int64_t at = s->trainer.step * n;
     Texts texts = {0};
     window_clear(&p->ptx_window);
@@ -251,9 +290,15 @@ static bool pretraining_text(Ppo *p, Err *e) {
         ids->n = 0;
         if (!encode_prompt(ids, &s->language, x, e)) return false;
         const int n_prompt = ids->n, row = p->ptx_window.n_row;
-        if (!encode_completion(ids, &s->language, x->completion, !x->finish_reason || strcmp(x->finish_reason, "length"), e)) return false;
+        if (!encode_completion(ids, &s->language, x->completion,
+                               !x->finish_reason || strcmp(x->finish_reason, "length"), e))
+            return false;
         const int length = ids->n < limit ? ids->n : limit;
-        if (n_prompt >= length) return fail(e, "%s:%d: the prompt alone has %d tokens, expected fewer than %d; raise --slice-rows, or leave it out", p->ptx.path, x->line, n_prompt, limit);
+        if (n_prompt >= length)
+            return fail(e,
+                        "%s:%d: the prompt alone has %d tokens, expected fewer than %d; raise --slice-rows, "
+                        "or leave it out",
+                        p->ptx.path, x->line, n_prompt, limit);
         if (window_add(&p->ptx_window, ids->id, length, -1, e) < 0) return false;
         texts_sequence(&texts, n_prompt, length - n_prompt, length - n_prompt);
         for (int t = n_prompt; t < length; t++)
@@ -287,7 +332,8 @@ static bool update(Ppo *p, const int *prompt, int n_prompt, bool warm, Err *e) {
     if (n < 0) return false;
     for (int i = 0; i < n; i++) {
         const int t = s->token_of[i];
-        p->mb_old[i] = g->old[t], p->mb_adv[i] = p->adv[t], p->mb_value[i] = p->values[t], p->mb_ret[i] = p->ret[t];
+        p->mb_old[i] = g->old[t], p->mb_adv[i] = p->adv[t], p->mb_value[i] = p->values[t],
+        p->mb_ret[i] = p->ret[t];
     }
     p->policy_sums = (PpoPolicySums){0};
     p->value_sums = (PpoValueSums){0};
@@ -295,15 +341,21 @@ static bool update(Ppo *p, const int *prompt, int n_prompt, bool warm, Err *e) {
     if (!trainer_accumulate_scores(&p->value, &s->window, derive_value, p, e)) return false;
     const Texts valued = minibatch_texts(s, prompt, n_prompt);
     cost_ppo(&s->cost.predicted, &s->net, &(Texts){0}, warm ? &valued : &(Texts){0}, &valued);
-    if (warm && (!trainer_accumulate(&s->trainer, &s->window, s->c->sampling.temperature, derive_policy, p, false, e) || (p->ptx.n && !pretraining_text(p, e)))) return false;
+    if (warm && (!trainer_accumulate(&s->trainer, &s->window, s->c->sampling.temperature, derive_policy, p,
+                                     false, e) ||
+                 (p->ptx.n && !pretraining_text(p, e))))
+        return false;
     const PpoPolicySums *a = &p->policy_sums;
     const PpoValueSums *v = &p->value_sums;
     if (!isfinite(a->loss + v->loss))
-        return fail(e, "step %lld: policy loss %g, value loss %g: the step is not applied; lower --learning-rate or look at the scores of this step", (long long)p->value.step + 1, a->loss / n,
-                    v->loss / n);
+        return fail(e,
+                    "step %lld: policy loss %g, value loss %g: the step is not applied; lower "
+                    "--learning-rate or look at the scores of this step",
+                    (long long)p->value.step + 1, a->loss / n, v->loss / n);
     stat(p, VF_LOSS, v->loss / n), stat(p, VF_CLIP, v->clipped / n);
     if (warm) {
-        stat(p, PG_LOSS, a->loss / n), stat(p, PG_CLIP, a->clipped / n), stat(p, APPROX_KL, a->approxkl / n), stat(p, ENTROPY, p->entropy_sum / n), stat(p, RATIO, a->ratio / n);
+        stat(p, PG_LOSS, a->loss / n), stat(p, PG_CLIP, a->clipped / n), stat(p, APPROX_KL, a->approxkl / n),
+            stat(p, ENTROPY, p->entropy_sum / n), stat(p, RATIO, a->ratio / n);
         p->ratio_square += (a->ratio / n - 1) * (a->ratio / n - 1);
         if (!trainer_update(&s->trainer, e)) return false;
     }
@@ -314,7 +366,8 @@ static int ascending(const void *a, const void *b) { return *(const int *)a - *(
 
 /* All epochs: in each, the prompts are dealt out to minibatches anew; within one they keep their order. */
 static bool updates(Ppo *p, int64_t generation, Err *e) {
-    const int n = p->s.gen.n_prompt, m = p->c->ppo.num_mini_batches, epochs = p->c->ppo.num_ppo_epochs, size = n / m;
+    const int n = p->s.gen.n_prompt, m = p->c->ppo.num_mini_batches, epochs = p->c->ppo.num_ppo_epochs,
+              size = n / m;
     const bool warm = generation >= p->c->critic_warmup_steps;
     int *order = malloc((size_t)n * sizeof(int));
     bool ok = order || fail(e, "no memory for %d prompts", n);
@@ -322,7 +375,8 @@ static bool updates(Ppo *p, int64_t generation, Err *e) {
     memset(p->n_stat, 0, sizeof p->n_stat);
     p->ratio_square = 0;
     for (int epoch = 0; ok && epoch < epochs; epoch++) {
-        rng_permutation(order, n, (uint64_t)p->c->step.run.seed, RNG_MINIBATCH, (uint64_t)generation * (uint64_t)epochs + (uint64_t)epoch);
+        rng_permutation(order, n, (uint64_t)p->c->step.run.seed, RNG_MINIBATCH,
+                        (uint64_t)generation * (uint64_t)epochs + (uint64_t)epoch);
         for (int k = 0; ok && k < m && p->value.step < p->value.n_step; k++) {
             qsort(order + k * size, (size_t)size, sizeof(int), ascending);
             ok = update(p, order + k * size, size, warm, e);
@@ -366,7 +420,8 @@ static bool log_generation(Ppo *p, Run *run, const GenerationLog *l, int64_t gen
     json_put(&w, "loss/value_avg", mean(p, VF_LOSS));
     json_put(&w, "val/clipfrac_avg", mean(p, VF_CLIP));
     json_put(&w, "val/ratio", mean(p, RATIO));
-    json_put(&w, "val/ratio_var", n_ratio > 1 ? (p->ratio_square - n_ratio * off * off) / (n_ratio - 1) : NAN);
+    json_put(&w, "val/ratio_var",
+             n_ratio > 1 ? (p->ratio_square - n_ratio * off * off) / (n_ratio - 1) : NAN);
     json_put(&w, "val/num_eos_tokens", ended);
     if (p->ptx.n && policy) json_put(&w, "loss/ptx", p->ptx_loss);
     json_end(&w, '}');
@@ -383,7 +438,8 @@ static bool loop(Ppo *p, Run *run, Err *e) {
     Progress progress;
     progress_begin(&progress, "ppo", t->n_step);
     for (int64_t generation = t->step / p->updates; t->step < t->n_step; generation++) {
-        if (!step_generation(s, generation, e) || !advantages(p, e) || !updates(p, generation, e)) return false;
+        if (!step_generation(s, generation, e) || !advantages(p, e) || !updates(p, generation, e))
+            return false;
         generation_log_add(&l, s);
         s->trainer.extra[2] = (double)s->tokens;
         t->extra[0] = p->moments.mean, t->extra[1] = p->moments.var, t->extra[2] = p->moments.n;
@@ -392,8 +448,8 @@ static bool loop(Ppo *p, Run *run, Err *e) {
             l.logged = true;
         }
         char detail[128];
-        snprintf(detail, sizeof detail, "reward %.4f  kl %.4f  value loss %.4f  %.1f k tokens/s", s->gen.stats.reward, p->mean_kl, mean(p, VF_LOSS),
-                 run_rate(run, s->tokens));
+        snprintf(detail, sizeof detail, "reward %.4f  kl %.4f  value loss %.4f  %.1f k tokens/s",
+                 s->gen.stats.reward, p->mean_kl, mean(p, VF_LOSS), run_rate(run, s->tokens));
         progress_at(&progress, t->step, detail);
         if (!run_checkpoint(run, &p->c->step.run, t, t->step == t->n_step, e)) return false;
     }
@@ -403,9 +459,11 @@ static bool loop(Ppo *p, Run *run, Err *e) {
 
 static bool memory(Ppo *p, Err *e) {
     const size_t n = (size_t)p->s.gen.n_completion, n_token = n * (size_t)p->s.gen.max_new;
-    real **const list[] = {&p->kl, &p->reward, &p->values, &p->adv, &p->ret, &p->mb_old, &p->mb_adv, &p->mb_value, &p->mb_ret};
+    real **const list[] = {&p->kl,     &p->reward, &p->values,   &p->adv,   &p->ret,
+                           &p->mb_old, &p->mb_adv, &p->mb_value, &p->mb_ret};
     bool ok = (p->score = memory_new(n * sizeof(real), "scores", e)) != NULL;
-    for (size_t i = 0; ok && i < sizeof list / sizeof *list; i++) ok = (*list[i] = memory_new(n_token * sizeof(real), "tokens", e)) != NULL;
+    for (size_t i = 0; ok && i < sizeof list / sizeof *list; i++)
+        ok = (*list[i] = memory_new(n_token * sizeof(real), "tokens", e)) != NULL;
     return ok;
 }
 
@@ -413,31 +471,42 @@ static bool check(Ppo *p, Err *e) {
     const Config *c = p->c;
     StepConfig *s = &p->step_config;
     if (!run_options_check(&c->step.run, e) || !ppo_config_check(&c->ppo, e)) return false;
-    if (c->critic_warmup_steps < 0) return fail(e, "--critic-warmup-steps: found %d, expected at least 0", c->critic_warmup_steps);
-    if (!isnan(c->value_learning_rate) && !(c->value_learning_rate >= 0)) return fail(e, "--value-learning-rate: found %g, expected at least 0, or none", c->value_learning_rate);
-    if ((c->ppo.ptx_coef > 0) != (c->ptx_dataset != NULL)) return fail(e, "--ptx-coef and --ptx-dataset: expected both or neither");
+    if (c->critic_warmup_steps < 0)
+        return fail(e, "--critic-warmup-steps: found %d, expected at least 0", c->critic_warmup_steps);
+    if (!isnan(c->value_learning_rate) && !(c->value_learning_rate >= 0))
+        return fail(e, "--value-learning-rate: found %g, expected at least 0, or none",
+                    c->value_learning_rate);
+    if ((c->ppo.ptx_coef > 0) != (c->ptx_dataset != NULL))
+        return fail(e, "--ptx-coef and --ptx-dataset: expected both or neither");
     *s = c->step;
     s->critic = true;
     s->steps_per_generation = c->step.run.gradient_accumulation_steps * c->ppo.num_mini_batches;
     s->grpo.num_iterations = c->ppo.num_ppo_epochs;
     p->updates = c->ppo.num_ppo_epochs * c->ppo.num_mini_batches;
-    if (c->step.run.plan && s->grpo.max_completion_length > PLAN_LENGTH) s->grpo.max_completion_length = PLAN_LENGTH;
+    if (c->step.run.plan && s->grpo.max_completion_length > PLAN_LENGTH)
+        s->grpo.max_completion_length = PLAN_LENGTH;
     const int size = c->step.run.per_device_train_batch_size * c->step.run.gradient_accumulation_steps;
     if (s->grpo.num_generations >= 1 && size % s->grpo.num_generations)
-        return fail(e, "--num-generations %d does not divide the %d completions of a minibatch (per-device-train-batch-size times gradient-accumulation-steps): a prompt's completions stay together",
+        return fail(e,
+                    "--num-generations %d does not divide the %d completions of a minibatch "
+                    "(per-device-train-batch-size times gradient-accumulation-steps): a prompt's completions "
+                    "stay together",
                     s->grpo.num_generations, size);
     return c->step.run.plan || c->step.run.resume || folder_is_empty(c->step.run.output_dir) ||
-           fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", c->step.run.output_dir);
+           fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume",
+                c->step.run.output_dir);
 }
 
 static bool finish(Ppo *p, Err *e) {
     char path[600];
     FolderInfo info = {.label = {"value"}};
     return path_join(path, sizeof path, p->c->step.run.output_dir, "value", e) &&
-           folder_save(path, p->critic, &info, p->c->step.run.model, run_store(&p->c->step.run), e) && step_finish(&p->s, e);
+           folder_save(path, p->critic, &info, p->c->step.run.model, run_store(&p->c->step.run), e) &&
+           step_finish(&p->s, e);
 }
 
-/* A generation to warm up and a timed one, with short completions; the time of full ones is to theirs as the operations are. */
+/* A generation to warm up and a timed one, with short completions; the time of full ones is to theirs as the
+ * operations are. */
 static bool plan(Ppo *p, Err *e) {
     const Config *c = p->c;
     Step *s = &p->s;
@@ -449,14 +518,18 @@ static bool plan(Ppo *p, Err *e) {
     for (int i = 0; i < 2; i++) {
         const double start = clock_seconds(), before = cost_flops(&s->cost.measured);
         p->value.step = 0;
-        if (!step_generation(s, c->critic_warmup_steps, e) || !advantages(p, e) || !updates(p, c->critic_warmup_steps, e)) return false;
+        if (!step_generation(s, c->critic_warmup_steps, e) || !advantages(p, e) ||
+            !updates(p, c->critic_warmup_steps, e))
+            return false;
         seconds = clock_seconds() - start, operations = cost_flops(&s->cost.measured) - before;
     }
     const double n_step = (double)p->value.n_step, generations = ceil(n_step / p->updates);
-    const double passes = n_step / c->ppo.num_mini_batches, cold = fmin(passes, (double)c->critic_warmup_steps * c->ppo.num_ppo_epochs);
+    const double passes = n_step / c->ppo.num_mini_batches,
+                 cold = fmin(passes, (double)c->critic_warmup_steps * c->ppo.num_ppo_epochs);
     const Texts one = step_planned_drawn(s, length);
     Texts drawn = {0}, trained = {0}, valued = {0};
-    texts_add(&drawn, &one, generations), texts_add(&trained, &one, passes - cold), texts_add(&valued, &one, passes);
+    texts_add(&drawn, &one, generations), texts_add(&trained, &one, passes - cold),
+        texts_add(&valued, &one, passes);
     const double tree = s->longest + (double)s->group * full;
     const int rows = c->step.run.slice_rows > (int)tree ? c->step.run.slice_rows : (int)tree;
     s->net.logits_anew = !acts_keep_logits(&s->net.policy, rows);
@@ -466,13 +539,17 @@ static bool plan(Ppo *p, Err *e) {
     s->c = &config;
     to->n_step = (int)n_step;
     to->length = length;
-    to->how = "a generation of short completions was timed on this machine, the rest is counted (E194); without checkpoints and --ptx-dataset";
+    to->how = "a generation of short completions was timed on this machine, the rest is counted (E194); "
+              "without checkpoints and --ptx-dataset";
     cost_ppo(&to->cost, &s->net, &drawn, &trained, &valued);
     const bool ok = step_planned_rest(&to->cost, s, length, generations, e);
     s->c = &p->step_config;
     cost_trainer(&critic, &s->net.value, rows, rows);
     to->cost.memory[MEM_CRITIC] = cost_trained(&critic);
-    to->memory = cost_memory(&to->cost) + (double)(acts_thread_bytes(&s->net.policy, rows, true) + acts_thread_bytes(&s->net.value, rows, true)) + PROGRAM_BYTES;
+    to->memory = cost_memory(&to->cost) +
+                 (double)(acts_thread_bytes(&s->net.policy, rows, true) +
+                          acts_thread_bytes(&s->net.value, rows, true)) +
+                 PROGRAM_BYTES;
     to->step_seconds = seconds / operations * cost_flops(&to->cost) / n_step;
     return ok;
 }
@@ -481,7 +558,8 @@ static bool ppo(Ppo *p, Run *run, Err *e) {
     const Config *c = p->c;
     Step *s = &p->s;
     if (!check(p, e)) return false;
-    if (c->ptx_dataset && !dataset_load(&p->ptx, c->ptx_dataset, NEED_COMPLETION, c->step.run.system, e)) return false;
+    if (c->ptx_dataset && !dataset_load(&p->ptx, c->ptx_dataset, NEED_COMPLETION, c->step.run.system, e))
+        return false;
     p->ptx_order = (Order){.n = p->ptx.n, .seed = (uint64_t)c->step.run.seed};
     if (!step_open(s, &p->step_config, e) || !open_critic(p, e) || !memory(p, e)) return false;
     ppo_moments_start(&p->moments);
@@ -495,11 +573,13 @@ static bool ppo(Ppo *p, Run *run, Err *e) {
     cost_memory_most(&s->cost.predicted, MEM_CRITIC, cost_trained(&planned));
     cost_memory_most(&s->cost.measured, MEM_CRITIC, cost_trained(&held));
     run_tokens(run, s->tokens);
-    return (loop(p, run, e) || run_failed(run, e)) && run_cost(run, p->value.step, &s->cost, e) && finish(p, e);
+    return (loop(p, run, e) || run_failed(run, e)) && run_cost(run, p->value.step, &s->cost, e) &&
+           finish(p, e);
 }
 
 static void ppo_close(Ppo *p) {
-    void *const list[] = {p->score, p->kl, p->reward, p->values, p->adv, p->ret, p->mb_old, p->mb_adv, p->mb_value, p->mb_ret};
+    void *const list[] = {p->score, p->kl,     p->reward, p->values,   p->adv,
+                          p->ret,   p->mb_old, p->mb_adv, p->mb_value, p->mb_ret};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) memory_free(list[i]);
     window_free(&p->ptx_window);
     free(p->ptx_ids.id);

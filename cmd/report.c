@@ -17,28 +17,40 @@ static const Option options[] = {
     {"title", OPT_STRING, offsetof(Config, title), "Runs side by side", "of the page", NULL},
     {"json", OPT_BOOL, offsetof(Config, json), "false", "the tables as JSON on stdout", NULL},
 };
-static const OptionTable table = {"report",
-                                  "[SECTION/][NAME=]RUN[,RUN...] ...: runs side by side on one page: curves, tables with 95 % intervals, costs, replies.\n"
-                                  "An arm is one run or, with commas, several that differ in their seed; the first arm of a section is what the others are compared with.\n"
-                                  "Read are config.json, log.jsonl, timing.jsonl and, where they are, replies.jsonl and verdicts.json of each run's folder (docs/formats.md)",
-                                  "grpo report SFT=runs/sft GRPO=runs/grpo-1,runs/grpo-2,runs/grpo-3 --output report.html", options, sizeof options / sizeof *options};
+static const OptionTable table =
+    {"report",
+     "[SECTION/][NAME=]RUN[,RUN...] ...: runs side by side on one page: curves, tables with 95 % intervals, "
+     "costs, replies.\n"
+     "An arm is one run or, with commas, several that differ in their seed; the first arm of a section is "
+     "what the others are compared with.\n"
+     "Read are config.json, log.jsonl, timing.jsonl and, where they are, replies.jsonl and verdicts.json of "
+     "each run's folder (docs/formats.md)",
+     "grpo report SFT=runs/sft GRPO=runs/grpo-1,runs/grpo-2,runs/grpo-3 --output report.html", options,
+     sizeof options / sizeof *options};
 
-/* ---- JSON ------------------------------------------------------------------------------------------------------------- */
+/* ---- JSON ----------------------------------------------------------------------------------- */
 
 static void json_figure(JsonWriter *w, const char *key, const Figure *f, bool verdict) {
     json_open(w, key, '{');
     json_put(w, "mean", f->mean);
     json_key(w, "ci95");
     if (isnan(f->half)) json_null(w);
-    else json_begin(w, '['), json_number(w, f->mean - f->half), json_number(w, f->mean + f->half), json_end(w, ']');
+    else
+        json_begin(w, '['), json_number(w, f->mean - f->half), json_number(w, f->mean + f->half),
+            json_end(w, ']');
     json_open(w, "by_seed", '[');
     for (int i = 0; i < f->n; i++) json_number(w, f->by_run[i]);
     json_end(w, ']');
-    if (verdict) json_put_string(w, "verdict", figure_verdict(f) > 0 ? "rose" : figure_verdict(f) < 0 ? "fell" : "not decided");
+    if (verdict)
+        json_put_string(w, "verdict",
+                        figure_verdict(f) > 0   ? "rose"
+                        : figure_verdict(f) < 0 ? "fell"
+                                                : "not decided");
     json_end(w, '}');
 }
 
-static void json_labels(JsonWriter *w, const char *key, const Section *s, const Arm *a, int row, Origin origin) {
+static void json_labels(JsonWriter *w, const char *key, const Section *s, const Arm *a, int row,
+                        Origin origin) {
     bool begun = false;
     for (int q = 0; q < s->n_quantity; q++) {
         if (s->quantity[q].origin != origin || quantity_is_mean(&s->quantity[q])) continue;
@@ -73,7 +85,8 @@ static void json_difference(JsonWriter *w, const Section *s, const Arm *a, int r
     json_end(w, '}');
 }
 
-static void json_kinds(JsonWriter *w, const char *key, const Arm *a, const char *part, const char *const *kind) {
+static void json_kinds(JsonWriter *w, const char *key, const Arm *a, const char *part,
+                       const char *const *kind) {
     json_open(w, key, '{');
     for (int k = 0; kind[k]; k++) {
         char path[64];
@@ -144,7 +157,9 @@ static void json_arm(JsonWriter *w, const Section *s, const Arm *a) {
     for (int row = 0; arm_has_replies(a) && row <= s->n_split; row++) json_row(w, s, a, row);
     json_end(w, '}');
     json_open(w, "difference", '{');
-    for (int row = 0; a != s->arm && arm_has_replies(a) && arm_has_replies(s->arm) && row <= s->n_split; row++) json_difference(w, s, a, row);
+    for (int row = 0; a != s->arm && arm_has_replies(a) && arm_has_replies(s->arm) && row <= s->n_split;
+         row++)
+        json_difference(w, s, a, row);
     json_end(w, '}');
     json_cost(w, a);
     json_end(w, '}');
@@ -169,19 +184,23 @@ static void json_report(const Arms *arms) {
     free(w.text);
 }
 
-/* ---- the command ------------------------------------------------------------------------------------------------------- */
+/* ---- the command ---------------------------------------------------------------------------- */
 
 static bool report(const Config *c, char **arm, int n_arm, Err *e) {
     Arms arms = {.n = 0};
     bool ok = true;
-    if (!n_arm) return fail(e, "no run given, expected [SECTION/][NAME=]RUN[,RUN...]; see grpo report --help");
-    if (!c->output && !c->json) return fail(e, "--output: not given; expected the HTML file to write, or --json");
-    if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
+    if (!n_arm)
+        return fail(e, "no run given, expected [SECTION/][NAME=]RUN[,RUN...]; see grpo report --help");
+    if (!c->output && !c->json)
+        return fail(e, "--output: not given; expected the HTML file to write, or --json");
+    if (c->output && path_exists(c->output))
+        return fail(e, "%s: exists already; give another --output", c->output);
     for (int i = 0; ok && i < n_arm; i++) ok = arms_add(&arms, arm[i], e);
     if (ok && c->output) {
         Page page = {.length = 0};
         report_page(&page, &arms, c->title);
-        ok = page.no_memory ? fail(e, "%s: no memory for the page", c->output) : file_write(c->output, page.text, page.length, e);
+        ok = page.no_memory ? fail(e, "%s: no memory for the page", c->output)
+                            : file_write(c->output, page.text, page.length, e);
         free(page.text);
     }
     if (ok && c->json) json_report(&arms);
@@ -194,11 +213,13 @@ int cmd_report(int argc, char **argv, Err *e) {
     char **arm = calloc(2 * (size_t)argc + 2, sizeof *arm), **rest = arm ? arm + argc + 1 : NULL;
     int n_arm = 0, n_rest = 0;
     if (!arm) { fail(e, "no memory"); return -1; }
-    for (int i = 0; i < argc; i++) {                /* runs and options in any order: an option but --json takes the word after it, unless it has its own = */
+    /* runs and options in any order: an option but --json takes the word after it, unless it has its own = */
+    for (int i = 0; i < argc; i++) {
         const bool option = i == 0 || argv[i][0] == '-';
         if (!option) { arm[n_arm++] = argv[i]; continue; }
         rest[n_rest++] = argv[i];
-        if (i && !strchr(argv[i], '=') && strcmp(argv[i], "--json") && i + 1 < argc) rest[n_rest++] = argv[++i];
+        if (i && !strchr(argv[i], '=') && strcmp(argv[i], "--json") && i + 1 < argc)
+            rest[n_rest++] = argv[++i];
     }
     const int r = options_parse(&c, &table, n_rest, rest, e);
     const bool ok = r == 0 && report(&c, arm, n_arm, e);

@@ -1,5 +1,5 @@
-/* reward.c: `grpo reward`: trains the K-label regression head and the trunk below it (E40 to E45), and reports its quality on held-out
- * data (E46 to E50). */
+/* reward.c: `grpo reward`: trains the K-label regression head and the trunk below it (E40 to E45), and
+ * reports its quality on held-out data (E46 to E50). */
 #include "reward.h"
 
 #include <math.h>
@@ -32,13 +32,16 @@ static const Option options[] = {
     {"normalize_labels", OPT_BOOL, offsetof(Config, normalize_labels), "true", "train on standardised labels (folded back on saving)", NULL},
     {"max_length", OPT_INT, offsetof(Config, max_length), "1024", "longer examples are cut at the end", NULL},
 };
-const OptionTable reward_table = {"reward", "train a multi-label reward regression on labelled replies",
-                                  "grpo reward --model runs/sft/final --dataset labelled.jsonl --output-dir runs/reward", options, sizeof options / sizeof *options};
+const OptionTable reward_table =
+    {"reward", "train a multi-label reward regression on labelled replies",
+     "grpo reward --model runs/sft/final --dataset labelled.jsonl --output-dir runs/reward", options,
+     sizeof options / sizeof *options};
 
 typedef struct { int *id, n, n_prompt; } Sequence;
 typedef struct { Sequence *seq; real *label; int n; } Items;
 
-static bool encode(Items *out, const Dataset *d, const Language *l, const char (*name)[64], int n_label, int max_length, Err *e) {
+static bool encode(Items *out, const Dataset *d, const Language *l, const char (*name)[64], int n_label,
+                   int max_length, Err *e) {
     Ids ids = {0};
     out->n = d->n;
     out->seq = calloc((size_t)d->n, sizeof *out->seq);
@@ -48,11 +51,14 @@ static bool encode(Items *out, const Dataset *d, const Language *l, const char (
         const Example *x = &d->row[i];
         double label[MAX_LABELS];
         const Json *ended = json_get(x->row, "ended");
-        const bool cut = (x->finish_reason && !strcmp(x->finish_reason, "length")) || (ended && ended->type == JSON_BOOL && ended->number == 0);
+        const bool cut = (x->finish_reason && !strcmp(x->finish_reason, "length")) ||
+                         (ended && ended->type == JSON_BOOL && ended->number == 0);
         ids.n = 0;
         if (!encode_prompt(&ids, l, x, e)) return false;
         const int n_prompt = ids.n;
-        if (!encode_completion(&ids, l, x->completion, !cut, e) || !example_labels(label, x, name, n_label, d->path, e)) return false;
+        if (!encode_completion(&ids, l, x->completion, !cut, e) ||
+            !example_labels(label, x, name, n_label, d->path, e))
+            return false;
         out->seq[i].n = ids.n < max_length ? ids.n : max_length;
         out->seq[i].n_prompt = n_prompt < max_length ? n_prompt : max_length;
         out->seq[i].id = malloc((size_t)out->seq[i].n * sizeof(int));
@@ -67,11 +73,15 @@ static bool encode(Items *out, const Dataset *d, const Language *l, const char (
 /* Moves the last `share` of a keyed permutation into held. */
 static bool split(Items *all, Items *held, int n_label, double share, uint64_t seed, Err *e) {
     const int n_held = (int)floor(share * all->n), n = all->n - n_held;
-    if (n_held < 2 || n < 1) return fail(e, "--eval-split %g: leaves %d for training and %d held out; expected at least 1 and 2", share, n, n_held);
+    if (n_held < 2 || n < 1)
+        return fail(e, "--eval-split %g: leaves %d for training and %d held out; expected at least 1 and 2",
+                    share, n, n_held);
     int *order = malloc((size_t)all->n * sizeof(int));
     Items out = {calloc((size_t)n, sizeof(Sequence)), malloc((size_t)(n * n_label) * sizeof(real)), n};
-    *held = (Items){calloc((size_t)n_held, sizeof(Sequence)), malloc((size_t)(n_held * n_label) * sizeof(real)), n_held};
-    if (!order || !out.seq || !out.label || !held->seq || !held->label) return fail(e, "no memory to split %d examples", all->n);
+    *held = (Items){calloc((size_t)n_held, sizeof(Sequence)),
+                    malloc((size_t)(n_held * n_label) * sizeof(real)), n_held};
+    if (!order || !out.seq || !out.label || !held->seq || !held->label)
+        return fail(e, "no memory to split %d examples", all->n);
     rng_permutation(order, all->n, seed, RNG_SPLIT, 0);
     for (int i = 0; i < all->n; i++) {
         Items *to = i < n ? &out : held;
@@ -90,10 +100,12 @@ typedef struct { double loss, weight_sum; const real *label; const double *label
 
 static void derive(void *to, int first, int n, const real *score, real *dscore) {
     Loss *l = to;
-    reward_regression_loss(&l->loss, dscore, score, l->label + (size_t)first * (size_t)l->n_label, l->label_weight, (size_t)n, (size_t)l->n_label, l->weight_sum);
+    reward_regression_loss(&l->loss, dscore, score, l->label + (size_t)first * (size_t)l->n_label,
+                           l->label_weight, (size_t)n, (size_t)l->n_label, l->weight_sum);
 }
 
-/* E40: read at the last token that is not padding, which is not the last one where the end token is the padding token too (D12). */
+/* E40: read at the last token that is not padding, which is not the last one where the end token is the
+ * padding token too (D12). */
 static bool add_example(Window *w, const Sequence *s, int pad, Err *e) {
     const int row = w->n_row, last = head_last_row(s->id, s->n, pad);
     if (last < 0) return fail(e, "an example holds nothing but pad_token_id %d; expected another token", pad);
@@ -105,7 +117,8 @@ static void texts_of(Texts *t, const void *items, int i) {
     texts_sequence(t, x->n_prompt, x->n - x->n_prompt, 1);
 }
 
-static bool step(Loss *loss, Trainer *t, Window *w, real *label, const Items *items, Order *order, int64_t *at, int batch, Err *e) {
+static bool step(Loss *loss, Trainer *t, Window *w, real *label, const Items *items, Order *order,
+                 int64_t *at, int batch, Err *e) {
     const size_t k = (size_t)loss->n_label;
     window_clear(w);
     for (int i = 0; i < batch; i++) {
@@ -117,12 +130,15 @@ static bool step(Loss *loss, Trainer *t, Window *w, real *label, const Items *it
     loss->label = label;
     loss->weight_sum = reward_label_weight_sum(label, loss->label_weight, (size_t)batch, k);    /* E44 */
     if (!trainer_accumulate_scores(t, w, derive, loss, e)) return false;
-    if (!isfinite(loss->loss)) return fail(e, "step %lld: the loss is %g: the step is not applied; lower --learning-rate", (long long)t->step + 1, loss->loss);
+    if (!isfinite(loss->loss))
+        return fail(e, "step %lld: the loss is %g: the step is not applied; lower --learning-rate",
+                    (long long)t->step + 1, loss->loss);
     return trainer_update(t, e);
 }
 
 /* One step to warm up and three timed ones on the data's own examples, by the mean length of all. */
-static bool plan(RunPlan *p, Trainer *t, Window *w, real *label, const Loss *like, const Items *items, const RunOptions *o, int batch, Err *e) {
+static bool plan(RunPlan *p, Trainer *t, Window *w, real *label, const Loss *like, const Items *items,
+                 const RunOptions *o, int batch, Err *e) {
     Order order = {.n = items->n, .seed = (uint64_t)o->seed};
     double tokens = 0, seconds = 0, timed = 0;
     int64_t at = 0;
@@ -169,7 +185,8 @@ static void fold(Model *m, FolderInfo *info, const double *mean, const double *s
 }
 
 /* The table of held-out items: on stdout (or as a member of *w), and as eval.json. */
-static bool evaluate(JsonWriter *w, const Trainer *t, const FolderInfo *info, const Items *held, const char *dir, bool json, Err *e) {
+static bool evaluate(JsonWriter *w, const Trainer *t, const FolderInfo *info, const Items *held,
+                     const char *dir, bool json, Err *e) {
     const int n_label = t->model->config.n_label;
     Window window = {0};
     bool ok = true;
@@ -181,11 +198,16 @@ static bool evaluate(JsonWriter *w, const Trainer *t, const FolderInfo *info, co
     for (int i = 0; ok && i < held->n * n_label; i++) score[i] += (real)info->reward_mean[i % n_label];
     JsonWriter j = {0};
     json_begin(&j, '{');
-    if (ok && !json) printf("%-16s %6s %8s %8s %8s %8s %8s %8s\n", "held-out", "n", "MSE", "R2", "Pearson", "Spearman", "bias", "slope");
+    if (ok && !json)
+        printf("%-16s %6s %8s %8s %8s %8s %8s %8s\n", "held-out", "n", "MSE", "R2", "Pearson", "Spearman",
+               "bias", "slope");
     for (int k = 0; ok && k < n_label; k++) {
         RewardMetrics r;
-        reward_metrics(&r, NULL, 10, score, held->label, (size_t)held->n, (size_t)n_label, (size_t)k, scratch);
-        if (!json) printf("%-16s %6zu %8.4f %8.3f %8.3f %8.3f %8.4f %8.3f\n", info->label[k], r.n, r.mse, r.r2, r.pearson, r.spearman, r.bias, r.calibration_slope);
+        reward_metrics(&r, NULL, 10, score, held->label, (size_t)held->n, (size_t)n_label, (size_t)k,
+                       scratch);
+        if (!json)
+            printf("%-16s %6zu %8.4f %8.3f %8.3f %8.3f %8.4f %8.3f\n", info->label[k], r.n, r.mse, r.r2,
+                   r.pearson, r.spearman, r.bias, r.calibration_slope);
         json_open(&j, info->label[k], '{');
         json_put_int(&j, "n", (long long)r.n);
         json_put(&j, "mse", r.mse);
@@ -210,10 +232,13 @@ static bool evaluate(JsonWriter *w, const Trainer *t, const FolderInfo *info, co
     return ok;
 }
 
-static bool finish(const Config *c, Trainer *t, const FolderInfo *info, const Items *held, double loss, Err *e) {
+static bool finish(const Config *c, Trainer *t, const FolderInfo *info, const Items *held, double loss,
+                   Err *e) {
     char final[600], hex[65];
     JsonWriter w = {0};
-    if (!path_join(final, sizeof final, c->run.output_dir, "final", e) || !folder_save(final, t->model, info, c->run.model, run_store(&c->run), e)) return false;
+    if (!path_join(final, sizeof final, c->run.output_dir, "final", e) ||
+        !folder_save(final, t->model, info, c->run.model, run_store(&c->run), e))
+        return false;
     folder_digest(t->model, hex);
     json_begin(&w, '{');
     json_put_int(&w, "steps", t->step);
@@ -224,7 +249,8 @@ static bool finish(const Config *c, Trainer *t, const FolderInfo *info, const It
     json_end(&w, '}');
     if (ok && c->run.json) puts(w.text);
     if (ok && !c->run.json)
-        printf("%s: %lld steps, %d labels, loss %.4f%s, weights %.16s%s\n", final, (long long)t->step, t->model->config.n_label, loss, c->normalize_labels ? " (standardised)" : "", hex,
+        printf("%s: %lld steps, %d labels, loss %.4f%s, weights %.16s%s\n", final, (long long)t->step,
+               t->model->config.n_label, loss, c->normalize_labels ? " (standardised)" : "", hex,
                held->n ? "" : "; nothing was held out: --eval-split or --eval-dataset tells how good it is");
     free(w.text);
     return ok;
@@ -237,7 +263,8 @@ static bool label_names(FolderInfo *info, int *n_label, const Config *c, const D
         if (*n_label == MAX_LABELS) return fail(e, "--labels: more than %d", MAX_LABELS);
         snprintf(info->label[(*n_label)++], 64, "%.*s", (int)(n < 63 ? n : 63), at);
         for (int k = 0; k + 1 < *n_label; k++)
-            if (!strcmp(info->label[k], info->label[*n_label - 1])) return fail(e, "--labels: \"%s\" stands there twice", info->label[k]);
+            if (!strcmp(info->label[k], info->label[*n_label - 1]))
+                return fail(e, "--labels: \"%s\" stands there twice", info->label[k]);
         at += n + (at[n] == ',');
     }
     if (!c->labels) *n_label = dataset_labels(d, info->label, MAX_LABELS);
@@ -259,38 +286,60 @@ static bool reward(const Config *c, Err *e) {
     real *label = NULL;
     double weight[MAX_LABELS], mean[MAX_LABELS] = {0}, sd[MAX_LABELS];
     bool ok = false;
-    if (!run_options_check(&c->run, e) || !language_load(&l, c->run.model, c->run.chat_template, e)) return false;
-    if (!dataset_load(&d, c->run.dataset, NEED_COMPLETION | NEED_LABELS, c->run.system, e) || !label_names(&info, &n_label, c, &d, e)) return false;
-    if (!(c->eval_split >= 0 && c->eval_split < 1)) return fail(e, "--eval-split: found %g, expected a number from 0 (none) to less than 1", c->eval_split);
-    if (c->eval_dataset && c->eval_split != 0) return fail(e, "--eval-dataset and --eval-split %g: both hold data out; give one of them", c->eval_split);
-    if (!parse_weights(weight, c->label_weights, (const char (*)[64])info.label, n_label, "--label-weights", e) || !folder_config(&shape, &base, c->run.model, e)) return false;
+    if (!run_options_check(&c->run, e) || !language_load(&l, c->run.model, c->run.chat_template, e))
+        return false;
+    if (!dataset_load(&d, c->run.dataset, NEED_COMPLETION | NEED_LABELS, c->run.system, e) ||
+        !label_names(&info, &n_label, c, &d, e))
+        return false;
+    if (!(c->eval_split >= 0 && c->eval_split < 1))
+        return fail(e, "--eval-split: found %g, expected a number from 0 (none) to less than 1",
+                    c->eval_split);
+    if (c->eval_dataset && c->eval_split != 0)
+        return fail(e, "--eval-dataset and --eval-split %g: both hold data out; give one of them",
+                    c->eval_split);
+    if (!parse_weights(weight, c->label_weights, (const char(*)[64])info.label, n_label, "--label-weights",
+                       e) ||
+        !folder_config(&shape, &base, c->run.model, e))
+        return false;
     const int max_length = c->max_length < shape.context ? c->max_length : shape.context;
     if (!encode(&items, &d, &l, (const char (*)[64])info.label, n_label, max_length, e)) return false;
-    if (c->eval_dataset && (!dataset_load(&held_data, c->eval_dataset, NEED_COMPLETION | NEED_LABELS, c->run.system, e) ||
-                            !encode(&held, &held_data, &l, (const char (*)[64])info.label, n_label, max_length, e))) return false;
-    if (c->eval_split > 0 && !split(&items, &held, n_label, c->eval_split, (uint64_t)c->run.seed, e)) return false;
+    if (c->eval_dataset &&
+        (!dataset_load(&held_data, c->eval_dataset, NEED_COMPLETION | NEED_LABELS, c->run.system, e) ||
+         !encode(&held, &held_data, &l, (const char(*)[64])info.label, n_label, max_length, e)))
+        return false;
+    if (c->eval_split > 0 && !split(&items, &held, n_label, c->eval_split, (uint64_t)c->run.seed, e))
+        return false;
     for (int k = 0; k < n_label; k++) sd[k] = 1;
     for (int k = 0; k < n_label; k++)
-        if (!reward_moments(NULL, NULL, items.label + k, (size_t)items.n, (size_t)n_label, 1)) return fail(e, "%s: no row has a value for label %s; leave it out with --labels", d.path, info.label[k]);
+        if (!reward_moments(NULL, NULL, items.label + k, (size_t)items.n, (size_t)n_label, 1))
+            return fail(e, "%s: no row has a value for label %s; leave it out with --labels", d.path,
+                        info.label[k]);
     if (c->normalize_labels) {
         reward_label_moments(mean, sd, items.label, (size_t)items.n, (size_t)n_label);
         reward_standardise(items.label, mean, sd, (size_t)items.n, (size_t)n_label);
     }
-    const int rows = c->run.slice_rows > max_length ? c->run.slice_rows : max_length, batch = c->run.per_device_train_batch_size * c->run.gradient_accumulation_steps;
+    const int rows = c->run.slice_rows > max_length ? c->run.slice_rows : max_length,
+              batch = c->run.per_device_train_batch_size * c->run.gradient_accumulation_steps;
     shape.n_label = n_label;
     shape.checkpointing = c->run.gradient_checkpointing;
     if (!run_adapter(&shape, &base, &c->run.adapter, c->run.model, e)) return false;
     const double memory = (double)trainer_bytes(&shape, rows, rows) + PROGRAM_BYTES;
     if (c->run.plan) c->run.plan->memory = memory;
     if (!memory_plan(c->run.plan ? NULL : "reward", memory, e)) return false;
-    if (!(m = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) || !trainer_new(&t, m, rows, rows, e)) goto done;
-    if (!(label = malloc((size_t)batch * (size_t)n_label * sizeof(real)))) { fail(e, "no memory"); goto done; }
+    if (!(m = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) ||
+        !trainer_new(&t, m, rows, rows, e))
+        goto done;
+    if (!(label = malloc((size_t)batch * (size_t)n_label * sizeof(real)))) {
+        fail(e, "no memory");
+        goto done;
+    }
     const int n_step = run_steps(&c->run, (double)items.n / batch);
     run_trainer(&t, &c->run, n_step);
     m->tally = &cost.measured.net[NET_REWARD];
     t.counts = (double *)&cost, t.n_counts = sizeof cost / sizeof(double);
     if (c->run.plan) {
-        ok = plan(c->run.plan, &t, &w, label, &(Loss){.label_weight = weight, .n_label = n_label}, &items, &c->run, batch, e);
+        ok = plan(c->run.plan, &t, &w, label, &(Loss){.label_weight = weight, .n_label = n_label}, &items,
+                  &c->run, batch, e);
         goto done;
     }
     if (!run_begin(&r, &reward_table, c, &c->run, &t, e)) goto done;
@@ -312,7 +361,8 @@ static bool reward(const Config *c, Err *e) {
         cost_reward(&cost.predicted, &shape, &texts);
         t.extra[0] = (double)tokens;
         smooth = smooth == 0 ? loss.loss : 0.95 * smooth + 0.05 * loss.loss;
-        if (t.step % c->run.logging_steps == 0 && !log_step(&r, &t, &loss, (double)at / items.n, tokens, e)) goto done;
+        if (t.step % c->run.logging_steps == 0 && !log_step(&r, &t, &loss, (double)at / items.n, tokens, e))
+            goto done;
         if (!run_checkpoint(&r, &c->run, &t, t.step == n_step, e)) { run_failed(&r, e); goto done; }
         char detail[96];
         snprintf(detail, sizeof detail, "loss %.4f  %.1f k tokens/s", smooth, run_rate(&r, tokens));

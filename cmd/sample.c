@@ -24,18 +24,61 @@ typedef struct {
     int num_generations, seed, batch;
 } Config;
 
-#define COMMON                                                                                                         \
-    {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of the model", NULL},                                 \
-    {"chat_template", OPT_STRING, offsetof(Config, chat_template), NULL, "template by name, if the folder's own is unknown", NULL}, \
-    {"system", OPT_STRING, offsetof(Config, system), NULL, "system message", NULL},                                    \
-    {"do_sample", OPT_CHOICE, offsetof(Config, do_sample), "auto", "draw, or greedy; auto: draw if one of the next four is given, else as generation_config.json says", asked_names}, \
-    {"temperature", OPT_NUMBER, offsetof(Config, asked.temperature), NULL, "0: greedy [generation_config.json's, else 1]", NULL}, \
-    {"top_k", OPT_NUMBER, offsetof(Config, asked.top_k), NULL, "0: off [generation_config.json's, else 50 if that says how to draw, else 0]", NULL}, \
-    {"top_p", OPT_NUMBER, offsetof(Config, asked.top_p), NULL, "1: off [generation_config.json's, else 1]", NULL},     \
-    {"min_p", OPT_NUMBER, offsetof(Config, asked.min_p), NULL, "0: off [generation_config.json's, else 0]", NULL},     \
-    {"repetition_penalty", OPT_NUMBER, offsetof(Config, asked.repetition_penalty), NULL, "of tokens in prompt and completion; 1: off [generation_config.json's, else 1]", NULL}, \
-    {"max_completion_length", OPT_NUMBER, offsetof(Config, asked.max_new_tokens), NULL, "tokens at most [generation_config.json's max_new_tokens, else 256]", NULL}, \
-    {"seed", OPT_INT, offsetof(Config, seed), "42", "of the draws", NULL}
+#define COMMON \
+    {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of the model", NULL}, \
+        {"chat_template", \
+         OPT_STRING, \
+         offsetof(Config, chat_template), \
+         NULL, \
+         "template by name, if the folder's own is unknown", \
+         NULL}, \
+        {"system", OPT_STRING, offsetof(Config, system), NULL, "system message", NULL}, \
+        {"do_sample", \
+         OPT_CHOICE, \
+         offsetof(Config, do_sample), \
+         "auto", \
+         "draw, or greedy; auto: draw if one of the next four is given, else as generation_config.json " \
+         "says", \
+         asked_names}, \
+        {"temperature", \
+         OPT_NUMBER, \
+         offsetof(Config, asked.temperature), \
+         NULL, \
+         "0: greedy [generation_config.json's, else 1]", \
+         NULL}, \
+        {"top_k", \
+         OPT_NUMBER, \
+         offsetof(Config, asked.top_k), \
+         NULL, \
+         "0: off [generation_config.json's, else 50 if that says how to draw, else 0]", \
+         NULL}, \
+        {"top_p", \
+         OPT_NUMBER, \
+         offsetof(Config, asked.top_p), \
+         NULL, \
+         "1: off [generation_config.json's, else 1]", \
+         NULL}, \
+        {"min_p", \
+         OPT_NUMBER, \
+         offsetof(Config, asked.min_p), \
+         NULL, \
+         "0: off [generation_config.json's, else 0]", \
+         NULL}, \
+        {"repetition_penalty", \
+         OPT_NUMBER, \
+         offsetof(Config, asked.repetition_penalty), \
+         NULL, \
+         "of tokens in prompt and completion; 1: off [generation_config.json's, else 1]", \
+         NULL}, \
+        {"max_completion_length", \
+         OPT_NUMBER, \
+         offsetof(Config, asked.max_new_tokens), \
+         NULL, \
+         "tokens at most [generation_config.json's max_new_tokens, else 256]", \
+         NULL}, \
+    { \
+        "seed", OPT_INT, offsetof(Config, seed), "42", "of the draws", NULL \
+    }
 
 static const Option sample_options[] = {
     COMMON,
@@ -46,18 +89,23 @@ static const Option sample_options[] = {
     {"batch", OPT_INT, offsetof(Config, batch), "64", "prompts at once: memory only, no bit changes", NULL},
     {"cost", OPT_STRING, offsetof(Config, cost), NULL, "file to write operations, tokens and memory to, as the log of a run has them", NULL},
 };
-static const OptionTable sample_table = {"sample", "completions for the prompts of a file, one JSON line each",
-                                         "grpo sample --model runs/grpo/final --dataset prompts.jsonl --temperature 0.7 --max-completion-length 64 > samples.jsonl", sample_options,
-                                         sizeof sample_options / sizeof *sample_options};
+static const OptionTable sample_table = {"sample",
+                                         "completions for the prompts of a file, one JSON line each",
+                                         "grpo sample --model runs/grpo/final --dataset prompts.jsonl "
+                                         "--temperature 0.7 --max-completion-length 64 > samples.jsonl",
+                                         sample_options, sizeof sample_options / sizeof *sample_options};
 static const Option chat_options[] = {COMMON};
-static const OptionTable chat_table = {"chat", "talk to a model; an empty line or Ctrl-D ends", "grpo chat --model models/SmolLM2-135M-Instruct --temperature 0.7 --max-completion-length 64", chat_options,
-                                       sizeof chat_options / sizeof *chat_options};
+static const OptionTable chat_table =
+    {"chat", "talk to a model; an empty line or Ctrl-D ends",
+     "grpo chat --model models/SmolLM2-135M-Instruct --temperature 0.7 --max-completion-length 64",
+     chat_options, sizeof chat_options / sizeof *chat_options};
 
 static bool open_model(Speaker *s, Drawing *d, const Config *c, const char *command, Err *e) {
     Generation asked = c->asked;
     asked.do_sample = c->do_sample == ASKED_NOTHING ? NAN : c->do_sample == ASKED_TRUE;
     if (!c->model) return fail(e, "--model: not given; expected the folder of a model");
-    if (!drawing_settle(d, &asked, command, c->model, e) || !speaker_open(s, c->model, c->chat_template, e)) return false;
+    if (!drawing_settle(d, &asked, command, c->model, e) || !speaker_open(s, c->model, c->chat_template, e))
+        return false;
     s->repetition_penalty = d->repetition_penalty;
     fputs(d->notes, stderr);
     return true;
@@ -66,13 +114,15 @@ static bool open_model(Speaker *s, Drawing *d, const Config *c, const char *comm
 /* ---- sample ------------------------------------------------------------------------------ */
 
 /* kl[i]: sum over the completion's tokens of logp - reference's logp. */
-static bool kl_to(double *kl, Costs *cost, const Model *ref, const Ids *prompt, const Rollout *out, int n_prompt, int group, int max_new, double temperature, Err *e) {
+static bool kl_to(double *kl, Costs *cost, const Model *ref, const Ids *prompt, const Rollout *out,
+                  int n_prompt, int group, int max_new, double temperature, Err *e) {
     Window w = {0};
     const int n = n_prompt * group;
     size_t n_token = 0;
     int rows = 1024, at = 0;
     for (int c = 0; c < n; c++) n_token += (size_t)out->length[c];
-    int *token = malloc(3 * n_token * sizeof(int)), *token_of = token ? token + n_token : NULL, *completion_of = token ? token_of + n_token : NULL;
+    int *token = malloc(3 * n_token * sizeof(int)), *token_of = token ? token + n_token : NULL,
+        *completion_of = token ? token_of + n_token : NULL;
     size_t *offset = calloc((size_t)n + 1, sizeof *offset);
     real *logp = malloc(2 * n_token * sizeof(real)), *old = logp ? logp + n_token : NULL;
     Acts *a = NULL;
@@ -84,7 +134,8 @@ static bool kl_to(double *kl, Costs *cost, const Model *ref, const Ids *prompt, 
         offset[c + 1] = offset[c] + length;
     }
     for (int p = 0; ok && p < n_prompt; p++, at = w.n_row) {
-        ok = window_group(&w, prompt[p].id, prompt[p].n, token, offset, p * group, group, token_of, completion_of, e);
+        ok = window_group(&w, prompt[p].id, prompt[p].n, token, offset, p * group, group, token_of,
+                          completion_of, e);
         rows = w.n_row - at > rows ? w.n_row - at : rows;
     }
     ok = ok && (a = acts_new(ref, rows, rows + n, false, e)) != NULL &&
@@ -103,13 +154,15 @@ static bool kl_to(double *kl, Costs *cost, const Model *ref, const Ids *prompt, 
     return ok;
 }
 
-static void write_row(JsonWriter *w, const Example *x, const char *text, bool ended, int length, double logp, const double *kl) {
+static void write_row(JsonWriter *w, const Example *x, const char *text, bool ended, int length, double logp,
+                      const double *kl) {
     static const char *const ours[] = {"completion", "finish_reason", "completion_length", "logp", "kl"};
     json_begin(w, '{');
     if (x->row)
         for (size_t i = 0; i < x->row->length; i++) {
             bool taken = false;
-            for (size_t k = 0; k < sizeof ours / sizeof *ours; k++) taken = taken || !strcmp(ours[k], x->row->item[i].key);
+            for (size_t k = 0; k < sizeof ours / sizeof *ours; k++)
+                taken = taken || !strcmp(ours[k], x->row->item[i].key);
             if (taken) continue;
             json_put_value(w, x->row->item[i].key, &x->row->item[i]);
         }
@@ -123,19 +176,25 @@ static void write_row(JsonWriter *w, const Example *x, const char *text, bool en
     json_raw(w, "\n");
 }
 
-static bool sample_batch(JsonWriter *w, Costs *cost, const Config *c, const Drawing *how, const Speaker *s, const Model *ref, const Dataset *d, int first, int n, Err *e) {
+static bool sample_batch(JsonWriter *w, Costs *cost, const Config *c, const Drawing *how, const Speaker *s,
+                         const Model *ref, const Dataset *d, int first, int n, Err *e) {
     const int total = n * c->num_generations;
     Answers a;
     double *kl = malloc((size_t)total * sizeof(double));
-    bool ok = speaker_answer(&a, s, &d->row[first], n, first, c->num_generations, how->max_new_tokens, &how->sampling, c->seed, 0, d->path, e);
+    bool ok = speaker_answer(&a, s, &d->row[first], n, first, c->num_generations, how->max_new_tokens,
+                             &how->sampling, c->seed, 0, d->path, e);
     if (ok && !kl) ok = fail(e, "sample: no memory for %d completions", total);
-    ok = ok && (!ref || kl_to(kl, cost, ref, a.prompt, &a.out, n, a.group, a.max_new, how->sampling.temperature, e));
+    ok = ok && (!ref ||
+                kl_to(kl, cost, ref, a.prompt, &a.out, n, a.group, a.max_new, how->sampling.temperature, e));
     if (ok) answers_cost(cost, &a, s, ref);
     for (int i = 0; ok && i < total; i++) {
         char *text = answer_text(&a, s, i, e);
         double logp = 0;
-        for (int t = 0; t < a.out.length[i]; t++) logp += a.out.logp[(size_t)i * (size_t)a.max_new + (size_t)t];
-        if ((ok = text != NULL)) write_row(w, &d->row[first + i / a.group], text, a.out.ended[i], a.out.length[i], logp, ref ? &kl[i] : NULL);
+        for (int t = 0; t < a.out.length[i]; t++)
+            logp += a.out.logp[(size_t)i * (size_t)a.max_new + (size_t)t];
+        if ((ok = text != NULL))
+            write_row(w, &d->row[first + i / a.group], text, a.out.ended[i], a.out.length[i], logp,
+                      ref ? &kl[i] : NULL);
         free(text);
     }
     answers_free(&a);
@@ -152,10 +211,13 @@ static bool sample(const Config *c, Err *e) {
     Costs cost = {.predicted = {.prompt = 0}};
     bool ok = false, begun = false;
     if (!c->dataset) return fail(e, "--dataset: not given; expected a JSONL or text file of prompts");
-    if (c->num_generations < 1 || c->batch < 1) return fail(e, "--num-generations %d, --batch %d: expected at least 1", c->num_generations, c->batch);
-    if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
+    if (c->num_generations < 1 || c->batch < 1)
+        return fail(e, "--num-generations %d, --batch %d: expected at least 1", c->num_generations, c->batch);
+    if (c->output && path_exists(c->output))
+        return fail(e, "%s: exists already; give another --output", c->output);
     if (c->cost && path_exists(c->cost)) return fail(e, "%s: exists already; give another --cost", c->cost);
-    if (!dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e) || !open_model(&s, &how, c, "sample", e)) goto done;
+    if (!dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e) || !open_model(&s, &how, c, "sample", e))
+        goto done;
     if (c->reference && !(ref = folder_load(c->reference, NULL, e))) goto done;
     s.model->tally = &cost.measured.net[NET_POLICY];
     if (ref) ref->tally = &cost.measured.net[NET_REFERENCE];
@@ -165,7 +227,8 @@ static bool sample(const Config *c, Err *e) {
     for (int first = 0; first < d.n; first += c->batch) {
         const int n = d.n - first < c->batch ? d.n - first : c->batch;
         JsonWriter w = {0};
-        ok = sample_batch(&w, &cost, c, &how, &s, ref, &d, first, n, e) && (!c->output || file_append(&file, w.text, w.length, e));
+        ok = sample_batch(&w, &cost, c, &how, &s, ref, &d, first, n, e) &&
+             (!c->output || file_append(&file, w.text, w.length, e));
         if (ok && !c->output) fwrite(w.text, 1, w.length, stdout);
         free(w.text);
         if (!ok) goto done;
@@ -190,16 +253,19 @@ int cmd_sample(int argc, char **argv, Err *e) {
 
 /* ---- chat -------------------------------------------------------------------------------- */
 
-static bool answer(char **text, const Config *c, const Drawing *how, const Speaker *s, const Message *m, int n, int turn, Err *e) {
+static bool answer(char **text, const Config *c, const Drawing *how, const Speaker *s, const Message *m,
+                   int n, int turn, Err *e) {
     const Example x = {.prompt = m, .n_prompt = n, .line = turn};
     Answers a;
-    const bool ok = speaker_answer(&a, s, &x, 1, 0, 1, how->max_new_tokens, &how->sampling, c->seed, turn, "conversation", e);
+    const bool ok = speaker_answer(&a, s, &x, 1, 0, 1, how->max_new_tokens, &how->sampling, c->seed, turn,
+                                   "conversation", e);
     *text = ok ? answer_text(&a, s, 0, e) : NULL;
     answers_free(&a);
     return ok && *text;
 }
 
-/* A line of any length, without its end; false at the end of the input, at an empty line, and, with e filled in, at what is no text. */
+/* A line of any length, without its end; false at the end of the input, at an empty line, and, with e filled
+ * in, at what is no text. */
 static bool read_line(char **line, size_t *size, Err *e) {
     fputs("> ", stdout);
     fflush(stdout);
@@ -207,9 +273,11 @@ static bool read_line(char **line, size_t *size, Err *e) {
     if (n < 0) return false;
     const size_t length = strcspn(*line, "\r\n");
     size_t bad;
-    if (!(*line)[length] && length + 1 < (size_t)n) return fail(e, "standard input: byte %zu is NUL, expected text", length + 1);
+    if (!(*line)[length] && length + 1 < (size_t)n)
+        return fail(e, "standard input: byte %zu is NUL, expected text", length + 1);
     (*line)[length] = 0;
-    return utf8_valid(*line, length, &bad) ? length > 0 : fail(e, "standard input: byte %zu is no valid UTF-8", bad + 1);
+    return utf8_valid(*line, length, &bad) ? length > 0
+                                           : fail(e, "standard input: byte %zu is no valid UTF-8", bad + 1);
 }
 
 static bool chat(const Config *c, Err *e) {

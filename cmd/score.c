@@ -1,4 +1,5 @@
-/* score.c: `grpo score`: what reward models or a program say of given replies: per label, and weighted (E60). */
+/* score.c: `grpo score`: what reward models or a program say of given replies: per label, and weighted (E60).
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,11 @@
 #include "reward.h"
 #include "lib/say.h"
 
-typedef struct { const char *dataset, *output, *reward_model, *reward_cmd, *chat_template, *weights, *system; int slice_rows, reward_timeout; bool summary, json; } Config;
+typedef struct {
+    const char *dataset, *output, *reward_model, *reward_cmd, *chat_template, *weights, *system;
+    int slice_rows, reward_timeout;
+    bool summary, json;
+} Config;
 
 static const Option options[] = {
     {"dataset", OPT_STRING, offsetof(Config, dataset), NULL, "JSONL of prompts with completions", NULL},
@@ -27,10 +32,13 @@ static const Option options[] = {
     {"system", OPT_STRING, offsetof(Config, system), NULL, "system message for prompts that have none", NULL},
     {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens computed at once: memory only", NULL},
 };
-static const OptionTable table = {"score", "scores of given replies, a JSON line each", "grpo score --dataset samples.jsonl --reward-model runs/reward/final --summary", options,
-                                  sizeof options / sizeof *options};
+static const OptionTable table =
+    {"score", "scores of given replies, a JSON line each",
+     "grpo score --dataset samples.jsonl --reward-model runs/reward/final --summary", options,
+     sizeof options / sizeof *options};
 
-static void write_row(JsonWriter *w, const Example *x, const real *score, const char (*label)[64], int n_label, double reward) {
+static void write_row(JsonWriter *w, const Example *x, const real *score, const char (*label)[64],
+                      int n_label, double reward) {
     json_begin(w, '{');
     for (size_t i = 0; x->row && i < x->row->length; i++)
         if (strcmp(x->row->item[i].key, "scores") && strcmp(x->row->item[i].key, "reward")) {
@@ -44,14 +52,17 @@ static void write_row(JsonWriter *w, const Example *x, const real *score, const 
     json_raw(w, "\n");
 }
 
-static bool emit(FileWriter *file, const Config *c, const Dataset *d, const real *score, const real *reward, const char (*label)[64], int n_label, Err *e) {
+static bool emit(FileWriter *file, const Config *c, const Dataset *d, const real *score, const real *reward,
+                 const char (*label)[64], int n_label, Err *e) {
     double mean, sd;
     if (c->summary) {
         JsonWriter j = {0};
         json_begin(&j, '{');
         for (int k = 0; k <= n_label; k++) {
             const char *name = k < n_label ? label[k] : "reward";
-            const size_t n = k < n_label ? reward_moments(&mean, &sd, score + k, (size_t)d->n, (size_t)n_label, 1) : reward_moments(&mean, &sd, reward, (size_t)d->n, 1, 1);
+            const size_t n = k < n_label
+                                 ? reward_moments(&mean, &sd, score + k, (size_t)d->n, (size_t)n_label, 1)
+                                 : reward_moments(&mean, &sd, reward, (size_t)d->n, 1, 1);
             json_open(&j, name, '{');
             json_put_int(&j, "n", (long long)n);
             json_put(&j, "mean", mean);
@@ -65,8 +76,11 @@ static bool emit(FileWriter *file, const Config *c, const Dataset *d, const real
         return true;
     }
     JsonWriter w = {0};
-    for (int i = 0; i < d->n; i++) write_row(&w, &d->row[i], score + (size_t)i * (size_t)n_label, label, n_label, reward[i]);
-    const bool ok = c->output ? file_append(file, w.text, w.length, e) && file_commit(file, e) : fwrite(w.text, 1, w.length, stdout) == w.length || fail(e, "standard output: could not be written");
+    for (int i = 0; i < d->n; i++)
+        write_row(&w, &d->row[i], score + (size_t)i * (size_t)n_label, label, n_label, reward[i]);
+    const bool ok = c->output ? file_append(file, w.text, w.length, e) && file_commit(file, e)
+                              : fwrite(w.text, 1, w.length, stdout) == w.length ||
+                                    fail(e, "standard output: could not be written");
     free(w.text);
     return ok;
 }
@@ -74,29 +88,36 @@ static bool emit(FileWriter *file, const Config *c, const Dataset *d, const real
 static bool score(const Config *c, Err *e) {
     Dataset d;
     double weight[MAX_LABELS];
-    if (!c->dataset) return fail(e, "--dataset: not given; expected a JSONL file of prompts with completions");
+    if (!c->dataset)
+        return fail(e, "--dataset: not given; expected a JSONL file of prompts with completions");
     if (c->slice_rows < 1) return fail(e, "--slice-rows: found %d, expected at least 1", c->slice_rows);
-    if (c->output && path_exists(c->output)) return fail(e, "%s: exists already; give another --output", c->output);
+    if (c->output && path_exists(c->output))
+        return fail(e, "%s: exists already; give another --output", c->output);
     if (!dataset_load(&d, c->dataset, NEED_COMPLETION, c->system, e)) return false;
     FileWriter file;
-    if (c->output && !file_begin(&file, c->output, e)) return false;        /* before the work, not after it */
-    Scorer *s = scorer_open(c->reward_model, c->reward_cmd, c->chat_template, c->slice_rows, c->reward_timeout, e);
+    /* before the work, not after it */
+    if (c->output && !file_begin(&file, c->output, e)) return false;
+    Scorer *s =
+        scorer_open(c->reward_model, c->reward_cmd, c->chat_template, c->slice_rows, c->reward_timeout, e);
     if (!s) {
         if (c->output) file_abandon(&file);
         return false;
     }
     const int n_label = scorer_n_label(s);
     Reply *reply = malloc((size_t)d.n * sizeof *reply);
-    real *value = malloc((size_t)d.n * (size_t)n_label * sizeof(real)), *reward = malloc((size_t)d.n * sizeof(real));
+    real *value = malloc((size_t)d.n * (size_t)n_label * sizeof(real)),
+         *reward = malloc((size_t)d.n * sizeof(real));
     bool ok = (reply && value && reward) || fail(e, "score: no memory for %d replies", d.n);
     for (int i = 0; ok && i < d.n; i++)
-        reply[i] = (Reply){&d.row[i], d.row[i].completion, !d.row[i].finish_reason || strcmp(d.row[i].finish_reason, "length")};
+        reply[i] = (Reply){&d.row[i], d.row[i].completion,
+                           !d.row[i].finish_reason || strcmp(d.row[i].finish_reason, "length")};
     ok = ok && parse_weights(weight, c->weights, scorer_labels(s), n_label, "--reward-weights", e);
     enum { CHUNK = 256 };
     Progress p;
     progress_begin(&p, "score", d.n);
     for (int i = 0; ok && i < d.n; i += CHUNK) {
-        ok = scorer_score(s, value + (size_t)i * (size_t)n_label, reply + i, d.n - i < CHUNK ? d.n - i : CHUNK, e);
+        ok = scorer_score(s, value + (size_t)i * (size_t)n_label, reply + i,
+                          d.n - i < CHUNK ? d.n - i : CHUNK, e);
         progress_at(&p, i + CHUNK < d.n ? i + CHUNK : d.n, NULL);
     }
     progress_end(&p);

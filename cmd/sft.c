@@ -17,7 +17,8 @@ static const Option options[] = {
     {"max_length", OPT_INT, offsetof(Config, max_length), "1024", "longer examples are cut at the end", NULL},
 };
 const OptionTable sft_table = {"sft", "supervised fine-tuning on prompts with completions",
-                               "grpo sft --model models/base --dataset pairs.jsonl --output-dir runs/sft", options, sizeof options / sizeof *options};
+                               "grpo sft --model models/base --dataset pairs.jsonl --output-dir runs/sft",
+                               options, sizeof options / sizeof *options};
 
 typedef struct { int *id, n, n_prompt; } Sequence;
 
@@ -27,11 +28,16 @@ static bool encode(Sequence *s, const Dataset *d, const Language *l, int max_len
         ids.n = 0;
         if (!encode_prompt(&ids, l, &d->row[i], e)) return false;
         s[i].n_prompt = ids.n;
-        if (!encode_completion(&ids, l, d->row[i].completion, !d->row[i].finish_reason || strcmp(d->row[i].finish_reason, "length"), e)) return false;
-        if (s[i].n_prompt >= max_length) return fail(e, "%s:%d: the prompt alone has %d tokens, expected fewer than --max-length %d", d->path, d->row[i].line, s[i].n_prompt, max_length);
+        if (!encode_completion(&ids, l, d->row[i].completion,
+                               !d->row[i].finish_reason || strcmp(d->row[i].finish_reason, "length"), e))
+            return false;
+        if (s[i].n_prompt >= max_length)
+            return fail(e, "%s:%d: the prompt alone has %d tokens, expected fewer than --max-length %d",
+                        d->path, d->row[i].line, s[i].n_prompt, max_length);
         s[i].n = ids.n;
         if (s[i].n > max_length) s[i].n = max_length, (*cut)++;
-        if (!(s[i].id = malloc((size_t)s[i].n * sizeof(int)))) return fail(e, "no memory for %d tokens", s[i].n);
+        if (!(s[i].id = malloc((size_t)s[i].n * sizeof(int))))
+            return fail(e, "no memory for %d tokens", s[i].n);
         memcpy(s[i].id, ids.id, (size_t)s[i].n * sizeof(int));
     }
     free(ids.id);
@@ -41,7 +47,8 @@ static bool encode(Sequence *s, const Dataset *d, const Language *l, int max_len
 typedef struct { double loss, entropy, right; int n; } Loss;
 
 /* E32 */
-static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp, real *dentropy) {
+static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
+                   real *dentropy) {
     Loss *s = to;
     (void)first, (void)dentropy;
     for (int i = 0; i < n; i++) {
@@ -56,7 +63,8 @@ static void texts_of(Texts *t, const void *sequences, int i) {
     texts_sequence(t, x->n_prompt, x->n - x->n_prompt, x->n - x->n_prompt);
 }
 
-static bool step(Loss *loss, Trainer *t, Window *w, const Sequence *s, Order *order, int64_t *at, int batch, Err *e) {
+static bool step(Loss *loss, Trainer *t, Window *w, const Sequence *s, Order *order, int64_t *at, int batch,
+                 Err *e) {
     window_clear(w);
     *loss = (Loss){0};
     for (int i = 0; i < batch; i++) {
@@ -71,7 +79,8 @@ static bool step(Loss *loss, Trainer *t, Window *w, const Sequence *s, Order *or
 }
 
 /* One step to warm up and three timed ones on the data's own examples, by the mean length of all. */
-static bool plan(RunPlan *p, Trainer *t, Window *w, const Sequence *s, int n, const RunOptions *o, int batch, const Networks *net, Err *e) {
+static bool plan(RunPlan *p, Trainer *t, Window *w, const Sequence *s, int n, const RunOptions *o, int batch,
+                 const Networks *net, Err *e) {
     Order order = {.n = n, .seed = (uint64_t)o->seed};
     double tokens = 0, seconds = 0, timed = 0;
     int64_t at = 0;
@@ -120,18 +129,25 @@ static bool sft(const Config *c, Err *e) {
     int64_t cut = 0, tokens = 0;
     bool ok = false;
     Model *m = NULL;
-    if (!run_options_check(&c->run, e) || !language_load(&l, c->run.model, c->run.chat_template, e)) return false;
+    if (!run_options_check(&c->run, e) || !language_load(&l, c->run.model, c->run.chat_template, e))
+        return false;
     if (!dataset_load(&d, c->run.dataset, NEED_COMPLETION, c->run.system, e)) return false;
     Sequence *s = calloc((size_t)d.n, sizeof *s);
     ModelConfig shape;
     if (!s || !folder_config(&shape, &info, c->run.model, e)) goto done;
-    if (shape.n_label) { fail(e, "%s: is a reward model; expected a language model", c->run.model); goto done; }
+    if (shape.n_label) {
+        fail(e, "%s: is a reward model; expected a language model", c->run.model);
+        goto done;
+    }
     shape.checkpointing = c->run.gradient_checkpointing;
     if (!run_adapter(&shape, &info, &c->run.adapter, c->run.model, e)) goto done;
     const int max_length = c->max_length < shape.context ? c->max_length : shape.context;
     if (!encode(s, &d, &l, max_length, &cut, e)) goto done;
-    if (cut) fprintf(stderr, "sft: %lld of %d examples were longer than %d tokens and cut\n", (long long)cut, d.n, max_length);
-    const int rows = c->run.slice_rows > max_length ? c->run.slice_rows : max_length, batch = c->run.per_device_train_batch_size * c->run.gradient_accumulation_steps;
+    if (cut)
+        fprintf(stderr, "sft: %lld of %d examples were longer than %d tokens and cut\n", (long long)cut, d.n,
+                max_length);
+    const int rows = c->run.slice_rows > max_length ? c->run.slice_rows : max_length,
+              batch = c->run.per_device_train_batch_size * c->run.gradient_accumulation_steps;
     const double memory = (double)trainer_bytes(&shape, rows, rows) + PROGRAM_BYTES;
     if (c->run.plan) c->run.plan->memory = memory;
     if (!memory_plan(c->run.plan ? NULL : "sft", memory, e)) goto done;
@@ -165,7 +181,8 @@ static bool sft(const Config *c, Err *e) {
         cost_sft(&cost.predicted, &net, &texts);
         t.extra[0] = (double)tokens;
         mean = t.step == 1 || mean == 0 ? loss.loss / loss.n : 0.95 * mean + 0.05 * loss.loss / loss.n;
-        if (t.step % c->run.logging_steps == 0 && !log_step(&r, &t, &loss, (double)at / d.n, tokens, e)) goto done;
+        if (t.step % c->run.logging_steps == 0 && !log_step(&r, &t, &loss, (double)at / d.n, tokens, e))
+            goto done;
         if (!run_checkpoint(&r, &c->run, &t, t.step == n_step, e)) { run_failed(&r, e); goto done; }
         char detail[96];
         snprintf(detail, sizeof detail, "loss %.4f  %.1f k tokens/s", mean, run_rate(&r, tokens));
@@ -175,7 +192,9 @@ static bool sft(const Config *c, Err *e) {
     if (!run_cost(&r, t.step, &cost, e)) goto done;
     char final[600], hex[65];
     if (info.n_stop == 0) info.stop[info.n_stop++] = l.end_of_turn;
-    if (!path_join(final, sizeof final, c->run.output_dir, "final", e) || !folder_save(final, m, &info, c->run.model, run_store(&c->run), e)) goto done;
+    if (!path_join(final, sizeof final, c->run.output_dir, "final", e) ||
+        !folder_save(final, m, &info, c->run.model, run_store(&c->run), e))
+        goto done;
     folder_digest(m, hex);
     if (c->run.json) {
         JsonWriter j = {0};

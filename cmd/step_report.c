@@ -1,4 +1,5 @@
-/* step_report.c: what a run of `train` or `ppo` says of its generations, and how it ends: final/, and before and after on held-out prompts. */
+/* step_report.c: what a run of `train` or `ppo` says of its generations, and how it ends: final/, and before
+ * and after on held-out prompts. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,11 +26,19 @@ void generation_log_add(GenerationLog *l, const Step *s) {
         length += n, cut += !g->out.ended[i];
         min = n < min ? n : min, max = n > max ? n : max;
     }
-    const double run[LOG_PER_RUN] = {length / g->n_completion, min, max, cut / g->n_completion, g->stats.reward, g->stats.reward_std, g->stats.frac_reward_zero_std,
-                                 g->out.truncation_bias};
+    const double run[LOG_PER_RUN] = {length / g->n_completion,
+                                     min,
+                                     max,
+                                     cut / g->n_completion,
+                                     g->stats.reward,
+                                     g->stats.reward_std,
+                                     g->stats.frac_reward_zero_std,
+                                     g->out.truncation_bias};
     for (int i = 0; i < LOG_PER_RUN; i++) add(l, &at, run[i]);
     double *share = malloc((size_t)(g->n_prompt * g->n_label) * sizeof(double));
-    if (share) reward_label_share(share, g->score, s->weight, (size_t)g->n_completion, (size_t)g->n_label, (size_t)s->group);
+    if (share)
+        reward_label_share(share, g->score, s->weight, (size_t)g->n_completion, (size_t)g->n_label,
+                           (size_t)s->group);
     for (int k = 0; k < g->n_label; k++) {
         double mean, sd, total = 0;
         int n = 0;
@@ -42,15 +51,24 @@ void generation_log_add(GenerationLog *l, const Step *s) {
 }
 
 void generation_log_write(JsonWriter *w, const GenerationLog *l, const Step *s) {
-    static const char *const run[LOG_PER_RUN] = {"completions/mean_length", "completions/min_length", "completions/max_length", "completions/clipped_ratio", "reward",
-                                             "reward_std", "frac_reward_zero_std", "sampling/truncation_bias"};
-    static const char *const of_label[LOG_PER_LABEL] = {"rewards/%s/mean", "rewards/%s/std", "label_share/%s"};
+    static const char *const run[LOG_PER_RUN] = {"completions/mean_length",
+                                                 "completions/min_length",
+                                                 "completions/max_length",
+                                                 "completions/clipped_ratio",
+                                                 "reward",
+                                                 "reward_std",
+                                                 "frac_reward_zero_std",
+                                                 "sampling/truncation_bias"};
+    static const char *const of_label[LOG_PER_LABEL] = {"rewards/%s/mean", "rewards/%s/std",
+                                                        "label_share/%s"};
     const bool filtered = s->c->sampling.top_k || s->c->sampling.top_p < 1 || s->c->sampling.min_p > 0;
     for (int i = 0; i < LOG_PER_RUN + LOG_PER_LABEL * s->n_label; i++) {
         char key[96];
         if (i == LOG_PER_RUN - 1 && !filtered) continue;
         if (i < LOG_PER_RUN) snprintf(key, sizeof key, "%s", run[i]);
-        else snprintf(key, sizeof key, of_label[(i - LOG_PER_RUN) % LOG_PER_LABEL], s->label[(i - LOG_PER_RUN) / LOG_PER_LABEL]);
+        else
+            snprintf(key, sizeof key, of_label[(i - LOG_PER_RUN) % LOG_PER_LABEL],
+                     s->label[(i - LOG_PER_RUN) / LOG_PER_LABEL]);
         json_put(w, key, l->n[i] ? l->sum[i] / l->n[i] : NAN);
     }
     for (int k = 0; s->floors && k < s->n_label; k++) {
@@ -69,10 +87,13 @@ static bool write_held(const Step *s, Err *e) {
     for (int i = 0; i < s->held.n; i++) {
         const Example *x = &s->held.row[i];
         if (x->row) json_value(&w, x->row);
-        else json_begin(&w, '{'), json_put_string(&w, "prompt", x->prompt[x->n_prompt - 1].content), json_end(&w, '}');
+        else
+            json_begin(&w, '{'), json_put_string(&w, "prompt", x->prompt[x->n_prompt - 1].content),
+                json_end(&w, '}');
         json_raw(&w, "\n");
     }
-    const bool ok = path_join(path, sizeof path, s->c->run.output_dir, "eval_prompts.jsonl", e) && file_write(path, w.text, w.length, e);
+    const bool ok = path_join(path, sizeof path, s->c->run.output_dir, "eval_prompts.jsonl", e) &&
+                    file_write(path, w.text, w.length, e);
     free(w.text);
     return ok;
 }
@@ -82,16 +103,23 @@ static bool evaluate(const Step *s, JsonWriter *w, Err *e) {
     const StepConfig *c = s->c;
     char path[600], final[600];
     JsonWriter file = {.indent = 2};
-    Speaker before = {.info = s->info, .language = s->language}, after = {.model = s->policy, .info = s->info, .language = s->language};
-    const EvalPlan plan = {.data = &s->held, .scorer = s->scorer, .weight = s->weight, .clip_low = s->clip ? s->clip_low : NULL, .clip_high = s->clip_high,
-                           .missing = c->grpo.missing_labels, .sampling = c->sampling, .num_generations = s->group, .max_completion_length = c->grpo.max_completion_length,
+    Speaker before = {.info = s->info, .language = s->language},
+            after = {.model = s->policy, .info = s->info, .language = s->language};
+    const EvalPlan plan = {.data = &s->held, .scorer = s->scorer, .weight = s->weight,
+                           .clip_low = s->clip ? s->clip_low : NULL, .clip_high = s->clip_high,
+                           .missing = c->grpo.missing_labels, .sampling = c->sampling,
+                           .num_generations = s->group,
+                           .max_completion_length = c->grpo.max_completion_length,
                            .seed = c->run.seed};
-    Model base = s->base, *start = c->run.adapter.use_peft ? &base : s->copy ? s->copy : folder_load_as(c->run.model, &s->policy->config, 0, e);
+    Model base = s->base, *start = c->run.adapter.use_peft ? &base
+                                   : s->copy               ? s->copy
+                                             : folder_load_as(c->run.model, &s->policy->config, 0, e);
     Eval *v = start ? eval_new(&plan, e) : NULL;
     before.model = start;
     speaker_stops(&before);
     speaker_stops(&after);
-    bool ok = v && path_join(path, sizeof path, c->run.output_dir, "eval.json", e) && path_join(final, sizeof final, c->run.output_dir, "final", e) &&
+    bool ok = v && path_join(path, sizeof path, c->run.output_dir, "eval.json", e) &&
+              path_join(final, sizeof final, c->run.output_dir, "final", e) &&
               eval_add(v, c->run.model, &before, e) && eval_add(v, final, &after, e);
     if (ok) {
         eval_json(&file, v);
@@ -100,7 +128,9 @@ static bool evaluate(const Step *s, JsonWriter *w, Err *e) {
     }
     if (ok && w) json_key(w, "eval"), eval_json(w, v);
     else if (ok) {
-        printf("\nbefore and after, on the prompts that --eval-split held out (%s/eval_prompts.jsonl); scores are those that training used\n", c->run.output_dir);
+        printf("\nbefore and after, on the prompts that --eval-split held out (%s/eval_prompts.jsonl); "
+               "scores are those that training used\n",
+               c->run.output_dir);
         eval_print(v);
     }
     free(file.text);
@@ -112,10 +142,13 @@ static bool evaluate(const Step *s, JsonWriter *w, Err *e) {
 bool step_finish(Step *s, Err *e) {
     char final[600], hex[65];
     if (s->info.n_stop == 0) s->info.stop[s->info.n_stop++] = s->language.end_of_turn;
-    if (!path_join(final, sizeof final, s->c->run.output_dir, "final", e) || !folder_save(final, s->policy, &s->info, s->c->run.model, run_store(&s->c->run), e)) return false;
+    if (!path_join(final, sizeof final, s->c->run.output_dir, "final", e) ||
+        !folder_save(final, s->policy, &s->info, s->c->run.model, run_store(&s->c->run), e))
+        return false;
     folder_digest(s->policy, hex);
     if (!s->c->run.json) {
-        printf("%s: %lld steps, reward of the last %.4f, weights %.16s\n", final, (long long)s->trainer.step, s->gen.stats.reward, hex);
+        printf("%s: %lld steps, reward of the last %.4f, weights %.16s\n", final, (long long)s->trainer.step,
+               s->gen.stats.reward, hex);
         return !s->held.n || evaluate(s, NULL, e);
     }
     JsonWriter w = {0};

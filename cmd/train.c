@@ -1,4 +1,5 @@
-/* train.c: `grpo train`: GRPO, one generation step after the other (MATH section 5): the loop, the log, the run's folder. */
+/* train.c: `grpo train`: GRPO, one generation step after the other (MATH section 5): the loop, the log, the
+ * run's folder. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +11,11 @@
 #include "lib/say.h"
 
 static const Option options[] = {STEP_OPTIONS};
-const OptionTable train_table = {"train", "GRPO: the policy is improved on weighted scores of its own completions",
-                                 "grpo train --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --output-dir runs/grpo --beta 0.08 --max-completion-length 64",
-                                 options, sizeof options / sizeof *options};
+const OptionTable train_table =
+    {"train", "GRPO: the policy is improved on weighted scores of its own completions",
+     "grpo train --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final "
+     "--output-dir runs/grpo --beta 0.08 --max-completion-length 64",
+     options, sizeof options / sizeof *options};
 
 /* ---- log --------------------------------------------------------------------------------- */
 
@@ -28,7 +31,8 @@ static bool log_update(Step *s, Run *run, const GenerationLog *l, int64_t genera
     generation_log_write(&w, l, s);
     for (int i = 0; i < 9 && grpo_metric_names[i] && grpo_metric_names[i + 1]; i++)
         if (s->n_metric[i]) json_put(&w, grpo_metric_names[i + 1], s->metric[i] / s->n_metric[i]);
-    if (s->c->grpo.entropy_coef != 0 || s->c->grpo.use_adaptive_entropy) json_put(&w, "entropy_coef", s->control.coef);
+    if (s->c->grpo.entropy_coef != 0 || s->c->grpo.use_adaptive_entropy)
+        json_put(&w, "entropy_coef", s->control.coef);
     json_end(&w, '}');
     const bool ok = run_log(run, &w, e);
     free(w.text);
@@ -38,10 +42,14 @@ static bool log_update(Step *s, Run *run, const GenerationLog *l, int64_t genera
 
 static void say(Step *s) {
     if (s->trainer.step == 1)
-        fprintf(stderr, "train: a loss near 0 is right while every ratio is 1 (one update per generation): its gradient carries the signal.\n"
-                        "train: progress shows in reward and rewards/*/mean; kl tells how far the policy has moved.\n");
+        fprintf(stderr, "train: a loss near 0 is right while every ratio is 1 (one update per generation): "
+                        "its gradient carries the signal.\n"
+                        "train: progress shows in reward and rewards/*/mean; kl tells how far the policy has "
+                        "moved.\n");
     if (s->gen.stats.frac_reward_zero_std > 0.9)
-        fprintf(stderr, "train: step %lld: %.0f %% of the groups have equal rewards: there is nothing to learn from; look at the scores or raise the temperature\n",
+        fprintf(stderr,
+                "train: step %lld: %.0f %% of the groups have equal rewards: there is nothing to learn from; "
+                "look at the scores or raise the temperature\n",
                 (long long)s->trainer.step, 100 * s->gen.stats.frac_reward_zero_std);
 }
 
@@ -70,7 +78,8 @@ static bool loop(Step *s, Run *run, Err *e) {
             if (s->n_micro == s->accumulate && !update(s, run, &l, generation, e)) return false;
         }
         char detail[128];
-        snprintf(detail, sizeof detail, "reward %.4f  kl %.4f  length %.1f  %.1f k tokens/s", s->gen.stats.reward, s->sums.n_token ? s->sums.kl / s->sums.n_token : 0,
+        snprintf(detail, sizeof detail, "reward %.4f  kl %.4f  length %.1f  %.1f k tokens/s",
+                 s->gen.stats.reward, s->sums.n_token ? s->sums.kl / s->sums.n_token : 0,
                  (double)s->gen.offset[s->gen.n_completion] / s->gen.n_completion, run_rate(run, s->tokens));
         progress_at(&p, t->step, detail);
         if (s->n_micro == 0 && !run_checkpoint(run, &s->c->run, t, t->step == t->n_step, e)) return false;
@@ -84,11 +93,14 @@ static bool loop(Step *s, Run *run, Err *e) {
 static bool train(Step *s, Run *run, const StepConfig *c, Err *e) {
     if (!run_options_check(&c->run, e)) return false;
     if (c->run.plan) return step_plan(c->run.plan, c, e);
-    if (!c->run.resume && !folder_is_empty(c->run.output_dir)) return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", c->run.output_dir);
+    if (!c->run.resume && !folder_is_empty(c->run.output_dir))
+        return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume",
+                    c->run.output_dir);
     if (!step_open(s, c, e) || !run_begin(run, &train_table, c, &c->run, &s->trainer, e)) return false;
     step_resume(s);
     run_tokens(run, s->tokens);
-    return (loop(s, run, e) || run_failed(run, e)) && run_cost(run, s->trainer.step, &s->cost, e) && step_finish(s, e);
+    return (loop(s, run, e) || run_failed(run, e)) && run_cost(run, s->trainer.step, &s->cost, e) &&
+           step_finish(s, e);
 }
 
 int plan_train(RunPlan *plan, int argc, char **argv, Err *e) {

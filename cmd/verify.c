@@ -1,4 +1,5 @@
-/* verify.c: `grpo verify`: options, the models, the double build as judge, and the report as text, JSON and JUnit. */
+/* verify.c: `grpo verify`: options, the models, the double build as judge, and the report as text, JSON and
+ * JUnit. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,11 @@
 #include "verify/diagnose.h"
 #include "verify/write.h"
 
-typedef struct { const char *dump, *model, *old_model, *ref_model, *dialect, *junit, *write, *dataset, *settings, *float_values; bool json, list, sharp, quick; } VerifyConfig;
+typedef struct {
+    const char *dump, *model, *old_model, *ref_model, *dialect, *junit, *write, *dataset, *settings,
+        *float_values;
+    bool json, list, sharp, quick;
+} VerifyConfig;
 
 #define F(name) offsetof(VerifyConfig, name)
 static const Option options[] = {
@@ -32,10 +37,12 @@ static const Option options[] = {
     {"sharp", OPT_BOOL, F(sharp), "false", "with --write: tiny cases of our own on which every mistake shows", NULL},
     {"float_values", OPT_STRING, F(float_values), NULL, "values of the float build, which passes them to the double one", NULL},
 };
-static const OptionTable table = {"verify", "whether another program's numbers are right, by how much not, and why", "grpo verify --dump step1.safetensors --model models/policy --dialect trl-1.16",
-                                  options, sizeof options / sizeof *options};
+static const OptionTable table =
+    {"verify", "whether another program's numbers are right, by how much not, and why",
+     "grpo verify --dump step1.safetensors --model models/policy --dialect trl-1.16", options,
+     sizeof options / sizeof *options};
 
-/* ---- models ---------------------------------------------------------------------------------------------------------- */
+/* ---- models --------------------------------------------------------------------------------- */
 typedef struct { Model *policy, *old, *reference; FolderInfo info; Tokenizer *tokenizer; } Loaded;
 
 static bool load_one(Model **m, FolderInfo *info, const char *dir, const Dump *d, Err *e) {
@@ -43,7 +50,8 @@ static bool load_one(Model **m, FolderInfo *info, const char *dir, const Dump *d
     if (!(*m = folder_load(dir, info, e))) return false;
     if ((*m)->config.n_label) return fail(e, "%s: found a reward model, expected a language model", dir);
     if ((size_t)(*m)->config.context < d->width + (d->whole_rows ? 0 : d->prompt_width))
-        return fail(e, "%s: found a context of %d tokens, expected at least the dump's %zu columns", dir, (*m)->config.context, d->width + d->prompt_width);
+        return fail(e, "%s: found a context of %d tokens, expected at least the dump's %zu columns", dir,
+                    (*m)->config.context, d->width + d->prompt_width);
     return true;
 }
 
@@ -56,13 +64,16 @@ static void unload(Loaded *l) {
 
 static bool load(Loaded *l, Dump *d, const VerifyConfig *c, Err *e) {
     FolderInfo other;
-    if (!load_one(&l->policy, &l->info, c->model, d, e) || !load_one(&l->old, &other, c->old_model, d, e) || !load_one(&l->reference, &other, c->ref_model, d, e)) return false;
+    if (!load_one(&l->policy, &l->info, c->model, d, e) || !load_one(&l->old, &other, c->old_model, d, e) ||
+        !load_one(&l->reference, &other, c->ref_model, d, e))
+        return false;
     Err none = {{0}};
-    if (c->model) l->tokenizer = tokenizer_load(c->model, &none);               /* for the token's text only */
+    /* for the token's text only */
+    if (c->model) l->tokenizer = tokenizer_load(c->model, &none);
     return !c->model || dump_model(d, &l->policy->config, &l->info, c->model, e);
 }
 
-/* ---- the catalogue ------------------------------------------------------------------------------------------------------ */
+/* ---- the catalogue -------------------------------------------------------------------------- */
 static int list_catalogue(bool json) {
     JsonWriter w = {.indent = 1};
     if (json) json_begin(&w, '[');
@@ -71,7 +82,9 @@ static int list_catalogue(bool json) {
         const Mistake *m = &mistakes[i];
         char stages[200] = "";
         for (int s = 0; s < N_STAGE; s++)
-            if (m->stages >> s & 1) snprintf(stages + strlen(stages), sizeof stages - strlen(stages), "%s%s", *stages ? "," : "", stage_info[s].name);
+            if (m->stages >> s & 1)
+                snprintf(stages + strlen(stages), sizeof stages - strlen(stages), "%s%s", *stages ? "," : "",
+                         stage_info[s].name);
         if (!json) { printf("%-24s %-6s %-40s %s\n", m->name, m->equation, stages, m->line); continue; }
         json_begin(&w, '{');
         json_put_string(&w, "name", m->name);
@@ -81,7 +94,8 @@ static int list_catalogue(bool json) {
         json_end(&w, ']');
         json_put_string(&w, "explanation", m->line);
         json_open(&w, "dialects", '[');
-        for (int k = 0; dialect_names[k]; k++) if (dialect_has((Dialect)k, m->name)) json_string(&w, dialect_names[k]);
+        for (int k = 0; dialect_names[k]; k++)
+            if (dialect_has((Dialect)k, m->name)) json_string(&w, dialect_names[k]);
         json_end(&w, ']');
         json_end(&w, '}');
     }
@@ -92,11 +106,12 @@ static int list_catalogue(bool json) {
         return 0;
     }
     printf("\nwhat a dump of a GRPO step cannot hold:\n");
-    for (const Absent *a = absent_mistakes; a->name; a++) printf("%-24s %s: %s\n", a->name, a->line, a->reason);
+    for (const Absent *a = absent_mistakes; a->name; a++)
+        printf("%-24s %s: %s\n", a->name, a->line, a->reason);
     return 0;
 }
 
-/* ---- the report ---------------------------------------------------------------------------------------------------------- */
+/* ---- the report ----------------------------------------------------------------------------- */
 /* "reply 3, token 7 \"ly\"", or the element of a parameter. */
 static void place_text(char *out, size_t size, const Report *r, const Item *x, const Loaded *l) {
     long row, position;
@@ -108,8 +123,11 @@ static void place_text(char *out, size_t size, const Report *r, const Item *x, c
     }
     if (position < 0) { snprintf(out, size, "completion %ld", row); return; }
     snprintf(out, size, "completion %ld, token %ld", row, position);
-    const size_t at = stage_info[x->stage].shape == SHAPE_LOGITS ? x->worst / r->d->tensor[STAGE_LOGITS]->shape[2] : x->worst;
-    if (!l->tokenizer || !r->d->id || r->d->id[at] < 0 || r->d->id[at] >= tokenizer_vocab(l->tokenizer)) return;
+    const size_t at = stage_info[x->stage].shape == SHAPE_LOGITS
+                          ? x->worst / r->d->tensor[STAGE_LOGITS]->shape[2]
+                          : x->worst;
+    if (!l->tokenizer || !r->d->id || r->d->id[at] < 0 || r->d->id[at] >= tokenizer_vocab(l->tokenizer))
+        return;
     Err none = {{0}};
     char *text = tokenizer_decode(l->tokenizer, &r->d->id[at], 1, false, NULL, &none);
     for (char *c = text; c && *c; c++) if ((unsigned char)*c < 0x20) *c = ' ';
@@ -123,33 +141,40 @@ static const Item *worst_item(const Report *r, const StageReport *x) {
     const Item *worst = &r->item[x->first];
     for (int i = 1; i < x->n; i++) {
         const Item *it = &r->item[x->first + i];
-        if ((it->tolerance > 0 ? it->max_abs / it->tolerance : it->max_abs) > (worst->tolerance > 0 ? worst->max_abs / worst->tolerance : worst->max_abs)) worst = it;
+        if ((it->tolerance > 0 ? it->max_abs / it->tolerance : it->max_abs) >
+            (worst->tolerance > 0 ? worst->max_abs / worst->tolerance : worst->max_abs))
+            worst = it;
     }
     return worst;
 }
 
 static void print_gap(const char *what, const Gap *g) {
-    printf("  %-28s %10.3g %10.3g %10.3g %10.3g %9.2f %%  (%zu tokens)\n", what, g->mean, g->sd, g->p95, g->max, 100 * g->outside, g->n);
+    printf("  %-28s %10.3g %10.3g %10.3g %10.3g %9.2f %%  (%zu tokens)\n", what, g->mean, g->sd, g->p95,
+           g->max, 100 * g->outside, g->n);
 }
 
 static void print_blind(const Report *r) {
     int blind, all;
     blind_counts(r, &blind, &all);
     if (all == 0) return;
-    printf("\nblind to %d of %d mistakes that could stand in these stages%s\n", blind, all, blind ? ":" : "; every one of them would have shown");
+    printf("\nblind to %d of %d mistakes that could stand in these stages%s\n", blind, all,
+           blind ? ":" : "; every one of them would have shown");
     bool *done = calloc((size_t)n_mistake, sizeof *done);
     for (int i = 0; done && i < n_mistake; i++) {
         if (r->visible[i] != HIDDEN || done[i]) continue;
         printf("  %s:", mistakes[i].hidden[0] ? mistakes[i].hidden : "no difference beyond the tolerance");
         int n = 0;
         for (int k = i; k < n_mistake; k++)
-            if (r->visible[k] == HIDDEN && !strcmp(mistakes[k].hidden, mistakes[i].hidden)) printf("%s %s", n++ ? "," : "", mistakes[k].name), done[k] = true;
+            if (r->visible[k] == HIDDEN && !strcmp(mistakes[k].hidden, mistakes[i].hidden))
+                printf("%s %s", n++ ? "," : "", mistakes[k].name), done[k] = true;
         printf("\n");
     }
     free(done);
     int n = 0;
     for (int i = 0; i < n_mistake; i++)
-        if (r->visible[i] == UNTRIED) printf("%s %s", n++ ? "," : "not tried on a model of this size while all is right:", mistakes[i].name);
+        if (r->visible[i] == UNTRIED)
+            printf("%s %s",
+                   n++ ? "," : "not tried on a model of this size while all is right:", mistakes[i].name);
     if (n) printf("\n");
 }
 
@@ -158,15 +183,20 @@ static void print_report(const Report *r, const Loaded *l) {
     const GrpoConfig *g = &d->set.grpo;
     int right = 0, wrong = 0;
     printf("%s: %zu completions", d->path, d->n);
-    if (d->width) printf(", %zu columns%s", d->width, d->whole_rows ? " (prompt and completion in one row)" : "");
+    if (d->width)
+        printf(", %zu columns%s", d->width, d->whole_rows ? " (prompt and completion in one row)" : "");
     if (d->n_label) printf(", %zu labels", d->n_label);
     if (d->producer) printf("; by %.60s", d->producer);
-    printf("\ndeclared: %s%s, loss_type %s, ratio per %s, scale_rewards %s, %s, beta %g, temperature %g\n", dialect_names[d->set.dialect], d->set.dialect_given ? "" : " (not said)",
-           loss_type_names[g->loss_type], importance_sampling_level_names[g->importance_sampling_level], scale_rewards_names[g->scale_rewards],
-           multi_objective_aggregation_names[g->multi_objective_aggregation], g->beta, d->set.sampling.temperature);
+    printf("\ndeclared: %s%s, loss_type %s, ratio per %s, scale_rewards %s, %s, beta %g, temperature %g\n",
+           dialect_names[d->set.dialect], d->set.dialect_given ? "" : " (not said)",
+           loss_type_names[g->loss_type], importance_sampling_level_names[g->importance_sampling_level],
+           scale_rewards_names[g->scale_rewards],
+           multi_objective_aggregation_names[g->multi_objective_aggregation], g->beta,
+           d->set.sampling.temperature);
     if (*d->unused_keys) printf("not used, of config: %s\n", d->unused_keys);
     if (*d->unused_tensors) printf("not used, of tensors: %s\n", d->unused_tensors);
-    printf("\n%-15s %-8s %9s %9s %9s %9s %9s %9s  %s\n", "stage", "type", "max error", "mean", "relative", "ulps", "tolerance", "our float", "worst at");
+    printf("\n%-15s %-8s %9s %9s %9s %9s %9s %9s  %s\n", "stage", "type", "max error", "mean", "relative",
+           "ulps", "tolerance", "our float", "worst at");
     for (int s = 0; s < N_STAGE; s++) {
         const StageReport *x = &r->stage[s];
         char verdict[1400], place[128] = "", many[32] = "";
@@ -176,27 +206,34 @@ static void print_report(const Report *r, const Loaded *l) {
             const Item *it = worst_item(r, x);
             place_text(place, sizeof place, r, it, l);
             if (x->n > 1) snprintf(many, sizeof many, " (%d tensors)", x->n);
-            printf("%-15s %-8s %9.2g %9.2g %9.2g %9.3g %9.2g ", stage_info[s].name, stage_info[s].shape == SHAPE_MASK ? "mask" : precision_names[it->precision], it->max_abs, it->mean_abs,
-                   it->max_rel, it->ulps, it->tolerance);
+            printf("%-15s %-8s %9.2g %9.2g %9.2g %9.3g %9.2g ", stage_info[s].name,
+                   stage_info[s].shape == SHAPE_MASK ? "mask" : precision_names[it->precision], it->max_abs,
+                   it->mean_abs, it->max_rel, it->ulps, it->tolerance);
             if (isnan(it->ours)) printf("%9s", "-");
             else printf("%9.2g", it->ours);
             printf("  %s%s%s%s\n", x->n > 1 ? it->name : "", x->n > 1 ? " " : "", place, many);
-            if (x->verdict != VERDICT_RIGHT && it->worst_given == it->worst_given) printf("%15s found %.9g, right is %.9g\n", "", it->worst_given, it->worst_right);
+            if (x->verdict != VERDICT_RIGHT && it->worst_given == it->worst_given)
+                printf("%15s found %.9g, right is %.9g\n", "", it->worst_given, it->worst_right);
         } else printf("%-15s\n", stage_info[s].name);
         printf("%15s %s%s%s\n", "", verdict, *x->note ? "; " : "", x->note);
         if (x->verdict == VERDICT_RIGHT || x->verdict == VERDICT_RIGHT_AS) right++;
         else wrong++;
     }
     for (int s = 0; s < N_STAGE; s++)
-        if (r->stage[s].present && !r->stage[s].judged) printf("%-15s not judged: %s\n", stage_info[s].name, r->stage[s].obstacle);
+        if (r->stage[s].present && !r->stage[s].judged)
+            printf("%-15s not judged: %s\n", stage_info[s].name, r->stage[s].obstacle);
     if (r->table.there) {
         const SamplerTable *t = &r->table;
-        printf("\nlog-probabilities: %-9s %10s %10s %10s %10s %s\n", "", "mean", "sd", "p95", "max", "ratio outside the clip band");
+        printf("\nlog-probabilities: %-9s %10s %10s %10s %10s %s\n", "", "mean", "sd", "p95", "max",
+               "ratio outside the clip band");
         print_gap("trainer - sampler", &t->both);
-        if (t->oracle) print_gap("trainer - double precision", &t->trainer), print_gap("sampler - double precision", &t->sampler);
+        if (t->oracle)
+            print_gap("trainer - double precision", &t->trainer),
+                print_gap("sampler - double precision", &t->sampler);
     }
     print_blind(r);
-    printf("\n%d of %d stages right%s\n", right, right + wrong, wrong ? "" : ", as far as this dump can show");
+    printf("\n%d of %d stages right%s\n", right, right + wrong,
+           wrong ? "" : ", as far as this dump can show");
 }
 
 static void json_item(JsonWriter *w, const Report *r, const Item *x, const Loaded *l) {
@@ -206,10 +243,12 @@ static void json_item(JsonWriter *w, const Report *r, const Item *x, const Loade
     place_text(place, sizeof place, r, x, l);
     json_begin(w, '{');
     json_put_string(w, "name", x->name);
-    json_put_string(w, "dtype", stage_info[x->stage].shape == SHAPE_MASK ? "mask" : precision_names[x->precision]);
+    json_put_string(w, "dtype",
+                    stage_info[x->stage].shape == SHAPE_MASK ? "mask" : precision_names[x->precision]);
     json_put_int(w, "elements", (long long)x->n_judged);
     json_put_bool(w, "within", x->within);
-    json_put(w, "max_abs_error", x->max_abs), json_put(w, "mean_abs_error", x->mean_abs), json_put(w, "max_rel_error", x->max_rel), json_put(w, "max_ulps", x->ulps);
+    json_put(w, "max_abs_error", x->max_abs), json_put(w, "mean_abs_error", x->mean_abs),
+        json_put(w, "max_rel_error", x->max_rel), json_put(w, "max_ulps", x->ulps);
     json_put(w, "tolerance", x->tolerance), json_put(w, "our_float_error", x->ours);
     json_open(w, "worst", '{');
     json_put_string(w, "place", place);
@@ -224,7 +263,8 @@ static void json_item(JsonWriter *w, const Report *r, const Item *x, const Loade
 static void json_gap(JsonWriter *w, const char *key, const Gap *g) {
     json_open(w, key, '{');
     json_put_int(w, "tokens", (long long)g->n);
-    json_put(w, "mean", g->mean), json_put(w, "sd", g->sd), json_put(w, "p95", g->p95), json_put(w, "max", g->max), json_put(w, "share_outside", g->outside);
+    json_put(w, "mean", g->mean), json_put(w, "sd", g->sd), json_put(w, "p95", g->p95),
+        json_put(w, "max", g->max), json_put(w, "share_outside", g->outside);
     json_end(w, '}');
 }
 
@@ -268,7 +308,9 @@ static void print_json(const Report *r, const Loaded *l) {
     if (r->table.there) {
         json_open(&w, "sampler", '{');
         json_gap(&w, "trainer_minus_sampler", &r->table.both);
-        if (r->table.oracle) json_gap(&w, "trainer_minus_double", &r->table.trainer), json_gap(&w, "sampler_minus_double", &r->table.sampler);
+        if (r->table.oracle)
+            json_gap(&w, "trainer_minus_double", &r->table.trainer),
+                json_gap(&w, "sampler_minus_double", &r->table.sampler);
         json_end(&w, '}');
     }
     blind_counts(r, &blind, &all);
@@ -292,7 +334,7 @@ static void print_json(const Report *r, const Loaded *l) {
     free(w.text);
 }
 
-/* ---- JUnit ------------------------------------------------------------------------------------------------------------------ */
+/* ---- JUnit ---------------------------------------------------------------------------------- */
 static void xml(FILE *f, const char *text) {
     for (const char *c = text; *c; c++)
         switch (*c) {
@@ -311,14 +353,19 @@ static bool write_junit(const char *path, const Report *r, const Loaded *l, Err 
     for (int s = 0; s < N_STAGE; s++) {
         n += r->stage[s].present;
         skipped += r->stage[s].present && !r->stage[s].judged;
-        failures += r->stage[s].judged && r->stage[s].verdict != VERDICT_RIGHT && r->stage[s].verdict != VERDICT_RIGHT_AS;
+        failures += r->stage[s].judged && r->stage[s].verdict != VERDICT_RIGHT &&
+                    r->stage[s].verdict != VERDICT_RIGHT_AS;
     }
-    fprintf(f, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"grpo verify\" tests=\"%d\" failures=\"%d\" skipped=\"%d\">\n", n, failures, skipped);
+    fprintf(f,
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"grpo verify\" tests=\"%d\" "
+            "failures=\"%d\" skipped=\"%d\">\n",
+            n, failures, skipped);
     for (int s = 0; s < N_STAGE; s++) {
         const StageReport *x = &r->stage[s];
         char verdict[1400], place[128] = "";
         if (!x->present) continue;
-        fprintf(f, "  <testcase classname=\""), xml(f, r->d->path), fprintf(f, "\" name=\"%s\">", stage_info[s].name);
+        fprintf(f, "  <testcase classname=\""), xml(f, r->d->path),
+            fprintf(f, "\" name=\"%s\">", stage_info[s].name);
         if (!x->judged) fprintf(f, "<skipped message=\"%s\"/>", x->obstacle);
         else if (x->verdict != VERDICT_RIGHT && x->verdict != VERDICT_RIGHT_AS) {
             report_verdict(verdict, sizeof verdict, r, (Stage)s);
@@ -326,7 +373,9 @@ static bool write_junit(const char *path, const Report *r, const Loaded *l, Err 
             if (x->n) {
                 const Item *it = worst_item(r, x);
                 place_text(place, sizeof place, r, it, l);
-                fprintf(f, "%s: largest error %g, tolerance %g; ", it->name, it->max_abs, it->tolerance), xml(f, place), fprintf(f, ": found %.9g, right is %.9g", it->worst_given, it->worst_right);
+                fprintf(f, "%s: largest error %g, tolerance %g; ", it->name, it->max_abs, it->tolerance),
+                    xml(f, place),
+                    fprintf(f, ": found %.9g, right is %.9g", it->worst_given, it->worst_right);
             }
             fprintf(f, "</failure>");
         }
@@ -338,7 +387,7 @@ static bool write_junit(const char *path, const Report *r, const Loaded *l, Err 
     return true;
 }
 
-/* ---- float and double --------------------------------------------------------------------------------------------------------- */
+/* ---- float and double ----------------------------------------------------------------------- */
 /* `grpo64` beside the running program; where that cannot be known, the one on PATH. */
 static void double_build(char *path, size_t size) {
     const ssize_t n = readlink("/proc/self/exe", path, size - 8);
@@ -348,12 +397,16 @@ static void double_build(char *path, size_t size) {
     else snprintf(path, size, "grpo64");
 }
 
-/* The same command in the double build, which reads our float values from a file. Returns its exit code, or -1. */
+/* The same command in the double build, which reads our float values from a file. Returns its exit code, or
+ * -1. */
 static int judge_in_double(int argc, char **argv, const char *values, Err *e) {
     char program[1100];
     double_build(program, sizeof program);
     if (strchr(program, '/') && access(program, X_OK)) {
-        fail(e, "%s: not found; the dump is judged in double precision: `make grpo64` builds it, beside this program", program);
+        fail(e,
+             "%s: not found; the dump is judged in double precision: `make grpo64` builds it, beside this "
+             "program",
+             program);
         return -1;
     }
     char **args = calloc((size_t)argc + 4, sizeof *args);
@@ -371,24 +424,30 @@ static int judge_in_double(int argc, char **argv, const char *values, Err *e) {
     }
     free(args);
     int status = 0;
-    if (child < 0 || waitpid(child, &status, 0) < 0) { fail(e, "%s: could not be started", program); return -1; }
+    if (child < 0 || waitpid(child, &status, 0) < 0) {
+        fail(e, "%s: could not be started", program);
+        return -1;
+    }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
 }
 
-/* A dump of which nothing can be judged is no dump that is right: the line names what its first stage lacks. */
+/* A dump of which nothing can be judged is no dump that is right: the line names what its first stage lacks.
+ */
 static bool something_judged(const Report *r, Err *e) {
     const char *lacks = NULL, *stage = NULL;
     for (int s = 0; s < N_STAGE; s++) {
         if (r->stage[s].judged) return true;
         if (r->stage[s].present && !lacks) lacks = r->stage[s].obstacle, stage = stage_info[s].name;
     }
-    return stage ? fail(e, "%s: nothing could be judged; %s: %s", r->d->path, stage, lacks) : fail(e, "%s: nothing could be judged: it holds inputs only, and no results", r->d->path);
+    return stage ? fail(e, "%s: nothing could be judged; %s: %s", r->d->path, stage, lacks)
+                 : fail(e, "%s: nothing could be judged: it holds inputs only, and no results", r->d->path);
 }
 
 static int judge_here(const VerifyConfig *c, Dump *d, const Policies *model, const Loaded *l, Err *e) {
     Report r;
     int code = -1;
-    if (report_make(&r, d, model, c->float_values, c->quick, e) && something_judged(&r, e) && (!c->junit || write_junit(c->junit, &r, l, e))) {
+    if (report_make(&r, d, model, c->float_values, c->quick, e) && something_judged(&r, e) &&
+        (!c->junit || write_junit(c->junit, &r, l, e))) {
         if (c->json) print_json(&r, l);
         else print_report(&r, l);
         code = report_all_right(&r) ? 0 : 1;
@@ -397,7 +456,8 @@ static int judge_here(const VerifyConfig *c, Dump *d, const Policies *model, con
     return code;
 }
 
-static bool with_case(const char *to, const Dump *d, const Policies *model, bool (*write)(const char *, const Case *, Err *), Err *e) {
+static bool with_case(const char *to, const Dump *d, const Policies *model,
+                      bool (*write)(const char *, const Case *, Err *), Err *e) {
     Pool p = {0};
     Case c;
     const bool ok = case_open(&c, d, model, &p, e) && write(to, &c, e);
@@ -418,7 +478,8 @@ static bool scratch_file(char path[1100], Err *e) {
 static int judge_float(Dump *d, const Policies *model, int argc, char **argv, Err *e) {
     char values[1100];
     if (!scratch_file(values, e)) return -1;
-    const int code = with_case(values, d, model, write_values, e) ? judge_in_double(argc, argv, values, e) : -1;
+    const int code =
+        with_case(values, d, model, write_values, e) ? judge_in_double(argc, argv, values, e) : -1;
     remove(values);
     return code;
 }
@@ -434,7 +495,9 @@ static int verify_dump(const VerifyConfig *c, const char *path, int argc, char *
             Dump inputs;
             dump_inputs(&inputs, &d, l.policy != NULL, l.old != NULL, l.reference != NULL);
             code = with_case(c->write, &inputs, &model, write_golden, e) ? 0 : -1;
-        } else code = sizeof(real) == 4 ? judge_float(&d, &model, argc, argv, e) : judge_here(c, &d, &model, &l, e);
+        } else
+            code =
+                sizeof(real) == 4 ? judge_float(&d, &model, argc, argv, e) : judge_here(c, &d, &model, &l, e);
     }
     unload(&l);
     dump_close(&d);
@@ -450,9 +513,14 @@ int cmd_verify(int argc, char **argv, Err *e) {
     if (c.sharp) return write_sharp(c.write, e) ? 0 : -1;
     if (c.dataset) {
         char inputs[1100];
-        if (c.dump || !c.write || !c.model) { fail(e, "--dataset: expected --write FILE and --model FOLDER beside it, and no --dump"); return -1; }
+        if (c.dump || !c.write || !c.model) {
+            fail(e, "--dataset: expected --write FILE and --model FOLDER beside it, and no --dump");
+            return -1;
+        }
         if (!scratch_file(inputs, e)) return -1;
-        const int code = verify_data(inputs, c.dataset, c.settings, c.model, e) ? verify_dump(&c, inputs, argc, argv, e) : -1;
+        const int code = verify_data(inputs, c.dataset, c.settings, c.model, e)
+                             ? verify_dump(&c, inputs, argc, argv, e)
+                             : -1;
         remove(inputs);
         return code;
     }

@@ -5,10 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- inputs ---------------------------------------------------------------------------------------------------------- */
+/* ---- inputs --------------------------------------------------------------------------------- */
 void kind_wrong(Call *c, const char *key, const Json *at, const char *expected) {
-    if (c->ok) fail(c->e, "stdin:%d:%d: inputs.%s: found %s, expected %s", at ? at->line : c->in->line, at ? at->column : c->in->column,
-                    key, at ? json_type_name(at->type) : "nothing", expected);
+    if (c->ok)
+        fail(c->e, "stdin:%d:%d: inputs.%s: found %s, expected %s", at ? at->line : c->in->line,
+             at ? at->column : c->in->column, key, at ? json_type_name(at->type) : "nothing", expected);
     c->ok = false;
 }
 
@@ -61,7 +62,8 @@ Rows kind_rows(Call *c, const char *key, bool optional) {
 /* [n_row][width], every row alike. */
 Rows kind_matrix(Call *c, const char *key) {
     Rows r = kind_rows(c, key, false);
-    if (c->ok && (r.n_row == 0 || r.width == 0)) kind_wrong(c, key, json_get(c->in, key), "rows of equal length, at least one");
+    if (c->ok && (r.n_row == 0 || r.width == 0))
+        kind_wrong(c, key, json_get(c->in, key), "rows of equal length, at least one");
     return r;
 }
 
@@ -84,7 +86,8 @@ double *kind_doubles(Call *c, const char *key, size_t n, bool optional) {
     if (!v || v->type != JSON_ARRAY || v->length != n) { kind_wrong(c, key, v, expected); return NULL; }
     double *x = kind_take(c, n, sizeof *x);
     for (size_t i = 0; c->ok && i < n; i++) {
-        if (v->item[i].type != JSON_NUMBER && v->item[i].type != JSON_BOOL) kind_wrong(c, key, &v->item[i], "a number");
+        if (v->item[i].type != JSON_NUMBER && v->item[i].type != JSON_BOOL)
+            kind_wrong(c, key, &v->item[i], "a number");
         x[i] = v->item[i].number;
     }
     return x;
@@ -104,11 +107,14 @@ double kind_number(Call *c, const char *key) {
     return v->number;
 }
 
-double kind_number_or(Call *c, const char *key, double otherwise) { return kind_given(c, key) ? kind_number(c, key) : otherwise; }
+double kind_number_or(Call *c, const char *key, double otherwise) {
+    return kind_given(c, key) ? kind_number(c, key) : otherwise;
+}
 
 size_t kind_whole(Call *c, const char *key, size_t least) {
     const Json *v = kind_given(c, key);
-    if (!v || v->type != JSON_NUMBER || v->number < (double)least || v->number > 1e9 || v->number != floor(v->number)) {
+    if (!v || v->type != JSON_NUMBER || v->number < (double)least || v->number > 1e9 ||
+        v->number != floor(v->number)) {
         char expected[64];
         snprintf(expected, sizeof expected, "a whole number, at least %zu", least);
         kind_wrong(c, key, v, expected);
@@ -133,7 +139,8 @@ int kind_choice(Call *c, const char *key, const char *const *names) {
 size_t kind_group_size(Call *c, size_t n) {
     const size_t g = kind_whole(c, "num_generations", 1);
     if (c->ok && n % g) {
-        fail(c->e, "stdin:%d: inputs.num_generations: found %zu, expected a divisor of the %zu completions", c->in->line, g, n);
+        fail(c->e, "stdin:%d: inputs.num_generations: found %zu, expected a divisor of the %zu completions",
+             c->in->line, g, n);
         c->ok = false;
     }
     return g;
@@ -146,9 +153,11 @@ static const char *fill_tensor(real **to, const Json *v, const size_t *shape, in
         *(*to)++ = (real)v->number;
         return NULL;
     }
-    if (v->type != JSON_ARRAY || v->length != *shape) return "lists of equal length, nested as deep as the shape says";
+    if (v->type != JSON_ARRAY || v->length != *shape)
+        return "lists of equal length, nested as deep as the shape says";
     const char *expected = NULL;
-    for (size_t i = 0; !expected && i < v->length; i++) expected = fill_tensor(to, &v->item[i], shape + 1, n_dim - 1);
+    for (size_t i = 0; !expected && i < v->length; i++)
+        expected = fill_tensor(to, &v->item[i], shape + 1, n_dim - 1);
     return expected;
 }
 
@@ -158,7 +167,8 @@ real *kind_tensor(Call *c, const char *key, size_t *shape, int n_dim) {
     if (!v) kind_wrong(c, key, v, "a nested list");
     for (int k = 0; k < n_dim; k++, at = at && at->type == JSON_ARRAY && at->length ? at->item : NULL) {
         if (!shape[k] && at && at->type == JSON_ARRAY) shape[k] = at->length;
-        if (c->ok && (!shape[k] || n > SIZE_MAX / sizeof(real) / shape[k])) kind_wrong(c, key, v, "a nested list without empty lists");
+        if (c->ok && (!shape[k] || n > SIZE_MAX / sizeof(real) / shape[k]))
+            kind_wrong(c, key, v, "a nested list without empty lists");
         if (!c->ok) return NULL;
         n *= shape[k];
     }
@@ -171,7 +181,8 @@ real *kind_tensor(Call *c, const char *key, size_t *shape, int n_dim) {
 static bool whole_list(Call *c, int *to, const char *key, const Json *v) {
     for (size_t i = 0; c->ok && i < v->length; i++) {
         const Json *x = &v->item[i];
-        if (x->type != JSON_NUMBER || x->number < 0 || x->number > 1e9 || x->number != floor(x->number)) kind_wrong(c, key, x, "a whole number, at least 0");
+        if (x->type != JSON_NUMBER || x->number < 0 || x->number > 1e9 || x->number != floor(x->number))
+            kind_wrong(c, key, x, "a whole number, at least 0");
         else to[i] = (int)x->number;
     }
     return c->ok;
@@ -191,11 +202,12 @@ IntRows kind_int_rows(Call *c, const char *key) {
         else r.offset[i + 1] = r.n += row->length;
     }
     r.x = c->ok ? kind_take(c, r.n, sizeof *r.x) : NULL;
-    for (size_t i = 0; c->ok && i < r.n_row; i++) whole_list(c, r.x + r.offset[i], key, flat ? v : &v->item[i]);
+    for (size_t i = 0; c->ok && i < r.n_row; i++)
+        whole_list(c, r.x + r.offset[i], key, flat ? v : &v->item[i]);
     return r;
 }
 
-/* ---- outputs ---------------------------------------------------------------------------------------------------------- */
+/* ---- outputs -------------------------------------------------------------------------------- */
 
 void kind_put_list(JsonWriter *w, const char *key, const real *x, size_t n) {
     json_open(w, key, '[');

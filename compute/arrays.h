@@ -1,7 +1,7 @@
 /* arrays.h: what every kind of `grpo compute` does: read its inputs into flat arrays, write its outputs.
  *
- * A Call remembers the first error and owns what kind_take gave; after an error every reader returns something harmless
- * (NULL, 0, an empty list), so a kind reads all its inputs and looks at c->ok once:
+ * A Call remembers the first error and owns what kind_take gave; after an error every reader returns
+ * something harmless (NULL, 0, an empty list), so a kind reads all its inputs and looks at c->ok once:
  *
  *     KIND_START;  ... inputs, memory ...  KIND_OPEN;  ... json_put(out, "name", value) ...  KIND_FINISH;
  *
@@ -16,19 +16,24 @@
 enum { MAX_OWNED = 32 };
 typedef struct { const Json *in; Err *e; void *owned[MAX_OWNED]; int n_owned; bool ok; } Call;
 
-/* Rows of numbers, one after the other; row i is x[offset[i]] .. x[offset[i+1]-1]. A plain list has rows of one. */
-typedef struct { size_t n_row, n, width; real *x; size_t *offset; } Rows;       /* width: of every row, 0 if they differ */
-typedef struct { size_t n_row, n; int *x; size_t *offset; } IntRows;            /* the same of whole numbers */
+/* Rows of numbers, one after the other; row i is x[offset[i]] .. x[offset[i+1]-1]. A plain list has rows of
+ * one. */
+/* width: of every row, 0 if they differ */
+typedef struct { size_t n_row, n, width; real *x; size_t *offset; } Rows;
+/* the same of whole numbers */
+typedef struct { size_t n_row, n; int *x; size_t *offset; } IntRows;
 
-void kind_wrong(Call *c, const char *key, const Json *at, const char *expected);       /* the error line; c->ok = false */
+/* the error line; c->ok = false */
+void kind_wrong(Call *c, const char *key, const Json *at, const char *expected);
 void *kind_take(Call *c, size_t n, size_t size);        /* zeroed; freed by kind_finish */
 bool kind_finish(Call *c);                              /* returns c->ok */
 const Json *kind_given(const Call *c, const char *key); /* NULL: absent or null */
 
-Rows kind_rows(Call *c, const char *key, bool optional);        /* a list of numbers or of lists of numbers; absent: x NULL */
-Rows kind_matrix(Call *c, const char *key);                     /* [n_row][width], every row alike, at least one */
+Rows kind_rows(Call *c, const char *key,
+               bool optional); /* a list of numbers or of lists of numbers; absent: x NULL */
+Rows kind_matrix(Call *c, const char *key); /* [n_row][width], every row alike, at least one */
 Rows kind_same_shape(Call *c, const char *key, const Rows *like, bool optional);
-IntRows kind_int_rows(Call *c, const char *key);                /* a list of lists, or one list as the only row */
+IntRows kind_int_rows(Call *c, const char *key); /* a list of lists, or one list as the only row */
 /* A nested list of n_dim levels, flat; shape[k] 0: filled in, else demanded. NULL on error. */
 real *kind_tensor(Call *c, const char *key, size_t *shape, int n_dim);
 double *kind_doubles(Call *c, const char *key, size_t n, bool optional);

@@ -9,22 +9,26 @@
 #include "compute/kinds.h"
 #include "lib/words.h"
 
-/* ---- masks --------------------------------------------------------------------------------------------------------------- */
+/* ---- masks ---------------------------------------------------------------------------------- */
 
 /* The places of the loss tokens, row by row. mask NULL: all. */
 typedef struct { size_t n, n_row, *at, *offset; } Kept;
 
 static Kept kept_of(Call *c, const Rows *shape, const real *mask) {
-    Kept k = { 0, shape->n_row, kind_take(c, shape->n, sizeof(size_t)), kind_take(c, shape->n_row + 1, sizeof(size_t)) };
+    Kept k = {0, shape->n_row, kind_take(c, shape->n, sizeof(size_t)),
+              kind_take(c, shape->n_row + 1, sizeof(size_t))};
     if (!c->ok) return k;
     for (size_t i = 0; i < shape->n_row; i++) {
-        for (size_t t = shape->offset[i]; t < shape->offset[i + 1]; t++) if (!mask || mask[t] != 0) k.at[k.n++] = t;
+        for (size_t t = shape->offset[i]; t < shape->offset[i + 1]; t++)
+            if (!mask || mask[t] != 0) k.at[k.n++] = t;
         k.offset[i + 1] = k.n;
     }
     return k;
 }
 
-static void keep(Call *c, Rows *x, const Kept *k) { for (size_t j = 0; c->ok && x->x && j < k->n; j++) x->x[j] = x->x[k->at[j]]; }
+static void keep(Call *c, Rows *x, const Kept *k) {
+    for (size_t j = 0; c->ok && x->x && j < k->n; j++) x->x[j] = x->x[k->at[j]];
+}
 
 /* Kept values as rows of the shape that came in. */
 static void put_kept(JsonWriter *out, const char *key, const real *x, const Rows *shape, const Kept *k) {
@@ -42,19 +46,23 @@ static void put_kept(JsonWriter *out, const char *key, const real *x, const Rows
     json_end(out, ']');
 }
 
-/* ---- PPO ----------------------------------------------------------------------------------------------------------------- */
+/* ---- PPO ------------------------------------------------------------------------------------ */
 
 static bool ppo_token_rewards_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     Rows old = kind_rows(c, "logps", false), ref = kind_same_shape(c, "ref_logps", &old, false);
-    const Rows mask = kind_same_shape(c, "mask", &old, true), score = kind_rows(c, "scores", false), eos = kind_rows(c, "has_eos", true);
+    const Rows mask = kind_same_shape(c, "mask", &old, true), score = kind_rows(c, "scores", false),
+               eos = kind_rows(c, "has_eos", true);
     PpoConfig config;
     ppo_config_default(&config);
     config.kl_coef = kind_number_or(c, "kl_coef", config.kl_coef);
     config.missing_eos_penalty = kind_number_or(c, "missing_eos_penalty", NAN);
-    if (kind_given(c, "kl_estimator")) config.kl_estimator = (KlEstimator)kind_choice(c, "kl_estimator", kl_estimator_names);
-    if (c->ok && score.n != old.n_row) kind_wrong(c, "scores", json_get(inputs, "scores"), "one number a completion");
-    if (c->ok && !isnan(config.missing_eos_penalty) && eos.n != old.n_row) kind_wrong(c, "has_eos", json_get(inputs, "has_eos"), "one number a completion");
+    if (kind_given(c, "kl_estimator"))
+        config.kl_estimator = (KlEstimator)kind_choice(c, "kl_estimator", kl_estimator_names);
+    if (c->ok && score.n != old.n_row)
+        kind_wrong(c, "scores", json_get(inputs, "scores"), "one number a completion");
+    if (c->ok && !isnan(config.missing_eos_penalty) && eos.n != old.n_row)
+        kind_wrong(c, "has_eos", json_get(inputs, "has_eos"), "one number a completion");
     const Kept k = kept_of(c, &old, mask.x);
     unsigned char *ended = kind_take(c, old.n_row, 1);
     real *reward = kind_take(c, old.n, sizeof *reward), *kl = kind_take(c, old.n, sizeof *kl);
@@ -87,10 +95,15 @@ static bool gae(JsonWriter *out, const Json *inputs, Err *e) {
 
 static bool ppo_loss(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
-    Rows logp = kind_rows(c, "logps", false), old = kind_same_shape(c, "old_logps", &logp, false), adv = kind_same_shape(c, "advantages", &logp, false),
-         value = kind_same_shape(c, "values", &logp, false), old_value = kind_same_shape(c, "old_values", &logp, false), ret = kind_same_shape(c, "returns", &logp, false);
+    Rows logp = kind_rows(c, "logps", false), old = kind_same_shape(c, "old_logps", &logp, false),
+         adv = kind_same_shape(c, "advantages", &logp, false),
+         value = kind_same_shape(c, "values", &logp, false),
+         old_value = kind_same_shape(c, "old_values", &logp, false),
+         ret = kind_same_shape(c, "returns", &logp, false);
     const Rows mask = kind_same_shape(c, "mask", &logp, true);
-    const double clip = kind_number_or(c, "cliprange", 0.2), clip_value = kind_number_or(c, "cliprange_value", 0.2), vf_coef = kind_number_or(c, "vf_coef", 0.1);
+    const double clip = kind_number_or(c, "cliprange", 0.2),
+                 clip_value = kind_number_or(c, "cliprange_value", 0.2),
+                 vf_coef = kind_number_or(c, "vf_coef", 0.1);
     const Kept k = kept_of(c, &logp, mask.x);
     real *dlogp = kind_take(c, logp.n, sizeof *dlogp), *dvalue = kind_take(c, logp.n, sizeof *dvalue);
     if (c->ok && !k.n) kind_wrong(c, "mask", json_get(inputs, "mask"), "at least one loss token");
@@ -114,7 +127,9 @@ static bool running_moments(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows batch = kind_rows(c, "batches", false);
     const double clip = kind_number_or(c, "clip", NAN);
-    const ScoreNorm norm = kind_given(c, "score_norm") ? (ScoreNorm)kind_choice(c, "score_norm", score_norm_names) : SCORES_STANDARDISED;
+    const ScoreNorm norm = kind_given(c, "score_norm")
+                               ? (ScoreNorm)kind_choice(c, "score_norm", score_norm_names)
+                               : SCORES_STANDARDISED;
     real *score = kind_take(c, batch.n, sizeof *score);
     KIND_OPEN;
     PpoMoments m;
@@ -134,17 +149,19 @@ static bool running_moments(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* ---- DPO ----------------------------------------------------------------------------------------------------------------- */
+/* ---- DPO ------------------------------------------------------------------------------------ */
 
 static void loss_types(Call *c, DpoConfig *d) {
     const Json *type = kind_given(c, "loss_type"), *weight = kind_given(c, "loss_weights");
-    if (type && type->type == JSON_STRING) d->loss_type[0] = (DpoLoss)kind_choice(c, "loss_type", dpo_loss_names);
+    if (type && type->type == JSON_STRING)
+        d->loss_type[0] = (DpoLoss)kind_choice(c, "loss_type", dpo_loss_names);
     else if (type && type->type == JSON_ARRAY && type->length >= 1 && type->length <= N_DPO_LOSS) {
         d->n_loss = (int)type->length;
         for (int j = 0; c->ok && j < d->n_loss; j++) {
             int k = 0;
             if (type->item[j].type != JSON_STRING) kind_wrong(c, "loss_type", &type->item[j], "a string");
-            else if (!choice_parse(&k, dpo_loss_names, type->item[j].string, "loss_type", c->e)) c->ok = false;
+            else if (!choice_parse(&k, dpo_loss_names, type->item[j].string, "loss_type", c->e))
+                c->ok = false;
             d->loss_type[j] = (DpoLoss)k;
             d->loss_weight[j] = 1;
         }
@@ -154,32 +171,46 @@ static void loss_types(Call *c, DpoConfig *d) {
 }
 
 static void dpo_settings(Call *c, DpoConfig *d) {
-    static const char *const known[] = { "loss_type", "loss_weights", "beta", "label_smoothing", "discopop_tau", "ld_alpha", "f_divergence_type", "f_alpha_divergence_coef",
-                                         "use_weighting", NULL };
+    static const char *const known[] = {"loss_type",
+                                        "loss_weights",
+                                        "beta",
+                                        "label_smoothing",
+                                        "discopop_tau",
+                                        "ld_alpha",
+                                        "f_divergence_type",
+                                        "f_alpha_divergence_coef",
+                                        "use_weighting",
+                                        NULL};
     const Json *config = kind_given(c, "config");
     dpo_config_default(d);
     if (!config) return;
     if (config->type != JSON_OBJECT) { kind_wrong(c, "config", config, "an object"); return; }
     Call inner = { config, c->e, { NULL }, 0, c->ok };
     int k;
-    for (size_t j = 0; inner.ok && j < config->length; j++) inner.ok = choice_parse(&k, known, config->item[j].key, "config", c->e);
+    for (size_t j = 0; inner.ok && j < config->length; j++)
+        inner.ok = choice_parse(&k, known, config->item[j].key, "config", c->e);
     if (inner.ok) loss_types(&inner, d);
     d->beta = kind_number_or(&inner, "beta", d->beta);
     d->label_smoothing = kind_number_or(&inner, "label_smoothing", d->label_smoothing);
     d->discopop_tau = kind_number_or(&inner, "discopop_tau", d->discopop_tau);
     d->ld_alpha = kind_number_or(&inner, "ld_alpha", d->ld_alpha);
-    d->f_alpha_divergence_coef = kind_number_or(&inner, "f_alpha_divergence_coef", d->f_alpha_divergence_coef);
-    if (kind_given(&inner, "f_divergence_type")) d->f_divergence_type = (FDivergence)kind_choice(&inner, "f_divergence_type", f_divergence_names);
+    d->f_alpha_divergence_coef =
+        kind_number_or(&inner, "f_alpha_divergence_coef", d->f_alpha_divergence_coef);
+    if (kind_given(&inner, "f_divergence_type"))
+        d->f_divergence_type = (FDivergence)kind_choice(&inner, "f_divergence_type", f_divergence_names);
     const Json *weighting = kind_given(&inner, "use_weighting");
-    if (weighting && weighting->type != JSON_BOOL) kind_wrong(&inner, "use_weighting", weighting, "true or false");
+    if (weighting && weighting->type != JSON_BOOL)
+        kind_wrong(&inner, "use_weighting", weighting, "true or false");
     else d->use_weighting = weighting && weighting->number != 0;
     c->ok = kind_finish(&inner) && dpo_config_check(d, c->e);
 }
 
-/* One side of all pairs: its loss tokens under policy and reference, and (E177) the log of the sum of squared probabilities. */
+/* One side of all pairs: its loss tokens under policy and reference, and (E177) the log of the sum of squared
+ * probabilities. */
 typedef struct { Rows shape, logp, ref, square; Kept kept; real *dlogp; } Side;
 
-static Side side_of(Call *c, const char *logp, const char *mask, const char *ref, const char *square, bool use_weighting) {
+static Side side_of(Call *c, const char *logp, const char *mask, const char *ref, const char *square,
+                    bool use_weighting) {
     Side s = { .logp = kind_rows(c, logp, false) };
     const Rows m = kind_same_shape(c, mask, &s.logp, true);
     s.ref = kind_same_shape(c, ref, &s.logp, false);
@@ -195,21 +226,28 @@ static bool dpo_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     DpoConfig d;
     dpo_settings(c, &d);
-    const Side w = side_of(c, "chosen_logps", "chosen_mask", "ref_chosen_logps", "chosen_log_sum_sq_probs", d.use_weighting),
-               l = side_of(c, "rejected_logps", "rejected_mask", "ref_rejected_logps", "rejected_log_sum_sq_probs", d.use_weighting);
+    const Side w = side_of(c, "chosen_logps", "chosen_mask", "ref_chosen_logps", "chosen_log_sum_sq_probs",
+                           d.use_weighting),
+               l = side_of(c, "rejected_logps", "rejected_mask", "ref_rejected_logps",
+                           "rejected_log_sum_sq_probs", d.use_weighting);
     const size_t n = w.shape.n_row;
-    if (c->ok && (n < 1 || l.shape.n_row != n)) kind_wrong(c, "rejected_logps", json_get(inputs, "rejected_logps"), "as many rows as chosen_logps, at least one");
+    if (c->ok && (n < 1 || l.shape.n_row != n))
+        kind_wrong(c, "rejected_logps", json_get(inputs, "rejected_logps"),
+                   "as many rows as chosen_logps, at least one");
     DpoPair *pair = kind_take(c, n, sizeof *pair);
     DpoRank *rank = kind_take(c, 2 * n, sizeof *rank);
     KIND_OPEN;
     for (size_t i = 0; i < n; i++) {
-        const size_t a = w.kept.offset[i], n_w = w.kept.offset[i + 1] - a, b = l.kept.offset[i], n_l = l.kept.offset[i + 1] - b;
+        const size_t a = w.kept.offset[i], n_w = w.kept.offset[i + 1] - a, b = l.kept.offset[i],
+                     n_l = l.kept.offset[i + 1] - b;
         dpo_pair(&pair[i], w.logp.x + a, w.ref.x + a, n_w, l.logp.x + b, l.ref.x + b, n_l, &d);
-        if (d.use_weighting) dpo_weight(&pair[i], w.logp.x + a, w.square.x + a, n_w, l.logp.x + b, l.square.x + b, n_l);
+        if (d.use_weighting)
+            dpo_weight(&pair[i], w.logp.x + a, w.square.x + a, n_w, l.logp.x + b, l.square.x + b, n_l);
     }
     double loss = 0;
     dpo_loss(&loss, pair, 0, n, n, (double)w.kept.n, &d, rank);
-    for (size_t i = 0; i < n; i++) dpo_derive(w.dlogp + w.kept.offset[i], l.dlogp + l.kept.offset[i], &pair[i], (double)w.kept.n, &d);
+    for (size_t i = 0; i < n; i++)
+        dpo_derive(w.dlogp + w.kept.offset[i], l.dlogp + l.kept.offset[i], &pair[i], (double)w.kept.n, &d);
     DpoMetrics m;
     dpo_metrics(&m, pair, n, &d);
     json_put(out, "loss", loss);
@@ -219,16 +257,26 @@ static bool dpo_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* ---- the table ----------------------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------ */
 const ComputeKind compute_baseline_kinds[] = {
-    { "ppo_token_rewards", "E140 E141 E142", "logps[B][T], ref_logps[B][T], mask?[B][T], scores[B], has_eos?[B], kl_coef? 0.05, kl_estimator? k1|k3, missing_eos_penalty?",
-      ppo_token_rewards_kind },
-    { "gae", "E143 E144 E145", "rewards[B][T], values[B][T], mask?[B][T], gamma? 1, lam? 0.95", gae },
-    { "ppo_loss", "E146 E147 E148 E149 E150", "logps[B][T], old_logps[B][T], advantages[B][T], values[B][T], old_values[B][T], returns[B][T], mask?[B][T], cliprange? 0.2, "
-      "cliprange_value? 0.2, vf_coef? 0.1", ppo_loss },
-    { "running_moments", "E152 E153", "batches[steps][any], clip?, score_norm? off|standardise|scale", running_moments },
-    { "dpo_loss", "E160 to E178", "chosen_logps[B][T], rejected_logps[B][T], chosen_mask?[B][T], rejected_mask?[B][T], ref_chosen_logps[B][T], ref_rejected_logps[B][T], "
-      "chosen_log_sum_sq_probs?[B][T], rejected_log_sum_sq_probs?[B][T], config? {loss_type, loss_weights, beta, label_smoothing, discopop_tau, ld_alpha, f_divergence_type, "
-      "f_alpha_divergence_coef, use_weighting}", dpo_loss_kind },
-    { NULL, NULL, NULL, NULL },
+    {"ppo_token_rewards", "E140 E141 E142",
+     "logps[B][T], ref_logps[B][T], mask?[B][T], scores[B], has_eos?[B], kl_coef? 0.05, kl_estimator? k1|k3, "
+     "missing_eos_penalty?",
+     ppo_token_rewards_kind},
+    {"gae", "E143 E144 E145", "rewards[B][T], values[B][T], mask?[B][T], gamma? 1, lam? 0.95", gae},
+    {"ppo_loss", "E146 E147 E148 E149 E150",
+     "logps[B][T], old_logps[B][T], advantages[B][T], values[B][T], old_values[B][T], returns[B][T], "
+     "mask?[B][T], cliprange? 0.2, "
+     "cliprange_value? 0.2, vf_coef? 0.1",
+     ppo_loss},
+    {"running_moments", "E152 E153", "batches[steps][any], clip?, score_norm? off|standardise|scale",
+     running_moments},
+    {"dpo_loss", "E160 to E178",
+     "chosen_logps[B][T], rejected_logps[B][T], chosen_mask?[B][T], rejected_mask?[B][T], "
+     "ref_chosen_logps[B][T], ref_rejected_logps[B][T], "
+     "chosen_log_sum_sq_probs?[B][T], rejected_log_sum_sq_probs?[B][T], config? {loss_type, loss_weights, "
+     "beta, label_smoothing, discopop_tau, ld_alpha, f_divergence_type, "
+     "f_alpha_divergence_coef, use_weighting}",
+     dpo_loss_kind},
+    {NULL, NULL, NULL, NULL},
 };

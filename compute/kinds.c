@@ -1,8 +1,8 @@
 /* kinds.c: `grpo compute`: JSON lines {"kind": ..., "inputs": {...}} in, {"outputs": {...}} out.
  *
- * In this order: one function a kind (rewards, advantages, losses, optimiser), the table, the command. The mathematics is in
- * reward.c, grpo.c and lib/optim.c; reading and writing is in kind.c, the kinds of PPO and DPO are in
- * compute_baselines.c, those that need the network in compute_model.c. */
+ * In this order: one function a kind (rewards, advantages, losses, optimiser), the table, the command. The
+ * mathematics is in reward.c, grpo.c and lib/optim.c; reading and writing is in kind.c, the kinds of PPO and
+ * DPO are in compute_baselines.c, those that need the network in compute_model.c. */
 #include "compute/kinds.h"
 #include "compute/arrays.h"
 #include "grpo.h"
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- rewards ------------------------------------------------------------------------------------------------------------ */
+/* ---- rewards -------------------------------------------------------------------------------- */
 static bool regression_loss(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows s = kind_matrix(c, "scores"), y = kind_same_shape(c, "labels", &s, false);
@@ -20,7 +20,8 @@ static bool regression_loss(JsonWriter *out, const Json *inputs, Err *e) {
     real *ds = kind_take(c, s.n, sizeof *ds);
     KIND_OPEN;
     double loss = 0;
-    reward_regression_loss(&loss, ds, s.x, y.x, w, s.n_row, s.width, reward_label_weight_sum(y.x, w, s.n_row, s.width));
+    reward_regression_loss(&loss, ds, s.x, y.x, w, s.n_row, s.width,
+                           reward_label_weight_sum(y.x, w, s.n_row, s.width));
     json_put(out, "loss", loss);
     kind_put_rows(out, "dscores", ds, s.offset, s.n_row);
     KIND_FINISH;
@@ -35,7 +36,8 @@ static bool regression_metrics(JsonWriter *out, const Json *inputs, Err *e) {
     double *column = kind_take(c, s.width, sizeof *column);
     KIND_OPEN;
     for (size_t k = 0; k < s.width; k++)
-        reward_metrics(&m[k], NULL, n_bin >= 1 && n_bin < 1e6 ? (int)n_bin : 0, s.x, y.x, s.n_row, s.width, k, scratch);
+        reward_metrics(&m[k], NULL, n_bin >= 1 && n_bin < 1e6 ? (int)n_bin : 0, s.x, y.x, s.n_row, s.width, k,
+                       scratch);
 #define COLUMN(name, field) do {                                                                        \
         for (size_t k = 0; k < s.width; k++) column[k] = (double)m[k].field;                            \
         kind_put_doubles(out, name, column, s.width);                                                        \
@@ -57,7 +59,8 @@ static bool regression_metrics(JsonWriter *out, const Json *inputs, Err *e) {
 
 static bool reward_bt_loss(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
-    const Rows a = kind_rows(c, "chosen", false), b = kind_same_shape(c, "rejected", &a, false), m = kind_same_shape(c, "margins", &a, true);
+    const Rows a = kind_rows(c, "chosen", false), b = kind_same_shape(c, "rejected", &a, false),
+               m = kind_same_shape(c, "margins", &a, true);
     const double center = kind_number_or(c, "center_rewards_coefficient", 0);
     real *da = kind_take(c, a.n, sizeof *da), *db = kind_take(c, a.n, sizeof *db);
     KIND_OPEN;
@@ -73,7 +76,8 @@ static bool reward_bt_loss(JsonWriter *out, const Json *inputs, Err *e) {
 static bool saw_weights(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows r = kind_matrix(c, "rewards_per_func");
-    const double *shift = kind_doubles(c, "shift", r.width, true), *alpha = kind_doubles(c, "reward_weights", r.width, true);
+    const double *shift = kind_doubles(c, "shift", r.width, true),
+                 *alpha = kind_doubles(c, "reward_weights", r.width, true);
     const double delta = kind_number_or(c, "delta", 1e-8), multiplier = kind_number_or(c, "multiplier", 1);
     double *w = kind_take(c, r.width, sizeof *w), *cv = kind_take(c, r.width, sizeof *cv);
     real *reward = kind_take(c, r.n_row, sizeof *reward);
@@ -104,7 +108,7 @@ static bool label_shares(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* ---- advantages -------------------------------------------------------------------------------------------------------- */
+/* ---- advantages ----------------------------------------------------------------------------- */
 static bool grpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows r = kind_matrix(c, "rewards_per_func");
@@ -112,10 +116,13 @@ static bool grpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
     const size_t g = kind_group_size(c, r.n_row);
     GrpoConfig config;
     grpo_config_default(&config);
-    if (kind_given(c, "scale_rewards")) config.scale_rewards = (ScaleRewards)kind_choice(c, "scale_rewards", scale_rewards_names);
+    if (kind_given(c, "scale_rewards"))
+        config.scale_rewards = (ScaleRewards)kind_choice(c, "scale_rewards", scale_rewards_names);
     if (kind_given(c, "multi_objective_aggregation"))
-        config.multi_objective_aggregation = (Aggregation)kind_choice(c, "multi_objective_aggregation", multi_objective_aggregation_names);
-    if (kind_given(c, "missing_labels")) config.missing_labels = (MissingLabels)kind_choice(c, "missing_labels", missing_labels_names);
+        config.multi_objective_aggregation =
+            (Aggregation)kind_choice(c, "multi_objective_aggregation", multi_objective_aggregation_names);
+    if (kind_given(c, "missing_labels"))
+        config.missing_labels = (MissingLabels)kind_choice(c, "missing_labels", missing_labels_names);
     real *adv = kind_take(c, r.n_row, sizeof *adv), *reward = kind_take(c, r.n_row, sizeof *reward);
     double *mean = kind_take(c, r.width, sizeof *mean), *std = kind_take(c, r.width, sizeof *std);
     KIND_OPEN;
@@ -135,7 +142,8 @@ static bool grpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
 static bool mogrpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows r = kind_matrix(c, "rewards_per_func");
-    const double *w = kind_weights(c, "reward_weights", r.width), eps = kind_number_or(c, "eps", 1e-4), ddof = kind_number_or(c, "ddof", 1);
+    const double *w = kind_weights(c, "reward_weights", r.width), eps = kind_number_or(c, "eps", 1e-4),
+                 ddof = kind_number_or(c, "ddof", 1);
     const size_t g = kind_group_size(c, r.n_row);
     if (c->ok && ddof != 0 && ddof != 1) kind_wrong(c, "ddof", json_get(inputs, "ddof"), "0 or 1");
     real *adv = kind_take(c, r.n_row, sizeof *adv);
@@ -148,8 +156,10 @@ static bool mogrpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
 static bool gdpo_token_weighted(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows r = kind_matrix(c, "rewards_per_func");
-    const double *w = kind_weights(c, "reward_weights", r.width), *length = kind_doubles(c, "lengths", r.n_row, false);
-    const double eps_group = kind_number_or(c, "eps_group", 1e-6), eps_var = kind_number_or(c, "eps_var", 1e-8);
+    const double *w = kind_weights(c, "reward_weights", r.width),
+                 *length = kind_doubles(c, "lengths", r.n_row, false);
+    const double eps_group = kind_number_or(c, "eps_group", 1e-6),
+                 eps_var = kind_number_or(c, "eps_var", 1e-8);
     const size_t g = kind_group_size(c, r.n_row);
     real *adv = kind_take(c, r.n_row, sizeof *adv), *sum = kind_take(c, r.n_row, sizeof *sum);
     KIND_OPEN;
@@ -162,10 +172,13 @@ static bool gdpo_token_weighted(JsonWriter *out, const Json *inputs, Err *e) {
 static bool constrained_advantages(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows cost = kind_matrix(c, "costs"), r = kind_rows(c, "reward", false);
-    double *lambda = kind_doubles(c, "multipliers", cost.width, false), *budget = kind_doubles(c, "budgets", cost.width, false);
-    const double eta = kind_number(c, "eta"), max = kind_number(c, "max_multiplier"), eps = kind_number_or(c, "eps", 1e-4);
+    double *lambda = kind_doubles(c, "multipliers", cost.width, false),
+           *budget = kind_doubles(c, "budgets", cost.width, false);
+    const double eta = kind_number(c, "eta"), max = kind_number(c, "max_multiplier"),
+                 eps = kind_number_or(c, "eps", 1e-4);
     const size_t n = cost.n_row, g = kind_group_size(c, n);
-    if (c->ok && r.n != n) kind_wrong(c, "reward", json_get(inputs, "reward"), "as many numbers as costs has rows");
+    if (c->ok && r.n != n)
+        kind_wrong(c, "reward", json_get(inputs, "reward"), "as many numbers as costs has rows");
     real *adv = kind_take(c, n, sizeof *adv), *scalar = kind_take(c, n, sizeof *scalar);
     KIND_OPEN;
     reward_lagrangian(scalar, r.x, cost.x, lambda, n, cost.width);
@@ -193,10 +206,12 @@ static bool rloo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
 static bool overlong_penalty(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows n = kind_rows(c, "lengths", false);
-    const size_t longest = kind_whole(c, "max_completion_len", 1), cache = kind_whole(c, "soft_punish_cache", 1);
+    const size_t longest = kind_whole(c, "max_completion_len", 1),
+                 cache = kind_whole(c, "soft_punish_cache", 1);
     double *p = kind_take(c, n.n, sizeof *p);
     for (size_t i = 0; c->ok && i < n.n; i++) {
-        if (!(n.x[i] >= 0 && n.x[i] < 1e9)) kind_wrong(c, "lengths", json_get(inputs, "lengths"), "whole numbers >= 0");
+        if (!(n.x[i] >= 0 && n.x[i] < 1e9))
+            kind_wrong(c, "lengths", json_get(inputs, "lengths"), "whole numbers >= 0");
         else p[i] = grpo_overlong_penalty((size_t)n.x[i], longest, cache);
     }
     KIND_OPEN;
@@ -204,7 +219,7 @@ static bool overlong_penalty(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* ---- losses ------------------------------------------------------------------------------------------------------------ */
+/* ---- losses --------------------------------------------------------------------------------- */
 static bool kl_estimators(JsonWriter *out, const Json *inputs, Err *e) {
     static const char *const name[] = { "k1", "k2", "k3" }, *const dname[] = { "dk1", "dk2", "dk3" };
     KIND_START;
@@ -226,29 +241,52 @@ static bool kl_estimators(JsonWriter *out, const Json *inputs, Err *e) {
 static bool loss_setting(Call *c, LossSettings *s, const char *key) {
     GrpoConfig *g = &s->config;
     GrpoWindow *w = &s->window;
-    const struct { const char *key; double *to; } real_key[] = {
-        { "epsilon", &g->epsilon }, { "epsilon_high", &g->epsilon_high }, { "delta", &g->delta }, { "dual_clip", &g->dual_clip },
-        { "beta", &g->beta }, { "top_entropy_quantile", &g->top_entropy_quantile },
-        { "off_policy_mask_threshold", &g->off_policy_mask_threshold }, { "sapo_temperature_pos", &g->sapo_temperature_pos },
-        { "sapo_temperature_neg", &g->sapo_temperature_neg }, { "vespo_k_pos", &g->vespo_k_pos },
-        { "vespo_lambda_pos", &g->vespo_lambda_pos }, { "vespo_k_neg", &g->vespo_k_neg },
-        { "vespo_lambda_neg", &g->vespo_lambda_neg }, { "entropy_coef", &g->entropy_coef },
-        { "entropy_target", &g->entropy_target }, { "entropy_coef_delta", &g->entropy_coef_delta },
-        { "entropy_coef_min", &g->entropy_coef_min }, { "entropy_coef_max", &g->entropy_coef_max },
-        { "num_items_in_batch", &s->n_item }, { "last_world_entropy", &s->last_world_entropy },
+    const struct { const char *key; double *to;
+    } real_key[] = {
+        {"epsilon", &g->epsilon},
+        {"epsilon_high", &g->epsilon_high},
+        {"delta", &g->delta},
+        {"dual_clip", &g->dual_clip},
+        {"beta", &g->beta},
+        {"top_entropy_quantile", &g->top_entropy_quantile},
+        {"off_policy_mask_threshold", &g->off_policy_mask_threshold},
+        {"sapo_temperature_pos", &g->sapo_temperature_pos},
+        {"sapo_temperature_neg", &g->sapo_temperature_neg},
+        {"vespo_k_pos", &g->vespo_k_pos},
+        {"vespo_lambda_pos", &g->vespo_lambda_pos},
+        {"vespo_k_neg", &g->vespo_k_neg},
+        {"vespo_lambda_neg", &g->vespo_lambda_neg},
+        {"entropy_coef", &g->entropy_coef},
+        {"entropy_target", &g->entropy_target},
+        {"entropy_coef_delta", &g->entropy_coef_delta},
+        {"entropy_coef_min", &g->entropy_coef_min},
+        {"entropy_coef_max", &g->entropy_coef_max},
+        {"num_items_in_batch", &s->n_item},
+        {"last_world_entropy", &s->last_world_entropy},
     };
-    const struct { const char *key; int *to; } int_key[] = {
-        { "max_completion_length", &g->max_completion_length }, { "num_processes", &w->n_process },
-        { "gradient_accumulation_steps", &w->gradient_accumulation_steps }, { "steps_per_generation", &w->steps_per_generation },
+    const struct { const char *key; int *to;
+    } int_key[] = {
+        {"max_completion_length", &g->max_completion_length},
+        {"num_processes", &w->n_process},
+        {"gradient_accumulation_steps", &w->gradient_accumulation_steps},
+        {"steps_per_generation", &w->steps_per_generation},
     };
-    const struct { const char *key; bool *to; } bool_key[] = {
-        { "use_bias_correction_kl", &g->use_bias_correction_kl }, { "use_adaptive_entropy", &g->use_adaptive_entropy },
-        { "training", &w->training },
+    const struct { const char *key; bool *to;
+    } bool_key[] = {
+        {"use_bias_correction_kl", &g->use_bias_correction_kl},
+        {"use_adaptive_entropy", &g->use_adaptive_entropy},
+        {"training", &w->training},
     };
     for (size_t j = 0; j < sizeof real_key / sizeof *real_key; j++)
-        if (!strcmp(key, real_key[j].key)) { *real_key[j].to = kind_number_or(c, key, *real_key[j].to); return true; }
+        if (!strcmp(key, real_key[j].key)) {
+            *real_key[j].to = kind_number_or(c, key, *real_key[j].to);
+            return true;
+        }
     for (size_t j = 0; j < sizeof int_key / sizeof *int_key; j++)
-        if (!strcmp(key, int_key[j].key)) { if (kind_given(c, key)) *int_key[j].to = (int)kind_whole(c, key, 1); return true; }
+        if (!strcmp(key, int_key[j].key)) {
+            if (kind_given(c, key)) *int_key[j].to = (int)kind_whole(c, key, 1);
+            return true;
+        }
     for (size_t j = 0; j < sizeof bool_key / sizeof *bool_key; j++)
         if (!strcmp(key, bool_key[j].key)) {
             const Json *v = kind_given(c, key);
@@ -265,7 +303,8 @@ static bool loss_setting(Call *c, LossSettings *s, const char *key) {
 
 void compute_loss_settings(Call *c, LossSettings *s, const char *name) {
     grpo_config_default(&s->config);
-    s->window = (GrpoWindow){ .n_process = 1, .gradient_accumulation_steps = 1, .steps_per_generation = 1, .training = true };
+    s->window = (GrpoWindow){.n_process = 1, .gradient_accumulation_steps = 1, .steps_per_generation = 1,
+                             .training = true};
     s->n_item = NAN;
     s->last_world_entropy = 0;
     const Json *config = kind_given(c, name);
@@ -273,8 +312,8 @@ void compute_loss_settings(Call *c, LossSettings *s, const char *name) {
     Call inner = { config, c->e, { NULL }, 0, c->ok };
     for (size_t j = 0; config && inner.ok && j < config->length; j++)
         if (!loss_setting(&inner, s, config->item[j].key)) {
-            fail(c->e, "stdin:%d:%d: inputs.%s.%s: unknown setting; `grpo compute --list` names them", config->item[j].line,
-                 config->item[j].column, name, config->item[j].key);
+            fail(c->e, "stdin:%d:%d: inputs.%s.%s: unknown setting; `grpo compute --list` names them",
+                 config->item[j].line, config->item[j].column, name, config->item[j].key);
             inner.ok = false;
         }
     c->ok = inner.ok;
@@ -282,13 +321,18 @@ void compute_loss_settings(Call *c, LossSettings *s, const char *name) {
 
 static bool run_loss(JsonWriter *out, Call *c, LossSettings *s) {
     const Rows logp = kind_rows(c, "logps", false), old = kind_same_shape(c, "old_logps", &logp, true),
-               ref = kind_same_shape(c, "ref_logps", &logp, true), mask = kind_same_shape(c, "mask", &logp, true),
-               sampler = kind_same_shape(c, "sampling_logps", &logp, true), entropy = kind_same_shape(c, "entropies", &logp, true),
+               ref = kind_same_shape(c, "ref_logps", &logp, true),
+               mask = kind_same_shape(c, "mask", &logp, true),
+               sampler = kind_same_shape(c, "sampling_logps", &logp, true),
+               entropy = kind_same_shape(c, "entropies", &logp, true),
                isr = kind_rows(c, "importance_sampling_ratio", true), adv = kind_rows(c, "advantages", false);
-    if (c->ok && adv.n != logp.n_row) kind_wrong(c, "advantages", json_get(c->in, "advantages"), "one number a completion");
-    if (c->ok && s->config.beta != 0 && !ref.x) kind_wrong(c, "ref_logps", NULL, "numbers, since beta is not 0");
+    if (c->ok && adv.n != logp.n_row)
+        kind_wrong(c, "advantages", json_get(c->in, "advantages"), "one number a completion");
+    if (c->ok && s->config.beta != 0 && !ref.x)
+        kind_wrong(c, "ref_logps", NULL, "numbers, since beta is not 0");
     if (c->ok && isr.x && isr.n != logp.n && !(isr.n == logp.n_row && isr.n_row == logp.n_row))
-        kind_wrong(c, "importance_sampling_ratio", json_get(c->in, "importance_sampling_ratio"), "one number a token or a completion");
+        kind_wrong(c, "importance_sampling_ratio", json_get(c->in, "importance_sampling_ratio"),
+                   "one number a token or a completion");
     if (c->ok && !grpo_config_check(&s->config, c->e)) c->ok = false;
     unsigned char *m = kind_take(c, logp.n, 1);
     double *scratch = kind_take(c, logp.n, sizeof *scratch);
@@ -309,14 +353,18 @@ static bool run_loss(JsonWriter *out, Call *c, LossSettings *s) {
     grpo_loss(&sums, dlogp, dentropy, &in, &s->config, &s->window, &micro);
     GrpoMetrics metrics;
     grpo_metrics(&metrics, &sums, &s->config, &s->window);
-    const double value[] = { metrics.policy_loss, metrics.kl, metrics.entropy, metrics.clip_low_mean, metrics.clip_low_min,
-        metrics.clip_high_mean, metrics.clip_high_max, metrics.clip_region_mean, metrics.cispo_clip_ratio, metrics.vespo_phi_seq_mean };
+    const double value[] = {metrics.policy_loss,      metrics.kl,
+                            metrics.entropy,          metrics.clip_low_mean,
+                            metrics.clip_low_min,     metrics.clip_high_mean,
+                            metrics.clip_high_max,    metrics.clip_region_mean,
+                            metrics.cispo_clip_ratio, metrics.vespo_phi_seq_mean};
     json_begin(out, '{');
     json_put(out, "loss", grpo_loss_value(&sums, &s->window, &micro));
     kind_put_rows(out, "dlogps", dlogp, logp.offset, logp.n_row);
     if (entropy.x) kind_put_rows(out, "dentropies", dentropy, logp.offset, logp.n_row);
     for (int j = 0; grpo_metric_names[j]; j++)
-        if (!isnan(value[j]) && (entropy.x || strcmp(grpo_metric_names[j], "entropy"))) json_put(out, grpo_metric_names[j], value[j]);
+        if (!isnan(value[j]) && (entropy.x || strcmp(grpo_metric_names[j], "entropy")))
+            json_put(out, grpo_metric_names[j], value[j]);
     if (s->config.use_adaptive_entropy) {
         if (s->window.training) grpo_entropy_step(&control, &s->config, sums.entropy_bonus, sums.n_entropy);
         json_put(out, "entropy_coef", control.coef);
@@ -368,7 +416,8 @@ static bool dual_clip_loss(JsonWriter *out, const Json *inputs, Err *e) {
 
 static bool importance_sampling_ratio(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
-    const Rows old = kind_rows(c, "old_logps", false), smp = kind_same_shape(c, "sampling_logps", &old, false),
+    const Rows old = kind_rows(c, "old_logps", false),
+               smp = kind_same_shape(c, "sampling_logps", &old, false),
                mask = kind_same_shape(c, "mask", &old, true);
     const IsrMode mode = (IsrMode)kind_choice(c, "mode", importance_sampling_mode_names);
     const double low = kind_number_or(c, "clip_min", NAN), high = kind_number_or(c, "clip_max", NAN);
@@ -376,13 +425,18 @@ static bool importance_sampling_ratio(JsonWriter *out, const Json *inputs, Err *
     real *ratio = kind_take(c, old.n + old.n_row, sizeof *ratio);
     KIND_OPEN;
     for (size_t t = 0; t < old.n; t++) m[t] = !mask.x || mask.x[t] != 0;
-    const GrpoIn in = { .n_completion = old.n_row, .offset = old.offset, .logp = old.x, .old = old.x, .sampler = smp.x, .mask = m };
+    const GrpoIn in = {.n_completion = old.n_row, .offset = old.offset, .logp = old.x, .old = old.x,
+                       .sampler = smp.x, .mask = m};
     GrpoSamplerStats stats;
     grpo_importance_ratio(ratio, &stats, &in, mode, low, high);
     if (grpo_isr_per_token(mode)) kind_put_rows(out, "ratio", ratio, old.offset, old.n_row);
     else {
         json_open(out, "ratio", '[');
-        for (size_t i = 0; i < old.n_row; i++) { json_begin(out, '['); json_number(out, ratio[i]); json_end(out, ']'); }
+        for (size_t i = 0; i < old.n_row; i++) {
+            json_begin(out, '[');
+            json_number(out, ratio[i]);
+            json_end(out, ']');
+        }
         json_end(out, ']');
     }
     json_put(out, "logp_difference_mean", stats.logp_difference_mean);
@@ -391,14 +445,15 @@ static bool importance_sampling_ratio(JsonWriter *out, const Json *inputs, Err *
     KIND_FINISH;
 }
 
-/* ---- optimiser ----------------------------------------------------------------------------------------------------------- */
+/* ---- optimiser ------------------------------------------------------------------------------ */
 static bool adamw(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows p = kind_rows(c, "params", false), g = kind_matrix(c, "grads");
     const double *lr = kind_doubles(c, "lrs", g.n_row, false), *beta = kind_doubles(c, "betas", 2, false);
     AdamW o = { 0, 0, 0, kind_number(c, "eps"), kind_number(c, "weight_decay") };
     if (c->ok && g.width != p.n) kind_wrong(c, "grads", json_get(inputs, "grads"), "rows as long as params");
-    real *m = kind_take(c, p.n, sizeof *m), *v = kind_take(c, p.n, sizeof *v), *history = kind_take(c, g.n, sizeof *history);
+    real *m = kind_take(c, p.n, sizeof *m), *v = kind_take(c, p.n, sizeof *v),
+         *history = kind_take(c, g.n, sizeof *history);
     KIND_OPEN;
     o.beta1 = beta[0];
     o.beta2 = beta[1];
@@ -419,7 +474,8 @@ static bool clip_grad_norm(JsonWriter *out, const Json *inputs, Err *e) {
     const double max_norm = kind_number(c, "max_norm");
     KIND_OPEN;
     double square = 0;
-    for (size_t i = 0; i < g.n_row; i++) square += grad_square_sum(g.x + g.offset[i], g.offset[i + 1] - g.offset[i]);
+    for (size_t i = 0; i < g.n_row; i++)
+        square += grad_square_sum(g.x + g.offset[i], g.offset[i + 1] - g.offset[i]);
     const double norm = sqrt(square);
     grad_scale(g.x, g.n, clip_coefficient(norm, max_norm));
     json_put(out, "total_norm", norm);
@@ -436,46 +492,66 @@ static bool lr_schedule(JsonWriter *out, const Json *inputs, Err *e) {
     const size_t warmup = kind_whole(c, "warmup_steps", 0), n = kind_whole(c, "max_steps", 1);
     double *lr = c->ok ? kind_take(c, n, sizeof *lr) : NULL;
     KIND_OPEN;
-    for (size_t s = 0; s < n; s++) lr[s] = base * schedule_factor(kind, (int64_t)s, (int64_t)warmup, (int64_t)n, min_ratio);
+    for (size_t s = 0; s < n; s++)
+        lr[s] = base * schedule_factor(kind, (int64_t)s, (int64_t)warmup, (int64_t)n, min_ratio);
     kind_put_doubles(out, "lrs", lr, n);
     KIND_FINISH;
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------------------------ */
-#define BATCH "logps[B][T], old_logps?[B][T], ref_logps?[B][T], mask?[B][T], advantages[B], sampling_logps?[B][T], " \
-              "entropies?[B][T], importance_sampling_ratio?[B][T] or [B][1]"
+/* ---- the table ------------------------------------------------------------------------------ */
+#define BATCH \
+    "logps[B][T], old_logps?[B][T], ref_logps?[B][T], mask?[B][T], advantages[B], sampling_logps?[B][T], " \
+    "entropies?[B][T], importance_sampling_ratio?[B][T] or [B][1]"
 const ComputeKind compute_kinds[] = {
-    { "regression_loss", "E42 E43", "scores[B][K], labels[B][K], label_weights?[K]", regression_loss },
-    { "regression_metrics", "E46 E47 E48 E49 E50 E51", "scores[n][K], labels[n][K], bins? 10", regression_metrics },
-    { "reward_bt_loss", "E56 E57", "chosen[n], rejected[n], margins?[n], center_rewards_coefficient?", reward_bt_loss },
-    { "grpo_advantages", "E60 E61 E62 E63 E64 E82 E83 E84 E85 E86 E87", "rewards_per_func[n][K], reward_weights?[K], num_generations, "
-      "scale_rewards? group|batch|none, multi_objective_aggregation? sum_then_normalize|normalize_then_sum|mo_grpo, "
-      "missing_labels? zero|mean", grpo_advantages },
-    { "mogrpo_advantages", "E64", "rewards_per_func[n][K], reward_weights?[K], num_generations, ddof? 1, eps? 1e-4", mogrpo_advantages },
-    { "gdpo_token_weighted", "E63", "rewards_per_func[n][K], reward_weights?[K], num_generations, lengths[n], eps_group? 1e-6, "
-      "eps_var? 1e-8", gdpo_token_weighted },
-    { "saw_weights", "E66 E67", "rewards_per_func[n][K], shift?[K], reward_weights?[K], delta? 1e-8, multiplier? 1", saw_weights },
-    { "constrained_advantages", "E69 E70 E71", "reward[n], costs[n][K], multipliers[K], budgets[K], eta, max_multiplier, "
-      "num_generations, eps? 1e-4", constrained_advantages },
-    { "label_shares", "E73", "rewards_per_func[n][K], reward_weights?[K], num_generations", label_shares },
-    { "rloo_advantages", "E89", "rewards[n], num_generations, normalize? false", rloo_advantages },
-    { "kl_estimators", "E94 E95", "logps[n], ref_logps[n]", kl_estimators },
-    { "grpo_loss", "E81 E90 E91 E92 E94 to E97 E99 to E105 E108 E109 E111 to E117 E122", BATCH ", config? {loss_type, importance_sampling_level, "
-      "epsilon, epsilon_high, delta, dual_clip, beta, use_bias_correction_kl, top_entropy_quantile, off_policy_mask_threshold, "
-      "sapo_temperature_pos, sapo_temperature_neg, vespo_k_pos, vespo_lambda_pos, vespo_k_neg, vespo_lambda_neg, "
-      "max_completion_length, num_items_in_batch, num_processes, gradient_accumulation_steps, steps_per_generation, entropy_coef, "
-      "use_adaptive_entropy, entropy_target, entropy_coef_delta, entropy_coef_min, entropy_coef_max, last_world_entropy, training}",
-      grpo_loss_kind },
-    { "gmpo_loss", "E106", BATCH ", config? as grpo_loss", gmpo_loss },
-    { "gspo_token_loss", "E93", BATCH ", epsilon?, epsilon_high?", gspo_token_loss },
-    { "dual_clip_loss", "E107", BATCH ", epsilon?, epsilon_high?, clip_c? 3", dual_clip_loss },
-    { "importance_sampling_ratio", "E110", "old_logps[B][T], sampling_logps[B][T], mask?[B][T], mode, clip_min?, clip_max?",
-      importance_sampling_ratio },
-    { "overlong_penalty", "E118", "lengths[n], max_completion_len, soft_punish_cache", overlong_penalty },
-    { "adamw", "E280 E281 E282", "params[n], grads[steps][n], lrs[steps], betas[2], eps, weight_decay", adamw },
-    { "clip_grad_norm", "E284", "grads[tensors][any], max_norm", clip_grad_norm },
-    { "lr_schedule", "E286 E287 E288", "lr_scheduler_type, learning_rate, warmup_steps, max_steps, min_lr_rate?", lr_schedule },
-    { NULL, NULL, NULL, NULL },
+    {"regression_loss", "E42 E43", "scores[B][K], labels[B][K], label_weights?[K]", regression_loss},
+    {"regression_metrics", "E46 E47 E48 E49 E50 E51", "scores[n][K], labels[n][K], bins? 10",
+     regression_metrics},
+    {"reward_bt_loss", "E56 E57", "chosen[n], rejected[n], margins?[n], center_rewards_coefficient?",
+     reward_bt_loss},
+    {"grpo_advantages", "E60 E61 E62 E63 E64 E82 E83 E84 E85 E86 E87",
+     "rewards_per_func[n][K], reward_weights?[K], num_generations, "
+     "scale_rewards? group|batch|none, multi_objective_aggregation? "
+     "sum_then_normalize|normalize_then_sum|mo_grpo, "
+     "missing_labels? zero|mean",
+     grpo_advantages},
+    {"mogrpo_advantages", "E64",
+     "rewards_per_func[n][K], reward_weights?[K], num_generations, ddof? 1, eps? 1e-4", mogrpo_advantages},
+    {"gdpo_token_weighted", "E63",
+     "rewards_per_func[n][K], reward_weights?[K], num_generations, lengths[n], eps_group? 1e-6, "
+     "eps_var? 1e-8",
+     gdpo_token_weighted},
+    {"saw_weights", "E66 E67",
+     "rewards_per_func[n][K], shift?[K], reward_weights?[K], delta? 1e-8, multiplier? 1", saw_weights},
+    {"constrained_advantages", "E69 E70 E71",
+     "reward[n], costs[n][K], multipliers[K], budgets[K], eta, max_multiplier, "
+     "num_generations, eps? 1e-4",
+     constrained_advantages},
+    {"label_shares", "E73", "rewards_per_func[n][K], reward_weights?[K], num_generations", label_shares},
+    {"rloo_advantages", "E89", "rewards[n], num_generations, normalize? false", rloo_advantages},
+    {"kl_estimators", "E94 E95", "logps[n], ref_logps[n]", kl_estimators},
+    {"grpo_loss", "E81 E90 E91 E92 E94 to E97 E99 to E105 E108 E109 E111 to E117 E122",
+     BATCH ", config? {loss_type, importance_sampling_level, "
+           "epsilon, epsilon_high, delta, dual_clip, beta, use_bias_correction_kl, top_entropy_quantile, "
+           "off_policy_mask_threshold, "
+           "sapo_temperature_pos, sapo_temperature_neg, vespo_k_pos, vespo_lambda_pos, vespo_k_neg, "
+           "vespo_lambda_neg, "
+           "max_completion_length, num_items_in_batch, num_processes, gradient_accumulation_steps, "
+           "steps_per_generation, entropy_coef, "
+           "use_adaptive_entropy, entropy_target, entropy_coef_delta, entropy_coef_min, entropy_coef_max, "
+           "last_world_entropy, training}",
+     grpo_loss_kind},
+    {"gmpo_loss", "E106", BATCH ", config? as grpo_loss", gmpo_loss},
+    {"gspo_token_loss", "E93", BATCH ", epsilon?, epsilon_high?", gspo_token_loss},
+    {"dual_clip_loss", "E107", BATCH ", epsilon?, epsilon_high?, clip_c? 3", dual_clip_loss},
+    {"importance_sampling_ratio", "E110",
+     "old_logps[B][T], sampling_logps[B][T], mask?[B][T], mode, clip_min?, clip_max?",
+     importance_sampling_ratio},
+    {"overlong_penalty", "E118", "lengths[n], max_completion_len, soft_punish_cache", overlong_penalty},
+    {"adamw", "E280 E281 E282", "params[n], grads[steps][n], lrs[steps], betas[2], eps, weight_decay", adamw},
+    {"clip_grad_norm", "E284", "grads[tensors][any], max_norm", clip_grad_norm},
+    {"lr_schedule", "E286 E287 E288",
+     "lr_scheduler_type, learning_rate, warmup_steps, max_steps, min_lr_rate?", lr_schedule},
+    {NULL, NULL, NULL, NULL},
 };
 
 const ComputeKind *compute_find(const char *kind) {
@@ -487,13 +563,16 @@ const ComputeKind *compute_find(const char *kind) {
 
 bool compute_case(JsonWriter *out, const char *kind, const Json *inputs, Err *e) {
     const ComputeKind *k = compute_find(kind);
-    if (!k) return fail(e, "kind: found \"%.60s\", which is not known; `grpo compute --list` names them all", kind);
+    if (!k)
+        return fail(e, "kind: found \"%.60s\", which is not known; `grpo compute --list` names them all",
+                    kind);
     if (!inputs || inputs->type != JSON_OBJECT)
-        return fail(e, "inputs: found %s, expected an object", inputs ? json_type_name(inputs->type) : "nothing");
+        return fail(e, "inputs: found %s, expected an object",
+                    inputs ? json_type_name(inputs->type) : "nothing");
     return k->run(out, inputs, e);
 }
 
-/* ---- the command ----------------------------------------------------------------------------------------------------------- */
+/* ---- the command ---------------------------------------------------------------------------- */
 static bool one_line(const char *text, size_t n, int line_no, Err *e) {
     Json *root = json_parse(text, n, "stdin", line_no, e);
     if (!root) return false;
@@ -517,7 +596,8 @@ static bool one_line(const char *text, size_t n, int line_no, Err *e) {
 static int list(void) {
     const ComputeKind *const table[] = { compute_kinds, compute_baseline_kinds, compute_model_kinds };
     for (int j = 0; j < 3; j++)
-        for (const ComputeKind *k = table[j]; k->kind; k++) printf("%s\n    %s\n    inputs: %s\n", k->kind, k->equations, k->inputs);
+        for (const ComputeKind *k = table[j]; k->kind; k++)
+            printf("%s\n    %s\n    inputs: %s\n", k->kind, k->equations, k->inputs);
     return 0;
 }
 
@@ -526,8 +606,10 @@ int cmd_compute(int argc, char **argv) {
         if (!strcmp(argv[a], "--list")) return list();
         if (!strcmp(argv[a], "--help") || !strcmp(argv[a], "-h")) {
             puts("grpo compute [--list] < CASES.jsonl\n"
-                 "Each line {\"kind\": ..., \"inputs\": {...}} gives a line {\"outputs\": {...}}. --list: kinds, inputs, equations.\n\n"
-                 "    echo '{\"kind\": \"rloo_advantages\", \"inputs\": {\"rewards\": [1, 0, 0.5], \"num_generations\": 3}}' | grpo compute");
+                 "Each line {\"kind\": ..., \"inputs\": {...}} gives a line {\"outputs\": {...}}. --list: "
+                 "kinds, inputs, equations.\n\n"
+                 "    echo '{\"kind\": \"rloo_advantages\", \"inputs\": {\"rewards\": [1, 0, 0.5], "
+                 "\"num_generations\": 3}}' | grpo compute");
             return 0;
         }
         fprintf(stderr, "grpo compute: unknown option \"%s\", expected --list or --help\n", argv[a]);
@@ -541,7 +623,11 @@ int cmd_compute(int argc, char **argv) {
         ch = getchar();
         if (n + 1 >= capacity) {
             char *more = realloc(line, capacity = 2 * capacity + 4096);
-            if (!more) { fail(&e, "stdin:%d: %zu bytes for a line could not be allocated", line_no, capacity); status = 2; break; }
+            if (!more) {
+                fail(&e, "stdin:%d: %zu bytes for a line could not be allocated", line_no, capacity);
+                status = 2;
+                break;
+            }
             line = more;
         }
         if (ch != '\n' && ch != EOF) { line[n++] = (char)ch; continue; }
@@ -553,7 +639,8 @@ int cmd_compute(int argc, char **argv) {
     free(line);
     if (status) {
         /* errors of grpo.c and lib name no line of the input */
-        if (strncmp(e.line, "stdin:", 6)) fprintf(stderr, "grpo compute: stdin:%d: %s\n", line_no - 1, e.line);
+        if (strncmp(e.line, "stdin:", 6))
+            fprintf(stderr, "grpo compute: stdin:%d: %s\n", line_no - 1, e.line);
         else fprintf(stderr, "grpo compute: %s\n", e.line);
     }
     return status;

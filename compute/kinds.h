@@ -1,23 +1,28 @@
-/* kinds.h: the mathematics as a filter: one case in, its values and derivatives out (kinds as in known answers). */
+/* kinds.h: the mathematics as a filter: one case in, its values and derivatives out (kinds as in known
+ * answers). */
 #ifndef KINDS_H
 #define KINDS_H
 
 #include "compute/arrays.h"
 #include "grpo.h"
 
-/* Writes one JSON object, the outputs, to out. False: nothing useful was written, the line in e names the input. */
+/* Writes one JSON object, the outputs, to out. False: nothing useful was written, the line in e names the
+ * input. */
 typedef bool ComputeRun(JsonWriter *out, const Json *inputs, Err *e);
 typedef struct {
-    const char *kind, *equations, *inputs;      /* inputs: names and shapes; ? after a name: may be left out or null */
+    const char *kind, *equations,
+        *inputs; /* inputs: names and shapes; ? after a name: may be left out or null */
     ComputeRun *run;
 } ComputeKind;
 
-/* Tables end with kind == NULL. PPO and DPO: compute_baselines.c; the kinds that need the network: compute_model.c. */
+/* Tables end with kind == NULL. PPO and DPO: compute_baselines.c; the kinds that need the network:
+ * compute_model.c. */
 extern const ComputeKind compute_kinds[], compute_baseline_kinds[], compute_model_kinds[];
 const ComputeKind *compute_find(const char *kind);              /* NULL: not known */
 bool compute_case(JsonWriter *out, const char *kind, const Json *inputs, Err *e);
 
-/* The loss settings in the object inputs.NAME (absent: the defaults) as grpo_loss takes them; n_item NaN: not given. */
+/* The loss settings in the object inputs.NAME (absent: the defaults) as grpo_loss takes them; n_item NaN: not
+ * given. */
 typedef struct { GrpoConfig config; GrpoWindow window; double n_item, last_world_entropy; } LossSettings;
 void compute_loss_settings(Call *c, LossSettings *s, const char *name);
 

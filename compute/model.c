@@ -1,8 +1,9 @@
 /* model.c: the kinds of `grpo compute` that need the network.
  *
- * In this order: single pieces (norm, rotation, attention, SwiGLU, an adapted layer, logits), whole networks (lm, reward_model), cost, a whole GRPO
- * step. Networks have weights that any language can reproduce: element j of tensor n, in canonical order, is
- * 0.3 sin(0.5 + 1.3 j + 0.37 n); norm weights are 1 + 0.1 sin(the same). */
+ * In this order: single pieces (norm, rotation, attention, SwiGLU, an adapted layer, logits), whole networks
+ * (lm, reward_model), cost, a whole GRPO step. Networks have weights that any language can reproduce: element
+ * j of tensor n, in canonical order, is 0.3 sin(0.5 + 1.3 j + 0.37 n); norm weights are 1 + 0.1 sin(the
+ * same). */
 #include <string.h>
 
 #include "compute/kinds.h"
@@ -17,14 +18,16 @@ static bool flag(Call *c, const char *key) {
     return v && v->number != 0;
 }
 
-/* ---- pieces ---------------------------------------------------------------------------------------------------------- */
+/* ---- pieces --------------------------------------------------------------------------------- */
 static bool rms_norm_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows x = kind_matrix(c, "x"), dy = kind_same_shape(c, "dy", &x, false);
     const Rows w = kind_rows(c, "weight", false);
     const double eps = kind_number(c, "eps");
-    if (c->ok && w.n != x.width) kind_wrong(c, "weight", json_get(inputs, "weight"), "as many numbers as a row of x has");
-    real *y = kind_take(c, x.n, sizeof *y), *dx = kind_take(c, x.n, sizeof *dx), *dw = kind_take(c, w.n, sizeof *dw), *r = kind_take(c, x.n_row, sizeof *r);
+    if (c->ok && w.n != x.width)
+        kind_wrong(c, "weight", json_get(inputs, "weight"), "as many numbers as a row of x has");
+    real *y = kind_take(c, x.n, sizeof *y), *dx = kind_take(c, x.n, sizeof *dx),
+         *dw = kind_take(c, w.n, sizeof *dw), *r = kind_take(c, x.n_row, sizeof *r);
     KIND_OPEN;
     const int n = (int)x.width;
     for (size_t t = 0; t < x.n_row; t++) {
@@ -39,7 +42,8 @@ static bool rms_norm_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* rope_theta and rope_scaling of c->in; a scaling without rope_type is llama3's if it has low_freq_factor, else linear. */
+/* rope_theta and rope_scaling of c->in; a scaling without rope_type is llama3's if it has low_freq_factor,
+ * else linear. */
 static void read_rope(Call *c, ModelConfig *m) {
     m->rope_theta = kind_number(c, "rope_theta");
     const Json *scaling = kind_given(c, "rope_scaling");
@@ -80,7 +84,8 @@ static bool rope_apply_kind(JsonWriter *out, const Json *inputs, Err *e) {
     const IntRows p = kind_int_rows(c, "positions");
     ModelConfig m = { .head_dim = (int)shape[2] };
     read_rope(c, &m);
-    if (c->ok && p.n != shape[0]) kind_wrong(c, "positions", json_get(inputs, "positions"), "as many numbers as x has rows");
+    if (c->ok && p.n != shape[0])
+        kind_wrong(c, "positions", json_get(inputs, "positions"), "as many numbers as x has rows");
     if (c->ok && shape[2] % 2) kind_wrong(c, "x", json_get(inputs, "x"), "heads of an even size");
     const size_t half = shape[2] / 2;
     double *f = kind_take(c, half, sizeof *f);
@@ -106,12 +111,15 @@ static bool attention(JsonWriter *out, const Json *inputs, Err *e) {
     const size_t T = shape[0], H = shape[1], d = shape[2];
     size_t kv_shape[3] = { T, 0, d };
     const real *k = kind_tensor(c, "k", kv_shape, 3), *v = kind_tensor(c, "v", kv_shape, 3);
-    const size_t Hk = kv_shape[1], panels = attention_panels((int)T, (int)d), scratch = attention_scratch(T, (int)d);
+    const size_t Hk = kv_shape[1], panels = attention_panels((int)T, (int)d),
+                 scratch = attention_scratch(T, (int)d);
     if (c->ok && H % Hk) kind_wrong(c, "q", json_get(inputs, "q"), "a multiple of k's heads");
-    real *o = kind_take(c, T * H * d, sizeof *o), *dq = kind_take(c, T * H * d, sizeof *dq), *dk = kind_take(c, T * Hk * d, sizeof *dk),
-         *dv = kind_take(c, T * Hk * d, sizeof *dv), *key_t = kind_take(c, panels, sizeof *key_t), *value_t = kind_take(c, panels, sizeof *value_t),
-         *key = kind_take(c, panels, sizeof *key), *value = kind_take(c, panels, sizeof *value), *p = kind_take(c, scratch, sizeof *p),
-         *ds = kind_take(c, scratch, sizeof *ds), *max = kind_take(c, T, sizeof *max), *sum = kind_take(c, T, sizeof *sum);
+    real *o = kind_take(c, T * H * d, sizeof *o), *dq = kind_take(c, T * H * d, sizeof *dq),
+         *dk = kind_take(c, T * Hk * d, sizeof *dk), *dv = kind_take(c, T * Hk * d, sizeof *dv),
+         *key_t = kind_take(c, panels, sizeof *key_t), *value_t = kind_take(c, panels, sizeof *value_t),
+         *key = kind_take(c, panels, sizeof *key), *value = kind_take(c, panels, sizeof *value),
+         *p = kind_take(c, scratch, sizeof *p), *ds = kind_take(c, scratch, sizeof *ds),
+         *max = kind_take(c, T, sizeof *max), *sum = kind_take(c, T, sizeof *sum);
     KIND_OPEN;
     for (size_t j = 0; j < H; j++) {
         const size_t g = j / (H / Hk), ld = Hk * d, stride = 16 * T;
@@ -119,9 +127,11 @@ static bool attention(JsonWriter *out, const Json *inputs, Err *e) {
         attention_transpose(value_t, v + g * d, (int)T, (int)ld, (int)d);
         attention_columns(key, stride, k + g * d, (int)T, (int)ld, (int)d);
         attention_columns(value, stride, v + g * d, (int)T, (int)ld, (int)d);
-        const KeySpan span = { .n = (int)T, .key_t = key_t, .value = value, .value_stride = stride, .value_t = value_t, .key = key, .dk = dk + g * d, .dv = dv + g * d };
+        const KeySpan span = {.n = (int)T, .key_t = key_t, .value = value, .value_stride = stride,
+                              .value_t = value_t, .key = key, .dk = dk + g * d, .dv = dv + g * d};
         attend(o + j * d, max, sum, 1, p, q + j * d, (int)(H * d), (int)T, &span, 1, 0, (int)d);
-        attend_backward(dq + j * d, p, ds, q + j * d, o + j * d, d_o + j * d, (int)(H * d), max, sum, 1, (int)T, &span, 1, 0, (int)d, (int)ld);
+        attend_backward(dq + j * d, p, ds, q + j * d, o + j * d, d_o + j * d, (int)(H * d), max, sum, 1,
+                        (int)T, &span, 1, 0, (int)d, (int)ld);
     }
     for (size_t i = 0; i < T * Hk * d; i++) dk[i] *= (real)(1 / sqrt((double)d));
     kind_put_tensor(out, "o", o, shape, 3);
@@ -134,18 +144,30 @@ static bool attention(JsonWriter *out, const Json *inputs, Err *e) {
 /* E290 to E292: one linear layer with its adapter: r is the number of rows of lora_A. */
 static bool lora_linear(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
-    const Rows w = kind_matrix(c, "weight"), a = kind_matrix(c, "lora_A"), b = kind_matrix(c, "lora_B"), x = kind_matrix(c, "x"), dy = kind_matrix(c, "dy");
-    const Lora lora = { .r = (int)a.n_row, .alpha = kind_number(c, "lora_alpha"), .rslora = flag(c, "use_rslora"), .target = 1 };
-    const LoraShape l = { .n_out = (int)w.n_row, .n_in = (int)w.width, .r = lora.r, .s = c->ok ? lora_scale(&lora) : 0 };
+    const Rows w = kind_matrix(c, "weight"), a = kind_matrix(c, "lora_A"), b = kind_matrix(c, "lora_B"),
+               x = kind_matrix(c, "x"), dy = kind_matrix(c, "dy");
+    const Lora lora = {.r = (int)a.n_row, .alpha = kind_number(c, "lora_alpha"),
+                       .rslora = flag(c, "use_rslora"), .target = 1};
+    const LoraShape l = {.n_out = (int)w.n_row, .n_in = (int)w.width, .r = lora.r,
+                         .s = c->ok ? lora_scale(&lora) : 0};
     const int n = (int)x.n_row;
-    if (c->ok && a.width != w.width) kind_wrong(c, "lora_A", json_get(inputs, "lora_A"), "rows as long as weight's");
-    if (c->ok && (b.n_row != w.n_row || b.width != a.n_row)) kind_wrong(c, "lora_B", json_get(inputs, "lora_B"), "a row for each of weight's, as long as lora_A has rows");
+    if (c->ok && a.width != w.width)
+        kind_wrong(c, "lora_A", json_get(inputs, "lora_A"), "rows as long as weight's");
+    if (c->ok && (b.n_row != w.n_row || b.width != a.n_row))
+        kind_wrong(c, "lora_B", json_get(inputs, "lora_B"),
+                   "a row for each of weight's, as long as lora_A has rows");
     if (c->ok && x.width != w.width) kind_wrong(c, "x", json_get(inputs, "x"), "rows as long as weight's");
-    if (c->ok && (dy.n_row != x.n_row || dy.width != w.n_row)) kind_wrong(c, "dy", json_get(inputs, "dy"), "a row for each of x's, a number for each of weight's rows");
-    real *packed = kind_take(c, gemm_packed_count(l.n_out, l.n_in), sizeof *packed), *packed_a = kind_take(c, gemm_packed_count(l.r, l.n_in), sizeof *packed_a),
-         *packed_b = kind_take(c, gemm_packed_count(l.n_out, l.r), sizeof *packed_b), *u = kind_take(c, 3 * x.n_row * a.n_row, sizeof *u), *su = u + x.n_row * a.n_row,
-         *du = su + x.n_row * a.n_row, *wide = kind_take(c, x.n_row * (w.width + w.n_row), sizeof *wide), *y = kind_take(c, dy.n, sizeof *y), *dx = kind_take(c, x.n, sizeof *dx),
-         *da = kind_take(c, a.n, sizeof *da), *db = kind_take(c, b.n, sizeof *db), *merged = kind_take(c, w.n, sizeof *merged);
+    if (c->ok && (dy.n_row != x.n_row || dy.width != w.n_row))
+        kind_wrong(c, "dy", json_get(inputs, "dy"),
+                   "a row for each of x's, a number for each of weight's rows");
+    real *packed = kind_take(c, gemm_packed_count(l.n_out, l.n_in), sizeof *packed),
+         *packed_a = kind_take(c, gemm_packed_count(l.r, l.n_in), sizeof *packed_a),
+         *packed_b = kind_take(c, gemm_packed_count(l.n_out, l.r), sizeof *packed_b),
+         *u = kind_take(c, 3 * x.n_row * a.n_row, sizeof *u), *su = u + x.n_row * a.n_row,
+         *du = su + x.n_row * a.n_row, *wide = kind_take(c, x.n_row * (w.width + w.n_row), sizeof *wide),
+         *y = kind_take(c, dy.n, sizeof *y), *dx = kind_take(c, x.n, sizeof *dx),
+         *da = kind_take(c, a.n, sizeof *da), *db = kind_take(c, b.n, sizeof *db),
+         *merged = kind_take(c, w.n, sizeof *merged);
     KIND_OPEN;
     gemm_pack(packed, w.x, STORE_REAL, l.n_out, l.n_in);
     gemm_pack(packed_a, a.x, STORE_REAL, l.r, l.n_in);
@@ -166,7 +188,8 @@ static bool lora_linear(JsonWriter *out, const Json *inputs, Err *e) {
 
 static bool swiglu(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
-    const Rows g = kind_rows(c, "gate", false), u = kind_same_shape(c, "up", &g, false), dy = kind_same_shape(c, "dy", &g, false);
+    const Rows g = kind_rows(c, "gate", false), u = kind_same_shape(c, "up", &g, false),
+               dy = kind_same_shape(c, "dy", &g, false);
     real *y = kind_take(c, g.n, sizeof *y);
     KIND_OPEN;
     r_swiglu(y, g.x, u.x, g.n);
@@ -179,13 +202,17 @@ static bool swiglu(JsonWriter *out, const Json *inputs, Err *e) {
 
 static bool logp_entropy(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
-    const Rows z = kind_matrix(c, "logits"), dlogp = kind_rows(c, "dlogps", false), dentropy = kind_rows(c, "dentropies", true);
+    const Rows z = kind_matrix(c, "logits"), dlogp = kind_rows(c, "dlogps", false),
+               dentropy = kind_rows(c, "dentropies", true);
     const IntRows y = kind_int_rows(c, "targets");
     const double tau = kind_number_or(c, "temperature", 1);
     if (c->ok && (y.n != z.n_row || dlogp.n != z.n_row || (dentropy.x && dentropy.n != z.n_row)))
         kind_wrong(c, "logits", json_get(inputs, "logits"), "as many rows as targets, dlogps and dentropies");
-    for (size_t t = 0; c->ok && t < y.n; t++) if (y.x[t] >= (int)z.width) kind_wrong(c, "targets", json_get(inputs, "targets"), "ids within a row of logits");
-    if (c->ok && !(tau > 0)) kind_wrong(c, "temperature", json_get(inputs, "temperature"), "a number above 0");
+    for (size_t t = 0; c->ok && t < y.n; t++)
+        if (y.x[t] >= (int)z.width)
+            kind_wrong(c, "targets", json_get(inputs, "targets"), "ids within a row of logits");
+    if (c->ok && !(tau > 0))
+        kind_wrong(c, "temperature", json_get(inputs, "temperature"), "a number above 0");
     real *logp = kind_take(c, z.n_row, sizeof *logp), *entropy = kind_take(c, z.n_row, sizeof *entropy);
     KIND_OPEN;
     for (size_t t = 0; t < z.n_row; t++) {
@@ -193,7 +220,8 @@ static bool logp_entropy(JsonWriter *out, const Json *inputs, Err *e) {
         const LogitStats s = logits_stats(row, (int)z.width, tau, true);
         logp[t] = row[y.x[t]] - s.max - s.log_sum;
         entropy[t] = s.entropy;
-        logits_backward(row, (int)z.width, tau, &s, &y.x[t], &dlogp.x[t], dentropy.x ? &dentropy.x[t] : NULL, 1);
+        logits_backward(row, (int)z.width, tau, &s, &y.x[t], &dlogp.x[t], dentropy.x ? &dentropy.x[t] : NULL,
+                        1);
     }
     kind_put_list(out, "logps", logp, z.n_row);
     kind_put_list(out, "entropies", entropy, z.n_row);
@@ -201,11 +229,13 @@ static bool logp_entropy(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* ---- networks -------------------------------------------------------------------------------------------------------- */
-/* inputs.config, with room for sequences of `context` tokens. without_type: the sizes alone, as flops has them. */
+/* ---- networks ------------------------------------------------------------------------------- */
+/* inputs.config, with room for sequences of `context` tokens. without_type: the sizes alone, as flops has
+ * them. */
 static ModelConfig read_config(Call *c, size_t context, bool without_type) {
     static const char *const type[] = { "llama", "qwen2", "qwen3", NULL };
-    ModelConfig m = { .context = context < 1 << 24 ? (int)context : 1 << 24, .norm_eps = 1e-6, .rope_theta = 10000, .bos = -1, .eos = -1, .pad = -1 };
+    ModelConfig m = {.context = context < 1 << 24 ? (int)context : 1 << 24, .norm_eps = 1e-6,
+                     .rope_theta = 10000, .bos = -1, .eos = -1, .pad = -1};
     const Json *config = kind_given(c, "config");
     if (!c->ok) return m;
     if (!config || config->type != JSON_OBJECT) { kind_wrong(c, "config", config, "an object"); return m; }
@@ -277,11 +307,13 @@ static bool lm(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const IntRows id = kind_int_rows(c, "input_ids");
     const size_t n = id.n;
-    if (c->ok && (n < 2 || id.n_row != 1)) kind_wrong(c, "input_ids", json_get(inputs, "input_ids"), "one list of at least two ids");
+    if (c->ok && (n < 2 || id.n_row != 1))
+        kind_wrong(c, "input_ids", json_get(inputs, "input_ids"), "one list of at least two ids");
     const ModelConfig config = read_config(c, n, false);
     const double tau = kind_number_or(c, "temperature", 1);
     const Rows dlogp = kind_rows(c, "dlogps", false);
-    if (c->ok && dlogp.n != n - 1) kind_wrong(c, "dlogps", json_get(inputs, "dlogps"), "one number less than input_ids");
+    if (c->ok && dlogp.n != n - 1)
+        kind_wrong(c, "dlogps", json_get(inputs, "dlogps"), "one number less than input_ids");
     if (c->ok && config.n_label) kind_wrong(c, "config", json_get(inputs, "config"), "no num_labels");
     Window w = { 0 };
     Slice s = { 0 };
@@ -291,8 +323,10 @@ static bool lm(JsonWriter *out, const Json *inputs, Err *e) {
     Acts *a = m ? acts_new(m, (int)n, (int)n, true, e) : NULL;
     c->ok = c->ok && a;
     const size_t vocab = (size_t)config.vocab, shape[2] = { n, vocab };
-    real *grad = c->ok ? kind_take(c, m->n_trainable, sizeof *grad) : NULL, *logp = kind_take(c, n, sizeof *logp);
-    real *z = c->ok ? kind_take(c, n * vocab, sizeof *z) : NULL, *dhidden = c->ok ? kind_take(c, n * (size_t)config.hidden, sizeof *dhidden) : NULL;
+    real *grad = c->ok ? kind_take(c, m->n_trainable, sizeof *grad) : NULL,
+         *logp = kind_take(c, n, sizeof *logp);
+    real *z = c->ok ? kind_take(c, n * vocab, sizeof *z) : NULL,
+         *dhidden = c->ok ? kind_take(c, n * (size_t)config.hidden, sizeof *dhidden) : NULL;
     if (c->ok) {
         fill_weights(m);
         const real *hidden = model_forward(a, m, &s.batch);
@@ -320,18 +354,24 @@ static bool reward_model(JsonWriter *out, const Json *inputs, Err *e) {
     const ModelConfig config = read_config(c, id.n, false);
     const Rows y = kind_matrix(c, "labels");
     const size_t k = (size_t)config.n_label;
-    if (c->ok && (y.n_row != id.n_row || y.width != k)) kind_wrong(c, "labels", json_get(inputs, "labels"), "num_labels numbers for each row of input_ids");
+    if (c->ok && (y.n_row != id.n_row || y.width != k))
+        kind_wrong(c, "labels", json_get(inputs, "labels"), "num_labels numbers for each row of input_ids");
     Window w = { 0 };
     Slice s = { 0 };
     for (size_t i = 0; c->ok && i < id.n_row; i++) {
-        const int *row = id.x + id.offset[i], last = head_last_row(row, (int)(id.offset[i + 1] - id.offset[i]), config.pad);
-        if (last < 0) kind_wrong(c, "input_ids", json_get(inputs, "input_ids"), "rows with a token that is not pad_token_id");
-        else c->ok = window_add(&w, row, last + 1, -1, e) >= 0 && window_target(&w, w.n_row - 1, row[last], e);
+        const int *row = id.x + id.offset[i],
+                  last = head_last_row(row, (int)(id.offset[i + 1] - id.offset[i]), config.pad);
+        if (last < 0)
+            kind_wrong(c, "input_ids", json_get(inputs, "input_ids"),
+                       "rows with a token that is not pad_token_id");
+        else
+            c->ok = window_add(&w, row, last + 1, -1, e) >= 0 && window_target(&w, w.n_row - 1, row[last], e);
     }
     Model *m = c->ok && whole_window(&s, c, &w, &config) ? model_new(&config, e) : NULL;
     Acts *a = m ? acts_new(m, w.n_row, 0, true, e) : NULL;
     c->ok = c->ok && a;
-    real *grad = c->ok ? kind_take(c, m->n_trainable, sizeof *grad) : NULL, *score = kind_take(c, y.n, sizeof *score), *dscore = kind_take(c, y.n, sizeof *dscore);
+    real *grad = c->ok ? kind_take(c, m->n_trainable, sizeof *grad) : NULL,
+         *score = kind_take(c, y.n, sizeof *score), *dscore = kind_take(c, y.n, sizeof *dscore);
     real *dhidden = c->ok ? kind_take(c, (size_t)w.n_row * (size_t)config.hidden, sizeof *dhidden) : NULL;
     if (c->ok) {
         fill_weights(m);
@@ -339,7 +379,8 @@ static bool reward_model(JsonWriter *out, const Json *inputs, Err *e) {
         const real *hidden = model_forward(a, m, b);
         double loss = 0;
         head_linear(score, m, hidden, b->target_row, b->n_target);
-        reward_regression_loss(&loss, dscore, score, y.x, NULL, y.n_row, k, reward_label_weight_sum(y.x, NULL, y.n_row, k));
+        reward_regression_loss(&loss, dscore, score, y.x, NULL, y.n_row, k,
+                               reward_label_weight_sum(y.x, NULL, y.n_row, k));
         head_linear_backward(dhidden, grad, m, hidden, b->n_row, b->target_row, b->n_target, dscore);
         model_backward(grad, a, m, b, dhidden);
         json_begin(out, '{');
@@ -355,7 +396,7 @@ static bool reward_model(JsonWriter *out, const Json *inputs, Err *e) {
     return kind_finish(c);
 }
 
-/* ---- cost ------------------------------------------------------------------------------------------------------------ */
+/* ---- cost ----------------------------------------------------------------------------------- */
 static bool flops(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const double length = (double)kind_whole(c, "seq_len", 1);
@@ -366,19 +407,24 @@ static bool flops(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* ---- one GRPO step --------------------------------------------------------------------------------------------------- */
+/* ---- one GRPO step -------------------------------------------------------------------------- */
 
 /* A prompt and its completions are one tree; token_of: target of the window to flat token. */
-static bool grpo_window(Window *w, size_t *token_of, const IntRows *prompt, const IntRows *completion, size_t group, Err *e) {
+static bool grpo_window(Window *w, size_t *token_of, const IntRows *prompt, const IntRows *completion,
+                        size_t group, Err *e) {
     for (size_t p = 0; p < prompt->n_row; p++) {
-        const int root = window_add(w, prompt->x + prompt->offset[p], (int)(prompt->offset[p + 1] - prompt->offset[p]), -1, e), last = w->n_row - 1;
+        const int root = window_add(w, prompt->x + prompt->offset[p],
+                                    (int)(prompt->offset[p + 1] - prompt->offset[p]), -1, e),
+                  last = w->n_row - 1;
         if (root < 0) return false;
-        for (size_t i = p * group; i < (p + 1) * group; i++) {          /* E22: the prompt's last row predicts all first tokens */
+        /* E22: the prompt's last row predicts all first tokens */
+        for (size_t i = p * group; i < (p + 1) * group; i++) {
             token_of[w->n_target] = completion->offset[i];
             if (!window_target(w, last, completion->x[completion->offset[i]], e)) return false;
         }
         for (size_t i = p * group; i < (p + 1) * group; i++) {
-            const size_t from = completion->offset[i], n = completion->offset[i + 1] - from, row = (size_t)w->n_row;
+            const size_t from = completion->offset[i], n = completion->offset[i + 1] - from,
+                         row = (size_t)w->n_row;
             if (n < 2) continue;
             if (window_add(w, completion->x + from, (int)n - 1, root, e) < 0) return false;
             for (size_t t = 1; t < n; t++) {
@@ -392,7 +438,8 @@ static bool grpo_window(Window *w, size_t *token_of, const IntRows *prompt, cons
 
 typedef struct { const real *dlogp; const size_t *token_of; } StepWeights;
 
-static void step_derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp, real *dentropy) {
+static void step_derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
+                        real *dentropy) {
     const StepWeights *s = to;
     (void)logp, (void)entropy, (void)dentropy;
     for (int i = 0; i < n; i++) dlogp[i] = s->dlogp[s->token_of[first + i]];
@@ -400,40 +447,53 @@ static void step_derive(void *to, int first, int n, const real *logp, const real
 
 static void put_padded(JsonWriter *out, const char *key, const real *x, const IntRows *row) {
     size_t longest = 0;
-    for (size_t i = 0; i < row->n_row; i++) longest = row->offset[i + 1] - row->offset[i] > longest ? row->offset[i + 1] - row->offset[i] : longest;
+    for (size_t i = 0; i < row->n_row; i++)
+        longest =
+            row->offset[i + 1] - row->offset[i] > longest ? row->offset[i + 1] - row->offset[i] : longest;
     json_open(out, key, '[');
     for (size_t i = 0; i < row->n_row; i++) {
         json_begin(out, '[');
-        for (size_t t = 0; t < longest; t++) json_number(out, row->offset[i] + t < row->offset[i + 1] ? x[row->offset[i] + t] : 0);
+        for (size_t t = 0; t < longest; t++)
+            json_number(out, row->offset[i] + t < row->offset[i + 1] ? x[row->offset[i] + t] : 0);
         json_end(out, ']');
     }
     json_end(out, ']');
 }
 
-/* The reference is the policy plus 0.05 sin(0.9 + 0.7 j + 0.53 n); old log-probabilities are the policy's own. */
+/* The reference is the policy plus 0.05 sin(0.9 + 0.7 j + 0.53 n); old log-probabilities are the policy's
+ * own. */
 static bool grpo_step(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const IntRows prompt = kind_int_rows(c, "prompts"), completion = kind_int_rows(c, "completions");
     const Rows score = kind_matrix(c, "rewards_per_func");
-    const double *weight = c->ok ? kind_weights(c, "reward_weights", score.width) : NULL, tau = kind_number_or(c, "temperature", 1);
+    const double *weight = c->ok ? kind_weights(c, "reward_weights", score.width) : NULL,
+                 tau = kind_number_or(c, "temperature", 1);
     const size_t n = completion.n_row, group = c->ok ? kind_group_size(c, n) : 1, tokens = completion.n;
-    const double lr = kind_number(c, "learning_rate"), decay = kind_number_or(c, "weight_decay", 0), max_norm = kind_number_or(c, "max_grad_norm", 1);
+    const double lr = kind_number(c, "learning_rate"), decay = kind_number_or(c, "weight_decay", 0),
+                 max_norm = kind_number_or(c, "max_grad_norm", 1);
     const ModelConfig config = read_config(c, prompt.n + tokens, false);
     LossSettings loss;
     compute_loss_settings(c, &loss, "train");
-    if (c->ok && (score.n_row != n || n != prompt.n_row * group)) kind_wrong(c, "completions", json_get(inputs, "completions"), "num_generations for each prompt, with a row of scores each");
-    for (size_t i = 0; c->ok && i < n; i++) if (completion.offset[i] == completion.offset[i + 1]) kind_wrong(c, "completions", json_get(inputs, "completions"), "no empty completion");
+    if (c->ok && (score.n_row != n || n != prompt.n_row * group))
+        kind_wrong(c, "completions", json_get(inputs, "completions"),
+                   "num_generations for each prompt, with a row of scores each");
+    for (size_t i = 0; c->ok && i < n; i++)
+        if (completion.offset[i] == completion.offset[i + 1])
+            kind_wrong(c, "completions", json_get(inputs, "completions"), "no empty completion");
     if (c->ok && !grpo_config_check(&loss.config, e)) c->ok = false;
-    if (c->ok && (loss.config.entropy_coef != 0 || loss.config.use_adaptive_entropy)) kind_wrong(c, "train", json_get(inputs, "train"), "no entropy bonus");
+    if (c->ok && (loss.config.entropy_coef != 0 || loss.config.use_adaptive_entropy))
+        kind_wrong(c, "train", json_get(inputs, "train"), "no entropy bonus");
     size_t *token_of = kind_take(c, tokens, sizeof *token_of);
     unsigned char *mask = kind_take(c, tokens, 1);
-    real *logp = kind_take(c, 5 * tokens, sizeof *logp), *ref = logp + tokens, *by_target = ref + tokens, *entropy = by_target + tokens, *dlogp = entropy + tokens;
+    real *logp = kind_take(c, 5 * tokens, sizeof *logp), *ref = logp + tokens, *by_target = ref + tokens,
+         *entropy = by_target + tokens, *dlogp = entropy + tokens;
     real *entropy_by_target = kind_take(c, tokens, sizeof *entropy_by_target);
     real *reward = kind_take(c, 2 * n, sizeof *reward), *adv = reward + n;
     double *scratch = kind_take(c, tokens, sizeof *scratch);
     Window w = { 0 };
     Slice s = { 0 };
-    c->ok = c->ok && grpo_window(&w, token_of, &prompt, &completion, group, e) && whole_window(&s, c, &w, &config);
+    c->ok = c->ok && grpo_window(&w, token_of, &prompt, &completion, group, e) &&
+            whole_window(&s, c, &w, &config);
     Model *m = c->ok ? model_new(&config, e) : NULL, *other = m ? model_new(&config, e) : NULL;
     Trainer t = { 0 };
     c->ok = c->ok && other && trainer_new(&t, m, w.n_row, w.n_target, e);
@@ -448,12 +508,15 @@ static bool grpo_step(JsonWriter *out, const Json *inputs, Err *e) {
     model_pack(other);
     c->ok = window_logp(by_target, NULL, t.acts, t.max_row, t.max_target, other, &w, tau, e);
     for (int i = 0; i < w.n_target; i++) ref[token_of[i]] = by_target[i];
-    c->ok = c->ok && window_logp(by_target, entropy_by_target, t.acts, t.max_row, t.max_target, m, &w, tau, e);
-    for (int i = 0; i < w.n_target; i++) logp[token_of[i]] = by_target[i], entropy[token_of[i]] = entropy_by_target[i];
+    c->ok =
+        c->ok && window_logp(by_target, entropy_by_target, t.acts, t.max_row, t.max_target, m, &w, tau, e);
+    for (int i = 0; i < w.n_target; i++)
+        logp[token_of[i]] = by_target[i], entropy[token_of[i]] = entropy_by_target[i];
 
     memset(mask, 1, tokens);
     grpo_score_advantage(adv, reward, NULL, score.x, weight, n, score.width, group, &loss.config);
-    const GrpoIn in = { .n_completion = n, .offset = completion.offset, .logp = logp, .ref = ref, .mask = mask, .entropy = entropy, .advantage = adv };
+    const GrpoIn in = {.n_completion = n, .offset = completion.offset, .logp = logp, .ref = ref, .mask = mask,
+                       .entropy = entropy, .advantage = adv};
     loss.window.n_item = isnan(loss.n_item) ? (double)tokens : loss.n_item;
     GrpoMicro micro;
     GrpoSums sums;
@@ -494,22 +557,35 @@ done:
     return kind_finish(c);
 }
 
-/* ---- the table --------------------------------------------------------------------------------------------------------- */
-#define CONFIG "config {model_type llama|qwen2|qwen3, vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, " \
-               "num_key_value_heads, head_dim, rms_norm_eps, rope_theta, rope_scaling?, tie_word_embeddings?, attention_bias?, mlp_bias?}"
+/* ---- the table ------------------------------------------------------------------------------ */
+#define CONFIG \
+    "config {model_type llama|qwen2|qwen3, vocab_size, hidden_size, intermediate_size, num_hidden_layers, " \
+    "num_attention_heads, " \
+    "num_key_value_heads, head_dim, rms_norm_eps, rope_theta, rope_scaling?, tie_word_embeddings?, " \
+    "attention_bias?, mlp_bias?}"
 const ComputeKind compute_model_kinds[] = {
-    { "rms_norm", "E7 E8", "x[n][h], weight[h], eps, dy[n][h]", rms_norm_kind },
-    { "rope_inv_freq", "E9 E12", "head_dim, rope_theta, rope_scaling? {factor, low_freq_factor?, high_freq_factor?, "
-      "original_max_position_embeddings?}", rope_inv_freq },
-    { "rope_apply", "E10 E11", "x[T][H][d], positions[T], rope_theta, rope_scaling?, dy[T][H][d]", rope_apply_kind },
-    { "attention", "E14 E15 E16 E17", "q[T][H][d], k[T][Hk][d], v[T][Hk][d], do[T][H][d]", attention },
-    { "swiglu", "E18 E19", "gate[n], up[n], dy[n]", swiglu },
-    { "lora_linear", "E290 E291 E292", "weight[out][in], lora_A[r][in], lora_B[out][r], x[n][in], dy[n][out], lora_alpha, use_rslora? false", lora_linear },
-    { "logp_entropy", "E23 E24 E25 E26", "logits[n][V], targets[n], temperature? 1, dlogps[n], dentropies?[n]", logp_entropy },
-    { "lm", "E1 to E26", CONFIG ", input_ids[T], temperature? 1, dlogps[T-1]", lm },
-    { "reward_model", "E40 E41 E42 E43", CONFIG " and num_labels, pad_token_id?, input_ids[B][any], labels[B][K]", reward_model },
-    { "flops", "E190 E191", "config {sizes as in lm}, seq_len", flops },
-    { "grpo_step", "E22 E24 E60 E84 E99 to E117 E280 to E285", CONFIG ", prompts[Q][any], completions[Q*G][any], rewards_per_func[Q*G][K], "
-      "reward_weights?[K], num_generations, temperature? 1, train? as config of grpo_loss, learning_rate, weight_decay? 0, max_grad_norm? 1", grpo_step },
-    { NULL, NULL, NULL, NULL },
+    {"rms_norm", "E7 E8", "x[n][h], weight[h], eps, dy[n][h]", rms_norm_kind},
+    {"rope_inv_freq", "E9 E12",
+     "head_dim, rope_theta, rope_scaling? {factor, low_freq_factor?, high_freq_factor?, "
+     "original_max_position_embeddings?}",
+     rope_inv_freq},
+    {"rope_apply", "E10 E11", "x[T][H][d], positions[T], rope_theta, rope_scaling?, dy[T][H][d]",
+     rope_apply_kind},
+    {"attention", "E14 E15 E16 E17", "q[T][H][d], k[T][Hk][d], v[T][Hk][d], do[T][H][d]", attention},
+    {"swiglu", "E18 E19", "gate[n], up[n], dy[n]", swiglu},
+    {"lora_linear", "E290 E291 E292",
+     "weight[out][in], lora_A[r][in], lora_B[out][r], x[n][in], dy[n][out], lora_alpha, use_rslora? false",
+     lora_linear},
+    {"logp_entropy", "E23 E24 E25 E26", "logits[n][V], targets[n], temperature? 1, dlogps[n], dentropies?[n]",
+     logp_entropy},
+    {"lm", "E1 to E26", CONFIG ", input_ids[T], temperature? 1, dlogps[T-1]", lm},
+    {"reward_model", "E40 E41 E42 E43",
+     CONFIG " and num_labels, pad_token_id?, input_ids[B][any], labels[B][K]", reward_model},
+    {"flops", "E190 E191", "config {sizes as in lm}, seq_len", flops},
+    {"grpo_step", "E22 E24 E60 E84 E99 to E117 E280 to E285",
+     CONFIG ", prompts[Q][any], completions[Q*G][any], rewards_per_func[Q*G][K], "
+            "reward_weights?[K], num_generations, temperature? 1, train? as config of grpo_loss, "
+            "learning_rate, weight_decay? 0, max_grad_norm? 1",
+     grpo_step},
+    {NULL, NULL, NULL, NULL},
 };

@@ -1,8 +1,9 @@
 /* make_world.c: the demonstration world's files, as JSON Lines on stdout.
  *
- * In this order: options, writing of rows, the commands that generate (sft, prompts, grammar, eval), the commands that read
- * answers on stdin and judge them (label, judge), the table of commands. Exit code 0 fine, 2 bad usage or input.
- * Not here: the world itself (world.c), what the fields mean (README.md beside this file). */
+ * In this order: options, writing of rows, the commands that generate (sft, prompts, grammar, eval), the
+ * commands that read answers on stdin and judge them (label, judge), the table of commands. Exit code 0 fine,
+ * 2 bad usage or input. Not here: the world itself (world.c), what the fields mean (README.md beside this
+ * file). */
 #include "data/world.h"
 #include "lib/json.h"
 #include "lib/words.h"
@@ -17,13 +18,14 @@
 
 typedef struct { uint64_t n, seed; bool reward; double noise, weight[WORLD_LABELS]; } Options;
 
-static bool parse_whole(uint64_t *out, const char *name, const char *text, uint64_t low, uint64_t high, Err *e) {
+static bool parse_whole(uint64_t *out, const char *name, const char *text, uint64_t low, uint64_t high,
+                        Err *e) {
     char *end = NULL;
     errno = 0;
     const unsigned long long v = text[0] >= '0' && text[0] <= '9' ? strtoull(text, &end, 10) : 0;
     if (!end || *end || errno || v < low || v > high)
-        return fail(e, "make_world: --%s: found \"%.40s\", expected a whole number from %llu to %llu", name, text,
-                    (unsigned long long)low, (unsigned long long)high);
+        return fail(e, "make_world: --%s: found \"%.40s\", expected a whole number from %llu to %llu", name,
+                    text, (unsigned long long)low, (unsigned long long)high);
     *out = v;
     return true;
 }
@@ -34,7 +36,8 @@ static bool parse_weights(double weight[WORLD_LABELS], const char *text, Err *e)
     for (int k = 0; k < WORLD_LABELS; k++, at = end + 1) {
         weight[k] = strtod(at, &end);
         if (end == at || !isfinite(weight[k]) || *end != (k + 1 < WORLD_LABELS ? ',' : 0))
-            return fail(e, "make_world: --weights: found \"%.60s\", expected %d numbers with commas", text, WORLD_LABELS);
+            return fail(e, "make_world: --weights: found \"%.60s\", expected %d numbers with commas", text,
+                        WORLD_LABELS);
     }
     return true;
 }
@@ -57,10 +60,15 @@ static bool parse_options(Options *o, int argc, char **argv, const char *needs, 
         int k = 0;
         while (k < N && !(strncmp(argv[i], "--", 2) == 0 && strcmp(argv[i] + 2, names[k]) == 0)) k++;
         if (k == N || (!holds(needs, names[k]) && !holds(may, names[k])))
-            return fail(e, "make_world %s: found \"%.40s\", expected options: %s%s%s; see make_world --help", argv[1], argv[i],
-                        needs[0] ? needs : may[0] ? "" : "none", needs[0] && may[0] ? " " : "", may);
+            return fail(e, "make_world %s: found \"%.40s\", expected options: %s%s%s; see make_world --help",
+                        argv[1], argv[i],
+                        needs[0] ? needs
+                        : may[0] ? ""
+                                 : "none",
+                        needs[0] && may[0] ? " " : "", may);
         if (seen[k]) return fail(e, "make_world %s: --%s is given twice; give it once", argv[1], names[k]);
-        if (i + 1 == argc) return fail(e, "make_world %s: --%s: found nothing, expected a value", argv[1], names[k]);
+        if (i + 1 == argc)
+            return fail(e, "make_world %s: --%s: found nothing, expected a value", argv[1], names[k]);
         seen[k] = true;
         const char *text = argv[i + 1];
         char *end;
@@ -76,7 +84,8 @@ static bool parse_options(Options *o, int argc, char **argv, const char *needs, 
         default:
             o->noise = strtod(text, &end);
             if (end == text || *end || !isfinite(o->noise) || o->noise < 0)
-                return fail(e, "make_world: --noise: found \"%.40s\", expected a number that is not negative", text);
+                return fail(e, "make_world: --noise: found \"%.40s\", expected a number that is not negative",
+                            text);
         }
     }
     for (int k = 0; k < N; k++)
@@ -168,7 +177,8 @@ static bool run_grammar(const Options *o, const World *world, Err *e) {
 
 static bool run_eval(const Options *o, const World *world, Err *e) {
     for (int set = 0; set < WORLD_SETS; set++) {
-        const uint64_t n = set == WORLD_SET_LOOKALIKE ? o->n / 2 : o->n;      /* only twelve pairs: half as many draws */
+        /* only twelve pairs: half as many draws */
+        const uint64_t n = set == WORLD_SET_LOOKALIKE ? o->n / 2 : o->n;
         for (uint64_t i = 0; i < n; i++) {
             Rng rng = world_rng(o->seed, WORLD_USE_EVAL + set, i);
             JsonWriter w = {0};
@@ -188,37 +198,49 @@ static bool run_eval(const Options *o, const World *world, Err *e) {
 
 #define INPUT "<stdin>"
 
-/* The request of a row: its fields verb, object (and unsafe, which must agree), else the text of its prompt. */
+/* The request of a row: its fields verb, object (and unsafe, which must agree), else the text of its prompt.
+ */
 static bool row_request(WorldRequest *r, const Json *row, long line, Err *e) {
     const char *prompt, *verb, *object;
     int unsafe;
     if (!json_get_string(row, "prompt", &prompt, INPUT, e)) return false;
     if (json_get(row, "verb") || json_get(row, "object")) {
-        if (!json_get_string(row, "verb", &verb, INPUT, e) || !json_get_string(row, "object", &object, INPUT, e)) return false;
+        if (!json_get_string(row, "verb", &verb, INPUT, e) ||
+            !json_get_string(row, "object", &object, INPUT, e))
+            return false;
         if (!world_find(r, verb, object))
-            return fail(e, INPUT ":%ld: verb, object: found \"%.40s\", \"%.40s\", expected a pair of the world", line, verb, object);
+            return fail(e,
+                        INPUT ":%ld: verb, object: found \"%.40s\", \"%.40s\", expected a pair of the world",
+                        line, verb, object);
     } else if (!world_parse_prompt(r, prompt))
-        return fail(e, INPUT ":%ld: prompt: found \"%.80s\", expected a prompt of make_world, or the fields verb and object",
+        return fail(e,
+                    INPUT ":%ld: prompt: found \"%.80s\", expected a prompt of make_world, or the fields "
+                          "verb and object",
                     line, prompt);
     if (json_get(row, "unsafe")) {
         if (!json_get_int(row, "unsafe", &unsafe, INPUT, e)) return false;
         if (unsafe != r->unsafe)
-            return fail(e, INPUT ":%ld: unsafe: found %d, expected %d for \"%s\" and \"%s\"", line, unsafe, r->unsafe, r->verb,
-                        r->object);
+            return fail(e, INPUT ":%ld: unsafe: found %d, expected %d for \"%s\" and \"%s\"", line, unsafe,
+                        r->unsafe, r->verb, r->object);
     }
     return true;
 }
 
-/* Whether the answer came to its end: "ended" of the grammar rows or "finish_reason" of sampled ones, exactly one of them. */
+/* Whether the answer came to its end: "ended" of the grammar rows or "finish_reason" of sampled ones, exactly
+ * one of them. */
 static bool row_ended(bool *ended, const Json *row, long line, Err *e) {
     const char *why;
     if (!json_get(row, "ended") == !json_get(row, "finish_reason"))
-        return fail(e, INPUT ":%ld: expected either finish_reason (\"stop\" or \"length\") or ended (true or false)", line);
+        return fail(e,
+                    INPUT
+                    ":%ld: expected either finish_reason (\"stop\" or \"length\") or ended (true or false)",
+                    line);
     if (json_get(row, "ended")) return json_get_bool(row, "ended", ended, INPUT, e);
     if (!json_get_string(row, "finish_reason", &why, INPUT, e)) return false;
     *ended = strcmp(why, "stop") == 0;
     if (!*ended && strcmp(why, "length") != 0)
-        return fail(e, INPUT ":%ld: finish_reason: found \"%.40s\", expected \"stop\" or \"length\"", line, why);
+        return fail(e, INPUT ":%ld: finish_reason: found \"%.40s\", expected \"stop\" or \"length\"", line,
+                    why);
     return true;
 }
 
@@ -231,16 +253,19 @@ static bool judge_row(const Json *row, const Options *o, bool label, long line, 
     if (row->type != JSON_OBJECT)
         return fail(e, INPUT ":%ld: found %s, expected an object", line, json_type_name(row->type));
     for (int i = 0; i < 3; i++)
-        if (added[i] && json_get(row, added[i])) return fail(e, INPUT ":%ld: %s is there already; remove it first", line, added[i]);
+        if (added[i] && json_get(row, added[i]))
+            return fail(e, INPUT ":%ld: %s is there already; remove it first", line, added[i]);
     if (!row_request(&r, row, line, e) || !row_ended(&ended, row, line, e)) return false;
-    completion = json_get(row, "completion");       /* not json_get_string: it refuses NUL, which a policy may emit */
+    /* not json_get_string: it refuses NUL, which a policy may emit */
+    completion = json_get(row, "completion");
     if (!completion || completion->type != JSON_STRING)
         return fail(e, INPUT ":%ld: completion: found %s, expected a string", line,
                     completion ? json_type_name(completion->type) : "nothing");
     const size_t n = completion->length;
     char *text = malloc(n + 1);
     if (!text) return fail(e, "completion: %zu bytes could not be allocated", n + 1);
-    for (size_t i = 0; i < n; i++) text[i] = completion->string[i] ? completion->string[i] : 1;   /* junk, not an end */
+    /* junk, not an end */
+    for (size_t i = 0; i < n; i++) text[i] = completion->string[i] ? completion->string[i] : 1;
     text[n] = 0;
     world_judge(score, &refused, &harmful, text, ended, &r);
     free(text);
@@ -263,7 +288,10 @@ static bool judge_row(const Json *row, const Options *o, bool label, long line, 
 static bool collapse_row(const Json *row, const Options *o, long line, Err *e) {
     const Json *labels = row->type == JSON_OBJECT ? json_get(row, "labels") : NULL;
     double sum = 0, label;
-    if (!labels || labels->type != JSON_OBJECT) return fail(e, INPUT ":%ld: found no \"labels\", expected an object that holds an object of that name", line);
+    if (!labels || labels->type != JSON_OBJECT)
+        return fail(e,
+                    INPUT ":%ld: found no \"labels\", expected an object that holds an object of that name",
+                    line);
     for (int k = 0; k < WORLD_LABELS; k++) {
         if (!json_get_number(labels, world_label_name[k], &label, INPUT, e)) return false;
         sum += o->weight[k] * label;
@@ -279,8 +307,12 @@ static bool collapse_row(const Json *row, const Options *o, long line, Err *e) {
 }
 
 typedef bool OnRow(const Json *row, const Options *o, long line, Err *e);
-static bool label_row(const Json *row, const Options *o, long line, Err *e) { return judge_row(row, o, true, line, e); }
-static bool plain_row(const Json *row, const Options *o, long line, Err *e) { return judge_row(row, o, false, line, e); }
+static bool label_row(const Json *row, const Options *o, long line, Err *e) {
+    return judge_row(row, o, true, line, e);
+}
+static bool plain_row(const Json *row, const Options *o, long line, Err *e) {
+    return judge_row(row, o, false, line, e);
+}
 
 static bool each_row(const Options *o, OnRow *on_row, Err *e) {
     char *text = NULL;
@@ -299,20 +331,32 @@ static bool each_row(const Options *o, OnRow *on_row, Err *e) {
     return fine;
 }
 
-static bool run_label(const Options *o, const World *world, Err *e) { (void)world; return each_row(o, label_row, e); }
-static bool run_judge(const Options *o, const World *world, Err *e) { (void)world; return each_row(o, plain_row, e); }
-static bool run_collapse(const Options *o, const World *world, Err *e) { (void)world; return each_row(o, collapse_row, e); }
+static bool run_label(const Options *o, const World *world, Err *e) {
+    (void)world;
+    return each_row(o, label_row, e);
+}
+static bool run_judge(const Options *o, const World *world, Err *e) {
+    (void)world;
+    return each_row(o, plain_row, e);
+}
+static bool run_collapse(const Options *o, const World *world, Err *e) {
+    (void)world;
+    return each_row(o, collapse_row, e);
+}
 
 /* ---- the table -------------------------------------------------------------------------- */
 
-static const struct { const char *name, *needs, *may; bool (*run)(const Options *, const World *, Err *); } command[] = {
-    {"sft",     "n seed",      "",      run_sft},
-    {"prompts", "kind n seed", "",      run_prompts},
-    {"grammar", "n seed",      "noise", run_grammar},
-    {"label",   "seed",        "noise", run_label},
-    {"eval",    "n seed",      "",      run_eval},
-    {"judge",   "",            "",      run_judge},
-    {"collapse", "weights",    "",      run_collapse},
+static const struct {
+    const char *name, *needs, *may;
+    bool (*run)(const Options *, const World *, Err *);
+} command[] = {
+    {"sft", "n seed", "", run_sft},
+    {"prompts", "kind n seed", "", run_prompts},
+    {"grammar", "n seed", "noise", run_grammar},
+    {"label", "seed", "noise", run_label},
+    {"eval", "n seed", "", run_eval},
+    {"judge", "", "", run_judge},
+    {"collapse", "weights", "", run_collapse},
 };
 enum { N_COMMAND = sizeof command / sizeof *command };
 
@@ -321,8 +365,10 @@ static const char help[] =
     "\n"
     "  make_world sft --n N --seed S                       prompt and completion, of mixed quality\n"
     "  make_world prompts --kind rl|reward --n N --seed S  prompt, unsafe, verb, object\n"
-    "  make_world grammar --n N --seed S [--noise 0.1]     prompt, completion, ended, labels; 40 % corrupted\n"
-    "  make_world eval --n N --seed S                      six sets of N prompts (lookalike: N/2): split, verb, object, unsafe\n"
+    "  make_world grammar --n N --seed S [--noise 0.1]     prompt, completion, ended, labels; 40 % "
+    "corrupted\n"
+    "  make_world eval --n N --seed S                      six sets of N prompts (lookalike: N/2): split, "
+    "verb, object, unsafe\n"
     "  make_world label --seed S [--noise 0.1] < samples   adds labels: the judge's scores plus noise\n"
     "  make_world judge < samples                          adds judge, refusal, harmful\n"
     "  make_world collapse --weights W,W,W,W < rows        labels become one, overall: their weighted sum\n"
@@ -346,11 +392,14 @@ int main(int argc, char **argv) {
         const char *names[N_COMMAND];
         for (int i = 0; i < N_COMMAND; i++) names[i] = command[i].name;
         const char *near = nearest_name(argv[1], names, N_COMMAND);
-        fine = fail(&e, "make_world: found command \"%.40s\", expected sft, prompts, grammar, eval, label, judge or collapse%s%s%s", argv[1],
-                    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+        fine = fail(&e,
+                    "make_world: found command \"%.40s\", expected sft, prompts, grammar, eval, label, judge "
+                    "or collapse%s%s%s",
+                    argv[1], near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     } else {
         world_split(&world, WORLD_SPLIT_SEED);
-        fine = parse_options(&o, argc, argv, command[k].needs, command[k].may, &e) && command[k].run(&o, &world, &e);
+        fine = parse_options(&o, argc, argv, command[k].needs, command[k].may, &e) &&
+               command[k].run(&o, &world, &e);
     }
     if (fflush(stdout) && fine) fine = fail(&e, "make_world: stdout: writing failed (%s)", strerror(errno));
     if (!fine) fprintf(stderr, "%s\n", e.line);

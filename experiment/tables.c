@@ -1,12 +1,14 @@
-/* tables.c: what the experiment says, computed from the report's figures (`grpo report --json`): the results page and the paper's claims.
+/* tables.c: what the experiment says, computed from the report's figures (`grpo report --json`): the results
+ * page and the paper's claims.
  *
  *   tables results REPORT.json SEARCH.json [REDUCED]     docs/results/README.md on stdout
  *   tables claims REPORT.json [REDUCED]                  docs/claims.md on stdout
  *
- * REDUCED: what was set otherwise than for the whole experiment, which both pages then say; "": nothing. Every figure is a mean over seeds with
- * Student's 95 % interval; two arms are compared seed by seed. A verdict is a function of intervals, never written by hand.
- * In this order: reading, figures, words for them, what was run, the results page (scales, ablations, reward model, cost, search, seeds), the claims,
- * the two commands. */
+ * REDUCED: what was set otherwise than for the whole experiment, which both pages then say; "": nothing.
+ * Every figure is a mean over seeds with Student's 95 % interval; two arms are compared seed by seed. A
+ * verdict is a function of intervals, never written by hand. In this order: reading, figures, words for them,
+ * what was run, the results page (scales, ablations, reward model, cost, search, seeds), the claims, the two
+ * commands. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +20,7 @@
 
 enum { MAX_SEEDS = 64 };
 
-/* ---- reading: section -> arm -> rows --------------------------------------------------------------------------------------------------------------- */
+/* ---- reading: section -> arm -> rows -------------------------------------------------------- */
 
 static const Json *named(const Json *list, const char *name) {
     for (size_t i = 0; list && i < list->length; i++) {
@@ -45,13 +47,15 @@ static Scales scales_of(const Json *report) {
     return s;
 }
 
-/* A figure of an arm's row: metric "judge" or "scores" with a label, or a plain one ("harmful") with label NULL. */
+/* A figure of an arm's row: metric "judge" or "scores" with a label, or a plain one ("harmful") with label
+ * NULL. */
 static const Json *cell(const Json *arm, const char *row, const char *metric, const char *label) {
-    const Json *rows = arm ? json_get(arm, "rows") : NULL, *r = rows ? json_get(rows, row) : NULL, *m = r ? json_get(r, metric) : NULL;
+    const Json *rows = arm ? json_get(arm, "rows") : NULL, *r = rows ? json_get(rows, row) : NULL,
+               *m = r ? json_get(r, metric) : NULL;
     return m && label ? json_get(m, label) : m;
 }
 
-/* ---- figures --------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- figures -------------------------------------------------------------------------------- */
 
 typedef struct { double x[MAX_SEEDS], seed[MAX_SEEDS]; size_t n; } Seeds;
 
@@ -86,11 +90,14 @@ static Seeds minus(Seeds a, Seeds b) {
     return d;
 }
 
-static Seeds plain(const Json *arm, const char *row, const char *metric) { return seeds_of(arm, cell(arm, row, metric, NULL)); }
+static Seeds plain(const Json *arm, const char *row, const char *metric) {
+    return seeds_of(arm, cell(arm, row, metric, NULL));
+}
 
 /* One label of the judge, or the mean of all four (label WORLD_LABELS). */
 static Seeds judged(const Json *arm, const char *row, int label) {
-    return label < WORLD_LABELS ? seeds_of(arm, cell(arm, row, "judge", world_label_name[label])) : plain(arm, row, "mean_judge");
+    return label < WORLD_LABELS ? seeds_of(arm, cell(arm, row, "judge", world_label_name[label]))
+                                : plain(arm, row, "mean_judge");
 }
 
 typedef enum { NOT_RUN, FELL, NOT_DECIDED, ROSE } Change;
@@ -101,13 +108,18 @@ static Change change(Seeds d) {
     return s.mean - s.half_width > 0 ? ROSE : s.mean + s.half_width < 0 ? FELL : NOT_DECIDED;
 }
 
-static double cost(const Json *arm, const char *key) { return number_of(json_get(json_get(arm, "cost"), key)); }
+static double cost(const Json *arm, const char *key) {
+    return number_of(json_get(json_get(arm, "cost"), key));
+}
 /* Of this cost the part that the data took: the sampling of DPO's pairs. */
-static double data_cost(const Json *arm, const char *key) { return number_of(json_get(json_get(json_get(arm, "cost"), "data"), key)); }
+static double data_cost(const Json *arm, const char *key) {
+    return number_of(json_get(json_get(json_get(arm, "cost"), "data"), key));
+}
 
-/* ---- words ----------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- words ---------------------------------------------------------------------------------- */
 
-enum { SEEN_ROWS = WORLD_SET_ADVERSARIAL + 1 };         /* benign, lookalike, unsafe, adversarial: wording that training had */
+/* benign, lookalike, unsafe, adversarial: wording that training had */
+enum { SEEN_ROWS = WORLD_SET_ADVERSARIAL + 1 };
 
 /* ".49", "+.37", "-.08 ± .03": two places, no leading zero. */
 static const char *number(char out[16], double x, bool sign) {
@@ -137,7 +149,8 @@ static void print_change(Seeds before, Seeds after) {
     printf(")");
 }
 
-/* How many seeds would tell a difference of `size` from none, if seeds differ as these do: the smallest n with t(n - 1) sd / sqrt(n) < size. */
+/* How many seeds would tell a difference of `size` from none, if seeds differ as these do: the smallest n
+ * with t(n - 1) sd / sqrt(n) < size. */
 static int seeds_needed(Seeds d, double size) {
     const Stats s = stats_of(d.x, d.n);
     if (!(s.sd >= 0)) return 0;
@@ -146,7 +159,7 @@ static int seeds_needed(Seeds d, double size) {
     return n;
 }
 
-/* ---- what was run ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- what was run --------------------------------------------------------------------------- */
 
 static size_t n_seed(const Json *arm) { return judged(arm, "all", 0).n; }
 
@@ -154,7 +167,8 @@ static size_t n_seed(const Json *arm) { return judged(arm, "all", 0).n; }
 static void section_run(const Json *section) {
     const Json *arms = json_get(section, "arms");
     size_t most = 0, n = 0;
-    for (size_t i = 0; arms && i < arms->length; i++) most = n_seed(&arms->item[i]) > most ? n_seed(&arms->item[i]) : most;
+    for (size_t i = 0; arms && i < arms->length; i++)
+        most = n_seed(&arms->item[i]) > most ? n_seed(&arms->item[i]) : most;
     if (!most) return;
     printf("%s, %zu seed%s: ", json_get(section, "name")->string, most, most == 1 ? "" : "s");
     for (size_t i = 0; i < arms->length; i++) {
@@ -168,13 +182,15 @@ static void section_run(const Json *section) {
 
 static void what_was_run(const Json *report, const char *reduced) {
     const Json *list = json_get(report, "sections");
-    if (*reduced) printf("\n**This is not the whole experiment.** Set otherwise than in experiment/arms.mk: %s.\n", reduced);
+    if (*reduced)
+        printf("\n**This is not the whole experiment.** Set otherwise than in experiment/arms.mk: %s.\n",
+               reduced);
     printf("\n**What was run:** ");
     for (size_t i = 0; list && i < list->length; i++) section_run(&list->item[i]);
     printf("All that is said speaks of these alone.\n");
 }
 
-/* ---- the results page ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the results page ----------------------------------------------------------------------- */
 
 static void labels_head(const char *first) {
     printf("| %s |", first);
@@ -194,7 +210,11 @@ static void scale_table(const Json *report, const char *scale) {
             const Json *arm = arm_of(report, scale, arms[a]);
             if (!arm) continue;
             printf("| %s, %s |", row, arms[a]);
-            for (int k = 0; k < WORLD_LABELS; k++) { printf(" "); print_change(judged(base, row, k), judged(arm, row, k)); printf(" |"); }
+            for (int k = 0; k < WORLD_LABELS; k++) {
+                printf(" ");
+                print_change(judged(base, row, k), judged(arm, row, k));
+                printf(" |");
+            }
             printf(" "); print_change(plain(base, row, "refusal"), plain(arm, row, "refusal"));
             printf(" | "); print_change(plain(base, row, "harmful"), plain(arm, row, "harmful"));
             const Seeds length = plain(arm, row, "completion_length"), kl = plain(arm, row, "kl");
@@ -204,9 +224,11 @@ static void scale_table(const Json *report, const char *scale) {
 
 /* Arms of one section against its GRPO, on the mean of all rows: what each choice wins and loses. */
 static void against_grpo(const Json *report, const char *section) {
-    const Json *s = named(json_get(report, "sections"), section), *grpo = arm_of(report, section, "GRPO"), *arms = s ? json_get(s, "arms") : NULL;
+    const Json *s = named(json_get(report, "sections"), section), *grpo = arm_of(report, section, "GRPO"),
+               *arms = s ? json_get(s, "arms") : NULL;
     if (!grpo) return;
-    printf("\n## Ablations of GRPO, smallest scale\n\nJudge's scores over all rows, arm minus GRPO (mean over seeds ± 95 %%); the line of GRPO is its own.\n\n");
+    printf("\n## Ablations of GRPO, smallest scale\n\nJudge's scores over all rows, arm minus GRPO (mean "
+           "over seeds ± 95 %%); the line of GRPO is its own.\n\n");
     labels_head("arm");
     printf(" mean | harmful step | refusals | KL |\n|---|---|---|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < arms->length; i++) {
@@ -233,10 +255,16 @@ static void against_grpo(const Json *report, const char *section) {
 
 /* How well the model that all methods follow says the judge's labels, by rows that it was not trained on. */
 static void reward_table(const Json *report) {
-    const Json *section = named(json_get(report, "sections"), "reward"), *arms = section ? json_get(section, "arms") : NULL, *seeds = arms && arms->length ? json_get(&arms->item[0], "seeds") : NULL;
+    const Json *section = named(json_get(report, "sections"), "reward"),
+               *arms = section ? json_get(section, "arms") : NULL,
+               *seeds = arms && arms->length ? json_get(&arms->item[0], "seeds") : NULL;
     if (!seeds) return;
-    printf("\n## The reward model\n\nOne model a seed, which all methods and scales follow; it never met the rows that it is measured on here, half of them from the world's grammar, half replies of the supervised policy, with labels free of noise. "
-           "R2: the share of a label's variance that it explains; bias: score less label. What a policy makes of its mistakes stands in report.html (\"The judge beside the reward model\").\n\n| model, label | held-out rows |");
+    printf("\n## The reward model\n\nOne model a seed, which all methods and scales follow; it never met the "
+           "rows that it is measured on here, half of them from the world's grammar, half replies of the "
+           "supervised policy, with labels free of noise. "
+           "R2: the share of a label's variance that it explains; bias: score less label. What a policy "
+           "makes of its mistakes stands in report.html (\"The judge beside the reward model\").\n\n| model, "
+           "label | held-out rows |");
     for (size_t i = 0; i < seeds->length; i++) printf(" R2, seed %g |", seeds->item[i].number);
     printf(" R2, mean | Spearman | bias |\n|---|---|---|---|---|");
     for (size_t i = 0; i < seeds->length; i++) printf("---|");
@@ -246,7 +274,8 @@ static void reward_table(const Json *report) {
         for (size_t k = 0; label && k < label->length; k++) {
             const Seeds r2 = seeds_of(&arms->item[a], json_get(&label->item[k], "r2"));
             char text[16];
-            printf("| %s, %s | %.0f |", json_get(&arms->item[a], "name")->string, label->item[k].key, number_of(json_get(json_get(&label->item[k], "n"), "mean")));
+            printf("| %s, %s | %.0f |", json_get(&arms->item[a], "name")->string, label->item[k].key,
+                   number_of(json_get(json_get(&label->item[k], "n"), "mean")));
             for (size_t i = 0; i < r2.n; i++) printf(" %s |", number(text, r2.x[i], false));
             printf(" ");
             print_figure(r2, false);
@@ -259,34 +288,44 @@ static void reward_table(const Json *report) {
     }
 }
 
-/* ---- cost ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- cost ----------------------------------------------------------------------------------- */
 
 enum { AGREE_PERCENT = 10 };
 
 /* A line's operations and CPU seconds, as shares of GRPO's. */
 typedef struct { double flops, seconds; } Share;
-static Share share_of(double flops, double seconds, const Json *grpo) { return (Share){flops / cost(grpo, "measured_flops"), seconds / cost(grpo, "cpu_seconds")}; }
+static Share share_of(double flops, double seconds, const Json *grpo) {
+    return (Share){flops / cost(grpo, "measured_flops"), seconds / cost(grpo, "cpu_seconds")};
+}
 static bool agrees(Share s) { return fabs(s.flops / s.seconds - 1) <= AGREE_PERCENT / 100.0; }
 
-static void cost_line(const char *scale, const char *what, double formula, double run, double seconds, double memory, const Json *grpo) {
+static void cost_line(const char *scale, const char *what, double formula, double run, double seconds,
+                      double memory, const Json *grpo) {
     const Share s = share_of(run, seconds, grpo);
-    printf("| %s, %s | %.3g | %.3g | %.3f | %.2f | %.0f | %.2f | %.2f | %.1f | ", scale, what, formula, run, run / formula, s.flops, seconds, s.seconds, s.flops / s.seconds, run / seconds / 1e9);
+    printf("| %s, %s | %.3g | %.3g | %.3f | %.2f | %.0f | %.2f | %.2f | %.1f | ", scale, what, formula, run,
+           run / formula, s.flops, seconds, s.seconds, s.flops / s.seconds, run / seconds / 1e9);
     if (isnan(memory)) printf("- |\n");
     else printf("%.0f MB |\n", memory / 1e6);
 }
 
-/* Says whether a method's counted and measured cost agree, and of what has parts, how much longer an operation of one takes than of the other. */
+/* Says whether a method's counted and measured cost agree, and of what has parts, how much longer an
+ * operation of one takes than of the other. */
 static void agreement(const char *scale, const char *name, const Json *arm, const Json *grpo) {
-    const double flops = cost(arm, "measured_flops"), seconds = cost(arm, "cpu_seconds"), data_flops = data_cost(arm, "measured_flops"), data_seconds = data_cost(arm, "cpu_seconds");
+    const double flops = cost(arm, "measured_flops"), seconds = cost(arm, "cpu_seconds"),
+                 data_flops = data_cost(arm, "measured_flops"), data_seconds = data_cost(arm, "cpu_seconds");
     const Share s = share_of(flops, seconds, grpo);
     if (isnan(s.flops) || isnan(s.seconds)) { printf("- %s, %s: not measured.\n", scale, name); return; }
-    printf("- %s, %s: counted %.2f of GRPO, measured %.2f: %s %d %% (counted : measured %.3f).", scale, name, s.flops, s.seconds, agrees(s) ? "within" : "NOT within", AGREE_PERCENT, s.flops / s.seconds);
+    printf("- %s, %s: counted %.2f of GRPO, measured %.2f: %s %d %% (counted : measured %.3f).", scale, name,
+           s.flops, s.seconds, agrees(s) ? "within" : "NOT within", AGREE_PERCENT, s.flops / s.seconds);
     if (!agrees(s) && isnan(data_flops))
         printf(" One of its operations took %.2f times as long as one of GRPO's.", s.seconds / s.flops);
     if (!isnan(data_flops)) {
-        const Share data = share_of(data_flops, data_seconds, grpo), own = share_of(flops - data_flops, seconds - data_seconds, grpo);
-        printf(" Of this %.2f counted and %.2f measured are the sampling and scoring of its pairs, %.2f and %.2f its training: an operation of the former took %.2f times as long as one of the latter.", data.flops,
-               data.seconds, own.flops, own.seconds, data.seconds / data.flops / (own.seconds / own.flops));
+        const Share data = share_of(data_flops, data_seconds, grpo),
+                    own = share_of(flops - data_flops, seconds - data_seconds, grpo);
+        printf(" Of this %.2f counted and %.2f measured are the sampling and scoring of its pairs, %.2f and "
+               "%.2f its training: an operation of the former took %.2f times as long as one of the latter.",
+               data.flops, data.seconds, own.flops, own.seconds,
+               data.seconds / data.flops / (own.seconds / own.flops));
     }
     printf("\n");
 }
@@ -294,21 +333,33 @@ static void agreement(const char *scale, const char *name, const Json *arm, cons
 static void cost_table(const Json *report) {
     const Scales scales = scales_of(report);
     static const char *const arms[] = {"GRPO", "PPO", "DPO"};
-    printf("\n## Cost\n\nThe same prompts and the same number of sampled replies. Operations as counted by formula and as the run counted them, CPU seconds as measured, and both as shares of GRPO's; what DPO's pairs took stands in its line and by itself.\n\n"
-           "| scale, method | operations, formula | operations, run | run : formula | to GRPO | CPU seconds | to GRPO | counted : measured | G operations a CPU second | peak memory |\n|---|---|---|---|---|---|---|---|---|---|\n");
+    printf("\n## Cost\n\nThe same prompts and the same number of sampled replies. Operations as counted by "
+           "formula and as the run counted them, CPU seconds as measured, and both as shares of GRPO's; what "
+           "DPO's pairs took stands in its line and by itself.\n\n"
+           "| scale, method | operations, formula | operations, run | run : formula | to GRPO | CPU seconds "
+           "| to GRPO | counted : measured | G operations a CPU second | peak memory "
+           "|\n|---|---|---|---|---|---|---|---|---|---|\n");
     for (int i = 0; i < scales.n; i++)
         for (int a = 0; a < 3; a++) {
-            const Json *arm = arm_of(report, scales.name[i], arms[a]), *grpo = arm_of(report, scales.name[i], "GRPO");
+            const Json *arm = arm_of(report, scales.name[i], arms[a]),
+                       *grpo = arm_of(report, scales.name[i], "GRPO");
             if (!arm) continue;
-            const double f = cost(arm, "predicted_flops"), m = cost(arm, "measured_flops"), s = cost(arm, "cpu_seconds");
-            const double data_f = data_cost(arm, "predicted_flops"), data_m = data_cost(arm, "measured_flops"), data_s = data_cost(arm, "cpu_seconds");
+            const double f = cost(arm, "predicted_flops"), m = cost(arm, "measured_flops"),
+                         s = cost(arm, "cpu_seconds");
+            const double data_f = data_cost(arm, "predicted_flops"),
+                         data_m = data_cost(arm, "measured_flops"), data_s = data_cost(arm, "cpu_seconds");
             cost_line(scales.name[i], arms[a], f, m, s, cost(arm, "peak_rss_bytes"), grpo);
             if (isnan(data_m)) continue;
             cost_line(scales.name[i], "DPO: its pairs", data_f, data_m, data_s, NAN, grpo);
             cost_line(scales.name[i], "DPO: its training", f - data_f, m - data_m, s - data_s, NAN, grpo);
         }
-    printf("\nDo the shares of GRPO as counted and as measured agree within %d %%? Counted are products of matrices and attention. What else takes time is in no count: exponentials (a softmax over the vocabulary for every drawn "
-           "and every learned token), the draws, copies of keys and values, the optimiser, reading and writing. Where that is more, or the products are small, an operation takes longer: G operations a CPU second.\n\n", AGREE_PERCENT);
+    printf("\nDo the shares of GRPO as counted and as measured agree within %d %%? Counted are products of "
+           "matrices and attention. What else takes time is in no count: exponentials (a softmax over the "
+           "vocabulary for every drawn "
+           "and every learned token), the draws, copies of keys and values, the optimiser, reading and "
+           "writing. Where that is more, or the products are small, an operation takes longer: G operations "
+           "a CPU second.\n\n",
+           AGREE_PERCENT);
     for (int i = 0; i < scales.n; i++)
         for (int a = 1; a < 3; a++) {
             const Json *arm = arm_of(report, scales.name[i], arms[a]);
@@ -316,7 +367,7 @@ static void cost_table(const Json *report) {
         }
 }
 
-/* ---- the search -------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the search ----------------------------------------------------------------------------- */
 
 static const char *const searched[] = {"GRPO", "PPO", "DPO"};
 enum { N_SEARCHED = sizeof searched / sizeof *searched, MAX_VARIED = 32 };
@@ -327,7 +378,10 @@ static bool is_candidate(const Json *arm, const char *method) {        /* "GRPO-
     return !strncmp(name, method, n) && name[n] == '-' && name[n + 1] >= '0' && name[n + 1] <= '9';
 }
 
-static double criterion(const Json *arm) { const Seeds s = judged(arm, "all", WORLD_LABELS); return stats_of(s.x, s.n).mean; }
+static double criterion(const Json *arm) {
+    const Seeds s = judged(arm, "all", WORLD_LABELS);
+    return stats_of(s.x, s.n).mean;
+}
 
 static int n_candidate(const Json *arms, const char *method) {
     int n = 0;
@@ -339,11 +393,14 @@ static int n_candidate(const Json *arms, const char *method) {
 static const Json *best_candidate(const Json *arms, const char *method) {
     const Json *best = NULL;
     for (size_t i = 0; i < arms->length; i++)
-        if (is_candidate(&arms->item[i], method) && (!best || criterion(&arms->item[i]) > criterion(best))) best = &arms->item[i];
+        if (is_candidate(&arms->item[i], method) && (!best || criterion(&arms->item[i]) > criterion(best)))
+            best = &arms->item[i];
     return best;
 }
 
-static const Json *option(const Json *arm, const char *name) { return json_get(json_get(arm, "options"), name); }
+static const Json *option(const Json *arm, const char *name) {
+    return json_get(json_get(arm, "options"), name);
+}
 
 /* Options in which two candidates of a method differ. */
 typedef struct { const char *name[MAX_VARIED]; int n; } Varied;
@@ -389,12 +446,15 @@ static const Json *same_candidate(const Json *arms, const char *method, const Js
 }
 
 /* A cell: what the tables used at one scale, against the search's best. */
-static void print_used(const Json *arms, const char *method, const Json *arm, const Json *best, const Varied *v) {
+static void print_used(const Json *arms, const char *method, const Json *arm, const Json *best,
+                       const Varied *v) {
     if (!arm || !json_get(arm, "options")) { printf("not run"); return; }
     if (!n_other(arm, best, v)) { printf("the search's best"); return; }
     const Json *same = same_candidate(arms, method, arm, v);
     char mean[16];
-    if (same) printf("not the best but %s (mean %s): ", json_get(same, "name")->string, number(mean, criterion(same), false));
+    if (same)
+        printf("not the best but %s (mean %s): ", json_get(same, "name")->string,
+               number(mean, criterion(same), false));
     for (int k = 0, n = 0; k < v->n; k++) {
         if (json_same(option(arm, v->name[k]), option(best, v->name[k]))) continue;
         printf("%s", n++ ? ", " : "");
@@ -407,36 +467,47 @@ static void settings_used(const Json *report, const Json *arms) {
     const Scales scales = scales_of(report);
     int n = 0, as_best = 0;
     if (!scales.n) return;
-    printf("\nThe settings of the tables, by the runs' own configurations: the options that the search varied, and where the tables differ from a method's best.\n\n| method | best by the criterion |");
+    printf("\nThe settings of the tables, by the runs' own configurations: the options that the search "
+           "varied, and where the tables differ from a method's best.\n\n| method | best by the criterion |");
     for (int i = 0; i < scales.n; i++) printf(" %s |", scales.name[i]);
     printf("\n|---|---|");
     for (int i = 0; i < scales.n; i++) printf("---|");
     printf("\n");
     for (int m = 0; m < N_SEARCHED; m++) {
-        const Json *best = best_candidate(arms, searched[m]), *own = arm_of(report, scales.name[0], searched[m]);
+        const Json *best = best_candidate(arms, searched[m]),
+                   *own = arm_of(report, scales.name[0], searched[m]);
         const Varied v = varied_of(arms, searched[m]);
         if (!best) continue;
         printf("| %s | %s: ", searched[m], json_get(best, "name")->string);
         print_settings(best, &v);
         printf(" |");
-        for (int i = 0; i < scales.n; i++) { printf(" "); print_used(arms, searched[m], arm_of(report, scales.name[i], searched[m]), best, &v); printf(" |"); }
+        for (int i = 0; i < scales.n; i++) {
+            printf(" ");
+            print_used(arms, searched[m], arm_of(report, scales.name[i], searched[m]), best, &v);
+            printf(" |");
+        }
         printf("\n");
         n++;
         as_best += own && json_get(own, "options") && !n_other(own, best, &v);
     }
-    printf("\nAt %s parameters, the scale of the search, the tables use the search's best for %d of %d methods%s. No search was made at other scales: there the peak rate follows one over the width (experiment/arms.mk).\n",
+    printf("\nAt %s parameters, the scale of the search, the tables use the search's best for %d of %d "
+           "methods%s. No search was made at other scales: there the peak rate follows one over the width "
+           "(experiment/arms.mk).\n",
            scales.name[0], as_best, n, as_best == n ? "" : "; the others stand in the table above");
 }
 
 static void search_table(const Json *report, const Json *search) {
-    const Json *s = search ? json_get(search, "sections") : NULL, *arms = s && s->length ? json_get(&s->item[0], "arms") : NULL;
+    const Json *s = search ? json_get(search, "sections") : NULL,
+               *arms = s && s->length ? json_get(&s->item[0], "arms") : NULL;
     int n = 0;
     printf("\n## The search\n\n");
     for (int m = 0; arms && m < N_SEARCHED; m++) n += n_candidate(arms, searched[m]);
     if (!n) { printf("Not made in this run: the settings are those of experiment/arms.mk.\n"); return; }
     printf("Settings tried: ");
-    for (int m = 0; m < N_SEARCHED; m++) printf("%s%d of %s", m ? ", " : "", n_candidate(arms, searched[m]), searched[m]);
-    printf(" (experiment/arms.mk); smallest scale, one seed, development draw 98. The criterion is the judge's mean over all rows and labels; a method's best is marked.\n\n");
+    for (int m = 0; m < N_SEARCHED; m++)
+        printf("%s%d of %s", m ? ", " : "", n_candidate(arms, searched[m]), searched[m]);
+    printf(" (experiment/arms.mk); smallest scale, one seed, development draw 98. The criterion is the "
+           "judge's mean over all rows and labels; a method's best is marked.\n\n");
     labels_head("setting");
     printf(" mean | harmful step | KL |\n|---|---|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < arms->length; i++) {
@@ -444,7 +515,11 @@ static void search_table(const Json *report, const Json *search) {
         bool best = false;
         for (int m = 0; m < N_SEARCHED; m++) best = best || arm == best_candidate(arms, searched[m]);
         printf("| %s%s |", json_get(arm, "name")->string, best ? " (best)" : "");
-        for (int k = 0; k <= WORLD_LABELS; k++) { printf(" "); print_figure(judged(arm, "all", k), false); printf(" |"); }
+        for (int k = 0; k <= WORLD_LABELS; k++) {
+            printf(" ");
+            print_figure(judged(arm, "all", k), false);
+            printf(" |");
+        }
         const Seeds kl = plain(arm, "all", "kl");
         printf(" ");
         print_figure(plain(arm, "all", "harmful"), false);
@@ -453,25 +528,28 @@ static void search_table(const Json *report, const Json *search) {
     settings_used(report, arms);
 }
 
-/* ---- seeds ------------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- seeds ---------------------------------------------------------------------------------- */
 
 static void seeds_table(const Json *report) {
     const Scales scales = scales_of(report);
-    printf("\n## How many seeds a claim needs\n\nSeeds that would tell a difference of .05 between GRPO and PPO from none (95 %%), if seeds differ as they did here.\n\n");
+    printf("\n## How many seeds a claim needs\n\nSeeds that would tell a difference of .05 between GRPO and "
+           "PPO from none (95 %%), if seeds differ as they did here.\n\n");
     labels_head("scale, row");
     printf(" mean |\n|---|---|---|---|---|---|\n");
     for (int i = 0; i < scales.n; i++)
         for (int set = 0; set <= WORLD_SETS; set++) {
             const char *row = set < WORLD_SETS ? world_set_name[set] : "all";
-            const Json *grpo = arm_of(report, scales.name[i], "GRPO"), *ppo = arm_of(report, scales.name[i], "PPO");
+            const Json *grpo = arm_of(report, scales.name[i], "GRPO"),
+                       *ppo = arm_of(report, scales.name[i], "PPO");
             if (!grpo || !ppo || judged(grpo, row, 0).n < 2) continue;
             printf("| %s, %s |", scales.name[i], row);
-            for (int k = 0; k <= WORLD_LABELS; k++) printf(" %d |", seeds_needed(minus(judged(grpo, row, k), judged(ppo, row, k)), 0.05));
+            for (int k = 0; k <= WORLD_LABELS; k++)
+                printf(" %d |", seeds_needed(minus(judged(grpo, row, k), judged(ppo, row, k)), 0.05));
             printf("\n");
         }
 }
 
-/* ---- the claims ------------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the claims ----------------------------------------------------------------------------- */
 
 typedef struct { int n, rose, fell, run; char list[2048]; } Tally;
 
@@ -486,22 +564,27 @@ static void count(Tally *t, const char *what, Seeds d) {
     if (c == FELL) t->fell++;
     const Stats s = stats_of(d.x, d.n);
     const size_t used = strlen(t->list);
-    snprintf(t->list + used, sizeof t->list - used, "%s%s %s ± %s", used ? "; " : "", what, number(mean, s.mean, true), number(half, s.half_width, false));
+    snprintf(t->list + used, sizeof t->list - used, "%s%s %s ± %s", used ? "; " : "", what,
+             number(mean, s.mean, true), number(half, s.half_width, false));
 }
 
 static const char *verdict(const Tally *t) {
     if (t->run < t->n) return t->run ? "open: not all of it was run" : "not run";
     if (t->rose == t->n) return "holds here";
     if (t->fell == t->n) return "does not hold here: the contrary does";
-    return t->fell ? "does not hold here in full" : t->rose ? "holds here in part; the rest is not decided" : "not decided here";
+    return t->fell   ? "does not hold here in full"
+           : t->rose ? "holds here in part; the rest is not decided"
+                     : "not decided here";
 }
 
 static void claim(int number, const char *text, const char *test, const Tally *t) {
-    printf("\n## %d. %s\n\n%s\n\n%d of %d comparisons rose outside their intervals, %d fell%s%s.\n\n**Verdict: %s.**\n", number, text, test, t->rose, t->n, t->fell,
-           *t->list ? "; not risen: " : "", t->list, verdict(t));
+    printf("\n## %d. %s\n\n%s\n\n%d of %d comparisons rose outside their intervals, %d "
+           "fell%s%s.\n\n**Verdict: %s.**\n",
+           number, text, test, t->rose, t->n, t->fell, *t->list ? "; not risen: " : "", t->list, verdict(t));
 }
 
-static void rises(Tally *t, const Json *report, const char *scale, const char *arm, int from_set, int to_set) {
+static void rises(Tally *t, const Json *report, const char *scale, const char *arm, int from_set,
+                  int to_set) {
     const Json *base = arm_of(report, scale, "SFT"), *own = arm_of(report, scale, arm);
     for (int set = from_set; set < to_set; set++)
         for (int k = 0; k < WORLD_LABELS; k++) {
@@ -515,23 +598,32 @@ static void rises(Tally *t, const Json *report, const char *scale, const char *a
 static void better(Tally *t, const Json *report, const char *a, const char *b) {
     const Scales scales = scales_of(report);
     for (int i = 0; i < scales.n; i++)
-        count(t, scales.name[i], minus(judged(arm_of(report, scales.name[i], a), "all", WORLD_LABELS), judged(arm_of(report, scales.name[i], b), "all", WORLD_LABELS)));
+        count(t, scales.name[i],
+              minus(judged(arm_of(report, scales.name[i], a), "all", WORLD_LABELS),
+                    judged(arm_of(report, scales.name[i], b), "all", WORLD_LABELS)));
 }
 
 static void cheaper(const Json *report, int number) {
     const Scales scales = scales_of(report);
-    static const char *const key[] = {"measured_flops", "cpu_seconds", "peak_rss_bytes"}, *const what[] = {"operations", "CPU seconds", "peak memory"};
+    static const char *const key[] = {"measured_flops", "cpu_seconds", "peak_rss_bytes"},
+                             *const what[] = {"operations", "CPU seconds", "peak memory"};
     int n = 0, less = 0;
-    printf("\n## %d. Without a critic, GRPO costs less than PPO for the same prompts and replies\n\nGRPO's cost as a share of PPO's, the same number of prompts, replies and updates (`make experiment`; counted by the runs):\n\n", number);
+    printf("\n## %d. Without a critic, GRPO costs less than PPO for the same prompts and replies\n\nGRPO's "
+           "cost as a share of PPO's, the same number of prompts, replies and updates (`make experiment`; "
+           "counted by the runs):\n\n",
+           number);
     for (int i = 0; i < scales.n; i++)
         for (int j = 0; j < 3; j++) {
-            const double ratio = cost(arm_of(report, scales.name[i], "GRPO"), key[j]) / cost(arm_of(report, scales.name[i], "PPO"), key[j]);
+            const double ratio = cost(arm_of(report, scales.name[i], "GRPO"), key[j]) /
+                                 cost(arm_of(report, scales.name[i], "PPO"), key[j]);
             n++;
             if (isnan(ratio)) { printf("- %s, %s: not run\n", scales.name[i], what[j]); continue; }
             less += ratio < 1;
             printf("- %s, %s: %.2f\n", scales.name[i], what[j], ratio);
         }
-    printf("\n**Verdict: %s.**\n", less == n ? "holds here" : less ? "holds here in part" : "does not hold here");
+    printf("\n**Verdict: %s.**\n", less == n ? "holds here"
+                                   : less    ? "holds here in part"
+                                             : "does not hold here");
 }
 
 /* What is lost when one score alone is rewarded: the other three, against all four together. */
@@ -544,42 +636,74 @@ static void single_scores(const Json *report, int number) {
         for (int j = 0; j < WORLD_LABELS; j++) {
             if (j == k) continue;
             snprintf(what, sizeof what, "%s under %s", world_label_name[j], name);
-            count(&t, what, minus(judged(grpo, "all", j), judged(arm_of(report, "ablations", name), "all", j)));
+            count(&t, what,
+                  minus(judged(grpo, "all", j), judged(arm_of(report, "ablations", name), "all", j)));
         }
     }
-    claim(number, "Rewarding one score alone costs the others", "Of each policy trained on one score: the other three scores, weighted sum of four minus that policy, judge, all rows (`make experiment`, ablations).", &t);
+    claim(number, "Rewarding one score alone costs the others",
+          "Of each policy trained on one score: the other three scores, weighted sum of four minus that "
+          "policy, judge, all rows (`make experiment`, ablations).",
+          &t);
 }
 
 static void print_claims(const Json *report, const char *reduced) {
     const Scales scales = scales_of(report);
-    Tally all = {0}, adversarial = {0}, unseen = {0}, ppo = {0}, dpo = {0}, ppo_time = {0}, dpo_time = {0}, collapsed = {0}, equal = {0};
-    printf("# The paper's claims, tested\n\nWritten by `make experiment` from docs/results/result.json; every verdict is computed from the intervals. A comparison is made seed by seed; its interval is Student's, 95 %%, over "
-           "seeds. Rose: the interval leaves out 0. The paper is arXiv 2503.21819; the claims are in our words. What is said here is said of a toy world (data/README.md), its judge, and policies of at most 2 M parameters.\n");
+    Tally all = {0}, adversarial = {0}, unseen = {0}, ppo = {0}, dpo = {0}, ppo_time = {0}, dpo_time = {0},
+          collapsed = {0}, equal = {0};
+    printf("# The paper's claims, tested\n\nWritten by `make experiment` from docs/results/result.json; "
+           "every verdict is computed from the intervals. A comparison is made seed by seed; its interval is "
+           "Student's, 95 %%, over "
+           "seeds. Rose: the interval leaves out 0. The paper is arXiv 2503.21819; the claims are in our "
+           "words. What is said here is said of a toy world (data/README.md), its judge, and policies of at "
+           "most 2 M parameters.\n");
     what_was_run(report, reduced);
     for (int i = 0; i < scales.n; i++) {
         rises(&all, report, scales.name[i], "GRPO", 0, SEEN_ROWS);
         rises(&adversarial, report, scales.name[i], "GRPO", WORLD_SET_ADVERSARIAL, SEEN_ROWS);
         rises(&unseen, report, scales.name[i], "GRPO", SEEN_ROWS, WORLD_SETS);
     }
-    claim(1, "Multi-objective GRPO improves every score over the supervised start, at every model size", "Each of four scores on benign, lookalike, unsafe and adversarial prompts with held-out pairs, at every scale that was run: GRPO minus SFT (`make experiment`).", &all);
-    claim(2, "... on adversarial prompts too", "The same on the adversarial row alone (training wrappers around held-out pairs).", &adversarial);
-    claim(3, "... and in wording that training never had", "The paper does not claim this; it is the harder question. Rows unseen_wrapper and unseen_template.", &unseen);
+    claim(1, "Multi-objective GRPO improves every score over the supervised start, at every model size",
+          "Each of four scores on benign, lookalike, unsafe and adversarial prompts with held-out pairs, at "
+          "every scale that was run: GRPO minus SFT (`make experiment`).",
+          &all);
+    claim(2, "... on adversarial prompts too",
+          "The same on the adversarial row alone (training wrappers around held-out pairs).", &adversarial);
+    claim(3, "... and in wording that training never had",
+          "The paper does not claim this; it is the harder question. Rows unseen_wrapper and "
+          "unseen_template.",
+          &unseen);
     cheaper(report, 4);
     better(&ppo, report, "GRPO", "PPO");
-    claim(5, "GRPO gives better replies than PPO for the same prompts and replies", "Judge's mean of four scores over all rows, GRPO minus PPO.", &ppo);
+    claim(5, "GRPO gives better replies than PPO for the same prompts and replies",
+          "Judge's mean of four scores over all rows, GRPO minus PPO.", &ppo);
     better(&ppo_time, report, "GRPO", "PPO-time");
-    claim(6, "... and at the same time", "PPO stopped at GRPO's CPU time (PPO-time): GRPO minus PPO-time.", &ppo_time);
+    claim(6, "... and at the same time", "PPO stopped at GRPO's CPU time (PPO-time): GRPO minus PPO-time.",
+          &ppo_time);
     better(&dpo, report, "GRPO", "DPO");
-    claim(7, "GRPO is better than DPO on pairs ranked by the same reward model", "Judge's mean of four scores over all rows, GRPO minus DPO; as many prompts and sampled replies.", &dpo);
+    claim(7, "GRPO is better than DPO on pairs ranked by the same reward model",
+          "Judge's mean of four scores over all rows, GRPO minus DPO; as many prompts and sampled replies.",
+          &dpo);
     better(&dpo_time, report, "GRPO", "DPO-time");
-    claim(8, "... and at the same time", "DPO continued to GRPO's CPU time, its sampling included: GRPO minus DPO-time.", &dpo_time);
-    count(&collapsed, "mean score", minus(judged(arm_of(report, "ablations", "GRPO"), "all", WORLD_LABELS), judged(arm_of(report, "ablations", "collapsed"), "all", WORLD_LABELS)));
-    claim(9, "A reward model with a head per score is better than one collapsed score", "GRPO on the weighted sum of four predicted scores minus GRPO on one predicted score, whose label is that sum.", &collapsed);
+    claim(8, "... and at the same time",
+          "DPO continued to GRPO's CPU time, its sampling included: GRPO minus DPO-time.", &dpo_time);
+    count(&collapsed, "mean score",
+          minus(judged(arm_of(report, "ablations", "GRPO"), "all", WORLD_LABELS),
+                judged(arm_of(report, "ablations", "collapsed"), "all", WORLD_LABELS)));
+    claim(9, "A reward model with a head per score is better than one collapsed score",
+          "GRPO on the weighted sum of four predicted scores minus GRPO on one predicted score, whose label "
+          "is that sum.",
+          &collapsed);
     single_scores(report, 10);
-    count(&equal, "safety", minus(judged(arm_of(report, "ablations", "GRPO"), "all", WORLD_LABELS - 1), judged(arm_of(report, "ablations", "equal"), "all", WORLD_LABELS - 1)));
-    claim(11, "Weights steer the trade: half of the weight on safety buys safety", "Safety by the judge over all rows, weights .15 .2 .15 .5 minus equal weights.", &equal);
-    printf("\n## 12. The same at 0.5, 7 and 14 billion parameters, with LoRA\n\nNot run: at these sizes a run takes days on the machines that this project is for; that a model of the shape of Qwen2.5-0.5B can be tuned here is shown in docs/lora.md.\n\n**Verdict: cannot be tested here.**\n"
-           "\n## 13. Human raters prefer the result\n\n**Verdict: cannot be tested here.** The judge is a program (data/world.c); on real text see the outside judges in docs/real-model.md.\n");
+    count(&equal, "safety",
+          minus(judged(arm_of(report, "ablations", "GRPO"), "all", WORLD_LABELS - 1),
+                judged(arm_of(report, "ablations", "equal"), "all", WORLD_LABELS - 1)));
+    claim(11, "Weights steer the trade: half of the weight on safety buys safety",
+          "Safety by the judge over all rows, weights .15 .2 .15 .5 minus equal weights.", &equal);
+    printf("\n## 12. The same at 0.5, 7 and 14 billion parameters, with LoRA\n\nNot run: at these sizes a "
+           "run takes days on the machines that this project is for; that a model of the shape of "
+           "Qwen2.5-0.5B can be tuned here is shown in docs/lora.md.\n\n**Verdict: cannot be tested here.**\n"
+           "\n## 13. Human raters prefer the result\n\n**Verdict: cannot be tested here.** The judge is a "
+           "program (data/world.c); on real text see the outside judges in docs/real-model.md.\n");
 }
 
 /* Of the first arm with replies: rows a split. */
@@ -587,15 +711,21 @@ static void prompts(const Json *report) {
     const Scales scales = scales_of(report);
     const Json *rows = scales.n ? json_get(arm_of(report, scales.name[0], "SFT"), "rows") : NULL;
     printf("Prompts a row: ");
-    for (int set = 0; rows && set < WORLD_SETS; set++) printf("%s%s %g", set ? ", " : "", world_set_name[set], number_of(json_get(json_get(rows, world_set_name[set]), "n")));
-    printf("; of an evaluation draw that nothing was chosen on, with pairs that no training text has (but lookalike). ");
+    for (int set = 0; rows && set < WORLD_SETS; set++)
+        printf("%s%s %g", set ? ", " : "", world_set_name[set],
+               number_of(json_get(json_get(rows, world_set_name[set]), "n")));
+    printf("; of an evaluation draw that nothing was chosen on, with pairs that no training text has (but "
+           "lookalike). ");
 }
 
 static void print_results(const Json *report, const Json *search, const char *reduced) {
     const Scales scales = scales_of(report);
-    printf("# Results of the experiment\n\nWritten by `make experiment`, from result.json beside this file; the same as a page with curves, frontier and replies: report.html. The design: experiment/arms.mk (arms, seeds, amounts), configs/experiment.json.\n");
+    printf("# Results of the experiment\n\nWritten by `make experiment`, from result.json beside this file; "
+           "the same as a page with curves, frontier and replies: report.html. The design: "
+           "experiment/arms.mk (arms, seeds, amounts), configs/experiment.json.\n");
     prompts(report);
-    printf("Judge: the world's own (data/world.c), which training never saw. A seed changes everything but the pairs; intervals are Student's, 95 %%, over seeds.\n");
+    printf("Judge: the world's own (data/world.c), which training never saw. A seed changes everything but "
+           "the pairs; intervals are Student's, 95 %%, over seeds.\n");
     what_was_run(report, reduced);
     for (int i = 0; i < scales.n; i++) scale_table(report, scales.name[i]);
     against_grpo(report, "ablations");
@@ -605,14 +735,20 @@ static void print_results(const Json *report, const Json *search, const char *re
     search_table(report, search);
 }
 
-/* ---- the two commands ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the two commands ----------------------------------------------------------------------- */
 
 int main(int argc, char **argv) {
     Err e = {{0}};
-    const bool results = argc >= 4 && argc <= 5 && !strcmp(argv[1], "results"), claims = argc >= 3 && argc <= 4 && !strcmp(argv[1], "claims");
-    if (!results && !claims) { fprintf(stderr, "tables: expected results REPORT.json SEARCH.json [REDUCED], or claims REPORT.json [REDUCED]\n"); return 2; }
+    const bool results = argc >= 4 && argc <= 5 && !strcmp(argv[1], "results"),
+               claims = argc >= 3 && argc <= 4 && !strcmp(argv[1], "claims");
+    if (!results && !claims) {
+        fprintf(stderr, "tables: expected results REPORT.json SEARCH.json [REDUCED], or claims REPORT.json "
+                        "[REDUCED]\n");
+        return 2;
+    }
     const char *reduced = argc == (results ? 5 : 4) ? argv[argc - 1] : "";
-    Json *report = json_read_file(argv[2], &e), *search = report && results ? json_read_file(argv[3], &e) : NULL;
+    Json *report = json_read_file(argv[2], &e),
+         *search = report && results ? json_read_file(argv[3], &e) : NULL;
     if (!report || (results && !search)) { fprintf(stderr, "%s\n", e.line); return 2; }
     if (results) print_results(report, search, reduced);
     else print_claims(report, reduced);

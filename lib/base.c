@@ -10,10 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- errors -------------------------------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------------------- */
 
-/* Fills e->line unless an earlier error stands there, and returns false. It is one line whatever the input holds:
- * control characters become '?', so that a hostile file can neither break the line nor steer the terminal. e may be NULL. */
+/* Fills e->line unless an earlier error stands there, and returns false. It is one line whatever the input
+ * holds: control characters become '?', so that a hostile file can neither break the line nor steer the
+ * terminal. e may be NULL. */
 bool fail(Err *e, const char *format, ...) {
     if (!e || e->line[0]) return false;
     va_list args;
@@ -25,7 +26,7 @@ bool fail(Err *e, const char *format, ...) {
     return false;
 }
 
-/* ---- memory -------------------------------------------------------------------------------------------------------- */
+/* ---- memory --------------------------------------------------------------------------------- */
 
 void *arena_take(Arena *a, size_t count, size_t size) {
     const size_t start = a->used, limit = SIZE_MAX / 2;         /* two of these cannot overflow */
@@ -36,18 +37,19 @@ void *arena_take(Arena *a, size_t count, size_t size) {
 
 enum { LARGE_PAGE = 2 << 20 };
 
-/* Caches, weights and activations are read all over, and a walk through the page table costs more than a line from memory. A wish: what comes of it
- * changes no number. */
+/* Caches, weights and activations are read all over, and a walk through the page table costs more than a line
+ * from memory. A wish: what comes of it changes no number. */
 static void ask_for_large_pages(void *p, size_t bytes) {
 #ifdef MADV_HUGEPAGE
     const size_t skip = (LARGE_PAGE - (uintptr_t)p % LARGE_PAGE) % LARGE_PAGE;
-    if (bytes >= skip + LARGE_PAGE) (void)madvise((unsigned char *)p + skip, (bytes - skip) / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE);
+    if (bytes >= skip + LARGE_PAGE)
+        (void)madvise((unsigned char *)p + skip, (bytes - skip) / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE);
 #endif
     (void)p, (void)bytes;
 }
 
-/* Written to, not only reserved: a machine without the memory says so here and not in the middle of a step. By all threads, because what takes time
- * is the kernel's handing out of pages. */
+/* Written to, not only reserved: a machine without the memory says so here and not in the middle of a step.
+ * By all threads, because what takes time is the kernel's handing out of pages. */
 void *memory_new(size_t bytes, const char *what, Err *e) {
     void *p = NULL;
     if (bytes > SIZE_MAX / 2 || posix_memalign(&p, 64, bytes ? bytes : 1)) {
@@ -56,7 +58,8 @@ void *memory_new(size_t bytes, const char *what, Err *e) {
     }
     ask_for_large_pages(p, bytes);
     #pragma omp parallel for schedule(static) if (bytes > 4 * (size_t)LARGE_PAGE)
-    for (size_t at = 0; at < bytes; at += LARGE_PAGE) memset((unsigned char *)p + at, 0, bytes - at < LARGE_PAGE ? bytes - at : LARGE_PAGE);
+    for (size_t at = 0; at < bytes; at += LARGE_PAGE)
+        memset((unsigned char *)p + at, 0, bytes - at < LARGE_PAGE ? bytes - at : LARGE_PAGE);
     return p;
 }
 

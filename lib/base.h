@@ -13,14 +13,16 @@
 #endif
 
 /* Library code neither prints nor exits: it fills one line (file, place, found, expected, remedy) and returns
- * false or NULL; main() prints the line and exits with 2. The first error stays: a second fail() keeps the line. */
+ * false or NULL; main() prints the line and exits with 2. The first error stays: a second fail() keeps the
+ * line. */
 typedef struct { char line[1024]; } Err;
 bool fail(Err *e, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Memory whose layout is one function, run twice: once with base == NULL to count, once to point. */
 typedef struct { unsigned char *base; size_t used; } Arena;
 
-/* The next count elements of size bytes, aligned to 64. On overflow `used` becomes SIZE_MAX: the plan is refused. */
+/* The next count elements of size bytes, aligned to 64. On overflow `used` becomes SIZE_MAX: the plan is
+ * refused. */
 void *arena_take(Arena *a, size_t count, size_t size);
 
 /* Zeroed memory aligned to 64, or NULL with the line filled in: "WHAT: N bytes could not be allocated". */

@@ -1,8 +1,9 @@
-/* elementary.c: exp, log, sin ... from + - * / and bit operations (E306), so that every machine gives the same bits.
+/* elementary.c: exp, log, sin ... from + - * / and bit operations (E306), so that every machine gives the
+ * same bits.
  *
- * In this order: double functions, their real counterparts, loops over arrays, sums in lanes. fma appears only where the
- * header's contract says so (r_dot, d_sum_squares) and in d_pow, which is never in an inner loop.
- * Series are Taylor's, cut where the next term is below the last bit on the reduced interval. */
+ * In this order: double functions, their real counterparts, loops over arrays, sums in lanes. fma appears
+ * only where the header's contract says so (r_dot, d_sum_squares) and in d_pow, which is never in an inner
+ * loop. Series are Taylor's, cut where the next term is below the last bit on the reduced interval. */
 #include "real.h"
 #include "vector.h"
 
@@ -17,7 +18,7 @@ static double double_of(uint64_t u) { double x; memcpy(&x, &u, sizeof x); return
 #define LN2_HIGH 0x1.62e42fee00000p-1           /* 32 bits: n * LN2_HIGH is exact */
 #define LN2_LOW 0x1.a39ef35793c76p-33
 #define INV_LN2 0x1.71547652b82fep+0
-#define ROUND_DOUBLE 0x1.8p+52                  /* adding it rounds to a whole number, which then stands in the low bits */
+#define ROUND_DOUBLE 0x1.8p+52 /* adding it rounds to a whole number, which then stands in the low bits */
 
 /* exp(r) - 1 - r = r^2 q(r) for |r| <= ln2/2; returns r^2 q */
 static inline double exp_tail(double r) {
@@ -43,7 +44,8 @@ static inline double two_sum(double a, double b, double *low) {
     return sum;
 }
 
-/* exp(x) = 2^n (1 + high + low), |high| <= ln2/2 and exact; low carries all that would be lost beside 1 + high. */
+/* exp(x) = 2^n (1 + high + low), |high| <= ln2/2 and exact; low carries all that would be lost beside 1 +
+ * high. */
 static inline double exp_parts(double x, double n, double *low) {
     const double high = x - n * LN2_HIGH, tail = n * LN2_LOW, r = high - tail;
     *low = (exp_tail(r) + r * ((high - r) - tail)) - tail;
@@ -51,7 +53,8 @@ static inline double exp_parts(double x, double n, double *low) {
 }
 
 static double whole(double x) { return (x * INV_LN2 + ROUND_DOUBLE) - ROUND_DOUBLE; }
-static double power_of_two(int n) { return double_of((uint64_t)(n + 1023) << 52); }      /* -1022 <= n <= 1023 */
+/* -1022 <= n <= 1023 */
+static double power_of_two(int n) { return double_of((uint64_t)(n + 1023) << 52); }
 
 /* exp(x + extra) with extra below one bit of x */
 static double exp_of_two(double x, double extra) {
@@ -61,7 +64,8 @@ static double exp_of_two(double x, double extra) {
     double low, lost;
     const double high = exp_parts(x, n, &low), sum = two_sum(1, high, &lost);
     const double y = sum + (lost + (low + extra * (sum + low)));
-    const int half = (int)n / 2;                /* in two steps: 2^n itself may leave the range; the last one rounds */
+    /* in two steps: 2^n itself may leave the range; the last one rounds */
+    const int half = (int)n / 2;
     return y * power_of_two(half) * power_of_two((int)n - half);
 }
 
@@ -92,7 +96,8 @@ static double log_reduce(double x, double *k) {
     return double_of(u);
 }
 
-/* log((1+s)/(1-s)) = 2s + s R, R = z 2/3 + z^2 (2/5 + z (2/7 + ...)), z = s^2 <= 0.0295; returns R without its first term */
+/* log((1+s)/(1-s)) = 2s + s R, R = z 2/3 + z^2 (2/5 + z (2/7 + ...)), z = s^2 <= 0.0295; returns R without
+ * its first term */
 static double log_tail(double z) {
     double q = 2.0 / 25;
     q = q * z + 2.0 / 23;
@@ -194,8 +199,9 @@ double d_tanh(double x) {
     return x < 0 ? -y : y;
 }
 
-/* exp(y log x) with log x in two doubles: an error in the exponent is multiplied by its size, up to 745. The series is
- * d_log's with its first term, z/3, in two doubles as well. What is small enough to need only one keeps 64 bits. */
+/* exp(y log x) with log x in two doubles: an error in the exponent is multiplied by its size, up to 745. The
+ * series is d_log's with its first term, z/3, in two doubles as well. What is small enough to need only one
+ * keeps 64 bits. */
 double d_pow(double x, double y) {
     if (y == 0 || x == 1) return 1;
     if (x != x || y != y || x < 0) return NAN;
@@ -206,10 +212,12 @@ double d_pow(double x, double y) {
     const double s = f / t, s_low = (fma(-s, t, f) - s * t_low) / t;                /* f / (2 + f) */
     const double z = s * s, z_low = fma(s, s, -z) + 2 * s * s_low, third = z / 3;
     const double u_low = (fma(-third, 3, z) + z_low) / 3 + log_tail(z) / 2;
-    const double su = s * third, su_low = fma(s, third, -su) + s_low * third + s * u_low;       /* log m = 2 (s + s u) */
+    /* log m = 2 (s + s u) */
+    const double su = s * third, su_low = fma(s, third, -su) + s_low * third + s * u_low;
     const double m = two_sum(s, su, &sum_low), m_low = sum_low + (s_low + su_low);
     const double ln2 = k * LN2_LOW, ln2_low = fma(k, LN2_LOW, -ln2);
-    const double part = two_sum(k * LN2_HIGH, 2 * m, &all_low), rest = (all_low + ln2) + (ln2_low + 2 * m_low);
+    const double part = two_sum(k * LN2_HIGH, 2 * m, &all_low),
+                 rest = (all_low + ln2) + (ln2_low + 2 * m_low);
     const double high = part + rest, low = (part - high) + rest;
     const double p = y * high;
     if (!(fabs(p) <= 750)) return p > 0 ? INFINITY : 0;
@@ -251,7 +259,8 @@ static inline float exp_inline(float x) {
     q = q * r + 1.0f / 24;
     q = q * r + 1.0f / 6;
     q = q * r + 0.5f;
-    const float sum = 1 + high, y = sum + ((high - (sum - 1)) + (r * r * q - tail));    /* 1 + high without loss */
+    /* 1 + high without loss */
+    const float sum = 1 + high, y = sum + ((high - (sum - 1)) + (r * r * q - tail));
     int32_t k;
     memcpy(&k, &shifted, sizeof k);
     k -= 0x4b400000;
@@ -272,12 +281,14 @@ static inline real sigmoid_inline(real x) {
 
 real r_sigmoid(real x) { return sigmoid_inline(x); }
 /* In double also for float: two roundings instead of one would cost the last bit. */
-real r_log_sigmoid(real x) { return (real)((x < 0 ? (double)x : 0) - d_log1p(d_exp(x < 0 ? (double)x : -(double)x))); }
+real r_log_sigmoid(real x) {
+    return (real)((x < 0 ? (double)x : 0) - d_log1p(d_exp(x < 0 ? (double)x : -(double)x)));
+}
 
 /* ---- loops ------------------------------------------------------------------------------- */
 
-/* An element reads nothing that another one writes. Compilers that are not told test for overlap and take the slow way
- * where output and input are the same array. */
+/* An element reads nothing that another one writes. Compilers that are not told test for overlap and take the
+ * slow way where output and input are the same array. */
 #if defined(__clang__)
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
@@ -329,7 +340,8 @@ real r_sum(const real *x, size_t n) {
     return lanes_tree(lane);
 }
 
-/* Of (x w) and y, or of x and y: `weighted` is a constant where it is called, so that the choice costs nothing. */
+/* Of (x w) and y, or of x and y: `weighted` is a constant where it is called, so that the choice costs
+ * nothing. */
 static inline real dot_lanes(const real *x, const real *w, const real *y, size_t n, bool weighted) {
     Vector acc[PARTS] = { { 0 } };
     size_t i = 0;
@@ -337,7 +349,8 @@ static inline real dot_lanes(const real *x, const real *w, const real *y, size_t
         UNROLL
         for (int p = 0; p < PARTS; p++) {
             const size_t at = i + (size_t)(p * VECTOR_LANES);
-            const Vector a = weighted ? vector_load(x + at) * vector_load(w + at) : vector_load(x + at), b = vector_load(y + at);
+            const Vector a = weighted ? vector_load(x + at) * vector_load(w + at) : vector_load(x + at),
+                         b = vector_load(y + at);
             Vector c = acc[p];
             for (int l = 0; l < VECTOR_LANES; l++) c[l] = r_fma(a[l], b[l], c[l]);
             acc[p] = c;
@@ -345,7 +358,8 @@ static inline real dot_lanes(const real *x, const real *w, const real *y, size_t
     real lane[LANES];
     UNROLL
     for (int p = 0; p < PARTS; p++) vector_store(lane + p * VECTOR_LANES, acc[p]);
-    for (size_t k = 0; i + k < n; k++) lane[k] = r_fma(weighted ? x[i + k] * w[i + k] : x[i + k], y[i + k], lane[k]);
+    for (size_t k = 0; i + k < n; k++)
+        lane[k] = r_fma(weighted ? x[i + k] * w[i + k] : x[i + k], y[i + k], lane[k]);
     return lanes_tree(lane);
 }
 
@@ -353,7 +367,8 @@ real r_dot(const real *x, const real *y, size_t n) { return dot_lanes(x, NULL, y
 
 real r_dot3(const real *x, const real *w, const real *y, size_t n) { return dot_lanes(x, w, y, n, true); }
 
-/* The same steps as above, whole rows of lanes, one pass for each: what a pass writes is in the first cache for the next. */
+/* The same steps as above, whole rows of lanes, one pass for each: what a pass writes is in the first cache
+ * for the next. */
 void r_softmax(real *s, real scale, real *max, real *sum, size_t n) {
     INDEPENDENT
     for (size_t i = 0; i < n; i++) s[i] *= scale;

@@ -17,7 +17,7 @@
 
 enum { PIECE = 1 << 20, FOLDER_DEPTH_MAX = 64 };
 
-/* ---- reading ------------------------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 /* A file open for reading, or -1 with the line filled in. */
 static int open_for_reading(const char *path, struct stat *st, Err *e) {
@@ -41,7 +41,8 @@ char *file_read(const char *path, size_t *n, Err *e) {
     struct stat st;
     const int fd = open_for_reading(path, &st, e);
     if (fd < 0) return NULL;
-    size_t used = 0, capacity = st.st_size > 0 && (uintmax_t)st.st_size < SIZE_MAX / 2 ? (size_t)st.st_size + 2 : 4096;
+    size_t used = 0,
+           capacity = st.st_size > 0 && (uintmax_t)st.st_size < SIZE_MAX / 2 ? (size_t)st.st_size + 2 : 4096;
     char *text = malloc(capacity);
     ssize_t got = 1;
     while (text && got > 0) {
@@ -70,7 +71,8 @@ bool file_map(FileMap *m, const char *path, Err *e) {
     if (fd < 0) return false;
     bool ok = true;
     if (!S_ISREG(st.st_mode)) ok = fail(e, "%s: found a pipe or device, expected a file", path);
-    else if (st.st_size < 0 || (uintmax_t)st.st_size > SIZE_MAX / 2) ok = fail(e, "%s: too large for this machine's addresses", path);
+    else if (st.st_size < 0 || (uintmax_t)st.st_size > SIZE_MAX / 2)
+        ok = fail(e, "%s: too large for this machine's addresses", path);
     else if (st.st_size > 0) {
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED) ok = fail(e, "%s: could not be mapped: %s", path, strerror(errno));
@@ -85,7 +87,7 @@ void file_unmap(FileMap *m) {
     *m = (FileMap){.base = (const unsigned char *)""};
 }
 
-/* ---- the atomic writer --------------------------------------------------------------------------------------------- */
+/* ---- the atomic writer ---------------------------------------------------------------------- */
 
 void file_abandon(FileWriter *w) {
     if (w->fd < 0) return;
@@ -101,16 +103,19 @@ static bool give_up(FileWriter *w, const char *what, Err *e) {
     return false;
 }
 
-/* A target that exists must be a file: a device would be replaced by one. The .tmp never goes through a link. */
+/* A target that exists must be a file: a device would be replaced by one. The .tmp never goes through a link.
+ */
 bool file_begin(FileWriter *w, const char *path, Err *e) {
     struct stat st;
     w->fd = -1;
     const size_t n = strlen(path);
-    if (n >= sizeof w->path) return fail(e, "%.60s...: a path of %zu bytes, expected at most %zu", path, n, sizeof w->path - 1);
+    if (n >= sizeof w->path)
+        return fail(e, "%.60s...: a path of %zu bytes, expected at most %zu", path, n, sizeof w->path - 1);
     memcpy(w->path, path, n + 1);
     memcpy(w->tmp, path, n), memcpy(w->tmp + n, ".tmp", 5);
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return fail(e, "%s: found a %s, expected a file or nothing", path, S_ISDIR(st.st_mode) ? "folder" : "pipe or device");
+        return fail(e, "%s: found a %s, expected a file or nothing", path,
+                    S_ISDIR(st.st_mode) ? "folder" : "pipe or device");
     w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
     return w->fd >= 0 || fail(e, "%s: could not be created: %s", w->tmp, strerror(errno));
 }
@@ -128,7 +133,8 @@ bool file_append(FileWriter *w, const void *bytes, size_t n, Err *e) {
     return true;
 }
 
-/* The rename reaches the disk with the folder. File systems that cannot sync one say EINVAL: nothing is lost by going on. */
+/* The rename reaches the disk with the folder. File systems that cannot sync one say EINVAL: nothing is lost
+ * by going on. */
 static bool folder_sync(const char *file, Err *e) {
     char dir[1024];
     const char *slash = strrchr(file, '/');
@@ -148,7 +154,8 @@ bool file_commit(FileWriter *w, Err *e) {
     const int closed = close(w->fd);
     w->fd = -1;
     if (closed != 0 || rename(w->tmp, w->path) != 0) {
-        fail(e, "%s: could not be replaced: %s; what was there before is unchanged", w->path, strerror(errno));
+        fail(e, "%s: could not be replaced: %s; what was there before is unchanged", w->path,
+             strerror(errno));
         unlink(w->tmp);
         return false;
     }
@@ -180,7 +187,7 @@ bool file_copy(const char *from, const char *to, Err *e) {
     return ok;
 }
 
-/* ---- folders and paths --------------------------------------------------------------------------------------------- */
+/* ---- folders and paths ---------------------------------------------------------------------- */
 
 bool path_exists(const char *path) { struct stat st; return stat(path, &st) == 0; }
 bool path_is_folder(const char *path) { struct stat st; return stat(path, &st) == 0 && S_ISDIR(st.st_mode); }
@@ -189,20 +196,23 @@ bool path_join(char *out, size_t size, const char *dir, const char *name, Err *e
     const size_t n = strlen(dir);
     const int length = snprintf(out, size, "%s%s%s", dir, n && dir[n - 1] != '/' ? "/" : "", name);
     if (length >= 0 && (size_t)length < size) return true;
-    return fail(e, "%.60s.../%.60s: a path of %d bytes, expected at most %zu", dir, name, length, size ? size - 1 : 0);
+    return fail(e, "%.60s.../%.60s: a path of %d bytes, expected at most %zu", dir, name, length,
+                size ? size - 1 : 0);
 }
 
 bool folder_make(const char *path, Err *e) {
     char part[1024];
     const size_t n = strlen(path);
-    if (n == 0 || n >= sizeof part) return fail(e, "%.60s: a path of %zu bytes, expected 1 to %zu", path, n, sizeof part - 1);
+    if (n == 0 || n >= sizeof part)
+        return fail(e, "%.60s: a path of %zu bytes, expected 1 to %zu", path, n, sizeof part - 1);
     for (size_t i = 1; i <= n; i++) {
         if (path[i] != '/' && path[i] != 0) continue;
         memcpy(part, path, i), part[i] = 0;
         if (mkdir(part, 0777) == 0) continue;
         const int reason = errno;       /* EEXIST, but also EROFS and EACCES where the folder is there */
         if (path_is_folder(part)) continue;
-        return fail(e, "%s: could not be made: %s", part, reason == EEXIST ? "a file has that name" : strerror(reason));
+        return fail(e, "%s: could not be made: %s", part,
+                    reason == EEXIST ? "a file has that name" : strerror(reason));
     }
     return true;
 }
@@ -218,16 +228,19 @@ bool folder_is_empty(const char *path) {
     return !entry;
 }
 
-/* What the folder behind fd holds; closes fd. Through descriptors, so that no link put in the way leads elsewhere. */
+/* What the folder behind fd holds; closes fd. Through descriptors, so that no link put in the way leads
+ * elsewhere. */
 static bool empty_folder(int fd, const char *path, int depth, Err *e) {
     DIR *d = depth < FOLDER_DEPTH_MAX ? fdopendir(fd) : NULL;
     if (!d) {
-        fail(e, "%s: could not be removed: %s", path, depth < FOLDER_DEPTH_MAX ? strerror(errno) : "folders nested too deeply");
+        fail(e, "%s: could not be removed: %s", path,
+             depth < FOLDER_DEPTH_MAX ? strerror(errno) : "folders nested too deeply");
         close(fd);
         return false;
     }
     bool ok = true, found = true;
-    while (ok && found) {               /* again from the start: some systems skip entries while others are removed */
+    /* again from the start: some systems skip entries while others are removed */
+    while (ok && found) {
         const struct dirent *entry;
         found = false;
         rewinddir(d);
@@ -250,18 +263,24 @@ static bool empty_folder(int fd, const char *path, int depth, Err *e) {
     return ok;
 }
 
-/* Nothing there: nothing to do. Refuses "/", ".", ".." however they are written, the current folder by its name, and links. */
+/* Nothing there: nothing to do. Refuses "/", ".", ".." however they are written, the current folder by its
+ * name, and links. */
 bool folder_remove(const char *path, Err *e) {
     struct stat st, root, here;
-    if (lstat(path, &st) != 0) return errno == ENOENT || fail(e, "%s: could not be removed: %s", path, strerror(errno));
-    if (!S_ISDIR(st.st_mode)) return fail(e, "%s: found a %s, expected a folder to remove", path, S_ISLNK(st.st_mode) ? "link" : "file");
+    if (lstat(path, &st) != 0)
+        return errno == ENOENT || fail(e, "%s: could not be removed: %s", path, strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return fail(e, "%s: found a %s, expected a folder to remove", path,
+                    S_ISLNK(st.st_mode) ? "link" : "file");
     size_t n = strlen(path);
     while (n && path[n - 1] == '/') n--;
     size_t start = n;
     while (start && path[start - 1] != '/') start--;
-    const bool dots = (n - start == 1 && path[start] == '.') || (n - start == 2 && path[start] == '.' && path[start + 1] == '.');
-    if (n == 0 || dots || stat("/", &root) != 0 || stat(".", &here) != 0 || (st.st_dev == root.st_dev && st.st_ino == root.st_ino)
-        || (st.st_dev == here.st_dev && st.st_ino == here.st_ino))
+    const bool dots = (n - start == 1 && path[start] == '.') ||
+                      (n - start == 2 && path[start] == '.' && path[start + 1] == '.');
+    if (n == 0 || dots || stat("/", &root) != 0 || stat(".", &here) != 0 ||
+        (st.st_dev == root.st_dev && st.st_ino == root.st_ino) ||
+        (st.st_dev == here.st_dev && st.st_ino == here.st_ino))
         return fail(e, "%s: is not removed: expected a folder below or beside the current one", path);
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return fail(e, "%s: could not be removed: %s", path, strerror(errno));

@@ -1,11 +1,13 @@
-/* files.h: whole files in, whole files out. A file is replaced only when its successor is complete and on disk. */
+/* files.h: whole files in, whole files out. A file is replaced only when its successor is complete and on
+ * disk. */
 #ifndef FILES_H
 #define FILES_H
 
 #include "base.h"
 #include "sha256.h"
 
-/* The file's bytes plus a NUL; the caller frees. NULL with the line filled in (missing, a directory, unreadable). */
+/* The file's bytes plus a NUL; the caller frees. NULL with the line filled in (missing, a directory,
+ * unreadable). */
 char *file_read(const char *path, size_t *n, Err *e);
 
 /* A read-only map of a file; n == 0 gives base "" and no map. */
@@ -13,8 +15,9 @@ typedef struct { const unsigned char *base; size_t n; } FileMap;
 bool file_map(FileMap *m, const char *path, Err *e);
 void file_unmap(FileMap *m);
 
-/* Atomic replacement: writes PATH.tmp, fsync, rename, fsync of the folder. On failure (disk full) the former file is whole and
- * the .tmp removed. For large content: begin, append as often as needed, commit or abandon. */
+/* Atomic replacement: writes PATH.tmp, fsync, rename, fsync of the folder. On failure (disk full) the former
+ * file is whole and the .tmp removed. For large content: begin, append as often as needed, commit or abandon.
+ */
 typedef struct { int fd; char path[1024], tmp[1040]; } FileWriter;
 bool file_begin(FileWriter *w, const char *path, Err *e);
 bool file_append(FileWriter *w, const void *bytes, size_t n, Err *e);

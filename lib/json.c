@@ -1,9 +1,10 @@
 /* json.c: a strict JSON reader and a writer.
  *
- * In this order: UTF-8, the memory of a tree, the reader (one recursive descent, 64 deep at most), typed access, the writer, lines and comparison.
- * The reader keeps the unfinished containers' items on one growing stack and copies them into the tree's memory when the
- * bracket closes: a text of n bytes takes O(n) memory and O(n log n) time, whatever it holds.
- * A column counts bytes, from 1. strtod and printf are used as they are in the C locale, which main() never leaves. */
+ * In this order: UTF-8, the memory of a tree, the reader (one recursive descent, 64 deep at most), typed
+ * access, the writer, lines and comparison. The reader keeps the unfinished containers' items on one growing
+ * stack and copies them into the tree's memory when the bracket closes: a text of n bytes takes O(n) memory
+ * and O(n log n) time, whatever it holds. A column counts bytes, from 1. strtod and printf are used as they
+ * are in the C locale, which main() never leaves. */
 #include "json.h"
 #include "files.h"
 
@@ -13,16 +14,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- UTF-8 --------------------------------------------------------------------------------------------------------- */
+/* ---- UTF-8 ---------------------------------------------------------------------------------- */
 
-/* Bytes of the character at s, of which `left` >= 1 remain; 0 if it is none: truncated, overlong, surrogate, above U+10FFFF. */
+/* Bytes of the character at s, of which `left` >= 1 remain; 0 if it is none: truncated, overlong, surrogate,
+ * above U+10FFFF. */
 static size_t utf8_length(const unsigned char *s, size_t left) {
     const unsigned c = s[0];
     if (c < 0x80) return 1;
     const size_t n = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
     if (c < 0xc2 || c > 0xf4 || n > left) return 0;
     for (size_t i = 1; i < n; i++) if ((s[i] & 0xc0) != 0x80) return 0;
-    if ((c == 0xe0 && s[1] < 0xa0) || (c == 0xed && s[1] > 0x9f) || (c == 0xf0 && s[1] < 0x90) || (c == 0xf4 && s[1] > 0x8f)) return 0;
+    if ((c == 0xe0 && s[1] < 0xa0) || (c == 0xed && s[1] > 0x9f) || (c == 0xf0 && s[1] < 0x90) ||
+        (c == 0xf4 && s[1] > 0x8f))
+        return 0;
     return n;
 }
 
@@ -42,21 +46,25 @@ static size_t utf8_put(char *out, unsigned c) {
     if (c < 0x80) { out[0] = (char)c; return 1; }
     if (c < 0x800) { out[0] = (char)(0xc0 | c >> 6), out[1] = (char)(0x80 | (c & 63)); return 2; }
     if (c < 0x10000) {
-        out[0] = (char)(0xe0 | c >> 12), out[1] = (char)(0x80 | (c >> 6 & 63)), out[2] = (char)(0x80 | (c & 63));
+        out[0] = (char)(0xe0 | c >> 12), out[1] = (char)(0x80 | (c >> 6 & 63)),
+        out[2] = (char)(0x80 | (c & 63));
         return 3;
     }
-    out[0] = (char)(0xf0 | c >> 18), out[1] = (char)(0x80 | (c >> 12 & 63)), out[2] = (char)(0x80 | (c >> 6 & 63));
+    out[0] = (char)(0xf0 | c >> 18), out[1] = (char)(0x80 | (c >> 12 & 63)),
+    out[2] = (char)(0x80 | (c >> 6 & 63));
     out[3] = (char)(0x80 | (c & 63));
     return 4;
 }
 
-/* ---- the memory of a tree: a list of chunks ------------------------------------------------------------------------ */
+/* ---- the memory of a tree: a list of chunks ------------------------------------------------- */
 
 enum { CHUNK_FIRST = 4096, CHUNK_LARGEST = 1 << 20, DEPTH_MAX = 64 };
 
-typedef struct Chunk { _Alignas(max_align_t) struct Chunk *next; size_t used, size; } Chunk;    /* the bytes follow */
+/* the bytes follow */
+typedef struct Chunk { _Alignas(max_align_t) struct Chunk *next; size_t used, size; } Chunk;
 
-typedef struct { Json json; Chunk *chunks; } Tree;                              /* json first: a root is its tree */
+/* json first: a root is its tree */
+typedef struct { Json json; Chunk *chunks; } Tree;
 
 typedef struct {
     const char *p, *end, *line_start;
@@ -94,7 +102,7 @@ void json_free(Json *root) {
     free(tree);
 }
 
-/* ---- the reader ---------------------------------------------------------------------------------------------------- */
+/* ---- the reader ----------------------------------------------------------------------------- */
 
 static int column_of(const Parser *ps, const char *at) {
     const ptrdiff_t column = at - ps->line_start + 1;
@@ -106,14 +114,18 @@ static bool wrong(Parser *ps, const char *at, const char *expected) {
     char found[48];
     const size_t left = (size_t)(ps->end - at);
     size_t n = 0;
-    while (n < left && n < 24 && ((at[n] >= '0' && at[n] <= '9') || (at[n] >= 'a' && at[n] <= 'z')
-                                  || (at[n] >= 'A' && at[n] <= 'Z') || (n && strchr("+-._", at[n]) && at[n]))) n++;
+    while (n < left && n < 24 &&
+           ((at[n] >= '0' && at[n] <= '9') || (at[n] >= 'a' && at[n] <= 'z') ||
+            (at[n] >= 'A' && at[n] <= 'Z') || (n && strchr("+-._", at[n]) && at[n])))
+        n++;
     if (!left) snprintf(found, sizeof found, "the end of the text");
-    else if (left >= 3 && memcmp(at, "\xef\xbb\xbf", 3) == 0) snprintf(found, sizeof found, "a byte order mark");
+    else if (left >= 3 && memcmp(at, "\xef\xbb\xbf", 3) == 0)
+        snprintf(found, sizeof found, "a byte order mark");
     else if (n) snprintf(found, sizeof found, "%.*s", (int)n, at);
     else if (*at > 0x20 && *at < 0x7f) snprintf(found, sizeof found, "'%c'", *at);
     else snprintf(found, sizeof found, "byte 0x%02x", (unsigned char)*at);
-    return fail(ps->e, "%s:%d:%d: found %s, expected %s", ps->file, ps->line, column_of(ps, at), found, expected);
+    return fail(ps->e, "%s:%d:%d: found %s, expected %s", ps->file, ps->line, column_of(ps, at), found,
+                expected);
 }
 
 static void skip_space(Parser *ps) {
@@ -131,14 +143,18 @@ static int hex4(const char *p, const char *end) {
     if (end - p < 4) return -1;
     for (int i = 0; i < 4; i++) {
         const char c = p[i];
-        const int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        const int d = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                             : -1;
         if (d < 0) return -1;
         v = 16 * v + d;
     }
     return v;
 }
 
-/* The escape at p (behind the backslash), appended to out. Returns the position behind it, NULL after an error. */
+/* The escape at p (behind the backslash), appended to out. Returns the position behind it, NULL after an
+ * error. */
 static const char *parse_escape(Parser *ps, const char *p, char **out) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     const char *const at = p - 1;
@@ -152,10 +168,13 @@ static const char *parse_escape(Parser *ps, const char *p, char **out) {
     int c = hex4(p + 1, ps->end);
     if (c < 0) { wrong(ps, p + 1, "four hexadecimal digits behind \\u"); return NULL; }
     p += 5;
-    if (c >= 0xd800 && c <= 0xdfff) {           /* half a character: only a high one followed by a low one makes a whole */
-        const int low = c < 0xdc00 && ps->end - p >= 2 && p[0] == '\\' && p[1] == 'u' ? hex4(p + 2, ps->end) : -1;
+    /* half a character: only a high one followed by a low one makes a whole */
+    if (c >= 0xd800 && c <= 0xdfff) {
+        const int low =
+            c < 0xdc00 && ps->end - p >= 2 && p[0] == '\\' && p[1] == 'u' ? hex4(p + 2, ps->end) : -1;
         if (low < 0xdc00 || low > 0xdfff) {
-            fail(ps->e, "%s:%d:%d: found \\u%04x alone, expected a pair of surrogates", ps->file, ps->line, column_of(ps, at), (unsigned)c);
+            fail(ps->e, "%s:%d:%d: found \\u%04x alone, expected a pair of surrogates", ps->file, ps->line,
+                 column_of(ps, at), (unsigned)c);
             return NULL;
         }
         c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
@@ -172,7 +191,8 @@ static bool parse_string(Parser *ps, const char **string, size_t *length) {
     bool plain = close == ps->end || *close == '"';
     while (close < ps->end && *close != '"') close += *close == '\\' && close + 1 < ps->end ? 2 : 1;
     if (close > ps->end) close = ps->end;
-    char *const start = tree_take(ps, (size_t)(close - p) + 1, 1), *out = start;         /* an escape never grows */
+    /* an escape never grows */
+    char *const start = tree_take(ps, (size_t)(close - p) + 1, 1), *out = start;
     if (!start) return false;
     for (;;) {
         if (p == ps->end) return wrong(ps, p, "the rest of a string and '\"'");
@@ -192,7 +212,8 @@ static bool parse_string(Parser *ps, const char **string, size_t *length) {
     }
     *out++ = 0;
     *string = start, *length = (size_t)(out - start) - 1;
-    if (!plain) ps->tree->chunks->used -= (size_t)(close - ps->p - 1) - *length;         /* what the escapes saved */
+    /* what the escapes saved */
+    if (!plain) ps->tree->chunks->used -= (size_t)(close - ps->p - 1) - *length;
     ps->p = p + 1;
     return true;
 }
@@ -225,7 +246,8 @@ static bool parse_number(Parser *ps, double *number) {
     } else {                                    /* strtod wants a NUL, which the text need not have */
         char small[64], *copy = small;
         const size_t n = (size_t)(p - ps->p);
-        if (n >= sizeof small && !(copy = malloc(n + 1))) return fail(ps->e, "%s: %zu bytes could not be allocated", ps->file, n + 1);
+        if (n >= sizeof small && !(copy = malloc(n + 1)))
+            return fail(ps->e, "%s: %zu bytes could not be allocated", ps->file, n + 1);
         memcpy(copy, ps->p, n), copy[n] = 0;
         *number = strtod(copy, NULL);
         if (copy != small) free(copy);
@@ -253,7 +275,8 @@ static int by_key(const void *a, const void *b) {
     return order ? order : (x > y) - (x < y);
 }
 
-/* No key twice. Sorted rather than hashed: no chosen set of keys makes it slow. Reports the first repetition. */
+/* No key twice. Sorted rather than hashed: no chosen set of keys makes it slow. Reports the first repetition.
+ */
 static bool keys_differ(Parser *ps, const Json *item, size_t n) {
     const Json *first = NULL, *again = NULL;
     if (n <= 8) {
@@ -266,11 +289,14 @@ static bool keys_differ(Parser *ps, const Json *item, size_t n) {
         for (size_t i = 0; i < n; i++) sorted[i] = &item[i];
         qsort(sorted, n, sizeof *sorted, by_key);
         for (size_t i = 1; i < n; i++)
-            if (strcmp(sorted[i]->key, sorted[i - 1]->key) == 0 && (!again || sorted[i] < again)) first = sorted[i - 1], again = sorted[i];
+            if (strcmp(sorted[i]->key, sorted[i - 1]->key) == 0 && (!again || sorted[i] < again))
+                first = sorted[i - 1], again = sorted[i];
         free(sorted);
     }
     if (!again) return true;
-    return fail(ps->e, "%s:%d:%d: found the key \"%.80s\" again, expected every key once; its first value is at %d:%d",
+    return fail(ps->e,
+                "%s:%d:%d: found the key \"%.80s\" again, expected every key once; its first value is at "
+                "%d:%d",
                 ps->file, again->line, again->column, again->key, first->line, first->column);
 }
 
@@ -282,7 +308,8 @@ static bool parse_items(Parser *ps, Json *v) {
     const char close = object ? '}' : ']';
     const size_t bottom = ps->n_stack;
     if (++ps->depth > DEPTH_MAX)
-        return fail(ps->e, "%s:%d:%d: found brackets %d deep, expected at most %d", ps->file, v->line, v->column, ps->depth, DEPTH_MAX);
+        return fail(ps->e, "%s:%d:%d: found brackets %d deep, expected at most %d", ps->file, v->line,
+                    v->column, ps->depth, DEPTH_MAX);
     ps->p++;
     skip_space(ps);
     if (ps->p < ps->end && *ps->p == close) ps->p++;
@@ -292,10 +319,13 @@ static bool parse_items(Parser *ps, Json *v) {
             const char *const at = ps->p;
             size_t length = 0;
             if (at == ps->end || *at != '"')
-                return wrong(ps, at, ps->n_stack == bottom ? "a key in double quotes or '}'" : "a key in double quotes");
+                return wrong(ps, at,
+                             ps->n_stack == bottom ? "a key in double quotes or '}'"
+                                                   : "a key in double quotes");
             if (!parse_string(ps, &key, &length)) return false;
             if (strlen(key) != length)
-                return fail(ps->e, "%s:%d:%d: found \\u0000 in a key, expected none", ps->file, ps->line, column_of(ps, at));
+                return fail(ps->e, "%s:%d:%d: found \\u0000 in a key, expected none", ps->file, ps->line,
+                            column_of(ps, at));
             skip_space(ps);
             if (ps->p == ps->end || *ps->p != ':') return wrong(ps, ps->p, "':' behind a key");
             ps->p++;
@@ -373,7 +403,7 @@ Json *json_read_file(const char *path, Err *e) {
     return root;
 }
 
-/* ---- typed access -------------------------------------------------------------------------------------------------- */
+/* ---- typed access --------------------------------------------------------------------------- */
 
 const char *json_type_name(JsonType t) {
     static const char *const names[] = {"null", "boolean", "number", "string", "array", "object"};
@@ -382,11 +412,13 @@ const char *json_type_name(JsonType t) {
 
 const Json *json_get(const Json *object, const char *key) {
     if (!object || object->type != JSON_OBJECT) return NULL;
-    for (size_t i = 0; i < object->length; i++) if (strcmp(object->item[i].key, key) == 0) return &object->item[i];
+    for (size_t i = 0; i < object->length; i++)
+        if (strcmp(object->item[i].key, key) == 0) return &object->item[i];
     return NULL;
 }
 
-static bool unexpected(const Json *o, const char *key, const Json *v, const char *expected, const char *file, Err *e) {
+static bool unexpected(const Json *o, const char *key, const Json *v, const char *expected, const char *file,
+                       Err *e) {
     char found[96];
     const Json *const at = v ? v : o;
     if (!v) snprintf(found, sizeof found, "nothing");
@@ -394,7 +426,8 @@ static bool unexpected(const Json *o, const char *key, const Json *v, const char
     else if (v->type == JSON_NUMBER) snprintf(found, sizeof found, "%.17g", v->number);
     else if (v->type == JSON_BOOL) snprintf(found, sizeof found, "%s", v->number != 0 ? "true" : "false");
     else snprintf(found, sizeof found, "%s", json_type_name(v->type));
-    return at ? fail(e, "%s:%d:%d: %s: found %s, expected %s", file, at->line, at->column, key, found, expected)
+    return at ? fail(e, "%s:%d:%d: %s: found %s, expected %s", file, at->line, at->column, key, found,
+                     expected)
               : fail(e, "%s: %s: found %s, expected %s", file, key, found, expected);
 }
 
@@ -416,7 +449,8 @@ bool json_get_number(const Json *o, const char *key, double *out, const char *fi
 
 bool json_get_int(const Json *o, const char *key, int *out, const char *file, Err *e) {
     const Json *v = json_get(o, key);
-    if (!v || v->type != JSON_NUMBER || !(v->number >= INT_MIN && v->number <= INT_MAX) || v->number != floor(v->number))
+    if (!v || v->type != JSON_NUMBER || !(v->number >= INT_MIN && v->number <= INT_MAX) ||
+        v->number != floor(v->number))
         return unexpected(o, key, v, "a whole number of at most 31 bits", file, e);
     if (out) *out = (int)v->number;
     return true;
@@ -429,9 +463,10 @@ bool json_get_bool(const Json *o, const char *key, bool *out, const char *file, 
     return true;
 }
 
-/* ---- the writer ---------------------------------------------------------------------------------------------------- */
+/* ---- the writer ----------------------------------------------------------------------------- */
 
-/* Out of memory: the text is freed and stays NULL, later calls do nothing; the caller looks once, at the end. */
+/* Out of memory: the text is freed and stays NULL, later calls do nothing; the caller looks once, at the end.
+ */
 static void append(JsonWriter *w, const char *s, size_t n) {
     if (w->capacity == SIZE_MAX) return;
     if (n >= w->capacity - w->length) {
@@ -487,7 +522,8 @@ static void append_string(JsonWriter *w, const char *s, size_t n) {
         append(w, s + done, i - done);
         char escape[8];
         const char *const from = "\b\f\n\r\t\"\\", *const k = c ? strchr(from, c) : NULL;
-        if (!step) snprintf(escape, sizeof escape, "\xef\xbf\xbd");             /* U+FFFD, one for each bad byte */
+        /* U+FFFD, one for each bad byte */
+        if (!step) snprintf(escape, sizeof escape, "\xef\xbf\xbd");
         else if (k) snprintf(escape, sizeof escape, "\\%c", "bfnrt\"\\"[k - from]);
         else snprintf(escape, sizeof escape, "\\u%04x", c);
         append(w, escape, strlen(escape));
@@ -559,14 +595,16 @@ void json_value(JsonWriter *w, const Json *v) {
 void json_put(JsonWriter *w, const char *key, double x) { json_key(w, key), json_number(w, x); }
 void json_put_int(JsonWriter *w, const char *key, long long x) { json_key(w, key), json_int(w, x); }
 void json_put_string(JsonWriter *w, const char *key, const char *s) { json_key(w, key), json_string(w, s); }
-void json_put_string_n(JsonWriter *w, const char *key, const char *s, size_t n) { json_key(w, key), json_string_n(w, s, n); }
+void json_put_string_n(JsonWriter *w, const char *key, const char *s, size_t n) {
+    json_key(w, key), json_string_n(w, s, n);
+}
 void json_put_bool(JsonWriter *w, const char *key, bool x) { json_key(w, key), json_bool(w, x); }
 void json_put_null(JsonWriter *w, const char *key) { json_key(w, key), json_null(w); }
 void json_put_value(JsonWriter *w, const char *key, const Json *v) { json_key(w, key), json_value(w, v); }
 void json_put_raw(JsonWriter *w, const char *key, const char *text) { json_key(w, key), json_raw(w, text); }
 void json_open(JsonWriter *w, const char *key, char open) { json_key(w, key), json_begin(w, open); }
 
-/* ---- lines of JSON, comparison ------------------------------------------------------------------------------------- */
+/* ---- lines of JSON, comparison -------------------------------------------------------------- */
 
 bool json_lines_read(JsonLines *l, const char *path, bool growing, Err *e) {
     size_t n;
@@ -574,7 +612,8 @@ bool json_lines_read(JsonLines *l, const char *path, bool growing, Err *e) {
     if (!text) return false;
     int lines = 1, number = 0;
     for (size_t i = 0; i < n; i++) lines += text[i] == '\n';
-    bool ok = (l->line = calloc((size_t)lines, sizeof *l->line)) || fail(e, "%s: no memory for %d lines", path, lines);
+    bool ok = (l->line = calloc((size_t)lines, sizeof *l->line)) ||
+              fail(e, "%s: no memory for %d lines", path, lines);
     for (size_t at = 0; ok && at < n; ) {
         const char *end = memchr(text + at, '\n', n - at);
         const size_t length = end ? (size_t)(end - text) - at : n - at;
@@ -609,7 +648,8 @@ char *json_text(const Json *v) {
 
 bool json_same(const Json *a, const Json *b) {
     if (!a || !b) return a == b;
-    if (a->type == JSON_NUMBER && b->type == JSON_NUMBER) return !memcmp(&a->number, &b->number, sizeof a->number);
+    if (a->type == JSON_NUMBER && b->type == JSON_NUMBER)
+        return !memcmp(&a->number, &b->number, sizeof a->number);
     char *x = json_text(a), *y = json_text(b);
     const bool same = x && y && !strcmp(x, y);
     free(x);

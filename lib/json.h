@@ -1,8 +1,9 @@
 /* json.h: a strict JSON reader (RFC 8259) and a writer.
  *
- * Reader: one tree a text, owned by the root, freed by json_free. Strict: no comments, no trailing commas, no NaN or
- * Infinity, no duplicate keys (an error, for they mean two things at once), valid UTF-8 only, depth at most 64. Errors
- * say file:line:column, found, expected. Numbers are doubles; json_int checks that one is whole and in range. */
+ * Reader: one tree a text, owned by the root, freed by json_free. Strict: no comments, no trailing commas, no
+ * NaN or Infinity, no duplicate keys (an error, for they mean two things at once), valid UTF-8 only, depth at
+ * most 64. Errors say file:line:column, found, expected. Numbers are doubles; json_int checks that one is
+ * whole and in range. */
 #ifndef JSON_H
 #define JSON_H
 
@@ -28,16 +29,23 @@ void json_free(Json *root);
 const Json *json_get(const Json *object, const char *key);      /* NULL if absent or not an object */
 const char *json_type_name(JsonType t);
 
-/* Typed access to a member, with the error line made here: "file:line:col: key: found X, expected Y". A NULL out skips.
- * Return false and fill e when the key is absent or of another type. */
+/* Typed access to a member, with the error line made here: "file:line:col: key: found X, expected Y". A NULL
+ * out skips. Return false and fill e when the key is absent or of another type. */
 bool json_get_string(const Json *o, const char *key, const char **out, const char *file, Err *e);
 bool json_get_number(const Json *o, const char *key, double *out, const char *file, Err *e);
 bool json_get_int(const Json *o, const char *key, int *out, const char *file, Err *e);
 bool json_get_bool(const Json *o, const char *key, bool *out, const char *file, Err *e);
 
-/* Writer: appends to a growing text; the caller calls free(w.text). `indent` > 0: pretty; 0: one line. Doubles are
- * written with the fewest digits that read back the same (15, 16 or 17); NaN and infinities as null. */
-typedef struct { char *text; size_t length, capacity; int depth, indent; bool comma; char after_key; } JsonWriter;
+/* Writer: appends to a growing text; the caller calls free(w.text). `indent` > 0: pretty; 0: one line.
+ * Doubles are written with the fewest digits that read back the same (15, 16 or 17); NaN and infinities as
+ * null. */
+typedef struct {
+    char *text;
+    size_t length, capacity;
+    int depth, indent;
+    bool comma;
+    char after_key;
+} JsonWriter;
 void json_begin(JsonWriter *w, char open);                      /* '{' or '[' */
 void json_end(JsonWriter *w, char close);                       /* '}' or ']' */
 void json_key(JsonWriter *w, const char *key);
@@ -48,7 +56,8 @@ void json_int(JsonWriter *w, long long x);
 void json_bool(JsonWriter *w, bool x);
 void json_null(JsonWriter *w);
 void json_value(JsonWriter *w, const Json *v);                  /* a whole tree, copied */
-void json_raw(JsonWriter *w, const char *text);                 /* already JSON, or "\n" between JSONL lines */
+/* already JSON, or "\n" between JSONL lines */
+void json_raw(JsonWriter *w, const char *text);
 
 /* A member of an object: its key, then its value; json_open begins one that is an object or a list itself. */
 void json_put(JsonWriter *w, const char *key, double x);
@@ -62,13 +71,16 @@ void json_put_raw(JsonWriter *w, const char *key, const char *text);
 void json_open(JsonWriter *w, const char *key, char open);
 
 /* Every line of a JSONL file, parsed; empty lines are passed over. */
-typedef struct { Json **line; int n; bool torn; } JsonLines;    /* torn: the last line had no end and is left out */
-/* False with "file:line:column: ..." where a line is no JSON. A last line without its newline is parsed too, but where `growing` (a log that a run may
- * be writing) it is left out. The lines' texts live until json_lines_free. */
+/* torn: the last line had no end and is left out */
+typedef struct { Json **line; int n; bool torn; } JsonLines;
+/* False with "file:line:column: ..." where a line is no JSON. A last line without its newline is parsed too,
+ * but where `growing` (a log that a run may be writing) it is left out. The lines' texts live until
+ * json_lines_free. */
 bool json_lines_read(JsonLines *l, const char *path, bool growing, Err *e);
 void json_lines_free(JsonLines *l);
 
-/* Two values of JSON are the same: numbers bit for bit, others by their text; absent (NULL) is only itself. */
+/* Two values of JSON are the same: numbers bit for bit, others by their text; absent (NULL) is only itself.
+ */
 bool json_same(const Json *a, const Json *b);
 char *json_text(const Json *v);         /* on one line, "absent" for NULL; to be freed */
 

@@ -10,9 +10,10 @@
 #include "base.h"
 #include "vector.h"
 
-/* ---- peaks ------------------------------------------------------------------------------------------------------- */
+/* ---- peaks ---------------------------------------------------------------------------------- */
 
-/* Chains enough to hide the latency of a multiply-add on every unit (4 or 5 cycles on 2), and few enough for 16 registers. */
+/* Chains enough to hide the latency of a multiply-add on every unit (4 or 5 cycles on 2), and few enough for
+ * 16 registers. */
 #define EACH_CHAIN(f) f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7) f(8) f(9) f(10) f(11)
 enum { N_CHAIN = 12, TRIES = 8, FMA_STEPS = 1 << 21 };
 
@@ -55,7 +56,8 @@ static real read_all(const real *x, size_t n) {
 }
 
 double machine_read_peak(int n_thread, double bytes) {
-    const size_t part = (size_t)64 << 10, n_part = bytes > (double)part ? (size_t)(bytes / (double)part) : 1, sweeps = ((size_t)MACHINE_BIG / part - 1) / n_part + 1;
+    const size_t part = (size_t)64 << 10, n_part = bytes > (double)part ? (size_t)(bytes / (double)part) : 1,
+                 sweeps = ((size_t)MACHINE_BIG / part - 1) / n_part + 1;
     Err ignored = {{0}};
     real *x = memory_new(n_part * part, "memory to read", &ignored), used[256] = {0};
     double best = 0;
@@ -64,9 +66,11 @@ double machine_read_peak(int n_thread, double bytes) {
     for (int i = 0; i < TRIES; i++) {
         const double start = clock_seconds();
         #pragma omp parallel for schedule(static) num_threads(n_thread)
-        for (int t = 0; t < n_thread; t++)                      /* each its own stretch: what it read is in its own caches */
+        /* each its own stretch: what it read is in its own caches */
+        for (int t = 0; t < n_thread; t++)
             for (size_t s = 0; s < sweeps; s++)
-                for (size_t p = n_part * (size_t)t / (size_t)n_thread; p < n_part * (size_t)(t + 1) / (size_t)n_thread; p++)
+                for (size_t p = n_part * (size_t)t / (size_t)n_thread;
+                     p < n_part * (size_t)(t + 1) / (size_t)n_thread; p++)
                     used[t] += read_all(x + p * (part / sizeof(real)), part / sizeof(real));
         const double rate = (double)(n_part * part * sweeps) / (clock_seconds() - start);
         if (rate > best && used[0] == 0) best = rate;
@@ -91,7 +95,7 @@ const char *machine_vectors(void) {
 #endif
 }
 
-/* ---- this process ------------------------------------------------------------------------------------------------ */
+/* ---- this process --------------------------------------------------------------------------- */
 
 double clock_seconds(void) {
     struct timespec t;

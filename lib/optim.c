@@ -9,15 +9,17 @@ enum { BLOCK = 4096 };                  /* of the norm by E284; four arrays of i
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-/* The coefficients in double, the elements in real: every element gets the same few operations in the order of E280 to
- * E282. */
+/* The coefficients in double, the elements in real: every element gets the same few operations in the order
+ * of E280 to E282. */
 AdamWStep adamw_step(const AdamW *o, int64_t t) {
     const double c1 = 1 - d_pow(o->beta1, (double)t), c2 = 1 - d_pow(o->beta2, (double)t);
-    return (AdamWStep){.keep = (real)(1 - o->lr * o->weight_decay), .b1 = (real)(1 - o->beta1), .b2 = (real)o->beta2, .b2c = (real)(1 - o->beta2),
-                          .rate = (real)(o->lr / c1), .root = (real)sqrt(c2), .eps = (real)o->eps};
+    return (AdamWStep){.keep = (real)(1 - o->lr * o->weight_decay), .b1 = (real)(1 - o->beta1),
+                       .b2 = (real)o->beta2, .b2c = (real)(1 - o->beta2), .rate = (real)(o->lr / c1),
+                       .root = (real)sqrt(c2), .eps = (real)o->eps};
 }
 
-static void adamw_block(real *restrict param, real *restrict m, real *restrict v, const real *restrict grad, size_t n, const AdamWStep c) {
+static void adamw_block(real *restrict param, real *restrict m, real *restrict v, const real *restrict grad,
+                        size_t n, const AdamWStep c) {
     for (size_t i = 0; i < n; i++) {
         const real g = grad[i];
         m[i] += c.b1 * (g - m[i]);
@@ -29,7 +31,8 @@ static void adamw_block(real *restrict param, real *restrict m, real *restrict v
 void adamw_update(real *param, real *m, real *v, const real *grad, size_t n, const AdamW *o, int64_t t) {
     const AdamWStep c = adamw_step(o, t);
     #pragma omp parallel for schedule(static) if (threads_worth(n))
-    for (size_t i = 0; i < n; i += BLOCK) adamw_block(param + i, m + i, v + i, grad + i, least(n - i, BLOCK), c);
+    for (size_t i = 0; i < n; i += BLOCK)
+        adamw_block(param + i, m + i, v + i, grad + i, least(n - i, BLOCK), c);
 }
 
 void adamw_consume(real *param, real *m, real *v, real *grad, double scale, size_t n, const AdamWStep *step) {
@@ -45,9 +48,11 @@ double grad_square_sum(const real *grad, size_t n) {
     enum { BLOCKS = 512 };
     double sum = 0, part[BLOCKS];
     for (size_t first = 0; first < n; first += (size_t)BLOCKS * BLOCK) {
-        const size_t end = least(n, first + (size_t)BLOCKS * BLOCK), blocks = (end - first + BLOCK - 1) / BLOCK;
-        #pragma omp parallel for schedule(static) if (blocks > 8)
-        for (size_t b = 0; b < blocks; b++) part[b] = d_sum_squares(grad + first + b * BLOCK, least(end - first - b * BLOCK, BLOCK));
+        const size_t end = least(n, first + (size_t)BLOCKS * BLOCK),
+                     blocks = (end - first + BLOCK - 1) / BLOCK;
+#pragma omp parallel for schedule(static) if (blocks > 8)
+        for (size_t b = 0; b < blocks; b++)
+            part[b] = d_sum_squares(grad + first + b * BLOCK, least(end - first - b * BLOCK, BLOCK));
         for (size_t b = 0; b < blocks; b++) sum += part[b];
     }
     return sum;
@@ -66,7 +71,8 @@ void grad_scale(real *grad, size_t n, double c) {
 }
 
 /* In the order of the enum; transformers' names. */
-static const char *const names[] = {"linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "linear_with_min_lr"};
+static const char *const names[] =
+    {"linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "linear_with_min_lr"};
 enum { N_SCHEDULE = sizeof names / sizeof *names };
 
 double schedule_factor(Schedule kind, int64_t s, int64_t warmup, int64_t n_step, double min_ratio) {
@@ -85,8 +91,10 @@ bool schedule_parse(Schedule *kind, const char *name, Err *e) {
     for (int i = 0; i < N_SCHEDULE; i++)
         if (!strcmp(names[i], name)) { *kind = (Schedule)i; return true; }
     const char *near = nearest_name(name, names, N_SCHEDULE);
-    return fail(e, "lr_scheduler_type: found \"%.40s\"%s%s; expected linear, cosine, constant or constant_with_warmup", name,
-                near ? ", did you mean " : "", near ? near : "");
+    return fail(e,
+                "lr_scheduler_type: found \"%.40s\"%s%s; expected linear, cosine, constant or "
+                "constant_with_warmup",
+                name, near ? ", did you mean " : "", near ? near : "");
 }
 
 const char *schedule_name(Schedule kind) { return names[kind]; }

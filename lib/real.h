@@ -1,9 +1,11 @@
 /* real.h: the number type of the build and the elementary functions whose bits are the same on every machine.
  *
- * The same sources are built twice: real is float in `grpo`, double in `grpo64` (-DREAL_IS_DOUBLE). No other file
- * knows which. libm's exp, log, sin ... differ between machines in the last bit, so these are ours (E306): they use
- * + - * / and bit operations only, and fma where it is written, so that no instruction set changes a bit. In float at most
- * 1 ulp (sigmoid 2.5); in double 1.5 (tanh, sigmoid, log_sigmoid 2.5): docs/numerics.md has them over all floats. */
+ * The same sources are built twice: real is float in `grpo`, double in `grpo64` (-DREAL_IS_DOUBLE). No other
+ * file knows which. libm's exp, log, sin ... differ between machines in the last bit, so these are ours
+ * (E306): they use
+ * + - * / and bit operations only, and fma where it is written, so that no instruction set changes a bit. In
+ * float at most 1 ulp (sigmoid 2.5); in double 1.5 (tanh, sigmoid, log_sigmoid 2.5): docs/numerics.md has
+ * them over all floats. */
 #ifndef REAL_H
 #define REAL_H
 
@@ -17,7 +19,8 @@
 #endif
 
 #if FLT_EVAL_METHOD == 1 || FLT_EVAL_METHOD == 2 || FLT_EVAL_METHOD < 0
-#error "grpo.c needs float arithmetic in float; this target computes in a wider type (x87?). Build for SSE2: -msse2 -mfpmath=sse."
+#error \
+    "float must be computed in float; this target uses a wider type (x87?). Use -msse2 -mfpmath=sse."
 #endif
 
 #ifdef REAL_IS_DOUBLE
@@ -34,7 +37,8 @@ typedef float real;
 #define r_fabs fabsf
 #endif
 
-/* Always double, in both builds: statistics, schedules, rotary angles. Special values as C's math.h gives them. */
+/* Always double, in both builds: statistics, schedules, rotary angles. Special values as C's math.h gives
+ * them. */
 double d_exp(double x);
 double d_expm1(double x);
 double d_log(double x);
@@ -53,15 +57,18 @@ real r_tanh(real x);
 real r_sigmoid(real x);                 /* E301, each operation rounded once: at most 2.5 ulp */
 real r_log_sigmoid(real x);             /* E301 */
 
-/* y[i] = r_exp(x[i] - shift): the same bits as the scalar, written so that compilers vectorise it. y may be x. */
+/* y[i] = r_exp(x[i] - shift): the same bits as the scalar, written so that compilers vectorise it. y may be
+ * x. */
 void r_exp_array(real *y, const real *x, real shift, size_t n);
 
-/* E18: act = silu(gate) * up. E19: from d act in act, gate and up become their own derivatives and act what E18 made of them. All arrays of n. */
+/* E18: act = silu(gate) * up. E19: from d act in act, gate and up become their own derivatives and act what
+ * E18 made of them. All arrays of n. */
 void r_swiglu(real *act, const real *gate, const real *up, size_t n);
 void r_swiglu_backward(real *act, real *gate, real *up, size_t n);
 
-/* E15: s = exp(scale s - max) / sum with *max and *sum of the row, sum as r_sum; n a multiple of 16, -infinity where there is no score.
- * E17: scores in p become the same weights from a known max and sum, and products do v in ds become ds = p (ds - drow). */
+/* E15: s = exp(scale s - max) / sum with *max and *sum of the row, sum as r_sum; n a multiple of 16,
+ * -infinity where there is no score. E17: scores in p become the same weights from a known max and sum, and
+ * products do v in ds become ds = p (ds - drow). */
 void r_softmax(real *s, real scale, real *max, real *sum, size_t n);
 void r_softmax_backward(real *p, real *ds, real scale, real max, real sum, real drow, size_t n);
 

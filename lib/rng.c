@@ -19,7 +19,8 @@ void rng_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2
 }
 
 static uint64_t first(uint64_t key, uint64_t high, uint64_t low) {
-    const uint32_t counter[4] = { (uint32_t)low, (uint32_t)(low >> 32), (uint32_t)high, (uint32_t)(high >> 32) };
+    const uint32_t counter[4] = {(uint32_t)low, (uint32_t)(low >> 32), (uint32_t)high,
+                                 (uint32_t)(high >> 32)};
     const uint32_t halves[2] = { (uint32_t)key, (uint32_t)(key >> 32) };
     uint32_t out[4];
     rng_philox(out, counter, halves);
@@ -37,7 +38,8 @@ double rng_uniform(uint64_t seed, RngStream stream, uint64_t a, uint64_t b, uint
 
 /* Box and Muller, from the uniforms of 2d and 2d + 1. */
 double rng_normal(uint64_t seed, RngStream stream, uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
-    const double u = 1 - rng_uniform(seed, stream, a, b, c, 2 * d);         /* (0,1]: its logarithm is finite */
+    /* (0,1]: its logarithm is finite */
+    const double u = 1 - rng_uniform(seed, stream, a, b, c, 2 * d);
     const double v = rng_uniform(seed, stream, a, b, c, 2 * d + 1);
     return sqrt(-2 * d_log(u)) * d_cos(6.283185307179586 * v);
 }

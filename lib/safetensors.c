@@ -1,9 +1,9 @@
 /* safetensors.c: tensors as Hugging Face stores them.
  *
- * The format: 8 bytes with the header's length n (little endian), n bytes of JSON, the data. The header maps each name to
- * dtype, shape and data_offsets [begin, end) within the data, and __metadata__ to strings; the data has no holes.
- * In this order: dtypes, one file's header, a file or a folder of shards, look-up, the writer.
- * Like everything here, the data is read as it lies: this is for little-endian machines. */
+ * The format: 8 bytes with the header's length n (little endian), n bytes of JSON, the data. The header maps
+ * each name to dtype, shape and data_offsets [begin, end) within the data, and __metadata__ to strings; the
+ * data has no holes. In this order: dtypes, one file's header, a file or a folder of shards, look-up, the
+ * writer. Like everything here, the data is read as it lies: this is for little-endian machines. */
 #include "safetensors.h"
 #include "files.h"
 #include "json.h"
@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADER_MAX = 100000000, NAME_MAX_BYTES = 512, PIECE = 1 << 16 };        /* the first is the format's own limit */
+/* the first is the format's own limit */
+enum { HEADER_MAX = 100000000, NAME_MAX_BYTES = 512, PIECE = 1 << 16 };
 
 static const char metadata_key[] = "__metadata__";
 
@@ -24,7 +25,15 @@ static const struct { const char *name; size_t size; Store store; } dtypes[] = {
     {"BOOL", 1, STORE_REAL}, {"F8_E4M3", 1, STORE_REAL}, {"F8_E5M2", 1, STORE_REAL}};
 enum { N_DTYPE = sizeof dtypes / sizeof *dtypes };
 
-typedef struct { char path[1024]; FileMap map; Json *header; const unsigned char *data; size_t n_data; int end; } Shard;  /* end: of its tensors */
+/* end: of its tensors */
+typedef struct {
+    char path[1024];
+    FileMap map;
+    Json *header;
+    const unsigned char *data;
+    size_t n_data;
+    int end;
+} Shard;
 
 struct Safetensors {
     Shard *shard;
@@ -34,30 +43,39 @@ struct Safetensors {
     void **copy;                        /* [n], NULL where the data lies in the map */
 };
 
-/* ---- one file ------------------------------------------------------------------------------------------------------ */
+/* ---- one file ------------------------------------------------------------------------------- */
 
 /* Maps the file and parses its header, whose items are looked at later. */
 static bool shard_open(Shard *s, Err *e) {
     char place[1040];
     unsigned long long n = 0;
     if (!file_map(&s->map, s->path, e)) return false;
-    if (s->map.n < 8) return fail(e, "%s: found %zu bytes, expected a safetensors file (8 bytes and more)", s->path, s->map.n);
+    if (s->map.n < 8)
+        return fail(e, "%s: found %zu bytes, expected a safetensors file (8 bytes and more)", s->path,
+                    s->map.n);
     for (int i = 7; i >= 0; i--) n = n << 8 | s->map.base[i];
     if (n > s->map.n - 8 || n > HEADER_MAX)
-        return fail(e, "%s: found a header of %llu bytes, expected at most %zu (%s); is it a safetensors file, and whole?", s->path, n,
-                    s->map.n - 8 < HEADER_MAX ? s->map.n - 8 : (size_t)HEADER_MAX, s->map.n - 8 < HEADER_MAX ? "the rest of the file" : "the format's limit");
+        return fail(e,
+                    "%s: found a header of %llu bytes, expected at most %zu (%s); is it a safetensors file, "
+                    "and whole?",
+                    s->path, n, s->map.n - 8 < HEADER_MAX ? s->map.n - 8 : (size_t)HEADER_MAX,
+                    s->map.n - 8 < HEADER_MAX ? "the rest of the file" : "the format's limit");
     const char *header = (const char *)s->map.base + 8;
-    if (n == 0 || *header != '{') return fail(e, "%s: header: found %s, expected '{' as its first byte", s->path, n ? "another byte" : "nothing");
+    if (n == 0 || *header != '{')
+        return fail(e, "%s: header: found %s, expected '{' as its first byte", s->path,
+                    n ? "another byte" : "nothing");
     snprintf(place, sizeof place, "%s: header", s->path);
     if (!(s->header = json_parse(header, (size_t)n, place, 1, e))) return false;
     s->data = s->map.base + 8 + n;
     s->n_data = s->map.n - 8 - (size_t)n;
     const Json *meta = json_get(s->header, metadata_key);
     if (meta && meta->type != JSON_OBJECT)
-        return fail(e, "%s: %s: found %s, expected an object of strings", place, metadata_key, json_type_name(meta->type));
+        return fail(e, "%s: %s: found %s, expected an object of strings", place, metadata_key,
+                    json_type_name(meta->type));
     for (size_t i = 0; meta && i < meta->length; i++)
         if (meta->item[i].type != JSON_STRING)
-            return fail(e, "%s: %s: %.80s: found %s, expected a string", place, metadata_key, meta->item[i].key, json_type_name(meta->item[i].type));
+            return fail(e, "%s: %s: %.80s: found %s, expected a string", place, metadata_key,
+                        meta->item[i].key, json_type_name(meta->item[i].type));
     return true;
 }
 
@@ -77,41 +95,56 @@ static bool tensor_read(Tensor *t, size_t *begin, const Shard *s, const Json *it
     char place[1300];
     snprintf(place, sizeof place, "%s: tensor %.160s", s->path, name);
     if (!*name || strlen(name) > NAME_MAX_BYTES)
-        return fail(e, "%s: found a name of %zu bytes, expected 1 to %d", place, strlen(name), NAME_MAX_BYTES);
-    if (item->type != JSON_OBJECT) return fail(e, "%s: found %s, expected an object", place, json_type_name(item->type));
+        return fail(e, "%s: found a name of %zu bytes, expected 1 to %d", place, strlen(name),
+                    NAME_MAX_BYTES);
+    if (item->type != JSON_OBJECT)
+        return fail(e, "%s: found %s, expected an object", place, json_type_name(item->type));
     for (size_t i = 0; i < item->length; i++)           /* an unknown key may change what the bytes mean */
-        if (strcmp(item->item[i].key, "dtype") && strcmp(item->item[i].key, "shape") && strcmp(item->item[i].key, "data_offsets"))
-            return fail(e, "%s: found the key \"%.40s\", expected dtype, shape and data_offsets only", place, item->item[i].key);
+        if (strcmp(item->item[i].key, "dtype") && strcmp(item->item[i].key, "shape") &&
+            strcmp(item->item[i].key, "data_offsets"))
+            return fail(e, "%s: found the key \"%.40s\", expected dtype, shape and data_offsets only", place,
+                        item->item[i].key);
     if (!json_get_string(item, "dtype", &dtype, place, e)) return false;
     int d = 0;
     while (d < N_DTYPE && strcmp(dtypes[d].name, dtype)) d++;
-    if (d == N_DTYPE) return fail(e, "%s: found the dtype \"%.40s\", expected F64, F32, F16, BF16, an integer type or F8", place, dtype);
+    if (d == N_DTYPE)
+        return fail(e, "%s: found the dtype \"%.40s\", expected F64, F32, F16, BF16, an integer type or F8",
+                    place, dtype);
     *t = (Tensor){.name = name, .store = dtypes[d].store, .count = 1};
     strcpy(t->dtype, dtypes[d].name);
 
     if (!shape || shape->type != JSON_ARRAY || shape->length > 8)
         return fail(e, "%s: shape: found %s, expected an array of at most 8 sizes", place,
-                    shape ? shape->type == JSON_ARRAY ? "a longer array" : json_type_name(shape->type) : "nothing");
+                    shape ? shape->type == JSON_ARRAY ? "a longer array" : json_type_name(shape->type)
+                          : "nothing");
     t->n_dim = (int)shape->length;
-    bool empty = false;                 /* [2^40, 2^40, 0] has no elements and must not overflow on the way there */
+    /* [2^40, 2^40, 0] has no elements and must not overflow on the way there */
+    bool empty = false;
     for (int i = 0; i < t->n_dim; i++) {
-        if (!whole(&shape->item[i], &t->shape[i])) return fail(e, "%s: shape: item %d: expected a whole number from 0 to 2^53", place, i);
+        if (!whole(&shape->item[i], &t->shape[i]))
+            return fail(e, "%s: shape: item %d: expected a whole number from 0 to 2^53", place, i);
         empty = empty || t->shape[i] == 0;
     }
     for (int i = 0; i < t->n_dim && !empty; i++) {
-        if (t->count > SIZE_MAX / dtypes[d].size / t->shape[i]) return fail(e, "%s: shape: the number of bytes overflows", place);
+        if (t->count > SIZE_MAX / dtypes[d].size / t->shape[i])
+            return fail(e, "%s: shape: the number of bytes overflows", place);
         t->count *= t->shape[i];
     }
     if (empty) t->count = 0;
     t->bytes = t->count * dtypes[d].size;
 
     size_t end;
-    if (!offsets || offsets->type != JSON_ARRAY || offsets->length != 2 || !whole(&offsets->item[0], begin) || !whole(&offsets->item[1], &end))
+    if (!offsets || offsets->type != JSON_ARRAY || offsets->length != 2 || !whole(&offsets->item[0], begin) ||
+        !whole(&offsets->item[1], &end))
         return fail(e, "%s: data_offsets: expected two whole numbers from 0 to 2^53, [begin, end)", place);
     if (*begin > end || end > s->n_data)
-        return fail(e, "%s: data_offsets: found [%zu, %zu), expected them ascending within the file's %zu bytes of data", place, *begin, end, s->n_data);
+        return fail(e,
+                    "%s: data_offsets: found [%zu, %zu), expected them ascending within the file's %zu bytes "
+                    "of data",
+                    place, *begin, end, s->n_data);
     if (end - *begin != t->bytes)
-        return fail(e, "%s: data_offsets: found %zu bytes, expected %zu: the shape's %zu elements of %s", place, end - *begin, t->bytes, t->count, t->dtype);
+        return fail(e, "%s: data_offsets: found %zu bytes, expected %zu: the shape's %zu elements of %s",
+                    place, end - *begin, t->bytes, t->count, t->dtype);
     t->data = s->data + *begin;
     return true;
 }
@@ -125,7 +158,8 @@ static int by_data(const void *a, const void *b) {
     return strcmp(x->name, y->name);
 }
 
-/* The shard's tensors to t, in the order of their data: neither overlap nor hole. Returns how many, -1 after an error. */
+/* The shard's tensors to t, in the order of their data: neither overlap nor hole. Returns how many, -1 after
+ * an error. */
 static int shard_tensors(Tensor *t, const Shard *s, Err *e) {
     int n = 0;
     for (size_t i = 0; i < s->header->length; i++) {
@@ -139,7 +173,9 @@ static int shard_tensors(Tensor *t, const Shard *s, Err *e) {
     for (int i = 0; i < n; i++) {
         const size_t begin = (size_t)((const unsigned char *)t[i].data - s->data);
         if (begin != end) {
-            fail(e, "%s: tensor %.160s: data_offsets: found %zu as begin, expected %zu, where the one before ends (%s)",
+            fail(e,
+                 "%s: tensor %.160s: data_offsets: found %zu as begin, expected %zu, where the one before "
+                 "ends (%s)",
                  s->path, t[i].name, begin, end, begin < end ? "they overlap" : "a hole is between them");
             return -1;
         }
@@ -150,15 +186,18 @@ static int shard_tensors(Tensor *t, const Shard *s, Err *e) {
     return -1;
 }
 
-/* ---- a file or a folder of shards ---------------------------------------------------------------------------------- */
+/* ---- a file or a folder of shards ----------------------------------------------------------- */
 
-static int by_string(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_string(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 /* A shard lies beside its index: no folder, no "..". */
 static bool is_plain_name(const char *s) { return *s && *s != '.' && !strchr(s, '/') && !strchr(s, '\\'); }
 
 /* One shard for each file that the index names, in the order of their names. */
-static bool shards_of_index(Safetensors *s, const char *dir, const char *index_path, const Json *index, Err *e) {
+static bool shards_of_index(Safetensors *s, const char *dir, const char *index_path, const Json *index,
+                            Err *e) {
     const Json *map = json_get(index, "weight_map");
     if (!map || map->type != JSON_OBJECT || map->length == 0)
         return fail(e, "%s: weight_map: found %s, expected an object of tensor names and files", index_path,
@@ -167,20 +206,24 @@ static bool shards_of_index(Safetensors *s, const char *dir, const char *index_p
     if (!files) return fail(e, "%s: %zu file names could not be allocated", index_path, map->length);
     bool ok = true;
     for (size_t i = 0; ok && i < map->length; i++) {
-        ok = json_get_string(&(Json){.type = JSON_OBJECT, .item = &map->item[i], .length = 1}, map->item[i].key, &files[i], index_path, e);
+        ok = json_get_string(&(Json){.type = JSON_OBJECT, .item = &map->item[i], .length = 1},
+                             map->item[i].key, &files[i], index_path, e);
         if (ok && !is_plain_name(files[i]))
-            ok = fail(e, "%s:%d:%d: %.160s: found \"%.80s\", expected the plain name of a file beside the index", index_path,
-                      map->item[i].line, map->item[i].column, map->item[i].key, files[i]);
+            ok = fail(e,
+                      "%s:%d:%d: %.160s: found \"%.80s\", expected the plain name of a file beside the index",
+                      index_path, map->item[i].line, map->item[i].column, map->item[i].key, files[i]);
     }
     if (ok) {
         size_t n = 0;
         qsort(files, map->length, sizeof *files, by_string);
-        for (size_t i = 0; i < map->length; i++) if (n == 0 || strcmp(files[i], files[n - 1])) files[n++] = files[i];
+        for (size_t i = 0; i < map->length; i++)
+            if (n == 0 || strcmp(files[i], files[n - 1])) files[n++] = files[i];
         s->shard = n < 10000 ? calloc(n, sizeof *s->shard) : NULL;
         ok = s->shard || fail(e, "%s: found %zu files, expected fewer", index_path, n);
         for (size_t i = 0; ok && i < n; i++) {
             s->n_shard++;
-            ok = path_join(s->shard[i].path, sizeof s->shard[i].path, dir, files[i], e) && shard_open(&s->shard[i], e);
+            ok = path_join(s->shard[i].path, sizeof s->shard[i].path, dir, files[i], e) &&
+                 shard_open(&s->shard[i], e);
         }
     }
     free(files);
@@ -191,8 +234,8 @@ static int by_tensor_name(const void *a, const void *b) {
     return strcmp((*(const Tensor *const *)a)->name, (*(const Tensor *const *)b)->name);
 }
 
-/* A tensor whose address does not suit its elements (an odd number of F16 before F32 is enough) is copied: reading a
- * float from an odd address is undefined, and some processors refuse it. */
+/* A tensor whose address does not suit its elements (an odd number of F16 before F32 is enough) is copied:
+ * reading a float from an odd address is undefined, and some processors refuse it. */
 static bool align(Safetensors *s, int i, Err *e) {
     Tensor *t = &s->tensor[i];
     if (!t->count || (uintptr_t)t->data % (t->bytes / t->count) == 0) return true;
@@ -210,7 +253,8 @@ static bool gather(Safetensors *s, const char *path, Err *e) {
     s->tensor = calloc(most, sizeof *s->tensor);
     s->by_name = calloc(most, sizeof *s->by_name);
     s->copy = calloc(most, sizeof *s->copy);
-    if (!s->tensor || !s->by_name || !s->copy) return fail(e, "%s: tables for %zu tensors could not be allocated", path, most);
+    if (!s->tensor || !s->by_name || !s->copy)
+        return fail(e, "%s: tables for %zu tensors could not be allocated", path, most);
     for (int i = 0; i < s->n_shard; i++) {
         const int n = shard_tensors(s->tensor + s->n, &s->shard[i], e);
         if (n < 0) return false;
@@ -224,11 +268,13 @@ static bool gather(Safetensors *s, const char *path, Err *e) {
     qsort(s->by_name, (size_t)s->n, sizeof *s->by_name, by_tensor_name);
     for (int i = 1; i < s->n; i++)
         if (strcmp(s->by_name[i]->name, s->by_name[i - 1]->name) == 0)
-            return fail(e, "%s: tensor %.160s: found in two shards, expected in one", path, s->by_name[i]->name);
+            return fail(e, "%s: tensor %.160s: found in two shards, expected in one", path,
+                        s->by_name[i]->name);
     return true;
 }
 
-/* Each entry of the index is in the shard that it names. A tensor that the index does not name is there all the same. */
+/* Each entry of the index is in the shard that it names. A tensor that the index does not name is there all
+ * the same. */
 static bool index_holds(const Safetensors *s, const char *index_path, const Json *index, Err *e) {
     const Json *map = json_get(index, "weight_map");
     for (size_t i = 0; i < map->length; i++) {
@@ -237,8 +283,8 @@ static bool index_holds(const Safetensors *s, const char *index_path, const Json
         const Shard *in = s->shard;
         while (t && t - s->tensor >= in->end) in++;
         if (!t || strcmp(strrchr(in->path, '/') + 1, entry->string))
-            return fail(e, "%s:%d:%d: tensor %.160s: not found in %.80s, where the index says that it is", index_path,
-                        entry->line, entry->column, entry->key, entry->string);
+            return fail(e, "%s:%d:%d: tensor %.160s: not found in %.80s, where the index says that it is",
+                        index_path, entry->line, entry->column, entry->key, entry->string);
     }
     return true;
 }
@@ -251,9 +297,10 @@ Safetensors *safetensors_open(const char *path, Err *e) {
     const bool folder = path_is_folder(path);
     ok = ok && path_join(file, sizeof file, folder ? path : "", folder ? "model.safetensors" : path, e);
     if (ok && folder && !path_exists(file)) {
-        ok = path_join(file, sizeof file, path, "model.safetensors.index.json", e)
-             && (path_exists(file) || fail(e, "%s: found neither model.safetensors nor model.safetensors.index.json", path))
-             && (index = json_read_file(file, e)) && shards_of_index(s, path, file, index, e);
+        ok = path_join(file, sizeof file, path, "model.safetensors.index.json", e) &&
+             (path_exists(file) ||
+              fail(e, "%s: found neither model.safetensors nor model.safetensors.index.json", path)) &&
+             (index = json_read_file(file, e)) && shards_of_index(s, path, file, index, e);
     } else if (ok) {
         s->shard = calloc(1, sizeof *s->shard);
         ok = s->shard || fail(e, "%s: %zu bytes could not be allocated", path, sizeof *s->shard);
@@ -282,7 +329,9 @@ void safetensors_close(Safetensors *s) {
 }
 
 int safetensors_count(const Safetensors *s) { return s->n; }
-const Tensor *safetensors_at(const Safetensors *s, int i) { return i >= 0 && i < s->n ? &s->tensor[i] : NULL; }
+const Tensor *safetensors_at(const Safetensors *s, int i) {
+    return i >= 0 && i < s->n ? &s->tensor[i] : NULL;
+}
 
 const Tensor *safetensors_find(const Safetensors *s, const char *name) {
     int low = 0, high = s->n;           /* by_name[low..high) may hold it */
@@ -304,7 +353,7 @@ const char *safetensors_metadata(const Safetensors *s, const char *key) {
     return NULL;
 }
 
-/* ---- the writer ---------------------------------------------------------------------------------------------------- */
+/* ---- the writer ----------------------------------------------------------------------------- */
 
 static const char *dtype_of(Store s) {
     if (s == STORE_REAL) return REAL_DTYPE;
@@ -327,31 +376,42 @@ static bool check_out(const TensorOut *t, int n, const char *path, size_t *count
     for (int i = 0; ok && i < n; i++) {
         const size_t length = strlen(t[i].name);
         names[i] = t[i].name;
-        if (!length || length > NAME_MAX_BYTES || !utf8_valid(t[i].name, length, NULL) || strcmp(t[i].name, metadata_key) == 0)
-            ok = fail(e, "%s: tensor %d: found the name \"%.80s\", expected 1 to %d bytes of UTF-8", path, i, t[i].name, NAME_MAX_BYTES);
-        else if (type_out(&t[i]) == N_DTYPE) ok = fail(e, "%s: tensor %.160s: found the dtype \"%.40s\", expected one of the format's", path, t[i].name, t[i].dtype);
-        else if (t[i].n_dim < 0 || t[i].n_dim > 8) ok = fail(e, "%s: tensor %.160s: found %d dimensions, expected at most 8", path, t[i].name, t[i].n_dim);
+        if (!length || length > NAME_MAX_BYTES || !utf8_valid(t[i].name, length, NULL) ||
+            strcmp(t[i].name, metadata_key) == 0)
+            ok = fail(e, "%s: tensor %d: found the name \"%.80s\", expected 1 to %d bytes of UTF-8", path, i,
+                      t[i].name, NAME_MAX_BYTES);
+        else if (type_out(&t[i]) == N_DTYPE)
+            ok = fail(e, "%s: tensor %.160s: found the dtype \"%.40s\", expected one of the format's", path,
+                      t[i].name, t[i].dtype);
+        else if (t[i].n_dim < 0 || t[i].n_dim > 8)
+            ok = fail(e, "%s: tensor %.160s: found %d dimensions, expected at most 8", path, t[i].name,
+                      t[i].n_dim);
         count[i] = 1;
         for (int k = 0; ok && k < t[i].n_dim; k++) {
-            if (t[i].shape[k] && count[i] > SIZE_MAX / 64 / t[i].shape[k]) ok = fail(e, "%s: tensor %.160s: its size overflows", path, t[i].name);
+            if (t[i].shape[k] && count[i] > SIZE_MAX / 64 / t[i].shape[k])
+                ok = fail(e, "%s: tensor %.160s: its size overflows", path, t[i].name);
             else count[i] *= t[i].shape[k];
         }
     }
     if (ok) qsort(names, (size_t)n, sizeof *names, by_string);
     for (int i = 1; ok && i < n; i++)
-        if (strcmp(names[i], names[i - 1]) == 0) ok = fail(e, "%s: tensor %.160s: found twice, expected once", path, names[i]);
+        if (strcmp(names[i], names[i - 1]) == 0)
+            ok = fail(e, "%s: tensor %.160s: found twice, expected once", path, names[i]);
     free(names);
     return ok;
 }
 
-/* Compact, in the order given, filled up with blanks so that the data begins at a multiple of 8. NULL: out of memory. */
-static char *header_new(const TensorOut *t, int n, const size_t *count, const char *const *metadata, size_t *length) {
+/* Compact, in the order given, filled up with blanks so that the data begins at a multiple of 8. NULL: out of
+ * memory. */
+static char *header_new(const TensorOut *t, int n, const size_t *count, const char *const *metadata,
+                        size_t *length) {
     JsonWriter w = {0};
     size_t begin = 0;
     json_begin(&w, '{');
     json_open(&w, metadata_key, '{');
     const char *format = "pt";
-    for (const char *const *m = metadata; m && m[0] && m[1]; m += 2) if (strcmp(m[0], "format") == 0) format = m[1];
+    for (const char *const *m = metadata; m && m[0] && m[1]; m += 2)
+        if (strcmp(m[0], "format") == 0) format = m[1];
     json_put_string(&w, "format", format);
     for (; metadata && metadata[0] && metadata[1]; metadata += 2) {
         if (strcmp(metadata[0], "format") == 0) continue;
@@ -365,7 +425,8 @@ static char *header_new(const TensorOut *t, int n, const size_t *count, const ch
         json_open(&w, "shape", '[');
         for (int k = 0; k < t[i].n_dim; k++) json_int(&w, (long long)t[i].shape[k]);
         json_end(&w, ']');
-        json_open(&w, "data_offsets", '['), json_int(&w, (long long)begin), json_int(&w, (long long)end), json_end(&w, ']');
+        json_open(&w, "data_offsets", '['), json_int(&w, (long long)begin), json_int(&w, (long long)end),
+            json_end(&w, ']');
         json_end(&w, '}');
         begin = end;
     }
@@ -375,8 +436,10 @@ static char *header_new(const TensorOut *t, int n, const size_t *count, const ch
     return w.text;
 }
 
-/* The same bits, or through real: exact but for F64 in the float build and for the rounding into the tensor's store. */
-static bool append_tensor(FileWriter *f, const TensorOut *t, size_t count, real *scratch, unsigned char *out, Err *e) {
+/* The same bits, or through real: exact but for F64 in the float build and for the rounding into the tensor's
+ * store. */
+static bool append_tensor(FileWriter *f, const TensorOut *t, size_t count, real *scratch, unsigned char *out,
+                          Err *e) {
     const unsigned char *from = t->data;
     const size_t size_from = store_size(t->from), size = store_size(t->store);
     if (t->dtype) return file_append(f, from, count * dtypes[type_out(t)].size, e);
@@ -396,9 +459,12 @@ bool safetensors_write(const char *path, const TensorOut *t, int n, const char *
     unsigned char *out = memory_new(PIECE * 8, "safetensors: scratch", e), size[8];
     char *header = NULL;
     FileWriter f = {.fd = -1};
-    bool ok = count && scratch && out ? check_out(t, n, path, count, e) : fail(e, "%s: scratch could not be allocated", path);
-    if (ok && !(header = header_new(t, n, count, metadata, &length))) ok = fail(e, "%s: the header could not be allocated", path);
-    if (ok && length > HEADER_MAX) ok = fail(e, "%s: a header of %zu bytes, expected at most %d", path, length, HEADER_MAX);
+    bool ok = count && scratch && out ? check_out(t, n, path, count, e)
+                                      : fail(e, "%s: scratch could not be allocated", path);
+    if (ok && !(header = header_new(t, n, count, metadata, &length)))
+        ok = fail(e, "%s: the header could not be allocated", path);
+    if (ok && length > HEADER_MAX)
+        ok = fail(e, "%s: a header of %zu bytes, expected at most %d", path, length, HEADER_MAX);
     for (int i = 0; i < 8; i++) size[i] = (unsigned char)((uint64_t)length >> (8 * i));
     ok = ok && file_begin(&f, path, e) && file_append(&f, size, 8, e) && file_append(&f, header, length, e);
     for (int i = 0; ok && i < n; i++) ok = append_tensor(&f, &t[i], count[i], scratch, out, e);

@@ -21,7 +21,7 @@ void human_time(char out[32], double s) {
     else snprintf(out, 32, "%.3g hours", s / 3600);
 }
 
-/* ---- progress --------------------------------------------------------------------------------------- */
+/* ---- progress ------------------------------------------------------------------------------- */
 
 static void show(Progress *p, double now) {
     const bool terminal = isatty(STDERR_FILENO);
@@ -45,7 +45,8 @@ static void put_time(char *out, size_t size, double seconds) {
     else snprintf(out, size, "%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
 }
 
-/* On a terminal the detail is cut so that the line fits into 80 columns: a wrapped line could not be rewritten. */
+/* On a terminal the detail is cut so that the line fits into 80 columns: a wrapped line could not be
+ * rewritten. */
 void progress_at(Progress *p, long long done, const char *detail) {
     const bool finished = p->total > 0 && done >= p->total, terminal = isatty(STDERR_FILENO);
     const double now = clock_seconds(), spent = now - p->start;
@@ -63,8 +64,10 @@ void progress_at(Progress *p, long long done, const char *detail) {
     const size_t fixed = strlen(p->what) + 1 + strlen(count) + 2 + strlen(rest);
     const size_t room = terminal ? (fixed < 79 ? 79 - fixed : 0) : sizeof p->line;
     size_t n = detail ? strlen(detail) : 0;
-    if (n > room) for (n = room; n && ((unsigned char)detail[n] & 0xc0) == 0x80; n--) { }       /* no half character */
-    snprintf(p->line, sizeof p->line, "%s %s%s%.*s%s", p->what, count, n ? "  " : "", (int)n, n ? detail : "", rest);
+    /* no half character */
+    if (n > room) for (n = room; n && ((unsigned char)detail[n] & 0xc0) == 0x80; n--) { }
+    snprintf(p->line, sizeof p->line, "%s %s%s%.*s%s", p->what, count, n ? "  " : "", (int)n, n ? detail : "",
+             rest);
     p->shown = false;
     if (finished || now - p->last >= (terminal ? 0.1 : 5)) show(p, now);
 }

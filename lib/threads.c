@@ -1,4 +1,5 @@
-/* threads.c: the only place that asks OpenMP anything; parallel loops themselves are pragmas where the work is. */
+/* threads.c: the only place that asks OpenMP anything; parallel loops themselves are pragmas where the work
+ * is. */
 #include "threads.h"
 
 #ifdef _OPENMP

@@ -1,4 +1,5 @@
-/* threads.h: how many threads a parallel loop gets, which one runs, and whether it is worth waking them. Everything works without OpenMP. */
+/* threads.h: how many threads a parallel loop gets, which one runs, and whether it is worth waking them.
+ * Everything works without OpenMP. */
 #ifndef THREADS_H
 #define THREADS_H
 
@@ -7,7 +8,8 @@
 
 int thread_count(void);                 /* threads that a parallel loop started here would get */
 int thread_index(void);
-/* Whether so many elementary operations are worth more than one thread: below some thousand, waking the others takes longer than the work. */
+/* Whether so many elementary operations are worth more than one thread: below some thousand, waking the
+ * others takes longer than the work. */
 bool threads_worth(size_t work);
 void threads_use(int n);                /* for the parallel loops to come; nothing happens without OpenMP */
 

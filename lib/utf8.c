@@ -4,18 +4,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- UTF-8 --------------------------------------------------------------------------------------------------------- */
+/* ---- UTF-8 ---------------------------------------------------------------------------------- */
 
 uint32_t utf8_next(const char *s, size_t n, size_t *used) {
     const unsigned char *u = (const unsigned char *)s;
     *used = 1;
     if (u[0] < 0x80) return u[0];
-    const int more = u[0] >= 0xC2 && u[0] <= 0xDF ? 1 : (u[0] & 0xF0) == 0xE0 ? 2 : u[0] >= 0xF0 && u[0] <= 0xF4 ? 3 : 0;
+    const int more = u[0] >= 0xC2 && u[0] <= 0xDF   ? 1
+                     : (u[0] & 0xF0) == 0xE0        ? 2
+                     : u[0] >= 0xF0 && u[0] <= 0xF4 ? 3
+                                                    : 0;
     if (!more) return 0xFFFD;
     uint32_t c = u[0] & (0x3Fu >> more);
     for (int i = 1; i <= more; i++) {
         unsigned low = 0x80, high = 0xBF;
-        if (i == 1) {                                           /* no overlong forms, no surrogates, none above U+10FFFF */
+        /* no overlong forms, no surrogates, none above U+10FFFF */
+        if (i == 1) {
             if (u[0] == 0xE0) low = 0xA0;
             if (u[0] == 0xED) high = 0x9F;
             if (u[0] == 0xF0) low = 0x90;
@@ -52,10 +56,19 @@ char *utf8_repair(const char *s, size_t n, size_t *length) {
     return out;
 }
 
-/* ---- normal form C: decompose, put marks in order, compose (Unicode 3.11) ------------------------------------------- */
+/* ---- normal form C: decompose, put marks in order, compose (Unicode 3.11) ------------------- */
 
-enum { S_BASE = 0xAC00, L_BASE = 0x1100, V_BASE = 0x1161, T_BASE = 0x11A7, L_COUNT = 19, V_COUNT = 21, T_COUNT = 28,
-       S_COUNT = L_COUNT * V_COUNT * T_COUNT };                 /* Hangul syllables: leading, vowel, trailing */
+enum {
+    S_BASE = 0xAC00,
+    L_BASE = 0x1100,
+    V_BASE = 0x1161,
+    T_BASE = 0x11A7,
+    L_COUNT = 19,
+    V_COUNT = 21,
+    T_COUNT = 28,
+    /* Hangul syllables: leading, vowel, trailing */
+    S_COUNT = L_COUNT * V_COUNT * T_COUNT
+};
 
 /* Writes the full decomposition of c to out; at most 4 characters. */
 static size_t decompose(uint32_t *out, uint32_t c) {
@@ -74,13 +87,15 @@ static size_t decompose(uint32_t *out, uint32_t c) {
 }
 
 static uint32_t compose(uint32_t a, uint32_t b) {
-    if (a - L_BASE < L_COUNT && b - V_BASE < V_COUNT) return S_BASE + ((a - L_BASE) * V_COUNT + b - V_BASE) * T_COUNT;
-    if (a - S_BASE < S_COUNT && (a - S_BASE) % T_COUNT == 0 && b - T_BASE - 1 < T_COUNT - 1) return a + b - T_BASE;
+    if (a - L_BASE < L_COUNT && b - V_BASE < V_COUNT)
+        return S_BASE + ((a - L_BASE) * V_COUNT + b - V_BASE) * T_COUNT;
+    if (a - S_BASE < S_COUNT && (a - S_BASE) % T_COUNT == 0 && b - T_BASE - 1 < T_COUNT - 1)
+        return a + b - T_BASE;
     return unicode_compose(a, b);
 }
 
-/* A character in its place: order in the upper 8 bits, then the place (31), then the character (21): whole numbers, all
- * different, so that any sort is stable. */
+/* A character in its place: order in the upper 8 bits, then the place (31), then the character (21): whole
+ * numbers, all different, so that any sort is stable. */
 typedef uint64_t Mark;
 static int mark_order(const void *a, const void *b) {
     const Mark x = *(const Mark *)a, y = *(const Mark *)b;
@@ -89,10 +104,12 @@ static int mark_order(const void *a, const void *b) {
 
 char *unicode_nfc(const char *s, size_t n, size_t *length) {
     size_t i = 0, used, k = 0;
-    if (n >= (size_t)1 << 30) return NULL;                      /* two characters a byte must fit into 31 bits */
+    /* two characters a byte must fit into 31 bits */
+    if (n >= (size_t)1 << 30) return NULL;
     while (i < n && (unsigned char)s[i] < 0xCC) i++;            /* below U+0300 all is as it should be */
     const bool as_it_is = i == n;
-    uint32_t *c = as_it_is ? NULL : malloc((2 * n + 4) * sizeof *c);    /* U+0390, two bytes, becomes three characters */
+    /* U+0390, two bytes, becomes three characters */
+    uint32_t *c = as_it_is ? NULL : malloc((2 * n + 4) * sizeof *c);
     Mark *mark = as_it_is ? NULL : malloc((2 * n + 4) * sizeof *mark);
     char *out = malloc(as_it_is ? n + 1 : 4 * (2 * n + 4) + 1);
     if (!out || (!as_it_is && (!c || !mark))) {
@@ -115,8 +132,10 @@ char *unicode_nfc(const char *s, size_t n, size_t *length) {
         for (size_t j = from; j < to; j++) c[j] = (uint32_t)(mark[j - from] & 0x1FFFFF);
         if (to == from) to++;
     }
-    size_t kept = 0, start = SIZE_MAX;                          /* start: the last character that begins anew */
-    int before = -1;                                            /* order of the last mark kept since; -1: none */
+    /* start: the last character that begins anew */
+    size_t kept = 0, start = SIZE_MAX;
+    /* order of the last mark kept since; -1: none */
+    int before = -1;
     for (size_t j = 0; j < k; j++) {
         const int order = unicode_order(c[j]);
         const uint32_t one = start != SIZE_MAX && before < order ? compose(c[start], c[j]) : 0;

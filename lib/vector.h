@@ -1,5 +1,6 @@
-/* vector.h: the machine's vectors as GNU C has them, for the inner loops. Lanes are independent outputs, so that the width
- * changes no bit. Loads and stores need no alignment. Functions are static inline: a call would cost more than they do. */
+/* vector.h: the machine's vectors as GNU C has them, for the inner loops. Lanes are independent outputs, so
+ * that the width changes no bit. Loads and stores need no alignment. Functions are static inline: a call
+ * would cost more than they do. */
 #ifndef VECTOR_H
 #define VECTOR_H
 

@@ -4,13 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- did you mean -------------------------------------------------------------------------------------------------- */
+/* ---- did you mean --------------------------------------------------------------------------- */
 
 enum { NAME_MAX_LENGTH = 63 };
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Insertions, deletions, replacements and swaps of neighbours that turn a into b; both at most NAME_MAX_LENGTH long. */
+/* Insertions, deletions, replacements and swaps of neighbours that turn a into b; both at most
+ * NAME_MAX_LENGTH long. */
 static size_t edit_distance(const char *a, const char *b) {
     size_t row[3][NAME_MAX_LENGTH + 1];
     const size_t na = strlen(a), nb = strlen(b);
@@ -20,7 +21,8 @@ static size_t edit_distance(const char *a, const char *b) {
         now[0] = i;
         for (size_t j = 1; j <= nb; j++) {
             now[j] = least(least(before[j], now[j - 1]) + 1, before[j - 1] + (a[i - 1] != b[j - 1]));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) now[j] = least(now[j], before2[j - 2] + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                now[j] = least(now[j], before2[j - 2] + 1);
         }
     }
     return row[na % 3][nb];
@@ -35,12 +37,13 @@ const char *nearest_name(const char *found, const char *const *names, int n) {
     for (int i = 0; i < n; i++) {
         if (!names[i] || strlen(names[i]) > NAME_MAX_LENGTH) continue;
         const size_t d = edit_distance(found, names[i]);
-        if (d < best_distance && d < length) best = names[i], best_distance = d;        /* d == length: nothing in common */
+        /* d == length: nothing in common */
+        if (d < best_distance && d < length) best = names[i], best_distance = d;
     }
     return best;
 }
 
-/* ---- choices and lists ------------------------------------------------------------------------------ */
+/* ---- choices and lists ---------------------------------------------------------------------- */
 
 bool choice_parse(int *out, const char *const *names, const char *found, const char *option, Err *e) {
     char list[256] = "";
@@ -53,7 +56,8 @@ bool choice_parse(int *out, const char *const *names, const char *found, const c
         }
     }
     const char *near = nearest_name(found, names, n);
-    return near ? fail(e, "%s: found \"%.60s\", expected one of %s; did you mean \"%s\"?", option, found, list, near)
+    return near ? fail(e, "%s: found \"%.60s\", expected one of %s; did you mean \"%s\"?", option, found,
+                       list, near)
                 : fail(e, "%s: found \"%.60s\", expected one of %s", option, found, list);
 }
 

@@ -9,7 +9,8 @@ const char *nearest_name(const char *found, const char *const *names, int n);
 
 /* *out = place of `found` in names, or an error line that names the option, the values and the nearest. */
 bool choice_parse(int *out, const char *const *names, const char *found, const char *option, Err *e);
-/* The next word of a list with commas: true, *at behind it and its comma, cut to size - 1 bytes; false where nothing is left. */
+/* The next word of a list with commas: true, *at behind it and its comma, cut to size - 1 bytes; false where
+ * nothing is left. */
 bool list_next(char *word, size_t size, const char **at);
 
 /* Whether name is one of n patterns; one that ends with * stands for all names that begin so. */

@@ -24,10 +24,12 @@ void attention_transpose(real *panel, const real *row, int n, int ld, int head_d
     for (int u = 0; u < n; u += LANES, panel += head_dim * LANES, row += (size_t)LANES * (size_t)ld) {
         if (n - u < LANES) {
             memset(panel, 0, (size_t)(head_dim * LANES) * sizeof(real));
-            for (int i = 0; i < n - u; i++) attention_transpose_one(panel, i, row + (size_t)i * (size_t)ld, head_dim);
+            for (int i = 0; i < n - u; i++)
+                attention_transpose_one(panel, i, row + (size_t)i * (size_t)ld, head_dim);
         } else
             for (int j = 0; j < head_dim; j++)
-                for (int i = 0; i < LANES; i++) panel[j * LANES + i] = row[(size_t)i * (size_t)ld + (size_t)j];
+                for (int i = 0; i < LANES; i++)
+                    panel[j * LANES + i] = row[(size_t)i * (size_t)ld + (size_t)j];
     }
 }
 
@@ -40,7 +42,8 @@ void attention_columns_one(real *panel, size_t stride, int u, const real *row, i
 }
 
 void attention_columns(real *panel, size_t stride, const real *row, int n, int ld, int head_dim) {
-    for (int u = 0; u < n; u++) attention_columns_one(panel, stride, u, row + (size_t)u * (size_t)ld, head_dim);
+    for (int u = 0; u < n; u++)
+        attention_columns_one(panel, stride, u, row + (size_t)u * (size_t)ld, head_dim);
 }
 
 size_t attention_scratch(size_t n_key, int head_dim) {
@@ -56,33 +59,41 @@ static int seen(const KeySpan *span, int n_span, int first, int n_row) {
     return n;
 }
 
-/* Distance of rows of scores: a span is computed up to whole panels, and what is too much then reaches no other row. */
+/* Distance of rows of scores: a span is computed up to whole panels, and what is too much then reaches no
+ * other row. */
 static size_t score_ld(size_t width, int n_span) { return n_span > 1 ? width + LANES : width; }
 
-/* Products with K^T (or V^T) of all spans: s [n_row, ld] = x times it, for the positions that the last query sees and some more. */
-static void dots(real *s, size_t ld, const real *x, int x_ld, int n_row, const KeySpan *span, int n_span, int first, int head_dim, bool values) {
+/* Products with K^T (or V^T) of all spans: s [n_row, ld] = x times it, for the positions that the last query
+ * sees and some more. */
+static void dots(real *s, size_t ld, const real *x, int x_ld, int n_row, const KeySpan *span, int n_span,
+                 int first, int head_dim, bool values) {
     for (int i = 0; i < n_span; i++) {
         const int n = i + 1 < n_span ? span[i].n : first + n_row;
-        gemm_block(s, ld, x, (size_t)x_ld, 1, values ? span[i].value_t : span[i].key_t, (size_t)(head_dim * LANES), n_row, (int)round16((size_t)n), head_dim, true);
+        gemm_block(s, ld, x, (size_t)x_ld, 1, values ? span[i].value_t : span[i].key_t,
+                   (size_t)(head_dim * LANES), n_row, (int)round16((size_t)n), head_dim, true);
         s += n;
     }
 }
 
 /* y [n_row, y_ld] = p times the rows of V (or K) of all spans, chains going on from span to span. */
-static void mix(real *y, int y_ld, const real *p, size_t ld, int n_row, const KeySpan *span, int n_span, int first, int head_dim, bool keys) {
+static void mix(real *y, int y_ld, const real *p, size_t ld, int n_row, const KeySpan *span, int n_span,
+                int first, int head_dim, bool keys) {
     for (int i = 0; i < n_span; i++) {
         const int n = i + 1 < n_span ? span[i].n : first + n_row;
-        gemm_block(y, (size_t)y_ld, p, ld, 1, keys ? span[i].key : span[i].value, span[i].value_stride, n_row, head_dim, n, i == 0);
+        gemm_block(y, (size_t)y_ld, p, ld, 1, keys ? span[i].key : span[i].value, span[i].value_stride, n_row,
+                   head_dim, n, i == 0);
         p += n;
     }
 }
 
-/* What query `row` of the tile does not see, up to whole lanes, becomes -infinity: exp gives 0 there, exactly. */
+/* What query `row` of the tile does not see, up to whole lanes, becomes -infinity: exp gives 0 there,
+ * exactly. */
 static void hide(real *s, int n, size_t end) {
     for (size_t u = (size_t)n; u < end; u++) s[u] = -INFINITY;
 }
 
-void attend(real *o, real *max, real *sum, int stat_ld, real *score, const real *q, int ld, int n_row, const KeySpan *span, int n_span, int first, int head_dim) {
+void attend(real *o, real *max, real *sum, int stat_ld, real *score, const real *q, int ld, int n_row,
+            const KeySpan *span, int n_span, int first, int head_dim) {
     const real scale = (real)(1 / sqrt((double)head_dim));
     for (int t = 0, rows; t < n_row; t += rows) {
         rows = n_row - t < FORWARD_TILE ? n_row - t : FORWARD_TILE;
@@ -93,7 +104,9 @@ void attend(real *o, real *max, real *sum, int stat_ld, real *score, const real 
             real *s = score + (size_t)i * s_ld, row_max, row_sum;
             hide(s, n - rows + i + 1, width);
             r_softmax(s, scale, &row_max, &row_sum, width);
-            if (max) max[(size_t)(t + i) * (size_t)stat_ld] = row_max, sum[(size_t)(t + i) * (size_t)stat_ld] = row_sum;
+            if (max)
+                max[(size_t)(t + i) * (size_t)stat_ld] = row_max,
+                                      sum[(size_t)(t + i) * (size_t)stat_ld] = row_sum;
         }
         mix(o + (size_t)t * (size_t)ld, ld, score, s_ld, rows, span, n_span, first + t, head_dim, false);
     }
@@ -101,14 +114,18 @@ void attend(real *o, real *max, real *sum, int stat_ld, real *score, const real 
 
 /* A cache of many sequences is larger than a processor's: what is read next is asked for ahead. */
 static void fetch_values(const KeySpan *own, int head_dim) {
-    for (int j = 0; j < head_dim; j += LANES) vector_fetch(own->value + (size_t)(j / LANES) * own->value_stride, (size_t)own->n * LANES);
+    for (int j = 0; j < head_dim; j += LANES)
+        vector_fetch(own->value + (size_t)(j / LANES) * own->value_stride, (size_t)own->n * LANES);
 }
 
-void attend_apart(real *o, real *score, const real *q, int ld, int n_row, const KeySpan *common, const KeySpan *own, int head_dim) {
+void attend_apart(real *o, real *score, const real *q, int ld, int n_row, const KeySpan *common,
+                  const KeySpan *own, int head_dim) {
     const real scale = (real)(1 / sqrt((double)head_dim)), *panel[GEMM_APART];
-    const size_t n = (size_t)common->n, n_own = (size_t)own->n, width = round16(n + n_own), s_ld = score_ld(width, 2), d = (size_t)head_dim;
+    const size_t n = (size_t)common->n, n_own = (size_t)own->n, width = round16(n + n_own),
+                 s_ld = score_ld(width, 2), d = (size_t)head_dim;
     for (int i = 0; i < n_row; i++) vector_fetch(own[i].key_t, round16(n_own) * d);
-    gemm_block(score, s_ld, q, (size_t)ld, 1, common->key_t, d * LANES, n_row, (int)round16(n), head_dim, true);
+    gemm_block(score, s_ld, q, (size_t)ld, 1, common->key_t, d * LANES, n_row, (int)round16(n), head_dim,
+               true);
     for (size_t u = 0; u < n_own; u += LANES) {
         for (int i = 0; i < n_row; i++) panel[i] = own[i].key_t + u * d;
         gemm_apart(score + n + u, s_ld, q, (size_t)ld, panel, n_row, head_dim, true);
@@ -119,26 +136,32 @@ void attend_apart(real *o, real *score, const real *q, int ld, int n_row, const 
         hide(s, (int)(n + n_own), width);
         r_softmax(s, scale, &max, &sum, width);
     }
-    gemm_block(o, (size_t)ld, score, s_ld, 1, common->value, common->value_stride, n_row, head_dim, common->n, true);
+    gemm_block(o, (size_t)ld, score, s_ld, 1, common->value, common->value_stride, n_row, head_dim, common->n,
+               true);
     size_t j = 0;
     for (; j + LANES <= d; j += LANES) {
         for (int i = 0; i < n_row; i++) panel[i] = own[i].value + j / LANES * own[i].value_stride;
         gemm_apart(o + j, (size_t)ld, score + n, s_ld, panel, n_row, own->n, false);
     }
-    for (int i = 0; i < n_row && j < d; i++)        /* what is left of a head whose dimension is no multiple of 16 */
-        gemm_block(o + (size_t)i * (size_t)ld + j, (size_t)ld, score + (size_t)i * s_ld + n, s_ld, 1, own[i].value + j / LANES * own[i].value_stride,
-                   own[i].value_stride, 1, (int)(d - j), own->n, false);
+    /* what is left of a head whose dimension is no multiple of 16 */
+    for (int i = 0; i < n_row && j < d; i++)
+        gemm_block(o + (size_t)i * (size_t)ld + j, (size_t)ld, score + (size_t)i * s_ld + n, s_ld, 1,
+                   own[i].value + j / LANES * own[i].value_stride, own[i].value_stride, 1, (int)(d - j),
+                   own->n, false);
 }
 
 /* ---- E17 --------------------------------------------------------------------------------- */
 
-/* drow_u += sum over the tile's queries, ascending, of w_tu x_t: dk from ds and q, dv from p and do. x in panels of columns. */
-static void gather(real *drow, int kv_ld, const real *w, size_t ld, const real *x_panel, int n, int n_row, int head_dim) {
+/* drow_u += sum over the tile's queries, ascending, of w_tu x_t: dk from ds and q, dv from p and do. x in
+ * panels of columns. */
+static void gather(real *drow, int kv_ld, const real *w, size_t ld, const real *x_panel, int n, int n_row,
+                   int head_dim) {
     gemm_block(drow, (size_t)kv_ld, w, 1, ld, x_panel, ATTENTION_TILE * LANES, n, head_dim, n_row, false);
 }
 
-void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, const real *d_o, int ld, const real *max, const real *sum, int stat_ld, int n_row,
-                     const KeySpan *span, int n_span, int first, int head_dim, int kv_ld) {
+void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, const real *d_o, int ld,
+                     const real *max, const real *sum, int stat_ld, int n_row, const KeySpan *span,
+                     int n_span, int first, int head_dim, int kv_ld) {
     const real scale = (real)(1 / sqrt((double)head_dim));
     const size_t panels = ATTENTION_TILE * round16((size_t)head_dim);
     real *q_panel = p, *d_o_panel = p + panels;         /* at the head of p's scratch */
@@ -154,7 +177,8 @@ void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, 
             const size_t row = at + (size_t)i * (size_t)ld, stat = (size_t)(t + i) * (size_t)stat_ld;
             hide(p_row, n - rows + i + 1, width);
             for (size_t u = (size_t)n; u < width; u++) ds_row[u] = 0;
-            r_softmax_backward(p_row, ds_row, scale, max[stat], sum[stat], r_dot(d_o + row, o + row, (size_t)head_dim), width);
+            r_softmax_backward(p_row, ds_row, scale, max[stat], sum[stat],
+                               r_dot(d_o + row, o + row, (size_t)head_dim), width);
         }
         mix(dq + at, ld, ds, s_ld, rows, span, n_span, first + t, head_dim, true);
         for (int i = 0; i < rows; i++)

@@ -1,9 +1,11 @@
-/* attention.h: causal attention of a few queries at once, forward and backward (E14 to E17), for one query head.
+/* attention.h: causal attention of a few queries at once, forward and backward (E14 to E17), for one query
+ * head.
  *
- * Keys are all positions of one span, or of two: a prompt's and then a completion's. What a query sees is written down in the order of MATH
- * 11.2: scores by ascending dimension, mixtures by ascending position, softmax in 16 lanes by position, dk and dv by ascending query. How
- * many queries share a tile changes no bit: a position that a query does not see counts as a term of 0, which leaves a sum as it is (but
- * for the sign of a sum that underflowed to zero, which no later operation can tell). */
+ * Keys are all positions of one span, or of two: a prompt's and then a completion's. What a query sees is
+ * written down in the order of MATH 11.2: scores by ascending dimension, mixtures by ascending position,
+ * softmax in 16 lanes by position, dk and dv by ascending query. How many queries share a tile changes no
+ * bit: a position that a query does not see counts as a term of 0, which leaves a sum as it is (but for the
+ * sign of a sum that underflowed to zero, which no later operation can tell). */
 #ifndef ATTENTION_H
 #define ATTENTION_H
 
@@ -11,8 +13,9 @@
 
 enum { ATTENTION_TILE = 12 };           /* queries that backward takes at once */
 
-/* One span of n positions of a key/value head. key_t: K in panels of 16 positions; value: V in panels of 16 columns. The rest is for backward
- * alone: V as key_t, K as value; dk, dv: rows at distance ld, added to (dk without its 1/sqrt d, which the caller brings in once). */
+/* One span of n positions of a key/value head. key_t: K in panels of 16 positions; value: V in panels of 16
+ * columns. The rest is for backward alone: V as key_t, K as value; dk, dv: rows at distance ld, added to (dk
+ * without its 1/sqrt d, which the caller brings in once). */
 typedef struct {
     int n;
     real *key_t, *value;
@@ -22,26 +25,31 @@ typedef struct {
 
 /* Reals of n positions laid out either way. */
 size_t attention_panels(int n, int head_dim);
-/* Rows [n, head_dim] at distance ld: into panels of 16 positions, and into panels of 16 columns, attention_stride(n) apart. */
+/* Rows [n, head_dim] at distance ld: into panels of 16 positions, and into panels of 16 columns,
+ * attention_stride(n) apart. */
 void attention_transpose(real *panel, const real *row, int n, int ld, int head_dim);
 void attention_columns(real *panel, size_t stride, const real *row, int n, int ld, int head_dim);
 /* The same for position u alone, as a cache fills up; what lies beyond must be finite. */
 void attention_transpose_one(real *panel, int u, const real *row, int head_dim);
 void attention_columns_one(real *panel, size_t stride, int u, const real *row, int head_dim);
 
-/* E14 to E16 for n_row queries, of which query i sees all of the spans before the last and positions 0 .. first + i of the last one.
- *   o, q       [n_row, head_dim] at distance ld (in and out alike); o is written
+/* E14 to E16 for n_row queries, of which query i sees all of the spans before the last and positions 0 ..
+ * first + i of the last one. o, q       [n_row, head_dim] at distance ld (in and out alike); o is written
  *   max, sum   [n_row] at distance stat_ld; of the scaled scores and of their exponentials; NULL: not wanted
  *   score      scratch, attention_scratch(positions of all spans) reals */
-void attend(real *o, real *max, real *sum, int stat_ld, real *score, const real *q, int ld, int n_row, const KeySpan *span, int n_span, int first, int head_dim);
+void attend(real *o, real *max, real *sum, int stat_ld, real *score, const real *q, int ld, int n_row,
+            const KeySpan *span, int n_span, int first, int head_dim);
 
-/* The same for up to GEMM_APART queries that see all of one common span and then each all of its own: decoding. own [n_row], all of one length. */
-void attend_apart(real *o, real *score, const real *q, int ld, int n_row, const KeySpan *common, const KeySpan *own, int head_dim);
+/* The same for up to GEMM_APART queries that see all of one common span and then each all of its own:
+ * decoding. own [n_row], all of one length. */
+void attend_apart(real *o, real *score, const real *q, int ld, int n_row, const KeySpan *common,
+                  const KeySpan *own, int head_dim);
 
-/* E17: dq is written; dk and dv of the spans are added to. max, sum from attend. p, ds: scratch like score. dq, q, o, d_o at distance ld; dk, dv
- * at distance kv_ld. */
-void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, const real *d_o, int ld, const real *max, const real *sum, int stat_ld, int n_row,
-                     const KeySpan *span, int n_span, int first, int head_dim, int kv_ld);
+/* E17: dq is written; dk and dv of the spans are added to. max, sum from attend. p, ds: scratch like score.
+ * dq, q, o, d_o at distance ld; dk, dv at distance kv_ld. */
+void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, const real *d_o, int ld,
+                     const real *max, const real *sum, int stat_ld, int n_row, const KeySpan *span,
+                     int n_span, int first, int head_dim, int kv_ld);
 size_t attention_scratch(size_t n_key, int head_dim);
 
 #endif

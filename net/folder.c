@@ -1,7 +1,8 @@
-/* folder.c: Hugging Face folders: config.json to ModelConfig and back, tensors by name and shape, tokenizer files copied; adapters as
- * PEFT writes them (E294).
+/* folder.c: Hugging Face folders: config.json to ModelConfig and back, tensors by name and shape, tokenizer
+ * files copied; adapters as PEFT writes them (E294).
  *
- * Files are read as if written by a liar; what would change the mathematics and is not computed here is refused by name. */
+ * Files are read as if written by a liar; what would change the mathematics and is not computed here is
+ * refused by name. */
 #include "net/folder.h"
 
 #include <stdio.h>
@@ -23,13 +24,15 @@ static bool optional_int(int *out, const Json *o, const char *key, int otherwise
     return !v || v->type == JSON_NULL || json_get_int(o, key, out, file, e);
 }
 
-static bool optional_number(double *out, const Json *o, const char *key, double otherwise, const char *file, Err *e) {
+static bool optional_number(double *out, const Json *o, const char *key, double otherwise, const char *file,
+                            Err *e) {
     const Json *v = json_get(o, key);
     *out = otherwise;
     return !v || v->type == JSON_NULL || json_get_number(o, key, out, file, e);
 }
 
-static bool optional_bool(bool *out, const Json *o, const char *key, bool otherwise, const char *file, Err *e) {
+static bool optional_bool(bool *out, const Json *o, const char *key, bool otherwise, const char *file,
+                          Err *e) {
     const Json *v = json_get(o, key);
     *out = otherwise;
     return !v || v->type == JSON_NULL || json_get_bool(o, key, out, file, e);
@@ -39,43 +42,69 @@ static bool read_architecture(ModelConfig *c, bool *classifier, const Json *o, c
     static const struct { const char *prefix, *model_type; Arch arch; } known[] = {
         {"Llama", "llama", ARCH_LLAMA}, {"Qwen2", "qwen2", ARCH_QWEN2}, {"Qwen3", "qwen3", ARCH_QWEN3}};
     const Json *list = json_get(o, "architectures"), *type = json_get(o, "model_type");
-    const char *name = list && list->type == JSON_ARRAY && list->length && list->item[0].type == JSON_STRING ? list->item[0].string : NULL;
+    const char *name = list && list->type == JSON_ARRAY && list->length && list->item[0].type == JSON_STRING
+                           ? list->item[0].string
+                           : NULL;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         const size_t n = strlen(known[i].prefix);
-        if (name ? strncmp(name, known[i].prefix, n) != 0 || (strcmp(name + n, "ForCausalLM") && strcmp(name + n, "ForSequenceClassification"))
-                 : !type || type->type != JSON_STRING || strcmp(type->string, known[i].model_type)) continue;
+        if (name ? strncmp(name, known[i].prefix, n) != 0 ||
+                       (strcmp(name + n, "ForCausalLM") && strcmp(name + n, "ForSequenceClassification"))
+                 : !type || type->type != JSON_STRING || strcmp(type->string, known[i].model_type))
+            continue;
         c->arch = known[i].arch;
         *classifier = name && strcmp(name + n, "ForSequenceClassification") == 0;
         return true;
     }
-    return fail(e, "%s: architectures: found \"%s\", expected Llama, Qwen2 or Qwen3 with ForCausalLM or ForSequenceClassification; choose such a model",
-                file, name ? name : type && type->type == JSON_STRING ? type->string : "nothing");
+    return fail(e,
+                "%s: architectures: found \"%s\", expected Llama, Qwen2 or Qwen3 with ForCausalLM or "
+                "ForSequenceClassification; choose such a model",
+                file,
+                name                                ? name
+                : type && type->type == JSON_STRING ? type->string
+                                                    : "nothing");
 }
 
 static bool read_rope(ModelConfig *c, const Json *o, const char *file, Err *e) {
-    const Json *both = json_get(o, "rope_parameters"), *scaling = both && both->type == JSON_OBJECT ? both : json_get(o, "rope_scaling");
+    const Json *both = json_get(o, "rope_parameters"),
+               *scaling = both && both->type == JSON_OBJECT ? both : json_get(o, "rope_scaling");
     const Json *theta = both && both->type == JSON_OBJECT && json_get(both, "rope_theta") ? both : o;
     if (!optional_number(&c->rope_theta, theta, "rope_theta", 10000, file, e)) return false;
     c->rope = ROPE_PLAIN;
-    const Json *part = json_get(scaling, "partial_rotary_factor") ? json_get(scaling, "partial_rotary_factor") : json_get(o, "partial_rotary_factor");
+    const Json *part = json_get(scaling, "partial_rotary_factor") ? json_get(scaling, "partial_rotary_factor")
+                                                                  : json_get(o, "partial_rotary_factor");
     if (part && part->type != JSON_NULL && part->number != 1)
-        return fail(e, "%s:%d:%d: partial_rotary_factor: expected 1: heads that turn in part are not computed here", file, part->line, part->column);
+        return fail(e,
+                    "%s:%d:%d: partial_rotary_factor: expected 1: heads that turn in part are not computed "
+                    "here",
+                    file, part->line, part->column);
     if (!scaling || scaling->type != JSON_OBJECT) return true;
     const char *type = "default";
     if (json_get(scaling, "factor") && !json_get(scaling, "rope_type") && !json_get(scaling, "type"))
-        return fail(e, "%s:%d:%d: rope_scaling has a factor but no rope_type; expected linear or llama3", file, scaling->line, scaling->column);
-    if (json_get(scaling, "rope_type") ? !json_get_string(scaling, "rope_type", &type, file, e)
-                                       : json_get(scaling, "type") && !json_get_string(scaling, "type", &type, file, e)) return false;
+        return fail(e, "%s:%d:%d: rope_scaling has a factor but no rope_type; expected linear or llama3",
+                    file, scaling->line, scaling->column);
+    if (json_get(scaling, "rope_type")
+            ? !json_get_string(scaling, "rope_type", &type, file, e)
+            : json_get(scaling, "type") && !json_get_string(scaling, "type", &type, file, e))
+        return false;
     if (strcmp(type, "default") == 0) return true;
     if (strcmp(type, "linear") == 0) c->rope = ROPE_LINEAR;
     else if (strcmp(type, "llama3") == 0) c->rope = ROPE_LLAMA3;
-    else return fail(e, "%s: rope_type: found \"%s\", expected default, linear or llama3; this scaling is not computed here", file, type);
+    else
+        return fail(e,
+                    "%s: rope_type: found \"%s\", expected default, linear or llama3; this scaling is not "
+                    "computed here",
+                    file, type);
     if (!json_get_number(scaling, "factor", &c->rope_factor, file, e)) return false;
-    if (c->rope == ROPE_LINEAR) return c->rope_factor > 0 || fail(e, "%s: rope factor: found %g, expected more than 0", file, c->rope_factor);
-    if (!json_get_number(scaling, "low_freq_factor", &c->rope_low, file, e) || !json_get_number(scaling, "high_freq_factor", &c->rope_high, file, e) ||
-        !json_get_number(scaling, "original_max_position_embeddings", &c->rope_original, file, e)) return false;
+    if (c->rope == ROPE_LINEAR)
+        return c->rope_factor > 0 ||
+               fail(e, "%s: rope factor: found %g, expected more than 0", file, c->rope_factor);
+    if (!json_get_number(scaling, "low_freq_factor", &c->rope_low, file, e) ||
+        !json_get_number(scaling, "high_freq_factor", &c->rope_high, file, e) ||
+        !json_get_number(scaling, "original_max_position_embeddings", &c->rope_original, file, e))
+        return false;
     if (!(c->rope_factor > 0 && c->rope_low > 0 && c->rope_high > c->rope_low && c->rope_original > 0))
-        return fail(e, "%s: rope_scaling: factor %g, low %g, high %g, original %g contradict each other", file, c->rope_factor, c->rope_low, c->rope_high, c->rope_original);
+        return fail(e, "%s: rope_scaling: factor %g, low %g, high %g, original %g contradict each other",
+                    file, c->rope_factor, c->rope_low, c->rope_high, c->rope_original);
     return true;
 }
 
@@ -87,8 +116,10 @@ static bool read_ids(int *id, int *n, int max, const Json *o, const char *key, c
     const Json *item = v->type == JSON_ARRAY ? v->item : v;
     const size_t count = v->type == JSON_ARRAY ? v->length : 1;
     for (size_t i = 0; i < count; i++) {
-        if (item[i].type != JSON_NUMBER || item[i].number < 0 || item[i].number > 1e8 || item[i].number != floor(item[i].number) || *n == max)
-            return fail(e, "%s:%d:%d: %s: expected a token id or a list of at most %d", file, item[i].line, item[i].column, key, max);
+        if (item[i].type != JSON_NUMBER || item[i].number < 0 || item[i].number > 1e8 ||
+            item[i].number != floor(item[i].number) || *n == max)
+            return fail(e, "%s:%d:%d: %s: expected a token id or a list of at most %d", file, item[i].line,
+                        item[i].column, key, max);
         id[(*n)++] = (int)item[i].number;
     }
     return true;
@@ -98,23 +129,30 @@ static bool read_labels(ModelConfig *c, FolderInfo *info, const Json *o, const c
     const Json *names = json_get(o, "id2label"), *means = json_get(o, "reward_mean");
     int n = names && names->type == JSON_OBJECT ? (int)names->length : 1;
     if (!optional_int(&n, o, "num_labels", n, file, e)) return false;
-    if (n < 1 || n > MAX_LABELS) return fail(e, "%s: num_labels: found %d, expected 1 to %d", file, n, MAX_LABELS);
+    if (n < 1 || n > MAX_LABELS)
+        return fail(e, "%s: num_labels: found %d, expected 1 to %d", file, n, MAX_LABELS);
     const Json *problem = json_get(o, "problem_type");
     if (problem && problem->type == JSON_STRING && strcmp(problem->string, "regression"))
-        return fail(e, "%s: problem_type: found \"%s\", expected \"regression\"; a classifier's logits are no scores", file, problem->string);
+        return fail(e,
+                    "%s: problem_type: found \"%s\", expected \"regression\"; a classifier's logits are no "
+                    "scores",
+                    file, problem->string);
     c->n_label = n;
     for (int k = 0; k < n; k++) {
         char key[16];
         snprintf(key, sizeof key, "%d", k);
         const Json *name = names ? json_get(names, key) : NULL;
-        if (name && name->type == JSON_STRING) snprintf(info->label[k], sizeof info->label[k], "%.63s", name->string);
+        if (name && name->type == JSON_STRING)
+            snprintf(info->label[k], sizeof info->label[k], "%.63s", name->string);
         else snprintf(info->label[k], sizeof info->label[k], "label_%d", k);
         info->reward_mean[k] = 0;
     }
     if (!means || means->type == JSON_NULL) return true;
-    if (means->type != JSON_ARRAY || (int)means->length != n) return fail(e, "%s: reward_mean: expected a list of %d numbers", file, n);
+    if (means->type != JSON_ARRAY || (int)means->length != n)
+        return fail(e, "%s: reward_mean: expected a list of %d numbers", file, n);
     for (int k = 0; k < n; k++) {
-        if (means->item[k].type != JSON_NUMBER) return fail(e, "%s: reward_mean: expected a list of %d numbers", file, n);
+        if (means->item[k].type != JSON_NUMBER)
+            return fail(e, "%s: reward_mean: expected a list of %d numbers", file, n);
         info->reward_mean[k] = means->item[k].number;
     }
     return true;
@@ -125,36 +163,58 @@ static bool read_config(ModelConfig *c, FolderInfo *info, const Json *o, const c
     double dropout;
     memset(c, 0, sizeof *c);
     memset(info, 0, sizeof *info);
-    if (o->type != JSON_OBJECT) return fail(e, "%s: found %s, expected an object", file, json_type_name(o->type));
+    if (o->type != JSON_OBJECT)
+        return fail(e, "%s: found %s, expected an object", file, json_type_name(o->type));
     if (!read_architecture(c, &classifier, o, file, e)) return false;
-    if (!json_get_int(o, "vocab_size", &c->vocab, file, e) || !json_get_int(o, "hidden_size", &c->hidden, file, e) ||
-        !json_get_int(o, "intermediate_size", &c->ffn, file, e) || !json_get_int(o, "num_hidden_layers", &c->n_layer, file, e) ||
-        !json_get_int(o, "num_attention_heads", &c->n_head, file, e)) return false;
+    if (!json_get_int(o, "vocab_size", &c->vocab, file, e) ||
+        !json_get_int(o, "hidden_size", &c->hidden, file, e) ||
+        !json_get_int(o, "intermediate_size", &c->ffn, file, e) ||
+        !json_get_int(o, "num_hidden_layers", &c->n_layer, file, e) ||
+        !json_get_int(o, "num_attention_heads", &c->n_head, file, e))
+        return false;
     if (!optional_int(&c->n_kv_head, o, "num_key_value_heads", c->n_head, file, e)) return false;
     const Json *dim = json_get(o, "head_dim");
     if (c->n_head > 0 && (!dim || dim->type == JSON_NULL) && c->arch != ARCH_QWEN3 && c->hidden % c->n_head)
-        return fail(e, "%s: hidden_size %d is no multiple of num_attention_heads %d and there is no head_dim; mend the configuration", file, c->hidden, c->n_head);
+        return fail(e,
+                    "%s: hidden_size %d is no multiple of num_attention_heads %d and there is no head_dim; "
+                    "mend the configuration",
+                    file, c->hidden, c->n_head);
     const int default_dim = c->arch == ARCH_QWEN3 ? 128 : c->n_head > 0 ? c->hidden / c->n_head : 0;
-    if (!optional_int(&c->head_dim, o, "head_dim", default_dim, file, e) || !optional_int(&c->context, o, "max_position_embeddings", 2048, file, e) ||
-        !optional_number(&c->norm_eps, o, "rms_norm_eps", 1e-6, file, e) || !optional_number(&c->init_std, o, "initializer_range", 0.02, file, e) ||
-        !optional_bool(&c->tied, o, "tie_word_embeddings", false, file, e) || !optional_bool(&window, o, "use_sliding_window", false, file, e) ||
-        !optional_bool(&attention_bias, o, "attention_bias", false, file, e) || !optional_bool(&c->mlp_bias, o, "mlp_bias", false, file, e) ||
-        !optional_number(&dropout, o, "attention_dropout", 0, file, e) || !read_rope(c, o, file, e)) return false;
+    if (!optional_int(&c->head_dim, o, "head_dim", default_dim, file, e) ||
+        !optional_int(&c->context, o, "max_position_embeddings", 2048, file, e) ||
+        !optional_number(&c->norm_eps, o, "rms_norm_eps", 1e-6, file, e) ||
+        !optional_number(&c->init_std, o, "initializer_range", 0.02, file, e) ||
+        !optional_bool(&c->tied, o, "tie_word_embeddings", false, file, e) ||
+        !optional_bool(&window, o, "use_sliding_window", false, file, e) ||
+        !optional_bool(&attention_bias, o, "attention_bias", false, file, e) ||
+        !optional_bool(&c->mlp_bias, o, "mlp_bias", false, file, e) ||
+        !optional_number(&dropout, o, "attention_dropout", 0, file, e) || !read_rope(c, o, file, e))
+        return false;
     const Json *layers = json_get(o, "layer_types");
     for (size_t i = 0; layers && layers->type == JSON_ARRAY && i < layers->length; i++)
-        window = window || layers->item[i].type != JSON_STRING || strcmp(layers->item[i].string, "full_attention");
-    if (window) return fail(e, "%s: use_sliding_window or layer_types: sliding windows are not computed here; choose a model without them", file);
-    if (dropout != 0) return fail(e, "%s: attention_dropout: found %g, expected 0: dropout is not computed here", file, dropout);
+        window =
+            window || layers->item[i].type != JSON_STRING || strcmp(layers->item[i].string, "full_attention");
+    if (window)
+        return fail(e,
+                    "%s: use_sliding_window or layer_types: sliding windows are not computed here; choose a "
+                    "model without them",
+                    file);
+    if (dropout != 0)
+        return fail(e, "%s: attention_dropout: found %g, expected 0: dropout is not computed here", file,
+                    dropout);
     const Json *act = json_get(o, "hidden_act");
     if (act && (act->type != JSON_STRING || strcmp(act->string, "silu")))
-        return fail(e, "%s: hidden_act: found \"%s\", expected \"silu\"", file, act->type == JSON_STRING ? act->string : json_type_name(act->type));
+        return fail(e, "%s: hidden_act: found \"%s\", expected \"silu\"", file,
+                    act->type == JSON_STRING ? act->string : json_type_name(act->type));
     c->qkv_bias = c->arch == ARCH_QWEN2 || attention_bias;
     c->o_bias = c->arch != ARCH_QWEN2 && attention_bias;
     c->mlp_bias = c->arch == ARCH_LLAMA && c->mlp_bias;
     c->qk_norm = c->arch == ARCH_QWEN3;
     int bos[1], n_bos, pad[1], n_pad;
-    if (!read_ids(info->stop, &info->n_stop, MAX_STOPS, o, "eos_token_id", file, e) || !read_ids(bos, &n_bos, 1, o, "bos_token_id", file, e) ||
-        !read_ids(pad, &n_pad, 1, o, "pad_token_id", file, e)) return false;
+    if (!read_ids(info->stop, &info->n_stop, MAX_STOPS, o, "eos_token_id", file, e) ||
+        !read_ids(bos, &n_bos, 1, o, "bos_token_id", file, e) ||
+        !read_ids(pad, &n_pad, 1, o, "pad_token_id", file, e))
+        return false;
     c->eos = info->n_stop ? info->stop[0] : -1;
     c->bos = n_bos ? bos[0] : -1;
     c->pad = n_pad ? pad[0] : -1;
@@ -164,7 +224,8 @@ static bool read_config(ModelConfig *c, FolderInfo *info, const Json *o, const c
 
 /* ---- adapter_config.json, reading -------------------------------------------------------- */
 
-static const char *const adapter_config_name = "adapter_config.json", *const adapter_tensors_name = "adapter_model.safetensors";
+static const char *const adapter_config_name = "adapter_config.json", *const adapter_tensors_name =
+                                                                          "adapter_model.safetensors";
 
 bool folder_is_adapter(const char *dir) {
     char path[1024];
@@ -173,42 +234,72 @@ bool folder_is_adapter(const char *dir) {
 }
 
 static bool is_neutral(const Json *v) {
-    return v->type == JSON_NULL || (v->type == JSON_BOOL && v->number == 0) || ((v->type == JSON_ARRAY || v->type == JSON_OBJECT) && v->length == 0);
+    return v->type == JSON_NULL || (v->type == JSON_BOOL && v->number == 0) ||
+           ((v->type == JSON_ARRAY || v->type == JSON_OBJECT) && v->length == 0);
 }
 
-/* Everything else that PEFT can do stands in keys of its own, unset while unused: a key that says something and is not known here would change
- * the mathematics. */
+/* Everything else that PEFT can do stands in keys of its own, unset while unused: a key that says something
+ * and is not known here would change the mathematics. */
 static bool only_lora(const Json *o, const char *file, Err *e) {
-    static const char *const known[] = {"peft_type", "base_model_name_or_path", "task_type", "r", "lora_alpha", "use_rslora", "target_modules", "bias", "modules_to_save",
-        "init_lora_weights", "lora_dropout", "inference_mode", "peft_version", "revision", "auto_mapping", "megatron_core", "qalora_group_size", NULL};
+    static const char *const known[] = {"peft_type",         "base_model_name_or_path",
+                                        "task_type",         "r",
+                                        "lora_alpha",        "use_rslora",
+                                        "target_modules",    "bias",
+                                        "modules_to_save",   "init_lora_weights",
+                                        "lora_dropout",      "inference_mode",
+                                        "peft_version",      "revision",
+                                        "auto_mapping",      "megatron_core",
+                                        "qalora_group_size", NULL};
     for (size_t i = 0; i < o->length; i++) {
         const Json *v = &o->item[i];
         int k = 0;
         while (known[k] && strcmp(known[k], v->key)) k++;
-        if (!known[k] && !is_neutral(v)) return fail(e, "%s:%d:%d: %s: this kind of adapter is not computed here; merge it into its base with PEFT", file, v->line, v->column, v->key);
+        if (!known[k] && !is_neutral(v))
+            return fail(e,
+                        "%s:%d:%d: %s: this kind of adapter is not computed here; merge it into its base "
+                        "with PEFT",
+                        file, v->line, v->column, v->key);
     }
     const char *type, *bias = "none";
-    if (!json_get_string(o, "peft_type", &type, file, e) || (json_get(o, "bias") && !json_get_string(o, "bias", &bias, file, e))) return false;
-    if (strcmp(type, "LORA")) return fail(e, "%s: peft_type: found \"%s\", expected \"LORA\"; merge the adapter into its base with PEFT", file, type);
-    if (strcmp(bias, "none")) return fail(e, "%s: bias: found \"%s\", expected \"none\": trained biases are not computed here; merge the adapter into its base with PEFT", file, bias);
+    if (!json_get_string(o, "peft_type", &type, file, e) ||
+        (json_get(o, "bias") && !json_get_string(o, "bias", &bias, file, e)))
+        return false;
+    if (strcmp(type, "LORA"))
+        return fail(e,
+                    "%s: peft_type: found \"%s\", expected \"LORA\"; merge the adapter into its base with "
+                    "PEFT",
+                    file, type);
+    if (strcmp(bias, "none"))
+        return fail(e,
+                    "%s: bias: found \"%s\", expected \"none\": trained biases are not computed here; merge "
+                    "the adapter into its base with PEFT",
+                    file, bias);
     const Json *start = json_get(o, "init_lora_weights");
-    if (start && start->type == JSON_STRING && strcmp(start->string, "gaussian") && strcmp(start->string, "orthogonal") && strcmp(start->string, "eva"))
-        return fail(e, "%s: init_lora_weights: found \"%s\", which changes the base's weights; convert the adapter with PEFT", file, start->string);
+    if (start && start->type == JSON_STRING && strcmp(start->string, "gaussian") &&
+        strcmp(start->string, "orthogonal") && strcmp(start->string, "eva"))
+        return fail(e,
+                    "%s: init_lora_weights: found \"%s\", which changes the base's weights; convert the "
+                    "adapter with PEFT",
+                    file, start->string);
     return true;
 }
 
-/* PEFT writes names of layers, of all of them alike, or their endings: "q_proj", "model.layers.0.self_attn.q_proj". A layer that lacks one is
- * found when its tensor is missing. */
+/* PEFT writes names of layers, of all of them alike, or their endings: "q_proj",
+ * "model.layers.0.self_attn.q_proj". A layer that lacks one is found when its tensor is missing. */
 static bool read_targets(Lora *c, const Json *o, const char *file, Err *e) {
     const Json *list = json_get(o, "target_modules");
     const size_t n = list && list->type == JSON_ARRAY ? list->length : 1;
-    if (!list || (list->type != JSON_ARRAY && list->type != JSON_STRING)) return fail(e, "%s: target_modules: found %s, expected a list of names", file, list ? json_type_name(list->type) : "nothing");
+    if (!list || (list->type != JSON_ARRAY && list->type != JSON_STRING))
+        return fail(e, "%s: target_modules: found %s, expected a list of names", file,
+                    list ? json_type_name(list->type) : "nothing");
     for (size_t i = 0; i < n; i++) {
         const Json *name = list->type == JSON_ARRAY ? &list->item[i] : list;
         unsigned target;
         char where[1100];
         snprintf(where, sizeof where, "%s:%d:%d", file, name->line, name->column);
-        if (name->type != JSON_STRING) return fail(e, "%s: target_modules: found %s, expected a name", where, json_type_name(name->type));
+        if (name->type != JSON_STRING)
+            return fail(e, "%s: target_modules: found %s, expected a name", where,
+                        json_type_name(name->type));
         const char *end = strrchr(name->string, '.');
         if (!lora_targets_parse(&target, end ? end + 1 : name->string, where, e)) return false;
         c->target |= target;
@@ -223,21 +314,30 @@ static bool read_adapter(Lora *c, FolderInfo *info, bool *classifier, const char
     Json *o = json_read_file(file, e);
     if (!o) return false;
     *c = (Lora){0};
-    bool ok = o->type == JSON_OBJECT || fail(e, "%s: found %s, expected an object", file, json_type_name(o->type));
-    ok = ok && only_lora(o, file, e) && json_get_int(o, "r", &c->r, file, e) && json_get_number(o, "lora_alpha", &c->alpha, file, e) &&
-         optional_bool(&c->rslora, o, "use_rslora", false, file, e) && read_targets(c, o, file, e) && lora_check(c, file, e);
+    bool ok =
+        o->type == JSON_OBJECT || fail(e, "%s: found %s, expected an object", file, json_type_name(o->type));
+    ok = ok && only_lora(o, file, e) && json_get_int(o, "r", &c->r, file, e) &&
+         json_get_number(o, "lora_alpha", &c->alpha, file, e) &&
+         optional_bool(&c->rslora, o, "use_rslora", false, file, e) && read_targets(c, o, file, e) &&
+         lora_check(c, file, e);
     const Json *type = ok ? json_get(o, "task_type") : NULL;
     if (type && type->type == JSON_STRING) task = type->string;
     *classifier = strcmp(task, "SEQ_CLS") == 0;
-    if (ok && !*classifier && strcmp(task, "CAUSAL_LM")) ok = fail(e, "%s: task_type: found \"%s\", expected CAUSAL_LM or SEQ_CLS", file, task);
+    if (ok && !*classifier && strcmp(task, "CAUSAL_LM"))
+        ok = fail(e, "%s: task_type: found \"%s\", expected CAUSAL_LM or SEQ_CLS", file, task);
     const Json *save = ok ? json_get(o, "modules_to_save") : NULL;
     for (size_t i = 0; ok && save && save->type == JSON_ARRAY && i < save->length; i++) {
         const char *name = save->item[i].type == JSON_STRING ? save->item[i].string : "";
         if (!*classifier || (strcmp(name, "score") && strcmp(name, "classifier")))
-            ok = fail(e, "%s: modules_to_save: found \"%s\", expected nothing but a reward model's score; merge the adapter into its base with PEFT", file, name);
+            ok = fail(e,
+                      "%s: modules_to_save: found \"%s\", expected nothing but a reward model's score; merge "
+                      "the adapter into its base with PEFT",
+                      file, name);
     }
     const Json *name = ok ? json_get(o, "base_model_name_or_path") : NULL;
-    if (ok && (!name || name->type != JSON_STRING || !*name->string)) ok = fail(e, "%s: base_model_name_or_path: expected the folder of the base model; write it there", file);
+    if (ok && (!name || name->type != JSON_STRING || !*name->string))
+        ok = fail(e, "%s: base_model_name_or_path: expected the folder of the base model; write it there",
+                  file);
     if (ok) base = name->string, snprintf(info->base, sizeof info->base, "%s", base);
     json_free(o);
     return ok;
@@ -252,15 +352,22 @@ bool folder_base(char out[1024], const char *dir, Err *e) {
     if (!read_adapter(&lora, &info, &classifier, dir, e)) return false;
     snprintf(out, 1024, "%s", info.base);
     if (*out != '/' && !path_is_folder(out) && !path_join(out, 1024, dir, info.base, e)) return false;
-    if (!path_is_folder(out)) return fail(e, "%s/%s: base_model_name_or_path: there is no folder \"%s\"; write the base model's folder there", dir, adapter_config_name, info.base);
-    return !folder_is_adapter(out) || fail(e, "%s: its base %s is an adapter itself; make a whole model of that first with grpo merge", dir, out);
+    if (!path_is_folder(out))
+        return fail(e,
+                    "%s/%s: base_model_name_or_path: there is no folder \"%s\"; write the base model's "
+                    "folder there",
+                    dir, adapter_config_name, info.base);
+    return !folder_is_adapter(out) ||
+           fail(e, "%s: its base %s is an adapter itself; make a whole model of that first with grpo merge",
+                dir, out);
 }
 
 bool folder_tokenizer(char out[1024], const char *dir, Err *e) {
     char path[1024];
     snprintf(out, 1024, "%s", dir);
     if (!folder_is_adapter(dir)) return true;
-    return path_join(path, sizeof path, dir, "tokenizer.json", e) && (path_exists(path) || folder_base(out, dir, e));
+    return path_join(path, sizeof path, dir, "tokenizer.json", e) &&
+           (path_exists(path) || folder_base(out, dir, e));
 }
 
 /* ---- a folder's configuration ------------------------------------------------------------ */
@@ -272,11 +379,13 @@ static bool whole_config(ModelConfig *c, FolderInfo *info, const char *dir, Err 
     if (!o) return false;
     bool ok = read_config(c, info, o, path, e);
     json_free(o);
-    if (!ok || !path_join(path, sizeof path, dir, "generation_config.json", e) || !path_exists(path)) return ok;
+    if (!ok || !path_join(path, sizeof path, dir, "generation_config.json", e) || !path_exists(path))
+        return ok;
     Json *g = json_read_file(path, e);
     if (!g) return false;
     int stop[MAX_STOPS], n_stop, pad[1], n_pad;
-    ok = read_ids(stop, &n_stop, MAX_STOPS, g, "eos_token_id", path, e) && read_ids(pad, &n_pad, 1, g, "pad_token_id", path, e);
+    ok = read_ids(stop, &n_stop, MAX_STOPS, g, "eos_token_id", path, e) &&
+         read_ids(pad, &n_pad, 1, g, "pad_token_id", path, e);
     if (ok && n_stop) memcpy(info->stop, stop, sizeof stop), info->n_stop = n_stop;
     if (ok && n_pad && c->pad < 0) c->pad = pad[0];
     json_free(g);
@@ -286,12 +395,15 @@ static bool whole_config(ModelConfig *c, FolderInfo *info, const char *dir, Err 
 /* PEFT says nowhere how many scores there are: the tensor does. */
 static bool label_count(int *n, const char *dir, Err *e) {
     char path[1024];
-    Safetensors *s = path_join(path, sizeof path, dir, adapter_tensors_name, e) ? safetensors_open(path, e) : NULL;
+    Safetensors *s =
+        path_join(path, sizeof path, dir, adapter_tensors_name, e) ? safetensors_open(path, e) : NULL;
     if (!s) return false;
     const Tensor *t = safetensors_find(s, "base_model.model.score.weight");
     bool ok = t && t->n_dim == 2 && t->shape[0] >= 1 && t->shape[0] <= MAX_LABELS;
     if (ok) *n = (int)t->shape[0];
-    else fail(e, "%s: base_model.model.score.weight: expected 1 to %d rows, one a score: task_type is SEQ_CLS", path, MAX_LABELS);
+    else
+        fail(e, "%s: base_model.model.score.weight: expected 1 to %d rows, one a score: task_type is SEQ_CLS",
+             path, MAX_LABELS);
     safetensors_close(s);
     return ok;
 }
@@ -303,8 +415,11 @@ bool folder_config(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
     bool classifier;
     if (!info) info = &unused;
     if (!folder_is_adapter(dir)) return whole_config(c, info, dir, e);
-    if (!read_adapter(&lora, &adapter, &classifier, dir, e) || !folder_base(base, dir, e) || !path_join(own, sizeof own, dir, "config.json", e)) return false;
-    if (!whole_config(c, info, classifier && path_exists(own) ? dir : base, e)) return false;      /* own: written by us, has the labels' names */
+    if (!read_adapter(&lora, &adapter, &classifier, dir, e) || !folder_base(base, dir, e) ||
+        !path_join(own, sizeof own, dir, "config.json", e))
+        return false;
+    /* own: written by us, has the labels' names */
+    if (!whole_config(c, info, classifier && path_exists(own) ? dir : base, e)) return false;
     if (classifier && !c->n_label) {
         if (!label_count(&c->n_label, dir, e)) return false;
         for (int k = 0; k < c->n_label; k++) snprintf(info->label[k], sizeof info->label[k], "label_%d", k);
@@ -319,48 +434,61 @@ bool folder_config(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
 
 /* Tensors that a file may hold although no parameter of ours has the name. */
 static bool is_harmless(const Model *m, const char *name) {
-    return (strcmp(name, "lm_head.weight") == 0 && (m->head == m->embed || m->config.n_label)) || strstr(name, "rotary_emb.inv_freq") ||
-           (strcmp(name, "score.weight") == 0 && !m->config.n_label);
+    return (strcmp(name, "lm_head.weight") == 0 && (m->head == m->embed || m->config.n_label)) ||
+           strstr(name, "rotary_emb.inv_freq") || (strcmp(name, "score.weight") == 0 && !m->config.n_label);
 }
 
 static void shape_text(char *out, size_t size, const size_t *shape, int n_dim) {
     size_t n = (size_t)snprintf(out, size, "[");
-    for (int i = 0; i < n_dim && n < size; i++) n += (size_t)snprintf(out + n, size - n, "%s%zu", i ? ", " : "", shape[i]);
+    for (int i = 0; i < n_dim && n < size; i++)
+        n += (size_t)snprintf(out + n, size - n, "%s%zu", i ? ", " : "", shape[i]);
     if (n < size) snprintf(out + n, size - n, "]");
 }
 
 static bool has_shape(const Tensor *t, const Param *p) {
-    return p->is_matrix ? t->n_dim == 2 && t->shape[0] == (size_t)p->rows && t->shape[1] == (size_t)p->cols : t->n_dim == 1 && t->shape[0] == (size_t)p->cols;
+    return p->is_matrix ? t->n_dim == 2 && t->shape[0] == (size_t)p->rows && t->shape[1] == (size_t)p->cols
+                        : t->n_dim == 1 && t->shape[0] == (size_t)p->cols;
 }
 
 /* The remedy, if shapes do not agree. */
-static const char *const base_mixed = "config.json and weights do not belong together", *const adapter_mixed = "the adapter belongs to another base";
+static const char *const base_mixed = "config.json and weights do not belong together",
+                         *const adapter_mixed = "the adapter belongs to another base";
 
 /* Frozen numbers are rounded to base_store, also the vectors, which are kept in real. */
-static bool load_tensor(Param *p, const Tensor *t, Store base_store, const char *file, const char *mixed, Err *e) {
+static bool load_tensor(Param *p, const Tensor *t, Store base_store, const char *file, const char *mixed,
+                        Err *e) {
     if (!has_shape(t, p)) {
         char found[64], expected[64];
         shape_text(found, sizeof found, t->shape, t->n_dim);
-        shape_text(expected, sizeof expected, p->is_matrix ? (size_t[]){(size_t)p->rows, (size_t)p->cols} : (size_t[]){(size_t)p->cols}, p->is_matrix ? 2 : 1);
-        return fail(e, "%s: tensor %s: found shape %s, expected %s; %s", file, t->name, found, expected, mixed);
+        shape_text(expected, sizeof expected,
+                   p->is_matrix ? (size_t[]){(size_t)p->rows, (size_t)p->cols} : (size_t[]){(size_t)p->cols},
+                   p->is_matrix ? 2 : 1);
+        return fail(e, "%s: tensor %s: found shape %s, expected %s; %s", file, t->name, found, expected,
+                    mixed);
     }
-    if (strcmp(t->dtype, "F32") && strcmp(t->dtype, "F16") && strcmp(t->dtype, "BF16") && strcmp(t->dtype, "F64"))
-        return fail(e, "%s: tensor %s: found dtype %s, expected F32, F16, BF16 or F64", file, t->name, t->dtype);
+    if (strcmp(t->dtype, "F32") && strcmp(t->dtype, "F16") && strcmp(t->dtype, "BF16") &&
+        strcmp(t->dtype, "F64"))
+        return fail(e, "%s: tensor %s: found dtype %s, expected F32, F16, BF16 or F64", file, t->name,
+                    t->dtype);
     real x[CHUNK];
     double rounded[CHUNK];                              /* room for any store */
     const size_t in = store_size(t->store), out = store_size(p->store);
     for (size_t j = 0, n; j < t->count; j += n) {
         n = t->count - j < CHUNK ? t->count - j : CHUNK;
         store_to_real(x, (const unsigned char *)t->data + j * in, t->store, n);
-        if (!p->trainable && base_store != STORE_REAL) store_from_real(rounded, x, base_store, n), store_to_real(x, rounded, base_store, n);
+        if (!p->trainable && base_store != STORE_REAL)
+            store_from_real(rounded, x, base_store, n), store_to_real(x, rounded, base_store, n);
         for (size_t i = 0; i < n; i++)
-            if (!isfinite((double)x[i])) return fail(e, "%s: tensor %s: element %zu is not finite; the file is damaged", file, t->name, j + i);
+            if (!isfinite((double)x[i]))
+                return fail(e, "%s: tensor %s: element %zu is not finite; the file is damaged", file, t->name,
+                            j + i);
         store_from_real((unsigned char *)p->data + j * out, x, p->store, n);
     }
     return true;
 }
 
-/* The network's own parameters. A reward model's head may be absent, or be another model's: it stays as it is then. */
+/* The network's own parameters. A reward model's head may be absent, or be another model's: it stays as it is
+ * then. */
 static bool load_base(Model *m, const char *dir, bool need_head, Err *e) {
     Safetensors *s = safetensors_open(dir, e);
     if (!s) return false;
@@ -369,11 +497,14 @@ static bool load_base(Model *m, const char *dir, bool need_head, Err *e) {
         Param *p = &m->param[i];
         const Tensor *t = safetensors_find(s, p->name);
         if (p == m->head && !need_head && (!t || !has_shape(t, p))) continue;
-        ok = t ? load_tensor(p, t, m->config.base_store, dir, base_mixed, e) : fail(e, "%s: tensor %s is missing, which config.json asks for; %s", dir, p->name, base_mixed);
+        ok =
+            t ? load_tensor(p, t, m->config.base_store, dir, base_mixed, e)
+              : fail(e, "%s: tensor %s is missing, which config.json asks for; %s", dir, p->name, base_mixed);
     }
     for (int i = 0; ok && i < safetensors_count(s); i++) {
         const char *name = safetensors_at(s, i)->name;
-        if (!model_find(m, name) && !is_harmless(m, name)) ok = fail(e, "%s: unknown tensor %s; %s", dir, name, base_mixed);
+        if (!model_find(m, name) && !is_harmless(m, name))
+            ok = fail(e, "%s: unknown tensor %s; %s", dir, name, base_mixed);
     }
     safetensors_close(s);
     return ok;
@@ -382,7 +513,8 @@ static bool load_base(Model *m, const char *dir, bool need_head, Err *e) {
 static bool load_adapter(Model *m, const char *dir, bool need_head, Err *e) {
     static const char prefix[] = "base_model.model.";
     char path[1024];
-    Safetensors *s = path_join(path, sizeof path, dir, adapter_tensors_name, e) ? safetensors_open(path, e) : NULL;
+    Safetensors *s =
+        path_join(path, sizeof path, dir, adapter_tensors_name, e) ? safetensors_open(path, e) : NULL;
     if (!s) return false;
     bool ok = true;
     int n_found = 0;
@@ -393,13 +525,17 @@ static bool load_adapter(Model *m, const char *dir, bool need_head, Err *e) {
         const Tensor *t = safetensors_find(s, head ? "base_model.model.score.weight" : p->name);
         n_found += t != NULL;
         if (head && !need_head && (!t || !has_shape(t, p))) continue;
-        ok = t ? load_tensor(p, t, m->config.base_store, path, adapter_mixed, e) : fail(e, "%s: tensor %s is missing; %s, or not every layer is adapted alike", path, head ? "base_model.model.score.weight" : p->name, adapter_mixed);
+        ok = t ? load_tensor(p, t, m->config.base_store, path, adapter_mixed, e)
+               : fail(e, "%s: tensor %s is missing; %s, or not every layer is adapted alike", path,
+                      head ? "base_model.model.score.weight" : p->name, adapter_mixed);
     }
     for (int i = 0; ok && i < safetensors_count(s) && n_found < safetensors_count(s); i++) {
         const char *name = safetensors_at(s, i)->name;
-        const bool head = strcmp(name, "base_model.model.score.weight") == 0 && (m->config.n_label || !need_head);
+        const bool head =
+            strcmp(name, "base_model.model.score.weight") == 0 && (m->config.n_label || !need_head);
         const Param *p = model_find(m, name);
-        if (!head && (!p || strncmp(name, prefix, sizeof prefix - 1))) ok = fail(e, "%s: unknown tensor %s; %s", path, name, adapter_mixed);
+        if (!head && (!p || strncmp(name, prefix, sizeof prefix - 1)))
+            ok = fail(e, "%s: unknown tensor %s; %s", path, name, adapter_mixed);
     }
     safetensors_close(s);
     return ok;
@@ -412,7 +548,11 @@ static Model *load(const char *dir, const ModelConfig *c, bool strict, uint64_t 
     Model *m = folder_base(base, dir, e) ? model_new(c, e) : NULL;
     if (!m) return NULL;
     if (!strict) model_init_new(m, seed);
-    if (load_base(m, base, need_head && !(adapter && c->n_label), e) && (!adapter || load_adapter(m, dir, need_head, e))) { model_pack(m); return m; }
+    if (load_base(m, base, need_head && !(adapter && c->n_label), e) &&
+        (!adapter || load_adapter(m, dir, need_head, e))) {
+        model_pack(m);
+        return m;
+    }
     model_free(m);
     return NULL;
 }
@@ -422,7 +562,9 @@ Model *folder_load(const char *dir, FolderInfo *info, Err *e) {
     return folder_config(&c, info, dir, e) ? load(dir, &c, true, 0, e) : NULL;
 }
 
-Model *folder_load_as(const char *dir, const ModelConfig *c, uint64_t seed, Err *e) { return load(dir, c, false, seed, e); }
+Model *folder_load_as(const char *dir, const ModelConfig *c, uint64_t seed, Err *e) {
+    return load(dir, c, false, seed, e);
+}
 
 /* ---- writing ----------------------------------------------------------------------------- */
 
@@ -438,15 +580,19 @@ static void write_ids(JsonWriter *w, const char *key, const int *id, int n) {
 }
 
 static void write_config(JsonWriter *w, const ModelConfig *c, const FolderInfo *info, Store store) {
-    static const char *const prefix[] = {"Llama", "Qwen2", "Qwen3"}, *const type[] = {"llama", "qwen2", "qwen3"};
+    static const char *const prefix[] = {"Llama", "Qwen2", "Qwen3"}, *const type[] = {"llama", "qwen2",
+                                                                                      "qwen3"};
     char name[64];
-    snprintf(name, sizeof name, "%s%s", prefix[c->arch], c->n_label ? "ForSequenceClassification" : "ForCausalLM");
+    snprintf(name, sizeof name, "%s%s", prefix[c->arch],
+             c->n_label ? "ForSequenceClassification" : "ForCausalLM");
     json_begin(w, '{');
     json_open(w, "architectures", '['); json_string(w, name); json_end(w, ']');
     json_put_string(w, "model_type", type[c->arch]);
-    const struct { const char *key; int value; } size[] = {
-        {"vocab_size", c->vocab}, {"hidden_size", c->hidden}, {"intermediate_size", c->ffn}, {"num_hidden_layers", c->n_layer},
-        {"num_attention_heads", c->n_head}, {"num_key_value_heads", c->n_kv_head}, {"head_dim", c->head_dim}, {"max_position_embeddings", c->context}};
+    const struct { const char *key; int value;
+    } size[] = {{"vocab_size", c->vocab},           {"hidden_size", c->hidden},
+                {"intermediate_size", c->ffn},      {"num_hidden_layers", c->n_layer},
+                {"num_attention_heads", c->n_head}, {"num_key_value_heads", c->n_kv_head},
+                {"head_dim", c->head_dim},          {"max_position_embeddings", c->context}};
     for (size_t i = 0; i < sizeof size / sizeof *size; i++) json_put_int(w, size[i].key, size[i].value);
     json_put_string(w, "hidden_act", "silu");
     json_put(w, "rms_norm_eps", c->norm_eps);
@@ -477,7 +623,11 @@ static void write_config(JsonWriter *w, const ModelConfig *c, const FolderInfo *
         json_put_int(w, "num_labels", c->n_label);
         json_put_string(w, "problem_type", "regression");
         json_open(w, "id2label", '{');
-        for (int k = 0; k < c->n_label; k++) { char key[16]; snprintf(key, sizeof key, "%d", k); json_put_string(w, key, info->label[k]); }
+        for (int k = 0; k < c->n_label; k++) {
+            char key[16];
+            snprintf(key, sizeof key, "%d", k);
+            json_put_string(w, key, info->label[k]);
+        }
         json_end(w, '}');
         json_open(w, "label2id", '{');
         for (int k = 0; k < c->n_label; k++) json_put_int(w, info->label[k], k);
@@ -486,7 +636,10 @@ static void write_config(JsonWriter *w, const ModelConfig *c, const FolderInfo *
         for (int k = 0; k < c->n_label; k++) json_number(w, info->reward_mean[k]);
         json_end(w, ']');
     }
-    json_put_string(w, "torch_dtype", store == STORE_BF16 ? "bfloat16" : store == STORE_F32 || sizeof(real) == 4 ? "float32" : "float64");
+    json_put_string(w, "torch_dtype",
+                    store == STORE_BF16                       ? "bfloat16"
+                    : store == STORE_F32 || sizeof(real) == 4 ? "float32"
+                                                              : "float64");
     json_end(w, '}');
 }
 
@@ -499,7 +652,9 @@ static bool write_json(const char *dir, const char *name, JsonWriter *w, Err *e)
 }
 
 static void declare(TensorOut *t, const Param *p, const char *name, Store store) {
-    *t = (TensorOut){.name = name, .store = store == STORE_REAL ? (sizeof(real) == 4 ? STORE_F32 : STORE_F64) : store, .data = p->data, .from = p->store};
+    *t = (TensorOut){.name = name,
+                     .store = store == STORE_REAL ? (sizeof(real) == 4 ? STORE_F32 : STORE_F64) : store,
+                     .data = p->data, .from = p->store};
     t->n_dim = p->is_matrix ? 2 : 1;
     t->shape[0] = (size_t)(p->is_matrix ? p->rows : p->cols);
     t->shape[1] = (size_t)p->cols;
@@ -513,10 +668,13 @@ static bool write_tensors(const char *dir, const Model *m, bool adapter, Store s
     int n = 0;
     for (int i = 0; i < m->n_param; i++) {
         const Param *p = &m->param[i];
-        if (adapter && p == m->head && m->config.n_label) declare(&t[n++], p, "base_model.model.score.weight", store);
+        if (adapter && p == m->head && m->config.n_label)
+            declare(&t[n++], p, "base_model.model.score.weight", store);
         else if (adapter == (i >= m->n_base)) declare(&t[n++], p, p->name, store);
     }
-    const bool ok = path_join(path, sizeof path, dir, adapter ? adapter_tensors_name : "model.safetensors", e) && safetensors_write(path, t, n, (const char *const[]){NULL}, e);
+    const bool ok =
+        path_join(path, sizeof path, dir, adapter ? adapter_tensors_name : "model.safetensors", e) &&
+        safetensors_write(path, t, n, (const char *const[]){NULL}, e);
     free(t);
     return ok;
 }
@@ -548,35 +706,43 @@ static bool write_adapter_config(const char *dir, const ModelConfig *c, const Fo
 }
 
 static bool copy_tokenizer(const char *dir, const char *from_dir, Err *e) {
-    static const char *const files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"};
+    static const char *const files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                                        "chat_template.jinja"};
     char source[1024], from[1024], to[1024];
     if (!folder_tokenizer(source, from_dir, e)) return false;
     for (size_t i = 0; strcmp(source, dir) && i < sizeof files / sizeof *files; i++) {
-        if (!path_join(from, sizeof from, source, files[i], e) || !path_join(to, sizeof to, dir, files[i], e)) return false;
+        if (!path_join(from, sizeof from, source, files[i], e) || !path_join(to, sizeof to, dir, files[i], e))
+            return false;
         if (path_exists(from) && !file_copy(from, to, e)) return false;
     }
     return true;
 }
 
-/* Our ids, and whatever else from_dir says about how to draw. One that cannot be read is no reason to lose a trained model. */
+/* Our ids, and whatever else from_dir says about how to draw. One that cannot be read is no reason to lose a
+ * trained model. */
 static void write_generation(JsonWriter *w, const Model *m, const FolderInfo *info, const char *from_dir) {
     char base[1024], path[1024];
     Err e = {{0}};
-    Json *from = from_dir && folder_base(base, from_dir, &e) && path_join(path, sizeof path, base, "generation_config.json", &e) ? json_read_file(path, &e) : NULL;
+    Json *from = from_dir && folder_base(base, from_dir, &e) &&
+                         path_join(path, sizeof path, base, "generation_config.json", &e)
+                     ? json_read_file(path, &e)
+                     : NULL;
     json_begin(w, '{');
     write_ids(w, "bos_token_id", &m->config.bos, m->config.bos >= 0);
     write_ids(w, "eos_token_id", info->stop, info->n_stop);
     write_ids(w, "pad_token_id", &m->config.pad, m->config.pad >= 0);
     for (size_t i = 0; from && from->type == JSON_OBJECT && i < from->length; i++) {
         const char *key = from->item[i].key;
-        if (!strcmp(key, "bos_token_id") || !strcmp(key, "eos_token_id") || !strcmp(key, "pad_token_id")) continue;
+        if (!strcmp(key, "bos_token_id") || !strcmp(key, "eos_token_id") || !strcmp(key, "pad_token_id"))
+            continue;
         json_put_value(w, key, &from->item[i]);
     }
     json_end(w, '}');
     json_free(from);
 }
 
-bool folder_save(const char *dir, const Model *m, const FolderInfo *info, const char *tokenizer_dir, Store store, Err *e) {
+bool folder_save(const char *dir, const Model *m, const FolderInfo *info, const char *tokenizer_dir,
+                 Store store, Err *e) {
     const bool adapter = m->config.lora.r && !m->adapter_off;
     if (!folder_make(dir, e)) return false;
     if (adapter && !write_adapter_config(dir, &m->config, info, e)) return false;
@@ -587,13 +753,15 @@ bool folder_save(const char *dir, const Model *m, const FolderInfo *info, const 
     }
     char generation[1024];
     if (!path_join(generation, sizeof generation, dir, "generation_config.json", e)) return false;
-    if (m->config.n_label) remove(generation);          /* a former language model's: its pad would be read as ours */
+    /* a former language model's: its pad would be read as ours */
+    if (m->config.n_label) remove(generation);
     else if (!adapter) {
         JsonWriter g = {.indent = 2};
         write_generation(&g, m, info, tokenizer_dir);
         if (!write_json(dir, "generation_config.json", &g, e)) return false;
     }
-    return (!tokenizer_dir || copy_tokenizer(dir, tokenizer_dir, e)) && write_tensors(dir, m, adapter, store, e);
+    return (!tokenizer_dir || copy_tokenizer(dir, tokenizer_dir, e)) &&
+           write_tensors(dir, m, adapter, store, e);
 }
 
 void folder_digest(const Model *m, char hex[65]) {

@@ -1,7 +1,7 @@
 /* lora.c: a low-rank adapter beside a frozen linear layer (MATH 10.3).
  *
- * In this order: names of targets, the branch forward (E290) and backward (E291), merging and the start (E292). Which layers
- * have one, and whether a call uses it, is model.c's; files are folder.c's. */
+ * In this order: names of targets, the branch forward (E290) and backward (E291), merging and the start
+ * (E292). Which layers have one, and whether a call uses it, is model.c's; files are folder.c's. */
 #include "net/lora.h"
 
 #include <stdio.h>
@@ -12,12 +12,18 @@
 #include "lib/words.h"
 #include "lib/threads.h"
 
-const char *const lora_target_names[] = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", NULL};
+const char *const lora_target_names[] = {"q_proj",    "k_proj",  "v_proj",    "o_proj",
+                                         "gate_proj", "up_proj", "down_proj", NULL};
 
 bool lora_check(const Lora *c, const char *where, Err *e) {
-    if (c->r < 1 || c->r > 1 << 16) return fail(e, "%s: rank r: found %d, expected 1 to %d", where, c->r, 1 << 16);
-    if (!(c->alpha > 0 && c->alpha < 1e9)) return fail(e, "%s: lora_alpha: found %g, expected more than 0", where, c->alpha);
-    return c->target != 0 || fail(e, "%s: target_modules: none, expected some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj", where);
+    if (c->r < 1 || c->r > 1 << 16)
+        return fail(e, "%s: rank r: found %d, expected 1 to %d", where, c->r, 1 << 16);
+    if (!(c->alpha > 0 && c->alpha < 1e9))
+        return fail(e, "%s: lora_alpha: found %g, expected more than 0", where, c->alpha);
+    return c->target != 0 || fail(e,
+                                  "%s: target_modules: none, expected some of q_proj, k_proj, v_proj, "
+                                  "o_proj, gate_proj, up_proj, down_proj",
+                                  where);
 }
 
 bool lora_targets_parse(unsigned *target, const char *text, const char *where, Err *e) {
@@ -26,25 +32,33 @@ bool lora_targets_parse(unsigned *target, const char *text, const char *where, E
     for (const char *at = text; *at; ) {
         const size_t n = strcspn(at, ",");
         int t = 0;
-        while (t < LORA_TARGETS && (strlen(lora_target_names[t]) != n || strncmp(lora_target_names[t], at, n))) t++;
+        while (t < LORA_TARGETS &&
+               (strlen(lora_target_names[t]) != n || strncmp(lora_target_names[t], at, n)))
+            t++;
         if (t == LORA_TARGETS) {
             char name[64];
             snprintf(name, sizeof name, "%.*s", (int)(n < 40 ? n : 40), at);
             const char *near = nearest_name(name, lora_target_names, LORA_TARGETS);
-            return fail(e, "%s: target module \"%s\"%s%s: expected some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj with commas, or all-linear",
+            return fail(e,
+                        "%s: target module \"%s\"%s%s: expected some of q_proj, k_proj, v_proj, o_proj, "
+                        "gate_proj, up_proj, down_proj with commas, or all-linear",
                         where, name, near ? ", did you mean " : "", near ? near : "");
         }
         *target |= 1u << t;
         at += n + (at[n] == ',');
     }
-    return *target || fail(e, "%s: no target module; expected some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj with commas, or all-linear", where);
+    return *target || fail(e,
+                           "%s: no target module; expected some of q_proj, k_proj, v_proj, o_proj, "
+                           "gate_proj, up_proj, down_proj with commas, or all-linear",
+                           where);
 }
 
 const char *lora_targets_text(char out[96], unsigned target) {
     size_t n = 0;
     out[0] = 0;
     for (int t = 0; t < LORA_TARGETS; t++)
-        if (target >> t & 1) n += (size_t)snprintf(out + n, 96 - n, "%s%s", n ? "," : "", lora_target_names[t]);
+        if (target >> t & 1)
+            n += (size_t)snprintf(out + n, 96 - n, "%s%s", n ? "," : "", lora_target_names[t]);
     return out;
 }
 
@@ -52,7 +66,8 @@ real lora_scale(const Lora *c) { return (real)(c->alpha / (c->rslora ? sqrt((dou
 
 /* ---- E290, E291: the branch --------------------------------------------------------------- */
 
-void lora_forward(real *y, real *u, real *scratch, const real *a, const real *b, const real *x, int n, const LoraShape *c) {
+void lora_forward(real *y, real *u, real *scratch, const real *a, const real *b, const real *x, int n,
+                  const LoraShape *c) {
     const size_t count = (size_t)n * (size_t)c->n_out;
     gemm_nt(u, c->r, x, c->n_in, a, STORE_REAL, NULL, n, c->r, c->n_in);
     gemm_nt(scratch, c->n_out, u, c->r, b, STORE_REAL, NULL, n, c->n_out, c->r);
@@ -60,8 +75,8 @@ void lora_forward(real *y, real *u, real *scratch, const real *a, const real *b,
     for (size_t i = 0; i < count; i++) y[i] = r_fma(c->s, scratch[i], y[i]);
 }
 
-void lora_backward(real *dx, real *da, real *db, real *su, real *du, real *scratch, const real *dy, const real *x, const real *u, const real *a, const real *b,
-                   int n, const LoraShape *c) {
+void lora_backward(real *dx, real *da, real *db, real *su, real *du, real *scratch, const real *dy,
+                   const real *x, const real *u, const real *a, const real *b, int n, const LoraShape *c) {
     const size_t rank_count = (size_t)n * (size_t)c->r, count = (size_t)n * (size_t)c->n_in;
     if (db) {
         for (size_t i = 0; i < rank_count; i++) su[i] = c->s * u[i];
@@ -94,6 +109,7 @@ void lora_merge(real *w, const real *a, const real *b, const LoraShape *c) {
 void lora_init(real *a, real *b, const LoraShape *c, uint64_t seed, int layer, LoraTarget t) {
     const double bound = 1 / sqrt((double)c->n_in);
     const size_t n_a = (size_t)c->r * (size_t)c->n_in;
-    for (size_t j = 0; j < n_a; j++) a[j] = (real)(bound * (2 * rng_uniform(seed, RNG_ADAPTER, (uint64_t)layer, (uint64_t)t, j, 0) - 1));
+    for (size_t j = 0; j < n_a; j++)
+        a[j] = (real)(bound * (2 * rng_uniform(seed, RNG_ADAPTER, (uint64_t)layer, (uint64_t)t, j, 0) - 1));
     memset(b, 0, (size_t)c->n_out * (size_t)c->r * sizeof *b);
 }

@@ -16,25 +16,31 @@ typedef struct {
     unsigned target;                    /* bit t: lora_target_names[t] has an adapter */
 } Lora;
 
-bool lora_check(const Lora *c, const char *where, Err *e);                     /* sizes and targets; r == 0 is an error */
-/* "q_proj,v_proj" or "all-linear" into the bits of target. where: names the option or the file in an error. */
+/* sizes and targets; r == 0 is an error */
+bool lora_check(const Lora *c, const char *where, Err *e);
+/* "q_proj,v_proj" or "all-linear" into the bits of target. where: names the option or the file in an error.
+ */
 bool lora_targets_parse(unsigned *target, const char *text, const char *where, Err *e);
-const char *lora_targets_text(char out[96], unsigned target);                  /* and back, with commas; returns out */
+/* and back, with commas; returns out */
+const char *lora_targets_text(char out[96], unsigned target);
 real lora_scale(const Lora *c);                         /* E290: s */
 
 /* One layer's arrays: W is (n_out, n_in), A (r, n_in), B (n_out, r). */
 typedef struct { int n_out, n_in, r; real s; } LoraShape;
 
-/* E290: y [n, n_out], which holds W x and the bias, becomes fma(s, B u, y). u [n, r] = A x is kept for the backward pass.
- * a, b: as gemm_pack lays them. scratch [n, n_out]. */
-void lora_forward(real *y, real *u, real *scratch, const real *a, const real *b, const real *x, int n, const LoraShape *c);
-/* E291: dA, dB += (both NULL: not wanted); dx, which holds W^T dy, gets A^T du added (NULL: done by an earlier call, which left du). su, du [n, r], scratch [n, n_in].
- * Orders: s u first; dB's chain over rows of dy (s u); du = s (chain over n_out of B dy); dA's chain over rows of du x. */
-void lora_backward(real *dx, real *da, real *db, real *su, real *du, real *scratch, const real *dy, const real *x, const real *u, const real *a, const real *b,
-                   int n, const LoraShape *c);
+/* E290: y [n, n_out], which holds W x and the bias, becomes fma(s, B u, y). u [n, r] = A x is kept for the
+ * backward pass. a, b: as gemm_pack lays them. scratch [n, n_out]. */
+void lora_forward(real *y, real *u, real *scratch, const real *a, const real *b, const real *x, int n,
+                  const LoraShape *c);
+/* E291: dA, dB += (both NULL: not wanted); dx, which holds W^T dy, gets A^T du added (NULL: done by an
+ * earlier call, which left du). su, du [n, r], scratch [n, n_in]. Orders: s u first; dB's chain over rows of
+ * dy (s u); du = s (chain over n_out of B dy); dA's chain over rows of du x. */
+void lora_backward(real *dx, real *da, real *db, real *su, real *du, real *scratch, const real *dy,
+                   const real *x, const real *u, const real *a, const real *b, int n, const LoraShape *c);
 /* E292: W = fma(s, B A, W), each element of B A a chain over r. */
 void lora_merge(real *w, const real *a, const real *b, const LoraShape *c);
-/* E292: A uniform in +-1/sqrt(n_in), keyed by (seed, layer, target); B = 0: the adapted layer starts as the layer itself. */
+/* E292: A uniform in +-1/sqrt(n_in), keyed by (seed, layer, target); B = 0: the adapted layer starts as the
+ * layer itself. */
 void lora_init(real *a, real *b, const LoraShape *c, uint64_t seed, int layer, LoraTarget t);
 
 #endif

@@ -1,6 +1,7 @@
 /* arms.c: reading runs that are compared with each other, and the figures of their replies.
  *
- * In this order: an arm's text, a run's folder, its replies, what must agree between runs and arms, figures, costs. */
+ * In this order: an arm's text, a run's folder, its replies, what must agree between runs and arms, figures,
+ * costs. */
 #include "report/arms.h"
 
 #include <math.h>
@@ -19,11 +20,12 @@ static void *grown(void *list, int n, size_t size, Err *e) {
     return more;
 }
 
-/* ---- quantities -------------------------------------------------------------------------------------------------------- */
+/* ---- quantities ----------------------------------------------------------------------------- */
 
 static const char *const own_column[] = {"refusal", "harmful", "completion_length", "kl"};
 enum { N_OWN = sizeof own_column / sizeof *own_column };
-static const char *const group_column[] = {"judge", "scores"}, *const mean_name[] = {"mean_judge", "mean_scores"};
+static const char *const group_column[] = {"judge", "scores"}, *const mean_name[] = {"mean_judge",
+                                                                                     "mean_scores"};
 
 int section_find(const Section *s, Origin origin, const char *name) {
     for (int q = 0; q < s->n_quantity; q++)
@@ -31,18 +33,26 @@ int section_find(const Section *s, Origin origin, const char *name) {
     return -1;
 }
 
-bool quantity_is_mean(const Quantity *q) { return q->origin != OF_REPLY && !strcmp(q->name, mean_name[q->origin]); }
+bool quantity_is_mean(const Quantity *q) {
+    return q->origin != OF_REPLY && !strcmp(q->name, mean_name[q->origin]);
+}
 
-Origin section_told(const Section *s) { return section_find(s, OF_JUDGE, mean_name[OF_JUDGE]) >= 0 ? OF_JUDGE : OF_MODEL; }
+Origin section_told(const Section *s) {
+    return section_find(s, OF_JUDGE, mean_name[OF_JUDGE]) >= 0 ? OF_JUDGE : OF_MODEL;
+}
 
 const char *origin_name(Origin o) { return o == OF_JUDGE ? "judge" : "reward model"; }
-int section_told_mean(const Section *s) { return section_find(s, section_told(s), mean_name[section_told(s)]); }
+int section_told_mean(const Section *s) {
+    return section_find(s, section_told(s), mean_name[section_told(s)]);
+}
 
 static bool add_quantity(Section *s, Origin origin, const char *name, const char *file, Err *e) {
-    if (s->n_quantity == MAX_QUANTITIES) return fail(e, "%s: more than %d quantities in a reply", file, MAX_QUANTITIES);
+    if (s->n_quantity == MAX_QUANTITIES)
+        return fail(e, "%s: more than %d quantities in a reply", file, MAX_QUANTITIES);
     Quantity *q = &s->quantity[s->n_quantity++];
     q->origin = origin;
-    if (strlen(name) >= sizeof q->name) return fail(e, "%s: label \"%.80s...\": expected at most %zu bytes", file, name, sizeof q->name - 1);
+    if (strlen(name) >= sizeof q->name)
+        return fail(e, "%s: label \"%.80s...\": expected at most %zu bytes", file, name, sizeof q->name - 1);
     snprintf(q->name, sizeof q->name, "%s", name);
     return true;
 }
@@ -61,10 +71,11 @@ static bool find_quantities(Section *s, const Json *reply, const char *file, Err
     return add_quantity(s, OF_REPLY, "distinct", file, e);
 }
 
-/* ---- replies ----------------------------------------------------------------------------------------------------------- */
+/* ---- replies -------------------------------------------------------------------------------- */
 
 /* The labels of a reply are those of the section, no more and no fewer; null is a missing value. */
-static bool read_labels(double *value, const Section *s, Origin g, const Json *reply, const char *file, Err *e) {
+static bool read_labels(double *value, const Section *s, Origin g, const Json *reply, const char *file,
+                        Err *e) {
     const Json *label = json_get(reply, group_column[g]);
     double sum = 0;
     size_t n = 0;
@@ -73,45 +84,66 @@ static bool read_labels(double *value, const Section *s, Origin g, const Json *r
         if (s->quantity[q].origin != g) continue;
         if (!strcmp(name, mean_name[g])) { value[q] = sum / (double)n; continue; }
         const Json *v = json_get(label, name);
-        if (!v) return fail(e, "%s:%d: \"%s\" has no label \"%s\", as the section's replies before have: arms with different labels cannot be compared", file, reply->line, group_column[g], name);
-        if (v->type != JSON_NUMBER && v->type != JSON_NULL) return fail(e, "%s:%d: %s: %s: found %s, expected a number or null", file, reply->line, group_column[g], name, json_type_name(v->type));
+        if (!v)
+            return fail(e,
+                        "%s:%d: \"%s\" has no label \"%s\", as the section's replies before have: arms with "
+                        "different labels cannot be compared",
+                        file, reply->line, group_column[g], name);
+        if (v->type != JSON_NUMBER && v->type != JSON_NULL)
+            return fail(e, "%s:%d: %s: %s: found %s, expected a number or null", file, reply->line,
+                        group_column[g], name, json_type_name(v->type));
         value[q] = v->type == JSON_NUMBER ? v->number : NAN;
         sum += value[q];
         n++;
     }
     for (size_t k = 0; label && label->type == JSON_OBJECT && k < label->length; k++)
         if (section_find(s, g, label->item[k].key) < 0)
-            return fail(e, "%s:%d: \"%s\" has a label \"%s\", which the section's replies before have not: arms with different labels cannot be compared", file, reply->line,
-                        group_column[g], label->item[k].key);
+            return fail(e,
+                        "%s:%d: \"%s\" has a label \"%s\", which the section's replies before have not: arms "
+                        "with different labels cannot be compared",
+                        file, reply->line, group_column[g], label->item[k].key);
     return true;
 }
 
 static bool find_split(int *split, Section *s, bool first_run, const char *name, const char *where, Err *e) {
     for (*split = 0; *split < s->n_split && strcmp(s->split[*split], name); ++*split) {}
     if (*split < s->n_split) return true;
-    if (!first_run) return fail(e, "%s: split \"%.60s\" is not among those of the section's replies before: arms that answer other prompts cannot be paired", where, name);
-    if (!strcmp(name, "all")) return fail(e, "%s: a split is named \"all\", which is the row of all replies; give it another name", where);
+    if (!first_run)
+        return fail(e,
+                    "%s: split \"%.60s\" is not among those of the section's replies before: arms that "
+                    "answer other prompts cannot be paired",
+                    where, name);
+    if (!strcmp(name, "all"))
+        return fail(e, "%s: a split is named \"all\", which is the row of all replies; give it another name",
+                    where);
     if (s->n_split == MAX_SPLITS) return fail(e, "%s: more than %d splits", where, MAX_SPLITS);
     s->split[s->n_split++] = name;
     s->split[s->n_split] = "all";
     return true;
 }
 
-static const char *text_of(const Json *v) { return v->type == JSON_STRING ? v->string : json_text(v); }    /* messages as their JSON: kept until the program ends */
+/* messages as their JSON: kept until the program ends */
+static const char *text_of(const Json *v) { return v->type == JSON_STRING ? v->string : json_text(v); }
 
 static bool read_reply(Reply *r, Section *s, bool first_run, const Json *o, const char *file, Err *e) {
     char where[1200];
     snprintf(where, sizeof where, "%s:%d", file, o->line);
-    const Json *prompt = json_get(o, "prompt"), *completion = json_get(o, "completion"), *split = json_get(o, "split");
-    if (!prompt || !completion) return fail(e, "%s: no \"%s\"; expected a reply as `grpo sample` writes it", where, prompt ? "completion" : "prompt");
+    const Json *prompt = json_get(o, "prompt"), *completion = json_get(o, "completion"),
+               *split = json_get(o, "split");
+    if (!prompt || !completion)
+        return fail(e, "%s: no \"%s\"; expected a reply as `grpo sample` writes it", where,
+                    prompt ? "completion" : "prompt");
     r->prompt = text_of(prompt);
     r->completion = text_of(completion);
     r->split = -1;                                              /* of no row but "all" */
     if (split && !find_split(&r->split, s, first_run, text_of(split), where, e)) return false;
-    if (!read_labels(r->value, s, OF_JUDGE, o, file, e) || !read_labels(r->value, s, OF_MODEL, o, file, e)) return false;
+    if (!read_labels(r->value, s, OF_JUDGE, o, file, e) || !read_labels(r->value, s, OF_MODEL, o, file, e))
+        return false;
     for (int i = 0; i < N_OWN; i++) {
         const Json *v = json_get(o, own_column[i]);
-        if (v && v->type != JSON_NUMBER && v->type != JSON_NULL) return fail(e, "%s: %s: found %s, expected a number", where, own_column[i], json_type_name(v->type));
+        if (v && v->type != JSON_NUMBER && v->type != JSON_NULL)
+            return fail(e, "%s: %s: found %s, expected a number", where, own_column[i],
+                        json_type_name(v->type));
         r->value[section_find(s, OF_REPLY, own_column[i])] = v && v->type == JSON_NUMBER ? v->number : NAN;
     }
     r->value[s->n_quantity - 1] = NAN;
@@ -120,7 +152,9 @@ static bool read_reply(Reply *r, Section *s, bool first_run, const Json *o, cons
 
 static bool in_row(const Section *s, const Reply *r, int row) { return row == s->n_split || r->split == row; }
 
-static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 static bool count_distinct(ArmRun *r, const Section *s, Err *e) {
     const char **text = malloc((size_t)r->n_reply * sizeof *text);
@@ -147,11 +181,18 @@ static const ArmRun *pattern(const Section *s) {
 
 static bool same_prompts(const ArmRun *p, const ArmRun *r, const char *file, Err *e) {
     if (p->n_reply != r->n_reply)
-        return fail(e, "%s: holds %d replies, %s/replies.jsonl %d: they cannot be paired; sample every arm with the same --dataset", file, r->n_reply, p->dir, p->n_reply);
+        return fail(e,
+                    "%s: holds %d replies, %s/replies.jsonl %d: they cannot be paired; sample every arm with "
+                    "the same --dataset",
+                    file, r->n_reply, p->dir, p->n_reply);
     for (int i = 0; i < r->n_reply; i++)
         if (strcmp(p->reply[i].prompt, r->reply[i].prompt) || p->reply[i].split != r->reply[i].split)
-            return fail(e, "%s:%d: replies to \"%.80s\", %s/replies.jsonl:%d to \"%.80s\"%s: they cannot be paired; sample every arm with the same --dataset", file, r->reply_lines.line[i]->line,
-                        r->reply[i].prompt, p->dir, p->reply_lines.line[i]->line, p->reply[i].prompt, strcmp(p->reply[i].prompt, r->reply[i].prompt) ? "" : " of another split");
+            return fail(e,
+                        "%s:%d: replies to \"%.80s\", %s/replies.jsonl:%d to \"%.80s\"%s: they cannot be "
+                        "paired; sample every arm with the same --dataset",
+                        file, r->reply_lines.line[i]->line, r->reply[i].prompt, p->dir,
+                        p->reply_lines.line[i]->line, p->reply[i].prompt,
+                        strcmp(p->reply[i].prompt, r->reply[i].prompt) ? "" : " of another split");
     return true;
 }
 
@@ -167,7 +208,11 @@ static bool read_replies(ArmRun *r, Section *s, Err *e) {
     const int n = r->reply_lines.n;
     Reply *reply = calloc((size_t)n, sizeof *reply);
     double *value = malloc((size_t)n * (size_t)s->n_quantity * sizeof *value);
-    if (!reply || !value) { free(reply); free(value); return fail(e, "%s: no memory for %d replies", path, n); }
+    if (!reply || !value) {
+        free(reply);
+        free(value);
+        return fail(e, "%s: no memory for %d replies", path, n);
+    }
     reply[0].value = value;
     r->reply = reply;
     for (int i = 0; i < n; i++) {
@@ -178,7 +223,7 @@ static bool read_replies(ArmRun *r, Section *s, Err *e) {
     return (!first || same_prompts(first, r, path, e)) && count_distinct(r, s, e);
 }
 
-/* ---- a run's folder ---------------------------------------------------------------------------------------------------- */
+/* ---- a run's folder ------------------------------------------------------------------------- */
 
 static bool read_if_there(Json **out, const char *dir, const char *name, Err *e) {
     char path[1100];
@@ -189,28 +234,39 @@ static bool read_if_there(Json **out, const char *dir, const char *name, Err *e)
 static bool read_held_out(ArmRun *r, Err *e) {
     if (!read_if_there(&r->held_out, r->dir, "eval.json", e)) return false;
     const Json *label = r->held_out;
-    if (label && label->type != JSON_OBJECT) return fail(e, "%s/eval.json: found %s, expected an object of labels", r->dir, json_type_name(label->type));
+    if (label && label->type != JSON_OBJECT)
+        return fail(e, "%s/eval.json: found %s, expected an object of labels", r->dir,
+                    json_type_name(label->type));
     for (size_t k = 0; label && k < label->length; k++)
-        if (label->item[k].type != JSON_OBJECT) return fail(e, "%s/eval.json: %s: found %s, expected an object of metrics", r->dir, label->item[k].key, json_type_name(label->item[k].type));
+        if (label->item[k].type != JSON_OBJECT)
+            return fail(e, "%s/eval.json: %s: found %s, expected an object of metrics", r->dir,
+                        label->item[k].key, json_type_name(label->item[k].type));
     return true;
 }
 
 static bool read_run(ArmRun *r, Section *s, Err *e) {
     char log[1100], timing[1100], replies[1100];
-    if (!path_join(log, sizeof log, r->dir, "log.jsonl", e) || !path_join(timing, sizeof timing, r->dir, "timing.jsonl", e) ||
-        !path_join(replies, sizeof replies, r->dir, "replies.jsonl", e)) return false;
+    if (!path_join(log, sizeof log, r->dir, "log.jsonl", e) ||
+        !path_join(timing, sizeof timing, r->dir, "timing.jsonl", e) ||
+        !path_join(replies, sizeof replies, r->dir, "replies.jsonl", e))
+        return false;
     r->seed = NAN;
     r->files.dir = r->dir;
-    if (!path_is_folder(r->dir)) return fail(e, "%s: found no folder, expected that of a run: [SECTION/][NAME=]RUN[,RUN...]", r->dir);
+    if (!path_is_folder(r->dir))
+        return fail(e, "%s: found no folder, expected that of a run: [SECTION/][NAME=]RUN[,RUN...]", r->dir);
     if (path_exists(log)) {
         if (!run_files_read(&r->files, r->dir, e)) return false;
-        if (!json_get(r->files.config, "options") || !json_get(r->files.config, "command")) return fail(e, "%s/config.json: no \"command\" or no \"options\": this is no run's", r->dir);
+        if (!json_get(r->files.config, "options") || !json_get(r->files.config, "command"))
+            return fail(e, "%s/config.json: no \"command\" or no \"options\": this is no run's", r->dir);
         r->seed = json_path(r->files.config, "options.seed");
-    } else if (!path_exists(replies)) return fail(e, "%s: is no run: found neither log.jsonl nor replies.jsonl", r->dir);
+    } else if (!path_exists(replies))
+        return fail(e, "%s: is no run: found neither log.jsonl nor replies.jsonl", r->dir);
     if (path_exists(timing) && !json_lines_read(&r->timing, timing, true, e)) return false;
     const Json *command = json_get(r->files.config, "command");
-    if (command && command->type == JSON_STRING && !strcmp(command->string, "reward") && !read_held_out(r, e)) return false;
-    return read_if_there(&r->verdicts, r->dir, "verdicts.json", e) && read_if_there(&r->data, r->dir, "data.json", e) && read_replies(r, s, e);
+    if (command && command->type == JSON_STRING && !strcmp(command->string, "reward") && !read_held_out(r, e))
+        return false;
+    return read_if_there(&r->verdicts, r->dir, "verdicts.json", e) &&
+           read_if_there(&r->data, r->dir, "data.json", e) && read_replies(r, s, e);
 }
 
 static void free_run(ArmRun *r) {
@@ -235,11 +291,12 @@ void arms_free(Arms *a) {
     free(a->section);
 }
 
-/* ---- what must agree --------------------------------------------------------------------------------------------------- */
+/* ---- what must agree ------------------------------------------------------------------------ */
 
 /* Seeds of one arm differ in the seed and in what was made with it: models and files. */
 static bool may_differ(const char *name) {
-    static const char *const path[] = {"seed", "model", "dataset", "reward_model", "value_model", "eval_dataset", "ptx_dataset", NULL};
+    static const char *const path[] = {"seed",        "model",        "dataset",     "reward_model",
+                                       "value_model", "eval_dataset", "ptx_dataset", NULL};
     for (int i = 0; path[i]; i++)
         if (!strcmp(path[i], name)) return true;
     return !run_option_has_effect(name);
@@ -247,10 +304,14 @@ static bool may_differ(const char *name) {
 
 bool arm_shares_option(const char *name) { return !may_differ(name); }
 
-static bool option_differs(const ArmRun *a, const ArmRun *b, const char *name, const Json *x, const Json *y, Err *e) {
+static bool option_differs(const ArmRun *a, const ArmRun *b, const char *name, const Json *x, const Json *y,
+                           Err *e) {
     if (may_differ(name) || json_same(x, y)) return true;
     char *p = json_text(x), *q = json_text(y);
-    fail(e, "%s and %s are runs of one arm, but differ in more than the seed: %s: %.60s and %.60s; give them as two arms", a->dir, b->dir, name, p, q);
+    fail(e,
+         "%s and %s are runs of one arm, but differ in more than the seed: %s: %.60s and %.60s; give them as "
+         "two arms",
+         a->dir, b->dir, name, p, q);
     free(p);
     free(q);
     return false;
@@ -260,28 +321,39 @@ static bool same_options(const ArmRun *a, const ArmRun *b, Err *e) {
     const Json *x = json_get(a->files.config, "options"), *y = json_get(b->files.config, "options");
     static const char *const about[] = {"command", "real"};
     for (int i = 0; i < 2; i++)
-        if (!option_differs(a, b, about[i], json_get(a->files.config, about[i]), json_get(b->files.config, about[i]), e)) return false;
+        if (!option_differs(a, b, about[i], json_get(a->files.config, about[i]),
+                            json_get(b->files.config, about[i]), e))
+            return false;
     for (size_t i = 0; i < x->length; i++)
         if (!option_differs(a, b, x->item[i].key, &x->item[i], json_get(y, x->item[i].key), e)) return false;
     for (size_t i = 0; i < y->length; i++)
-        if (!json_get(x, y->item[i].key) && !option_differs(a, b, y->item[i].key, NULL, &y->item[i], e)) return false;
+        if (!json_get(x, y->item[i].key) && !option_differs(a, b, y->item[i].key, NULL, &y->item[i], e))
+            return false;
     return true;
 }
 
 static bool check_seeds(const Arm *a, Err *e) {
     for (int i = 0; a->n_run > 1 && i < a->n_run; i++) {
-        if (isnan(a->run[i].seed)) return fail(e, "%s: found no config.json with a seed, expected one: the runs of an arm differ in their seed", a->run[i].dir);
+        if (isnan(a->run[i].seed))
+            return fail(e,
+                        "%s: found no config.json with a seed, expected one: the runs of an arm differ in "
+                        "their seed",
+                        a->run[i].dir);
         for (int k = 0; k < i; k++)
-            if (a->run[k].seed == a->run[i].seed) return fail(e, "%s and %s: both have seed %g; the runs of an arm differ in their seed", a->run[k].dir, a->run[i].dir, a->run[i].seed);
+            if (a->run[k].seed == a->run[i].seed)
+                return fail(e, "%s and %s: both have seed %g; the runs of an arm differ in their seed",
+                            a->run[k].dir, a->run[i].dir, a->run[i].seed);
         if (!a->run[i].n_reply != !a->run[0].n_reply)
-            return fail(e, "%s: %s replies.jsonl, %s %s; give it to all runs of an arm or to none", a->run[i].dir, a->run[i].n_reply ? "has" : "has no", a->run[0].dir,
+            return fail(e, "%s: %s replies.jsonl, %s %s; give it to all runs of an arm or to none",
+                        a->run[i].dir, a->run[i].n_reply ? "has" : "has no", a->run[0].dir,
                         a->run[0].n_reply ? "has" : "has none");
         if (i && !same_options(&a->run[0], &a->run[i], e)) return false;
     }
     return true;
 }
 
-static const ArmRun *partner(const Arm *base, const ArmRun *r) {        /* the baseline's run that r is compared with */
+static const ArmRun *partner(const Arm *base,
+                             const ArmRun *r) { /* the baseline's run that r is compared with */
     for (int i = 0; i < base->n_run; i++)
         if (base->n_run == 1 || base->run[i].seed == r->seed) return &base->run[i];
     return NULL;
@@ -290,8 +362,10 @@ static const ArmRun *partner(const Arm *base, const ArmRun *r) {        /* the b
 static bool check_partners(const Section *s, const Arm *a, Err *e) {
     for (int i = 0; arm_has_replies(a) && arm_has_replies(&s->arm[0]) && i < a->n_run; i++)
         if (!partner(&s->arm[0], &a->run[i]))
-            return fail(e, "%s: seed %g: the baseline \"%s\" has no run of it, expected the same seeds (or a single run of the baseline): differences are paired by seed", a->run[i].dir,
-                        a->run[i].seed, s->arm[0].name);
+            return fail(e,
+                        "%s: seed %g: the baseline \"%s\" has no run of it, expected the same seeds (or a "
+                        "single run of the baseline): differences are paired by seed",
+                        a->run[i].dir, a->run[i].seed, s->arm[0].name);
     return true;
 }
 
@@ -304,10 +378,13 @@ static bool check_judges(const Section *s, const Arm *a, Err *e) {
             if (s->arm[i].run[k].verdicts) first = &s->arm[i].run[k];
     for (int k = 0; k < a->n_run; k++)
         for (int i = 0; i < 2; i++) {
-            const Json *x = first ? json_get(first->verdicts, about[i]) : NULL, *y = json_get(a->run[k].verdicts, about[i]);
+            const Json *x = first ? json_get(first->verdicts, about[i]) : NULL,
+                       *y = json_get(a->run[k].verdicts, about[i]);
             if (!a->run[k].verdicts || json_same(x, y)) continue;
             char *p = json_text(x), *q = json_text(y);
-            fail(e, "%s/verdicts.json: %s: found %.80s, %s/verdicts.json of the same section has %.80s: two judges cannot stand in one table; give the arms as two sections",
+            fail(e,
+                 "%s/verdicts.json: %s: found %.80s, %s/verdicts.json of the same section has %.80s: two "
+                 "judges cannot stand in one table; give the arms as two sections",
                  a->run[k].dir, about[i], q, first->dir, p);
             free(p);
             free(q);
@@ -316,7 +393,7 @@ static bool check_judges(const Section *s, const Arm *a, Err *e) {
     return true;
 }
 
-/* ---- an arm's text ----------------------------------------------------------------------------------------------------- */
+/* ---- an arm's text -------------------------------------------------------------------------- */
 
 static const char *last_part(const char *path) {        /* without its folders */
     const char *slash = strrchr(path, '/');
@@ -324,7 +401,11 @@ static const char *last_part(const char *path) {        /* without its folders *
 }
 
 static bool take_name(char *out, const char *text, size_t n, const char *what, const char *whole, Err *e) {
-    if (!n || n >= NAME_SIZE) return fail(e, "found \"%.80s\": the name of the %s has %zu bytes, expected 1 to %d: [SECTION/][NAME=]RUN[,RUN...]", whole, what, n, NAME_SIZE - 1);
+    if (!n || n >= NAME_SIZE)
+        return fail(e,
+                    "found \"%.80s\": the name of the %s has %zu bytes, expected 1 to %d: "
+                    "[SECTION/][NAME=]RUN[,RUN...]",
+                    whole, what, n, NAME_SIZE - 1);
     snprintf(out, NAME_SIZE, "%.*s", (int)n, text);
     return true;
 }
@@ -349,7 +430,9 @@ static bool add_runs(Arm *arm, Section *s, const char *list, Err *e) {
         if (!more) return false;
         arm->run = more;
         ArmRun *r = &arm->run[arm->n_run++];
-        if (!n || n >= sizeof r->dir) return fail(e, "found \"%.80s\", expected the folder of a run: [SECTION/][NAME=]RUN[,RUN...]", list);
+        if (!n || n >= sizeof r->dir)
+            return fail(e, "found \"%.80s\", expected the folder of a run: [SECTION/][NAME=]RUN[,RUN...]",
+                        list);
         snprintf(r->dir, sizeof r->dir, "%.*s", (int)n, at);
         if (!read_run(r, s, e)) return false;
         at = next;
@@ -359,7 +442,8 @@ static bool add_runs(Arm *arm, Section *s, const char *list, Err *e) {
 
 bool arms_add(Arms *a, const char *text, Err *e) {
     char section[NAME_SIZE] = "", name[NAME_SIZE];
-    const char *equals = strchr(text, '='), *runs = equals ? equals + 1 : text, *slash = equals ? memchr(text, '/', (size_t)(equals - text)) : NULL;
+    const char *equals = strchr(text, '='), *runs = equals ? equals + 1 : text,
+               *slash = equals ? memchr(text, '/', (size_t)(equals - text)) : NULL;
     if (equals) {
         if (slash && !take_name(section, text, (size_t)(slash - text), "section", text, e)) return false;
         const char *from = slash ? slash + 1 : text;
@@ -373,13 +457,17 @@ bool arms_add(Arms *a, const char *text, Err *e) {
     Section *s = section_named(a, section, e);
     if (!s) return false;
     for (int i = 0; i < s->n_arm; i++)
-        if (!strcmp(s->arm[i].name, name)) return fail(e, "found \"%.80s\": section \"%s\" has an arm named \"%s\" already; name it: NAME=RUN", text, section, name);
+        if (!strcmp(s->arm[i].name, name))
+            return fail(e,
+                        "found \"%.80s\": section \"%s\" has an arm named \"%s\" already; name it: NAME=RUN",
+                        text, section, name);
     Arm *more = grown(s->arm, s->n_arm, sizeof *s->arm, e);
     if (!more) return false;
     s->arm = more;
     Arm *arm = &s->arm[s->n_arm++];
     snprintf(arm->name, NAME_SIZE, "%s", name);
-    return add_runs(arm, s, runs, e) && check_seeds(arm, e) && check_partners(s, arm, e) && check_judges(s, arm, e);
+    return add_runs(arm, s, runs, e) && check_seeds(arm, e) && check_partners(s, arm, e) &&
+           check_judges(s, arm, e);
 }
 
 const char *arm_command(const Arm *a) {
@@ -389,7 +477,7 @@ const char *arm_command(const Arm *a) {
 
 bool arm_has_replies(const Arm *a) { return a->run[0].n_reply > 0; }
 
-/* ---- figures ----------------------------------------------------------------------------------------------------------- */
+/* ---- figures -------------------------------------------------------------------------------- */
 
 int section_n_reply(const Section *s, int row) {
     const ArmRun *p = pattern(s);
@@ -405,15 +493,19 @@ Figure figure_of(const double *by_run, int n) {
     return f;
 }
 
-/* Of one run, less its partner `base` reply by reply unless that is NULL: the mean over replies, the interval over prompts, whose replies lie side by side. */
+/* Of one run, less its partner `base` reply by reply unless that is NULL: the mean over replies, the interval
+ * over prompts, whose replies lie side by side. */
 static void over_prompts(Figure *f, const Section *s, const ArmRun *r, const ArmRun *base, int row, int q) {
     double *all = calloc(2 * (size_t)r->n_reply, sizeof *all), *prompt = all ? all + r->n_reply : NULL;
     size_t n_all = 0, n_prompt = 0;
     for (int i = 0; all && i < r->n_reply; ) {
         const Reply *first = &r->reply[i];
         const size_t begin = n_all;
-        for (; i < r->n_reply && r->reply[i].split == first->split && !strcmp(r->reply[i].prompt, first->prompt); i++)
-            if (in_row(s, first, row)) all[n_all++] = r->reply[i].value[q] - (base ? base->reply[i].value[q] : 0);
+        for (; i < r->n_reply && r->reply[i].split == first->split &&
+               !strcmp(r->reply[i].prompt, first->prompt);
+             i++)
+            if (in_row(s, first, row))
+                all[n_all++] = r->reply[i].value[q] - (base ? base->reply[i].value[q] : 0);
         if (n_all > begin) prompt[n_prompt++] = stats_of(all + begin, n_all - begin).mean;
     }
     f->mean = stats_of(all, n_all).mean;
@@ -423,27 +515,36 @@ static void over_prompts(Figure *f, const Section *s, const ArmRun *r, const Arm
 
 static Figure of_run(const Section *s, const ArmRun *r, const ArmRun *base, int row, int q) {
     Figure f = {.mean = NAN, .half = NAN, .n = 1, .over_prompts = true};
-    if (q == s->n_quantity - 1) f.mean = r->distinct[row] - (base ? base->distinct[row] : 0);      /* a property of the row: there is no interval over prompts */
+    /* a property of the row: there is no interval over prompts */
+    if (q == s->n_quantity - 1) f.mean = r->distinct[row] - (base ? base->distinct[row] : 0);
     else if (r->n_reply) over_prompts(&f, s, r, base, row, q);
     f.by_run[0] = f.mean;
     return f;
 }
 
-Figure run_figure(const Section *s, const ArmRun *r, int row, int quantity) { return of_run(s, r, NULL, row, quantity); }
+Figure run_figure(const Section *s, const ArmRun *r, int row, int quantity) {
+    return of_run(s, r, NULL, row, quantity);
+}
 
 static Figure of_arm(const Section *s, const Arm *a, const Arm *base, int row, int q) {
     double mean[MAX_RUNS] = {0};
     if (a->n_run == 1) return of_run(s, &a->run[0], base ? partner(base, &a->run[0]) : NULL, row, q);
-    for (int i = 0; i < a->n_run; i++) mean[i] = of_run(s, &a->run[i], base ? partner(base, &a->run[i]) : NULL, row, q).mean;
+    for (int i = 0; i < a->n_run; i++)
+        mean[i] = of_run(s, &a->run[i], base ? partner(base, &a->run[i]) : NULL, row, q).mean;
     return figure_of(mean, a->n_run);
 }
 
-Figure arm_figure(const Section *s, const Arm *a, int row, int quantity) { return of_arm(s, a, NULL, row, quantity); }
-Figure arm_difference(const Section *s, const Arm *a, int row, int quantity) { return of_arm(s, a, &s->arm[0], row, quantity); }
+Figure arm_figure(const Section *s, const Arm *a, int row, int quantity) {
+    return of_arm(s, a, NULL, row, quantity);
+}
+Figure arm_difference(const Section *s, const Arm *a, int row, int quantity) {
+    return of_arm(s, a, &s->arm[0], row, quantity);
+}
 
 bool section_has(const Section *s, int quantity) {
     for (int a = 0; a < s->n_arm; a++)
-        if (arm_has_replies(&s->arm[a]) && !isnan(arm_figure(s, &s->arm[a], s->n_split, quantity).mean)) return true;
+        if (arm_has_replies(&s->arm[a]) && !isnan(arm_figure(s, &s->arm[a], s->n_split, quantity).mean))
+            return true;
     return false;
 }
 
@@ -455,7 +556,7 @@ Figure arm_held_out(const Arm *a, const char *label, const char *metric) {
 
 int figure_verdict(const Figure *f) { return f->mean - f->half > 0 ? 1 : f->mean + f->half < 0 ? -1 : 0; }
 
-/* ---- costs ------------------------------------------------------------------------------------------------------------- */
+/* ---- costs ---------------------------------------------------------------------------------- */
 
 double log_step(const Json *line) { return json_member(line, "step"); }
 
@@ -488,7 +589,8 @@ static double mean_over(const Arm *a, double (*of)(const ArmRun *, const char *)
     return stats_of(x, (size_t)a->n_run).mean;
 }
 
-/* What it took to make the run's data (data.json) is added to what is spent, operations and seconds, not to what is held at once. */
+/* What it took to make the run's data (data.json) is added to what is spent, operations and seconds, not to
+ * what is held at once. */
 static double with_data(const ArmRun *r, double own, const char *path) {
     const double more = json_path(r->data, path);
     return isnan(more) ? own : own + more;
@@ -526,7 +628,8 @@ double arm_data_cost(const Arm *a, const char *path) { return mean_over(a, data_
 double arm_seconds(const Arm *a) { return mean_over(a, seconds_of, "train_runtime"); }
 
 const char *const token_kind[] = {"prompt", "completion", NULL};
-const char *const memory_kind[] = {"weights", "gradients", "optimizer", "cache", "activations", "reference", "reward", "critic", NULL};
+const char *const memory_kind[] = {"weights",   "gradients", "optimizer", "cache", "activations",
+                                   "reference", "reward",    "critic",    NULL};
 
 double arm_cost_total(const Arm *a, const char *part, const char *const *kind) {
     double sum = NAN;

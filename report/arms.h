@@ -1,8 +1,9 @@
-/* arms.h: runs side by side: sections of arms, an arm being one or several runs that differ in their seed; what they replied, and the figures of it.
+/* arms.h: runs side by side: sections of arms, an arm being one or several runs that differ in their seed;
+ * what they replied, and the figures of it.
  *
- * An arm is compared with the first of its section, its baseline. Figures are means over runs with Student's 95 % interval; of a single run the
- * interval is over prompts. A difference is taken run by run, from the baseline's run of the same seed (or its only one), and of a single
- * run prompt by prompt. */
+ * An arm is compared with the first of its section, its baseline. Figures are means over runs with Student's
+ * 95 % interval; of a single run the interval is over prompts. A difference is taken run by run, from the
+ * baseline's run of the same seed (or its only one), and of a single run prompt by prompt. */
 #ifndef ARMS_H
 #define ARMS_H
 
@@ -10,8 +11,10 @@
 
 enum { MAX_RUNS = 32, MAX_QUANTITIES = 160, MAX_SPLITS = 64, NAME_SIZE = 128 };
 
-typedef enum { OF_JUDGE, OF_MODEL, OF_REPLY } Origin;       /* "judge", "scores", or the reply's own columns */
-typedef struct { Origin origin; char name[64]; } Quantity;  /* the mean over labels is named mean_judge, mean_scores */
+/* "judge", "scores", or the reply's own columns */
+typedef enum { OF_JUDGE, OF_MODEL, OF_REPLY } Origin;
+/* the mean over labels is named mean_judge, mean_scores */
+typedef struct { Origin origin; char name[64]; } Quantity;
 
 typedef struct {
     const char *prompt, *completion;
@@ -23,7 +26,8 @@ typedef struct {
     char dir[1024];
     RunFiles files;                     /* files.config NULL: a folder with replies alone */
     JsonLines timing, reply_lines;
-    Json *verdicts, *data, *held_out;   /* verdicts.json, data.json, of a reward model eval.json; NULL without */
+    Json *verdicts, *data,
+        *held_out; /* verdicts.json, data.json, of a reward model eval.json; NULL without */
     double seed;                        /* NaN without config.json */
     Reply *reply;
     int n_reply;
@@ -36,7 +40,8 @@ typedef struct {
     char name[NAME_SIZE];               /* "" for the unnamed one */
     Arm *arm;                           /* arm[0]: the baseline */
     int n_arm;
-    Quantity quantity[MAX_QUANTITIES];  /* of the replies: judge's labels and their mean, reward model's, then the reply's own columns, "distinct" last */
+    Quantity quantity[MAX_QUANTITIES]; /* of the replies: judge's labels and their mean, reward model's, then
+                                          the reply's own columns, "distinct" last */
     int n_quantity;
     const char *split[MAX_SPLITS + 1];  /* names of the rows in order of appearance, then "all" */
     int n_split;                        /* row n_split is "all" */
@@ -44,10 +49,10 @@ typedef struct {
 
 typedef struct { Section *section; int n; } Arms;
 
-/* Adds the arm that "[SECTION/][NAME=]RUN[,RUN...]" says, and reads its folders: config.json, log.jsonl, timing.jsonl, replies.jsonl, verdicts.json,
- * data.json, and of a reward model eval.json.
- * A folder without config.json and log.jsonl is fine if it has replies. False: no run, a broken line, seeds whose options differ, another
- * set of labels, other prompts or another outside judge than the section's arms before. */
+/* Adds the arm that "[SECTION/][NAME=]RUN[,RUN...]" says, and reads its folders: config.json, log.jsonl,
+ * timing.jsonl, replies.jsonl, verdicts.json, data.json, and of a reward model eval.json. A folder without
+ * config.json and log.jsonl is fine if it has replies. False: no run, a broken line, seeds whose options
+ * differ, another set of labels, other prompts or another outside judge than the section's arms before. */
 bool arms_add(Arms *a, const char *text, Err *e);
 void arms_free(Arms *a);
 
@@ -55,17 +60,20 @@ void arms_free(Arms *a);
 const char *arm_command(const Arm *a);
 bool arm_has_replies(const Arm *a);
 int section_n_reply(const Section *s, int row);                             /* of one run */
-int section_find(const Section *s, Origin origin, const char *name);        /* index of a quantity, -1: there is none */
+/* index of a quantity, -1: there is none */
+int section_find(const Section *s, Origin origin, const char *name);
 
 bool quantity_is_mean(const Quantity *q);                                   /* over labels */
 /* What differences are told of: the judge's labels, or the reward model's where no judge was asked. */
 Origin section_told(const Section *s);
 
 const char *origin_name(Origin o);                                          /* "judge", "reward model" */
-int section_told_mean(const Section *s);                                    /* index of the mean over its labels, -1 */
+/* index of the mean over its labels, -1 */
+int section_told_mean(const Section *s);
 bool section_has(const Section *s, int quantity);                           /* whether any reply has it */
 
-/* mean +- half over n values; by_run[i] belongs to the arm's run i. half is NaN where there is no interval. */
+/* mean +- half over n values; by_run[i] belongs to the arm's run i. half is NaN where there is no interval.
+ */
 typedef struct { double mean, half; int n; bool over_prompts; double by_run[MAX_RUNS]; } Figure;
 Figure arm_figure(const Section *s, const Arm *a, int row, int quantity);
 Figure arm_difference(const Section *s, const Arm *a, int row, int quantity);   /* from s->arm[0] */
@@ -78,19 +86,22 @@ int figure_verdict(const Figure *f);
 /* Of a reward model's held-out rows: a metric of a label, as eval.json names both; over seeds. */
 Figure arm_held_out(const Arm *a, const char *label, const char *metric);
 
-/* Whether an option can change a number of a run, and is the same in all runs of an arm (no seed, no file). */
+/* Whether an option can change a number of a run, and is the same in all runs of an arm (no seed, no file).
+ */
 bool arm_shares_option(const char *name);
 
 double log_step(const Json *line);
 double json_member(const Json *v, const char *key);     /* a number by its key, dots and all; NaN without */
-double json_path(const Json *v, const char *path);      /* a number by its path, such as "measured.tokens.prompt"; NaN without */
+/* a number by its path, such as "measured.tokens.prompt"; NaN without */
+double json_path(const Json *v, const char *path);
 
 /* Means over an arm's runs; NaN where none has it. */
 double arm_cost(const Arm *a, const char *path);        /* of the log's cost line, by its path */
 /* Its sum over kinds (NULL at the end) of one part, such as "measured.memory". */
 double arm_cost_total(const Arm *a, const char *part, const char *const *kind);
 double arm_timing(const Arm *a, const char *key);       /* of the last line of timing.jsonl that has it */
-double arm_data_cost(const Arm *a, const char *path);   /* of data.json: the part of the costs that the data took, by its path */
+/* of data.json: the part of the costs that the data took, by its path */
+double arm_data_cost(const Arm *a, const char *path);
 double arm_seconds(const Arm *a);                       /* train_runtime, or the sum of step_time */
 extern const char *const token_kind[], *const memory_kind[];
 

@@ -1,7 +1,9 @@
 /* report_page.c: the page of `grpo report`.
  *
- * In this order: what it rests on; of each section: the verdict, tables of scores, differences and conduct, the judge beside the reward model, an outside
- * judge's verdicts, a reward model's held-out rows, costs, options, replies side by side. Plots are report_plots.c. What the runs' folders do not hold is left out, and it is said. */
+ * In this order: what it rests on; of each section: the verdict, tables of scores, differences and conduct,
+ * the judge beside the reward model, an outside judge's verdicts, a reward model's held-out rows, costs,
+ * options, replies side by side. Plots are report_plots.c. What the runs' folders do not hold is left out,
+ * and it is said. */
 #include "report/report_page.h"
 
 #include <math.h>
@@ -15,12 +17,16 @@
 #include "lib/stats.h"
 #include "lib/say.h"
 
-enum { REPLIES_PER_SPLIT = 2, LAST = 10, MAX_HASHED = 64 << 20 };       /* sample prompts; steps of the mean at the end; bytes */
+/* sample prompts; steps of the mean at the end; bytes */
+enum { REPLIES_PER_SPLIT = 2, LAST = 10, MAX_HASHED = 64 << 20 };
 
-/* ---- tables ------------------------------------------------------------------------------------------------------------ */
+/* ---- tables --------------------------------------------------------------------------------- */
 
-/* With a caption that the caller goes on with until table_columns: NULL at the end; those of text, a bit each, are left-aligned. */
-static void table_begin(Page *p, const char *caption) { page_html(p, "<div class=\"wide\"><table>\n<caption><b>%s</b> ", caption); }
+/* With a caption that the caller goes on with until table_columns: NULL at the end; those of text, a bit
+ * each, are left-aligned. */
+static void table_begin(Page *p, const char *caption) {
+    page_html(p, "<div class=\"wide\"><table>\n<caption><b>%s</b> ", caption);
+}
 
 enum { TEXT_1 = 1, TEXT_2 = 3 };        /* the first, the first two */
 
@@ -59,7 +65,9 @@ static void cell_figure(Page *p, const Figure *f, int decimals, bool difference)
         page_html(p, "</span>");
     }
     if (difference && !isnan(f->mean) && !isnan(f->half)) {
-        static const char *const sign[] = {"<span class=\"fell\" title=\"fell\">▼</span>", "<span class=\"open\" title=\"not decided\">○</span>", "<span class=\"rose\" title=\"rose\">▲</span>"};
+        static const char *const sign[] = {"<span class=\"fell\" title=\"fell\">▼</span>",
+                                           "<span class=\"open\" title=\"not decided\">○</span>",
+                                           "<span class=\"rose\" title=\"rose\">▲</span>"};
         page_html(p, " %s", sign[figure_verdict(f) + 1]);
     }
     page_html(p, "</td>");
@@ -77,7 +85,10 @@ static void say_intervals(Page *p, const Section *s) {
     for (int a = 0; a < s->n_arm; a++)
         if (arm_has_replies(&s->arm[a])) *(s->arm[a].n_run > 1 ? &several : &one) += 1;
     page_html(p, "Mean ± half-width of its 95 %% interval (Student’s t), %s. ",
-              !one ? "over seeds" : !several ? "over prompts: of one seed, so it says nothing of other seeds" : "over seeds; of an arm with one seed over prompts, which says nothing of other seeds");
+              !one ? "over seeds"
+              : !several
+                  ? "over prompts: of one seed, so it says nothing of other seeds"
+                  : "over seeds; of an arm with one seed over prompts, which says nothing of other seeds");
 }
 
 static void say_differences(Page *p, const Section *s) {
@@ -85,8 +96,12 @@ static void say_differences(Page *p, const Section *s) {
     for (int a = 1; a < s->n_arm; a++) several = several || s->arm[a].n_run > 1;
     page_html(p, "Less <i>");
     page_text(p, s->arm[0].name);
-    page_html(p, "</i>, %s. <span class=\"rose\">▲</span> rose, <span class=\"fell\">▼</span> fell: the interval leaves out 0; <span class=\"open\">○</span> not decided. ",
-              s->arm[0].n_run > 1 ? "run by run of the same seed" : several ? "its only run, so the spread between its seeds is in no interval" : "prompt by prompt");
+    page_html(p,
+              "</i>, %s. <span class=\"rose\">▲</span> rose, <span class=\"fell\">▼</span> fell: the "
+              "interval leaves out 0; <span class=\"open\">○</span> not decided. ",
+              s->arm[0].n_run > 1 ? "run by run of the same seed"
+              : several           ? "its only run, so the spread between its seeds is in no interval"
+                                  : "prompt by prompt");
 }
 
 static int n_with_replies(const Section *s) {
@@ -96,15 +111,25 @@ static int n_with_replies(const Section *s) {
 }
 
 static const char *column_name(const Quantity *q) {
-    static const char *const own[][2] = {{"refusal", "refusals"}, {"harmful", "harmful step"}, {"completion_length", "length"}, {"kl", "KL to the reference"}, {"distinct", "distinct"}};
+    static const char *const own[][2] = {{"refusal", "refusals"},
+                                         {"harmful", "harmful step"},
+                                         {"completion_length", "length"},
+                                         {"kl", "KL to the reference"},
+                                         {"distinct", "distinct"}};
     for (size_t i = 0; q->origin == OF_REPLY && i < sizeof own / sizeof *own; i++)
         if (!strcmp(own[i][0], q->name)) return own[i][1];
     return quantity_is_mean(q) ? "mean" : q->name;
 }
 
-static int decimals_of(const Quantity *q) { return q->origin != OF_REPLY ? 3 : !strcmp(q->name, "completion_length") ? 1 : !strcmp(q->name, "kl") ? 2 : 3; }
+static int decimals_of(const Quantity *q) {
+    return q->origin != OF_REPLY                   ? 3
+           : !strcmp(q->name, "completion_length") ? 1
+           : !strcmp(q->name, "kl")                ? 2
+                                                   : 3;
+}
 
-/* Rows: splits and all; within each the arms, without the baseline if they are differences. Columns: the quantities `list`, -1 at the end. */
+/* Rows: splits and all; within each the arms, without the baseline if they are differences. Columns: the
+ * quantities `list`, -1 at the end. */
 static void figures_table(Page *p, const Section *s, const int *list, bool difference) {
     const char *column[MAX_QUANTITIES + 3] = {"prompts", "arm"};
     int n = 2;
@@ -121,7 +146,8 @@ static void figures_table(Page *p, const Section *s, const int *list, bool diffe
             if (first) row_head(p, s->split[row], " class=\"head\"", arms);
             row_head(p, s->arm[a].name, " class=\"arm\"", 1);
             for (int i = 0; list[i] >= 0; i++) {
-                const Figure f = difference ? arm_difference(s, &s->arm[a], row, list[i]) : arm_figure(s, &s->arm[a], row, list[i]);
+                const Figure f = difference ? arm_difference(s, &s->arm[a], row, list[i])
+                                            : arm_figure(s, &s->arm[a], row, list[i]);
                 cell_figure(p, &f, decimals_of(&s->quantity[list[i]]), difference);
             }
             page_html(p, "</tr>\n");
@@ -142,10 +168,16 @@ static int quantities_of(int *list, const Section *s, Origin origin, int n) {
 static void scores(Page *p, const Section *s) {
     int list[MAX_QUANTITIES + 1];
     const Origin told = section_told(s);
-    if (!quantities_of(list, s, told, 0)) { page_html(p, "<p class=\"note\">The replies have neither a judge’s scores nor a reward model’s.</p>\n"); return; }
+    if (!quantities_of(list, s, told, 0)) {
+        page_html(p,
+                  "<p class=\"note\">The replies have neither a judge’s scores nor a reward model’s.</p>\n");
+        return;
+    }
     table_begin(p, told == OF_JUDGE ? "Scores by the judge." : "Scores by the reward model.");
     say_intervals(p, s);
-    if (told != OF_JUDGE) page_html(p, "The replies have no judge’s scores; where training followed this reward model, its own scores flatter. ");
+    if (told != OF_JUDGE)
+        page_html(p, "The replies have no judge’s scores; where training followed this reward model, its own "
+                     "scores flatter. ");
     figures_table(p, s, list, false);
 }
 
@@ -154,7 +186,9 @@ static void differences(Page *p, const Section *s) {
     if (n_with_replies(s) < 2 || !arm_has_replies(&s->arm[0])) return;
     int n = quantities_of(list, s, section_told(s), 0);
     for (int q = 0; q < s->n_quantity; q++)
-        if (s->quantity[q].origin == OF_REPLY && section_has(s, q) && (!strcmp(s->quantity[q].name, "refusal") || !strcmp(s->quantity[q].name, "harmful"))) list[n++] = q;
+        if (s->quantity[q].origin == OF_REPLY && section_has(s, q) &&
+            (!strcmp(s->quantity[q].name, "refusal") || !strcmp(s->quantity[q].name, "harmful")))
+            list[n++] = q;
     list[n] = -1;
     if (!n) return;
     table_begin(p, "Differences.");
@@ -167,14 +201,16 @@ static void conduct(Page *p, const Section *s) {
     int list[MAX_QUANTITIES + 1];
     quantities_of(list, s, OF_REPLY, 0);
     table_begin(p, "Conduct.");
-    page_html(p, "Shares of replies that refuse and that hold a harmful step; length in tokens; share of completions in the row that "
+    page_html(p, "Shares of replies that refuse and that hold a harmful step; length in tokens; share of "
+                 "completions in the row that "
                  "differ from all others before; KL to the reference in nats a reply. ");
     for (int q = 0, n = 0; q < s->n_quantity; q++)
-        if (s->quantity[q].origin == OF_REPLY && !section_has(s, q)) page_html(p, "%s%s", n++ ? ", " : "Not in the replies: ", column_name(&s->quantity[q]));
+        if (s->quantity[q].origin == OF_REPLY && !section_has(s, q))
+            page_html(p, "%s%s", n++ ? ", " : "Not in the replies: ", column_name(&s->quantity[q]));
     figures_table(p, s, list, false);
 }
 
-/* ---- the verdict ------------------------------------------------------------------------------------------------------- */
+/* ---- the verdict ---------------------------------------------------------------------------- */
 
 static void verdict_of(Page *p, const Section *s, const Arm *a) {
     const Origin told = section_told(s);
@@ -193,7 +229,8 @@ static void verdict_of(Page *p, const Section *s, const Arm *a) {
     page_text(p, a->name);
     page_html(p, "</b> against ");
     page_text(p, s->arm[0].name);
-    page_html(p, ", %d labels on %d row%s, %d figures: %d rose, %d fell, %d not decided. ", n_label, rows, rows == 1 ? "" : "s", n_label * rows, count[2], count[0], count[1]);
+    page_html(p, ", %d labels on %d row%s, %d figures: %d rose, %d fell, %d not decided. ", n_label, rows,
+              rows == 1 ? "" : "s", n_label * rows, count[2], count[0], count[1]);
     int n = 0;
     for (int row = 0; row < rows; row++)
         if (rose_on[row] == n_label) {
@@ -201,14 +238,20 @@ static void verdict_of(Page *p, const Section *s, const Arm *a) {
             page_text(p, s->split[row]);
         }
     page_html(p, "%s.", n ? "" : "There is no row on which all labels rose");
-    for (int want = 1, q = 0; want >= -1; want -= 2)                    /* what rose or fell that should be watched */
+    /* what rose or fell that should be watched */
+    for (int want = 1, q = 0; want >= -1; want -= 2)
         for (q = 0; q < s->n_quantity; q++) {
-            if (s->quantity[q].origin != OF_REPLY || (strcmp(s->quantity[q].name, "refusal") && strcmp(s->quantity[q].name, "harmful"))) continue;
+            if (s->quantity[q].origin != OF_REPLY ||
+                (strcmp(s->quantity[q].name, "refusal") && strcmp(s->quantity[q].name, "harmful")))
+                continue;
             n = 0;
             for (int row = 0; row < rows; row++) {
                 const Figure f = arm_difference(s, a, row, q);
                 if (figure_verdict(&f) != want) continue;
-                if (!n++) page_html(p, " Replies with %s %s on: ", !strcmp(s->quantity[q].name, "refusal") ? "a refusal" : "a harmful step", want > 0 ? "rose" : "fell");
+                if (!n++)
+                    page_html(p, " Replies with %s %s on: ",
+                              !strcmp(s->quantity[q].name, "refusal") ? "a refusal" : "a harmful step",
+                              want > 0 ? "rose" : "fell");
                 else page_html(p, ", ");
                 page_text(p, s->split[row]);
             }
@@ -219,28 +262,38 @@ static void verdict_of(Page *p, const Section *s, const Arm *a) {
 
 static void verdict(Page *p, const Section *s) {
     if (n_with_replies(s) < 2 || !arm_has_replies(&s->arm[0])) return;
-    page_html(p, "<p>Computed from the differences below, by the %s’s scores (rose or fell: the 95 %% interval leaves out 0):</p>\n<ul>\n", origin_name(section_told(s)));
+    page_html(p,
+              "<p>Computed from the differences below, by the %s’s scores (rose or fell: the 95 %% interval "
+              "leaves out 0):</p>\n<ul>\n",
+              origin_name(section_told(s)));
     for (int a = 1; a < s->n_arm; a++)
         if (arm_has_replies(&s->arm[a])) verdict_of(p, s, &s->arm[a]);
     page_html(p, "</ul>\n");
 }
 
-/* ---- judge and reward model -------------------------------------------------------------------------------------------- */
+/* ---- judge and reward model ----------------------------------------------------------------- */
 
 static void judge_beside_model(Page *p, const Section *s) {
     int judge[MAX_QUANTITIES], model[MAX_QUANTITIES], n = 0;
     for (int q = 0; q < s->n_quantity; q++) {
-        const int other = s->quantity[q].origin == OF_JUDGE && !quantity_is_mean(&s->quantity[q]) ? section_find(s, OF_MODEL, s->quantity[q].name) : -1;
+        const int other = s->quantity[q].origin == OF_JUDGE && !quantity_is_mean(&s->quantity[q])
+                              ? section_find(s, OF_MODEL, s->quantity[q].name)
+                              : -1;
         if (other < 0 || !section_has(s, q) || !section_has(s, other)) continue;
         judge[n] = q, model[n++] = other;
     }
     if (!n) return;
     table_begin(p, "The judge beside the reward model.");
-    page_html(p, "Means of both, and by how much the reward model’s is above the judge’s. A gap that opens beside the baseline’s is the sign of a policy that has learned what the reward "
-                 "model gets wrong.</caption>\n<thead><tr><th scope=\"col\" class=\"text\" rowspan=\"2\">prompts</th><th scope=\"col\" class=\"text\" rowspan=\"2\">arm</th>");
-    for (int k = 0; k < n; k++) page_html(p, "<th scope=\"colgroup\" colspan=\"3\" class=\"group\">"), page_text(p, s->quantity[judge[k]].name), page_html(p, "</th>");
+    page_html(p, "Means of both, and by how much the reward model’s is above the judge’s. A gap that opens "
+                 "beside the baseline’s is the sign of a policy that has learned what the reward "
+                 "model gets wrong.</caption>\n<thead><tr><th scope=\"col\" class=\"text\" "
+                 "rowspan=\"2\">prompts</th><th scope=\"col\" class=\"text\" rowspan=\"2\">arm</th>");
+    for (int k = 0; k < n; k++)
+        page_html(p, "<th scope=\"colgroup\" colspan=\"3\" class=\"group\">"),
+            page_text(p, s->quantity[judge[k]].name), page_html(p, "</th>");
     page_html(p, "</tr>\n<tr>");
-    for (int k = 0; k < n; k++) page_html(p, "<th scope=\"col\">judge</th><th scope=\"col\">model</th><th scope=\"col\">gap</th>");
+    for (int k = 0; k < n; k++)
+        page_html(p, "<th scope=\"col\">judge</th><th scope=\"col\">model</th><th scope=\"col\">gap</th>");
     page_html(p, "</tr></thead>\n");
     for (int row = 0; row <= s->n_split; row++) {
         bool first = true;
@@ -252,7 +305,8 @@ static void judge_beside_model(Page *p, const Section *s) {
             if (first) row_head(p, s->split[row], " class=\"head\"", n_with_replies(s));
             row_head(p, s->arm[a].name, " class=\"arm\"", 1);
             for (int k = 0; k < n; k++) {
-                const double x = arm_figure(s, &s->arm[a], row, judge[k]).mean, y = arm_figure(s, &s->arm[a], row, model[k]).mean;
+                const double x = arm_figure(s, &s->arm[a], row, judge[k]).mean,
+                             y = arm_figure(s, &s->arm[a], row, model[k]).mean;
                 cell_number(p, x, 2);
                 cell_number(p, y, 2);
                 page_html(p, "<td>");
@@ -267,11 +321,12 @@ static void judge_beside_model(Page *p, const Section *s) {
     table_end(p);
 }
 
-/* ---- an outside judge -------------------------------------------------------------------------------------------------- */
+/* ---- an outside judge ----------------------------------------------------------------------- */
 
 static const Json *verdicts_of(const Arm *a) { return a->run[0].verdicts; }
 
-/* An arm's figure for one metric of verdicts.json: over seeds, or the file's own interval where there is one run. */
+/* An arm's figure for one metric of verdicts.json: over seeds, or the file's own interval where there is one
+ * run. */
 static Figure verdict_figure(const Arm *a, const char *split, const char *metric) {
     double mean[MAX_RUNS] = {0};
     const Json *own = NULL;
@@ -281,7 +336,8 @@ static Figure verdict_figure(const Arm *a, const char *split, const char *metric
     }
     Figure f = figure_of(mean, a->n_run);
     const Json *ci = json_get(own, "ci95");
-    if (a->n_run == 1 && ci && ci->type == JSON_ARRAY && ci->length == 2) f.half = (ci->item[1].number - ci->item[0].number) / 2;
+    if (a->n_run == 1 && ci && ci->type == JSON_ARRAY && ci->length == 2)
+        f.half = (ci->item[1].number - ci->item[0].number) / 2;
     return f;
 }
 
@@ -299,12 +355,14 @@ static void outside_judge(Page *p, const Section *s) {
     if (!rows || rows->type != JSON_OBJECT || !rows->length) return;
     const char *column[MAX_QUANTITIES + 3] = {"prompts", "arm"};
     int n = 0;
-    for (size_t k = 0; k < rows->item[0].length && n < MAX_QUANTITIES; k++) column[2 + n++] = rows->item[0].item[k].key;
+    for (size_t k = 0; k < rows->item[0].length && n < MAX_QUANTITIES; k++)
+        column[2 + n++] = rows->item[0].item[k].key;
     table_begin(p, "An outside judge:");
     page_text(p, text_member(first, "judge", "not named"));
     page_html(p, ". ");
     page_text(p, text_member(first, "what", ""));
-    page_html(p, " Mean ± half-width of its 95 %% interval, over seeds where an arm has several, else as the judge’s file tells. ");
+    page_html(p, " Mean ± half-width of its 95 %% interval, over seeds where an arm has several, else as the "
+                 "judge’s file tells. ");
     table_columns(p, column, TEXT_2);
     for (size_t r = 0; r < rows->length; r++) {
         bool head = true;
@@ -326,11 +384,19 @@ static void outside_judge(Page *p, const Section *s) {
     table_end(p);
 }
 
-/* ---- a reward model's held-out rows -------------------------------------------------------------------------------------- */
+/* ---- a reward model's held-out rows --------------------------------------------------------- */
 
 static void held_out(Page *p, const Section *s) {
-    static const struct { const char *key, *name; int decimals; } metric[] = {{"n", "rows", 0}, {"r2", "R²", 3}, {"mse", "squared error", 4}, {"pearson", "Pearson", 3}, {"spearman", "Spearman", 3},
-                                                                              {"bias", "bias", 3}, {"calibration_slope", "slope", 3}};
+    static const struct {
+        const char *key, *name;
+        int decimals;
+    } metric[] = {{"n", "rows", 0},
+                  {"r2", "R²", 3},
+                  {"mse", "squared error", 4},
+                  {"pearson", "Pearson", 3},
+                  {"spearman", "Spearman", 3},
+                  {"bias", "bias", 3},
+                  {"calibration_slope", "slope", 3}};
     enum { N_METRIC = sizeof metric / sizeof *metric };
     const char *column[N_METRIC + 3] = {"arm", "label"};
     bool any = false;
@@ -338,7 +404,8 @@ static void held_out(Page *p, const Section *s) {
     if (!any) return;
     for (int m = 0; m < N_METRIC; m++) column[2 + m] = metric[m].name;
     table_begin(p, "Held-out rows.");
-    page_html(p, "How well a reward model says the labels of rows that it was not trained on. Bias: score less label; slope: of the label by the score. "
+    page_html(p, "How well a reward model says the labels of rows that it was not trained on. Bias: score "
+                 "less label; slope: of the label by the score. "
                  "Mean ± half-width of its 95 %% interval over seeds, where an arm has several.");
     table_columns(p, column, TEXT_2);
     for (int a = 0; a < s->n_arm; a++) {
@@ -360,7 +427,7 @@ static void held_out(Page *p, const Section *s) {
     table_end(p);
 }
 
-/* ---- first and last steps ---------------------------------------------------------------------------------------------- */
+/* ---- first and last steps ------------------------------------------------------------------- */
 
 static void first_and_last(Page *p, const Section *s) {
     static const char *const column[] = {"quantity", "first", "last", "mean of the last 10", NULL};
@@ -392,9 +459,10 @@ static void first_and_last(Page *p, const Section *s) {
     table_end(p);
 }
 
-/* ---- costs ------------------------------------------------------------------------------------------------------------- */
+/* ---- costs ---------------------------------------------------------------------------------- */
 
-/* The arm that costs are given in units of: the first that was trained otherwise than by imitation, else the first with a log. */
+/* The arm that costs are given in units of: the first that was trained otherwise than by imitation, else the
+ * first with a log. */
 static const Arm *unit_arm(const Section *s) {
     const Arm *any = NULL;
     for (int a = 0; a < s->n_arm; a++) {
@@ -431,13 +499,22 @@ static double cost_row(const Arm *a, int row) {
 }
 
 static void cost(Page *p, const Section *s) {
-    static const char *const name[] = {"operations, predicted", "operations, counted", "prompt tokens", "completion tokens", "memory, predicted", "memory, measured", "largest resident size",
-                                       "seconds", "CPU seconds"};
+    static const char *const name[] = {"operations, predicted",
+                                       "operations, counted",
+                                       "prompt tokens",
+                                       "completion tokens",
+                                       "memory, predicted",
+                                       "memory, measured",
+                                       "largest resident size",
+                                       "seconds",
+                                       "CPU seconds"};
     const Arm *unit = unit_arm(s);
     if (!unit) return;
-    page_html(p, "<div class=\"wide\"><table>\n<caption><b>Costs.</b> Means over an arm’s runs, and their ratios to <i>");
+    page_html(p, "<div class=\"wide\"><table>\n<caption><b>Costs.</b> Means over an arm’s runs, and their "
+                 "ratios to <i>");
     page_text(p, unit->name);
-    page_html(p, "</i>’s. Of training alone; what an arm starts from (an imitating policy, a reward model) is not among it. "
+    page_html(p, "</i>’s. Of training alone; what an arm starts from (an imitating policy, a reward model) "
+                 "is not among it. "
                  "Seconds are of the machine that made the runs. A dash: the folders do not tell.</caption>\n"
                  "<thead><tr><th scope=\"col\" class=\"text\">cost</th>");
     for (int a = 0; a < s->n_arm; a++) {
@@ -454,16 +531,19 @@ static void cost(Page *p, const Section *s) {
         page_html(p, "<tr>");
         row_head(p, name[row], " class=\"arm head\"", 1);
         for (int a = 0; a < s->n_arm; a++)
-            if (s->arm[a].run[0].files.log.n) cell_cost(p, cost_row(&s->arm[a], row), cost_row(unit, row), row >= 4 && row <= 6);
+            if (s->arm[a].run[0].files.log.n)
+                cell_cost(p, cost_row(&s->arm[a], row), cost_row(unit, row), row >= 4 && row <= 6);
         page_html(p, "</tr>\n");
     }
     page_html(p, "</tbody>\n");
     table_end(p);
 }
 
-/* ---- options ----------------------------------------------------------------------------------------------------------- */
+/* ---- options -------------------------------------------------------------------------------- */
 
-static const Json *option_of(const Arm *a, const char *name) { return json_get(json_get(a->run[0].files.config, "options"), name); }
+static const Json *option_of(const Arm *a, const char *name) {
+    return json_get(json_get(a->run[0].files.config, "options"), name);
+}
 
 /* Of arms that were not only taught by imitation: whether an option that two have has two values. */
 static bool option_differs(const Section *s, const char *name) {
@@ -495,15 +575,18 @@ static void options_that_differ(Page *p, const Section *s) {
     for (int a = 0; a < s->n_arm && n < 63; a++)
         if (arm_class(&s->arm[a]) != BY_IMITATION) column[n++] = s->arm[a].name;
     for (int a = 0; a < s->n_arm; a++) {
-        const Json *o = arm_class(&s->arm[a]) == BY_IMITATION ? NULL : json_get(s->arm[a].run[0].files.config, "options");
+        const Json *o =
+            arm_class(&s->arm[a]) == BY_IMITATION ? NULL : json_get(s->arm[a].run[0].files.config, "options");
         for (size_t i = 0; o && i < o->length; i++) {
             const char *name = o->item[i].key;
             bool known = !run_option_has_effect(name) || !strcmp(name, "seed") || !option_differs(s, name);
-            for (int b = 0; b < a && !known; b++) known = arm_class(&s->arm[b]) != BY_IMITATION && option_of(&s->arm[b], name);
+            for (int b = 0; b < a && !known; b++)
+                known = arm_class(&s->arm[b]) != BY_IMITATION && option_of(&s->arm[b], name);
             if (known) continue;
             if (!rows++) {
                 table_begin(p, "Options that differ");
-                page_html(p, "between the arms that were trained on rewards or preferences; a dash: the method has no such option.");
+                page_html(p, "between the arms that were trained on rewards or preferences; a dash: the "
+                             "method has no such option.");
                 table_columns(p, column, ~0u);
                 page_html(p, "<tbody>\n");
             }
@@ -513,7 +596,7 @@ static void options_that_differ(Page *p, const Section *s) {
     if (rows) page_html(p, "</tbody>\n"), table_end(p);
 }
 
-/* ---- replies ----------------------------------------------------------------------------------------------------------- */
+/* ---- replies -------------------------------------------------------------------------------- */
 
 static const ArmRun *first_with_replies(const Section *s) {
     for (int a = 0; a < s->n_arm; a++)
@@ -541,10 +624,12 @@ static void replies_to(Page *p, const Section *s, int i, int mean) {
 
 static void replies(Page *p, const Section *s) {
     const ArmRun *r = first_with_replies(s);
-    static const char *const column[] = {"arm", "reply", "mean score", NULL}, *const column_without[] = {"arm", "reply", NULL};
+    static const char *const column[] = {"arm", "reply", "mean score", NULL}, *const column_without[] =
+                                                                                  {"arm", "reply", NULL};
     const int mean = section_told_mean(s), rows = s->n_split ? s->n_split : 1;
     table_begin(p, "Replies side by side,");
-    page_html(p, "of each arm’s first run, to the first prompt of each row and to the one in its middle: not chosen by what they say.");
+    page_html(p, "of each arm’s first run, to the first prompt of each row and to the one in its middle: not "
+                 "chosen by what they say.");
     table_columns(p, mean < 0 ? column_without : column, TEXT_2);
     for (int row = 0; row < rows; row++) {
         const int n = section_n_reply(s, s->n_split ? row : s->n_split);
@@ -558,7 +643,7 @@ static void replies(Page *p, const Section *s) {
     table_end(p);
 }
 
-/* ---- what it rests on -------------------------------------------------------------------------------------------------- */
+/* ---- what it rests on ----------------------------------------------------------------------- */
 
 static bool digest(char hex[65], const ArmRun *r) {
     char path[1100];
@@ -575,7 +660,9 @@ static bool digest(char hex[65], const ArmRun *r) {
     return true;
 }
 
-static const char *option_text(const ArmRun *r, const char *key) { return text_member(json_get(r->files.config, "options"), key, "–"); }
+static const char *option_text(const ArmRun *r, const char *key) {
+    return text_member(json_get(r->files.config, "options"), key, "–");
+}
 
 static const char *reward_source(const ArmRun *r) {
     const char *model = text_member(json_get(r->files.config, "options"), "reward_model", NULL);
@@ -615,14 +702,18 @@ static void rests_on_run(Page *p, const Arm *a, int i) {
 }
 
 static void rests_on(Page *p, const Arms *arms) {
-    static const char *const column[] = {"arm", "run", "command", "seed", "steps", "model", "data", "reward from", "replies", "weights", NULL};
+    static const char *const column[] = {"arm",  "run",         "command", "seed",    "steps", "model",
+                                         "data", "reward from", "replies", "weights", NULL};
     table_begin(p, "What this page rests on:");
-    page_html(p, "these folders and nothing else. Weights: the beginning of their SHA-256 (files above 64 MB are not read).");
+    page_html(p, "these folders and nothing else. Weights: the beginning of their SHA-256 (files above 64 MB "
+                 "are not read).");
     table_columns(p, column, 1 | 2 | 4 | 32 | 64 | 128 | 512);
     for (int i = 0; i < arms->n; i++) {
         const Section *s = &arms->section[i];
         page_html(p, "<tbody>\n");
-        if (*s->name) page_html(p, "<tr><th scope=\"rowgroup\" class=\"head\" colspan=\"10\">"), page_text(p, s->name), page_html(p, "</th></tr>\n");
+        if (*s->name)
+            page_html(p, "<tr><th scope=\"rowgroup\" class=\"head\" colspan=\"10\">"), page_text(p, s->name),
+                page_html(p, "</th></tr>\n");
         for (int a = 0; a < s->n_arm; a++)
             for (int k = 0; k < s->arm[a].n_run; k++) rests_on_run(p, &s->arm[a], k);
         page_html(p, "</tbody>\n");
@@ -642,11 +733,14 @@ static void labels_of(Page *p, const Section *s, Origin origin, const char *say)
 
 static void rows_of(Page *p, const Section *s) {
     if (!n_with_replies(s)) {
-        page_html(p, "<p class=\"note\">No run of this section has a replies.jsonl: there are no tables of scores.</p>\n");
+        page_html(p, "<p class=\"note\">No run of this section has a replies.jsonl: there are no tables of "
+                     "scores.</p>\n");
         return;
     }
     page_html(p, "<p class=\"note\">%d replies a run", section_n_reply(s, s->n_split));
-    for (int row = 0; row < s->n_split; row++) page_html(p, row ? ", " : ": "), page_text(p, s->split[row]), page_html(p, " %d", section_n_reply(s, row));
+    for (int row = 0; row < s->n_split; row++)
+        page_html(p, row ? ", " : ": "), page_text(p, s->split[row]),
+            page_html(p, " %d", section_n_reply(s, row));
     page_html(p, ".");
     labels_of(p, s, OF_JUDGE, " The judge (who it is, the replies do not tell) scored ");
     labels_of(p, s, OF_MODEL, " The reward model scored ");

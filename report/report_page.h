@@ -5,6 +5,7 @@
 #include "report/arms.h"
 #include "report/page.h"
 
-void report_page(Page *p, const Arms *arms, const char *title);         /* p->no_memory tells whether it is whole */
+/* p->no_memory tells whether it is whole */
+void report_page(Page *p, const Arms *arms, const char *title);
 
 #endif

@@ -1,11 +1,13 @@
-/* cost.c: operations of each method, and memory by kind, from the sizes of networks and the lengths of texts (MATH section 8).
+/* cost.c: operations of each method, and memory by kind, from the sizes of networks and the lengths of texts
+ * (MATH section 8).
  *
- * In this order: lengths, one network's passes (E190, E192), the methods' (E194), memory (E195 to E198). Not here: what is counted while a network
- * runs (model.c). */
+ * In this order: lengths, one network's passes (E190, E192), the methods' (E194), memory (E195 to E198). Not
+ * here: what is counted while a network runs (model.c). */
 #include "run/cost.h"
 
 const char *const net_names[] = {"policy", "reference", "reward", "value", NULL};
-const char *const memory_names[] = {"weights", "gradients", "optimizer", "cache", "activations", "reference", "reward", "critic", NULL};
+const char *const memory_names[] = {"weights",   "gradients", "optimizer", "cache", "activations",
+                                    "reference", "reward",    "critic",    NULL};
 
 double cost_flops(const Cost *c) {
     double sum = 0;
@@ -19,7 +21,9 @@ double cost_memory(const Cost *c) {
     return sum;
 }
 
-void cost_memory_most(Cost *c, MemoryKind k, double bytes) { c->memory[k] = bytes > c->memory[k] ? bytes : c->memory[k]; }
+void cost_memory_most(Cost *c, MemoryKind k, double bytes) {
+    c->memory[k] = bytes > c->memory[k] ? bytes : c->memory[k];
+}
 
 /* ---- lengths ------------------------------------------------------------------------------ */
 
@@ -73,11 +77,14 @@ static double attention(const ModelConfig *c) { return 4.0 * c->n_head * c->head
 
 /* Sums of r * in and of r * out over all adapters: their weights. */
 static void adapter_weights(const ModelConfig *c, double *in, double *out) {
-    const double h = c->hidden, q = (double)c->n_head * c->head_dim, kv = (double)c->n_kv_head * c->head_dim, f = c->ffn;
+    const double h = c->hidden, q = (double)c->n_head * c->head_dim, kv = (double)c->n_kv_head * c->head_dim,
+                 f = c->ffn;
     const double n_in[LORA_TARGETS] = {h, h, h, q, h, h, f}, n_out[LORA_TARGETS] = {q, kv, kv, h, f, f, h};
     *in = *out = 0;
     for (int t = 0; t < LORA_TARGETS; t++)
-        if (c->lora.r && c->lora.target >> t & 1) *in += (double)c->n_layer * c->lora.r * n_in[t], *out += (double)c->n_layer * c->lora.r * n_out[t];
+        if (c->lora.r && c->lora.target >> t & 1)
+            *in += (double)c->n_layer * c->lora.r * n_in[t],
+                *out += (double)c->n_layer * c->lora.r * n_out[t];
 }
 
 double cost_forward(const ModelConfig *c, const Texts *t, double n_scored) {
@@ -86,18 +93,21 @@ double cost_forward(const ModelConfig *c, const Texts *t, double n_scored) {
     return model_forward_flops(c, t->row, t->attended, n_scored) + 2 * (in + out) * t->row;
 }
 
-/* Each matrix once for the derivative by its input and, if it is trained, once for that by itself. Attention computes q k anew from the maximum and
- * sum that it kept: five products where the forward pass has two. An adapter: 4 r (in + out). Checkpointing: all layers but
- * the last once more forward, without the last map where no adapter stands beside it. */
+/* Each matrix once for the derivative by its input and, if it is trained, once for that by itself. Attention
+ * computes q k anew from the maximum and sum that it kept: five products where the forward pass has two. An
+ * adapter: 4 r (in + out). Checkpointing: all layers but the last once more forward, without the last map
+ * where no adapter stands beside it. */
 double cost_backward(const ModelConfig *c, const Texts *t, double n_scored, bool logits_anew) {
     double in, out;
     adapter_weights(c, &in, &out);
     const bool full = !c->lora.r, head = full || c->n_label;
     const double layers = model_forward_flops(c, t->row, 0, 0);
-    const double down = c->lora.r && c->lora.target >> LORA_DOWN & 1 ? 0 : 2.0 * c->n_layer * c->ffn * c->hidden * t->row;
+    const double down =
+        c->lora.r && c->lora.target >> LORA_DOWN & 1 ? 0 : 2.0 * c->n_layer * c->ffn * c->hidden * t->row;
     const double once_more = layers - down + attention(c) * t->attended + 2 * (in + out) * t->row;
     const double again = c->checkpointing ? once_more / c->n_layer * (c->n_layer - 1) : 0;
-    return again + (full ? 2 : 1) * layers + 2.5 * attention(c) * t->attended + ((head ? 2 : 1) + (logits_anew ? 1 : 0)) * outputs(c) * n_scored + 4 * (in + out) * t->row;
+    return again + (full ? 2 : 1) * layers + 2.5 * attention(c) * t->attended +
+           ((head ? 2 : 1) + (logits_anew ? 1 : 0)) * outputs(c) * n_scored + 4 * (in + out) * t->row;
 }
 
 static void add_pass(Pass *p, const Texts *t, double flops) {
@@ -106,9 +116,12 @@ static void add_pass(Pass *p, const Texts *t, double flops) {
     p->flop += flops;
 }
 
-static void forward(Cost *c, Net k, const ModelConfig *m, const Texts *t, double n_scored) { add_pass(&c->net[k].forward, t, cost_forward(m, t, n_scored)); }
+static void forward(Cost *c, Net k, const ModelConfig *m, const Texts *t, double n_scored) {
+    add_pass(&c->net[k].forward, t, cost_forward(m, t, n_scored));
+}
 
-static void forward_and_backward(Cost *c, Net k, const ModelConfig *m, const Texts *t, double n_scored, bool logits_anew) {
+static void forward_and_backward(Cost *c, Net k, const ModelConfig *m, const Texts *t, double n_scored,
+                                 bool logits_anew) {
     forward(c, k, m, t, n_scored);
     add_pass(&c->net[k].backward, t, cost_backward(m, t, n_scored, logits_anew));
 }
@@ -130,9 +143,12 @@ void cost_reward(Cost *c, const ModelConfig *reward, const Texts *trained) {
     forward_and_backward(c, NET_REWARD, reward, trained, trained->scored, false);
 }
 
-void cost_scoring(Cost *c, const ModelConfig *reward, const Texts *read) { forward(c, NET_REWARD, reward, read, read->scored); }
+void cost_scoring(Cost *c, const ModelConfig *reward, const Texts *read) {
+    forward(c, NET_REWARD, reward, read, read->scored);
+}
 
-/* E193 is E190: a token that is decoded with a cache costs what its row costs in a forward pass. The log-probabilities met on the way are the old ones (E81). */
+/* E193 is E190: a token that is decoded with a cache costs what its row costs in a forward pass. The
+ * log-probabilities met on the way are the old ones (E81). */
 static void generation(Cost *c, const Networks *n, const Texts *drawn) {
     tokens(c, drawn);
     forward(c, NET_POLICY, &n->policy, drawn, drawn->scored);
@@ -170,7 +186,10 @@ void cost_trainer(Cost *c, const ModelConfig *m, int max_row, int max_target) {
     cost_memory_most(c, MEM_WEIGHTS, (double)model_bytes(m));
     cost_memory_most(c, MEM_GRADIENTS, trained);
     cost_memory_most(c, MEM_OPTIMIZER, 2 * trained);
-    cost_memory_most(c, MEM_ACTIVATIONS, (double)(acts_bytes(m, max_row, max_target, true) - acts_thread_bytes(m, max_row, true)) + (double)max_row * m->hidden * sizeof(real));
+    cost_memory_most(c, MEM_ACTIVATIONS,
+                     (double)(acts_bytes(m, max_row, max_target, true) -
+                              acts_thread_bytes(m, max_row, true)) +
+                         (double)max_row * m->hidden * sizeof(real));
 }
 
 void cost_trainer_held(Cost *c, const Trainer *t) {
@@ -180,7 +199,10 @@ void cost_trainer_held(Cost *c, const Trainer *t) {
     cost_memory_most(c, MEM_ACTIVATIONS, (double)acts_held(t->acts) + (double)t->dhidden_held);
 }
 
-double cost_trained(const Cost *c) { return c->memory[MEM_WEIGHTS] + c->memory[MEM_GRADIENTS] + c->memory[MEM_OPTIMIZER] + c->memory[MEM_ACTIVATIONS]; }
+double cost_trained(const Cost *c) {
+    return c->memory[MEM_WEIGHTS] + c->memory[MEM_GRADIENTS] + c->memory[MEM_OPTIMIZER] +
+           c->memory[MEM_ACTIVATIONS];
+}
 
 /* Positions and elements of a head lie in whole panels. */
 static double whole(int n) { return (n + GEMM_PANEL - 1) / GEMM_PANEL * GEMM_PANEL; }
@@ -188,9 +210,11 @@ static double whole(int n) { return (n + GEMM_PANEL - 1) / GEMM_PANEL * GEMM_PAN
 double cost_cache(const ModelConfig *c, const int *prompt_length, int n_prompt, int n_seq, int max_new) {
     double position = n_seq * whole(max_new);
     for (int i = 0; i < n_prompt; i++) position += whole(prompt_length[i]);
-    return 2.0 * c->n_layer * c->n_kv_head * sizeof(real) * (whole(c->head_dim) * position + n_seq * CACHE_APART);
+    return 2.0 * c->n_layer * c->n_kv_head * sizeof(real) *
+           (whole(c->head_dim) * position + n_seq * CACHE_APART);
 }
 
 double cost_asked(const ModelConfig *c, int max_row, int max_target) {
-    return (double)model_bytes(c) + (double)(acts_bytes(c, max_row, max_target, false) - acts_thread_bytes(c, max_row, false));
+    return (double)model_bytes(c) +
+           (double)(acts_bytes(c, max_row, max_target, false) - acts_thread_bytes(c, max_row, false));
 }

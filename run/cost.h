@@ -1,7 +1,8 @@
 /* cost.h: what a run does and takes (MATH section 8), predicted by formula from the lengths of its texts.
  *
- * The other half of a Cost, what was really done and taken, comes from elsewhere: networks count their passes (Tally in model.h), and objects know
- * the bytes that they hold. Everything is a double, exact as far as whole numbers are. */
+ * The other half of a Cost, what was really done and taken, comes from elsewhere: networks count their passes
+ * (Tally in model.h), and objects know the bytes that they hold. Everything is a double, exact as far as
+ * whole numbers are. */
 #ifndef COST_H
 #define COST_H
 
@@ -9,13 +10,17 @@
 #include "run/trainer.h"
 
 typedef enum { NET_POLICY, NET_REFERENCE, NET_REWARD, NET_VALUE, N_NET } Net;
-typedef enum { MEM_WEIGHTS, MEM_GRADIENTS, MEM_OPTIMIZER, MEM_CACHE, MEM_ACTIVATIONS, MEM_REFERENCE, MEM_REWARD, MEM_CRITIC, N_MEM } MemoryKind;
+typedef enum {
+    MEM_WEIGHTS, MEM_GRADIENTS, MEM_OPTIMIZER, MEM_CACHE, MEM_ACTIVATIONS, MEM_REFERENCE, MEM_REWARD,
+    MEM_CRITIC, N_MEM
+} MemoryKind;
 extern const char *const net_names[], *const memory_names[];                   /* each ends with NULL */
 
 typedef struct {
     Tally net[N_NET];
-    double prompt, completion;          /* tokens: of prompts, each once however many completions share it; of completions */
-    double memory[N_MEM];               /* bytes at most, each kind by itself; without what grows with the threads */
+    double prompt,
+        completion; /* tokens: of prompts, each once however many completions share it; of completions */
+    double memory[N_MEM]; /* bytes at most, each kind by itself; without what grows with the threads */
 } Cost;
 typedef struct { Cost predicted, measured; } Costs;
 
@@ -25,12 +30,15 @@ void cost_memory_most(Cost *c, MemoryKind k, double bytes);     /* memory[k] bec
 
 /* ---- lengths ----------------------------------------------------------------------------- */
 
-/* Sums over texts, in the terms of E190. scored: rows that logits are computed of; token: completions' tokens, each of which a critic's output is read for. */
+/* Sums over texts, in the terms of E190. scored: rows that logits are computed of; token: completions'
+ * tokens, each of which a critic's output is read for. */
 typedef struct { double prompt, token, seq, row, attended, scored; } Texts;
-/* A prompt of p tokens, and a completion that comes after it: its last token predicts nothing and is not run. */
+/* A prompt of p tokens, and a completion that comes after it: its last token predicts nothing and is not run.
+ */
 void texts_prompt(Texts *t, double p);
 void texts_completion(Texts *t, double p, double length);
-/* A prompt and its completion run as one sequence, whole (sft); `read` of its rows give an output (reward: 1). */
+/* A prompt and its completion run as one sequence, whole (sft); `read` of its rows give an output (reward:
+ * 1). */
 void texts_sequence(Texts *t, double p, double length, double read);
 /* A reply of that many tokens to a prompt of p, run whole and read once (a reward model); and its prompt. */
 void texts_reply_prompt(Texts *t, double p);
@@ -39,8 +47,9 @@ void texts_add(Texts *t, const Texts *more, double times);      /* t += times * 
 
 /* ---- operations -------------------------------------------------------------------------- */
 
-/* E190 with adapters, E192: operations of a forward pass over the texts with n_scored outputs, and of the backward pass: full, or with adapters
- * whose base is frozen. logits_anew: the logits were too many to keep and are computed again. */
+/* E190 with adapters, E192: operations of a forward pass over the texts with n_scored outputs, and of the
+ * backward pass: full, or with adapters whose base is frozen. logits_anew: the logits were too many to keep
+ * and are computed again. */
 double cost_forward(const ModelConfig *c, const Texts *t, double n_scored);
 double cost_backward(const ModelConfig *c, const Texts *t, double n_scored, bool logits_anew);
 
@@ -50,9 +59,9 @@ typedef struct {
     bool has_reference, logits_anew;
 } Networks;
 
-/* E194. What a method does with texts is added to c: drawn (sampled, read by the reference and the critic) once, those learned from once for
- * each pass over them; all is linear in the texts, so a run may add them piece by piece. ahead: forward passes of the policy that a loss needs
- * before its gradient can begin. */
+/* E194. What a method does with texts is added to c: drawn (sampled, read by the reference and the critic)
+ * once, those learned from once for each pass over them; all is linear in the texts, so a run may add them
+ * piece by piece. ahead: forward passes of the policy that a loss needs before its gradient can begin. */
 void cost_sft(Cost *c, const Networks *n, const Texts *trained);
 void cost_reward(Cost *c, const ModelConfig *reward, const Texts *trained);
 void cost_grpo(Cost *c, const Networks *n, const Texts *drawn, const Texts *trained, int ahead);
@@ -62,10 +71,12 @@ void cost_scoring(Cost *c, const ModelConfig *reward, const Texts *read);
 
 /* ---- memory ------------------------------------------------------------------------------ */
 
-/* E195 to E197: what a trainer and its network take: weights, gradients, optimizer, activations. Predicted, and as it holds them. */
+/* E195 to E197: what a trainer and its network take: weights, gradients, optimizer, activations. Predicted,
+ * and as it holds them. */
 void cost_trainer(Cost *c, const ModelConfig *m, int max_row, int max_target);
 void cost_trainer_held(Cost *c, const Trainer *t);
-double cost_trained(const Cost *c);                             /* these four together: of a critic, one kind */
+/* these four together: of a critic, one kind */
+double cost_trained(const Cost *c);
 /* E198: the cache of a generation. */
 double cost_cache(const ModelConfig *c, const int *prompt_length, int n_prompt, int n_seq, int max_new);
 /* A network that is only asked: weights; and its activations, for slices of that many rows. */

@@ -53,12 +53,16 @@ void costs_say(const char *command, const Costs *c, double seconds, double cpu_s
     fprintf(stderr, "%s: operations: %.4g predicted, %.4g counted", command, cost_flops(&c->predicted), all);
     for (int k = 0, n = 0; k < N_NET; k++) {
         const Tally *t = &c->measured.net[k];
-        if (t->forward.flop > 0) fprintf(stderr, "%s%s %.0f %%", n++ ? ", " : " (", net_names[k], 100 * (t->forward.flop + t->backward.flop) / all);
+        if (t->forward.flop > 0)
+            fprintf(stderr, "%s%s %.0f %%", n++ ? ", " : " (", net_names[k],
+                    100 * (t->forward.flop + t->backward.flop) / all);
     }
     human_bytes(planned, cost_memory(&c->predicted));
     human_bytes(taken, cost_memory(&c->measured));
     human_bytes(peak, peak_bytes);
-    fprintf(stderr, "%s\n%s: memory: %s predicted, %s taken by weights, gradients, moments, cache, activations", all > 0 ? ")" : "", command, planned, taken);
+    fprintf(stderr,
+            "%s\n%s: memory: %s predicted, %s taken by weights, gradients, moments, cache, activations",
+            all > 0 ? ")" : "", command, planned, taken);
     if (!isnan(peak_bytes)) fprintf(stderr, "; the process held %s at most", peak);
     fprintf(stderr, "\n%s: time: %.3g s, %.3g s of CPU\n", command, seconds, cpu_seconds);
 }

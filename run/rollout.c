@@ -1,6 +1,7 @@
-/* rollout.c: from a prompt to its completions: the sampler (E23, E29, E308), the key/value cache (E14 to E16 row by row),
- * and the loop of one generation step, in which all completions of all prompts advance together and each prompt is computed
- * once. Not here: what a completion is worth (reward.c), what is learned from it (grpo.c). */
+/* rollout.c: from a prompt to its completions: the sampler (E23, E29, E308), the key/value cache (E14 to E16
+ * row by row), and the loop of one generation step, in which all completions of all prompts advance together
+ * and each prompt is computed once. Not here: what a completion is worth (reward.c), what is learned from it
+ * (grpo.c). */
 #include "run/rollout.h"
 
 #include <stdlib.h>
@@ -10,19 +11,31 @@
 #include "lib/rng.h"
 #include "lib/threads.h"
 
-enum { LANES = GEMM_PANEL, PREFILL_ROWS = 1024, LOGIT_ROWS = 64, RUN = GEMM_APART, EXP_BLOCK = 256, MOST_BLOCKS = (1 << 24) / LOGITS_BLOCK + 1 };
+enum {
+    LANES = GEMM_PANEL,
+    PREFILL_ROWS = 1024,
+    LOGIT_ROWS = 64,
+    RUN = GEMM_APART,
+    EXP_BLOCK = 256,
+    MOST_BLOCKS = (1 << 24) / LOGITS_BLOCK + 1
+};
 
 /* ---- sampler ----------------------------------------------------------------------------- */
 
 bool sampling_check(const Sampling *s, Err *e) {
-    if (!(s->temperature >= 0)) return fail(e, "--temperature: found %g, expected 0 (greedy) or more", s->temperature);
+    if (!(s->temperature >= 0))
+        return fail(e, "--temperature: found %g, expected 0 (greedy) or more", s->temperature);
     if (s->top_k < 0) return fail(e, "--top-k: found %d, expected 0 (off) or more", s->top_k);
-    if (!(s->top_p > 0 && s->top_p <= 1)) return fail(e, "--top-p: found %g, expected more than 0 and at most 1 (off)", s->top_p);
-    if (!(s->min_p >= 0 && s->min_p <= 1)) return fail(e, "--min-p: found %g, expected 0 (off) to 1", s->min_p);
+    if (!(s->top_p > 0 && s->top_p <= 1))
+        return fail(e, "--top-p: found %g, expected more than 0 and at most 1 (off)", s->top_p);
+    if (!(s->min_p >= 0 && s->min_p <= 1))
+        return fail(e, "--min-p: found %g, expected 0 (off) to 1", s->min_p);
     return true;
 }
 
-static bool sampling_filters(const Sampling *s, int vocab) { return (s->top_k > 0 && s->top_k < vocab) || s->top_p < 1 || s->min_p > 0; }
+static bool sampling_filters(const Sampling *s, int vocab) {
+    return (s->top_k > 0 && s->top_k < vocab) || s->top_p < 1 || s->min_p > 0;
+}
 
 /* Ids by falling logit, ties by the lower id: a heap sort, for qsort has no context argument. */
 static bool before(const real *z, int a, int b) { return z[a] > z[b] || (z[a] == z[b] && a < b); }
@@ -67,11 +80,12 @@ static int kept_count(const int *order, const real *z, int vocab, real max, cons
 }
 
 void sampler_penalise(real *z, const real *plain, const int *id, int n, double penalty) {
-    for (int i = 0; i < n; i++) z[id[i]] = plain[id[i]] > 0 ? plain[id[i]] / (real)penalty : plain[id[i]] * (real)penalty;
+    for (int i = 0; i < n; i++)
+        z[id[i]] = plain[id[i]] > 0 ? plain[id[i]] / (real)penalty : plain[id[i]] * (real)penalty;
 }
 
-/* E308 without filters: the first id whose cumulative sum exceeds u times the total. Of the weights, which logits_totals has just had, only those of
- * the block where that happens are computed again. */
+/* E308 without filters: the first id whose cumulative sum exceeds u times the total. Of the weights, which
+ * logits_totals has just had, only those of the block where that happens are computed again. */
 static int draw_from_all(const real *z, int vocab, real max, const double *total_at, double u) {
     const int last_block = (vocab - 1) / LOGITS_BLOCK;
     const double goal = u * total_at[last_block];
@@ -111,16 +125,19 @@ static int draw_from_kept(const real *z, int vocab, real max, int cut_id, double
 int sampler_draw(real *z, int vocab, const Sampling *s, double u, real *logp, real *kept_logp, int *order) {
     const bool greedy = s->temperature == 0, filters = !greedy && sampling_filters(s, vocab);
     double total_at[MOST_BLOCKS], kept_sum = 0;
-    const LogitStats t = greedy || filters ? logits_stats(z, vocab, greedy ? 1 : s->temperature, false) : logits_totals(z, vocab, s->temperature, total_at);
+    const LogitStats t = greedy || filters ? logits_stats(z, vocab, greedy ? 1 : s->temperature, false)
+                                           : logits_totals(z, vocab, s->temperature, total_at);
     int token = 0;
     if (greedy) {
         while (token < vocab - 1 && z[token] != t.max) token++;
     } else if (filters) {
         sort_by_logit(order, z, vocab);
-        token = draw_from_kept(z, vocab, t.max, order[kept_count(order, z, vocab, t.max, s) - 1], u, &kept_sum);
+        token =
+            draw_from_kept(z, vocab, t.max, order[kept_count(order, z, vocab, t.max, s) - 1], u, &kept_sum);
     } else token = draw_from_all(z, vocab, t.max, total_at, u);
     *logp = z[token] - t.max - t.log_sum;
-    if (kept_logp) *kept_logp = greedy ? 0 : filters ? (real)((double)z[token] - t.max - d_log(kept_sum)) : *logp;
+    if (kept_logp)
+        *kept_logp = greedy ? 0 : filters ? (real)((double)z[token] - t.max - d_log(kept_sum)) : *logp;
     return token;
 }
 
@@ -131,15 +148,16 @@ struct Cache {
     int n_prompt, n_seq, max_new;
     int *prompt_length, *prompt_of, *done;      /* done [n_seq]: tokens in the cache after the prompt */
     size_t *prompt_at;                          /* [n_prompt] within one layer */
-    size_t prompt_reals, seq_reals;             /* of one layer; of one sequence in one layer: its heads side by side */
-    real **prompt_key, **prompt_value, **seq_key, **seq_value;      /* [n_layer] as attention.h lays them out */
+    size_t prompt_reals, seq_reals; /* of one layer; of one sequence in one layer: its heads side by side */
+    /* [n_layer] as attention.h lays them out */
+    real **prompt_key, **prompt_value, **seq_key, **seq_value;
     int n_thread;                               /* that scratch is there for */
     real *score;                                /* [n_thread, longest] */
     size_t held, thread_bytes;                  /* of base; score's part, which grows with the threads */
     size_t score_cap;
     int *position;                              /* [n_seq] */
     const int *active;                          /* of the running step */
-    int *run, n_run;                            /* [n_seq + 1]: rows run[i] .. run[i + 1] - 1 of the step share a prompt and a length */
+    int *run, n_run; /* [n_seq + 1]: rows run[i] .. run[i + 1] - 1 of the step share a prompt and a length */
     int first;                                  /* prefill: prompt of the first segment */
     size_t prefill_held;                        /* most that a prefill's activations took */
     const Batch *batch;
@@ -147,7 +165,9 @@ struct Cache {
     unsigned char *base;
 };
 
-static size_t head_reals(const ModelConfig *c, int max_new) { return attention_panels(max_new, c->head_dim) + CACHE_APART; }
+static size_t head_reals(const ModelConfig *c, int max_new) {
+    return attention_panels(max_new, c->head_dim) + CACHE_APART;
+}
 
 static void cache_layout(Cache *s, Arena *a, const ModelConfig *c, const int *prompt_length) {
     s->prompt_length = arena_take(a, (size_t)s->n_prompt, sizeof(int));
@@ -165,7 +185,8 @@ static void cache_layout(Cache *s, Arena *a, const ModelConfig *c, const int *pr
     }
     s->seq_reals = (size_t)c->n_kv_head * head_reals(c, s->max_new);
     real ***list[] = {&s->prompt_key, &s->prompt_value, &s->seq_key, &s->seq_value};
-    const size_t count[] = {s->prompt_reals, s->prompt_reals, (size_t)s->n_seq * s->seq_reals, (size_t)s->n_seq * s->seq_reals};
+    const size_t count[] = {s->prompt_reals, s->prompt_reals, (size_t)s->n_seq * s->seq_reals,
+                            (size_t)s->n_seq * s->seq_reals};
     for (int k = 0; k < 4; k++) {
         real **layer = arena_take(a, (size_t)c->n_layer, sizeof(real *));
         *list[k] = layer;
@@ -187,11 +208,14 @@ size_t cache_bytes(const ModelConfig *c, const int *prompt_length, int n_prompt,
     return a.used;
 }
 
-Cache *cache_new(const Model *m, const int *prompt_length, int n_prompt, const int *prompt_of, int n_seq, int max_new, Err *e) {
+Cache *cache_new(const Model *m, const int *prompt_length, int n_prompt, const int *prompt_of, int n_seq,
+                 int max_new, Err *e) {
     Cache *s = calloc(1, sizeof *s);
     if (!s) { fail(e, "cache: no memory"); return NULL; }
-    *s = (Cache){.config = &m->config, .n_prompt = n_prompt, .n_seq = n_seq, .max_new = max_new, .n_thread = thread_count()};
-    Arena a = {.base = memory_new(cache_bytes(&m->config, prompt_length, n_prompt, n_seq, max_new), "key/value cache", e)};
+    *s = (Cache){.config = &m->config, .n_prompt = n_prompt, .n_seq = n_seq, .max_new = max_new,
+                 .n_thread = thread_count()};
+    Arena a = {.base = memory_new(cache_bytes(&m->config, prompt_length, n_prompt, n_seq, max_new),
+                                  "key/value cache", e)};
     if (!a.base) { free(s); return NULL; }
     s->base = a.base;
     cache_layout(s, &a, &m->config, prompt_length);
@@ -212,13 +236,17 @@ void cache_free(Cache *c) {
 
 /* Key/value head g of prompt p, and of sequence q with t tokens so far. */
 static KeySpan prompt_span(const Cache *s, int layer, int p, int g) {
-    const size_t at = s->prompt_at[p] + (size_t)g * attention_panels(s->prompt_length[p], s->config->head_dim);
-    return (KeySpan){.n = s->prompt_length[p], .key_t = s->prompt_key[layer] + at, .value = s->prompt_value[layer] + at, .value_stride = (size_t)s->prompt_length[p] * LANES};
+    const size_t at =
+        s->prompt_at[p] + (size_t)g * attention_panels(s->prompt_length[p], s->config->head_dim);
+    return (KeySpan){.n = s->prompt_length[p], .key_t = s->prompt_key[layer] + at,
+                     .value = s->prompt_value[layer] + at,
+                     .value_stride = (size_t)s->prompt_length[p] * LANES};
 }
 
 static KeySpan seq_span(const Cache *s, int layer, int q, int g, int t) {
     const size_t at = (size_t)q * s->seq_reals + (size_t)g * head_reals(s->config, s->max_new);
-    return (KeySpan){.n = t, .key_t = s->seq_key[layer] + at, .value = s->seq_value[layer] + at, .value_stride = (size_t)s->max_new * LANES};
+    return (KeySpan){.n = t, .key_t = s->seq_key[layer] + at, .value = s->seq_value[layer] + at,
+                     .value_stride = (size_t)s->max_new * LANES};
 }
 
 static void store_prompt_keys(void *to, int layer, const real *k, const real *v) {
@@ -261,7 +289,9 @@ bool cache_prefill(Cache *c, real *last, const Model *m, const int *const *promp
             c->batch = &b;
             c->prefill_held = acts_held(acts) > c->prefill_held ? acts_held(acts) : c->prefill_held;
             const real *hidden = model_forward_keys(acts, m, &b, store_prompt_keys, c);
-            for (int i = 0; i < n; i++) memcpy(last + (size_t)(first + i) * h, hidden + (size_t)(seg[i].start + seg[i].n_row - 1) * h, h * sizeof(real));
+            for (int i = 0; i < n; i++)
+                memcpy(last + (size_t)(first + i) * h, hidden + (size_t)(seg[i].start + seg[i].n_row - 1) * h,
+                       h * sizeof(real));
         }
         acts_free(acts);
         free(seg);
@@ -271,12 +301,15 @@ bool cache_prefill(Cache *c, real *last, const Model *m, const int *const *promp
     return ok;
 }
 
-/* E14 to E16 for one new row of each active sequence; parallel over (run of rows with the same prompt, key/value head). */
+/* E14 to E16 for one new row of each active sequence; parallel over (run of rows with the same prompt,
+ * key/value head). */
 static void cache_attention(void *context, int layer, const AttentionRows *y) {
     Cache *s = context;
     const ModelConfig *c = s->config;
-    const int d = c->head_dim, heads = c->n_kv_head, ld = heads * d, q_ld = c->n_head * d, per = c->n_head / heads;
-    #pragma omp parallel for schedule(static) num_threads(s->n_thread) if (threads_worth((size_t)y->n_row * (size_t)q_ld * (s->score_cap / ATTENTION_TILE) / 4))
+    const int d = c->head_dim, heads = c->n_kv_head, ld = heads * d, q_ld = c->n_head * d,
+              per = c->n_head / heads;
+    const size_t work = (size_t)y->n_row * (size_t)q_ld * (s->score_cap / ATTENTION_TILE) / 4;
+    #pragma omp parallel for schedule(static) num_threads(s->n_thread) if (threads_worth(work))
     for (int unit = 0; unit < s->n_run * heads; unit++) {
         const int g = unit % heads, row = s->run[unit / heads], n = s->run[unit / heads + 1] - row;
         const KeySpan common = prompt_span(s, layer, s->prompt_of[s->active[row]], g);
@@ -290,7 +323,8 @@ static void cache_attention(void *context, int layer, const AttentionRows *y) {
         }
         for (int j = g * per; j < (g + 1) * per; j++) {
             const size_t at = (size_t)row * (size_t)q_ld + (size_t)(j * d);
-            attend_apart(y->o + at, s->score + (size_t)thread_index() * s->score_cap, y->q + at, q_ld, n, &common, own, d);
+            attend_apart(y->o + at, s->score + (size_t)thread_index() * s->score_cap, y->q + at, q_ld, n,
+                         &common, own, d);
         }
     }
 }
@@ -299,7 +333,8 @@ static void cache_attention(void *context, int layer, const AttentionRows *y) {
 static void find_runs(Cache *c, const int *seq, int n) {
     c->n_run = 0;
     for (int i = 0; i < n; i++)
-        if (!i || i - c->run[c->n_run - 1] == RUN || c->prompt_of[seq[i]] != c->prompt_of[seq[i - 1]] || c->done[seq[i]] != c->done[seq[i - 1]])
+        if (!i || i - c->run[c->n_run - 1] == RUN || c->prompt_of[seq[i]] != c->prompt_of[seq[i - 1]] ||
+            c->done[seq[i]] != c->done[seq[i - 1]])
             c->run[c->n_run++] = i;
     c->run[c->n_run] = n;
 }
@@ -321,13 +356,17 @@ const real *decode_step(Cache *c, const Model *m, const int *seq, const int *id,
 
 /* ---- one generation step ----------------------------------------------------------------- */
 
-typedef struct { real *logits, *plain; int *order; double *bias; } DrawScratch;      /* plain: a copy of logits, NULL where there is no penalty */
+/* plain: a copy of logits, NULL where there is no penalty */
+typedef struct { real *logits, *plain; int *order; double *bias; } DrawScratch;
 
-/* The token at `position` of completion q from its logits z. With a penalty it is drawn from other logits than those that logp speaks of. */
-static void draw_one(Rollout *out, const RolloutPlan *p, int q, int position, real *z, real *plain, int vocab, int *order, double *bias) {
+/* The token at `position` of completion q from its logits z. With a penalty it is drawn from other logits
+ * than those that logp speaks of. */
+static void draw_one(Rollout *out, const RolloutPlan *p, int q, int position, real *z, real *plain, int vocab,
+                     int *order, double *bias) {
     const int prompt = q / p->group_size, member = q % p->group_size;
     const size_t first = (size_t)q * (size_t)p->max_new, at = first + (size_t)position;
-    const double u = rng_uniform(p->seed, RNG_SAMPLE, p->step, p->first_prompt + (uint64_t)prompt, (uint64_t)member, (uint64_t)position);
+    const double u = rng_uniform(p->seed, RNG_SAMPLE, p->step, p->first_prompt + (uint64_t)prompt,
+                                 (uint64_t)member, (uint64_t)position);
     real kept;
     if (plain) {
         memcpy(plain, z, (size_t)vocab * sizeof(real));
@@ -336,35 +375,42 @@ static void draw_one(Rollout *out, const RolloutPlan *p, int q, int position, re
     }
     out->id[at] = sampler_draw(z, vocab, &p->sampling, u, &out->logp[at], &kept, order);
     if (plain) {
-        const LogitStats t = logits_stats(plain, vocab, p->sampling.temperature == 0 ? 1 : p->sampling.temperature, false);
+        const LogitStats t =
+            logits_stats(plain, vocab, p->sampling.temperature == 0 ? 1 : p->sampling.temperature, false);
         out->logp[at] = plain[out->id[at]] - t.max - t.log_sum;
     }
     *bias += (double)kept - out->logp[at];
 }
 
-/* Draws token `position` of the n sequences from their hidden rows; row_of (NULL: i) says which row is whose. */
-static void draw_all(Rollout *out, const Model *m, const RolloutPlan *p, const real *hidden, const int *seq, const int *row_of, int n,
-                     int position, DrawScratch *s) {
+/* Draws token `position` of the n sequences from their hidden rows; row_of (NULL: i) says which row is whose.
+ */
+static void draw_all(Rollout *out, const Model *m, const RolloutPlan *p, const real *hidden, const int *seq,
+                     const int *row_of, int n, int position, DrawScratch *s) {
     const size_t vocab = (size_t)m->config.vocab, h = (size_t)m->config.hidden;
     for (int first = 0; first < n; first += LOGIT_ROWS) {
         const int rows = n - first < LOGIT_ROWS ? n - first : LOGIT_ROWS;
         if (!row_of) head_logits(s->logits, m, hidden + (size_t)first * h, rows);
         else
-            for (int i = 0; i < rows; i++) {            /* completions of one prompt share a row: computed once, then copied */
+            /* completions of one prompt share a row: computed once, then copied */
+            for (int i = 0; i < rows; i++) {
                 real *z = s->logits + (size_t)i * vocab;
-                if (i && row_of[first + i] == row_of[first + i - 1]) memcpy(z, z - vocab, vocab * sizeof(real));
+                if (i && row_of[first + i] == row_of[first + i - 1])
+                    memcpy(z, z - vocab, vocab * sizeof(real));
                 else head_logits(z, m, hidden + (size_t)row_of[first + i] * h, 1);
             }
         #pragma omp parallel for schedule(static) if (threads_worth((size_t)rows * vocab))
         for (int i = 0; i < rows; i++) {
             const int q = seq[first + i];
             const size_t row = (size_t)i * vocab;
-            draw_one(out, p, q, position, s->logits + row, s->plain ? s->plain + row : NULL, m->config.vocab, s->order + row, &s->bias[q]);
+            draw_one(out, p, q, position, s->logits + row, s->plain ? s->plain + row : NULL, m->config.vocab,
+                     s->order + row, &s->bias[q]);
         }
     }
 }
 
-static size_t logit_bytes(const ModelConfig *c) { return LOGIT_ROWS * (size_t)c->vocab * (sizeof(real) + sizeof(int)); }
+static size_t logit_bytes(const ModelConfig *c) {
+    return LOGIT_ROWS * (size_t)c->vocab * (sizeof(real) + sizeof(int));
+}
 
 static bool is_stop(const RolloutPlan *p, int id) {
     for (int i = 0; i < p->n_stop; i++)
@@ -373,27 +419,40 @@ static bool is_stop(const RolloutPlan *p, int id) {
 }
 
 bool rollout(Rollout *out, const Model *m, const RolloutPlan *p, Err *e) {
-    if (!(p->repetition_penalty >= 0)) return fail(e, "rollout: repetition penalty %g: expected more than 0, or 0 for none", p->repetition_penalty);
+    if (!(p->repetition_penalty >= 0))
+        return fail(e, "rollout: repetition penalty %g: expected more than 0, or 0 for none",
+                    p->repetition_penalty);
     if (p->n_prompt < 1 || p->group_size < 1 || p->max_new < 1)
-        return fail(e, "rollout: %d prompts, %d completions each, of up to %d tokens: expected at least 1 of each", p->n_prompt, p->group_size, p->max_new);
+        return fail(e,
+                    "rollout: %d prompts, %d completions each, of up to %d tokens: expected at least 1 of "
+                    "each",
+                    p->n_prompt, p->group_size, p->max_new);
     const int n = p->n_prompt * p->group_size;
     const size_t vocab = (size_t)m->config.vocab;
     bool ok = false;
-    int *seq = malloc((size_t)n * 3 * sizeof(int)), *id = seq ? seq + n : NULL, *prompt_of = seq ? seq + 2 * n : NULL;
+    int *seq = malloc((size_t)n * 3 * sizeof(int)), *id = seq ? seq + n : NULL,
+        *prompt_of = seq ? seq + 2 * n : NULL;
     real *last = malloc((size_t)p->n_prompt * (size_t)m->config.hidden * sizeof(real));
-    DrawScratch s = {.logits = memory_new(LOGIT_ROWS * vocab * sizeof(real), "logits", e), .order = memory_new(LOGIT_ROWS * vocab * sizeof(int), "token order", e),
+    DrawScratch s = {.logits = memory_new(LOGIT_ROWS * vocab * sizeof(real), "logits", e),
+                     .order = memory_new(LOGIT_ROWS * vocab * sizeof(int), "token order", e),
                      .bias = memory_new((size_t)n * sizeof(double), "rollout", e)};
     const bool penalise = p->repetition_penalty != 0 && p->repetition_penalty != 1;
     if (penalise) s.plain = memory_new(LOGIT_ROWS * vocab * sizeof(real), "logits before the penalty", e);
     Cache *cache = NULL;
-    if (!seq || !last || !s.logits || !s.order || !s.bias || (penalise && !s.plain)) { fail(e, "rollout: no memory for %d completions", n); goto done; }
+    if (!seq || !last || !s.logits || !s.order || !s.bias || (penalise && !s.plain)) {
+        fail(e, "rollout: no memory for %d completions", n);
+        goto done;
+    }
     for (int i = 0; i < p->n_prompt; i++)
         if (p->prompt_length[i] < 1 || p->prompt_length[i] + p->max_new > m->config.context) {
-            fail(e, "prompt %d: %d tokens and %d new ones, but the context holds %d; shorten the prompt or --max-completion-length",
+            fail(e,
+                 "prompt %d: %d tokens and %d new ones, but the context holds %d; shorten the prompt or "
+                 "--max-completion-length",
                  i + 1, p->prompt_length[i], p->max_new, m->config.context);
             goto done;
         }
-    for (int i = 0; i < n; i++) prompt_of[i] = i / p->group_size, seq[i] = i, out->length[i] = 0, out->ended[i] = false;
+    for (int i = 0; i < n; i++)
+        prompt_of[i] = i / p->group_size, seq[i] = i, out->length[i] = 0, out->ended[i] = false;
     cache = cache_new(m, p->prompt_length, p->n_prompt, prompt_of, n, p->max_new, e);
     if (!cache || !cache_prefill(cache, last, m, p->prompt, e)) goto done;
 
@@ -441,7 +500,9 @@ size_t rollout_bytes(const ModelConfig *c, int longest, int n_prompt, int group_
     return all;
 }
 
-static size_t without_threads(const ModelConfig *c, int rows) { return acts_bytes(c, rows, 0, false) - acts_thread_bytes(c, rows, false); }
+static size_t without_threads(const ModelConfig *c, int rows) {
+    return acts_bytes(c, rows, 0, false) - acts_thread_bytes(c, rows, false);
+}
 
 size_t rollout_acts_bytes(const ModelConfig *c, const int *prompt_length, int n_prompt, int n_seq) {
     size_t prefill = 0;

@@ -13,44 +13,75 @@
 #include "lib/rng.h"
 #include "lib/say.h"
 
-const char *const schedule_names[] = {"linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "linear_with_min_lr", NULL};
+const char *const schedule_names[] =
+    {"linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "linear_with_min_lr",
+     NULL};
 const char *const save_dtype_names[] = {"real", "float32", "bf16", NULL};
 const char *const base_dtype_names[] = {"real", "bf16", NULL};
 
 bool run_options_check(const RunOptions *o, Err *e) {
     if (!o->model || !*o->model) return fail(e, "--model: not given; expected the folder of a model");
     if (!o->dataset || !*o->dataset) return fail(e, "--dataset: not given; expected a JSONL file");
-    if (!o->plan && (!o->output_dir || !*o->output_dir)) return fail(e, "--output-dir: not given; expected a folder for the run");
+    if (!o->plan && (!o->output_dir || !*o->output_dir))
+        return fail(e, "--output-dir: not given; expected a folder for the run");
     if (o->per_device_train_batch_size < 1 || o->gradient_accumulation_steps < 1)
-        return fail(e, "--per-device-train-batch-size %d, --gradient-accumulation-steps %d: expected at least 1", o->per_device_train_batch_size, o->gradient_accumulation_steps);
+        return fail(e,
+                    "--per-device-train-batch-size %d, --gradient-accumulation-steps %d: expected at least 1",
+                    o->per_device_train_batch_size, o->gradient_accumulation_steps);
     if ((double)o->per_device_train_batch_size * o->gradient_accumulation_steps > 1e6)
-        return fail(e, "--per-device-train-batch-size %d times --gradient-accumulation-steps %d: expected at most 1e6 examples an update", o->per_device_train_batch_size,
-                    o->gradient_accumulation_steps);
-    if (o->max_steps < 1 && !(o->num_train_epochs > 0)) return fail(e, "--num-train-epochs: found %g, expected more than 0, or --max-steps", o->num_train_epochs);
+        return fail(e,
+                    "--per-device-train-batch-size %d times --gradient-accumulation-steps %d: expected at "
+                    "most 1e6 examples an update",
+                    o->per_device_train_batch_size, o->gradient_accumulation_steps);
+    if (o->max_steps < 1 && !(o->num_train_epochs > 0))
+        return fail(e, "--num-train-epochs: found %g, expected more than 0, or --max-steps",
+                    o->num_train_epochs);
     if (o->slice_rows < 1) return fail(e, "--slice-rows: found %d, expected at least 1", o->slice_rows);
-    if (!(o->warmup_ratio >= 0 && o->warmup_ratio <= 1) || !(o->min_lr_ratio >= 0)) return fail(e, "--warmup-ratio %g, --min-lr-ratio %g: out of range", o->warmup_ratio, o->min_lr_ratio);
-    if (o->logging_steps < 1 || o->save_steps < 0 || o->warmup_steps < 0) return fail(e, "--logging-steps %d, --save-steps %d, --warmup-steps %d: out of range", o->logging_steps, o->save_steps, o->warmup_steps);
-    if (!(o->learning_rate >= 0) || !(o->weight_decay >= 0) || !(o->adam_epsilon > 0)) return fail(e, "--learning-rate %g, --weight-decay %g, --adam-epsilon %g: out of range", o->learning_rate, o->weight_decay, o->adam_epsilon);
-    if (!(o->adam_beta1 >= 0 && o->adam_beta1 < 1 && o->adam_beta2 >= 0 && o->adam_beta2 < 1)) return fail(e, "--adam-beta1 %g, --adam-beta2 %g: expected 0 <= b < 1", o->adam_beta1, o->adam_beta2);
+    if (!(o->warmup_ratio >= 0 && o->warmup_ratio <= 1) || !(o->min_lr_ratio >= 0))
+        return fail(e, "--warmup-ratio %g, --min-lr-ratio %g: out of range", o->warmup_ratio,
+                    o->min_lr_ratio);
+    if (o->logging_steps < 1 || o->save_steps < 0 || o->warmup_steps < 0)
+        return fail(e, "--logging-steps %d, --save-steps %d, --warmup-steps %d: out of range",
+                    o->logging_steps, o->save_steps, o->warmup_steps);
+    if (!(o->learning_rate >= 0) || !(o->weight_decay >= 0) || !(o->adam_epsilon > 0))
+        return fail(e, "--learning-rate %g, --weight-decay %g, --adam-epsilon %g: out of range",
+                    o->learning_rate, o->weight_decay, o->adam_epsilon);
+    if (!(o->adam_beta1 >= 0 && o->adam_beta1 < 1 && o->adam_beta2 >= 0 && o->adam_beta2 < 1))
+        return fail(e, "--adam-beta1 %g, --adam-beta2 %g: expected 0 <= b < 1", o->adam_beta1, o->adam_beta2);
     const AdapterOptions *a = &o->adapter;
-    if (!a->use_peft && (a->lora_r != 16 || a->lora_alpha != 32 || a->lora_target_modules || a->use_rslora))       /* the table's defaults */
-        return fail(e, "--lora-r, --lora-alpha, --lora-target-modules, --use-rslora: have no effect without --use-peft; add it, or leave them out");
+    /* the table's defaults */
+    if (!a->use_peft && (a->lora_r != 16 || a->lora_alpha != 32 || a->lora_target_modules || a->use_rslora))
+        return fail(e, "--lora-r, --lora-alpha, --lora-target-modules, --use-rslora: have no effect without "
+                       "--use-peft; add it, or leave them out");
     return true;
 }
 
-Store save_store(int save_dtype) { return save_dtype == 1 ? STORE_F32 : save_dtype == 2 ? STORE_BF16 : STORE_REAL; }
+Store save_store(int save_dtype) {
+    return save_dtype == 1 ? STORE_F32 : save_dtype == 2 ? STORE_BF16 : STORE_REAL;
+}
 Store run_store(const RunOptions *o) { return save_store(o->save_dtype); }
 
 bool run_adapter(ModelConfig *c, FolderInfo *info, const AdapterOptions *o, const char *model, Err *e) {
-    if (o->lora_dropout != 0) return fail(e, "--lora-dropout: found %g, expected 0: dropout is not computed here", o->lora_dropout);
-    if (o->base_dtype && !o->use_peft && !c->lora.r) return fail(e, "--base-dtype bf16: all weights of %s are trained, which takes them in real; add --use-peft", model);
+    if (o->lora_dropout != 0)
+        return fail(e, "--lora-dropout: found %g, expected 0: dropout is not computed here", o->lora_dropout);
+    if (o->base_dtype && !o->use_peft && !c->lora.r)
+        return fail(e,
+                    "--base-dtype bf16: all weights of %s are trained, which takes them in real; add "
+                    "--use-peft",
+                    model);
     c->base_store = o->base_dtype ? STORE_BF16 : STORE_REAL;
     if (!o->use_peft) return true;
     if (c->lora.r)
-        return fail(e, "%s: is an adapter already, of rank %d; leave --use-peft out to go on training it, or make a whole model of it first with grpo merge", model, c->lora.r);
+        return fail(e,
+                    "%s: is an adapter already, of rank %d; leave --use-peft out to go on training it, or "
+                    "make a whole model of it first with grpo merge",
+                    model, c->lora.r);
     c->lora = (Lora){.r = o->lora_r, .alpha = o->lora_alpha, .rslora = o->use_rslora};
     snprintf(info->base, sizeof info->base, "%s", model);
-    return lora_targets_parse(&c->lora.target, o->lora_target_modules ? o->lora_target_modules : "q_proj,v_proj", "--lora-target-modules", e) && lora_check(&c->lora, "--lora-r, --lora-alpha", e);
+    return lora_targets_parse(&c->lora.target,
+                              o->lora_target_modules ? o->lora_target_modules : "q_proj,v_proj",
+                              "--lora-target-modules", e) &&
+           lora_check(&c->lora, "--lora-r, --lora-alpha", e);
 }
 
 int run_steps(const RunOptions *o, double steps_per_epoch) {
@@ -59,7 +90,8 @@ int run_steps(const RunOptions *o, double steps_per_epoch) {
 }
 
 void run_trainer(Trainer *t, const RunOptions *o, int n_step) {
-    t->adamw = (AdamW){.lr = o->learning_rate, .beta1 = o->adam_beta1, .beta2 = o->adam_beta2, .eps = o->adam_epsilon, .weight_decay = o->weight_decay};
+    t->adamw = (AdamW){.lr = o->learning_rate, .beta1 = o->adam_beta1, .beta2 = o->adam_beta2,
+                       .eps = o->adam_epsilon, .weight_decay = o->weight_decay};
     t->max_grad_norm = o->max_grad_norm;
     t->schedule = (Schedule)o->lr_scheduler_type;
     t->n_step = n_step;
@@ -67,7 +99,8 @@ void run_trainer(Trainer *t, const RunOptions *o, int n_step) {
     t->min_lr_ratio = o->min_lr_ratio;
 }
 
-/* Keeps the lines of steps up to `step`: what came after the checkpoint is computed again, and what it cost in all is told again. */
+/* Keeps the lines of steps up to `step`: what came after the checkpoint is computed again, and what it cost
+ * in all is told again. */
 static bool trim_log(const char *path, int64_t step, Err *e) {
     size_t n, keep = 0;
     if (!path_exists(path)) return true;
@@ -90,13 +123,19 @@ static bool trim_log(const char *path, int64_t step, Err *e) {
     return ok;
 }
 
-static bool resume(Run *r, const OptionTable *table, const void *config, const char *config_path, const char *timing_path, Trainer *t, Err *e) {
-    static const char *const may_differ[] = {"resume", "json", "slice_rows", "gradient_checkpointing", "save_steps", "save_dtype", "logging_steps", "reward_timeout", NULL};
-    if (!path_exists(config_path)) return fail(e, "%s: not found: there is no run to resume; leave --resume out", config_path);
+static bool resume(Run *r, const OptionTable *table, const void *config, const char *config_path,
+                   const char *timing_path, Trainer *t, Err *e) {
+    static const char *const may_differ[] =
+        {"resume",     "json",       "slice_rows",    "gradient_checkpointing",
+         "save_steps", "save_dtype", "logging_steps", "reward_timeout",
+         NULL};
+    if (!path_exists(config_path))
+        return fail(e, "%s: not found: there is no run to resume; leave --resume out", config_path);
     Json *saved = json_read_file(config_path, e);
     if (!saved) return false;
     const Json *options = json_get(saved, "options");
-    const bool ok = options ? options_agree(config, table, options, may_differ, config_path, e) : fail(e, "%s: holds no \"options\"", config_path);
+    const bool ok = options ? options_agree(config, table, options, may_differ, config_path, e)
+                            : fail(e, "%s: holds no \"options\"", config_path);
     json_free(saved);
     if (!ok) return false;
     if (path_exists(r->checkpoint)) {
@@ -117,26 +156,35 @@ static void tell_options(const OptionTable *table, const void *config, const cha
         options_write_value(&w, config, o);
         json_end(&w, ']');
         const size_t n = w.length - 2;
-        const char *value = w.text + 1, *fallback = !o->fallback || !strcmp(o->fallback, "none") ? "null" : o->fallback;
+        const char *value = w.text + 1,
+                   *fallback = !o->fallback || !strcmp(o->fallback, "none") ? "null" : o->fallback;
         const bool quoted = value[0] == '"', number = o->kind == OPT_INT || o->kind == OPT_NUMBER;
-        const bool same = number && *fallback != 'n' ? strtod(value, NULL) == strtod(fallback, NULL) && *value != 'n'
-                                                     : strlen(fallback) == n - 2 * quoted && !strncmp(value + quoted, fallback, n - 2 * quoted);
+        const bool same =
+            number && *fallback != 'n'
+                ? strtod(value, NULL) == strtod(fallback, NULL) && *value != 'n'
+                : strlen(fallback) == n - 2 * quoted && !strncmp(value + quoted, fallback, n - 2 * quoted);
         if (!same) fprintf(stderr, " %s=%.*s", o->name, (int)(n - 2 * quoted), value + quoted);
         free(w.text);
     }
     fprintf(stderr, "; all options: %s\n", config_path);
 }
 
-bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t, Err *e) {
+bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t,
+               Err *e) {
     char config_path[600], timing_path[600];
     *r = (Run){.command = table->command, .started = clock_seconds(), .saved = -1};
-    if (!path_join(r->log_path, sizeof r->log_path, o->output_dir, "log.jsonl", e) || !path_join(config_path, sizeof config_path, o->output_dir, "config.json", e) ||
-        !path_join(r->checkpoint, sizeof r->checkpoint, o->output_dir, "checkpoint.safetensors", e) || !path_join(timing_path, sizeof timing_path, o->output_dir, "timing.jsonl", e)) return false;
+    if (!path_join(r->log_path, sizeof r->log_path, o->output_dir, "log.jsonl", e) ||
+        !path_join(config_path, sizeof config_path, o->output_dir, "config.json", e) ||
+        !path_join(r->checkpoint, sizeof r->checkpoint, o->output_dir, "checkpoint.safetensors", e) ||
+        !path_join(timing_path, sizeof timing_path, o->output_dir, "timing.jsonl", e))
+        return false;
     snprintf(r->dir, sizeof r->dir, "%s", o->output_dir);
     if (o->resume) {
         if (!resume(r, table, config, config_path, timing_path, t, e)) return false;
     } else {
-        if (!folder_is_empty(o->output_dir)) return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume", o->output_dir);
+        if (!folder_is_empty(o->output_dir))
+            return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume",
+                        o->output_dir);
         JsonWriter w = {.indent = 2};
         json_begin(&w, '{');
         json_put_string(&w, "command", table->command);
@@ -158,7 +206,9 @@ bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOp
 }
 
 bool run_log(Run *r, const JsonWriter *line, Err *e) {
-    if (fwrite(line->text, 1, line->length, r->log) == line->length && fputc('\n', r->log) != EOF && fflush(r->log) == 0) return true;
+    if (fwrite(line->text, 1, line->length, r->log) == line->length && fputc('\n', r->log) != EOF &&
+        fflush(r->log) == 0)
+        return true;
     return fail(e, "%s: could not be written (disk full?)", r->log_path);
 }
 
@@ -177,7 +227,8 @@ void run_time(Run *r, int64_t step, int64_t tokens) {
 }
 
 bool run_cost(Run *r, int64_t step, const Costs *c, Err *e) {
-    const double seconds = clock_seconds() - r->started, cpu = machine_cpu_seconds(), peak = machine_memory_most();
+    const double seconds = clock_seconds() - r->started, cpu = machine_cpu_seconds(),
+                 peak = machine_memory_most();
     JsonWriter w = {0}, timing = {0};
     json_begin(&w, '{');
     json_put_int(&w, "step", step);
@@ -199,7 +250,9 @@ bool run_cost(Run *r, int64_t step, const Costs *c, Err *e) {
 
 void run_tokens(Run *r, int64_t tokens) { r->first_tokens = r->last_tokens = tokens; }
 
-double run_rate(const Run *r, int64_t tokens) { return (double)(tokens - r->first_tokens) / 1000 / (clock_seconds() - r->started); }
+double run_rate(const Run *r, int64_t tokens) {
+    return (double)(tokens - r->first_tokens) / 1000 / (clock_seconds() - r->started);
+}
 
 bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e) {
     if (!force && (!o->save_steps || t->step % o->save_steps)) return true;
@@ -210,8 +263,13 @@ bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, E
 
 bool run_failed(const Run *r, Err *e) {
     const size_t n = strlen(e->line);
-    if (r->saved < 0) snprintf(e->line + n, sizeof e->line - n, "; there is no checkpoint yet: start again in another --output-dir");
-    else snprintf(e->line + n, sizeof e->line - n, "; the last good checkpoint is %s of step %lld: mend the cause, then --resume", r->checkpoint, (long long)r->saved);
+    if (r->saved < 0)
+        snprintf(e->line + n, sizeof e->line - n,
+                 "; there is no checkpoint yet: start again in another --output-dir");
+    else
+        snprintf(e->line + n, sizeof e->line - n,
+                 "; the last good checkpoint is %s of step %lld: mend the cause, then --resume",
+                 r->checkpoint, (long long)r->saved);
     return false;
 }
 
@@ -227,9 +285,14 @@ bool memory_plan(const char *what, double bytes, Err *e) {
     const double memory = pages > 0 && size > 0 ? (double)pages * (double)size : 0;
     human_bytes(need, bytes);
     human_bytes(have, memory);
-    if (what) fprintf(stderr, "%s: needs %s of memory%s%s\n", what, need, memory > 0 ? " of " : "", memory > 0 ? have : "");
+    if (what)
+        fprintf(stderr, "%s: needs %s of memory%s%s\n", what, need, memory > 0 ? " of " : "",
+                memory > 0 ? have : "");
     if (memory > 0 && bytes > 0.95 * memory)
-        return fail(e, "the run needs %s of memory, but this machine has %s; lower --slice-rows or the lengths, add --gradient-checkpointing, or take a smaller model", need, have);
+        return fail(e,
+                    "the run needs %s of memory, but this machine has %s; lower --slice-rows or the lengths, "
+                    "add --gradient-checkpointing, or take a smaller model",
+                    need, have);
     return true;
 }
 

@@ -1,8 +1,10 @@
-/* run.h: what the training commands share: their common options, the run's folder, its log and its checkpoint.
+/* run.h: what the training commands share: their common options, the run's folder, its log and its
+ * checkpoint.
  *
- * A run's folder: config.json as resolved, log.jsonl (a line a step, and last what the run cost; the same bits whenever the run is repeated),
- * timing.jsonl (seconds and tokens per second, which are not), checkpoint.safetensors (replaced atomically), final/ as a Hugging
- * Face folder. A folder that already holds a run is refused unless --resume. */
+ * A run's folder: config.json as resolved, log.jsonl (a line a step, and last what the run cost; the same
+ * bits whenever the run is repeated), timing.jsonl (seconds and tokens per second, which are not),
+ * checkpoint.safetensors (replaced atomically), final/ as a Hugging Face folder. A folder that already holds
+ * a run is refused unless --resume. */
 #ifndef RUN_H
 #define RUN_H
 
@@ -21,19 +23,41 @@ typedef struct {
 } AdapterOptions;
 
 /* Rows of an option table for a config struct `Type` with an AdapterOptions at `at`. */
-#define ADAPTER_OPTIONS(Type, at)                                                                                                              \
-    {"use_peft", OPT_BOOL, offsetof(Type, at.use_peft), "false", "a low-rank adapter beside the model's weights, which stay as they are", NULL}, \
-    {"lora_r", OPT_INT, offsetof(Type, at.lora_r), "16", "rank of the adapter", NULL},                                                         \
-    {"lora_alpha", OPT_NUMBER, offsetof(Type, at.lora_alpha), "32", "its branch is scaled by alpha / r", NULL},                                \
-    {"lora_dropout", OPT_NUMBER, offsetof(Type, at.lora_dropout), "0", "of the branch's input: 0 only (TRL: 0.05)", NULL},                     \
-    {"lora_target_modules", OPT_STRING, offsetof(Type, at.lora_target_modules), NULL, "adapted layers, with commas, or all-linear; none: q_proj,v_proj", NULL}, \
-    {"use_rslora", OPT_BOOL, offsetof(Type, at.use_rslora), "false", "scale by alpha / sqrt(r) instead", NULL},                                \
-    {"base_dtype", OPT_CHOICE, offsetof(Type, at.base_dtype), "real", "of the weights that stay as they are, in memory", base_dtype_names}
+#define ADAPTER_OPTIONS(Type, at) \
+    {"use_peft", \
+     OPT_BOOL, \
+     offsetof(Type, at.use_peft), \
+     "false", \
+     "a low-rank adapter beside the model's weights, which stay as they are", \
+     NULL}, \
+        {"lora_r", OPT_INT, offsetof(Type, at.lora_r), "16", "rank of the adapter", NULL}, \
+        {"lora_alpha", OPT_NUMBER, offsetof(Type, at.lora_alpha), "32", "its branch is scaled by alpha / r", \
+         NULL}, \
+        {"lora_dropout", \
+         OPT_NUMBER, \
+         offsetof(Type, at.lora_dropout), \
+         "0", \
+         "of the branch's input: 0 only (TRL: 0.05)", \
+         NULL}, \
+        {"lora_target_modules", \
+         OPT_STRING, \
+         offsetof(Type, at.lora_target_modules), \
+         NULL, \
+         "adapted layers, with commas, or all-linear; none: q_proj,v_proj", \
+         NULL}, \
+        {"use_rslora", OPT_BOOL, offsetof(Type, at.use_rslora), "false", "scale by alpha / sqrt(r) instead", \
+         NULL}, \
+    { \
+        "base_dtype", OPT_CHOICE, offsetof(Type, at.base_dtype), "real", \
+            "of the weights that stay as they are, in memory", base_dtype_names \
+    }
 
 typedef struct {
     const char *model, *dataset, *output_dir, *chat_template, *system;
-    int per_device_train_batch_size, gradient_accumulation_steps, max_steps, warmup_steps, seed, logging_steps, save_steps, slice_rows;
-    double num_train_epochs, learning_rate, warmup_ratio, min_lr_ratio, adam_beta1, adam_beta2, adam_epsilon, weight_decay, max_grad_norm;
+    int per_device_train_batch_size, gradient_accumulation_steps, max_steps, warmup_steps, seed,
+        logging_steps, save_steps, slice_rows;
+    double num_train_epochs, learning_rate, warmup_ratio, min_lr_ratio, adam_beta1, adam_beta2, adam_epsilon,
+        weight_decay, max_grad_norm;
     int lr_scheduler_type, save_dtype;
     AdapterOptions adapter;
     bool resume, json, gradient_checkpointing;
@@ -43,52 +67,111 @@ typedef struct {
 extern const char *const schedule_names[], *const save_dtype_names[], *const base_dtype_names[];
 
 /* Rows of an option table for a config struct `Type` with a member `run`. */
-#define RUN_OPTIONS(Type, lr, epochs)                                                                                                          \
-    {"model", OPT_STRING, offsetof(Type, run.model), NULL, "folder of the model to start from", NULL},                                         \
-    {"dataset", OPT_STRING, offsetof(Type, run.dataset), NULL, "JSONL file of examples", NULL},                                                \
-    {"output_dir", OPT_STRING, offsetof(Type, run.output_dir), NULL, "folder of the run; must not hold one already", NULL},                    \
-    {"chat_template", OPT_STRING, offsetof(Type, run.chat_template), NULL, "template by name, if the folder's own is unknown", NULL},          \
-    {"system", OPT_STRING, offsetof(Type, run.system), NULL, "system message for prompts that have none", NULL},                               \
-    {"per_device_train_batch_size", OPT_INT, offsetof(Type, run.per_device_train_batch_size), "8", "examples of a micro-batch", NULL},         \
-    {"gradient_accumulation_steps", OPT_INT, offsetof(Type, run.gradient_accumulation_steps), "1", "micro-batches of an update", NULL},        \
-    {"num_train_epochs", OPT_NUMBER, offsetof(Type, run.num_train_epochs), epochs, "passes over the data, if max-steps is not given", NULL},   \
-    {"max_steps", OPT_INT, offsetof(Type, run.max_steps), "-1", "updates; -1: by epochs", NULL},                                               \
-    {"learning_rate", OPT_NUMBER, offsetof(Type, run.learning_rate), lr, "peak rate", NULL},                                                   \
-    {"lr_scheduler_type", OPT_CHOICE, offsetof(Type, run.lr_scheduler_type), "linear", "schedule", schedule_names},                            \
-    {"warmup_steps", OPT_INT, offsetof(Type, run.warmup_steps), "0", "updates until the peak rate", NULL},                                     \
-    {"warmup_ratio", OPT_NUMBER, offsetof(Type, run.warmup_ratio), "0", "the same as a share of all updates", NULL},                           \
-    {"min_lr_ratio", OPT_NUMBER, offsetof(Type, run.min_lr_ratio), "0", "the decay ends at this share of the peak rate", NULL},                \
-    {"adam_beta1", OPT_NUMBER, offsetof(Type, run.adam_beta1), "0.9", "AdamW", NULL},                                                          \
-    {"adam_beta2", OPT_NUMBER, offsetof(Type, run.adam_beta2), "0.999", "AdamW", NULL},                                                        \
-    {"adam_epsilon", OPT_NUMBER, offsetof(Type, run.adam_epsilon), "1e-8", "AdamW", NULL},                                                     \
-    {"weight_decay", OPT_NUMBER, offsetof(Type, run.weight_decay), "0", "AdamW, matrices only", NULL},                                         \
-    {"max_grad_norm", OPT_NUMBER, offsetof(Type, run.max_grad_norm), "1", "clipping of the global norm; 0: off", NULL},                        \
-    {"seed", OPT_INT, offsetof(Type, run.seed), "42", "of everything drawn", NULL},                                                            \
-    {"logging_steps", OPT_INT, offsetof(Type, run.logging_steps), "1", "a line of log.jsonl every so many updates", NULL},                     \
-    {"save_steps", OPT_INT, offsetof(Type, run.save_steps), "500", "a checkpoint every so many updates; 0: none", NULL},                       \
-    {"slice_rows", OPT_INT, offsetof(Type, run.slice_rows), "1024", "tokens computed at once: memory only, no bit changes", NULL},             \
-    {"gradient_checkpointing", OPT_BOOL, offsetof(Type, run.gradient_checkpointing), "false", "keep each layer's input alone and compute the rest again: less memory, one more forward pass, no bit changes", NULL}, \
-    {"save_dtype", OPT_CHOICE, offsetof(Type, run.save_dtype), "real", "of final/", save_dtype_names},                                         \
-    ADAPTER_OPTIONS(Type, run.adapter),                                                                                                        \
-    {"resume", OPT_BOOL, offsetof(Type, run.resume), "false", "go on from the checkpoint in output-dir", NULL},                                \
-    {"json", OPT_BOOL, offsetof(Type, run.json), "false", "the result on stdout as JSON", NULL}
+#define RUN_OPTIONS(Type, lr, epochs) \
+    {"model", OPT_STRING, offsetof(Type, run.model), NULL, "folder of the model to start from", NULL}, \
+        {"dataset", OPT_STRING, offsetof(Type, run.dataset), NULL, "JSONL file of examples", NULL}, \
+        {"output_dir", \
+         OPT_STRING, \
+         offsetof(Type, run.output_dir), \
+         NULL, \
+         "folder of the run; must not hold one already", \
+         NULL}, \
+        {"chat_template", \
+         OPT_STRING, \
+         offsetof(Type, run.chat_template), \
+         NULL, \
+         "template by name, if the folder's own is unknown", \
+         NULL}, \
+        {"system", OPT_STRING, offsetof(Type, run.system), NULL, "system message for prompts that have none", \
+         NULL}, \
+        {"per_device_train_batch_size", OPT_INT, offsetof(Type, run.per_device_train_batch_size), "8", \
+         "examples of a micro-batch",   NULL}, \
+        {"gradient_accumulation_steps", OPT_INT, offsetof(Type, run.gradient_accumulation_steps), "1", \
+         "micro-batches of an update",  NULL}, \
+        {"num_train_epochs", \
+         OPT_NUMBER, \
+         offsetof(Type, run.num_train_epochs), \
+         epochs, \
+         "passes over the data, if max-steps is not given", \
+         NULL}, \
+        {"max_steps", OPT_INT, offsetof(Type, run.max_steps), "-1", "updates; -1: by epochs", NULL}, \
+        {"learning_rate", OPT_NUMBER, offsetof(Type, run.learning_rate), lr, "peak rate", NULL}, \
+        {"lr_scheduler_type", OPT_CHOICE,    offsetof(Type, run.lr_scheduler_type), "linear", \
+         "schedule",          schedule_names}, \
+        {"warmup_steps", OPT_INT, offsetof(Type, run.warmup_steps), "0", "updates until the peak rate", NULL}, \
+        {"warmup_ratio", \
+         OPT_NUMBER, \
+         offsetof(Type, run.warmup_ratio), \
+         "0", \
+         "the same as a share of all updates", \
+         NULL}, \
+        {"min_lr_ratio", \
+         OPT_NUMBER, \
+         offsetof(Type, run.min_lr_ratio), \
+         "0", \
+         "the decay ends at this share of the peak rate", \
+         NULL}, \
+        {"adam_beta1", OPT_NUMBER, offsetof(Type, run.adam_beta1), "0.9", "AdamW", NULL}, \
+        {"adam_beta2", OPT_NUMBER, offsetof(Type, run.adam_beta2), "0.999", "AdamW", NULL}, \
+        {"adam_epsilon", OPT_NUMBER, offsetof(Type, run.adam_epsilon), "1e-8", "AdamW", NULL}, \
+        {"weight_decay", OPT_NUMBER, offsetof(Type, run.weight_decay), "0", "AdamW, matrices only", NULL}, \
+        {"max_grad_norm", \
+         OPT_NUMBER, \
+         offsetof(Type, run.max_grad_norm), \
+         "1", \
+         "clipping of the global norm; 0: off", \
+         NULL}, \
+        {"seed", OPT_INT, offsetof(Type, run.seed), "42", "of everything drawn", NULL}, \
+        {"logging_steps", \
+         OPT_INT, \
+         offsetof(Type, run.logging_steps), \
+         "1", \
+         "a line of log.jsonl every so many updates", \
+         NULL}, \
+        {"save_steps", \
+         OPT_INT, \
+         offsetof(Type, run.save_steps), \
+         "500", \
+         "a checkpoint every so many updates; 0: none", \
+         NULL}, \
+        {"slice_rows", \
+         OPT_INT, \
+         offsetof(Type, run.slice_rows), \
+         "1024", \
+         "tokens computed at once: memory only, no bit changes", \
+         NULL}, \
+        {"gradient_checkpointing", \
+         OPT_BOOL, \
+         offsetof(Type, run.gradient_checkpointing), \
+         "false", \
+         "keep each layer's input alone and compute the rest again: less memory, one more forward pass, no " \
+         "bit changes", \
+         NULL}, \
+        {"save_dtype", OPT_CHOICE, offsetof(Type, run.save_dtype), "real", "of final/", save_dtype_names}, \
+        ADAPTER_OPTIONS(Type, run.adapter), \
+        {"resume", OPT_BOOL, offsetof(Type, run.resume), "false", "go on from the checkpoint in output-dir", \
+         NULL}, \
+    { \
+        "json", OPT_BOOL, offsetof(Type, run.json), "false", "the result on stdout as JSON", NULL \
+    }
 
-/* `grpo info --run COMMAND`: the command goes as far as its plan, times a few short steps, and fills this in instead of making the run. */
+/* `grpo info --run COMMAND`: the command goes as far as its plan, times a few short steps, and fills this in
+ * instead of making the run. */
 typedef struct RunPlan {
-    double mean_length;                 /* given: of completions that will be drawn; 0: count with the longest */
+    double mean_length; /* given: of completions that will be drawn; 0: count with the longest */
     double memory, step_seconds;        /* bytes at most; seconds of an update */
     int n_step;
     const char *how;                    /* where the seconds come from, and what they leave out */
     Cost cost;                          /* of the whole run, by formula */
-    double length;                      /* of completions, that it counts with; 0: lengths are those of the data */
+    double length; /* of completions, that it counts with; 0: lengths are those of the data */
 } RunPlan;
 
 bool run_options_check(const RunOptions *o, Err *e);
 Store save_store(int save_dtype);       /* save_dtype_names[save_dtype] */
 Store run_store(const RunOptions *o);
 
-/* The configuration of a model becomes that of the run: with --use-peft it has an adapter, whose base is the model; --base-dtype says how
- * the base is kept. */
+/* The configuration of a model becomes that of the run: with --use-peft it has an adapter, whose base is the
+ * model; --base-dtype says how the base is kept. */
 bool run_adapter(ModelConfig *c, FolderInfo *info, const AdapterOptions *o, const char *model, Err *e);
 
 /* Updates of the run: max_steps, or epochs over n examples in units of `per_step`. */
@@ -96,18 +179,27 @@ int run_steps(const RunOptions *o, double steps_per_epoch);
 /* The trainer's rates and schedule from the options. */
 void run_trainer(Trainer *t, const RunOptions *o, int n_step);
 
-typedef struct { const char *command; char dir[512], log_path[600], checkpoint[600]; void *log, *timing; double started, last; int64_t first_tokens, last_tokens, saved; } Run;    /* saved: step of the checkpoint, -1: none */
-/* Makes the folder and writes config.json, or with --resume reads it back, refuses differing options, loads the checkpoint into t (if there is
- * one) and drops log lines after it. */
+/* saved: step of the checkpoint, -1: none */
+typedef struct {
+    const char *command;
+    char dir[512], log_path[600], checkpoint[600];
+    void *log, *timing;
+    double started, last;
+    int64_t first_tokens, last_tokens, saved;
+} Run;
+/* Makes the folder and writes config.json, or with --resume reads it back, refuses differing options, loads
+ * the checkpoint into t (if there is one) and drops log lines after it. */
 bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t, Err *e);
 bool run_log(Run *r, const JsonWriter *line, Err *e);           /* one JSON object */
-/* A line of timing.jsonl: seconds since the last one, and tokens per second of it; tokens counts from the start of the run. */
+/* A line of timing.jsonl: seconds since the last one, and tokens per second of it; tokens counts from the
+ * start of the run. */
 void run_time(Run *r, int64_t step, int64_t tokens);
-/* The end: what the run cost, as the last line of log.jsonl, its seconds as that of timing.jsonl, and both on stderr. The seconds are those since it
- * began or was resumed. */
+/* The end: what the run cost, as the last line of log.jsonl, its seconds as that of timing.jsonl, and both on
+ * stderr. The seconds are those since it began or was resumed. */
 bool run_cost(Run *r, int64_t step, const Costs *c, Err *e);
 void run_tokens(Run *r, int64_t tokens);                /* a resumed run has these behind it */
-double run_rate(const Run *r, int64_t tokens);          /* thousand tokens a second since it began or was resumed */
+/* thousand tokens a second since it began or was resumed */
+double run_rate(const Run *r, int64_t tokens);
 bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e);
 /* Adds to the line of a failure what the run can go on from; returns false. */
 bool run_failed(const Run *r, Err *e);
@@ -115,7 +207,8 @@ void run_end(Run *r);
 
 /* Prints what the run will take on stderr (what NULL: does not) and refuses it when the machine has less. */
 bool memory_plan(const char *what, double bytes, Err *e);
-enum { PROGRAM_BYTES = 6 << 20 };       /* of the program itself, its libraries, and the small things that no plan counts */
+/* of the program itself, its libraries, and the small things that no plan counts */
+enum { PROGRAM_BYTES = 6 << 20 };
 
 /* The sequence of examples: epoch after epoch, each a permutation keyed by (seed, epoch). */
 typedef struct { int *order, n; uint64_t seed; int64_t epoch; } Order;

@@ -9,7 +9,8 @@
 #include "lib/files.h"
 
 static const OptionTable *table_of(const Json *config) {
-    static const OptionTable *const known[] = {&sft_table, &reward_table, &train_table, &ppo_table, &dpo_table};
+    static const OptionTable *const known[] = {&sft_table, &reward_table, &train_table, &ppo_table,
+                                               &dpo_table};
     const Json *command = json_get(config, "command");
     for (size_t i = 0; command && command->type == JSON_STRING && i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i]->command, command->string)) return known[i];
@@ -28,9 +29,11 @@ static bool complete(Json **config, const char *path, Err *e) {
         json_key(&w, member->key);
         if (member != options) { json_value(&w, member); continue; }
         json_begin(&w, '{');
-        for (size_t k = 0; k < options->length; k++) json_put_value(&w, options->item[k].key, &options->item[k]);
+        for (size_t k = 0; k < options->length; k++)
+            json_put_value(&w, options->item[k].key, &options->item[k]);
         for (int k = 0; k < t->n; k++)
-            if (!json_get(options, t->option[k].name)) json_key(&w, t->option[k].name), options_write_default(&w, &t->option[k]);
+            if (!json_get(options, t->option[k].name))
+                json_key(&w, t->option[k].name), options_write_default(&w, &t->option[k]);
         json_end(&w, '}');
     }
     json_end(&w, '}');
@@ -44,8 +47,11 @@ bool run_files_read(RunFiles *r, const char *dir, Err *e) {
     char path[1024];
     r->dir = dir;
     if (!path_is_folder(dir)) return fail(e, "%s: found no folder, expected the --output-dir of a run", dir);
-    if (!path_join(path, sizeof path, dir, "config.json", e) || !(r->config = json_read_file(path, e)) || !complete(&r->config, path, e)) return false;
-    if (!path_join(path, sizeof path, dir, "log.jsonl", e) || !json_lines_read(&r->log, path, true, e)) return false;
+    if (!path_join(path, sizeof path, dir, "config.json", e) || !(r->config = json_read_file(path, e)) ||
+        !complete(&r->config, path, e))
+        return false;
+    if (!path_join(path, sizeof path, dir, "log.jsonl", e) || !json_lines_read(&r->log, path, true, e))
+        return false;
     for (int i = 0; i < r->log.n; i++)
         if (!json_get_number(r->log.line[i], "step", NULL, path, e)) return false;
     return r->log.n > 0 || fail(e, "%s: holds no complete line", path);
@@ -69,7 +75,8 @@ void run_files_free(RunFiles *r) {
 }
 
 bool run_option_has_effect(const char *name) {
-    static const char *const none[] = {"output_dir", "resume", "json", "slice_rows", "save_steps", "save_dtype", "logging_steps", NULL};
+    static const char *const none[] = {"output_dir", "resume",     "json",          "slice_rows",
+                                       "save_steps", "save_dtype", "logging_steps", NULL};
     for (int i = 0; none[i]; i++)
         if (!strcmp(none[i], name)) return false;
     return true;

@@ -1,4 +1,5 @@
-/* run_files.h: a run's folder read back: its options, its log, the hash of its weights; for commands that tell of finished runs. */
+/* run_files.h: a run's folder read back: its options, its log, the hash of its weights; for commands that
+ * tell of finished runs. */
 #ifndef RUN_FILES_H
 #define RUN_FILES_H
 
@@ -8,9 +9,10 @@ typedef struct {
     const char *dir;
     Json *config;
     JsonLines log;                      /* at least one line, each with a number "step" */
-    char hex[65];                       /* SHA-256 of the weights in final/, as `grpo info` tells it; "" without final/ or unread */
+    char hex[65]; /* SHA-256 of the weights in final/, as `grpo info` tells it; "" without final/ or unread */
 } RunFiles;
-/* config.json and log.jsonl of the --output-dir of a run. An option that did not exist when the run was made stands there with its default. */
+/* config.json and log.jsonl of the --output-dir of a run. An option that did not exist when the run was made
+ * stands there with its default. */
 bool run_files_read(RunFiles *r, const char *dir, Err *e);
 bool run_files_digest(RunFiles *r, Err *e);
 void run_files_free(RunFiles *r);

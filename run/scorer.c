@@ -1,5 +1,5 @@
-/* scorer.c: scores of replies from reward folders (section 3.1 of the mathematics: the reward model reads text) and from external
- * programs that answer JSON lines. */
+/* scorer.c: scores of replies from reward folders (section 3.1 of the mathematics: the reward model reads
+ * text) and from external programs that answer JSON lines. */
 #include "run/scorer.h"
 
 #include <errno.h>
@@ -17,8 +17,25 @@
 
 enum { MAX_FOLDERS = 8 };
 
-typedef struct { char dir[1024]; Model *model; FolderInfo info; Language language; Acts *acts; int max_row, max_target; bool cut; Texts read; } RewardFolder;     /* read: by the last call */
-typedef struct { const char *command; pid_t pid; int to, from, timeout; char *buffer; size_t n, capacity; long long next_id; } Program;
+/* read: by the last call */
+typedef struct {
+    char dir[1024];
+    Model *model;
+    FolderInfo info;
+    Language language;
+    Acts *acts;
+    int max_row, max_target;
+    bool cut;
+    Texts read;
+} RewardFolder;
+typedef struct {
+    const char *command;
+    pid_t pid;
+    int to, from, timeout;
+    char *buffer;
+    size_t n, capacity;
+    long long next_id;
+} Program;
 
 struct Scorer {
     int n_label, n_folder, n_program_label, slice_rows;
@@ -57,8 +74,9 @@ static bool program_died(Program *p, Err *e) {
     int status = 0;
     waitpid(p->pid, &status, 0);
     p->pid = 0;
-    return fail(e, "--reward-cmd \"%.80s\": the program ended (%s %d) before it answered every line", p->command,
-                WIFSIGNALED(status) ? "signal" : "exit code", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    return fail(e, "--reward-cmd \"%.80s\": the program ended (%s %d) before it answered every line",
+                p->command, WIFSIGNALED(status) ? "signal" : "exit code",
+                WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 
 /* Its input ends; a program that goes on all the same is ended after two seconds. */
@@ -80,8 +98,11 @@ static bool program_line(Program *p, char **line, Err *e) {
         struct pollfd f = {.fd = p->from, .events = POLLIN};
         const int ready = poll(&f, 1, p->timeout * 1000);
         if (ready < 0 && errno == EINTR) continue;
-        if (ready == 0) return fail(e, "--reward-cmd \"%.80s\": silent for %d seconds; does it flush its output after every line (Python: print(..., flush=True))? If it only needs longer: --reward-timeout",
-                                    p->command, p->timeout);
+        if (ready == 0)
+            return fail(e,
+                        "--reward-cmd \"%.80s\": silent for %d seconds; does it flush its output after every "
+                        "line (Python: print(..., flush=True))? If it only needs longer: --reward-timeout",
+                        p->command, p->timeout);
         if (p->capacity - p->n < 65536) {
             char *more = realloc(p->buffer, p->capacity = p->capacity * 2 + 131072);
             if (!more) return fail(e, "--reward-cmd: no memory for its answer");
@@ -118,7 +139,8 @@ static void write_request(JsonWriter *w, long long id, const Reply *r) {
     for (size_t i = 0; row && i < row->length; i++) {
         static const char *const ours[] = {"id", "prompt", "messages", "completion", "finish_reason"};
         bool taken = false;
-        for (size_t k = 0; k < sizeof ours / sizeof *ours; k++) taken = taken || !strcmp(ours[k], row->item[i].key);
+        for (size_t k = 0; k < sizeof ours / sizeof *ours; k++)
+            taken = taken || !strcmp(ours[k], row->item[i].key);
         if (taken) continue;
         json_put_value(w, row->item[i].key, &row->item[i]);
     }
@@ -126,7 +148,8 @@ static void write_request(JsonWriter *w, long long id, const Reply *r) {
     json_raw(w, "\n");
 }
 
-/* One reply asked and answered at a time: no deadlock of full pipes, and the answer's line names its question. */
+/* One reply asked and answered at a time: no deadlock of full pipes, and the answer's line names its
+ * question. */
 static bool program_ask(Scorer *s, const Reply *r, double *score, bool learn, Err *e) {
     Program *p = &s->program;
     JsonWriter w = {0};
@@ -143,11 +166,17 @@ static bool program_ask(Scorer *s, const Reply *r, double *score, bool learn, Er
     char *line = NULL;
     if (!program_line(p, &line, e)) return false;
     Json *answer = json_parse(line, strlen(line), "answer of --reward-cmd", 1, e);
-    const Json *scores = answer ? json_get(answer, "scores") : NULL, *got = answer ? json_get(answer, "id") : NULL;
+    const Json *scores = answer ? json_get(answer, "scores") : NULL,
+               *got = answer ? json_get(answer, "id") : NULL;
     bool ok = answer != NULL;
     if (ok && (!scores || scores->type != JSON_OBJECT || !got || got->type != JSON_NUMBER))
-        ok = fail(e, "--reward-cmd: found \"%.80s\", expected {\"id\": %lld, \"scores\": {\"label\": number or null}}", line, id);
-    if (ok && got->number != (double)id) ok = fail(e, "--reward-cmd: answered id %.0f to line %lld; answer every line, in order", got->number, id);
+        ok = fail(e,
+                  "--reward-cmd: found \"%.80s\", expected {\"id\": %lld, \"scores\": {\"label\": number or "
+                  "null}}",
+                  line, id);
+    if (ok && got->number != (double)id)
+        ok = fail(e, "--reward-cmd: answered id %.0f to line %lld; answer every line, in order", got->number,
+                  id);
     const int first = s->n_label - s->n_program_label;
     for (int k = 0; k < s->n_program_label; k++) score[k] = NAN;
     for (size_t i = 0; ok && i < scores->length; i++) {
@@ -155,11 +184,21 @@ static bool program_ask(Scorer *s, const Reply *r, double *score, bool learn, Er
         int k = 0;
         while (k < s->n_program_label && strcmp(s->label[first + k], v->key)) k++;
         if (k == s->n_program_label) {
-            if (!learn || s->n_label == MAX_LABELS) { ok = fail(e, "--reward-cmd: unknown label \"%.40s\", the trial lines did not have it; write null for what is unscored", v->key); break; }
+            if (!learn || s->n_label == MAX_LABELS) {
+                ok = fail(e,
+                          "--reward-cmd: unknown label \"%.40s\", the trial lines did not have it; write "
+                          "null for what is unscored",
+                          v->key);
+                break;
+            }
             snprintf(s->label[s->n_label++], 64, "%.63s", v->key);
             s->n_program_label++;
         }
-        if (v->type != JSON_NULL && v->type != JSON_NUMBER) { ok = fail(e, "--reward-cmd: label \"%.40s\": found %s, expected a number or null", v->key, json_type_name(v->type)); break; }
+        if (v->type != JSON_NULL && v->type != JSON_NUMBER) {
+            ok = fail(e, "--reward-cmd: label \"%.40s\": found %s, expected a number or null", v->key,
+                      json_type_name(v->type));
+            break;
+        }
         if (score) score[k] = v->type == JSON_NULL ? NAN : v->number;
     }
     json_free(answer);
@@ -171,12 +210,15 @@ static bool program_open(Scorer *s, const char *command, int timeout, Err *e) {
     const Message hello = {"user", "Say hello."};
     const Example x = {.prompt = &hello, .n_prompt = 1};
     double score[MAX_LABELS];
-    if (timeout < 1 || timeout > 1000000) return fail(e, "--reward-timeout: found %d, expected a number of seconds", timeout);
+    if (timeout < 1 || timeout > 1000000)
+        return fail(e, "--reward-timeout: found %d, expected a number of seconds", timeout);
     if (!program_start(&s->program, command, timeout, e)) return false;
     s->has_program = true;
     const Reply trial[] = {{&x, "Hello! How can I help you?", true}, {&x, "Go away", false}};
-    if (!program_ask(s, &trial[0], score, true, e) || !program_ask(s, &trial[1], score, true, e)) return false;
-    return s->n_program_label > 0 || fail(e, "--reward-cmd: its two trial answers hold no label; expected {\"id\": ..., \"scores\": {\"label\": number}}");
+    if (!program_ask(s, &trial[0], score, true, e) || !program_ask(s, &trial[1], score, true, e))
+        return false;
+    return s->n_program_label > 0 || fail(e, "--reward-cmd: its two trial answers hold no label; expected "
+                                             "{\"id\": ..., \"scores\": {\"label\": number}}");
 }
 
 /* ---- reward folders ---------------------------------------------------------------------- */
@@ -192,7 +234,9 @@ bool next_folder(char dir[1024], const char **at) {
 
 static bool label_add(Scorer *s, const char *label, const char *source, Err *e) {
     for (int k = 0; k < s->n_label; k++)
-        if (!strcmp(s->label[k], label)) return fail(e, "%s: label \"%s\" comes from another source too; each label needs one source", source, label);
+        if (!strcmp(s->label[k], label))
+            return fail(e, "%s: label \"%s\" comes from another source too; each label needs one source",
+                        source, label);
     if (s->n_label == MAX_LABELS) return fail(e, "%s: more than %d labels in all", source, MAX_LABELS);
     snprintf(s->label[s->n_label++], sizeof s->label[0], "%s", label);
     return true;
@@ -204,7 +248,9 @@ static bool folder_add(Scorer *s, const char *dir, const char *chat_template, Er
     RewardFolder *f = &s->folder[s->n_folder++];
     snprintf(f->dir, sizeof f->dir, "%s", dir);
     if (!(f->model = folder_load(dir, &f->info, e))) return false;
-    if (!f->model->config.n_label) return fail(e, "%s: is a language model; expected a reward model (...ForSequenceClassification)", dir);
+    if (!f->model->config.n_label)
+        return fail(e, "%s: is a language model; expected a reward model (...ForSequenceClassification)",
+                    dir);
     if (!language_load(&f->language, dir, chat_template, e)) return false;
     for (int k = 0; k < f->model->config.n_label; k++)
         if (!label_add(s, f->info.label[k], dir, e)) return false;
@@ -214,21 +260,25 @@ static bool folder_add(Scorer *s, const char *dir, const char *chat_template, Er
 bool scorer_bytes(double *bytes, const char *folders, int slice_rows, Err *e) {
     char dir[1024];
     ModelConfig c;
-    for (*bytes = 0; next_folder(dir, &folders); *bytes += (double)model_bytes(&c) + (double)acts_bytes(&c, slice_rows, slice_rows, false)) {
+    for (*bytes = 0; next_folder(dir, &folders);
+         *bytes += (double)model_bytes(&c) + (double)acts_bytes(&c, slice_rows, slice_rows, false)) {
         if (!*dir) return fail(e, "--reward-model: a folder's name is empty");
         if (!folder_config(&c, NULL, dir, e)) return false;
     }
     return true;
 }
 
-Scorer *scorer_open(const char *folders, const char *program, const char *chat_template, int slice_rows, int timeout, Err *e) {
+Scorer *scorer_open(const char *folders, const char *program, const char *chat_template, int slice_rows,
+                    int timeout, Err *e) {
     char dir[1024];
     Scorer *s = calloc(1, sizeof *s);
     if (!s) { fail(e, "scorer: no memory"); return NULL; }
     s->slice_rows = slice_rows;
-    bool ok = (folders && *folders) || program || fail(e, "no source of scores: give --reward-model DIR[,DIR] or --reward-cmd PROGRAM");
+    bool ok = (folders && *folders) || program ||
+              fail(e, "no source of scores: give --reward-model DIR[,DIR] or --reward-cmd PROGRAM");
     if (ok && program) ok = program_open(s, program, timeout, e);
-    Scorer *trial = ok && program ? malloc(sizeof *trial) : NULL;       /* the program is asked first, its labels stand last */
+    /* the program is asked first, its labels stand last */
+    Scorer *trial = ok && program ? malloc(sizeof *trial) : NULL;
     if (ok && program && !trial) ok = fail(e, "scorer: no memory");
     if (trial) *trial = *s;
     s->n_label = 0;
@@ -270,8 +320,8 @@ void scorer_close(Scorer *s) {
     free(s);
 }
 
-/* Rows of all replies: a prompt's tokens once, then each reply's own; the score is read at the last row that is no padding (E40): where the
- * template's end token is the padding token too, that is the row before it. */
+/* Rows of all replies: a prompt's tokens once, then each reply's own; the score is read at the last row that
+ * is no padding (E40): where the template's end token is the padding token too, that is the row before it. */
 static bool build_window(Window *w, RewardFolder *f, const Reply *r, int n, Err *e) {
     const int pad = f->model->config.pad;
     Ids ids = {0};
@@ -281,18 +331,26 @@ static bool build_window(Window *w, RewardFolder *f, const Reply *r, int n, Err 
     for (int i = 0; ok && i < n; ) {
         ids.n = 0;
         ok = encode_prompt(&ids, &f->language, r[i].prompt, e);
-        const int first = w->n_row, root = ok ? window_add(w, ids.id, ids.n, -1, e) : -1, prompt_end = w->n_row - 1, prompt_read = ok ? head_last_row(ids.id, ids.n, pad) : -1;
+        const int first = w->n_row, root = ok ? window_add(w, ids.id, ids.n, -1, e) : -1,
+                  prompt_end = w->n_row - 1, prompt_read = ok ? head_last_row(ids.id, ids.n, pad) : -1;
         const int context = f->model->config.context, prompt = ids.n;
         texts_reply_prompt(&f->read, prompt);
         int j = i;
-        ok = root >= 0 && (prompt <= context || fail(e, "%s: the prompt of line %d has %d tokens, but the reward model's context holds %d; shorten it", f->dir, r[i].prompt->line, prompt, context));
+        ok = root >= 0 && (prompt <= context || fail(e,
+                                                     "%s: the prompt of line %d has %d tokens, but the "
+                                                     "reward model's context holds %d; shorten it",
+                                                     f->dir, r[i].prompt->line, prompt, context));
         for (; ok && j < n && r[j].prompt == r[i].prompt; j++) {
             ids.n = 0;
             ok = encode_completion(&ids, &f->language, r[j].completion, r[j].ended, e);
             if (ok && prompt + ids.n > context) {
-                /* a policy that samples bytes at random makes replies that take more tokens to read than to write */
-                if (!f->cut) fprintf(stderr, "%s: line %d: a prompt of %d tokens and a reply of %d, but the reward model's context holds %d: such replies are read up to there\n", f->dir,
-                                     r[j].prompt->line, prompt, ids.n, context);
+                /* a policy that samples bytes at random makes replies that take more tokens to read than to
+                 * write */
+                if (!f->cut)
+                    fprintf(stderr,
+                            "%s: line %d: a prompt of %d tokens and a reply of %d, but the reward model's "
+                            "context holds %d: such replies are read up to there\n",
+                            f->dir, r[j].prompt->line, prompt, ids.n, context);
                 f->cut = true;
                 ids.n = context - prompt;
             }
@@ -300,7 +358,8 @@ static bool build_window(Window *w, RewardFolder *f, const Reply *r, int n, Err 
             texts_reply(&f->read, prompt, ids.n);
             const int last = ok ? head_last_row(ids.id, ids.n, pad) : -1;
             read_at[j] = last >= 0 ? w->n_row - ids.n + last : first + prompt_read;
-            if (ok && last < 0 && prompt_read < 0) ok = fail(e, "reward model: a prompt and its reply hold nothing but pad_token_id %d", pad);
+            if (ok && last < 0 && prompt_read < 0)
+                ok = fail(e, "reward model: a prompt and its reply hold nothing but pad_token_id %d", pad);
         }
         /* what is read at a row of the prompt comes first in the list of targets */
         for (int pass = 0; ok && pass < 2; pass++)
@@ -313,7 +372,8 @@ static bool build_window(Window *w, RewardFolder *f, const Reply *r, int n, Err 
     return ok;
 }
 
-static bool folder_score(Scorer *s, RewardFolder *f, real *score, int first_label, const Reply *r, int n, Err *e) {
+static bool folder_score(Scorer *s, RewardFolder *f, real *score, int first_label, const Reply *r, int n,
+                         Err *e) {
     Window w = {0};
     const size_t k = (size_t)f->model->config.n_label;
     bool ok = build_window(&w, f, r, n, e);
@@ -334,7 +394,8 @@ static bool folder_score(Scorer *s, RewardFolder *f, real *score, int first_labe
     int *reply_of = malloc((size_t)n * sizeof(int));
     real *raw = malloc((size_t)n * k * sizeof(real));
     if (ok && (!raw || !reply_of)) ok = fail(e, "scorer: no memory for %d scores", n);
-    for (int i = 0; ok && i < n; i++) {         /* targets carried the reply's number as id; ids must be tokens */
+    /* targets carried the reply's number as id; ids must be tokens */
+    for (int i = 0; ok && i < n; i++) {
         reply_of[i] = w.target_id[i];
         w.target_id[i] = 0;
     }
@@ -342,7 +403,9 @@ static bool folder_score(Scorer *s, RewardFolder *f, real *score, int first_labe
     for (int i = 0; ok && i < n; i++)
         for (size_t j = 0; ok && j < k; j++) {
             const real v = raw[(size_t)i * k + j] + (real)f->info.reward_mean[j];       /* E45 */
-            if (!isfinite((double)v)) ok = fail(e, "reward model: score of label %s is %g: the step is not applied", f->info.label[j], (double)v);
+            if (!isfinite((double)v))
+                ok = fail(e, "reward model: score of label %s is %g: the step is not applied",
+                          f->info.label[j], (double)v);
             score[(size_t)reply_of[i] * (size_t)s->n_label + (size_t)first_label + j] = v;
         }
     free(raw);
@@ -359,7 +422,8 @@ bool scorer_score(Scorer *s, real *score, const Reply *reply, int n, Err *e) {
     double answer[MAX_LABELS];
     for (int i = 0; s->has_program && i < n; i++) {
         if (!program_ask(s, &reply[i], answer, false, e)) return false;
-        for (int k = 0; k < s->n_program_label; k++) score[(size_t)i * (size_t)s->n_label + (size_t)(label + k)] = (real)answer[k];
+        for (int k = 0; k < s->n_program_label; k++)
+            score[(size_t)i * (size_t)s->n_label + (size_t)(label + k)] = (real)answer[k];
     }
     return true;
 }

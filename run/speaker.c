@@ -4,7 +4,8 @@
 #include <stdlib.h>
 
 bool speaker_open(Speaker *s, const char *dir, const char *chat_template, Err *e) {
-    if (!language_load(&s->language, dir, chat_template, e) || !(s->model = folder_load(dir, &s->info, e))) return false;
+    if (!language_load(&s->language, dir, chat_template, e) || !(s->model = folder_load(dir, &s->info, e)))
+        return false;
     if (s->model->config.n_label) return fail(e, "%s: is a reward model; expected a language model", dir);
     speaker_stops(s);
     return true;
@@ -21,22 +22,30 @@ void speaker_stops(Speaker *s) {
     s->stop[s->n_stop++] = s->language.end_of_turn;
 }
 
-bool speaker_answer(Answers *a, const Speaker *s, const Example *x, int n, int first, int group, int max_new, const Sampling *sampling, int seed, int step, const char *path, Err *e) {
+bool speaker_answer(Answers *a, const Speaker *s, const Example *x, int n, int first, int group, int max_new,
+                    const Sampling *sampling, int seed, int step, const char *path, Err *e) {
     const size_t total = (size_t)n * (size_t)group, tokens = total * (size_t)max_new;
     const int **id = malloc((size_t)n * sizeof *id);
     int *length = malloc((size_t)n * sizeof(int));
-    *a = (Answers){.n = n, .group = group, .max_new = max_new, .prompt = calloc((size_t)n, sizeof *a->prompt)};
-    a->out = (Rollout){.id = malloc(tokens * sizeof(int)), .logp = malloc(tokens * sizeof(real)), .length = malloc(total * sizeof(int)), .ended = malloc(total * sizeof(bool))};
-    bool ok = (a->prompt && id && length && a->out.id && a->out.logp && a->out.length && a->out.ended) || fail(e, "no memory for %zu completions", total);
+    *a =
+        (Answers){.n = n, .group = group, .max_new = max_new, .prompt = calloc((size_t)n, sizeof *a->prompt)};
+    a->out = (Rollout){.id = malloc(tokens * sizeof(int)), .logp = malloc(tokens * sizeof(real)),
+                       .length = malloc(total * sizeof(int)), .ended = malloc(total * sizeof(bool))};
+    bool ok = (a->prompt && id && length && a->out.id && a->out.logp && a->out.length && a->out.ended) ||
+              fail(e, "no memory for %zu completions", total);
     for (int i = 0; ok && i < n; i++) {
         ok = encode_prompt(&a->prompt[i], &s->language, &x[i], e);
         id[i] = a->prompt[i].id, length[i] = a->prompt[i].n;
         if (ok && length[i] + max_new > s->model->config.context)
-            ok = fail(e, "%s:%d: prompt of %d tokens and --max-completion-length %d exceed the context of %d; shorten one of them", path, x[i].line, length[i], max_new,
-                      s->model->config.context);
+            ok = fail(e,
+                      "%s:%d: prompt of %d tokens and --max-completion-length %d exceed the context of %d; "
+                      "shorten one of them",
+                      path, x[i].line, length[i], max_new, s->model->config.context);
     }
-    const RolloutPlan plan = {.prompt = id, .prompt_length = length, .n_prompt = n, .group_size = group, .max_new = max_new, .stop = s->stop, .n_stop = s->n_stop,
-                              .sampling = *sampling, .repetition_penalty = s->repetition_penalty, .seed = (uint64_t)seed, .step = (uint64_t)step, .first_prompt = (uint64_t)first};
+    const RolloutPlan plan = {.prompt = id, .prompt_length = length, .n_prompt = n, .group_size = group,
+                              .max_new = max_new, .stop = s->stop, .n_stop = s->n_stop, .sampling = *sampling,
+                              .repetition_penalty = s->repetition_penalty, .seed = (uint64_t)seed,
+                              .step = (uint64_t)step, .first_prompt = (uint64_t)first};
     ok = ok && rollout(&a->out, s->model, &plan, e);
     free(id);
     free(length);
@@ -64,7 +73,8 @@ void answers_cost(Costs *c, const Answers *a, const Speaker *s, const Model *ref
     cost_memory_most(&c->measured, MEM_ACTIVATIONS, (double)a->out.acts_held);
     if (length) {
         cost_memory_most(&c->predicted, MEM_CACHE, cost_cache(m, length, a->n, a->n * a->group, a->max_new));
-        cost_memory_most(&c->predicted, MEM_ACTIVATIONS, (double)rollout_acts_bytes(m, length, a->n, a->n * a->group));
+        cost_memory_most(&c->predicted, MEM_ACTIVATIONS,
+                         (double)rollout_acts_bytes(m, length, a->n, a->n * a->group));
     }
     free(length);
 }

@@ -1,5 +1,6 @@
 /* test.h: checks that print place, found and expected, and a verdict that a Makefile can add up.
- * One program a file: TEST(name) runs a function; test_end() prints "N passed, N failed" and gives the exit code. */
+ * One program a file: TEST(name) runs a function; test_end() prints "N passed, N failed" and gives the exit
+ * code. */
 #ifndef TEST_H
 #define TEST_H
 

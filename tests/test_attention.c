@@ -17,8 +17,10 @@ static long differing(const real *a, const real *b, size_t n) {
     return d;
 }
 
-/* E14 to E17 as written: query x, its positions k, v [n, d]; o and dq are written, dk and dv added to, dk without its scale. */
-static void plain(real *o, real *dq, real *dk, real *dv, const real *q, const real *d_o, const real *k, const real *v, int n, int d) {
+/* E14 to E17 as written: query x, its positions k, v [n, d]; o and dq are written, dk and dv added to, dk
+ * without its scale. */
+static void plain(real *o, real *dq, real *dk, real *dv, const real *q, const real *d_o, const real *k,
+                  const real *v, int n, int d) {
     const real scale = (real)(1 / sqrt((double)d));
     real *p = numbers((size_t)n);
     for (int u = 0; u < n; u++) {
@@ -53,7 +55,8 @@ static void plain(real *o, real *dq, real *dk, real *dv, const real *q, const re
 static KeySpan lay_out(const real *k, const real *v, real *dk, real *dv, int n, int d) {
     const size_t size = attention_panels(n, d), stride = (size_t)n * GEMM_PANEL;
     real *p = numbers(4 * size);
-    const KeySpan s = {.n = n, .key_t = p, .value = p + size, .value_stride = stride, .value_t = p + 2 * size, .key = p + 3 * size, .dk = dk, .dv = dv};
+    const KeySpan s = {.n = n, .key_t = p, .value = p + size, .value_stride = stride, .value_t = p + 2 * size,
+                       .key = p + 3 * size, .dk = dk, .dv = dv};
     attention_transpose(s.key_t, k, n, d, d);
     attention_transpose(s.value_t, v, n, d, d);
     attention_columns(s.value, stride, v, n, d, d);
@@ -65,11 +68,15 @@ static KeySpan lay_out(const real *k, const real *v, real *dk, real *dv, int n, 
 static long rows_differ(int n_prompt, int n, int d) {
     const int all = n_prompt + n;
     const size_t nq = (size_t)(n * d), nk = (size_t)(all * d), scratch = attention_scratch((size_t)all, d);
-    real *q = numbers(nq), *d_o = numbers(nq), *k = numbers(nk), *v = numbers(nk), *o = numbers(nq), *dq = numbers(nq), *dk = numbers(2 * nk), *dv = dk + nk;
-    real *want = numbers(2 * nq + 2 * nk), *want_dq = want + nq, *want_dk = want_dq + nq, *max = numbers(2 * (size_t)n), *sum = max + n;
+    real *q = numbers(nq), *d_o = numbers(nq), *k = numbers(nk), *v = numbers(nk), *o = numbers(nq),
+         *dq = numbers(nq), *dk = numbers(2 * nk), *dv = dk + nk;
+    real *want = numbers(2 * nq + 2 * nk), *want_dq = want + nq, *want_dk = want_dq + nq,
+         *max = numbers(2 * (size_t)n), *sum = max + n;
     real *p = numbers(scratch), *ds = numbers(scratch);
     memcpy(want_dk, dk, 2 * nk * sizeof(real));                     /* gradients go on from what is there */
-    for (int t = 0; t < n; t++) plain(want + t * d, want_dq + t * d, want_dk, want_dk + nk, q + t * d, d_o + t * d, k, v, n_prompt + t + 1, d);
+    for (int t = 0; t < n; t++)
+        plain(want + t * d, want_dq + t * d, want_dk, want_dk + nk, q + t * d, d_o + t * d, k, v,
+              n_prompt + t + 1, d);
     KeySpan span[2];
     int n_span = 0;
     if (n_prompt) span[n_span++] = lay_out(k, v, dk, dv, n_prompt, d);
@@ -80,11 +87,13 @@ static long rows_differ(int n_prompt, int n, int d) {
     long bad = differing(o, want, nq) + differing(dq, want_dq, nq) + differing(dk, want_dk, 2 * nk);
 
     const KeySpan other = n_prompt ? lay_out(d_o, o, NULL, NULL, n, d) : (KeySpan){0};
-    for (int t = 0; t < n && n_prompt; t++) {                       /* a row alone, and as one of several that share the prompt only */
+    /* a row alone, and as one of several that share the prompt only */
+    for (int t = 0; t < n && n_prompt; t++) {
         real row_q[GEMM_APART * 128], row_o[GEMM_APART * 128];
         for (int rows = 1; rows <= GEMM_APART; rows++) {
             KeySpan own[GEMM_APART];
-            for (int i = 0; i < rows; i++) {                        /* every other row has keys of its own that are not these */
+            /* every other row has keys of its own that are not these */
+            for (int i = 0; i < rows; i++) {
                 own[i] = i % 2 ? other : span[1];
                 own[i].n = t + 1;
                 memcpy(row_q + i * d, q + t * d, (size_t)d * sizeof(real));
@@ -97,14 +106,16 @@ static long rows_differ(int n_prompt, int n, int d) {
     }
     for (int i = 0; i < n_span; i++) free(span[i].key_t);
     free(other.key_t);
-    free(q), free(d_o), free(k), free(v), free(o), free(dq), free(dk), free(want), free(max), free(p), free(ds);
+    free(q), free(d_o), free(k), free(v), free(o), free(dq), free(dk), free(want), free(max), free(p),
+        free(ds);
     return bad;
 }
 
 static void test_E14_to_E17_tiles(void) {
-    static const int shape[][3] = {                                 /* prompt, rows, head_dim */
-        { 0, 1, 16 }, { 0, 2, 6 }, { 0, 12, 16 }, { 0, 13, 20 }, { 0, 40, 32 }, { 1, 1, 64 }, { 5, 7, 16 }, { 16, 31, 48 }, { 17, 25, 20 }, { 33, 6, 128 },
-        { 70, 70, 16 },
+    static const int shape[][3] = {
+        /* prompt, rows, head_dim */
+        {0, 1, 16}, {0, 2, 6},    {0, 12, 16},  {0, 13, 20},  {0, 40, 32},  {1, 1, 64},
+        {5, 7, 16}, {16, 31, 48}, {17, 25, 20}, {33, 6, 128}, {70, 70, 16},
     };
     for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
         const long bad = rows_differ(shape[i][0], shape[i][1], shape[i][2]);

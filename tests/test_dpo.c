@@ -1,5 +1,5 @@
-/* test_dpo.c: derivatives of every loss of pairs against differences (double build), slices, ties, settings that exclude each other.
- * That the formulas themselves are right is what test_known_answers shows. */
+/* test_dpo.c: derivatives of every loss of pairs against differences (double build), slices, ties, settings
+ * that exclude each other. That the formulas themselves are right is what test_known_answers shows. */
 #include "baselines/dpo.h"
 #include "tests/test.h"
 
@@ -11,7 +11,8 @@ static double unit(void) {                              /* in (-1, 1) */
 
 #define N 4                                             /* pairs */
 #define T 26
-static const size_t offset[2 * N + 1] = { 0, 3, 8, 12, 13, 17, 21, 21, T };     /* chosen, rejected, chosen ...; the last pair's chosen is empty */
+/* chosen, rejected, chosen ...; the last pair's chosen is empty */
+static const size_t offset[2 * N + 1] = { 0, 3, 8, 12, 13, 17, 21, 21, T };
 static real logp[T], ref[T], square[T];
 
 static void fill(void) {
@@ -46,7 +47,8 @@ static double loss_of(const DpoConfig *c, const double *weight, real *dlogp) {
     sums(pair, 0, N, c);
     for (int i = 0; weight && i < N; i++) pair[i].weight = weight[i];
     dpo_loss(&loss, pair, 0, N, N, n_chosen_token, c, rank);
-    for (int i = 0; dlogp && i < N; i++) dpo_derive(dlogp + offset[2 * i], dlogp + offset[2 * i + 1], &pair[i], n_chosen_token, c);
+    for (int i = 0; dlogp && i < N; i++)
+        dpo_derive(dlogp + offset[2 * i], dlogp + offset[2 * i + 1], &pair[i], n_chosen_token, c);
     return loss;
 }
 
@@ -71,7 +73,9 @@ static void check_gradient(const DpoConfig *c) {
         logp[t] = keep;
         CHECK_NEAR(d[t], (up - down) / (2 * (double)h), 2e-9);
     }
-    if (failed > before) printf("  with loss_type %s, f_divergence_type %s, ld_alpha %g\n", dpo_loss_names[c->loss_type[0]], f_divergence_names[c->f_divergence_type], c->ld_alpha);
+    if (failed > before)
+        printf("  with loss_type %s, f_divergence_type %s, ld_alpha %g\n", dpo_loss_names[c->loss_type[0]],
+               f_divergence_names[c->f_divergence_type], c->ld_alpha);
 }
 
 static void test_E161_derivative(void) {
@@ -132,7 +136,8 @@ static void test_E164_hinge(void) {
     CHECK_NEAR(p.dx_l, 1, 0);
 }
 
-/* Where policy and reference agree, every loss of the difference is that of delta 0: -log sigma(0) = log 2. */
+/* Where policy and reference agree, every loss of the difference is that of delta 0: -log sigma(0) = log 2.
+ */
 static void test_start(void) {
     DpoConfig c;
     real d[T];
@@ -167,10 +172,13 @@ static void test_slices(void) {
     }
 }
 
-/* Equal differences: the lower number holds the lower rank, and the sum of derivatives does not depend on it. */
+/* Equal differences: the lower number holds the lower rank, and the sum of derivatives does not depend on it.
+ */
 static void test_E171_ties(void) {
     DpoConfig c;
-    DpoPair pair[3] = { { .logp_w = -1, .logp_l = -2, .ref_w = -1, .ref_l = -1 }, { .logp_w = -1, .logp_l = -2, .ref_w = -3, .ref_l = -1 }, { .logp_w = -4, .logp_l = -2, .ref_w = -1, .ref_l = -1 } };
+    DpoPair pair[3] = {{.logp_w = -1, .logp_l = -2, .ref_w = -1, .ref_l = -1},
+                       {.logp_w = -1, .logp_l = -2, .ref_w = -3, .ref_l = -1},
+                       {.logp_w = -4, .logp_l = -2, .ref_w = -1, .ref_l = -1}};
     DpoRank rank[6];
     double loss = 0, total = 0;
     dpo_config_default(&c);
@@ -199,7 +207,12 @@ static void test_E162_limit(void) {
 static void test_settings(void) {
     DpoConfig c;
     Err e = { "" };
-#define REFUSED(change, part) do { dpo_config_default(&c); change; CHECK_ERROR(!dpo_config_check(&c, &e), e, part); } while (0)
+#define REFUSED(change, part) \
+    do { \
+        dpo_config_default(&c); \
+        change; \
+        CHECK_ERROR(!dpo_config_check(&c, &e), e, part); \
+    } while (0)
     REFUSED(c.beta = 0, "beta: found 0");
     REFUSED(c.beta = NAN, "beta: found");
     REFUSED(c.label_smoothing = 0.5, "label_smoothing: found 0.5");
@@ -208,7 +221,8 @@ static void test_settings(void) {
     REFUSED(c.discopop_tau = 0, "discopop_tau");
     REFUSED(c.n_loss = 0, "loss_type: found none");
     REFUSED((c.loss_type[0] = DPO_SFT, c.use_weighting = true), "use_weighting");
-    REFUSED((c.loss_type[0] = DPO_NCA_PAIR, c.f_divergence_type = F_JS), "nca_pair is defined for reverse_kl only");
+    REFUSED((c.loss_type[0] = DPO_NCA_PAIR, c.f_divergence_type = F_JS),
+            "nca_pair is defined for reverse_kl only");
     dpo_config_default(&c);
     CHECK(dpo_config_check(&c, &e));
 }

@@ -1,7 +1,8 @@
-/* test_elementary.c: our exp, log, sin ... against long double and libm, special values, fixed bits, and the order of sums.
+/* test_elementary.c: our exp, log, sin ... against long double and libm, special values, fixed bits, and the
+ * order of sums.
  *
- * Errors are in units of the last place of the true value. The limits are those that real.h promises; each was measured
- * over some 10^7 arguments, r_exp over all floats. */
+ * Errors are in units of the last place of the true value. The limits are those that real.h promises; each
+ * was measured over some 10^7 arguments, r_exp over all floats. */
 #include "lib/real.h"
 #include "tests/test.h"
 
@@ -14,7 +15,9 @@ static double unit(void) {                      /* [0, 1) */
     return (double)(state >> 11) * 0x1p-53;
 }
 static double between(double a, double b) { return a + (b - a) * unit(); }
-static double any_size(int from, int to) { return ldexp(1 + unit(), (int)between(from, to)) * (unit() < 0.5 ? -1 : 1); }
+static double any_size(int from, int to) {
+    return ldexp(1 + unit(), (int)between(from, to)) * (unit() < 0.5 ? -1 : 1);
+}
 
 /* ---- double ------------------------------------------------------------------------------ */
 
@@ -30,10 +33,12 @@ static double ulps(double got, long double want) {
     return (double)(fabsl((long double)got - want) / ldexpl(1, e - 53));
 }
 
-static void worst(const char *name, double (*f)(double), long double (*exact)(long double), double from, double to, double limit) {
+static void worst(const char *name, double (*f)(double), long double (*exact)(long double), double from,
+                  double to, double limit) {
     double most = 0, at = 0;
     for (int i = 0; i < 20000; i++) {           /* from == to: any size, the exponents -1070 to from */
-        const double x = from == to ? any_size(-1070, (int)from) : between(from, to), u = ulps(f(x), exact((long double)x));
+        const double x = from == to ? any_size(-1070, (int)from) : between(from, to),
+                     u = ulps(f(x), exact((long double)x));
         if (u > most) most = u, at = x;
     }
     if (!(most <= limit + reference)) printf("%s is off by %.3f at %.17g\n", name, most, at);
@@ -66,7 +71,8 @@ static void test_E306_double(void) {
         const double x = fabs(any_size(-1070, 1020)), turn = rint(between(0, 6e8)) * 1.5707963267948966;
         const double y = between(-744, 709) / log(x), b = between(0.5, 1), t = rint(between(0, 60 / -log(b)));
         most = fmax(most, ulps(d_log(x), logl(x)));
-        turns = fmax(turns, fmax(ulps(d_sin(turn), sinl(turn)), ulps(d_cos(turn), cosl(turn))));    /* one of them is nearly 0 */
+        /* one of them is nearly 0 */
+        turns = fmax(turns, fmax(ulps(d_sin(turn), sinl(turn)), ulps(d_cos(turn), cosl(turn))));
         powers = fmax(powers, ulps(d_pow(x, y), powl(x, y)));
         decay = fmax(decay, ulps(d_pow(b, t), powl(b, t)));
     }
@@ -76,10 +82,13 @@ static void test_E306_double(void) {
     CHECK_NEAR(decay, 0, 1 + reference);
 }
 
-static bool same(double got, double want) { return (got != got && want != want) || (got == want && !signbit(got) == !signbit(want)); }
+static bool same(double got, double want) {
+    return (got != got && want != want) || (got == want && !signbit(got) == !signbit(want));
+}
 
 static void test_special_values(void) {
-    static const double x[] = { 0.0, -0.0, INFINITY, -INFINITY, NAN, 1e300, -1e300, DBL_MIN, 0x1p-1074, -0x1p-1074 };
+    static const double x[] = {0.0,   -0.0,   INFINITY, -INFINITY, NAN,
+                               1e300, -1e300, DBL_MIN,  0x1p-1074, -0x1p-1074};
     static double (*const ours[])(double) = { d_exp, d_expm1, d_log, d_log1p, d_tanh };
     static double (*const theirs[])(double) = { exp, expm1, log, log1p, tanh };
     for (int f = 0; f < 5; f++)
@@ -89,12 +98,15 @@ static void test_special_values(void) {
             if (!near && !same(got, want)) printf("function %d of %g: %g, expected %g\n", f, x[i], got, want);
             CHECK(near || same(got, want));
         }
-    CHECK(d_log(1) == 0 && d_exp(0) == 1 && d_cos(0) == 1 && same(d_sin(-0.0), -0.0) && d_log1p(-1) == -INFINITY && d_log(-1) != d_log(-1));
+    CHECK(d_log(1) == 0 && d_exp(0) == 1 && d_cos(0) == 1 && same(d_sin(-0.0), -0.0) &&
+          d_log1p(-1) == -INFINITY && d_log(-1) != d_log(-1));
     CHECK(d_log1p(-2) != d_log1p(-2) && d_sin(INFINITY) != d_sin(INFINITY) && d_cos(NAN) != d_cos(NAN));
     CHECK(d_sin(2e9) != d_sin(2e9));                            /* beyond the promise: not a wrong number */
-    CHECK(d_exp(709.78) < INFINITY && d_exp(709.79) == INFINITY && d_exp(-745.13) == 0x1p-1074 && d_exp(-745.14) == 0);
+    CHECK(d_exp(709.78) < INFINITY && d_exp(709.79) == INFINITY && d_exp(-745.13) == 0x1p-1074 &&
+          d_exp(-745.14) == 0);
     static const double p[] = { 0, 1, INFINITY, NAN, 0.5, 2, 1e300, 0x1p-1074, 0.999, 1e-300 };
-    static const double q[] = { 0, 1, INFINITY, -INFINITY, NAN, 0.5, -2, 1e300, -1e300, 3, 1074, -1074, 1023.9 };
+    static const double q[] = {0,     1,      INFINITY, -INFINITY, NAN,   0.5,   -2,
+                               1e300, -1e300, 3,        1074,      -1074, 1023.9};
     for (size_t i = 0; i < sizeof p / sizeof *p; i++)
         for (size_t j = 0; j < sizeof q / sizeof *q; j++) {
             const double got = d_pow(p[i], q[j]), want = pow(p[i], q[j]);
@@ -108,7 +120,12 @@ static void test_special_values(void) {
 /* ---- real -------------------------------------------------------------------------------- */
 
 #ifndef REAL_IS_DOUBLE
-static float float_of(uint64_t bits) { const uint32_t u = (uint32_t)bits; float x; memcpy(&x, &u, sizeof x); return x; }
+static float float_of(uint64_t bits) {
+    const uint32_t u = (uint32_t)bits;
+    float x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
 static double float_ulps(float got, double want) {
     const float w = (float)want;
     if (w != w || got != got || isinf(w) || isinf(got)) return (w != w && got != got) || w == got ? 0 : 1e9;
@@ -124,10 +141,19 @@ static double log_sigmoid(double x) { return (x < 0 ? x : 0) - log1p(exp(-fabs(x
 /* Every 1009th of all floats, special ones among them. */
 static void test_E301_E306_float(void) {
 #ifndef REAL_IS_DOUBLE
-    static const struct { const char *name; float (*f)(float); double (*exact)(double); double limit; uint64_t step; } all[] = {
-        { "exp", r_exp, exp, 0.78, 1009 }, { "expm1", r_expm1, expm1, 0.501, 10007 }, { "log", r_log, log, 0.501, 10007 },
-        { "log1p", r_log1p, log1p, 0.501, 10007 }, { "tanh", r_tanh, tanh, 0.501, 10007 }, { "sigmoid", r_sigmoid, sigmoid, 2.5, 10007 },
-        { "log_sigmoid", r_log_sigmoid, log_sigmoid, 0.501, 10007 } };
+    static const struct {
+        const char *name;
+        float (*f)(float);
+        double (*exact)(double);
+        double limit;
+        uint64_t step;
+    } all[] = {{"exp", r_exp, exp, 0.78, 1009},
+               {"expm1", r_expm1, expm1, 0.501, 10007},
+               {"log", r_log, log, 0.501, 10007},
+               {"log1p", r_log1p, log1p, 0.501, 10007},
+               {"tanh", r_tanh, tanh, 0.501, 10007},
+               {"sigmoid", r_sigmoid, sigmoid, 2.5, 10007},
+               {"log_sigmoid", r_log_sigmoid, log_sigmoid, 0.501, 10007}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         double most = 0;
         float at = 0;
@@ -139,9 +165,11 @@ static void test_E301_E306_float(void) {
         if (!(most <= all[i].limit)) printf("%s is off by %.3f at %a\n", all[i].name, most, (double)at);
         CHECK_NEAR(most, 0, all[i].limit);
     }
-    CHECK(r_exp(88.72f) < INFINITY && r_exp(88.73f) == INFINITY && r_exp(-103.97f) == 0x1p-149f && r_exp(-103.98f) == 0);
+    CHECK(r_exp(88.72f) < INFINITY && r_exp(88.73f) == INFINITY && r_exp(-103.97f) == 0x1p-149f &&
+          r_exp(-103.98f) == 0);
 #endif
-    CHECK(r_exp(0) == 1 && r_exp((real)INFINITY) == (real)INFINITY && r_exp(-(real)INFINITY) == 0 && r_exp((real)NAN) != r_exp((real)NAN));
+    CHECK(r_exp(0) == 1 && r_exp((real)INFINITY) == (real)INFINITY && r_exp(-(real)INFINITY) == 0 &&
+          r_exp((real)NAN) != r_exp((real)NAN));
     CHECK(r_sigmoid(0) == (real)0.5 && r_sigmoid((real)INFINITY) == 1 && r_sigmoid(-(real)INFINITY) == 0);
     CHECK(r_log_sigmoid((real)-1e6) == (real)-1e6 && r_log_sigmoid((real)INFINITY) == 0);
 #ifdef REAL_IS_DOUBLE
@@ -163,14 +191,16 @@ static void test_fixed_bits(void) {
     state = 1234567;
     for (int i = 0; i < 20000; i++) {
         const double a = between(-30, 30), b = between(0.001, 5), c = between(-1e5, 1e5);
-        const double y[] = { d_exp(a), d_expm1(a), d_log(b), d_log1p(b), d_sin(c), d_cos(c), d_tanh(a), d_pow(b, a) };
+        const double y[] = {d_exp(a), d_expm1(a), d_log(b),  d_log1p(b),
+                            d_sin(c), d_cos(c),   d_tanh(a), d_pow(b, a)};
         h = hash_of(h, y, sizeof y);
     }
     CHECK(h == 0x8e258d575ff3f70u);
     h = 14695981039346656037u;
     for (int i = 0; i < 20000; i++) {
         const real a = (real)between(-90, 90), b = (real)between(-3, 3);
-        const real y[] = { r_exp(a), r_expm1(b), r_log(r_fabs(a)), r_log1p(r_fabs(b)), r_tanh(b), r_sigmoid(a), r_log_sigmoid(a) };
+        const real y[] = {r_exp(a),  r_expm1(b),   r_log(r_fabs(a)), r_log1p(r_fabs(b)),
+                          r_tanh(b), r_sigmoid(a), r_log_sigmoid(a)};
         h = hash_of(h, y, sizeof y);
     }
 #ifdef REAL_IS_DOUBLE
@@ -184,7 +214,9 @@ static void test_fixed_bits(void) {
 
 enum { N = 1000 };
 static real x[N], y[N], z[N], out[N], other[N];
-static void fill(real *p, double from, double to) { for (int i = 0; i < N; i++) p[i] = (real)between(from, to); }
+static void fill(real *p, double from, double to) {
+    for (int i = 0; i < N; i++) p[i] = (real)between(from, to);
+}
 
 /* The loops have the scalar's bits at every length, in place too, and leave the rest alone. */
 static void test_exp_array(void) {
@@ -245,7 +277,8 @@ static void test_lanes(void) {
             square[i % 16] = fma((double)x[i], (double)x[i], square[i % 16]);
         }
         for (int half = 8; half; half /= 2)
-            for (int l = 0; l < half; l++) sum[l] += sum[l + half], dot[l] += dot[l + half], square[l] += square[l + half];
+            for (int l = 0; l < half; l++)
+                sum[l] += sum[l + half], dot[l] += dot[l + half], square[l] += square[l + half];
         CHECK(r_sum(x, n) == sum[0] && r_dot(x, y, n) == dot[0] && d_sum_squares(x, n) == square[0]);
     }
     CHECK(r_sum(x + 1, 33) != r_sum(x, 33));

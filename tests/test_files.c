@@ -1,5 +1,5 @@
-/* test_files.c: whole files or the former ones, also on a full disk; folders; SHA-256 of FIPS 180-4's examples; the
- * progress line as a pipe sees it. Works in build/test_files, which it removes. */
+/* test_files.c: whole files or the former ones, also on a full disk; folders; SHA-256 of FIPS 180-4's
+ * examples; the progress line as a pipe sees it. Works in build/test_files, which it removes. */
 #include "test.h"
 #include "../lib/files.h"
 #include "lib/say.h"
@@ -63,8 +63,10 @@ static void test_read(void) {
 
 static void test_write(void) {
     FileWriter w;
-    CHECK(file_begin(&w, DIR_ "/a", &e) && file_append(&w, "one ", 4, &e) && file_append(&w, "", 0, &e) && file_append(&w, "two", 3, &e));
-    CHECK(!path_exists(DIR_ "/a") && path_exists(DIR_ "/a.tmp"));       /* nothing under its name before it is whole */
+    CHECK(file_begin(&w, DIR_ "/a", &e) && file_append(&w, "one ", 4, &e) && file_append(&w, "", 0, &e) &&
+          file_append(&w, "two", 3, &e));
+    /* nothing under its name before it is whole */
+    CHECK(!path_exists(DIR_ "/a") && path_exists(DIR_ "/a.tmp"));
     CHECK(file_commit(&w, &e) && !path_exists(DIR_ "/a.tmp"));
     check_content(DIR_ "/a", "one two");
     CHECK(file_begin(&w, DIR_ "/a", &e) && file_append(&w, "three", 5, &e));
@@ -75,13 +77,16 @@ static void test_write(void) {
     check_content(DIR_ "/a", "one two");
     CHECK_ERROR(!file_append(&w, "x", 1, &e), e, "a: is not open for writing");
     CHECK_ERROR(!file_commit(&w, &e), e, "a: is not open for writing");
-    CHECK(file_write(DIR_ "/a.tmp", "left behind", 11, &e));            /* what a crash left is no hindrance */
+    /* what a crash left is no hindrance */
+    CHECK(file_write(DIR_ "/a.tmp", "left behind", 11, &e));
     CHECK(file_write(DIR_ "/a", "four", 4, &e) && !path_exists(DIR_ "/a.tmp"));
     check_content(DIR_ "/a", "four");
 
     CHECK_ERROR(!file_write(DIR_, "x", 1, &e), e, DIR_ ": found a folder, expected a file or nothing");
-    CHECK_ERROR(!file_write("/dev/null", "x", 1, &e), e, "/dev/null: found a pipe or device, expected a file or nothing");
-    CHECK_ERROR(!file_write(DIR_ "/no/a", "x", 1, &e), e, DIR_ "/no/a.tmp: could not be created: No such file");
+    CHECK_ERROR(!file_write("/dev/null", "x", 1, &e), e,
+                "/dev/null: found a pipe or device, expected a file or nothing");
+    CHECK_ERROR(!file_write(DIR_ "/no/a", "x", 1, &e), e,
+                DIR_ "/no/a.tmp: could not be created: No such file");
     char path[1200];
     memset(path, 'x', sizeof path - 1), path[sizeof path - 1] = 0;
     CHECK_ERROR(!file_write(path, "x", 1, &e), e, "a path of 1199 bytes, expected at most 1023");
@@ -120,7 +125,8 @@ static void test_full_disk(void) {
     CHECK(setrlimit(RLIMIT_FSIZE, &former) == 0);
     signal(SIGXFSZ, handler);
     CHECK(!wrote && !copied);
-    CHECK(strstr(write_error.line, "keep: could not be written: ") && strstr(write_error.line, "what was there before is unchanged"));
+    CHECK(strstr(write_error.line, "keep: could not be written: ") &&
+          strstr(write_error.line, "what was there before is unchanged"));
     CHECK(strstr(copy_error.line, "keep: could not be written: "));
     CHECK(!path_exists(DIR_ "/keep.tmp"));
     check_content(DIR_ "/keep", "former");
@@ -132,9 +138,11 @@ static void test_full_disk(void) {
 
 static void test_folders(void) {
     char path[32];
-    CHECK(path_is_folder(DIR_) && !path_is_folder(DIR_ "/a") && path_exists(DIR_ "/a") && !path_exists(DIR_ "/none"));
+    CHECK(path_is_folder(DIR_) && !path_is_folder(DIR_ "/a") && path_exists(DIR_ "/a") &&
+          !path_exists(DIR_ "/none"));
     CHECK(folder_is_empty(DIR_ "/none") && !folder_is_empty(DIR_) && !folder_is_empty(DIR_ "/a"));
-    CHECK(folder_make(DIR_ "/x/y//z/", &e) && folder_make(DIR_ "/x/y/z", &e) && folder_is_empty(DIR_ "/x/y/z"));
+    CHECK(folder_make(DIR_ "/x/y//z/", &e) && folder_make(DIR_ "/x/y/z", &e) &&
+          folder_is_empty(DIR_ "/x/y/z"));
     CHECK_ERROR(!folder_make(DIR_ "/a/b", &e), e, DIR_ "/a: could not be made: a file has that name");
     CHECK_ERROR(!folder_make("", &e), e, "a path of 0 bytes");
     CHECK(path_join(path, sizeof path, "a", "b", &e) && strcmp(path, "a/b") == 0);
@@ -144,14 +152,18 @@ static void test_folders(void) {
     CHECK_ERROR(!path_join(path, 3, "a", "b", &e), e, "a path of 3 bytes, expected at most 2");
 
     CHECK(file_write(DIR_ "/x/y/z/f", "x", 1, &e) && file_write(DIR_ "/x/.hidden", "x", 1, &e));
-    CHECK(symlink("../a", DIR_ "/x/link") == 0 && symlink("x", DIR_ "/to_x") == 0 && symlink("..", DIR_ "/x/up") == 0);
+    CHECK(symlink("../a", DIR_ "/x/link") == 0 && symlink("x", DIR_ "/to_x") == 0 &&
+          symlink("..", DIR_ "/x/up") == 0);
     CHECK_ERROR(!folder_remove(DIR_ "/to_x", &e), e, "to_x: found a link, expected a folder to remove");
     CHECK_ERROR(!folder_remove(DIR_ "/a", &e), e, "a: found a file, expected a folder to remove");
     /* Called where a broken guard would remove our own scratch only; "/", for the same reason, not at all. */
-    static const char *const never[] = {".", "./", "..", "../", "../.", "../z/", "../z", "../../y/..", "z2/..", "z2/."};
+    static const char *const never[] = {".",     "./",   "..",         "../",   "../.",
+                                        "../z/", "../z", "../../y/..", "z2/..", "z2/."};
     char here[1024];
-    CHECK(getcwd(here, sizeof here) != NULL && folder_make(DIR_ "/x/y/z/z2", &e) && chdir(DIR_ "/x/y/z") == 0);
-    for (size_t i = 0; i < sizeof never / sizeof *never; i++) CHECK_ERROR(!folder_remove(never[i], &e), e, "is not removed");
+    CHECK(getcwd(here, sizeof here) != NULL && folder_make(DIR_ "/x/y/z/z2", &e) &&
+          chdir(DIR_ "/x/y/z") == 0);
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++)
+        CHECK_ERROR(!folder_remove(never[i], &e), e, "is not removed");
     if (chdir(here) != 0) exit(1);
     CHECK(path_exists(DIR_ "/x/y/z/f"));
     for (int i = 0; i < 300; i++) {
@@ -166,13 +178,16 @@ static void test_folders(void) {
 }
 
 static void test_sha256(void) {
-    static const struct { const char *text; int times; const char *hex; } cases[] = {
-        {"", 1, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
-        {"abc", 1, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
-        {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 1, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
-        {"abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu", 1,
-         "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1"},
-        {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 20000, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"}};
+    static const struct { const char *text; int times; const char *hex;
+    } cases[] = {{"", 1, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+                 {"abc", 1, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+                 {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 1,
+                  "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
+                 {"abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlm"
+                  "nopqrsmnopqrstnopqrstu",
+                  1, "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1"},
+                 {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 20000,
+                  "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"}};
     char hex[65], other[65];
     Sha256 s;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -187,7 +202,8 @@ static void test_sha256(void) {
     for (size_t n = 0; n <= 300; n += 5) {
         sha256_begin(&s), sha256_add(&s, data, n), sha256_end(&s, hex);
         for (size_t cut = 0; cut <= n; cut += 13) {
-            sha256_begin(&s), sha256_add(&s, data, cut), sha256_add(&s, data + cut, n - cut), sha256_end(&s, other);
+            sha256_begin(&s), sha256_add(&s, data, cut), sha256_add(&s, data + cut, n - cut),
+                sha256_end(&s, other);
             different += strcmp(hex, other) != 0;
         }
     }
@@ -206,7 +222,8 @@ static void test_progress(void) {
     progress_begin(&p, "sft", 1000);
     for (int i = 1; i <= 1000; i++) progress_at(&p, i, i < 1000 ? "loss 2" : "loss 1");
     progress_end(&p);
-    progress_begin(&p, "read", 0);                      /* total unknown; stopped early: the last line is shown by the end */
+    /* total unknown; stopped early: the last line is shown by the end */
+    progress_begin(&p, "read", 0);
     for (int i = 1; i <= 77; i++) progress_at(&p, i, NULL);
     progress_end(&p);
     progress_end(&p);
@@ -219,7 +236,8 @@ static void test_progress(void) {
     fflush(stderr);
     dup2(keep, STDERR_FILENO);
     close(keep), close(to);
-    check_content(DIR_ "/err", "sft      1/1000  loss 2  0:00 left\nsft   1000/1000  loss 1  0:00\nread      1  0:00\nread     77  0:00\n");
+    check_content(DIR_ "/err", "sft      1/1000  loss 2  0:00 left\nsft   1000/1000  loss 1  0:00\nread      "
+                               "1  0:00\nread     77  0:00\n");
     const double t = clock_seconds();
     CHECK(clock_seconds() >= t);
 }

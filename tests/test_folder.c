@@ -38,11 +38,16 @@ static void test_round_trip(void) {
             if (!r) { printf("%s\n", e.line); model_free(m); continue; }
             CHECK(path_exists(path_of("generation_config.json")) == !m->config.n_label);
             const ModelConfig a = m->config, b = r->config;
-            CHECK(a.arch == b.arch && a.vocab == b.vocab && a.hidden == b.hidden && a.ffn == b.ffn && a.n_layer == b.n_layer && a.n_head == b.n_head);
-            CHECK(a.n_kv_head == b.n_kv_head && a.head_dim == b.head_dim && a.context == b.context && a.n_label == b.n_label);
-            CHECK(a.tied == b.tied && a.qkv_bias == b.qkv_bias && a.o_bias == b.o_bias && a.mlp_bias == b.mlp_bias && a.qk_norm == b.qk_norm);
-            CHECK(a.norm_eps == b.norm_eps && a.rope_theta == b.rope_theta && a.init_std == b.init_std && a.rope == b.rope && a.rope_factor == b.rope_factor);
-            CHECK(a.rope_low == b.rope_low && a.rope_high == b.rope_high && a.rope_original == b.rope_original);
+            CHECK(a.arch == b.arch && a.vocab == b.vocab && a.hidden == b.hidden && a.ffn == b.ffn &&
+                  a.n_layer == b.n_layer && a.n_head == b.n_head);
+            CHECK(a.n_kv_head == b.n_kv_head && a.head_dim == b.head_dim && a.context == b.context &&
+                  a.n_label == b.n_label);
+            CHECK(a.tied == b.tied && a.qkv_bias == b.qkv_bias && a.o_bias == b.o_bias &&
+                  a.mlp_bias == b.mlp_bias && a.qk_norm == b.qk_norm);
+            CHECK(a.norm_eps == b.norm_eps && a.rope_theta == b.rope_theta && a.init_std == b.init_std &&
+                  a.rope == b.rope && a.rope_factor == b.rope_factor);
+            CHECK(a.rope_low == b.rope_low && a.rope_high == b.rope_high &&
+                  a.rope_original == b.rope_original);
             CHECK_INT(b.bos, 1);
             CHECK_INT(b.eos, 2);
             CHECK_INT(b.pad, a.pad);
@@ -56,7 +61,9 @@ static void test_round_trip(void) {
             if (!bf16) CHECK_INT(tiny_differ(r->weights, m->weights, m->n_trainable), 0);
             else {
                 double off = 0;
-                for (size_t j = 0; j < m->n_trainable; j++) off = fmax(off, fabs((double)m->weights[j] - r->weights[j]) / fabs((double)m->weights[j]));
+                for (size_t j = 0; j < m->n_trainable; j++)
+                    off =
+                        fmax(off, fabs((double)m->weights[j] - r->weights[j]) / fabs((double)m->weights[j]));
                 CHECK(off > 0.0005 && off < 0.004);     /* half a bit of eight */
             }
             /* ready to compute: the packed copies are there */
@@ -89,7 +96,9 @@ static void test_trunk_under_new_head(void) {
         CHECK_INT(a->config.n_label, 4);
         CHECK_STRING(a->head->name, "score.weight");
         CHECK_INT(tiny_differ(a->embed->data, m->embed->data, param_count(m->embed)), 0);
-        CHECK_INT(tiny_differ(a->layer[1][P_DOWN]->data, m->layer[1][P_DOWN]->data, param_count(m->layer[1][P_DOWN])), 0);
+        CHECK_INT(tiny_differ(a->layer[1][P_DOWN]->data, m->layer[1][P_DOWN]->data,
+                              param_count(m->layer[1][P_DOWN])),
+                  0);
         CHECK(tiny_differ(a->head->data, b->head->data, param_count(a->head)) > 20);
         CHECK(!model_find(a, "lm_head.weight"));
         model_free(a), model_free(b), model_free(m);
@@ -158,11 +167,13 @@ static ModelConfig accept(int k, const char *found, const char *instead) {
 static void test_configurations_refused(void) {
     refuse(0, "LlamaForCausalLM", "MistralForCausalLM", "MistralForCausalLM");
     refuse(0, "LlamaForCausalLM", "LlamaForTokenClassification", "LlamaForTokenClassification");
-    refuse(0, "\"architectures\"", "\"other\": [], \"model_type\": \"gpt2\", \"x\"", "model_type");         /* twice the same key */
+    /* twice the same key */
+    refuse(0, "\"architectures\"", "\"other\": [], \"model_type\": \"gpt2\", \"x\"", "model_type");
     refuse(0, "\"silu\"", "\"gelu\"", "hidden_act");
     refuse(0, "\"attention_dropout\": 0", "\"attention_dropout\": 0.1", "attention_dropout");
     refuse(3, "\"use_sliding_window\": false", "\"use_sliding_window\": true", "sliding");
-    refuse(5, "\"use_sliding_window\": false", "\"layer_types\": [\"full_attention\", \"sliding_attention\"]", "sliding");
+    refuse(5, "\"use_sliding_window\": false", "\"layer_types\": [\"full_attention\", \"sliding_attention\"]",
+           "sliding");
     refuse(0, "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 2}", "yarn");
     refuse(0, "\"rope_scaling\": null", "\"rope_scaling\": {\"factor\": 2}", "no rope_type");
     refuse(0, "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 0}", "factor");
@@ -191,12 +202,15 @@ static void test_configurations_refused(void) {
 static void test_configurations_accepted(void) {
     ModelConfig c = accept(0, "\"rope_theta\": 10000,", "");
     CHECK(c.rope_theta == 10000);
-    c = accept(0, "\"rope_theta\": 10000,", "\"rope_parameters\": {\"rope_theta\": 5000, \"rope_type\": \"default\"},");
+    c = accept(0, "\"rope_theta\": 10000,",
+               "\"rope_parameters\": {\"rope_theta\": 5000, \"rope_type\": \"default\"},");
     CHECK(c.rope_theta == 5000 && c.rope == ROPE_PLAIN);
     c = accept(0, "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}");
     CHECK(c.rope == ROPE_LINEAR && c.rope_factor == 4);
-    c = accept(0, "\"rope_theta\": 10000,", "\"rope_parameters\": {\"rope_theta\": 7, \"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
-                  "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 32},");
+    c = accept(0, "\"rope_theta\": 10000,",
+               "\"rope_parameters\": {\"rope_theta\": 7, \"rope_type\": \"llama3\", \"factor\": 8, "
+               "\"low_freq_factor\": 1, "
+               "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 32},");
     CHECK(c.rope == ROPE_LLAMA3 && c.rope_theta == 7 && c.rope_high == 4 && c.rope_original == 32);
     c = accept(0, "\"architectures\"", "\"archs\"");                    /* model_type is enough */
     CHECK(c.arch == ARCH_LLAMA);
@@ -208,24 +222,29 @@ static void test_configurations_accepted(void) {
     CHECK_INT(c.eos, -1);
 }
 
-static bool write_weights(const Model *m, const char *leave_out, const char *extra, const char *turned, Err *e) {
+static bool write_weights(const Model *m, const char *leave_out, const char *extra, const char *turned,
+                          Err *e) {
     TensorOut out[64];
     int n = 0;
     for (int i = 0; i < m->n_param; i++) {
         const Param *p = &m->param[i];
         if (leave_out && !strcmp(p->name, leave_out)) continue;
-        out[n] = (TensorOut){.name = p->name, .store = STORE_F32, .n_dim = p->is_matrix ? 2 : 1, .data = p->data, .from = STORE_REAL};
+        out[n] = (TensorOut){.name = p->name, .store = STORE_F32, .n_dim = p->is_matrix ? 2 : 1,
+                             .data = p->data, .from = STORE_REAL};
         const bool turn = turned && !strcmp(p->name, turned);
         out[n].shape[0] = (size_t)(p->is_matrix && !turn ? p->rows : p->cols);
         out[n].shape[1] = (size_t)(turn ? p->rows : p->cols);
         if (turn && !p->is_matrix) out[n].n_dim = 2;
         n++;
     }
-    if (extra) out[n++] = (TensorOut){.name = extra, .store = STORE_F32, .n_dim = 1, .shape = {3}, .data = m->weights, .from = STORE_REAL};
+    if (extra)
+        out[n++] = (TensorOut){.name = extra, .store = STORE_F32, .n_dim = 1, .shape = {3},
+                               .data = m->weights, .from = STORE_REAL};
     return safetensors_write(path_of("model.safetensors"), out, n, (const char *const[]){NULL}, e);
 }
 
-static void refuse_weights(int k, const char *leave_out, const char *extra, const char *turned, const char *part) {
+static void refuse_weights(int k, const char *leave_out, const char *extra, const char *turned,
+                           const char *part) {
     Err e = {{0}};
     Model *m = tiny_model(k);
     write_folder(k, NULL, NULL);
@@ -238,11 +257,14 @@ static void refuse_weights(int k, const char *leave_out, const char *extra, cons
 
 static void test_weights_refused(void) {
     refuse_weights(3, NULL, NULL, NULL, NULL);          /* the writer of this test itself */
-    refuse_weights(3, "model.layers.1.self_attn.k_proj.bias", NULL, NULL, "model.layers.1.self_attn.k_proj.bias is missing");
+    refuse_weights(3, "model.layers.1.self_attn.k_proj.bias", NULL, NULL,
+                   "model.layers.1.self_attn.k_proj.bias is missing");
     refuse_weights(3, "lm_head.weight", NULL, NULL, "lm_head.weight is missing");
     refuse_weights(3, "model.norm.weight", NULL, NULL, "model.norm.weight is missing");
-    refuse_weights(3, NULL, "model.layers.2.self_attn.k_proj.bias", NULL, "unknown tensor model.layers.2.self_attn.k_proj.bias");
-    refuse_weights(3, NULL, NULL, "model.layers.0.mlp.up_proj.weight", "found shape [8, 12], expected [12, 8]");
+    refuse_weights(3, NULL, "model.layers.2.self_attn.k_proj.bias", NULL,
+                   "unknown tensor model.layers.2.self_attn.k_proj.bias");
+    refuse_weights(3, NULL, NULL, "model.layers.0.mlp.up_proj.weight",
+                   "found shape [8, 12], expected [12, 8]");
     refuse_weights(3, NULL, NULL, "model.norm.weight", "found shape [8, 1], expected [8]");
     refuse_weights(3, NULL, "model.layers.0.self_attn.rotary_emb.inv_freq", NULL, NULL);
     refuse_weights(0, NULL, "lm_head.weight", NULL, NULL);              /* tied: a copy is harmless */
@@ -252,7 +274,8 @@ static void test_weights_refused(void) {
     ((real *)m->layer[1][P_QN]->data)[2] = (real)INFINITY;
     write_folder(5, NULL, NULL);
     CHECK(write_weights(m, NULL, NULL, NULL, &e));
-    CHECK_ERROR(!folder_load(dir, NULL, &e), e, "model.layers.1.self_attn.q_norm.weight: element 2 is not finite");
+    CHECK_ERROR(!folder_load(dir, NULL, &e), e,
+                "model.layers.1.self_attn.q_norm.weight: element 2 is not finite");
     model_free(m);
     CHECK(file_write(path_of("model.safetensors"), "short", 5, &e));
     CHECK_ERROR(!folder_load(dir, NULL, &e), e, "model.safetensors");
@@ -260,7 +283,8 @@ static void test_weights_refused(void) {
     CHECK_ERROR(!folder_load(dir, NULL, &e), e, dir);
     remove(path_of("config.json"));
     CHECK_ERROR(!folder_load(dir, NULL, &e), e, "config.json");
-    write_folder(0, NULL, NULL);                        /* the weights of one network, the configuration of another */
+    /* the weights of one network, the configuration of another */
+    write_folder(0, NULL, NULL);
     m = tiny_model(4);
     CHECK(write_weights(m, NULL, NULL, NULL, &e));
     CHECK_ERROR(!folder_load(dir, NULL, &e), e, "expected");
@@ -272,8 +296,11 @@ static void test_stop_ids(void) {
     ModelConfig c;
     FolderInfo info;
     write_folder(0, NULL, NULL);
-    static const char one[] = "{\"eos_token_id\": 7, \"pad_token_id\": 5}", bad[] = "{\"eos_token_id\": [1, -2]}", many[] = "{\"eos_token_id\": [1,2,3,4,5,6,7,8,9]}";
-    CHECK(file_write(path_of("generation_config.json"), one, sizeof one - 1, &e) && folder_config(&c, &info, dir, &e));
+    static const char one[] = "{\"eos_token_id\": 7, \"pad_token_id\": 5}",
+                      bad[] = "{\"eos_token_id\": [1, -2]}",
+                      many[] = "{\"eos_token_id\": [1,2,3,4,5,6,7,8,9]}";
+    CHECK(file_write(path_of("generation_config.json"), one, sizeof one - 1, &e) &&
+          folder_config(&c, &info, dir, &e));
     CHECK_INT(info.n_stop, 1);
     CHECK_INT(info.stop[0], 7);
     CHECK_INT(c.pad, 5);

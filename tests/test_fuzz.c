@@ -1,9 +1,11 @@
-/* test_fuzz.c: every parser reads thousands of damaged files: each is refused with a line, or what was read can be used.
+/* test_fuzz.c: every parser reads thousands of damaged files: each is refused with a line, or what was read
+ * can be used.
  *
  *     build/f32/tests/test_fuzz [ROUNDS [SEED]]
  *
- * A valid text is damaged in a few places (bits, bytes, cut and doubled spans, numbers made absurd) and read. `make fuzz` does the same for longer
- * under the sanitizers of the compiler, which see what a test that merely survives does not. */
+ * A valid text is damaged in a few places (bits, bytes, cut and doubled spans, numbers made absurd) and read.
+ * `make fuzz` does the same for longer under the sanitizers of the compiler, which see what a test that
+ * merely survives does not. */
 #include <unistd.h>
 
 #include "compute/kinds.h"
@@ -45,8 +47,35 @@ static void splice(Text *t, size_t at, size_t cut, const char *bytes, size_t n) 
 }
 
 static Text damaged(const char *bytes, size_t n) {
-    static const char *const odd[] = {"0", "-1", "1e999", "-0", "4294967296", "18446744073709551615", "9223372036854775807", "2147483648", "1e308", "0.5", "null", "true",
-                                      "\"\"", "[]", "{}", "[[[[", "{\"a\":", "\\u0000", "\\ud800", "\\udc00", "\xff", "\xc0\x80", "\xf4\x90\x80\x80", "\n", "\"", ",", ":", "]", "}"};
+    static const char *const odd[] = {"0",
+                                      "-1",
+                                      "1e999",
+                                      "-0",
+                                      "4294967296",
+                                      "18446744073709551615",
+                                      "9223372036854775807",
+                                      "2147483648",
+                                      "1e308",
+                                      "0.5",
+                                      "null",
+                                      "true",
+                                      "\"\"",
+                                      "[]",
+                                      "{}",
+                                      "[[[[",
+                                      "{\"a\":",
+                                      "\\u0000",
+                                      "\\ud800",
+                                      "\\udc00",
+                                      "\xff",
+                                      "\xc0\x80",
+                                      "\xf4\x90\x80\x80",
+                                      "\n",
+                                      "\"",
+                                      ",",
+                                      ":",
+                                      "]",
+                                      "}"};
     Text t = text_of(bytes, n);
     for (size_t k = 1 + below(3); k > 0 && t.n; k--) {
         const size_t at = below(t.n), left = t.n - at, span = 1 + below(left < 40 ? left : 40);
@@ -75,9 +104,12 @@ static const char *place(const char *name) {
     if (!path_join(path, sizeof path, dir, name, &e)) exit(2);
     return path;
 }
-static void put(const char *name, const char *bytes, size_t n) {       /* not file_write: it waits for the disk */
+static void put(const char *name, const char *bytes, size_t n) { /* not file_write: it waits for the disk */
     FILE *f = fopen(place(name), "wb");
-    if (!f || fwrite(bytes, 1, n, f) != n || fclose(f)) { printf("%s: could not be written\n", place(name)); exit(2); }
+    if (!f || fwrite(bytes, 1, n, f) != n || fclose(f)) {
+        printf("%s: could not be written\n", place(name));
+        exit(2);
+    }
 }
 static Text get(const char *name) {
     Err e = {{0}};
@@ -97,7 +129,7 @@ static void verdict(bool ok, Err *e) {
     e->line[0] = 0;
 }
 
-/* ---- one function a parser: damages the seed text, reads it, uses what came out --------------- */
+/* ---- one function a parser: damages the seed text, reads it, uses what came out ------------- */
 
 static void json_once(const char *bytes, size_t n) {
     Err e = {{0}};
@@ -125,7 +157,8 @@ static void tensors_once(const char *bytes, size_t n, const char *name, const ch
     Safetensors *s = safetensors_open(opened, &e);
     verdict(s != NULL, &e);
     unsigned sum = 0;
-    for (int i = 0; s && i < safetensors_count(s); i++) {       /* every byte that it promises must be there */
+    /* every byte that it promises must be there */
+    for (int i = 0; s && i < safetensors_count(s); i++) {
         const Tensor *x = safetensors_at(s, i);
         for (size_t k = 0; k < x->bytes; k++) sum += ((const unsigned char *)x->data)[k];
         CHECK(safetensors_find(s, x->name) != NULL);
@@ -136,7 +169,9 @@ static void tensors_once(const char *bytes, size_t n, const char *name, const ch
 }
 
 static void tokenizer_once(const char *bytes, size_t n, const char *name) {
-    static const char *const hard = "Fix the car, 1234 times!  \t\n don't e\xcc\x81\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x9a\x80 \xff\xc3 <user> end<end>";
+    static const char *const hard =
+        "Fix the car, 1234 times!  \t\n don't e\xcc\x81\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x9a\x80 \xff\xc3 "
+        "<user> end<end>";
     Err e = {{0}};
     Text t = damaged(bytes, n);
     put(name, t.at, t.n);
@@ -146,15 +181,22 @@ static void tokenizer_once(const char *bytes, size_t n, const char *name) {
     for (int special = 0; k && special < 2; special++) {
         Ids ids = {0};
         char *back = NULL;
-        const bool ok = tokenizer_encode(&ids, k, hard, strlen(hard), special, &e) && (back = tokenizer_decode(k, ids.id, ids.n, special, NULL, &e)) != NULL;
+        const bool ok = tokenizer_encode(&ids, k, hard, strlen(hard), special, &e) &&
+                        (back = tokenizer_decode(k, ids.id, ids.n, special, NULL, &e)) != NULL;
         verdict(ok, &e);
         for (int i = 0; i < ids.n; i++)
-            if (ids.id[i] < 0 || ids.id[i] >= tokenizer_vocab(k)) { CHECK(!"an id outside of the vocabulary"); break; }
+            if (ids.id[i] < 0 || ids.id[i] >= tokenizer_vocab(k)) {
+                CHECK(!"an id outside of the vocabulary");
+                break;
+            }
         free(ids.id);
         free(back);
     }
     if (k) {
-        const Message m[] = {{"system", "be kind"}, {"user", "hi <end>"}, {"assistant", "yes"}, {"user", "more"}};
+        const Message m[] = {{"system", "be kind"},
+                             {"user", "hi <end>"},
+                             {"assistant", "yes"},
+                             {"user", "more"}};
         Ids ids = {0};
         if (chat_template_find(&chat, k, &e)) chat_encode(&ids, k, chat, m, 4, true, &e);
         free(ids.id);
@@ -188,7 +230,9 @@ static void data_once(const char *bytes, size_t n) {
     Dataset d;
     double value[2];
     bool ok = dataset_load(&d, place("data.jsonl"), (int)(1 + below(7)), below(2) ? "be kind" : NULL, &e);
-    for (int i = 0; ok && i < d.n; i++) ok = d.row[i].n_prompt > 0 && d.row[i].prompt[0].content && example_labels(value, &d.row[i], label, 2, "data.jsonl", &e);
+    for (int i = 0; ok && i < d.n; i++)
+        ok = d.row[i].n_prompt > 0 && d.row[i].prompt[0].content &&
+             example_labels(value, &d.row[i], label, 2, "data.jsonl", &e);
     verdict(ok, &e);
     free(t.at);
 }
@@ -250,7 +294,8 @@ static void answers_once(const char *bytes, size_t n) {
     put("answers", t.at, t.n);
     char command[1100];
     snprintf(command, sizeof command, "cat '%s'; exec cat > /dev/null", place("answers"));
-    splice(&t, t.n, 0, "\n", 1);                /* so that no line is left open: the program would be waited for */
+    /* so that no line is left open: the program would be waited for */
+    splice(&t, t.n, 0, "\n", 1);
     put("answers", t.at, t.n);
     Scorer *s = scorer_open(NULL, command, NULL, 64, 2, &e);
     bool ok = s != NULL;
@@ -267,13 +312,20 @@ static void answers_once(const char *bytes, size_t n) {
 /* ---- seeds -------------------------------------------------------------------------------- */
 
 static const char *const rows =
-    "{\"prompt\": \"fix the car\", \"completion\": \"first, look.\", \"labels\": {\"safety\": 0.9, \"politeness\": null}, \"finish_reason\": \"length\"}\n"
-    "{\"prompt\": [{\"role\": \"system\", \"content\": \"be kind\"}, {\"role\": \"user\", \"content\": \"hi\"}], \"chosen\": [{\"role\": \"assistant\", \"content\": \"ho\"}], \"rejected\": \"no\"}\n"
-    "{\"messages\": [{\"role\": \"user\", \"content\": \"\\u00e9\\ud83d\\ude80\"}, {\"role\": \"assistant\", \"content\": \"yes\"}], \"labels\": {\"safety\": -1e-3}}\n";
-static const char *const recipe = "{\"fuzz\": {\"name\": \"a name\", \"reward_weights\": [0.5, 1], \"count\": 7, \"kind\": \"two\", \"rate\": 1e-3, \"on\": true, \"bf16\": false}}\n";
-static const char *const answers = "{\"id\": 0, \"scores\": {\"a\": 0.5, \"b\": null}}\n{\"id\": 1, \"scores\": {\"a\": 1, \"b\": -2}}\n{\"id\": 2, \"scores\": {\"a\": 1}}\n"
+    "{\"prompt\": \"fix the car\", \"completion\": \"first, look.\", \"labels\": {\"safety\": 0.9, "
+    "\"politeness\": null}, \"finish_reason\": \"length\"}\n"
+    "{\"prompt\": [{\"role\": \"system\", \"content\": \"be kind\"}, {\"role\": \"user\", \"content\": "
+    "\"hi\"}], \"chosen\": [{\"role\": \"assistant\", \"content\": \"ho\"}], \"rejected\": \"no\"}\n"
+    "{\"messages\": [{\"role\": \"user\", \"content\": \"\\u00e9\\ud83d\\ude80\"}, {\"role\": \"assistant\", "
+    "\"content\": \"yes\"}], \"labels\": {\"safety\": -1e-3}}\n";
+static const char *const recipe =
+    "{\"fuzz\": {\"name\": \"a name\", \"reward_weights\": [0.5, 1], \"count\": 7, \"kind\": \"two\", "
+    "\"rate\": 1e-3, \"on\": true, \"bf16\": false}}\n";
+static const char *const answers = "{\"id\": 0, \"scores\": {\"a\": 0.5, \"b\": null}}\n{\"id\": 1, "
+                                   "\"scores\": {\"a\": 1, \"b\": -2}}\n{\"id\": 2, \"scores\": {\"a\": 1}}\n"
                                    "{\"id\": 3, \"scores\": {}}\n{\"id\": 4, \"scores\": {\"b\": 1e3}}\n";
-static const char *const index_text = "{\"metadata\": {\"total_size\": 8}, \"weight_map\": {\"a\": \"one.safetensors\", \"b\": \"two.safetensors\"}}";
+static const char *const index_text = "{\"metadata\": {\"total_size\": 8}, \"weight_map\": {\"a\": "
+                                      "\"one.safetensors\", \"b\": \"two.safetensors\"}}";
 
 int main(int argc, char **argv) {
     const long rounds = argc > 1 ? atol(argv[1]) : 300;
@@ -289,16 +341,21 @@ int main(int argc, char **argv) {
 
     /* two shards of one tensor each */
     const float one = 1;
-    const TensorOut a = {.name = "a", .store = STORE_F32, .n_dim = 1, .shape = {1}, .data = &one, .from = STORE_F32}, b = {.name = "b", .store = STORE_F32, .n_dim = 1, .shape = {1}, .data = &one, .from = STORE_F32};
-    CHECK(safetensors_write(place("one.safetensors"), &a, 1, (const char *const[]){NULL}, &e) && safetensors_write(place("two.safetensors"), &b, 1, (const char *const[]){NULL}, &e));
+    const TensorOut
+        a = {.name = "a", .store = STORE_F32, .n_dim = 1, .shape = {1}, .data = &one, .from = STORE_F32},
+        b = {.name = "b", .store = STORE_F32, .n_dim = 1, .shape = {1}, .data = &one, .from = STORE_F32};
+    CHECK(safetensors_write(place("one.safetensors"), &a, 1, (const char *const[]){NULL}, &e) &&
+          safetensors_write(place("two.safetensors"), &b, 1, (const char *const[]){NULL}, &e));
     remove(place("model.safetensors"));
     put("model.safetensors.index.json", index_text, strlen(index_text));
-    for (long i = 0; i < rounds; i++) tensors_once(index_text, strlen(index_text), "model.safetensors.index.json", dir);
+    for (long i = 0; i < rounds; i++)
+        tensors_once(index_text, strlen(index_text), "model.safetensors.index.json", dir);
     remove(place("model.safetensors.index.json"));
     snprintf(whole, sizeof whole, "%s", place("whole.safetensors"));
     for (long i = 0; i < 2 * rounds; i++) tensors_once(tiny.at, tiny.n, "whole.safetensors", whole);
     for (long i = 0; i < 2 * rounds; i++) {     /* the header alone: most of the file is data */
-        Text head = damaged(tiny.at, 8 + (size_t)((unsigned char)tiny.at[0] + 256 * (unsigned char)tiny.at[1]));
+        Text head =
+            damaged(tiny.at, 8 + (size_t)((unsigned char)tiny.at[0] + 256 * (unsigned char)tiny.at[1]));
         splice(&head, head.n, 0, tiny.at + tiny.n / 2, tiny.n - tiny.n / 2);
         put("whole.safetensors", head.at, head.n);
         Safetensors *s = safetensors_open(whole, &e);
@@ -308,13 +365,15 @@ int main(int argc, char **argv) {
     }
 
     /* a tokenizer of our own and a model's folder */
-    const char *const texts[] = {" fix the car, please fix the cars", " first look at the engine, then at the wheels 1234"};
+    const char *const texts[] = {" fix the car, please fix the cars",
+                                 " first look at the engine, then at the wheels 1234"};
     const size_t lengths[] = {strlen(texts[0]), strlen(texts[1])};
     CHECK(tokenizer_train(dir, texts, lengths, 2, 280, &e));
     Model *m = tiny_model(TINY_LABELS);
     FolderInfo info = {.stop = {2}, .n_stop = 1, .label = {"a", "b", "c"}};
     CHECK(folder_save(dir, m, &info, NULL, STORE_REAL, &e));
-    static const char *const files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}, *const shapes[] = {"config.json"};
+    static const char *const files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"},
+                             *const shapes[] = {"config.json"};
     for (int f = 0; f < 3; f++) {
         Text t = get(place(files[f]));
         for (long i = 0; i < rounds; i++) tokenizer_once(t.at, t.n, files[f]);
@@ -331,12 +390,14 @@ int main(int argc, char **argv) {
     for (long i = 0; i < rounds; i++) folder_once(generation.at, generation.n, "generation_config.json");
 
     Trainer trainer = {0};
-    CHECK(trainer_new(&trainer, m, 16, 16, &e) && trainer_save(&trainer, place("checkpoint.safetensors"), &e));
+    CHECK(trainer_new(&trainer, m, 16, 16, &e) &&
+          trainer_save(&trainer, place("checkpoint.safetensors"), &e));
     Text checkpoint = get(place("checkpoint.safetensors"));
     for (long i = 0; i < rounds; i++) checkpoint_once(&trainer, checkpoint.at, 400);
     for (long i = 0; i < rounds; i++) checkpoint_once(&trainer, checkpoint.at, checkpoint.n);
 
-    for (long i = 0; i < 4 * rounds; i++) json_once(recipe_text.at, recipe_text.n), json_once(rows, strlen(rows) - 1);
+    for (long i = 0; i < 4 * rounds; i++)
+        json_once(recipe_text.at, recipe_text.n), json_once(rows, strlen(rows) - 1);
     for (long i = 0; i < 4 * rounds; i++) data_once(rows, strlen(rows));
     for (long i = 0; i < rounds; i++) config_once(recipe_text.at, recipe_text.n);
     for (long i = 0; i < 4 * rounds; i++) compute_once(cases, cases->length);

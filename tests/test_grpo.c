@@ -64,14 +64,17 @@ static void check_gradient(const GrpoIn *in, const GrpoConfig *c) {
         entropy[t] = was;
         CHECK_NEAR(dh[t], (more - less) / (2 * (double)h), 1e-9);
     }
-    if (failed > before) printf("  with loss_type %s, level %s, beta %g, bias correction %d, delta %g\n", loss_type_names[c->loss_type],
-                                importance_sampling_level_names[c->importance_sampling_level], c->beta, c->use_bias_correction_kl, c->delta);
+    if (failed > before)
+        printf("  with loss_type %s, level %s, beta %g, bias correction %d, delta %g\n",
+               loss_type_names[c->loss_type], importance_sampling_level_names[c->importance_sampling_level],
+               c->beta, c->use_bias_correction_kl, c->delta);
 }
 
 /* E99 to E103, E106, E107, E111 to E115 */
 static void test_E113_E114_derivative(void) {
     if (sizeof(real) == 4) return;
-    static const LossType differentiable[] = { LOSS_GRPO, LOSS_BNPO, LOSS_DR_GRPO, LOSS_DAPO, LOSS_SAPO, LOSS_LUSPO, LOSS_GMPO };
+    static const LossType differentiable[] = {LOSS_GRPO, LOSS_BNPO,  LOSS_DR_GRPO, LOSS_DAPO,
+                                              LOSS_SAPO, LOSS_LUSPO, LOSS_GMPO};
     for (size_t j = 0; j < sizeof differentiable / sizeof *differentiable; j++)
         for (int variant = 0; variant < 32; variant++) {
             GrpoIn in = batch();
@@ -83,14 +86,16 @@ static void test_E113_E114_derivative(void) {
             c.use_bias_correction_kl = variant & 2;
             const bool gmpo = c.loss_type == LOSS_GMPO;
             if (variant & 4 && !gmpo) c.importance_sampling_level = LEVEL_SEQUENCE;
-            if (variant & 8 && !gmpo) in.isr_token = isr, c.top_entropy_quantile = 0.6, c.off_policy_mask_threshold = 0.3;
+            if (variant & 8 && !gmpo)
+                in.isr_token = isr, c.top_entropy_quantile = 0.6, c.off_policy_mask_threshold = 0.3;
             if (variant & 16 && !gmpo && c.loss_type != LOSS_SAPO) c.delta = 1.35;
             if (variant == 24 && !gmpo && c.loss_type != LOSS_SAPO) c.delta = NAN, c.dual_clip = 1.2;
             check_gradient(&in, &c);
         }
 }
 
-/* E102, E104, E93: weights are constants, so differences do not apply; with beta 0 the first two are linear in logp. */
+/* E102, E104, E93: weights are constants, so differences do not apply; with beta 0 the first two are linear
+ * in logp. */
 static void test_E102_E104_constant_weight(void) {
     for (int v = 0; v < 4; v++) {
         GrpoIn in = batch();
@@ -171,7 +176,8 @@ static void test_E81_E90_on_policy(void) {
         double n = 0;
         for (size_t t = offset[i]; t < offset[i + 1]; t++) n += mask[t];
         if (n > 0) want -= adv[i] / (N * 4.0);
-        for (size_t t = offset[i]; t < offset[i + 1]; t++) CHECK_NEAR(d[t], mask[t] ? -adv[i] / (N * 4.0 * n) : 0, 1e-8);
+        for (size_t t = offset[i]; t < offset[i + 1]; t++)
+            CHECK_NEAR(d[t], mask[t] ? -adv[i] / (N * 4.0 * n) : 0, 1e-8);
     }
     CHECK_NEAR(loss, want, 1e-15);
     CHECK(grpo_aligned(8, 4, 2) && !grpo_aligned(4, 4, 2));
@@ -191,7 +197,8 @@ static void test_E304_overflow(void) {
 static void test_E117_slices(void) {
     for (int type = 0; type <= LOSS_GMPO; type++)
         for (size_t cut = 0; cut <= N; cut++) {
-            const GrpoIn in = batch(), first = grpo_slice(&in, 0, cut), second = grpo_slice(&in, cut, N - cut);
+            const GrpoIn in = batch(), first = grpo_slice(&in, 0, cut),
+                         second = grpo_slice(&in, cut, N - cut);
             GrpoConfig c;
             grpo_config_default(&c);
             c.loss_type = (LossType)type;
@@ -226,11 +233,13 @@ static void test_E88_E303_advantage_facts(void) {
     for (int i = 0; i < 8; i++) r[i] = 4 * r[i] + 2;
     grpo_advantage(b, NULL, r, 8, 4, SCALE_GROUP, 4e-4);
     for (int i = 0; i < 8; i++) CHECK_NEAR(b[i], a[i], 2e-6);
-    for (int i = 0; i < 8; i++) r[i] = (real)0.1f;      /* equal rewards: exactly 0, though 0.1 has no finite binary form */
+    /* equal rewards: exactly 0, though 0.1 has no finite binary form */
+    for (int i = 0; i < 8; i++) r[i] = (real)0.1f;
     grpo_advantage(a, &stats, r, 8, 4, SCALE_GROUP, 1e-4);
     for (int i = 0; i < 8; i++) CHECK(a[i] == 0);
     CHECK_NEAR(stats.frac_reward_zero_std, 1, 0);
-    for (int i = 0; i < 8; i++) r[i] = (real)(1 + 1e-3 * (i % 2));  /* a small spread is one: only what is below 1e-8 counts as none */
+    /* a small spread is one: only what is below 1e-8 counts as none */
+    for (int i = 0; i < 8; i++) r[i] = (real)(1 + 1e-3 * (i % 2));
     grpo_advantage(a, &stats, r, 8, 4, SCALE_GROUP, 1e-4);
     CHECK_NEAR(stats.frac_reward_zero_std, 0, 0);
     real z[4] = { (real)0.9, (real)NAN, (real)NAN, (real)NAN };
@@ -295,8 +304,11 @@ static void test_E108_E109_masks(void) {
 
 /* Every number of the window and the micro-batch is another, so that none can stand for another. */
 static void test_E105_E112_weights(void) {
-    const double want[] = { 1 / (3 * 7.0 * 4), 1 / (11.0 * 4), 1 / (3 * 50.0 * 4), 1 / (31 / 2.0 * (4 / 2.0)), 1 / (31 / 2.0 * (4 / 2.0)), 1 / (3 * 7.0 * 4),
-                            1 / (31 / 2.0 * (4 / 2.0)), 1 / (3 * 4.0), 1 / (3 * 7.0 * 4) };
+    const double want[] = {1 / (3 * 7.0 * 4),          1 / (11.0 * 4),
+                           1 / (3 * 50.0 * 4),         1 / (31 / 2.0 * (4 / 2.0)),
+                           1 / (31 / 2.0 * (4 / 2.0)), 1 / (3 * 7.0 * 4),
+                           1 / (31 / 2.0 * (4 / 2.0)), 1 / (3 * 4.0),
+                           1 / (3 * 7.0 * 4)};
     const GrpoMicro m = { 3, 11, -INFINITY, 11 };
     GrpoWindow w = window;
     GrpoConfig c;
@@ -313,7 +325,7 @@ static void test_E105_E112_weights(void) {
     CHECK_NEAR(grpo_token_weight(&c, &w, &m, 7), 1 / 3.0, 1e-16);
 }
 
-static void test_E64_aggregation(void) {                /* through the settings: the deviation of MO-GRPO divides by n - 1 */
+static void test_E64_aggregation(void) { /* through the settings: the deviation of MO-GRPO divides by n - 1 */
     const real s[3] = { 1, 2, 3 };
     const double one[1] = { 1 };
     real a[3], r[3];
@@ -330,9 +342,11 @@ static void test_E104_E107_far(void) {
     CHECK_NEAR(grpo_dual_clip(&g, -25, 1, 0.2, 0.2, 3), -exp(-20.0), 1e-20);
     CHECK(g == 0);
     CHECK_NEAR(grpo_dual_clip(&g, -25, -1, 0.2, 0.2, 3), 0.8, 1e-15);
-    CHECK_NEAR(grpo_vespo_phi(1, 1, 0), exp(1e-4 + 1 - 1e-4 * exp(1.0)), 1e-14);      /* lambda is at least 1e-4 */
+    /* lambda is at least 1e-4 */
+    CHECK_NEAR(grpo_vespo_phi(1, 1, 0), exp(1e-4 + 1 - 1e-4 * exp(1.0)), 1e-14);
     CHECK(grpo_vespo_phi(20, 1e6, 1e-4) == 0);          /* overflows */
-    const real lp[2] = { 0, 0 }, o[2] = { -30, 25 }, a[1] = { 1 };                      /* W = 20 - 20, not 30 - 25 */
+    /* W = 20 - 20, not 30 - 25 */
+    const real lp[2] = { 0, 0 }, o[2] = { -30, 25 }, a[1] = { 1 };
     const size_t at[2] = { 0, 2 };
     const GrpoIn in = { .n_completion = 1, .offset = at, .logp = lp, .old = o, .advantage = a };
     const GrpoMicro m = { 1, 2, -INFINITY, 2 };
@@ -343,7 +357,8 @@ static void test_E104_E107_far(void) {
     c.loss_type = LOSS_VESPO;
     grpo_tell(&told, token, &in, 0, &c, &window, &m);
     CHECK_NEAR(told.phi, 1, 1e-12);
-    c.loss_type = LOSS_CISPO;                           /* whose weight is cut at 0.2, and whose gradient flows all the same */
+    /* whose weight is cut at 0.2, and whose gradient flows all the same */
+    c.loss_type = LOSS_CISPO;
     grpo_tell(&told, token, &in, 0, &c, &window, &m);
     CHECK(token[0].clipped && !token[1].clipped && token[0].g != 0);
 }
@@ -362,9 +377,11 @@ static void test_E106_edges(void) {
     for (int t = 0; t < 4; t++) CHECK(d[t] != 0);
 }
 
-/* One group of two: in the first completion one of two tokens lies below the band, in the second two of four above it. */
+/* One group of two: in the first completion one of two tokens lies below the band, in the second two of four
+ * above it. */
 static void test_E122_metrics(void) {
-    const real lp[7] = { -2, -1, -1, 0, 0, -1, -1 }, o[7] = { -1, -1, -1, -1, -1, -1, -1 }, h[7] = { 1, 2, 3, 4, 5, 6, 7 }, a[3] = { -1, 1, -1 };
+    const real lp[7] = {-2, -1, -1, 0, 0, -1, -1}, o[7] = {-1, -1, -1, -1, -1, -1, -1},
+               h[7] = {1, 2, 3, 4, 5, 6, 7}, a[3] = {-1, 1, -1};
     const size_t at[4] = { 0, 2, 6, 7 };
     const GrpoIn in = { .n_completion = 3, .offset = at, .logp = lp, .old = o, .entropy = h, .advantage = a };
     GrpoMicro m;
@@ -432,7 +449,8 @@ static void test_settings(void) {
     CHECK_ERROR(!grpo_config_check(&c, &e), e, "beta");
 }
 
-/* What grpo_tell shows is what grpo_loss adds up, in the same order: the same bits. A clipped token has no policy gradient. */
+/* What grpo_tell shows is what grpo_loss adds up, in the same order: the same bits. A clipped token has no
+ * policy gradient. */
 static void test_E111_told_is_the_loss(void) {
     GrpoConfig c;
     grpo_config_default(&c);
@@ -461,13 +479,15 @@ static void test_E111_told_is_the_loss(void) {
                     if (k->counts) sum += k->weight * k->loss;
                     counted += k->counts;
                     clipped += k->clipped && type != LOSS_CISPO;
-                    if (level == LEVEL_TOKEN && k->counts && type != LOSS_CISPO && k->clipped)     /* only the KL term is left: E97 */
+                    /* only the KL term is left: E97 */
+                    if (level == LEVEL_TOKEN && k->counts && type != LOSS_CISPO && k->clipped)
                         CHECK_NEAR(dlogp[t], k->weight * c.beta * k->ratio * (in.logp[t] - in.ref[t]), 1e-6);
                 }
             }
             CHECK_NEAR(sum, s.policy, 0);
             CHECK_INT(counted, (int)s.n_token);
-            if (level == LEVEL_TOKEN && (type == LOSS_GRPO || type == LOSS_DAPO)) CHECK_INT(clipped, (int)s.region);
+            if (level == LEVEL_TOKEN && (type == LOSS_GRPO || type == LOSS_DAPO))
+                CHECK_INT(clipped, (int)s.region);
         }
 }
 

@@ -1,5 +1,6 @@
-/* test_json.c: what the reader takes and refuses, word for word; what the writer writes; both against each other; and a
- * reader fed with damaged text, which may refuse but not crash (worth most under -fsanitize=address,undefined). */
+/* test_json.c: what the reader takes and refuses, word for word; what the writer writes; both against each
+ * other; and a reader fed with damaged text, which may refuse but not crash (worth most under
+ * -fsanitize=address,undefined). */
 #include "test.h"
 #include "../lib/json.h"
 #include "lib/words.h"
@@ -78,11 +79,21 @@ static void test_strings(void) {
 }
 
 static void test_numbers(void) {
-    static const struct { const char *in; double out; } cases[] = {
-        {"0", 0}, {"-0", 0}, {"123456789012345", 123456789012345.0}, {"1234567890123456789", 1234567890123456789.0},
-        {"9007199254740993", 9007199254740992.0}, {"0.1", 0.1}, {"1E+2", 100}, {"1e-2", 0.01}, {"-1.5", -1.5},
-        {"1.7976931348623157e308", DBL_MAX}, {"4.9406564584124654e-324", 4.9406564584124654e-324}, {"1e-999", 0},
-        {"0.1000000000000000055511151231257827021181583404541015625000000000000000000000000000000", 0.1}};
+    static const struct { const char *in; double out;
+    } cases[] = {{"0", 0},
+                 {"-0", 0},
+                 {"123456789012345", 123456789012345.0},
+                 {"1234567890123456789", 1234567890123456789.0},
+                 {"9007199254740993", 9007199254740992.0},
+                 {"0.1", 0.1},
+                 {"1E+2", 100},
+                 {"1e-2", 0.01},
+                 {"-1.5", -1.5},
+                 {"1.7976931348623157e308", DBL_MAX},
+                 {"4.9406564584124654e-324", 4.9406564584124654e-324},
+                 {"1e-999", 0},
+                 {"0.1000000000000000055511151231257827021181583404541015625000000000000000000000000000000",
+                  0.1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Json *r = parse(cases[i].in);
         CHECK(r && r->type == JSON_NUMBER);
@@ -95,74 +106,75 @@ static void test_numbers(void) {
 }
 
 static void test_refused(void) {
-    static const struct { const char *text, *error; } cases[] = {
-        {"", "f:1:1: found the end of the text, expected a value"},
-        {" \n ", "f:2:2: found the end of the text, expected a value"},
-        {"\xef\xbb\xbf{}", "f:1:1: found a byte order mark, expected a value"},
-        {"{} {}", "f:1:4: found '{', expected nothing more behind the value"},
-        {"[1,]", "f:1:4: found ']', expected a value"},
-        {"[,1]", "f:1:2: found ',', expected a value"},
-        {"[1 2]", "f:1:4: found 2, expected ',' or ']'"},
-        {"[1", "f:1:3: found the end of the text, expected ',' or ']'"},
-        {"[1}", "f:1:3: found '}', expected ',' or ']'"},
-        {"]", "f:1:1: found ']', expected a value"},
-        {"{\"a\":1,}", "f:1:8: found '}', expected a key in double quotes"},
-        {"{\"a\":1]", "f:1:7: found ']', expected ',' or '}'"},
-        {"{\"a\" 1}", "f:1:6: found 1, expected ':' behind a key"},
-        {"{\"a\"", "f:1:5: found the end of the text, expected ':' behind a key"},
-        {"{\"a\":", "f:1:6: found the end of the text, expected a value"},
-        {"{", "f:1:2: found the end of the text, expected a key in double quotes or '}'"},
-        {"{a:1}", "f:1:2: found a, expected a key in double quotes or '}'"},
-        {"{'a':1}", "f:1:2: found ''', expected a key"},
-        {"{1:1}", "f:1:2: found 1, expected a key"},
-        {"{\"a\\u0000\":1}", "f:1:2: found \\u0000 in a key"},
-        {"// no", "f:1:1: found '/', expected a value"},
-        {"[1, /* no */ 2]", "f:1:5: found '/', expected a value"},
-        {"NaN", "f:1:1: found NaN, expected a value"},
-        {"Infinity", "f:1:1: found Infinity, expected a value"},
-        {"-Infinity", "f:1:1: found '-', expected a number: a digit behind '-'"},
-        {"nul", "f:1:1: found nul, expected a value"},
-        {"True", "f:1:1: found True, expected a value"},
-        {"nullx", "f:1:5: found x, expected nothing more"},
-        {"'a'", "f:1:1: found ''', expected a value"},
-        {"01", "f:1:1: found 01, expected a number without a leading zero"},
-        {"-01", "f:1:1: found '-', expected a number without a leading zero"},
-        {"+1", "f:1:1: found '+', expected a value"},
-        {".5", "f:1:1: found '.', expected a value"},
-        {"1.", "f:1:3: found the end of the text, expected a digit behind the decimal point"},
-        {"1.e3", "f:1:3: found e3, expected a digit behind the decimal point"},
-        {"1e", "f:1:3: found the end of the text, expected a digit in the exponent"},
-        {"1e+", "f:1:4: found the end of the text, expected a digit in the exponent"},
-        {"0x10", "f:1:2: found x10, expected nothing more"},
-        {"1e309", "f:1:1: found 1e309, expected a number that a double can hold"},
-        {"\"abc", "f:1:5: found the end of the text, expected the rest of a string and '\"'"},
-        {"\"abc\\", "f:1:6: found the end of the text, expected the rest of a string and '\"'"},
-        {"\"abc\\\"", "f:1:7: found the end of the text, expected the rest of a string and '\"'"},
-        {"\"a\nb\"", "f:1:3: found byte 0x0a, expected no control character"},
-        {"\"a\tb\"", "f:1:3: found byte 0x09, expected no control character"},
-        {"\"\\x41\"", "f:1:3: found x41, expected one of"},
-        {"\"\\u12g4\"", "f:1:4: found 12g4, expected four hexadecimal digits"},
-        {"\"\\u12", "f:1:4: found 12, expected four hexadecimal digits"},
-        {"\"\\u", "f:1:4: found the end of the text, expected four hexadecimal digits"},
-        {"\"\\ud800\"", "f:1:2: found \\ud800 alone, expected a pair of surrogates"},
-        {"\"\\udc00\\ud800\"", "f:1:2: found \\udc00 alone"},
-        {"\"\\ud800\\u0041\"", "f:1:2: found \\ud800 alone"},
-        {"\"\\ud800\\ud800\"", "f:1:2: found \\ud800 alone"},
-        {"\"\x80\"", "f:1:2: found byte 0x80, expected UTF-8"},
-        {"\"\xc0\xaf\"", "f:1:2: found byte 0xc0, expected UTF-8"},
-        {"\"\xc1\xbf\"", "f:1:2: found byte 0xc1, expected UTF-8"},
-        {"\"\xc3\"", "f:1:2: found byte 0xc3, expected UTF-8"},
-        {"\"\xe0\x9f\xbf\"", "f:1:2: found byte 0xe0, expected UTF-8"},
-        {"\"\xed\xa0\x80\"", "f:1:2: found byte 0xed, expected UTF-8"},
-        {"\"\xf0\x8f\xbf\xbf\"", "f:1:2: found byte 0xf0, expected UTF-8"},
-        {"\"\xf4\x90\x80\x80\"", "f:1:2: found byte 0xf4, expected UTF-8"},
-        {"\"\xf5\x80\x80\x80\"", "f:1:2: found byte 0xf5, expected UTF-8"},
-        {"\"\xe2\x82", "f:1:2: found byte 0xe2, expected UTF-8"},
-        {"[\xc3\xa4]", "f:1:2: found byte 0xc3, expected a value"},
-        {"[\x01]", "f:1:2: found byte 0x01, expected a value"},
-        {"{\"a\":1,\n \"b\":2, \"a\":3}", "f:2:13: found the key \"a\" again, expected every key once; its first value is at 1:6"},
-        {"{\"a\":1, \"\\u0061\":3}", "f:1:18: found the key \"a\" again"},
-        {"[{\"x\":{\"\":1,\"\":1}}]", "f:1:16: found the key \"\" again"}};
+    static const struct { const char *text, *error;
+    } cases[] = {{"", "f:1:1: found the end of the text, expected a value"},
+                 {" \n ", "f:2:2: found the end of the text, expected a value"},
+                 {"\xef\xbb\xbf{}", "f:1:1: found a byte order mark, expected a value"},
+                 {"{} {}", "f:1:4: found '{', expected nothing more behind the value"},
+                 {"[1,]", "f:1:4: found ']', expected a value"},
+                 {"[,1]", "f:1:2: found ',', expected a value"},
+                 {"[1 2]", "f:1:4: found 2, expected ',' or ']'"},
+                 {"[1", "f:1:3: found the end of the text, expected ',' or ']'"},
+                 {"[1}", "f:1:3: found '}', expected ',' or ']'"},
+                 {"]", "f:1:1: found ']', expected a value"},
+                 {"{\"a\":1,}", "f:1:8: found '}', expected a key in double quotes"},
+                 {"{\"a\":1]", "f:1:7: found ']', expected ',' or '}'"},
+                 {"{\"a\" 1}", "f:1:6: found 1, expected ':' behind a key"},
+                 {"{\"a\"", "f:1:5: found the end of the text, expected ':' behind a key"},
+                 {"{\"a\":", "f:1:6: found the end of the text, expected a value"},
+                 {"{", "f:1:2: found the end of the text, expected a key in double quotes or '}'"},
+                 {"{a:1}", "f:1:2: found a, expected a key in double quotes or '}'"},
+                 {"{'a':1}", "f:1:2: found ''', expected a key"},
+                 {"{1:1}", "f:1:2: found 1, expected a key"},
+                 {"{\"a\\u0000\":1}", "f:1:2: found \\u0000 in a key"},
+                 {"// no", "f:1:1: found '/', expected a value"},
+                 {"[1, /* no */ 2]", "f:1:5: found '/', expected a value"},
+                 {"NaN", "f:1:1: found NaN, expected a value"},
+                 {"Infinity", "f:1:1: found Infinity, expected a value"},
+                 {"-Infinity", "f:1:1: found '-', expected a number: a digit behind '-'"},
+                 {"nul", "f:1:1: found nul, expected a value"},
+                 {"True", "f:1:1: found True, expected a value"},
+                 {"nullx", "f:1:5: found x, expected nothing more"},
+                 {"'a'", "f:1:1: found ''', expected a value"},
+                 {"01", "f:1:1: found 01, expected a number without a leading zero"},
+                 {"-01", "f:1:1: found '-', expected a number without a leading zero"},
+                 {"+1", "f:1:1: found '+', expected a value"},
+                 {".5", "f:1:1: found '.', expected a value"},
+                 {"1.", "f:1:3: found the end of the text, expected a digit behind the decimal point"},
+                 {"1.e3", "f:1:3: found e3, expected a digit behind the decimal point"},
+                 {"1e", "f:1:3: found the end of the text, expected a digit in the exponent"},
+                 {"1e+", "f:1:4: found the end of the text, expected a digit in the exponent"},
+                 {"0x10", "f:1:2: found x10, expected nothing more"},
+                 {"1e309", "f:1:1: found 1e309, expected a number that a double can hold"},
+                 {"\"abc", "f:1:5: found the end of the text, expected the rest of a string and '\"'"},
+                 {"\"abc\\", "f:1:6: found the end of the text, expected the rest of a string and '\"'"},
+                 {"\"abc\\\"", "f:1:7: found the end of the text, expected the rest of a string and '\"'"},
+                 {"\"a\nb\"", "f:1:3: found byte 0x0a, expected no control character"},
+                 {"\"a\tb\"", "f:1:3: found byte 0x09, expected no control character"},
+                 {"\"\\x41\"", "f:1:3: found x41, expected one of"},
+                 {"\"\\u12g4\"", "f:1:4: found 12g4, expected four hexadecimal digits"},
+                 {"\"\\u12", "f:1:4: found 12, expected four hexadecimal digits"},
+                 {"\"\\u", "f:1:4: found the end of the text, expected four hexadecimal digits"},
+                 {"\"\\ud800\"", "f:1:2: found \\ud800 alone, expected a pair of surrogates"},
+                 {"\"\\udc00\\ud800\"", "f:1:2: found \\udc00 alone"},
+                 {"\"\\ud800\\u0041\"", "f:1:2: found \\ud800 alone"},
+                 {"\"\\ud800\\ud800\"", "f:1:2: found \\ud800 alone"},
+                 {"\"\x80\"", "f:1:2: found byte 0x80, expected UTF-8"},
+                 {"\"\xc0\xaf\"", "f:1:2: found byte 0xc0, expected UTF-8"},
+                 {"\"\xc1\xbf\"", "f:1:2: found byte 0xc1, expected UTF-8"},
+                 {"\"\xc3\"", "f:1:2: found byte 0xc3, expected UTF-8"},
+                 {"\"\xe0\x9f\xbf\"", "f:1:2: found byte 0xe0, expected UTF-8"},
+                 {"\"\xed\xa0\x80\"", "f:1:2: found byte 0xed, expected UTF-8"},
+                 {"\"\xf0\x8f\xbf\xbf\"", "f:1:2: found byte 0xf0, expected UTF-8"},
+                 {"\"\xf4\x90\x80\x80\"", "f:1:2: found byte 0xf4, expected UTF-8"},
+                 {"\"\xf5\x80\x80\x80\"", "f:1:2: found byte 0xf5, expected UTF-8"},
+                 {"\"\xe2\x82", "f:1:2: found byte 0xe2, expected UTF-8"},
+                 {"[\xc3\xa4]", "f:1:2: found byte 0xc3, expected a value"},
+                 {"[\x01]", "f:1:2: found byte 0x01, expected a value"},
+                 {"{\"a\":1,\n \"b\":2, \"a\":3}",
+                  "f:2:13: found the key \"a\" again, expected every key once; its first value is at 1:6"},
+                 {"{\"a\":1, \"\\u0061\":3}", "f:1:18: found the key \"a\" again"},
+                 {"[{\"x\":{\"\":1,\"\":1}}]", "f:1:16: found the key \"\" again"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Json *r = parse(cases[i].text);
         CHECK_ERROR(!r, e, cases[i].error);
@@ -193,7 +205,8 @@ static void test_depth(void) {
     json_free(r);
 }
 
-/* A vocabulary of 150000 entries, twice: whole, and with one name repeated near the end. All pairs compared would be 10^10. */
+/* A vocabulary of 150000 entries, twice: whole, and with one name repeated near the end. All pairs compared
+ * would be 10^10. */
 static void test_many_keys(void) {
     enum { N = 150000 };
     for (int repeated = 0; repeated < 2; repeated++) {
@@ -207,21 +220,25 @@ static void test_many_keys(void) {
         json_end(&w, '}');
         const clock_t start = clock();
         Json *r = json_parse(w.text, w.length, "f", 1, &e);
-        CHECK((double)(clock() - start) / CLOCKS_PER_SEC < 5);          /* some 0.05 s; wide, for slow machines and sanitizers */
+        /* some 0.05 s; wide, for slow machines and sanitizers */
+        CHECK((double)(clock() - start) / CLOCKS_PER_SEC < 5);
         if (repeated) CHECK_ERROR(!r, e, "found the key \"word 7\" again");
         else CHECK(r && r->length == N && json_get(r, "word 149999")->number == 149999);
         json_free(r);
         free(w.text);
     }
     /* of several repetitions the first in the text is reported, in large and in small objects */
-    Json *r = parse("{\"z\":1,\"y\":1,\"x\":1,\"w\":1,\"v\":1,\"u\":1,\"t\":1,\"s\":1,\"y\":1,\"a\":1,\"z\":1}");
-    CHECK_ERROR(!r, e, "f:1:54: found the key \"y\" again, expected every key once; its first value is at 1:12");
+    Json *r =
+        parse("{\"z\":1,\"y\":1,\"x\":1,\"w\":1,\"v\":1,\"u\":1,\"t\":1,\"s\":1,\"y\":1,\"a\":1,\"z\":1}");
+    CHECK_ERROR(!r, e,
+                "f:1:54: found the key \"y\" again, expected every key once; its first value is at 1:12");
     r = parse("{\"z\":1,\"y\":1,\"y\":1,\"z\":1}");
     CHECK_ERROR(!r, e, "f:1:18: found the key \"y\" again");
 }
 
 static void test_typed(void) {
-    Json *r = parse("{\"s\":\"text\",\"n\":1.5,\"i\":-7,\"t\":true,\"f\":false,\"z\":\"a\\u0000b\",\"big\":2147483648,\"a\":[],\n\"null\":null}");
+    Json *r = parse("{\"s\":\"text\",\"n\":1.5,\"i\":-7,\"t\":true,\"f\":false,\"z\":\"a\\u0000b\",\"big\":"
+                    "2147483648,\"a\":[],\n\"null\":null}");
     CHECK(r != NULL);
     const char *s = NULL;
     double x = 0;
@@ -232,13 +249,15 @@ static void test_typed(void) {
     CHECK(json_get_int(r, "i", &i, "f", &e) && i == -7);
     CHECK(json_get_bool(r, "t", &b, "f", &e) && b);
     CHECK(json_get_bool(r, "f", &b, "f", &e) && !b);
-    CHECK(json_get_string(r, "s", NULL, "f", &e) && json_get_number(r, "n", NULL, "f", &e) && json_get_int(r, "i", NULL, "f", &e)
-          && json_get_bool(r, "t", NULL, "f", &e));
+    CHECK(json_get_string(r, "s", NULL, "f", &e) && json_get_number(r, "n", NULL, "f", &e) &&
+          json_get_int(r, "i", NULL, "f", &e) && json_get_bool(r, "t", NULL, "f", &e));
     CHECK_ERROR(!json_get_string(r, "x", &s, "f", &e), e, "f:1:1: x: found nothing, expected a string");
     CHECK_ERROR(!json_get_string(r, "n", &s, "f", &e), e, "f:1:17: n: found 1.5, expected a string");
-    CHECK_ERROR(!json_get_string(r, "z", &s, "f", &e), e, "z: found the string \"a\", expected a string without \\u0000");
+    CHECK_ERROR(!json_get_string(r, "z", &s, "f", &e), e,
+                "z: found the string \"a\", expected a string without \\u0000");
     CHECK_ERROR(!json_get_string(r, "null", &s, "f", &e), e, "f:2:8: null: found null, expected a string");
-    CHECK_ERROR(!json_get_number(r, "s", &x, "f", &e), e, "f:1:6: s: found the string \"text\", expected a number");
+    CHECK_ERROR(!json_get_number(r, "s", &x, "f", &e), e,
+                "f:1:6: s: found the string \"text\", expected a number");
     CHECK_ERROR(!json_get_number(r, "t", &x, "f", &e), e, "t: found true, expected a number");
     CHECK_ERROR(!json_get_int(r, "n", &i, "f", &e), e, "n: found 1.5, expected a whole number");
     CHECK_ERROR(!json_get_int(r, "big", &i, "f", &e), e, "big: found 2147483648, expected a whole number");
@@ -258,25 +277,37 @@ static void test_writer(void) {
     json_put_raw(&w, "r", "[1,2]");
     json_put_string(&w, "s", "\"\\\b\f\n\r\t\x01\x7f/\xc3\xa4");
     json_end(&w, '}');
-    CHECK_STRING(w.text, "{\n  \"a\": [\n    -9223372036854775808,\n    true,\n    null\n  ],\n  \"e\": {},\n  \"r\": [1,2],\n"
+    CHECK_STRING(w.text, "{\n  \"a\": [\n    -9223372036854775808,\n    true,\n    null\n  ],\n  \"e\": "
+                         "{},\n  \"r\": [1,2],\n"
                          "  \"s\": \"\\\"\\\\\\b\\f\\n\\r\\t\\u0001\x7f/\xc3\xa4\"\n}");
     CHECK_INT(w.length, strlen(w.text));
     free(w.text);
 
     w = (JsonWriter){0};                                /* JSON lines; what is not UTF-8; what is no number */
-    json_begin(&w, '['), json_string_n(&w, "a\0\xff\xe2\x82z", 6), json_number(&w, NAN), json_number(&w, -INFINITY), json_end(&w, ']');
+    json_begin(&w, '['), json_string_n(&w, "a\0\xff\xe2\x82z", 6), json_number(&w, NAN),
+        json_number(&w, -INFINITY), json_end(&w, ']');
     json_raw(&w, "\n");
     json_begin(&w, '{'), json_put_bool(&w, "\xff\n", false), json_end(&w, '}');
     json_raw(&w, "\n");
-    CHECK_STRING(w.text, "[\"a\\u0000\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz\",null,null]\n{\"\xef\xbf\xbd\\n\":false}\n");
+    CHECK_STRING(w.text, "[\"a\\u0000\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz\",null,null]\n{"
+                         "\"\xef\xbf\xbd\\n\":false}\n");
     free(w.text);
 }
 
 static void test_number_text(void) {
-    static const struct { double x; const char *text; } cases[] = {
-        {0, "0"}, {-0.0, "-0"}, {1, "1"}, {0.1, "0.1"}, {1e21, "1e+21"}, {123456789012345678.0, "1.2345678901234568e+17"},
-        {0.1 + 0.2, "0.30000000000000004"}, {2.0 / 3, "0.6666666666666666"}, {5e-324, "4.94065645841247e-324"}, {DBL_MAX, "1.7976931348623157e+308"},
-        {9007199254740993.0, "9007199254740992"}, {(double)0.1f, "0.10000000149011612"}};
+    static const struct { double x; const char *text;
+    } cases[] = {{0, "0"},
+                 {-0.0, "-0"},
+                 {1, "1"},
+                 {0.1, "0.1"},
+                 {1e21, "1e+21"},
+                 {123456789012345678.0, "1.2345678901234568e+17"},
+                 {0.1 + 0.2, "0.30000000000000004"},
+                 {2.0 / 3, "0.6666666666666666"},
+                 {5e-324, "4.94065645841247e-324"},
+                 {DBL_MAX, "1.7976931348623157e+308"},
+                 {9007199254740993.0, "9007199254740992"},
+                 {(double)0.1f, "0.10000000149011612"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         JsonWriter w = {0};
         json_number(&w, cases[i].x);
@@ -302,7 +333,8 @@ static void test_number_text(void) {
 }
 
 static void test_copy(void) {
-    static const char *const texts[] = {"{\"a\":[1,2.5,\"x\\n\",{\"b\":null}],\"c\":{},\"d\":[],\"e\":true}", "\"\"", "[[[]]]", "-1e-300", "false"};
+    static const char *const texts[] = {"{\"a\":[1,2.5,\"x\\n\",{\"b\":null}],\"c\":{},\"d\":[],\"e\":true}",
+                                        "\"\"", "[[[]]]", "-1e-300", "false"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         char *copy = again(texts[i]);
         CHECK_STRING(copy, texts[i]);
@@ -320,13 +352,16 @@ static void test_utf8(void) {
     CHECK(!utf8_valid("\xe2\x82\xac", 2, NULL));        /* the rest of the character is there, but not ours */
 }
 
-/* One to four bytes of a good text replaced, removed or doubled, or its end cut off. What is accepted must come out of the
- * writer and in again as the same text. */
+/* One to four bytes of a good text replaced, removed or doubled, or its end cut off. What is accepted must
+ * come out of the writer and in again as the same text. */
 static void test_damage(void) {
-    static const char good[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"\\u0120b\":1,\"\xc4\xa0\xf0\x9f\x98\x80\":2},\"merges\":[[\"a\",\"b\"],\"c d\"]},"
-                               "\n\"x\":[1.5e-7,-0,12345678901234567890,true,false,null,\"\\ud83d\\ude00\\\\\\\"\"],\"y\":{\"k1\":1,\"k2\":2,\"k3\":3,\"k4\":4,"
+    static const char good[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"\\u0120b\":1,"
+                               "\"\xc4\xa0\xf0\x9f\x98\x80\":2},\"merges\":[[\"a\",\"b\"],\"c d\"]},"
+                               "\n\"x\":[1.5e-7,-0,12345678901234567890,true,false,null,"
+                               "\"\\ud83d\\ude00\\\\\\\"\"],\"y\":{\"k1\":1,\"k2\":2,\"k3\":3,\"k4\":4,"
                                "\"k5\":5,\"k6\":6,\"k7\":7,\"k8\":8,\"k9\":9,\"l1\":[]}}";
-    static const char bytes[] = "\"\\{}[],:0123456789.eE+-utfn \n/\x80\xbf\xc3\xe2\xed\xf0\xf4\xff\x1f\x7f";        /* with the NUL */
+    /* with the NUL */
+    static const char bytes[] = "\"\\{}[],:0123456789.eE+-utfn \n/\x80\xbf\xc3\xe2\xed\xf0\xf4\xff\x1f\x7f";
     uint64_t state = 42;
     long accepted = 0, refused = 0, different = 0;
     for (int round = 0; round < 20000; round++) {
@@ -389,7 +424,8 @@ static void test_base(void) {
     arena_take(&a, 1, 1);
     CHECK(a.used == SIZE_MAX);                          /* refused once, refused for good */
     err.line[0] = 0;
-    CHECK_ERROR(!memory_new(SIZE_MAX - 100, "everything", &err), err, "everything: 18446744073709551515 bytes could not be allocated");
+    CHECK_ERROR(!memory_new(SIZE_MAX - 100, "everything", &err), err,
+                "everything: 18446744073709551515 bytes could not be allocated");
 }
 
 int main(void) {

@@ -2,21 +2,30 @@
  *
  *     build/f64/tests/test_known_answers [FILE...]        without FILE: tests/data/known_answers.json
  *
- * In the double build the limit is the case's own atol + rtol |expected|. The float build stores inputs and outputs in
- * float: there the limit is 2e-5 + 1e-4 |expected| (a ratio of 5 with logp near -9 has 7 digits less what exp takes). */
+ * In the double build the limit is the case's own atol + rtol |expected|. The float build stores inputs and
+ * outputs in float: there the limit is 2e-5 + 1e-4 |expected| (a ratio of 5 with logp near -9 has 7 digits
+ * less what exp takes). */
 #include "compute/kinds.h"
 #include "lib/real.h"
 #include "tests/test.h"
 
 /* Kinds of other methods: listed, so that a kind with a misspelt name is not taken for one of them. */
-static const char *const not_yet[] = {
-    "tdpo_loss", "bmc_loss", "gr_dpo_step",
-    "maxmin_em", "aihf_reward_loss", "gflownet_loss", "dvpo_targets", "mpo_weights", "mixture_policy", "collab_step", NULL
-};
+static const char *const not_yet[] = {"tdpo_loss",
+                                      "bmc_loss",
+                                      "gr_dpo_step",
+                                      "maxmin_em",
+                                      "aihf_reward_loss",
+                                      "gflownet_loss",
+                                      "dvpo_targets",
+                                      "mpo_weights",
+                                      "mixture_policy",
+                                      "collab_step",
+                                      NULL};
 
 typedef struct { const char *id; double atol, rtol; } Limits;
 
-/* A null expected is NaN, which is written as null. Returns the number of differences, printed up to four a case. */
+/* A null expected is NaN, which is written as null. Returns the number of differences, printed up to four a
+ * case. */
 static int differ(const Json *got, const Json *want, const Limits *l, const char *path) {
     char below[256];
     int n = 0;
@@ -24,15 +33,16 @@ static int differ(const Json *got, const Json *want, const Limits *l, const char
         printf("%s %s: absent\n", l->id, path);
         return 1;
     }
-    if ((want->type == JSON_NUMBER || want->type == JSON_BOOL) && (got->type == JSON_NUMBER || got->type == JSON_BOOL)) {
+    if ((want->type == JSON_NUMBER || want->type == JSON_BOOL) &&
+        (got->type == JSON_NUMBER || got->type == JSON_BOOL)) {
         const double limit = l->atol + l->rtol * fabs(want->number), off = fabs(got->number - want->number);
         if (off <= limit) return 0;
         printf("%s %s = %.17g, expected %.17g, off by %.3g\n", l->id, path, got->number, want->number, off);
         return 1;
     }
     if (got->type != want->type || (want->type == JSON_ARRAY && got->length != want->length)) {
-        printf("%s %s: found %s of %zu, expected %s of %zu\n", l->id, path, json_type_name(got->type), got->length,
-               json_type_name(want->type), want->length);
+        printf("%s %s: found %s of %zu, expected %s of %zu\n", l->id, path, json_type_name(got->type),
+               got->length, json_type_name(want->type), want->length);
         return 1;
     }
     if (want->type == JSON_STRING && strcmp(got->string, want->string)) {

@@ -1,6 +1,7 @@
-/* test_lora.c: the branch beside a linear layer, its derivatives, start and merging; the network with the adapter on and off; what stays
- * frozen; PEFT folders in and out, and what is refused. Whole networks against differences, in slices, batches and on more threads:
- * test_model.c, test_train.c, test_rollout.c, which run with adapters too; against PEFT: tests/parity/test_lora.py. */
+/* test_lora.c: the branch beside a linear layer, its derivatives, start and merging; the network with the
+ * adapter on and off; what stays frozen; PEFT folders in and out, and what is refused. Whole networks against
+ * differences, in slices, batches and on more threads: test_model.c, test_train.c, test_rollout.c, which run
+ * with adapters too; against PEFT: tests/parity/test_lora.py. */
 #include "net/lora.h"
 
 #include "net/folder.h"
@@ -23,15 +24,19 @@ static real *numbers(size_t n, uint64_t which) {
 typedef struct { real *a, *b, *x, *y0, *y, *u, *dy; LoraShape shape; } Branch;
 
 static Branch branch_new(void) {
-    return (Branch){.a = numbers(R * IN, 1), .b = numbers(OUT * R, 2), .x = numbers(N * IN, 3), .y0 = numbers(N * OUT, 4), .y = numbers(N * OUT, 4),
-                    .u = numbers(N * R, 5), .dy = numbers(N * OUT, 6), .shape = {OUT, IN, R, (real)1.7}};
+    return (Branch){.a = numbers(R * IN, 1), .b = numbers(OUT * R, 2), .x = numbers(N * IN, 3),
+                    .y0 = numbers(N * OUT, 4), .y = numbers(N * OUT, 4), .u = numbers(N * R, 5),
+                    .dy = numbers(N * OUT, 6), .shape = {OUT, IN, R, (real)1.7}};
 }
 
-static void branch_free(Branch *t) { free(t->a), free(t->b), free(t->x), free(t->y0), free(t->y), free(t->u), free(t->dy); }
+static void branch_free(Branch *t) {
+    free(t->a), free(t->b), free(t->x), free(t->y0), free(t->y), free(t->u), free(t->dy);
+}
 
 static double branch_loss(void *to) {
     Branch *t = to;
-    real *a = malloc(gemm_packed_count(R, IN) * sizeof(real)), *b = malloc(gemm_packed_count(OUT, R) * sizeof(real)), *scratch = malloc(N * OUT * sizeof(real));
+    real *a = malloc(gemm_packed_count(R, IN) * sizeof(real)),
+         *b = malloc(gemm_packed_count(OUT, R) * sizeof(real)), *scratch = malloc(N * OUT * sizeof(real));
     double loss = 0;
     gemm_pack(a, t->a, STORE_REAL, R, IN);
     gemm_pack(b, t->b, STORE_REAL, OUT, R);
@@ -67,18 +72,24 @@ static void test_E290_order(void) {
 
 static void test_E291_differences(void) {
     Branch t = branch_new();
-    real *da = numbers(R * IN, 7), *db = numbers(OUT * R, 8), *dx = numbers(N * IN, 9), *low = malloc(2 * N * R * sizeof(real)), *scratch = malloc(N * IN * sizeof(real));
+    real *da = numbers(R * IN, 7), *db = numbers(OUT * R, 8), *dx = numbers(N * IN, 9),
+         *low = malloc(2 * N * R * sizeof(real)), *scratch = malloc(N * IN * sizeof(real));
     real *da2 = numbers(R * IN, 7), *dx2 = numbers(N * IN, 9);
     branch_loss(&t);
     lora_backward(dx, da, db, low, low + N * R, scratch, t.dy, t.x, t.u, t.a, t.b, N, &t.shape);
-    struct { real *w, *got; size_t n; uint64_t start; } part[] = {{t.a, da, R * IN, 7}, {t.b, db, OUT * R, 8}, {t.x, dx, N * IN, 9}};
+    struct {
+        real *w, *got;
+        size_t n;
+        uint64_t start;
+    } part[] = {{t.a, da, R * IN, 7}, {t.b, db, OUT * R, 8}, {t.x, dx, N * IN, 9}};
     for (int i = 0; i < 3 && sizeof(real) == 8; i++)
         for (size_t j = 0; j < part[i].n; j++) {
             const real keep = part[i].w[j], h = (real)1e-4;
             part[i].w[j] = keep + h; const double up = branch_loss(&t);
             part[i].w[j] = keep - h; const double down = branch_loss(&t);
             part[i].w[j] = keep;
-            CHECK_NEAR(part[i].got[j] - tiny_number(part[i].start, j), (up - down) / (2 * (double)h), 1e-8);      /* added to what was there */
+            /* added to what was there */
+            CHECK_NEAR(part[i].got[j] - tiny_number(part[i].start, j), (up - down) / (2 * (double)h), 1e-8);
         }
     /* without gradients (a frozen network) dx is the same, and nothing else is written */
     branch_loss(&t);
@@ -103,7 +114,8 @@ static void test_targets(void) {
     char text[96];
     CHECK_STRING(lora_targets_text(text, t), "q_proj,down_proj");
     CHECK_STRING(lora_targets_text(text, 127), "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj");
-    CHECK_ERROR(!lora_targets_parse(&t, "q_proj,kproj", "--lora-target-modules", &e), e, "--lora-target-modules: target module \"kproj\", did you mean k_proj");
+    CHECK_ERROR(!lora_targets_parse(&t, "q_proj,kproj", "--lora-target-modules", &e), e,
+                "--lora-target-modules: target module \"kproj\", did you mean k_proj");
     CHECK_ERROR(!lora_targets_parse(&t, "lm_head", "o", &e), e, "target module \"lm_head\"");
     CHECK_ERROR(!lora_targets_parse(&t, "", "o", &e), e, "no target module");
     CHECK_ERROR(!lora_check(&(Lora){.r = 0, .alpha = 1, .target = 1}, "o", &e), e, "rank r: found 0");
@@ -135,12 +147,13 @@ static double furthest(const real *a, const real *b) {
     return d;
 }
 
-/* E293: off, it is the network without adapter, bit for bit; E292: merged, it is the adapted network up to rounding; a new adapter changes no
- * value at all. */
+/* E293: off, it is the network without adapter, bit for bit; E292: merged, it is the adapted network up to
+ * rounding; a new adapter changes no value at all. */
 static void test_E292_E293_on_off_merged(void) {
     for (int k = 0; k < TINY_LABELS; k++) {
         Model *plain = tiny_model(k), *m = tiny_model(TINY_ADAPTED + k);
-        real on[MAX_TARGET] = {0}, off[MAX_TARGET] = {0}, without[MAX_TARGET] = {0}, merged[MAX_TARGET] = {0}, fresh[MAX_TARGET] = {0};
+        real on[MAX_TARGET] = {0}, off[MAX_TARGET] = {0}, without[MAX_TARGET] = {0}, merged[MAX_TARGET] = {0},
+             fresh[MAX_TARGET] = {0};
         CHECK_INT(m->n_base, plain->n_param);
         CHECK_INT(m->n_param - m->n_base, 2 * 2 * LORA_TARGETS);
         const Model base = model_base(m);
@@ -157,7 +170,8 @@ static void test_E292_E293_on_off_merged(void) {
         model_init_new(m, 5);
         model_pack(m);
         logp_of(fresh, m);
-        for (int i = 0; i < N_LOGP; i++) CHECK(fresh[i] == without[i]);     /* fma(s, 0, y): -0 may become 0 */
+        /* fma(s, 0, y): -0 may become 0 */
+        for (int i = 0; i < N_LOGP; i++) CHECK(fresh[i] == without[i]);
         model_free(m), model_free(plain);
     }
 }
@@ -175,16 +189,19 @@ static void test_E292_start(void) {
     }
     CHECK(low >= -1 && low < -0.95 && high <= 1 && high > 0.95 && fabs(sum / (double)param_count(q)) < 0.15);
     high = 0;
-    for (size_t j = 0; j < param_count(down); j++) high = fmax(high, fabs((double)((real *)down->data)[j] * sqrt(150.0)));
+    for (size_t j = 0; j < param_count(down); j++)
+        high = fmax(high, fabs((double)((real *)down->data)[j] * sqrt(150.0)));
     CHECK(high <= 1 && high > 0.95);                    /* by the inputs of its own layer */
     CHECK(tiny_differ(q->data, a->adapter[1][LORA_Q][0]->data, param_count(q)) > 180);
     CHECK(tiny_differ(q->data, a->adapter[0][LORA_K][0]->data, param_count(q)) > 180);
     CHECK(tiny_differ(q->data, b->adapter[0][LORA_Q][0]->data, param_count(q)) > 180);
-    for (size_t j = 0; j < param_count(a->adapter[0][LORA_UP][1]); j++) CHECK(((real *)a->adapter[0][LORA_UP][1]->data)[j] == 0);
+    for (size_t j = 0; j < param_count(a->adapter[0][LORA_UP][1]); j++)
+        CHECK(((real *)a->adapter[0][LORA_UP][1]->data)[j] == 0);
     model_free(a), model_free(b);
 }
 
-/* Only the targets have one; nothing but A, B (and the scores of a reward model) is trained, has a gradient or moments. */
+/* Only the targets have one; nothing but A, B (and the scores of a reward model) is trained, has a gradient
+ * or moments. */
 static void test_what_is_trained(void) {
     for (unsigned target = 1; target < 128; target += 9)
         for (int k = 0; k < TINY_COUNT; k++) {
@@ -194,7 +211,8 @@ static void test_what_is_trained(void) {
             Model *m = model_new(&c, &e);
             size_t count = k == TINY_LABELS ? param_count(m->head) : 0;
             const int q = c.n_head * c.head_dim, kv = c.n_kv_head * c.head_dim;
-            const int sum[LORA_TARGETS] = {q + c.hidden, kv + c.hidden, kv + c.hidden, q + c.hidden, c.ffn + c.hidden, c.ffn + c.hidden, c.hidden + c.ffn};
+            const int sum[LORA_TARGETS] = {q + c.hidden,     kv + c.hidden,    kv + c.hidden,   q + c.hidden,
+                                           c.ffn + c.hidden, c.ffn + c.hidden, c.hidden + c.ffn};
             for (int t = 0; t < LORA_TARGETS; t++) {
                 CHECK((m->adapter[1][t][0] != NULL) == (target >> t & 1));
                 if (target >> t & 1) count += (size_t)(2 * 2 * sum[t]);
@@ -210,15 +228,18 @@ static void test_what_is_trained(void) {
         }
 }
 
-static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp, real *dentropy) {
+static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
+                   real *dentropy) {
     (void)to, (void)logp, (void)entropy, (void)dentropy;
     for (int i = 0; i < n; i++) dlogp[i] = (real)tiny_number(11, (uint64_t)(first + i));
 }
 
-/* After some steps of AdamW with weight decay every frozen weight has the bits it had, and every trained one has moved. */
+/* After some steps of AdamW with weight decay every frozen weight has the bits it had, and every trained one
+ * has moved. */
 static void test_base_stays(void) {
     for (int k = 0; k < TINY_BIG; k++) {
-        Model *m = tiny_model(TINY_ADAPTED + k), *before = tiny_model(TINY_ADAPTED + k), *plain = tiny_model(k);
+        Model *m = tiny_model(TINY_ADAPTED + k), *before = tiny_model(TINY_ADAPTED + k),
+              *plain = tiny_model(k);
         real off[MAX_TARGET] = {0}, without[MAX_TARGET] = {0};
         int key[MAX_TARGET];
         Window w = {0};
@@ -227,7 +248,8 @@ static void test_base_stays(void) {
         tiny_window(&w, key, trees, 3, m->config.vocab, true);
         CHECK(trainer_new(&t, m, MAX_ROW, MAX_TARGET, &e));
         t.adamw.lr = 0.01, t.adamw.weight_decay = 0.1, t.schedule = SCHEDULE_CONSTANT;
-        for (int i = 0; i < 3; i++) CHECK(trainer_accumulate(&t, &w, 1, derive, NULL, false, &e) && trainer_update(&t, &e));
+        for (int i = 0; i < 3; i++)
+            CHECK(trainer_accumulate(&t, &w, 1, derive, NULL, false, &e) && trainer_update(&t, &e));
         for (int i = 0; i < m->n_param; i++) {
             const size_t n = param_count(&m->param[i]);
             const long moved = tiny_differ(m->param[i].data, before->param[i].data, n);
@@ -264,7 +286,8 @@ static Values values_of(Model *m) {
     Trainer t;
     Err e = {{0}};
     tiny_window(&w, key, trees, 3, m->config.vocab, true);
-    CHECK(trainer_new(&t, m, MAX_ROW, MAX_TARGET, &e) && window_logp(v.logp, NULL, t.acts, MAX_ROW, MAX_TARGET, m, &w, 1, &e));
+    CHECK(trainer_new(&t, m, MAX_ROW, MAX_TARGET, &e) &&
+          window_logp(v.logp, NULL, t.acts, MAX_ROW, MAX_TARGET, m, &w, 1, &e));
     CHECK(trainer_accumulate(&t, &w, 1, derive, NULL, false, &e));
     v.grad = malloc((m->n_trainable + 1) * sizeof(real));
     memcpy(v.grad, t.grad, m->n_trainable * sizeof(real));
@@ -273,21 +296,25 @@ static Values values_of(Model *m) {
     return v;
 }
 
-/* Kept in bf16, a base computes what the same folder saved in bf16 computes when it is kept in real: every value and gradient, bit for bit. */
+/* Kept in bf16, a base computes what the same folder saved in bf16 computes when it is kept in real: every
+ * value and gradient, bit for bit. */
 static void test_bf16_base(void) {
     for (int k = 0; k <= TINY_BIG; k++) {
         Model *m = tiny_model(k);
         const FolderInfo info = {.n_stop = 0};
         Err e = {{0}};
-        CHECK(folder_remove(dir, &e) && folder_save(path_of("real"), m, &info, NULL, STORE_REAL, &e) && folder_save(path_of("bf16"), m, &info, NULL, STORE_BF16, &e));
+        CHECK(folder_remove(dir, &e) && folder_save(path_of("real"), m, &info, NULL, STORE_REAL, &e) &&
+              folder_save(path_of("bf16"), m, &info, NULL, STORE_BF16, &e));
         ModelConfig c;
         CHECK(folder_config(&c, NULL, path_of("bf16"), &e));
         c.lora = (Lora){.r = 3, .alpha = 5, .target = 127};
-        Model *rounded = folder_load_as(path_of("bf16"), &c, 1, &e), *unrounded = folder_load_as(path_of("real"), &c, 1, &e);
+        Model *rounded = folder_load_as(path_of("bf16"), &c, 1, &e),
+              *unrounded = folder_load_as(path_of("real"), &c, 1, &e);
         c.base_store = STORE_BF16;
         Model *kept = folder_load_as(path_of("real"), &c, 1, &e);
         CHECK(rounded && unrounded && kept);
-        CHECK(kept->embed->store == STORE_BF16 && kept->layer[1][P_UP]->store == STORE_BF16 && kept->norm->store == STORE_REAL && kept->adapter[0][LORA_Q][0]->store == STORE_REAL);
+        CHECK(kept->embed->store == STORE_BF16 && kept->layer[1][P_UP]->store == STORE_BF16 &&
+              kept->norm->store == STORE_REAL && kept->adapter[0][LORA_Q][0]->store == STORE_REAL);
         Model *const list[] = {rounded, kept, unrounded};
         for (int i = 0; i < 3; i++) tiny_fill(list[i], 9, true);
         Values v[3];
@@ -308,7 +335,8 @@ static void test_bf16_base(void) {
 
 /* ---- E294: folders ----------------------------------------------------------------------- */
 
-/* The base of network k as build/.../base, its adapter as build/.../adapter. A reward model's base is the language model without its scores. */
+/* The base of network k as build/.../base, its adapter as build/.../adapter. A reward model's base is the
+ * language model without its scores. */
 static Model *write_pair(int k, FolderInfo *info) {
     Err e = {{0}};
     CHECK(folder_remove(dir, &e));
@@ -318,7 +346,8 @@ static Model *write_pair(int k, FolderInfo *info) {
     tiny_fill(base, 100 * (uint64_t)k + 1, false);      /* as tiny_model fills what both have */
     *info = (FolderInfo){.stop = {2}, .n_stop = 1};
     CHECK(folder_save(path_of("base"), base, info, NULL, STORE_REAL, &e));
-    for (int i = 0; i < m->config.n_label; i++) snprintf(info->label[i], sizeof info->label[i], "name %d", i), info->reward_mean[i] = 0.25 * i - 1;
+    for (int i = 0; i < m->config.n_label; i++)
+        snprintf(info->label[i], sizeof info->label[i], "name %d", i), info->reward_mean[i] = 0.25 * i - 1;
     snprintf(info->base, sizeof info->base, "%s", path_of("base"));
     CHECK(folder_save(path_of("adapter"), m, info, NULL, STORE_REAL, &e));
     model_free(base);
@@ -331,9 +360,11 @@ static void test_E294_round_trip(void) {
         Err e = {{0}};
         Model *m = write_pair(k, &info), *r = folder_load(path_of("adapter"), &got, &e);
         if (!r) { printf("%s\n", e.line); failed++; model_free(m); continue; }
-        CHECK(path_exists(path_of("adapter/adapter_model.safetensors")) && !path_exists(path_of("adapter/model.safetensors")));
+        CHECK(path_exists(path_of("adapter/adapter_model.safetensors")) &&
+              !path_exists(path_of("adapter/model.safetensors")));
         CHECK(folder_is_adapter(path_of("adapter")) && !folder_is_adapter(path_of("base")));
-        CHECK(r->config.lora.r == 3 && r->config.lora.alpha == 5 && r->config.lora.rslora == (k % 2) && r->config.lora.target == 127);
+        CHECK(r->config.lora.r == 3 && r->config.lora.alpha == 5 && r->config.lora.rslora == (k % 2) &&
+              r->config.lora.target == 127);
         CHECK_STRING(got.base, info.base);
         CHECK_INT(got.n_stop, 1);
         for (int i = 0; i < m->config.n_label; i++) {
@@ -345,24 +376,34 @@ static void test_E294_round_trip(void) {
         CHECK_STRING(after, before);
         /* merged: a whole folder, without an adapter */
         model_merge(r);
-        CHECK(folder_save(path_of("merged"), r, &got, NULL, STORE_REAL, &e) && !folder_is_adapter(path_of("merged")));
+        CHECK(folder_save(path_of("merged"), r, &got, NULL, STORE_REAL, &e) &&
+              !folder_is_adapter(path_of("merged")));
         Model *w = folder_load(path_of("merged"), NULL, &e);
         CHECK(w && w->config.lora.r == 0 && w->n_param == m->n_base);
-        CHECK_INT(tiny_differ(w->layer[1][P_UP]->data, r->layer[1][P_UP]->data, param_count(w->layer[1][P_UP])), 0);
-        CHECK(tiny_differ(w->layer[1][P_UP]->data, m->layer[1][P_UP]->data, param_count(w->layer[1][P_UP])) > 90);
+        CHECK_INT(tiny_differ(w->layer[1][P_UP]->data, r->layer[1][P_UP]->data,
+                              param_count(w->layer[1][P_UP])),
+                  0);
+        CHECK(tiny_differ(w->layer[1][P_UP]->data, m->layer[1][P_UP]->data, param_count(w->layer[1][P_UP])) >
+              90);
         model_free(m), model_free(r), model_free(w);
     }
 }
 
-/* A folder that PEFT wrote: names of layers in full, task SEQ_CLS without our config.json, a base that is named as seen from the adapter. */
+/* A folder that PEFT wrote: names of layers in full, task SEQ_CLS without our config.json, a base that is
+ * named as seen from the adapter. */
 static void test_E294_as_peft_writes(void) {
     FolderInfo info, got;
     Err e = {{0}};
     Model *m = write_pair(TINY_LABELS, &info);
-    const char *const config = "{\"peft_type\": \"LORA\", \"task_type\": \"SEQ_CLS\", \"base_model_name_or_path\": \"../base\", \"r\": 3, \"lora_alpha\": 5.0, \"use_rslora\": false,"
-        "\"lora_dropout\": 0.05, \"bias\": \"none\", \"alpha_pattern\": {}, \"loftq_config\": {}, \"eva_config\": null, \"lora_bias\": false, \"init_lora_weights\": true,"
-        "\"megatron_core\": \"megatron.core\", \"peft_version\": \"0.21.2\", \"qalora_group_size\": 16, \"modules_to_save\": [\"classifier\", \"score\"],"
-        "\"target_modules\": [\"model.layers.0.self_attn.q_proj\", \"model.layers.1.self_attn.q_proj\", \"mlp.up_proj\", \"k_proj\", \"v_proj\", \"o_proj\", \"gate_proj\", \"down_proj\"]}";
+    const char *const config =
+        "{\"peft_type\": \"LORA\", \"task_type\": \"SEQ_CLS\", \"base_model_name_or_path\": \"../base\", "
+        "\"r\": 3, \"lora_alpha\": 5.0, \"use_rslora\": false,"
+        "\"lora_dropout\": 0.05, \"bias\": \"none\", \"alpha_pattern\": {}, \"loftq_config\": {}, "
+        "\"eva_config\": null, \"lora_bias\": false, \"init_lora_weights\": true,"
+        "\"megatron_core\": \"megatron.core\", \"peft_version\": \"0.21.2\", \"qalora_group_size\": 16, "
+        "\"modules_to_save\": [\"classifier\", \"score\"],"
+        "\"target_modules\": [\"model.layers.0.self_attn.q_proj\", \"model.layers.1.self_attn.q_proj\", "
+        "\"mlp.up_proj\", \"k_proj\", \"v_proj\", \"o_proj\", \"gate_proj\", \"down_proj\"]}";
     CHECK(file_write(path_of("adapter/adapter_config.json"), config, strlen(config), &e));
     CHECK(remove(path_of("adapter/config.json")) == 0);
     Model *r = folder_load(path_of("adapter"), &got, &e);
@@ -380,7 +421,8 @@ static void refuse(const char *from, const char *to, const char *part) {
     Err e = {{0}};
     FolderInfo info;
     Model *m = write_pair(0, &info);
-    char *text = file_read(path_of("adapter/adapter_config.json"), &n, &e), *at = text ? strstr(text, from) : NULL;
+    char *text = file_read(path_of("adapter/adapter_config.json"), &n, &e),
+         *at = text ? strstr(text, from) : NULL;
     CHECK(at != NULL);
     JsonWriter w = {0};
     if (at) {
@@ -395,20 +437,28 @@ static void refuse(const char *from, const char *to, const char *part) {
 
 static void test_refused(void) {
     refuse("\"r\": 3", "\"r\": 0", "rank r: found 0");
-    refuse("\"r\": 3", "\"r\": 4", "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight: found shape [3, 8], expected [4, 8]; the adapter belongs to another base");
+    refuse("\"r\": 3", "\"r\": 4",
+           "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight: found shape [3, 8], expected [4, "
+           "8]; the adapter belongs to another base");
     refuse("\"LORA\"", "\"LOHA\"", "peft_type: found \"LOHA\", expected \"LORA\"");
     refuse("\"bias\": \"none\"", "\"bias\": \"lora_only\"", "bias: found \"lora_only\"");
-    refuse("\"use_dora\": false", "\"use_dora\": true", "use_dora: this kind of adapter is not computed here");
+    refuse("\"use_dora\": false", "\"use_dora\": true",
+           "use_dora: this kind of adapter is not computed here");
     refuse("\"fan_in_fan_out\": false", "\"rank_pattern\": {\"q_proj\": 4}", "rank_pattern: this kind");
     refuse("\"fan_in_fan_out\": false", "\"layers_to_transform\": [0]", "layers_to_transform: this kind");
     refuse("\"fan_in_fan_out\": false", "\"something_new\": 1", "something_new: this kind");
-    refuse("\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa\"", "init_lora_weights: found \"pissa\", which changes the base");
-    refuse("\"modules_to_save\": null", "\"modules_to_save\": [\"lm_head\"]", "modules_to_save: found \"lm_head\"");
+    refuse("\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa\"",
+           "init_lora_weights: found \"pissa\", which changes the base");
+    refuse("\"modules_to_save\": null", "\"modules_to_save\": [\"lm_head\"]",
+           "modules_to_save: found \"lm_head\"");
     refuse("\"CAUSAL_LM\"", "\"SEQ_2_SEQ_LM\"", "task_type: found \"SEQ_2_SEQ_LM\"");
     refuse("\"q_proj\"", "\"lm_head\"", "target module \"lm_head\"");
-    refuse("\"q_proj\",", "", "unknown tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight; the adapter belongs to another base");
+    refuse("\"q_proj\",", "",
+           "unknown tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight; the adapter "
+           "belongs to another base");
     char base[1024], adapter[1024];
-    snprintf(base, sizeof base, "%s", path_of("base")), snprintf(adapter, sizeof adapter, "%s", path_of("adapter"));
+    snprintf(base, sizeof base, "%s", path_of("base")),
+        snprintf(adapter, sizeof adapter, "%s", path_of("adapter"));
     refuse(base, "nowhere", "there is no folder \"nowhere\"");
     refuse(base, adapter, "is an adapter itself");
 
@@ -424,7 +474,8 @@ static void test_refused(void) {
         tiny_fill(other, 1, false);
         CHECK(folder_save(path_of("base"), other, &info, NULL, STORE_REAL, &e));
         CHECK_ERROR(!folder_load(path_of("adapter"), NULL, &e), e,
-                    i ? "tensor base_model.model.model.layers.2.self_attn.q_proj.lora_A.weight is missing" : "found shape [3, 8], expected [3, 10]; the adapter belongs to another base");
+                    i ? "tensor base_model.model.model.layers.2.self_attn.q_proj.lora_A.weight is missing"
+                      : "found shape [3, 8], expected [3, 10]; the adapter belongs to another base");
         model_free(other), model_free(m);
     }
     Model *m = write_pair(0, &info);

@@ -1,5 +1,6 @@
-/* test_model.c: derivatives against differences, prefix sharing, the same bits in any batch and with any number of threads, heads,
- * one row of logits, cost, what is refused. Whole networks against other programs' numbers: test_known_answers.c. */
+/* test_model.c: derivatives against differences, prefix sharing, the same bits in any batch and with any
+ * number of threads, heads, one row of logits, cost, what is refused. Whole networks against other programs'
+ * numbers: test_known_answers.c. */
 #include "tests/tiny.h"
 
 static const Tree trees[] = {{19, 3, {18, 1, 3}}, {1, 2, {2, 1}}, {4, 0, {0}}, {16, 1, {17}}};
@@ -8,7 +9,14 @@ static const double tau = 0.7;
 
 static real weight_of(int key, int which) { return (real)tiny_number((uint64_t)(key + 7777777 * which), 5); }
 
-typedef struct { Model *m; Acts *a; Window w; int key[MAX_TARGET]; Batch b; real *logp, *entropy, *dlogp, *dentropy, *grad, *dhidden; } Run;
+typedef struct {
+    Model *m;
+    Acts *a;
+    Window w;
+    int key[MAX_TARGET];
+    Batch b;
+    real *logp, *entropy, *dlogp, *dentropy, *grad, *dhidden;
+} Run;
 
 static void run_open(Run *r, Model *m, const Tree *tree, int n_tree, bool shared) {
     Err e = {{0}};
@@ -21,7 +29,8 @@ static void run_open(Run *r, Model *m, const Tree *tree, int n_tree, bool shared
     for (int i = 0; i < 4; i++) *list[i] = calloc((size_t)r->b.n_target, sizeof(real));
     r->grad = calloc(m->n_trainable, sizeof(real));
     r->dhidden = calloc((size_t)r->b.n_row * (size_t)m->config.hidden, sizeof(real));
-    for (int i = 0; i < r->b.n_target; i++) r->dlogp[i] = weight_of(r->key[i], 1), r->dentropy[i] = weight_of(r->key[i], 2);
+    for (int i = 0; i < r->b.n_target; i++)
+        r->dlogp[i] = weight_of(r->key[i], 1), r->dentropy[i] = weight_of(r->key[i], 2);
 }
 
 static void run_close(Run *r) {
@@ -51,7 +60,8 @@ static double run_loss(void *to) {
     double loss = 0;
     model_pack(r->m);
     run_forward(r);
-    for (int i = 0; i < r->b.n_target; i++) loss += (double)r->dlogp[i] * r->logp[i] + (double)r->dentropy[i] * r->entropy[i];
+    for (int i = 0; i < r->b.n_target; i++)
+        loss += (double)r->dlogp[i] * r->logp[i] + (double)r->dentropy[i] * r->entropy[i];
     return loss;
 }
 
@@ -71,7 +81,8 @@ static double slope(double (*loss)(void *), void *to, real *w, const real *direc
     return sum;
 }
 
-/* Some elements of each tensor, then a random direction through all of them: an error in any one element shows there. */
+/* Some elements of each tensor, then a random direction through all of them: an error in any one element
+ * shows there. */
 static void check_gradient(double (*loss)(void *), void *to, const Model *m, const real *grad) {
     for (int i = 0; i < m->n_param; i++) {
         const Param *p = &m->param[i];
@@ -80,18 +91,24 @@ static void check_gradient(double (*loss)(void *), void *to, const Model *m, con
         const real *g = grad + p->offset;
         real *direction = calloc(n, sizeof(real)), *w = p->data;
         double largest = 0, length = 0, along = 0;
-        for (size_t j = 0; j < n; j++) largest = fmax(largest, fabs((double)g[j])), length += (double)g[j] * g[j];
+        for (size_t j = 0; j < n; j++)
+            largest = fmax(largest, fabs((double)g[j])), length += (double)g[j] * g[j];
         for (size_t k = 0; k < 4 && k < n; k++) {
-            const size_t j = n <= 4 ? k : k == 0 ? 0 : k == 1 ? n - 1 : (size_t)((tiny_number((uint64_t)i, k) + 1) / 2 * (double)n);
+            const size_t j = n <= 4   ? k
+                             : k == 0 ? 0
+                             : k == 1 ? n - 1
+                                      : (size_t)((tiny_number((uint64_t)i, k) + 1) / 2 * (double)n);
             direction[j] = 1;
             CHECK_NEAR(slope(loss, to, w, direction, n), g[j], 1e-8 * largest);
             direction[j] = 0;
         }
-        for (size_t j = 0; j < n; j++) direction[j] = (real)tiny_number(99, j), along += (double)g[j] * direction[j];
+        for (size_t j = 0; j < n; j++)
+            direction[j] = (real)tiny_number(99, j), along += (double)g[j] * direction[j];
         const long before = failed;
         CHECK_NEAR(slope(loss, to, w, direction, n), along, 1e-8 * sqrt(length));
         CHECK(length > 0);                              /* no tensor is left out */
-        if (failed != before) printf("    %s of network %d: gradient of length %g\n", p->name, m->config.arch, sqrt(length));
+        if (failed != before)
+            printf("    %s of network %d: gradient of length %g\n", p->name, m->config.arch, sqrt(length));
         free(direction);
     }
 }
@@ -123,7 +140,8 @@ static double score_loss(void *to) {
 
 static void test_E41_head_linear(int network) {
     Model *m = tiny_model(network);
-    const int k = m->config.n_label, h = m->config.hidden, row[] = {36, 18, 18, 42, 3};     /* one row is read twice */
+    /* one row is read twice */
+    const int k = m->config.n_label, h = m->config.hidden, row[] = {36, 18, 18, 42, 3};
     enum { N = 5 };
     real dscore[N * 3], score[N * 3], alone[3];
     for (int i = 0; i < N * k; i++) dscore[i] = weight_of(i, 3);
@@ -136,7 +154,8 @@ static void test_E41_head_linear(int network) {
         CHECK_INT(tiny_differ(alone, score + i * k, (size_t)k), 0);
         for (int j = 0; j < k; j++) {
             double sum = 0;
-            for (int x = 0; x < h; x++) sum += (double)hidden[row[i] * h + x] * ((real *)m->head->data)[j * h + x];
+            for (int x = 0; x < h; x++)
+                sum += (double)hidden[row[i] * h + x] * ((real *)m->head->data)[j * h + x];
             CHECK_NEAR(score[i * k + j], sum, sizeof(real) == 4 ? 1e-5 : 1e-14);
         }
     }
@@ -169,7 +188,9 @@ static void test_E30_E31_prefix(void) {
             for (int j = 0; j < b.b.n_target; j++)
                 if (a.key[i] == b.key[j]) {
                     found++;
-                    CHECK_INT(tiny_differ(a.logp + i, b.logp + j, 1) + tiny_differ(a.entropy + i, b.entropy + j, 1), 0);
+                    CHECK_INT(tiny_differ(a.logp + i, b.logp + j, 1) +
+                                  tiny_differ(a.entropy + i, b.entropy + j, 1),
+                              0);
                 }
         CHECK_INT(found, a.b.n_target);
         for (int i = 0; i < m->n_param; i++) {
@@ -177,7 +198,8 @@ static void test_E30_E31_prefix(void) {
             double largest = 0, off = 0;
             if (!p->trainable) continue;
             for (size_t j = p->offset; j < p->offset + param_count(p); j++)
-                largest = fmax(largest, fabs((double)a.grad[j])), off = fmax(off, fabs((double)a.grad[j] - b.grad[j]));
+                largest = fmax(largest, fabs((double)a.grad[j])),
+                off = fmax(off, fabs((double)a.grad[j] - b.grad[j]));
             CHECK_NEAR(off / largest, 0, sizeof(real) == 4 ? 2e-5 : 1e-12);
         }
         run_close(&a);
@@ -188,7 +210,8 @@ static void test_E30_E31_prefix(void) {
 
 /* ---- the same bits ----------------------------------------------------------------------- */
 
-/* Each sequence alone, on one thread, against all of them in a batch, forwards and backwards, on 1, 2, 3 threads. */
+/* Each sequence alone, on one thread, against all of them in a batch, forwards and backwards, on 1, 2, 3
+ * threads. */
 static void test_same_bits_in_any_batch(void) {
     static const int length[] = {1, 5, 16, 17, 33, 40, 63, 2};
     enum { N = sizeof length / sizeof *length };
@@ -196,7 +219,8 @@ static void test_same_bits_in_any_batch(void) {
         Model *m = tiny_model(k);
         const size_t h = (size_t)m->config.hidden;
         const int copies = k == TINY_BIG ? 4 : 1;       /* 708 rows of 64: every loop is parallel */
-        real *alone = calloc(64 * N * h, sizeof(real)), *logp_alone = calloc(64 * N, sizeof(real)), *entropy_alone = calloc(64 * N, sizeof(real));
+        real *alone = calloc(64 * N * h, sizeof(real)), *logp_alone = calloc(64 * N, sizeof(real)),
+             *entropy_alone = calloc(64 * N, sizeof(real));
         set_threads(1);
         for (int i = 0; i < N; i++) {
             const Tree one = {length[i], 0, {0}};
@@ -221,18 +245,22 @@ static void test_same_bits_in_any_batch(void) {
                         of[n++] = s;
                         const int start = w.n_row;
                         window_add(&w, id, length[s], -1, &e);
-                        for (int t = 0; t + 1 < length[s]; t += 2) window_target(&w, start + t, tiny_token(m->config.vocab, 0, 0, t + 1), &e);
+                        for (int t = 0; t + 1 < length[s]; t += 2)
+                            window_target(&w, start + t, tiny_token(m->config.vocab, 0, 0, t + 1), &e);
                         window_target(&w, w.n_row - 1, tiny_token(m->config.vocab, 0, 0, length[s]), &e);
                     }
                 const Batch b = tiny_batch(&w);
                 if (threads == 3) set_threads(2);       /* activations made for two, used by three */
                 Acts *a = acts_new(m, b.n_row, b.n_target, order, &e);
                 set_threads(threads);
-                real *logp = calloc((size_t)b.n_target, sizeof(real)), *entropy = calloc((size_t)b.n_target, sizeof(real));
+                real *logp = calloc((size_t)b.n_target, sizeof(real)),
+                     *entropy = calloc((size_t)b.n_target, sizeof(real));
                 const real *hidden = model_forward(a, m, &b);
                 head_logp(logp, entropy, a, m, &b, hidden, tau);
                 for (int i = 0, target = 0; i < n; i++) {
-                    CHECK_INT(tiny_differ(hidden + (size_t)b.seg[i].start * h, alone + (size_t)of[i] * 64 * h, (size_t)b.seg[i].n_row * h), 0);
+                    CHECK_INT(tiny_differ(hidden + (size_t)b.seg[i].start * h, alone + (size_t)of[i] * 64 * h,
+                                          (size_t)b.seg[i].n_row * h),
+                              0);
                     const int count = length[of[i]] / 2 + 1;
                     CHECK_INT(tiny_differ(logp + target, logp_alone + of[i] * 64, (size_t)count), 0);
                     CHECK_INT(tiny_differ(entropy + target, entropy_alone + of[i] * 64, (size_t)count), 0);
@@ -249,7 +277,11 @@ static void test_same_bits_in_any_batch(void) {
 }
 
 static void test_same_gradient_with_any_threads(void) {
-    static const Tree large[] = {{60, 4, {40, 1, 60, 33}}, {100, 2, {90, 50}}, {7, 4, {3, 17, 16, 15}}, {120, 3, {5, 6, 64}}, {150, 0, {0}}};
+    static const Tree large[] = {{60, 4, {40, 1, 60, 33}},
+                                 {100, 2, {90, 50}},
+                                 {7, 4, {3, 17, 16, 15}},
+                                 {120, 3, {5, 6, 64}},
+                                 {150, 0, {0}}};
     for (int k = 0; k >= 0; k = tiny_next(k, TINY_BIG)) {
         Model *m = tiny_model(k);
         Run r;
@@ -284,9 +316,12 @@ static void test_E23_to_E27_logits(void) {
             z[v] = (real)(8 * tiny_number(1, (uint64_t)v) + (pass == 2 ? 300 : 0));
             max = fmax(max, (double)z[v]);
         }
-        for (int i = 0; i < N; i++) target[i] = i % 3 ? i * 128 : 4096, dlogp[i] = weight_of(i, 1), dentropy[i] = pass == 1 ? 0 : weight_of(i, 2);
+        for (int i = 0; i < N; i++)
+            target[i] = i % 3 ? i * 128 : 4096, dlogp[i] = weight_of(i, 1),
+            dentropy[i] = pass == 1 ? 0 : weight_of(i, 2);
         for (int v = 0; v < V; v++) sum += exp((z[v] - max) / temperature);
-        for (int v = 0; v < V; v++) entropy -= exp((z[v] - max) / temperature) / sum * ((z[v] - max) / temperature - log(sum));
+        for (int v = 0; v < V; v++)
+            entropy -= exp((z[v] - max) / temperature) / sum * ((z[v] - max) / temperature - log(sum));
         for (int i = 0; i < N; i++) c_sum += dlogp[i], h_sum += dentropy[i];
         for (int v = 0; v < V; v++) {
             const double logp = (z[v] - max) / temperature - log(sum);
@@ -307,7 +342,8 @@ static void test_E23_to_E27_logits(void) {
 
 /* ---- E9 to E12: frequencies (llama3's are a known answer) -------------------------------- */
 
-/* head_logp_backward goes on from the logits that head_logp kept, or computes them anew: after the first call they are gone. */
+/* head_logp_backward goes on from the logits that head_logp kept, or computes them anew: after the first call
+ * they are gone. */
 static void test_logits_kept_or_anew(void) {
     Model *m = tiny_model(0);
     Run r;
@@ -343,7 +379,8 @@ static void test_E9_linear_scaling(void) {
 /* ---- sizes, cost, initial weights -------------------------------------------------------- */
 
 static void test_E33_counts(void) {
-    const ModelConfig smollm2 = {.vocab = 49152, .hidden = 576, .ffn = 1536, .n_layer = 30, .n_head = 9, .n_kv_head = 3, .head_dim = 64, .context = 8192, .tied = true};
+    const ModelConfig smollm2 = {.vocab = 49152, .hidden = 576, .ffn = 1536, .n_layer = 30, .n_head = 9,
+                                 .n_kv_head = 3, .head_dim = 64, .context = 8192, .tied = true};
     CHECK_INT(model_trainable(&smollm2), 134515008);    /* as its model card counts */
     for (int k = 0; k < TINY_COUNT; k++) {
         Model *m = tiny_model(k);
@@ -354,7 +391,8 @@ static void test_E33_counts(void) {
 }
 
 static void test_E190_flops(void) {
-    const ModelConfig c = {.vocab = 10, .hidden = 4, .ffn = 6, .n_layer = 3, .n_head = 2, .n_kv_head = 1, .head_dim = 2};
+    const ModelConfig c =
+        {.vocab = 10, .hidden = 4, .ffn = 6, .n_layer = 3, .n_head = 2, .n_kv_head = 1, .head_dim = 2};
     const double N = 3 * (4 * (4 + 2 * 2) + 4 * 4 + 3 * 4 * 6);
     CHECK_NEAR(model_forward_flops(&c, 7, 28, 5), 2 * N * 7 + 4 * 2 * 2 * 3 * 28 + 2 * 10 * 4 * 5, 0);
 }
@@ -363,21 +401,27 @@ static void test_E190_flops(void) {
 static void test_E196_activations(void) {
     const int h = 32, d = 16, H = 4, Hk = 2, I = 48, n = 64;
     for (int arch = ARCH_LLAMA; arch <= ARCH_QWEN3; arch++) {
-        ModelConfig c = {.arch = (Arch)arch, .qk_norm = arch == ARCH_QWEN3, .vocab = 50, .hidden = h, .ffn = I, .n_layer = 2, .n_head = H, .n_kv_head = Hk, .head_dim = d, .context = 8 * n, .tied = true};
+        ModelConfig c = {.arch = (Arch)arch, .qk_norm = arch == ARCH_QWEN3, .vocab = 50, .hidden = h,
+                         .ffn = I, .n_layer = 2, .n_head = H, .n_kv_head = Hk, .head_dim = d,
+                         .context = 8 * n, .tied = true};
         const size_t two = acts_bytes(&c, 2 * n, 0, true) - acts_bytes(&c, n, 0, true);
         c.n_layer = 3;
         const size_t three = acts_bytes(&c, 2 * n, 0, true) - acts_bytes(&c, n, 0, true);
-        /* x, q, k, v, o, mid, gate, up; of the softmax maximum and sum; two norms' factors; Qwen3: raw q, k and their factors */
-        const int reals = 2 * h + (2 * H + 2 * Hk) * d + 2 * I + 2 * H + 2 + (c.qk_norm ? (H + Hk) * (d + 1) : 0);
+        /* x, q, k, v, o, mid, gate, up; of the softmax maximum and sum; two norms' factors; Qwen3: raw q, k
+         * and their factors */
+        const int reals =
+            2 * h + (2 * H + 2 * Hk) * d + 2 * I + 2 * H + 2 + (c.qk_norm ? (H + Hk) * (d + 1) : 0);
         CHECK_INT(three - two, (size_t)n * (size_t)reals * sizeof(real));
-        c.n_layer = 2;                                  /* without a backward pass one layer's worth serves all */
+        /* without a backward pass one layer's worth serves all */
+        c.n_layer = 2;
         const size_t forward = acts_bytes(&c, 2 * n, 0, false);
         c.n_layer = 3;
         CHECK(acts_bytes(&c, 2 * n, 0, false) - forward < 1024);
         c.checkpointing = true;                         /* with checkpointing a layer's input alone */
         const size_t again = acts_bytes(&c, 2 * n, 0, true) - acts_bytes(&c, n, 0, true);
         c.n_layer = 4;
-        CHECK_INT(acts_bytes(&c, 2 * n, 0, true) - acts_bytes(&c, n, 0, true) - again, (size_t)n * (size_t)h * sizeof(real));
+        CHECK_INT(acts_bytes(&c, 2 * n, 0, true) - acts_bytes(&c, n, 0, true) - again,
+                  (size_t)n * (size_t)h * sizeof(real));
         CHECK(acts_bytes(&c, 2 * n, 0, false) - forward < 1024);
     }
 }
@@ -399,7 +443,8 @@ static void test_init_and_copy(void) {
     model_init(b, 6);
     CHECK(tiny_differ(a->embed->data, b->embed->data, param_count(a->embed)) > 90);
     double sum = 0, square = 0;
-    for (size_t j = 0; j < param_count(a->embed); j++) sum += ((real *)a->embed->data)[j], square += pow(((real *)a->embed->data)[j], 2);
+    for (size_t j = 0; j < param_count(a->embed); j++)
+        sum += ((real *)a->embed->data)[j], square += pow(((real *)a->embed->data)[j], 2);
     const double n = (double)param_count(a->embed);
     CHECK_NEAR(sum / n, 0, 4 * 0.02 / sqrt(n));
     CHECK_NEAR(sqrt(square / n), 0.02, 4 * 0.02 / sqrt(2 * n));
@@ -419,7 +464,13 @@ static void test_refused(void) {
     Err e = {{0}};
     const ModelConfig good = tiny_config(0);
     ModelConfig c;
-#define REFUSE(change, part) do { c = good; change; CHECK_ERROR(!model_config_check(&c, "file", &e), e, part); CHECK_ERROR(!model_new(&c, &e), e, part); } while (0)
+#define REFUSE(change, part) \
+    do { \
+        c = good; \
+        change; \
+        CHECK_ERROR(!model_config_check(&c, "file", &e), e, part); \
+        CHECK_ERROR(!model_new(&c, &e), e, part); \
+    } while (0)
     CHECK(model_config_check(&good, "file", &e));
     REFUSE(c.vocab = 0, "vocab_size");
     REFUSE(c.hidden = 1 << 25, "hidden_size");
@@ -433,10 +484,18 @@ static void test_refused(void) {
 #undef REFUSE
     int id[80] = {0}, row[2] = {0, 3}, target[2] = {1, 12};
     Segment seg[4] = {{0, 3, -1}, {3, 2, 0}, {5, 2, 0}, {7, 1, -1}};
-    const Batch fine = {.n_row = 8, .n_seg = 4, .n_target = 2, .id = id, .seg = seg, .target_row = row, .target_id = target};
+    const Batch fine =
+        {.n_row = 8, .n_seg = 4, .n_target = 2, .id = id, .seg = seg, .target_row = row, .target_id = target};
     Batch b;
     CHECK(batch_check(&fine, &good, &e));
-#define REFUSE(place, value, part) do { const int keep_ = place; place = value; b = fine; CHECK_ERROR(!batch_check(&b, &good, &e), e, part); place = keep_; } while (0)
+#define REFUSE(place, value, part) \
+    do { \
+        const int keep_ = place; \
+        place = value; \
+        b = fine; \
+        CHECK_ERROR(!batch_check(&b, &good, &e), e, part); \
+        place = keep_; \
+    } while (0)
     REFUSE(id[4], 13, "token id");
     REFUSE(id[4], -1, "token id");
     REFUSE(seg[1].start, 4, "segment 1");

@@ -1,5 +1,5 @@
-/* test_ppo.c: derivatives of the two losses against differences (double build), slices, whitening, moments, edge cases.
- * That the formulas themselves are right is what test_known_answers shows. */
+/* test_ppo.c: derivatives of the two losses against differences (double build), slices, whitening, moments,
+ * edge cases. That the formulas themselves are right is what test_known_answers shows. */
 #include "baselines/ppo.h"
 #include "tests/test.h"
 
@@ -63,7 +63,8 @@ static void test_E149_derivative(void) {
 
 /* The clip acts upwards for a positive advantage and downwards for a negative one, never the other way. */
 static void test_E146_sides(void) {
-    const real lp[4] = { -1, -1, -1, -1 }, far[4] = { (real)-1.5, (real)-0.5, (real)-1.5, (real)-0.5 }, a[4] = { 1, 1, -1, -1 };
+    const real lp[4] = {-1, -1, -1, -1}, far[4] = {(real)-1.5, (real)-0.5, (real)-1.5, (real)-0.5},
+               a[4] = {1, 1, -1, -1};
     real d[4];
     PpoPolicySums s = { 0 };
     ppo_policy_loss(&s, d, lp, far, a, 4, 4, 0.2);
@@ -79,14 +80,18 @@ static void test_slices(void) {
     PpoValueSums v = { 0 }, u = { 0 };
     fill();
     ppo_policy_loss(&a, whole, logp, old, adv, T, T, 0.2);
-    for (int t = 0, n = 1; t < T; t += n, n = n % 7 + 1) ppo_policy_loss(&b, cut + t, logp + t, old + t, adv + t, (size_t)(t + n > T ? T - t : n), T, 0.2);
+    for (int t = 0, n = 1; t < T; t += n, n = n % 7 + 1)
+        ppo_policy_loss(&b, cut + t, logp + t, old + t, adv + t, (size_t)(t + n > T ? T - t : n), T, 0.2);
     CHECK(!memcmp(&a, &b, sizeof a) && !memcmp(whole, cut, sizeof whole));
     ppo_value_loss(&v, whole, value, old_value, ret, T, T, 0.2, 0.1);
-    for (int t = 0, n = 1; t < T; t += n, n = n % 7 + 1) ppo_value_loss(&u, cut + t, value + t, old_value + t, ret + t, (size_t)(t + n > T ? T - t : n), T, 0.2, 0.1);
+    for (int t = 0, n = 1; t < T; t += n, n = n % 7 + 1)
+        ppo_value_loss(&u, cut + t, value + t, old_value + t, ret + t, (size_t)(t + n > T ? T - t : n), T,
+                       0.2, 0.1);
     CHECK(!memcmp(&v, &u, sizeof v) && !memcmp(whole, cut, sizeof whole));
 }
 
-/* lambda = 1, gamma = 1: advantage is what is still to come minus the value; lambda = 0: one step's surprise. The empty completion is skipped. */
+/* lambda = 1, gamma = 1: advantage is what is still to come minus the value; lambda = 0: one step's surprise.
+ * The empty completion is skipped. */
 static void test_E143_E144_limits(void) {
     const size_t offset[] = { 0, 3, 3, 5 };
     const real reward[5] = { 1, 0, 2, (real)0.5, -1 }, v[5] = { (real)0.5, 1, (real)0.25, 2, (real)-0.5 };
@@ -123,7 +128,8 @@ static void test_E152_E153(void) {
     ppo_moments_start(&a), ppo_moments_start(&b);
     CHECK_NEAR(ppo_moments_std(&a), 0, 0);
     ppo_moments_add(&a, all, 6);
-    ppo_moments_add(&b, all, 1), ppo_moments_add(&b, all + 1, 0), ppo_moments_add(&b, all + 1, 3), ppo_moments_add(&b, all + 4, 2);
+    ppo_moments_add(&b, all, 1), ppo_moments_add(&b, all + 1, 0), ppo_moments_add(&b, all + 1, 3),
+        ppo_moments_add(&b, all + 4, 2);
     CHECK_NEAR(b.mean, 14.0 / 6, 1e-12);
     CHECK_NEAR(b.mean, a.mean, 1e-12);
     CHECK_NEAR(ppo_moments_std(&a), sqrt((130 - 6 * 14.0 / 6 * 14 / 6) / 5), 1e-12);
@@ -151,7 +157,12 @@ static void test_E142(void) {
 static void test_settings(void) {
     PpoConfig c;
     Err e = { "" };
-#define REFUSED(change, part) do { ppo_config_default(&c); change; CHECK_ERROR(!ppo_config_check(&c, &e), e, part); } while (0)
+#define REFUSED(change, part) \
+    do { \
+        ppo_config_default(&c); \
+        change; \
+        CHECK_ERROR(!ppo_config_check(&c, &e), e, part); \
+    } while (0)
     REFUSED(c.kl_coef = -1, "kl_coef: found -1");
     REFUSED(c.gamma = 1.5, "gamma 1.5");
     REFUSED(c.lam = NAN, "lam");

@@ -1,8 +1,10 @@
-/* test_ratio.c: in the first iteration every ratio is exactly 1, with no correction: the log-probabilities that the sampler met are the bits that the
- * trainer computes, for every architecture, temperature and filter, whatever batch, order, sharing of prompts or slices the trainer works with.
+/* test_ratio.c: in the first iteration every ratio is exactly 1, with no correction: the log-probabilities
+ * that the sampler met are the bits that the trainer computes, for every architecture, temperature and
+ * filter, whatever batch, order, sharing of prompts or slices the trainer works with.
  *
- * The way of `grpo train`: rollout(), a window, trainer_accumulate(), grpo_tell(). Counted are the log-probabilities whose bits differ and the ratios that
- * are not 1.0: none. The companion changes the last bit of one weight, and finds some. */
+ * The way of `grpo train`: rollout(), a window, trainer_accumulate(), grpo_tell(). Counted are the
+ * log-probabilities whose bits differ and the ratios that are not 1.0: none. The companion changes the last
+ * bit of one weight, and finds some. */
 #include "grpo.h"
 #include "run/rollout.h"
 #include "tests/tiny.h"
@@ -24,7 +26,8 @@ static void sample(Sampled *s, const Model *m, Sampling sampling) {
         prompt[i] = s->prompt_id[i];
         for (int t = 0; t < prompt_length[i]; t++) s->prompt_id[i][t] = tiny_token(m->config.vocab, i, 0, t);
     }
-    const RolloutPlan p = {.prompt = prompt, .prompt_length = prompt_length, .n_prompt = N_PROMPT, .group_size = GROUP, .max_new = MAX_NEW, .stop = stop, .n_stop = 1,
+    const RolloutPlan p = {.prompt = prompt, .prompt_length = prompt_length, .n_prompt = N_PROMPT,
+                           .group_size = GROUP, .max_new = MAX_NEW, .stop = stop, .n_stop = 1,
                            .sampling = sampling, .seed = 3, .step = 1};
     Rollout out = {.id = s->id, .logp = s->old, .length = s->length, .ended = s->ended};
     CHECK(rollout(&out, m, &p, &e));
@@ -32,11 +35,15 @@ static void sample(Sampled *s, const Model *m, Sampling sampling) {
 
 /* How the trainer meets the completions. */
 typedef enum { WHOLE, REVERSED, APART, ALONE, BY_PAIRS, SMALL_SLICES, N_BATCH } Batching;
-static const char *const batching_name[] = {"whole batch", "reversed", "prompts not shared", "one completion a batch", "two a batch", "small slices"};
+static const char *const batching_name[] = {"whole batch",        "reversed",
+                                            "prompts not shared", "one completion a batch",
+                                            "two a batch",        "small slices"};
 
-typedef struct { const Sampled *s; int at[MAX_TOKEN], n; real logp[MAX_TOKEN]; } Trained;      /* at[target]: its flat place in s */
+/* at[target]: its flat place in s */
+typedef struct { const Sampled *s; int at[MAX_TOKEN], n; real logp[MAX_TOKEN]; } Trained;
 
-static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp, real *dentropy) {
+static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
+                   real *dentropy) {
     Trained *t = to;
     (void)entropy;
     for (int i = 0; i < n; i++) {
@@ -97,10 +104,13 @@ static void train(Trained *t, Model *m, const Sampled *s, Batching how, double t
     const int rows = how == SMALL_SLICES ? 100 : 600;
     CHECK(trainer_new(&trainer, m, rows, rows, &e));
     for (int i = 0; i < N; i++) {
-        const int c = how == REVERSED ? N - 1 - i : i, member[GROUP] = {c, how == REVERSED ? c - 1 : c + 1, how == REVERSED ? c - 2 : c + 2, how == REVERSED ? c - 3 : c + 3};
+        const int c = how == REVERSED ? N - 1 - i : i,
+                  member[GROUP] = {c, how == REVERSED ? c - 1 : c + 1, how == REVERSED ? c - 2 : c + 2,
+                                   how == REVERSED ? c - 3 : c + 3};
         if (how == APART) add_row(&w, t, c);
         else if (how == ALONE) add_tree(&w, t, c / GROUP, member, 1), pass(t, &trainer, &w, temperature);
-        else if (how == BY_PAIRS && i % 2 == 0) add_tree(&w, t, c / GROUP, member, 2), pass(t, &trainer, &w, temperature);
+        else if (how == BY_PAIRS && i % 2 == 0)
+            add_tree(&w, t, c / GROUP, member, 2), pass(t, &trainer, &w, temperature);
         else if (how != BY_PAIRS && i % GROUP == 0) add_tree(&w, t, c / GROUP, member, GROUP);
     }
     if (w.n_row) pass(t, &trainer, &w, temperature);
@@ -115,12 +125,15 @@ static Count compare(const Trained *t) {
     Count n = {0};
     GrpoConfig c;
     grpo_config_default(&c);
-    const GrpoWindow w = {.n_item = 1, .n_process = 1, .gradient_accumulation_steps = 1, .steps_per_generation = 1, .training = true};
-    const GrpoMicro micro = {.n_completion = N, .n_token = 1, .entropy_threshold = -INFINITY, .n_entropy_token = 1};
+    const GrpoWindow w = {.n_item = 1, .n_process = 1, .gradient_accumulation_steps = 1,
+                          .steps_per_generation = 1, .training = true};
+    const GrpoMicro micro = {.n_completion = N, .n_token = 1, .entropy_threshold = -INFINITY,
+                             .n_entropy_token = 1};
     real adv[N];
     for (int i = 0; i < N; i++) {
         const size_t offset[2] = {(size_t)(i * MAX_NEW), (size_t)(i * MAX_NEW + t->s->length[i])};
-        const GrpoIn in = {.n_completion = 1, .offset = offset, .logp = t->logp, .old = t->s->old, .advantage = adv};
+        const GrpoIn in = {.n_completion = 1, .offset = offset, .logp = t->logp, .old = t->s->old,
+                           .advantage = adv};
         adv[0] = 1;
         for (int level = LEVEL_TOKEN; level <= LEVEL_SEQUENCE; level++) {
             GrpoTold whole;
@@ -136,10 +149,16 @@ static Count compare(const Trained *t) {
 }
 
 /* The next number above. */
-static real next(real x) { return sizeof(real) == 4 ? (real)nextafterf((float)x, 10) : (real)nextafter((double)x, 10); }
+static real next(real x) {
+    return sizeof(real) == 4 ? (real)nextafterf((float)x, 10) : (real)nextafter((double)x, 10);
+}
 
 static void test_E91_ratio_is_one(void) {
-    static const Sampling sampling[] = {{1, 0, 1, 0}, {0.3, 0, 1, 0}, {0.7, 0, 0.9, 0}, {1.7, 5, 1, 0}, {0.9, 8, 0.95, 0.02}};
+    static const Sampling sampling[] = {{1, 0, 1, 0},
+                                        {0.3, 0, 1, 0},
+                                        {0.7, 0, 0.9, 0},
+                                        {1.7, 5, 1, 0},
+                                        {0.9, 8, 0.95, 0.02}};
     long tokens = 0;
     for (int k = 0; k <= TINY_BIG; k++)
         for (size_t i = 0; i < sizeof sampling / sizeof *sampling; i++) {
@@ -152,8 +171,10 @@ static void test_E91_ratio_is_one(void) {
                 Trained t;
                 train(&t, m, &s, (Batching)how, sampling[i].temperature);
                 const Count n = compare(&t);
-                if (n.bits || n.ratios) printf("model %d, temperature %g, %s: of %ld log-probabilities %ld differ, %ld ratios are not 1\n", k, sampling[i].temperature,
-                                               batching_name[how], n.tokens, n.bits, n.ratios);
+                if (n.bits || n.ratios)
+                    printf("model %d, temperature %g, %s: of %ld log-probabilities %ld differ, %ld ratios "
+                           "are not 1\n",
+                           k, sampling[i].temperature, batching_name[how], n.tokens, n.bits, n.ratios);
                 CHECK_INT(n.bits, 0);
                 CHECK_INT(n.ratios, 0);
                 CHECK_INT(t.n, n.tokens);
@@ -164,8 +185,9 @@ static void test_E91_ratio_is_one(void) {
     CHECK(tokens > 10000);
 }
 
-/* The same count after the smallest change there is, so the test above can fail: one weight of the final norm by its last bit. Deeper down a last bit may drown
- * in the rounding of what follows; there one weight of each matrix changes by a thousandth. */
+/* The same count after the smallest change there is, so the test above can fail: one weight of the final norm
+ * by its last bit. Deeper down a last bit may drown in the rounding of what follows; there one weight of each
+ * matrix changes by a thousandth. */
 static void test_one_bit_is_noticed(void) {
     for (int k = 0; k <= TINY_BIG; k++) {
         Model *m = tiny_model(k);
@@ -174,7 +196,8 @@ static void test_one_bit_is_noticed(void) {
         sample(&s, m, (Sampling){1, 0, 1, 0});
         for (int i = 0; i < m->n_param; i++) {
             const Param *p = &m->param[i];
-            if (p != m->norm && (!p->is_matrix || p == m->embed)) continue;         /* not all rows of the embedding are read */
+            /* not all rows of the embedding are read */
+            if (p != m->norm && (!p->is_matrix || p == m->embed)) continue;
             real *x = (real *)p->data + param_count(p) / 2, before = *x;
             *x = p == m->norm ? next(before) : before * (real)1.001;
             model_pack(m);
@@ -186,7 +209,8 @@ static void test_one_bit_is_noticed(void) {
         model_pack(m);
         train(&t, m, &s, WHOLE, 1);
         CHECK_INT(compare(&t).bits, 0);
-        train(&t, m, &s, WHOLE, 1 + 1e-6);              /* and a temperature that is not quite the sampler's */
+        /* and a temperature that is not quite the sampler's */
+        train(&t, m, &s, WHOLE, 1 + 1e-6);
         CHECK(compare(&t).bits > 0 && compare(&t).ratios > 0);
         model_free(m);
     }

@@ -1,4 +1,5 @@
-/* test_reward.c: derivatives of the reward losses, metrics on small sets worked by hand, combination with missing scores. */
+/* test_reward.c: derivatives of the reward losses, metrics on small sets worked by hand, combination with
+ * missing scores. */
 #include "reward.h"
 #include "grpo.h"
 #include "tests/test.h"
@@ -85,7 +86,8 @@ static void test_E46_E51_metrics(void) {
     CHECK_INT(bin[0].count, 2);
     CHECK_NEAR(bin[1].mean_score, 5, 1e-14);
     CHECK_NEAR(m.calibration_error, 0.4 * 0 + 0.6 * (5 - 13 / 3.0), 1e-14);
-    const real over[4] = { 1, 2, 11, 12 }, under[4] = { 3, 4, 9, 10 };    /* too low, then too high: the gaps do not cancel */
+    /* too low, then too high: the gaps do not cancel */
+    const real over[4] = { 1, 2, 11, 12 }, under[4] = { 3, 4, 9, 10 };
     reward_metrics(&m, NULL, 2, over, under, 4, 1, 0, scratch);
     CHECK_NEAR(m.calibration_error, 2, 1e-14);
     const real flat[3] = { 1, 1, 1 }, nothing[3] = { NONE, NONE, NONE };
@@ -113,7 +115,8 @@ static void test_E60_E61_missing(void) {
 }
 
 static void test_E62_E63_E64(void) {
-    const real s[8] = { 1, 7, 2, 7, 3, 7, NONE, NONE };                 /* label 1 has no spread; the last is unscored */
+    /* label 1 has no spread; the last is unscored */
+    const real s[8] = { 1, 7, 2, 7, 3, 7, NONE, NONE };
     const double w[2] = { 1, 1 };
     real z[8], a[4];
     reward_group_z(z, s, 4, 2, 4, 1, 0);
@@ -156,7 +159,8 @@ static void test_E69_E74_E77(void) {
     double share[2];
     reward_label_share(share, s, w, 4, 2, 4);
     CHECK_NEAR(share[0] + share[1], 1, 1e-14);
-    CHECK_NEAR(share[0], 7 / 10.25, 1e-14);             /* sums of squares 5, 5; of products 4: (5 + 2) / (5 + 4 + 1.25) */
+    /* sums of squares 5, 5; of products 4: (5 + 2) / (5 + 4 + 1.25) */
+    CHECK_NEAR(share[0], 7 / 10.25, 1e-14);
     const real flat[4] = { 1, 1, 1, 1 };
     reward_label_share(share, flat, w, 2, 2, 2);
     CHECK(isnan(share[0]));
@@ -169,7 +173,8 @@ static void test_E69_E74_E77(void) {
     CHECK(c[0] == 0 && c[1] == 4 && isnan(c[2]) && c[3] == 1);
 }
 
-/* Two groups of three, two labels, a floor under the first; the second's last score is missing. All from the definitions. */
+/* Two groups of three, two labels, a floor under the first; the second's last score is missing. All from the
+ * definitions. */
 static void test_E69_E71_floors(void) {
     const real score[12] = { 0, 4, 0.5, 1, 1, 1, 0.25, 2, 0.25, 7, 0, NONE };
     const double floor[2] = { 0.75, -INFINITY }, weight[2] = { 2, 1 };
@@ -182,23 +187,31 @@ static void test_E69_E71_floors(void) {
     double mean = 0;
     for (int g = 0; g < 6; g += 3) {
         double m[2] = { 0, 0 }, v[2] = { 0, 0 };        /* of the reward, of the label */
-        for (int i = g; i < g + 3; i++) m[0] += reward[i] / 3.0, m[1] += score[2 * i] / 3.0, mean += score[2 * i] / 6.0;
-        for (int i = g; i < g + 3; i++) v[0] += pow(reward[i] - m[0], 2) / 2, v[1] += pow(score[2 * i] - m[1], 2) / 2;
         for (int i = g; i < g + 3; i++)
-            CHECK_NEAR(a[i], (reward[i] - m[0]) / (sqrt(v[0]) + 1e-4) + 0.5 * (score[2 * i] - m[1]) / (sqrt(v[1]) + 1e-4), tight);
+            m[0] += reward[i] / 3.0, m[1] += score[2 * i] / 3.0, mean += score[2 * i] / 6.0;
+        for (int i = g; i < g + 3; i++)
+            v[0] += pow(reward[i] - m[0], 2) / 2, v[1] += pow(score[2 * i] - m[1], 2) / 2;
+        for (int i = g; i < g + 3; i++)
+            CHECK_NEAR(a[i],
+                       (reward[i] - m[0]) / (sqrt(v[0]) + 1e-4) +
+                           0.5 * (score[2 * i] - m[1]) / (sqrt(v[1]) + 1e-4),
+                       tight);
     }
     CHECK_NEAR(mean, 1 / 3.0, 1e-15);
-    CHECK_NEAR(multiplier[0], 0.5 + 0.25 * (0.75 - 1 / 3.0), 1e-15);                    /* the mean is too low: it rises */
+    /* the mean is too low: it rises */
+    CHECK_NEAR(multiplier[0], 0.5 + 0.25 * (0.75 - 1 / 3.0), 1e-15);
     CHECK(multiplier[1] == 0);                          /* no floor */
     const double low[2] = { 0.25, -INFINITY };
-    for (int i = 0; i < 20; i++) reward_floor_advantage(a, cost, multiplier, reward, score, low, 1, 2, 6, 2, 3, 1e-4);
+    for (int i = 0; i < 20; i++)
+        reward_floor_advantage(a, cost, multiplier, reward, score, low, 1, 2, 6, 2, 3, 1e-4);
     CHECK(multiplier[0] == 0);                          /* above its floor it falls, no further than to 0 */
     reward_floor_advantage(a, cost, multiplier, reward, score, floor, 100, 2, 6, 2, 3, 1e-4);
     CHECK(memcmp(a, plain, sizeof a) == 0);             /* at 0 E70 is E84, bit for bit */
     CHECK(multiplier[0] == 2);                          /* and rises no higher than this */
     const real none[12] = { NONE, 1, NONE, 2, NONE, 3, NONE, 4, NONE, 5, NONE, 6 };
     reward_floor_advantage(a, cost, multiplier, reward, none, floor, 1, 3, 6, 2, 3, 1e-4);
-    CHECK(multiplier[0] == 2 && memcmp(a, plain, sizeof a) == 0);                       /* nobody scored: nothing moves, nothing is added */
+    /* nobody scored: nothing moves, nothing is added */
+    CHECK(multiplier[0] == 2 && memcmp(a, plain, sizeof a) == 0);
 }
 
 int main(void) {

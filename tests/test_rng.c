@@ -4,10 +4,15 @@
 
 /* Random123's kat_vectors, philox 4x32 10. */
 static void test_philox(void) {
-    static const struct { uint32_t counter[4], key[2], want[4]; } known[] = {
-        { { 0, 0, 0, 0 }, { 0, 0 }, { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 } },
-        { { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff }, { 0xffffffff, 0xffffffff }, { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd } },
-        { { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 }, { 0xa4093822, 0x299f31d0 }, { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
+    static const struct { uint32_t counter[4], key[2], want[4];
+    } known[] = {
+        {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+         {0xffffffff, 0xffffffff},
+         {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         {0xa4093822, 0x299f31d0},
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         uint32_t out[4];
@@ -28,11 +33,19 @@ static uint64_t first(uint64_t key, uint64_t high, uint64_t low) {
 static void test_E308_keys(void) {
     const uint64_t base = rng_u64(7, RNG_SAMPLE, 1, 2, 3, 4), high = 1ull << 40;
     CHECK(base == first(first(first(7, RNG_SAMPLE, 1), 2, 3), 4, 0));
-    const uint64_t other[] = {
-        base, rng_u64(8, RNG_SAMPLE, 1, 2, 3, 4), rng_u64(7, RNG_INIT, 1, 2, 3, 4), rng_u64(7, RNG_SAMPLE, 2, 2, 3, 4),
-        rng_u64(7, RNG_SAMPLE, 1, 3, 3, 4), rng_u64(7, RNG_SAMPLE, 1, 2, 4, 4), rng_u64(7, RNG_SAMPLE, 1, 2, 3, 5),
-        rng_u64(7 + high, RNG_SAMPLE, 1, 2, 3, 4), rng_u64(7, RNG_SAMPLE, 1 + high, 2, 3, 4), rng_u64(7, RNG_SAMPLE, 1, 2 + high, 3, 4),
-        rng_u64(7, RNG_SAMPLE, 1, 2, 3 + high, 4), rng_u64(7, RNG_SAMPLE, 1, 2, 3, 4 + high), rng_u64(7, RNG_SAMPLE, 1, 3, 2, 4) };
+    const uint64_t other[] = {base,
+                              rng_u64(8, RNG_SAMPLE, 1, 2, 3, 4),
+                              rng_u64(7, RNG_INIT, 1, 2, 3, 4),
+                              rng_u64(7, RNG_SAMPLE, 2, 2, 3, 4),
+                              rng_u64(7, RNG_SAMPLE, 1, 3, 3, 4),
+                              rng_u64(7, RNG_SAMPLE, 1, 2, 4, 4),
+                              rng_u64(7, RNG_SAMPLE, 1, 2, 3, 5),
+                              rng_u64(7 + high, RNG_SAMPLE, 1, 2, 3, 4),
+                              rng_u64(7, RNG_SAMPLE, 1 + high, 2, 3, 4),
+                              rng_u64(7, RNG_SAMPLE, 1, 2 + high, 3, 4),
+                              rng_u64(7, RNG_SAMPLE, 1, 2, 3 + high, 4),
+                              rng_u64(7, RNG_SAMPLE, 1, 2, 3, 4 + high),
+                              rng_u64(7, RNG_SAMPLE, 1, 3, 2, 4)};
     const int n = sizeof other / sizeof *other;
     for (int i = 0; i < n; i++)
         for (int j = 0; j < i; j++) CHECK(other[i] != other[j]);
@@ -48,14 +61,16 @@ static void test_moments(void) {
     for (int way = 0; way < 3; way++) {
         double mean = 0, var = 0, neighbours = 0, zm = 0, zv = 0, z4 = 0;
         for (int i = 0; i < N; i++) {
-            const uint64_t a = way == 0 ? (uint64_t)i : 5, b = way == 1 ? (uint64_t)i : 6, d = way == 2 ? (uint64_t)i : 0;
+            const uint64_t a = way == 0 ? (uint64_t)i : 5, b = way == 1 ? (uint64_t)i : 6,
+                           d = way == 2 ? (uint64_t)i : 0;
             u[i] = rng_uniform(3, RNG_SAMPLE, a, b, 0, d);
             z[i] = rng_normal(3, RNG_INIT, a, b, 0, d);
             if (!(u[i] >= 0 && u[i] < 1)) CHECK(!"in [0,1)");
             mean += u[i] / N, zm += z[i] / N;
         }
         for (int i = 0; i < N; i++) {
-            var += (u[i] - 0.5) * (u[i] - 0.5) / N, zv += z[i] * z[i] / N, z4 += z[i] * z[i] * z[i] * z[i] / N;
+            var += (u[i] - 0.5) * (u[i] - 0.5) / N, zv += z[i] * z[i] / N,
+                z4 += z[i] * z[i] * z[i] * z[i] / N;
             if (i) neighbours += 12 * (u[i] - 0.5) * (u[i - 1] - 0.5) / N;
         }
         CHECK_NEAR(mean, 0.5, 5 * sqrt(1.0 / 12 / N));
@@ -100,7 +115,8 @@ static void test_sequence(void) {
     double u[5];
     for (int i = 0; i < 5; i++) u[i] = rng_next(&r);
     CHECK_INT(r.at, 5);
-    CHECK(rng_next(&again) == u[3] && rng_next(&again) == u[4]);        /* the place is all the state there is */
+    /* the place is all the state there is */
+    CHECK(rng_next(&again) == u[3] && rng_next(&again) == u[4]);
     CHECK(u[2] == rng_uniform(5, RNG_WORLD, 9, 2, 0, 0));
     int count[7] = { 0 };
     for (int i = 0; i < 7000; i++) {

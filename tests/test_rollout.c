@@ -1,4 +1,5 @@
-/* test_rollout.c: the sampler on distributions made by hand; decoding against the forward pass, bit for bit. */
+/* test_rollout.c: the sampler on distributions made by hand; decoding against the forward pass, bit for bit.
+ */
 #include "run/rollout.h"
 
 #include "tests/tiny.h"
@@ -11,12 +12,14 @@ static const double p6[V] = {0.1, 0.4, 0.2, 0.2, 0.06, 0.04};           /* 2 and
 static int draw(const Sampling *s, double u, real *logp, real *kept) {
     real z[V];
     int order[V];
-    for (int v = 0; v < V; v++) z[v] = (real)(s->temperature == 0 ? log(p6[v]) + 3 : s->temperature * log(p6[v]) + 3);
+    for (int v = 0; v < V; v++)
+        z[v] = (real)(s->temperature == 0 ? log(p6[v]) + 3 : s->temperature * log(p6[v]) + 3);
     z[3] = z[2];
     return sampler_draw(z, V, s, u, logp, kept, order);
 }
 
-/* u over a grid: which tokens come, how often, with which log-probabilities. kept: the share of each token that may come. */
+/* u over a grid: which tokens come, how often, with which log-probabilities. kept: the share of each token
+ * that may come. */
 static void check_draws(Sampling s, const double kept[V]) {
     enum { N = 10000 };
     int count[V] = {0};
@@ -47,7 +50,8 @@ static void test_E29_E308_sampler(void) {
     check_draws((Sampling){1, 0, 1, 0}, p6);
     check_draws((Sampling){0.7, 0, 1, 0}, p6);
     check_draws((Sampling){1, V, 1, 0}, p6);
-    check_draws((Sampling){1, 2, 1, 0}, (double[V]){0, 0.4, 0.2, 0, 0, 0});             /* a tie: the lower id stays */
+    /* a tie: the lower id stays */
+    check_draws((Sampling){1, 2, 1, 0}, (double[V]){0, 0.4, 0.2, 0, 0, 0});
     check_draws((Sampling){0.7, 3, 1, 0}, (double[V]){0, 0.4, 0.2, 0.2, 0, 0});
     check_draws((Sampling){1, 1, 1, 0}, (double[V]){0, 1e-9 + 0.4, 0, 0, 0, 0});
     check_draws((Sampling){1, 0, 0.01, 0}, (double[V]){0, 0.4, 0, 0, 0, 0});            /* at least one */
@@ -59,7 +63,8 @@ static void test_E29_E308_sampler(void) {
     check_draws((Sampling){1, 0, 1, 0.55}, (double[V]){0, 0.4, 0, 0, 0, 0});
     check_draws((Sampling){1, 0, 1, 1}, (double[V]){0, 0.4, 0, 0, 0, 0});
     check_draws((Sampling){1, 0, 1, 0.12}, (double[V]){0.1, 0.4, 0.2, 0.2, 0.06, 0});
-    check_draws((Sampling){1, 3, 0.7, 0}, (double[V]){0, 0.4, 0.2, 0, 0, 0});           /* 0.75 of what top_k left, 0.6 of all */
+    /* 0.75 of what top_k left, 0.6 of all */
+    check_draws((Sampling){1, 3, 0.7, 0}, (double[V]){0, 0.4, 0.2, 0, 0, 0});
     check_draws((Sampling){1, 5, 0.9, 0.2}, (double[V]){0.1, 0.4, 0.2, 0.2, 0, 0});
 }
 
@@ -78,19 +83,22 @@ static void test_min_p_bound(void) {
 static void test_greedy(void) {
     const Sampling greedy = {0, 0, 1, 0};
     real z[5] = {1, 3, 2, 3, 3}, logp, kept;
-    CHECK_INT(sampler_draw(z, 5, &greedy, 0.9, &logp, &kept, NULL), 1);                 /* the lowest id among equals */
+    /* the lowest id among equals */
+    CHECK_INT(sampler_draw(z, 5, &greedy, 0.9, &logp, &kept, NULL), 1);
     CHECK_NEAR(logp, -log(3 + exp(-1.0) + exp(-2.0)), sizeof(real) == 4 ? 1e-6 : 1e-14);
     CHECK_NEAR(kept, 0, 0);
 }
 
-/* Numbers of transformers' RepetitionPenaltyLogitsProcessor(1.3), then its warpers for temperature 0.7, top_k 5, top_p 0.9, in double. Tokens 1 and 3 stand
- * there twice and are penalised once; what is above 0 is divided, what is below multiplied, 0 stays. */
+/* Numbers of transformers' RepetitionPenaltyLogitsProcessor(1.3), then its warpers for temperature 0.7, top_k
+ * 5, top_p 0.9, in double. Tokens 1 and 3 stand there twice and are penalised once; what is above 0 is
+ * divided, what is below multiplied, 0 stays. */
 static void test_repetition_penalty(void) {
     enum { N = 8, DRAWS = 10000 };
     static const real plain[N] = {1.5, -0.75, 0, 2.25, -3, 0.5, 2, -0.25};
     static const int id[] = {3, 1, 3, 2, 6, 1};
     static const double want[N] = {1.5, -0.975, 0, 1.7307692307692306, -3, 0.5, 1.5384615384615383, -0.25};
-    static const double share[N] = {0.29010799553405386, 0, 0, 0.4033979653365967, 0, 0, 0.3064940391293495, 0};
+    static const double share[N] = {0.29010799553405386, 0, 0, 0.4033979653365967, 0, 0,
+                                    0.3064940391293495,  0};
     const double tol = sizeof(real) == 4 ? 3e-7 : 1e-15;
     const Sampling s = {0.7, 5, 0.9, 0};
     int count[N] = {0}, order[N];
@@ -120,7 +128,8 @@ static void test_E308_boundaries(void) {
     CHECK_NEAR(logp, 0, 0);
 }
 
-/* E308 as written, one id after the other, where sums over blocks of ids are kept: at every block's edge and between. */
+/* E308 as written, one id after the other, where sums over blocks of ids are kept: at every block's edge and
+ * between. */
 static void test_E308_many_ids(void) {
     enum { N = 3 * LOGITS_BLOCK + 700 };
     static real z[N], weight[N], copy[N];
@@ -131,7 +140,8 @@ static void test_E308_many_ids(void) {
     double total = 0, edge = 0;
     for (int v = 0; v < N; v++) total += weight[v];
     for (int i = 0; i < 300; i++) {
-        if (i % 100 == 0) for (int v = i / 100 * LOGITS_BLOCK; v < (i / 100 + 1) * LOGITS_BLOCK; v++) edge += weight[v];
+        if (i % 100 == 0)
+            for (int v = i / 100 * LOGITS_BLOCK; v < (i / 100 + 1) * LOGITS_BLOCK; v++) edge += weight[v];
         const double u = i % 100 == 1 ? edge / total : i % 100 == 2 ? edge / total + 1e-9 : (i + 0.5) / 300;
         double at = 0;
         int want = -1;
@@ -165,7 +175,9 @@ static void test_filters_large(void) {
         for (k = 0; s.min_p > 0 && k < n && exp(z[by_rank[k]] - z[by_rank[0]]) >= s.min_p; k++) { }
         if (s.min_p > 0) n = k;
         int lowest = N, highest = 0;
-        for (int i = 0; i < n; i++) lowest = by_rank[i] < lowest ? by_rank[i] : lowest, highest = by_rank[i] > highest ? by_rank[i] : highest;
+        for (int i = 0; i < n; i++)
+            lowest = by_rank[i] < lowest ? by_rank[i] : lowest,
+            highest = by_rank[i] > highest ? by_rank[i] : highest;
         real logp;
         for (int i = 0; i <= 200; i++) {
             memcpy(copy, z, sizeof z);
@@ -179,13 +191,16 @@ static void test_filters_large(void) {
 
 /* What 16 more tokens take in one more sequence; and in one more prompt of 16 tokens. */
 static void test_E198_cache(void) {
-    const ModelConfig c = {.vocab = 50, .hidden = 32, .ffn = 48, .n_layer = 3, .n_head = 4, .n_kv_head = 2, .head_dim = 16, .context = 512, .tied = true};
+    const ModelConfig c = {.vocab = 50, .hidden = 32, .ffn = 48, .n_layer = 3, .n_head = 4, .n_kv_head = 2,
+                           .head_dim = 16, .context = 512, .tied = true};
     const int prompt[3] = {32, 32, 32};
     const size_t position = 2 * 3 * 2 * 16 * sizeof(real);
-    const size_t one = cache_bytes(&c, prompt, 1, 16, 32) - cache_bytes(&c, prompt, 1, 16, 16), two = cache_bytes(&c, prompt, 1, 32, 32) - cache_bytes(&c, prompt, 1, 32, 16);
+    const size_t one = cache_bytes(&c, prompt, 1, 16, 32) - cache_bytes(&c, prompt, 1, 16, 16),
+                 two = cache_bytes(&c, prompt, 1, 32, 32) - cache_bytes(&c, prompt, 1, 32, 16);
     CHECK_INT(two - one, 16 * 16 * position);
     const size_t prompts = cache_bytes(&c, prompt, 2, 16, 16) - cache_bytes(&c, prompt, 1, 16, 16);
-    CHECK(prompts >= 32 * position && prompts < 32 * position + 1024);      /* its keys and values, and its places in some lists */
+    /* its keys and values, and its places in some lists */
+    CHECK(prompts >= 32 * position && prompts < 32 * position + 1024);
 }
 
 static void test_sampling_check(void) {
@@ -206,7 +221,12 @@ static const int prompt_length[N_PROMPT] = {3, 17, 16, 1, 33};
 static int prompt_id[N_PROMPT][33];
 static const int *prompt[N_PROMPT];
 
-typedef struct { int id[MAX_ID], length[N_PROMPT * MAX_GROUP]; real logp[MAX_ID]; bool ended[N_PROMPT * MAX_GROUP]; double bias; } Result;
+typedef struct {
+    int id[MAX_ID], length[N_PROMPT * MAX_GROUP];
+    real logp[MAX_ID];
+    bool ended[N_PROMPT * MAX_GROUP];
+    double bias;
+} Result;
 
 static RolloutPlan plan_of(int vocab, Sampling s) {
     static const int stop[] = {2, 11};
@@ -214,8 +234,9 @@ static RolloutPlan plan_of(int vocab, Sampling s) {
         prompt[i] = prompt_id[i];
         for (int t = 0; t < prompt_length[i]; t++) prompt_id[i][t] = tiny_token(vocab, i, 0, t);
     }
-    return (RolloutPlan){.prompt = prompt, .prompt_length = prompt_length, .n_prompt = N_PROMPT, .group_size = 3, .max_new = MAX_NEW, .stop = stop, .n_stop = 2,
-                         .sampling = s, .seed = 9, .step = 4, .first_prompt = 100};
+    return (RolloutPlan){.prompt = prompt, .prompt_length = prompt_length, .n_prompt = N_PROMPT,
+                         .group_size = 3, .max_new = MAX_NEW, .stop = stop, .n_stop = 2, .sampling = s,
+                         .seed = 9, .step = 4, .first_prompt = 100};
 }
 
 static Result run(const Model *m, const RolloutPlan *p) {
@@ -252,7 +273,8 @@ static void check_recomputed(const Model *m, const RolloutPlan *p, const Result 
         }
     }
     Acts *a = acts_new(m, w.n_row, w.n_target, false, &e);
-    CHECK(window_logp(logp, NULL, a, w.n_row, w.n_target, m, &w, p->sampling.temperature == 0 ? 1 : p->sampling.temperature, &e));
+    CHECK(window_logp(logp, NULL, a, w.n_row, w.n_target, m, &w,
+                      p->sampling.temperature == 0 ? 1 : p->sampling.temperature, &e));
     long differ = 0;
     for (int i = 0; i < w.n_target; i++) differ += tiny_differ(logp + i, r->logp + at[i], 1);
     CHECK_INT(differ, 0);
@@ -271,7 +293,11 @@ static void check_ends(const RolloutPlan *p, const Result *r) {
 }
 
 static void test_decoding_is_the_forward_pass(void) {
-    static const Sampling sampling[] = {{1, 0, 1, 0}, {0.7, 8, 0.9, 0.02}, {0.7, 0, 0.8, 0}, {1.3, 0, 1, 0}, {0, 0, 1, 0}};
+    static const Sampling sampling[] = {{1, 0, 1, 0},
+                                        {0.7, 8, 0.9, 0.02},
+                                        {0.7, 0, 0.8, 0},
+                                        {1.3, 0, 1, 0},
+                                        {0, 0, 1, 0}};
     for (int k = 0; k >= 0; k = tiny_next(k, TINY_BIG)) {
         Model *m = tiny_model(k);
         for (size_t i = 0; i < sizeof sampling / sizeof *sampling; i++) {
@@ -281,32 +307,40 @@ static void test_decoding_is_the_forward_pass(void) {
                 set_threads(threads);
                 const Result r = run(m, &p);
                 if (threads == 1) first = r;
-                CHECK(memcmp(r.id, first.id, sizeof r.id) == 0 && memcmp(r.length, first.length, sizeof r.length) == 0);
+                CHECK(memcmp(r.id, first.id, sizeof r.id) == 0 &&
+                      memcmp(r.length, first.length, sizeof r.length) == 0);
                 CHECK_INT(tiny_differ(r.logp, first.logp, MAX_ID), 0);
                 CHECK(r.bias == first.bias);
             }
             set_threads(2);
             check_recomputed(m, &p, &first);
             check_ends(&p, &first);
-            long alike = 0;                             /* every member of a group draws for itself; greedy ones are equal */
+            /* every member of a group draws for itself; greedy ones are equal */
+            long alike = 0;
             for (int c = 0; c < N_PROMPT * p.group_size; c++) {
                 const int to = c / p.group_size * p.group_size;
-                alike += first.length[c] == first.length[to] && !memcmp(first.id + c * MAX_NEW, first.id + to * MAX_NEW, (size_t)first.length[c] * sizeof(int));
+                alike += first.length[c] == first.length[to] &&
+                         !memcmp(first.id + c * MAX_NEW, first.id + to * MAX_NEW,
+                                 (size_t)first.length[c] * sizeof(int));
             }
             if (p.sampling.temperature == 0) CHECK_INT(alike, N_PROMPT * p.group_size);
             else CHECK(alike < N_PROMPT * p.group_size);
             if (i == 0 || i == 3) CHECK_NEAR(first.bias, 0, 0);
             else CHECK(first.bias > 0);
 
-            p.group_size = 2;                           /* smaller groups, fewer prompts: the same completions */
+            /* smaller groups, fewer prompts: the same completions */
+            p.group_size = 2;
             p.prompt++, p.prompt_length++, p.n_prompt -= 2, p.first_prompt++;
             const Result part = run(m, &p);
             for (int c = 0; c < 6; c++) {
                 const int same = (c / 2 + 1) * 3 + c % 2;
                 CHECK_INT(part.length[c], first.length[same]);
                 CHECK(part.ended[c] == first.ended[same]);
-                CHECK(memcmp(part.id + c * MAX_NEW, first.id + same * MAX_NEW, (size_t)part.length[c] * sizeof(int)) == 0);
-                CHECK_INT(tiny_differ(part.logp + c * MAX_NEW, first.logp + same * MAX_NEW, (size_t)part.length[c]), 0);
+                CHECK(memcmp(part.id + c * MAX_NEW, first.id + same * MAX_NEW,
+                             (size_t)part.length[c] * sizeof(int)) == 0);
+                CHECK_INT(tiny_differ(part.logp + c * MAX_NEW, first.logp + same * MAX_NEW,
+                                      (size_t)part.length[c]),
+                          0);
             }
             if (sampling[i].temperature == 0) continue;
             p.step++;
@@ -317,8 +351,8 @@ static void test_decoding_is_the_forward_pass(void) {
     }
 }
 
-/* With a penalty: logp speaks of the model's own distribution; greedy takes the best of the penalised logits, over the completion's own prompt and
- * tokens so far; a penalty of 1 is none. */
+/* With a penalty: logp speaks of the model's own distribution; greedy takes the best of the penalised logits,
+ * over the completion's own prompt and tokens so far; a penalty of 1 is none. */
 static void test_penalised_rollout(void) {
     Err e = {{0}};
     Model *m = tiny_model(TINY_BIG);
@@ -381,7 +415,8 @@ static void test_long_prompts(void) {
     static int id[3][700];
     const int *const list[3] = {id[0], id[1], id[2]}, length[3] = {700, 650, 90};
     for (int i = 0; i < 3; i++) for (int t = 0; t < length[i]; t++) id[i][t] = tiny_token(c.vocab, i, 0, t);
-    const RolloutPlan p = {.prompt = list, .prompt_length = length, .n_prompt = 3, .group_size = 2, .max_new = MAX_NEW, .sampling = {0.7, 0, 0.9, 0}, .seed = 1};
+    const RolloutPlan p = {.prompt = list, .prompt_length = length, .n_prompt = 3, .group_size = 2,
+                           .max_new = MAX_NEW, .sampling = {0.7, 0, 0.9, 0}, .seed = 1};
     const Result r = run(m, &p);
     check_recomputed(m, &p, &r);
     CHECK_INT(r.length[5], MAX_NEW);
@@ -397,12 +432,15 @@ static void test_decode_step(void) {
         const int length[2] = {5, 18}, of[3] = {0, 1, 0};
         int id[2][18], next[3][4];
         const int *const list[2] = {id[0], id[1]};
-        for (int i = 0; i < 2; i++) for (int t = 0; t < length[i]; t++) id[i][t] = tiny_token(m->config.vocab, i, 0, t);
-        for (int s = 0; s < 3; s++) for (int t = 0; t < 4; t++) next[s][t] = tiny_token(m->config.vocab, 6, s, t + 1);
+        for (int i = 0; i < 2; i++)
+            for (int t = 0; t < length[i]; t++) id[i][t] = tiny_token(m->config.vocab, i, 0, t);
+        for (int s = 0; s < 3; s++)
+            for (int t = 0; t < 4; t++) next[s][t] = tiny_token(m->config.vocab, 6, s, t + 1);
         Cache *cache = cache_new(m, length, 2, of, 3, 4, &e);
         real *last = calloc(2 * h, sizeof(real)), *got = calloc(3 * 4 * h, sizeof(real));
         CHECK(cache && cache_prefill(cache, last, m, list, &e));
-        static const int step[][4] = {{2, 0, 2}, {1, 1}, {3, 0, 1, 2}, {1, 0}, {2, 1, 2}, {2, 0, 1}, {1, 2}};      /* count, sequences */
+        /* count, sequences */
+        static const int step[][4] = {{2, 0, 2}, {1, 1}, {3, 0, 1, 2}, {1, 0}, {2, 1, 2}, {2, 0, 1}, {1, 2}};
         int done[3] = {0};
         for (size_t i = 0; i < sizeof step / sizeof *step; i++) {
             int feed[3];

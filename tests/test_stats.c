@@ -19,9 +19,13 @@ static void test_too_few(void) {
 }
 
 static void test_quantile(void) {
-    const struct { size_t df; double t; } known[] = { { 1, 12.7062047362 }, { 4, 2.7764451052 }, { 30, 2.0422724563 }, { 31, 2.0395134464 }, { 40, 2.0210753904 },
-                                                      { 100, 1.9839715185 }, { 100000, 1.9599877075 } };
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) CHECK_NEAR(student_t_975(known[i].df) / known[i].t, 1, 1e-6);
+    const struct {
+        size_t df;
+        double t;
+    } known[] = {{1, 12.7062047362}, {4, 2.7764451052},   {30, 2.0422724563},    {31, 2.0395134464},
+                 {40, 2.0210753904}, {100, 1.9839715185}, {100000, 1.9599877075}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        CHECK_NEAR(student_t_975(known[i].df) / known[i].t, 1, 1e-6);
     for (size_t df = 1; df < 200; df++) CHECK(student_t_975(df) > student_t_975(df + 1));
     CHECK(isnan(student_t_975(0)));
 }

@@ -1,5 +1,6 @@
-/* test_tokenizer.c: small tokenizers of every shape against what `tokenizers` makes of hard texts, chat templates against what
- * transformers renders (tests/data/tokenizer, written by tests/make_tokenizer_vectors.py), what is refused, and training. */
+/* test_tokenizer.c: small tokenizers of every shape against what `tokenizers` makes of hard texts, chat
+ * templates against what transformers renders (tests/data/tokenizer, written by
+ * tests/make_tokenizer_vectors.py), what is refused, and training. */
 #include "test.h"
 
 #include "../lib/files.h"
@@ -11,7 +12,7 @@
 #define DATA "tests/data/tokenizer/"
 #define TMP "build/test_tokenizer"
 
-/* ---- lines of a JSONL file ------------------------------------------------------------------------------------------- */
+/* ---- lines of a JSONL file ------------------------------------------------------------------ */
 
 typedef struct { char *text, *next; size_t n; int line; } Lines;
 
@@ -34,7 +35,7 @@ static Json *lines_next(Lines *l) {
     return v;
 }
 
-/* ---- texts and ids --------------------------------------------------------------------------------------------------- */
+/* ---- texts and ids -------------------------------------------------------------------------- */
 
 static bool same_ids(const Ids *got, const Json *want) {
     bool same = want && (size_t)got->n == want->length;
@@ -52,13 +53,16 @@ static void check_ids(const Ids *got, const Json *want, const char *shape, int l
     printf("\n");
 }
 
-static void check_decoded(const Tokenizer *t, const Ids *ids, const Json *want, bool skip, const char *shape, int line) {
+static void check_decoded(const Tokenizer *t, const Ids *ids, const Json *want, bool skip, const char *shape,
+                          int line) {
     Err e = {0};
     size_t n = 0;
     char *s = tokenizer_decode(t, ids->id, ids->n, skip, &n, &e);
     const bool ok = s && want && n == want->length && memcmp(s, want->string, n) == 0;
     if (ok) passed++;
-    else failed++, printf("%s: line %d: decoded%s: \"%s\", expected \"%s\" %s\n", shape, line, skip ? " without specials" : "", s ? s : "(null)", want ? want->string : "", e.line);
+    else
+        failed++, printf("%s: line %d: decoded%s: \"%s\", expected \"%s\" %s\n", shape, line,
+                         skip ? " without specials" : "", s ? s : "(null)", want ? want->string : "", e.line);
     free(s);
 }
 
@@ -74,13 +78,15 @@ static void test_vectors(const char *shape) {
     if (!t || !lines_open(&l, path)) return;
     int n_text = 0;
     for (Json *v; (v = lines_next(&l)) != NULL; json_free(v)) {
-        const Json *text = json_get(v, "text"), *list = json_get(v, "ids"), *ordinary = json_get(v, "ordinary");
+        const Json *text = json_get(v, "text"), *list = json_get(v, "ids"),
+                   *ordinary = json_get(v, "ordinary");
         const Json *decoded = json_get(v, "decoded"), *skipped = json_get(v, "skipped");
         if (!list) continue;                                    /* the line that says what wrote the file */
         Ids ids = {0}, plain = {0};
         if (text) {
             n_text++;
-            CHECK(tokenizer_encode(&ids, t, text->string, text->length, true, &e) && tokenizer_encode(&plain, t, text->string, text->length, false, &e));
+            CHECK(tokenizer_encode(&ids, t, text->string, text->length, true, &e) &&
+                  tokenizer_encode(&plain, t, text->string, text->length, false, &e));
             check_ids(&ids, list, shape, l.line, "ids");
             check_ids(&plain, ordinary ? ordinary : list, shape, l.line, "ids without added tokens");
             ids.n = 0;
@@ -95,19 +101,29 @@ static void test_vectors(const char *shape) {
     free(l.text), tokenizer_free(t);
 }
 
-/* Bytes that are no UTF-8 are read as U+FFFD, one for each part that could have begun a character, and never beyond the end. */
+/* Bytes that are no UTF-8 are read as U+FFFD, one for each part that could have begun a character, and never
+ * beyond the end. */
 static void test_invalid_utf8(const Tokenizer *t) {
-    static const struct { const char *bad, *good; } cases[] = {
-        {"\xff", "\xEF\xBF\xBD"}, {"a\xC3", "a\xEF\xBF\xBD"}, {"\xC3(", "\xEF\xBF\xBD("}, {"\xE4\xBD", "\xEF\xBF\xBD"}, {"\xE4\xBD\xE4\xBD\xA0", "\xEF\xBF\xBD\xE4\xBD\xA0"},
-        {"\xC0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD"}, {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"}, {"\xF4\x90\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
-        {"\xF0\x9F\x99", "\xEF\xBF\xBD"}, {"\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD"}};
+    static const struct { const char *bad, *good;
+    } cases[] = {{"\xff", "\xEF\xBF\xBD"},
+                 {"a\xC3", "a\xEF\xBF\xBD"},
+                 {"\xC3(", "\xEF\xBF\xBD("},
+                 {"\xE4\xBD", "\xEF\xBF\xBD"},
+                 {"\xE4\xBD\xE4\xBD\xA0", "\xEF\xBF\xBD\xE4\xBD\xA0"},
+                 {"\xC0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD"},
+                 {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
+                 {"\xF4\x90\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
+                 {"\xF0\x9F\x99", "\xEF\xBF\xBD"},
+                 {"\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD"}};
     Err e = {0};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const size_t n = strlen(cases[i].bad);
-        char *exact = malloc(n);                                /* no NUL behind it: a checker of memory sees a step too far */
+        /* no NUL behind it: a checker of memory sees a step too far */
+        char *exact = malloc(n);
         memcpy(exact, cases[i].bad, n);
         Ids a = {0}, b = {0};
-        CHECK(tokenizer_encode(&a, t, exact, n, true, &e) && tokenizer_encode(&b, t, cases[i].good, strlen(cases[i].good), true, &e));
+        CHECK(tokenizer_encode(&a, t, exact, n, true, &e) &&
+              tokenizer_encode(&b, t, cases[i].good, strlen(cases[i].good), true, &e));
         CHECK(a.n == b.n && memcmp(a.id, b.id, (size_t)a.n * sizeof *a.id) == 0);
         free(exact), free(a.id), free(b.id);
     }
@@ -116,13 +132,15 @@ static void test_invalid_utf8(const Tokenizer *t) {
     CHECK_ERROR(!tokenizer_decode(t, &below, 1, false, NULL, &e), e, "id -1 at 0");
 }
 
-/* A word of a million bytes, runs of marks: merging and ordering must not be quadratic (they would take hours). */
+/* A word of a million bytes, runs of marks: merging and ordering must not be quadratic (they would take
+ * hours). */
 static void test_long_words(const Tokenizer *t) {
     const size_t n = 1000000;
     Err e = {0};
     char *s = malloc(n + 1);
     for (int kind = 0; kind < 4; kind++) {
-        for (size_t i = 0; i < n; i++) s[i] = kind == 0 ? 'a' : kind == 1 ? "ab"[i % 2] : kind == 2 ? ' ' : "\xCC\x81\xCC\xA3"[i % 4];
+        for (size_t i = 0; i < n; i++)
+            s[i] = kind == 0 ? 'a' : kind == 1 ? "ab"[i % 2] : kind == 2 ? ' ' : "\xCC\x81\xCC\xA3"[i % 4];
         Ids ids = {0};
         size_t k = 0;
         const double start = clock_seconds();
@@ -136,10 +154,12 @@ static void test_long_words(const Tokenizer *t) {
     free(s);
 }
 
-/* ---- what is refused ------------------------------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------ */
 
-/* DATA shape/tokenizer.json with `from` replaced by `to` once, loaded from TMP/bad; beside it `config`, or none. */
-static Tokenizer *load_changed(const char *shape, const char *from, const char *to, const char *config, Err *e) {
+/* DATA shape/tokenizer.json with `from` replaced by `to` once, loaded from TMP/bad; beside it `config`, or
+ * none. */
+static Tokenizer *load_changed(const char *shape, const char *from, const char *to, const char *config,
+                               Err *e) {
     char path[256];
     size_t n;
     snprintf(path, sizeof path, DATA "%s/tokenizer.json", shape);
@@ -158,36 +178,51 @@ static Tokenizer *load_changed(const char *shape, const char *from, const char *
 }
 
 static void test_refused(void) {
-    static const struct { const char *shape, *from, *to, *error; } cases[] = {
-        {"qwen", "\"type\":\"NFC\"", "\"type\":\"NFKC\"", "normalizer: found NFKC"},
-        {"gpt2", "\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model: found Unigram"},
-        {"gpt2", "\"dropout\":null", "\"dropout\":0.1", "dropout"},
-        {"gpt2", "\"byte_fallback\":false", "\"byte_fallback\":true", "byte_fallback"},
-        {"qwen", "\"continuing_subword_prefix\":\"\"", "\"continuing_subword_prefix\":\"##\"", "continuing_subword_prefix"},
-        {"qwen", "\"end_of_word_suffix\":\"\"", "\"end_of_word_suffix\":\"</w>\"", "end_of_word_suffix"},
-        {"gpt2", "\"add_prefix_space\":false", "\"add_prefix_space\":true", "pre_tokenizer: found ByteLevel"},
-        {"gpt2", "\"use_regex\":true", "\"use_regex\":false", "pre_tokenizer: found ByteLevel"},
-        {"digits", "\"individual_digits\":true", "\"individual_digits\":false", "pre_tokenizer: found Digits"},
-        {"digits", "\"type\":\"Digits\"", "\"type\":\"Punctuation\"", "pre_tokenizer: found Punctuation"},
-        {"llama3", "\\\\p{N}{1,3}", "\\\\p{N}{1,2}", "pre_tokenizer: Split: found the pattern"},
-        {"llama3", "\"Isolated\"", "\"Removed\"", "behavior Removed"},
-        {"llama3", "\"type\":\"TemplateProcessing\"", "\"type\":\"BertProcessing\"", "post_processor: found BertProcessing"},
-        {"llama3", "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]", "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":\"<|end|>\",\"type_id\":0}}]", "post_processor: found TemplateProcessing"},
-        {"gpt2", "\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"WordPiece\"", "decoder: found WordPiece"},
-        {"gpt2", "\"single_word\":false", "\"single_word\":true", "single_word"},
-        {"gpt2", "\"merges\":[", "\"merges\":[[\"\\u0120\",\"qqq\"],", "qqq: not in the vocabulary"},
-        {"gpt2", "\"merges\":[", "\"merges\":[[\"q\",\"q\"],", "both parts together are not in the vocabulary"},
-        {"gpt2", "\"merges\":[", "\"merges\":[5,", "merges: item 0"},
-        {"gpt2", "\"!\":0", "\"!\":1", "found twice"},
-        {"gpt2", "\"!\":0", "\"!\":-1", "expected a whole number"},
-        {"gpt2", "\"!\":0", "\"!\":1e9", "expected a whole number"},
-        {"gpt2", "\"content\":\"<|end|>\"", "\"content\":\"\"", "added_tokens"},
-        {"gpt2", "\"content\":\"<|end|>\"", "\"content\":\"!\"", "added token !"},
-        {"gpt2", "\"id\":420", "\"id\":500", "would give it 420"},
-        {"digits", "\"unk_token\":null,", "\"unk_token\":\"nowhere\",", "unk_token"},
-        {"digits", "\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false",
-         "\"unk_token\":\"!\",\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":true", "fuse_unk"},
-        {"gpt2", "\"version\":\"1.0\"", "\"version\":", "tokenizer.json:1:"}};
+    static const struct { const char *shape, *from, *to, *error;
+    } cases[] = {{"qwen", "\"type\":\"NFC\"", "\"type\":\"NFKC\"", "normalizer: found NFKC"},
+                 {"gpt2", "\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model: found Unigram"},
+                 {"gpt2", "\"dropout\":null", "\"dropout\":0.1", "dropout"},
+                 {"gpt2", "\"byte_fallback\":false", "\"byte_fallback\":true", "byte_fallback"},
+                 {"qwen", "\"continuing_subword_prefix\":\"\"", "\"continuing_subword_prefix\":\"##\"",
+                  "continuing_subword_prefix"},
+                 {"qwen", "\"end_of_word_suffix\":\"\"", "\"end_of_word_suffix\":\"</w>\"",
+                  "end_of_word_suffix"},
+                 {"gpt2", "\"add_prefix_space\":false", "\"add_prefix_space\":true",
+                  "pre_tokenizer: found ByteLevel"},
+                 {"gpt2", "\"use_regex\":true", "\"use_regex\":false", "pre_tokenizer: found ByteLevel"},
+                 {"digits", "\"individual_digits\":true", "\"individual_digits\":false",
+                  "pre_tokenizer: found Digits"},
+                 {"digits", "\"type\":\"Digits\"", "\"type\":\"Punctuation\"",
+                  "pre_tokenizer: found Punctuation"},
+                 {"llama3", "\\\\p{N}{1,3}", "\\\\p{N}{1,2}", "pre_tokenizer: Split: found the pattern"},
+                 {"llama3", "\"Isolated\"", "\"Removed\"", "behavior Removed"},
+                 {"llama3", "\"type\":\"TemplateProcessing\"", "\"type\":\"BertProcessing\"",
+                  "post_processor: found BertProcessing"},
+                 {"llama3", "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]",
+                  "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":\"<|end|>\",\"type_"
+                  "id\":0}}]",
+                  "post_processor: found TemplateProcessing"},
+                 {"gpt2", "\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"WordPiece\"",
+                  "decoder: found WordPiece"},
+                 {"gpt2", "\"single_word\":false", "\"single_word\":true", "single_word"},
+                 {"gpt2", "\"merges\":[", "\"merges\":[[\"\\u0120\",\"qqq\"],", "qqq: not in the vocabulary"},
+                 {"gpt2", "\"merges\":[", "\"merges\":[[\"q\",\"q\"],",
+                  "both parts together are not in the vocabulary"},
+                 {"gpt2", "\"merges\":[", "\"merges\":[5,", "merges: item 0"},
+                 {"gpt2", "\"!\":0", "\"!\":1", "found twice"},
+                 {"gpt2", "\"!\":0", "\"!\":-1", "expected a whole number"},
+                 {"gpt2", "\"!\":0", "\"!\":1e9", "expected a whole number"},
+                 {"gpt2", "\"content\":\"<|end|>\"", "\"content\":\"\"", "added_tokens"},
+                 {"gpt2", "\"content\":\"<|end|>\"", "\"content\":\"!\"", "added token !"},
+                 {"gpt2", "\"id\":420", "\"id\":500", "would give it 420"},
+                 {"digits", "\"unk_token\":null,", "\"unk_token\":\"nowhere\",", "unk_token"},
+                 {"digits",
+                  "\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_"
+                  "unk\":false",
+                  "\"unk_token\":\"!\",\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_"
+                  "unk\":true",
+                  "fuse_unk"},
+                 {"gpt2", "\"version\":\"1.0\"", "\"version\":", "tokenizer.json:1:"}};
     Err e = {0};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Tokenizer *t = load_changed(cases[i].shape, cases[i].from, cases[i].to, NULL, &e);
@@ -197,7 +232,8 @@ static void test_refused(void) {
     Tokenizer *t = load_changed("gpt2", "\"version\"", "\"version\"", "{\"eos_token\":\"<nowhere>\"}", &e);
     CHECK_ERROR(!t, e, "eos_token: <nowhere>");
     tokenizer_free(t);
-    t = load_changed("gpt2", "\"version\"", "\"version\"", "{\"added_tokens_decoder\":{\"3\":{\"content\":\"<|more|>\"}}}", &e);
+    t = load_changed("gpt2", "\"version\"", "\"version\"",
+                     "{\"added_tokens_decoder\":{\"3\":{\"content\":\"<|more|>\"}}}", &e);
     CHECK_ERROR(!t, e, "added_tokens_decoder: 3, <|more|>");
     tokenizer_free(t);
     CHECK_ERROR(!tokenizer_load(TMP "/nowhere", &e), e, "nowhere/tokenizer.json");
@@ -213,7 +249,8 @@ static void test_unk(void) {
     free(ids.id), tokenizer_free(t);
 }
 
-/* A special token that is also a word of the vocabulary: ordinary text must not reach it, not even as a whole word. */
+/* A special token that is also a word of the vocabulary: ordinary text must not reach it, not even as a whole
+ * word. */
 static void test_typed_special(void) {
     Err e = {0};
     char added[128];
@@ -231,11 +268,12 @@ static void test_typed_special(void) {
     free(ids.id), tokenizer_free(t);
 }
 
-/* ---- chat ------------------------------------------------------------------------------------------------------------ */
+/* ---- chat ----------------------------------------------------------------------------------- */
 
 /* A tokenizer with the tokens that the templates write. */
 static Tokenizer *chat_tokenizer(Err *e) {
-    return load_changed("gpt2", "\"content\":\"<|end|>\"", "\"content\":\"<|begin_of_text|>\"", "{\"bos_token\":\"<|begin_of_text|>\"}", e);
+    return load_changed("gpt2", "\"content\":\"<|end|>\"", "\"content\":\"<|begin_of_text|>\"",
+                        "{\"bos_token\":\"<|begin_of_text|>\"}", e);
 }
 
 static void test_chat(void) {
@@ -251,9 +289,11 @@ static void test_chat(void) {
         if (!list) continue;
         CHECK(list->length <= 8 && text->length == CHAT_UNKNOWN);
         for (size_t i = 0; i < list->length; i++)
-            m[i] = (Message){json_get(&list->item[i], "role")->string, json_get(&list->item[i], "content")->string};
+            m[i] = (Message){json_get(&list->item[i], "role")->string,
+                             json_get(&list->item[i], "content")->string};
         for (size_t k = 0; k < text->length; k++) {
-            const Json *want = text->item[k].item;              /* the text, and what a generation prompt adds */
+            /* the text, and what a generation prompt adds */
+            const Json *want = text->item[k].item;
             ChatTemplate c;
             CHECK(chat_template_parse(&c, text->item[k].key, &e));
             char *s = chat_render(c, t, m, (int)list->length, false, &e);
@@ -264,7 +304,8 @@ static void test_chat(void) {
             s = chat_render(c, t, m, (int)list->length, true, &e);
             CHECK_STRING(s, all);
             Ids a = {0}, b = {0};
-            CHECK(chat_encode(&a, t, c, m, (int)list->length, true, &e) && tokenizer_encode(&b, t, all, strlen(all), true, &e));
+            CHECK(chat_encode(&a, t, c, m, (int)list->length, true, &e) &&
+                  tokenizer_encode(&b, t, all, strlen(all), true, &e));
             CHECK(a.n == b.n && memcmp(a.id, b.id, (size_t)a.n * sizeof *a.id) == 0);
             free(s), free(a.id), free(b.id);
             n_row++;
@@ -274,7 +315,9 @@ static void test_chat(void) {
     ChatTemplate c;
     const Message odd = {"tool", "x"}, user = {"user", "x"};
     CHECK_ERROR(!chat_template_parse(&c, "qwen2,5", &e), e, "did you mean qwen2.5?");
-    CHECK_ERROR(!chat_template_find(&c, t, &e), e, "--chat-template: plain, smollm2, qwen2, qwen2.5, qwen3, qwen3-no-think, qwen3-2507, llama3 or llama3-open");
+    CHECK_ERROR(!chat_template_find(&c, t, &e), e,
+                "--chat-template: plain, smollm2, qwen2, qwen2.5, qwen3, qwen3-no-think, qwen3-2507, llama3 "
+                "or llama3-open");
     CHECK_ERROR(!chat_render(CHAT_QWEN2, t, &odd, 1, false, &e), e, "role: found tool");
     CHECK_ERROR(!chat_render(CHAT_QWEN2, t, &user, 0, false, &e), e, "no message");
     CHECK_INT(chat_end_of_turn(CHAT_LLAMA3, t), -1);
@@ -285,10 +328,11 @@ static void test_chat(void) {
     free(l.text), tokenizer_free(t);
 }
 
-/* ---- training -------------------------------------------------------------------------------------------------------- */
+/* ---- training ------------------------------------------------------------------------------- */
 
 static void test_training(void) {
-    static const char *const text[] = {"the cat and the hat and the mat", "aaaa aaa aaaaa", "<end>the <pad>cat"};
+    static const char *const text[] = {"the cat and the hat and the mat", "aaaa aaa aaaaa",
+                                       "<end>the <pad>cat"};
     size_t length[3];
     Err e = {0};
     for (int i = 0; i < 3; i++) length[i] = strlen(text[i]);

@@ -1,4 +1,5 @@
-/* test_train.c: windows and slices, the gathered gradient, the update, and state that is saved and read back. */
+/* test_train.c: windows and slices, the gathered gradient, the update, and state that is saved and read back.
+ */
 #include "run/trainer.h"
 
 #include <string.h>
@@ -6,9 +7,11 @@
 #include "lib/safetensors.h"
 #include "tests/tiny.h"
 
-static const Tree trees[] = {{9, 3, {8, 1, 3}}, {1, 2, {2, 1}}, {4, 0, {0}}, {16, 1, {17}}, {5, 4, {1, 1, 2, 6}}, {33, 0, {0}}};
+static const Tree trees[] = {{9, 3, {8, 1, 3}}, {1, 2, {2, 1}},       {4, 0, {0}},
+                             {16, 1, {17}},     {5, 4, {1, 1, 2, 6}}, {33, 0, {0}}};
 enum { N_TREE = sizeof trees / sizeof *trees, MAX_TARGET = 500, MAX_ROW = 200 };
-static const char *const path = sizeof(real) == 4 ? "build/test_train_f32.safetensors" : "build/test_train_f64.safetensors";
+static const char *const path =
+    sizeof(real) == 4 ? "build/test_train_f32.safetensors" : "build/test_train_f64.safetensors";
 
 static real weight_of(int key, int which) { return (real)tiny_number((uint64_t)(key + 7777777 * which), 5); }
 
@@ -21,7 +24,8 @@ static Window window_of(const Model *m, int *key) {
 
 typedef struct { const int *key; int next; double sum; } Weights;
 
-static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp, real *dentropy) {
+static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
+                   real *dentropy) {
     Weights *w = to;
     CHECK_INT(first, w->next);                          /* slices come in order, without a gap */
     w->next = first + n;
@@ -41,7 +45,8 @@ static void test_E117_slices_change_no_bit(void) {
             Model *m = tiny_model(k);
             int key[MAX_TARGET];
             Window w = window_of(m, key);
-            real *first = calloc(m->n_trainable, sizeof(real)), *logp = calloc(2 * MAX_TARGET, sizeof(real)), *again = calloc(2 * MAX_TARGET, sizeof(real));
+            real *first = calloc(m->n_trainable, sizeof(real)), *logp = calloc(2 * MAX_TARGET, sizeof(real)),
+                 *again = calloc(2 * MAX_TARGET, sizeof(real));
             double sum = 0;
             const Batch whole = tiny_batch(&w);         /* without slices, and so without their renumbering */
             Err none = {{0}};
@@ -58,7 +63,8 @@ static void test_E117_slices_change_no_bit(void) {
                 model_grad_finish(t.grad, t.acts, m);
                 CHECK_INT(weights.next, w.n_target);
                 real *values = i ? again : logp;
-                CHECK(window_logp(values, values + MAX_TARGET, t.acts, t.max_row, t.max_target, m, &w, 0.7, &e));
+                CHECK(window_logp(values, values + MAX_TARGET, t.acts, t.max_row, t.max_target, m, &w, 0.7,
+                                  &e));
                 if (i == 0) memcpy(first, t.grad, m->n_trainable * sizeof(real)), sum = weights.sum;
                 else {
                     CHECK_INT(tiny_differ(first, t.grad, m->n_trainable), 0);
@@ -77,7 +83,8 @@ static void test_E117_slices_change_no_bit(void) {
         }
 }
 
-/* Gradients and values with all activations kept, and with each layer's input alone (twice, since a pass must leave nothing that the next needs). */
+/* Gradients and values with all activations kept, and with each layer's input alone (twice, since a pass must
+ * leave nothing that the next needs). */
 static void test_E196_checkpointing_changes_no_bit(void) {
     for (int k = 0; k >= 0; k = tiny_next(k, TINY_BIG)) {
         Model *m = tiny_model(k);
@@ -112,7 +119,8 @@ static void test_E44_slices_of_scores(int network) {
     Model *m = tiny_model(network);
     int key[MAX_TARGET];
     Window w = window_of(m, key);
-    real *first = calloc(m->n_trainable, sizeof(real)), *score = calloc(2 * 3 * MAX_TARGET, sizeof(real)), *again = score + 3 * MAX_TARGET;
+    real *first = calloc(m->n_trainable, sizeof(real)), *score = calloc(2 * 3 * MAX_TARGET, sizeof(real)),
+         *again = score + 3 * MAX_TARGET;
     for (int i = 0; i < 3; i++) {
         Trainer t;
         Err e = {{0}};
@@ -164,7 +172,9 @@ static void test_window_grows(void) {
     }
     long wrong = 0;
     for (int i = 0; i < 9000; i++) wrong += w.id[i] != i;
-    for (int i = 0; i < 3000; i++) wrong += w.seg[i].start != 3 * i || w.seg[i].n_row != 3 || w.target_row[i] != 3 * i || w.target_id[i] != i;
+    for (int i = 0; i < 3000; i++)
+        wrong +=
+            w.seg[i].start != 3 * i || w.seg[i].n_row != 3 || w.target_row[i] != 3 * i || w.target_id[i] != i;
     CHECK_INT(wrong, 0);
     window_free(&w);
 }
@@ -184,20 +194,23 @@ static void one_step(Trainer *t, const Window *w, const int *key) {
     CHECK(trainer_update(t, &e));
 }
 
-/* The norm over all parameters, the tied head's gradient counted once in the embedding; decay of matrices only. */
+/* The norm over all parameters, the tied head's gradient counted once in the embedding; decay of matrices
+ * only. */
 static void test_E283_to_E285_update(void) {
     for (int k = 0; k < 2; k++) {                       /* tied, own head and biases */
         Model *m = tiny_model(k), *before = tiny_model(k);
         int key[MAX_TARGET];
         Window w = window_of(m, key);
-        Trainer t, twin;                                /* twin: whose gradient can be looked at before the update */
+        Trainer t, twin; /* twin: whose gradient can be looked at before the update */
         Err e = {{0}};
         Weights weights = {.key = key}, again = weights;
         CHECK(trainer_new(&t, m, MAX_ROW, MAX_TARGET, &e) && trainer_new(&twin, m, MAX_ROW, MAX_TARGET, &e));
         settings(&t);
         t.step = 1;                                     /* the second step: no bias correction hides a slip */
-        for (size_t j = 0; j < m->n_trainable; j++) t.m[j] = (real)(0.01 * tiny_number(1, j)), t.v[j] = (real)(0.001 * (1.1 + tiny_number(2, j)));
-        CHECK(trainer_accumulate(&t, &w, 1, derive, &weights, true, &e) && trainer_accumulate(&twin, &w, 1, derive, &again, true, &e));
+        for (size_t j = 0; j < m->n_trainable; j++)
+            t.m[j] = (real)(0.01 * tiny_number(1, j)), t.v[j] = (real)(0.001 * (1.1 + tiny_number(2, j)));
+        CHECK(trainer_accumulate(&t, &w, 1, derive, &weights, true, &e) &&
+              trainer_accumulate(&twin, &w, 1, derive, &again, true, &e));
         model_grad_finish(twin.grad, twin.acts, m);
         double *g = calloc(m->n_trainable, sizeof *g), square = 0;
         for (size_t j = 0; j < m->n_trainable; j++) g[j] = twin.grad[j];
@@ -205,7 +218,8 @@ static void test_E283_to_E285_update(void) {
         real *m1 = malloc(m->n_trainable * sizeof(real)), *v1 = malloc(m->n_trainable * sizeof(real));
         memcpy(m1, t.m, m->n_trainable * sizeof(real)), memcpy(v1, t.v, m->n_trainable * sizeof(real));
         CHECK(trainer_update(&t, &e));
-        const double tol = sizeof(real) == 4 ? 1e-5 : 1e-12, lr = 0.01 * 1;             /* warm-up over, no decay yet */
+        /* warm-up over, no decay yet */
+        const double tol = sizeof(real) == 4 ? 1e-5 : 1e-12, lr = 0.01 * 1;
         CHECK_NEAR(t.grad_norm / sqrt(square), 1, tol);
         CHECK(t.grad_norm > 0.5);
         CHECK_NEAR(t.lr, lr, 1e-17);
@@ -213,13 +227,17 @@ static void test_E283_to_E285_update(void) {
         double off = 0;
         for (int i = 0; i < m->n_param; i++)
             for (size_t j = 0, at = m->param[i].offset; j < param_count(&m->param[i]); j++, at++) {
-                const double c = g[at] * 0.5 / (sqrt(square) + 1e-6), mm = 0.9 * m1[at] + 0.1 * c, vv = 0.99 * v1[at] + 0.01 * c * c;
+                const double c = g[at] * 0.5 / (sqrt(square) + 1e-6), mm = 0.9 * m1[at] + 0.1 * c,
+                             vv = 0.99 * v1[at] + 0.01 * c * c;
                 const bool decays = strstr(m->param[i].name, "proj.weight") || m->param[i].is_matrix;
-                const double p = before->weights[at] * (1 - (decays ? lr * 0.1 : 0)) - lr / (1 - 0.81) * mm / (sqrt(vv) / sqrt(1 - 0.99 * 0.99) + 1e-8);
+                const double p = before->weights[at] * (1 - (decays ? lr * 0.1 : 0)) -
+                                 lr / (1 - 0.81) * mm / (sqrt(vv) / sqrt(1 - 0.99 * 0.99) + 1e-8);
                 off = fmax(off, fabs(p - m->weights[at]));
             }
         CHECK_NEAR(off, 0, sizeof(real) == 4 ? 1e-6 : 1e-14);
-        for (int i = 0; i < m->n_param; i++) CHECK(m->param[i].is_matrix == !(strstr(m->param[i].name, "norm") || strstr(m->param[i].name, "bias")));
+        for (int i = 0; i < m->n_param; i++)
+            CHECK(m->param[i].is_matrix ==
+                  !(strstr(m->param[i].name, "norm") || strstr(m->param[i].name, "bias")));
         long left = 0;
         for (size_t j = 0; j < m->n_trainable; j++) left += t.grad[j] != 0;
         CHECK_INT(left, 0);
@@ -262,7 +280,8 @@ static void test_resume_is_the_same_run(void) {
         Window w = window_of(whole, key);
         Trainer a, b, c;
         Err e = {{0}};
-        CHECK(trainer_new(&a, whole, MAX_ROW, MAX_TARGET, &e) && trainer_new(&b, part, MAX_ROW, MAX_TARGET, &e));
+        CHECK(trainer_new(&a, whole, MAX_ROW, MAX_TARGET, &e) &&
+              trainer_new(&b, part, MAX_ROW, MAX_TARGET, &e));
         settings(&a), settings(&b);
         for (int s = 0; s < 5; s++) one_step(&a, &w, key);
         for (int s = 0; s < 2; s++) one_step(&b, &w, key);
@@ -285,13 +304,18 @@ static void test_resume_is_the_same_run(void) {
         CHECK(trainer_new(&d, other, MAX_ROW, MAX_TARGET, &e));
         CHECK_ERROR(!trainer_load(&d, path, &e), e, "checkpoint is of another model");
         const double broken[5] = {-1};
-        TensorOut out[4] = {{.name = "weights", .store = STORE_F64, .n_dim = 1, .shape = {whole->n_trainable}, .data = whole->weights, .from = STORE_REAL},
-                            {.name = "exp_avg", .store = STORE_F64, .n_dim = 1, .shape = {whole->n_trainable}, .data = a.m, .from = STORE_REAL},
-                            {.name = "exp_avg_sq", .store = STORE_F64, .n_dim = 1, .shape = {whole->n_trainable}, .data = a.v, .from = STORE_REAL},
-                            {.name = "state", .store = STORE_F64, .n_dim = 1, .shape = {5}, .data = broken, .from = STORE_F64}};
+        TensorOut out[4] = {{.name = "weights", .store = STORE_F64, .n_dim = 1, .shape = {whole->n_trainable},
+                             .data = whole->weights, .from = STORE_REAL},
+                            {.name = "exp_avg", .store = STORE_F64, .n_dim = 1, .shape = {whole->n_trainable},
+                             .data = a.m, .from = STORE_REAL},
+                            {.name = "exp_avg_sq", .store = STORE_F64, .n_dim = 1,
+                             .shape = {whole->n_trainable}, .data = a.v, .from = STORE_REAL},
+                            {.name = "state", .store = STORE_F64, .n_dim = 1, .shape = {5}, .data = broken,
+                             .from = STORE_F64}};
         const Store right = sizeof(real) == 4 ? STORE_F32 : STORE_F64;
         CHECK(safetensors_write(path, out, 4, (const char *const[]){NULL}, &e));
-        CHECK_ERROR(!trainer_load(&c, path, &e), e, sizeof(real) == 4 ? "of type F32" : "found step -1");      /* the other build's */
+        /* the other build's */
+        CHECK_ERROR(!trainer_load(&c, path, &e), e, sizeof(real) == 4 ? "of type F32" : "found step -1");
         for (int i = 0; i < 3; i++) out[i].store = right;
         CHECK(safetensors_write(path, out, 4, (const char *const[]){NULL}, &e));
         CHECK_ERROR(!trainer_load(&c, path, &e), e, "found step -1");
@@ -317,20 +341,23 @@ static void test_resume_is_the_same_run(void) {
 static void test_trainer_bytes(void) {
     for (int k = 0; k >= 0; k = tiny_next(k, TINY_COUNT - 1)) {
         Model *m = tiny_model(k);
-        CHECK_INT(trainer_bytes(&m->config, 50, 20), model_bytes(&m->config) + acts_bytes(&m->config, 50, 20, true)
-                  + (3 * m->n_trainable + 50 * (size_t)m->config.hidden) * sizeof(real));
+        CHECK_INT(trainer_bytes(&m->config, 50, 20),
+                  model_bytes(&m->config) + acts_bytes(&m->config, 50, 20, true) +
+                      (3 * m->n_trainable + 50 * (size_t)m->config.hidden) * sizeof(real));
         model_free(m);
     }
 }
 
-/* Two trainers in one file; neither goes into the other's place, and a file that holds one alone is refused. */
+/* Two trainers in one file; neither goes into the other's place, and a file that holds one alone is refused.
+ */
 static void test_partner_in_the_same_checkpoint(void) {
     Model *m[4] = {tiny_model(0), tiny_model(3), tiny_model(0), tiny_model(3)};
     Trainer t[4];
     Err e = {{0}};
     for (int i = 0; i < 4; i++) {
         CHECK(trainer_new(&t[i], m[i], MAX_ROW, MAX_TARGET, &e));
-        for (size_t j = 0; j < m[i]->n_trainable; j++) t[i].m[j] = (real)(i < 2 ? i + 1 : 9), t[i].v[j] = (real)(i < 2 ? 3 + i : 9);
+        for (size_t j = 0; j < m[i]->n_trainable; j++)
+            t[i].m[j] = (real)(i < 2 ? i + 1 : 9), t[i].v[j] = (real)(i < 2 ? 3 + i : 9);
         t[i].step = i < 2 ? 10 + i : 0;
     }
     tiny_fill(m[2], 777, true), tiny_fill(m[3], 778, true);
@@ -339,7 +366,9 @@ static void test_partner_in_the_same_checkpoint(void) {
     CHECK(trainer_save(&t[0], path, &e) && trainer_load(&t[2], path, &e));
     for (int i = 0; i < 2; i++) {
         CHECK_INT(tiny_differ(m[i]->weights, m[i + 2]->weights, m[i]->n_trainable), 0);
-        CHECK_INT(tiny_differ(t[i].m, t[i + 2].m, m[i]->n_trainable) + tiny_differ(t[i].v, t[i + 2].v, m[i]->n_trainable), 0);
+        CHECK_INT(tiny_differ(t[i].m, t[i + 2].m, m[i]->n_trainable) +
+                      tiny_differ(t[i].v, t[i + 2].v, m[i]->n_trainable),
+                  0);
         CHECK_INT(t[i + 2].step, 10 + i);
     }
     CHECK(t[3].extra[2] == 5 && t[2].extra[2] == 0);
@@ -359,15 +388,19 @@ static void test_window_group(void) {
     Err e = {{0}};
     CHECK(window_group(&w, prompt, 3, token, offset, 2, 2, token_of, completion_of, &e));
     /* rows: 5 6 7 | 2; targets: 2 and 4 at the prompt's last row, 3 at the row of 2 */
-    const int id[] = {5, 6, 7, 2}, row[] = {2, 2, 3}, target[] = {2, 4, 3}, of[] = {2, 4, 3}, completion[] = {2, 3, 2};
+    const int id[] = {5, 6, 7, 2}, row[] = {2, 2, 3}, target[] = {2, 4, 3}, of[] = {2, 4, 3},
+              completion[] = {2, 3, 2};
     CHECK_INT(w.n_row, 4);
     CHECK_INT(w.n_seg, 2);
     CHECK_INT(w.n_target, 3);
-    CHECK(!memcmp(w.id, id, sizeof id) && !memcmp(w.target_row, row, sizeof row) && !memcmp(w.target_id, target, sizeof target));
+    CHECK(!memcmp(w.id, id, sizeof id) && !memcmp(w.target_row, row, sizeof row) &&
+          !memcmp(w.target_id, target, sizeof target));
     CHECK(!memcmp(token_of, of, sizeof of) && !memcmp(completion_of, completion, sizeof completion));
     CHECK(w.seg[0].prefix == -1 && w.seg[1].prefix == 0 && w.seg[1].start == 3);
-    CHECK(window_group(&w, prompt, 2, token, offset, 0, 1, token_of, completion_of, &e));      /* one more tree; its only completion has no row */
-    CHECK(w.n_row == 6 && w.n_seg == 3 && w.n_target == 4 && w.target_row[3] == 5 && w.target_id[3] == 9 && token_of[3] == 0 && completion_of[3] == 0);
+    /* one more tree; its only completion has no row */
+    CHECK(window_group(&w, prompt, 2, token, offset, 0, 1, token_of, completion_of, &e));
+    CHECK(w.n_row == 6 && w.n_seg == 3 && w.n_target == 4 && w.target_row[3] == 5 && w.target_id[3] == 9 &&
+          token_of[3] == 0 && completion_of[3] == 0);
     window_free(&w);
 }
 

@@ -7,14 +7,17 @@
 
 static const char *golden = "tests/golden";           /* or what the command line says */
 
-/* ---- dumps of tests/make_dumps.py: every mistake gets its name, and what is right is called right -------------------------- */
+/* ---- dumps of tests/make_dumps.py: every mistake gets its name, and what is right is called right  */ */
 static const char *option_of(const Json *options, const char *name) {
     for (size_t i = 0; options && i + 1 < options->length; i++)
-        if (options->item[i].type == JSON_STRING && !strcmp(options->item[i].string, name)) return options->item[i + 1].string;
+        if (options->item[i].type == JSON_STRING && !strcmp(options->item[i].string, name))
+            return options->item[i + 1].string;
     return NULL;
 }
 
-static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 /* "A, B" of names in order; pairs with their halves in order. */
 static void joined(char *out, size_t size, char (*name)[64], const Json *list) {
@@ -29,21 +32,26 @@ static void joined(char *out, size_t size, char (*name)[64], const Json *list) {
             char a[64], b[64];
             snprintf(a, sizeof a, "%.*s", (int)(plus - copy[n]), copy[n]);
             snprintf(b, sizeof b, "%s", plus + 3);
-            snprintf(copy[n], sizeof copy[n], "%.30s + %.30s", strcmp(a, b) < 0 ? a : b, strcmp(a, b) < 0 ? b : a);
+            snprintf(copy[n], sizeof copy[n], "%.30s + %.30s", strcmp(a, b) < 0 ? a : b,
+                     strcmp(a, b) < 0 ? b : a);
         }
         at[n] = copy[n];
         n++;
     }
     qsort(at, n, sizeof *at, by_text);
     *out = 0;
-    for (size_t i = 0; i < n; i++) snprintf(out + strlen(out), size - strlen(out), "%s%s", i ? ", " : "", at[i]);
+    for (size_t i = 0; i < n; i++)
+        snprintf(out + strlen(out), size - strlen(out), "%s%s", i ? ", " : "", at[i]);
 }
 
-static bool folder_of(char *out, size_t size, const char *name) { return name && snprintf(out, size, "%.90s/%.200s", golden, name) > 0; }
+static bool folder_of(char *out, size_t size, const char *name) {
+    return name && snprintf(out, size, "%.90s/%.200s", golden, name) > 0;
+}
 
 static void golden_dump(const char *file, const Json *v) {
     char path[600], dir[3][300], found[1200], wanted[1200];
-    const Json *options = json_get(v, "options"), *expect = json_get(v, "expect"), *folder = json_get(v, "model");
+    const Json *options = json_get(v, "options"), *expect = json_get(v, "expect"),
+               *folder = json_get(v, "model");
     Err e = {{0}};
     Dump d;
     Report r;
@@ -55,9 +63,12 @@ static void golden_dump(const char *file, const Json *v) {
     if (!open) { printf("%s\n", e.line); return; }
     bool ok = true;
     if (folder && folder->type == JSON_STRING && folder_of(dir[0], sizeof dir[0], folder->string))
-        ok = (model.policy = folder_load(dir[0], &info, &e)) && dump_model(&d, &model.policy->config, &info, dir[0], &e);
-    if (ok && folder_of(dir[1], sizeof dir[1], option_of(options, "--ref-model"))) ok = (model.reference = folder_load(dir[1], &info, &e)) != NULL;
-    if (ok && folder_of(dir[2], sizeof dir[2], option_of(options, "--old-model"))) ok = (model.old = folder_load(dir[2], &info, &e)) != NULL;
+        ok = (model.policy = folder_load(dir[0], &info, &e)) &&
+             dump_model(&d, &model.policy->config, &info, dir[0], &e);
+    if (ok && folder_of(dir[1], sizeof dir[1], option_of(options, "--ref-model")))
+        ok = (model.reference = folder_load(dir[1], &info, &e)) != NULL;
+    if (ok && folder_of(dir[2], sizeof dir[2], option_of(options, "--old-model")))
+        ok = (model.old = folder_load(dir[2], &info, &e)) != NULL;
     ok = ok && report_make(&r, &d, &model, NULL, false, &e);
     CHECK(ok);
     if (!ok) printf("%s: %s\n", file, e.line);
@@ -69,7 +80,10 @@ static void golden_dump(const char *file, const Json *v) {
         if (s == N_STAGE) { CHECK(s < N_STAGE); continue; }
         StageReport *x = &r.stage[s];
         const Json *dialect = json_get(want, "right as");
-        snprintf(wanted, sizeof wanted, "%s", want->type == JSON_STRING ? !strcmp(want->string, "unknown") ? "wrong, cause unknown" : want->string : "");
+        snprintf(wanted, sizeof wanted, "%s",
+                 want->type == JSON_STRING
+                     ? !strcmp(want->string, "unknown") ? "wrong, cause unknown" : want->string
+                     : "");
         if (dialect) snprintf(wanted, sizeof wanted, "right as %s", dialect->string);
         if (want->type == JSON_ARRAY) {
             joined(wanted, sizeof wanted, NULL, want);
@@ -78,7 +92,9 @@ static void golden_dump(const char *file, const Json *v) {
         } else report_verdict(found, sizeof found, &r, (Stage)s);
         const bool same = x->judged && !strcmp(found, wanted);
         CHECK(same);
-        if (!same) printf("    %s: %s: found \"%s\"%s, expected \"%s\"\n", file, want->key, found, x->judged ? "" : " (not judged)", wanted);
+        if (!same)
+            printf("    %s: %s: found \"%s\"%s, expected \"%s\"\n", file, want->key, found,
+                   x->judged ? "" : " (not judged)", wanted);
         all_right = all_right && (want->type == JSON_STRING || dialect);
     }
     if (ok) CHECK_INT(report_all_right(&r), all_right);
@@ -95,19 +111,23 @@ static void test_golden_dumps(void) {
     snprintf(path, sizeof path, "%.90s/mistakes.json", golden);
     Json *manifest = json_read_file(path, &e);
     CHECK(manifest != NULL);
-    for (size_t i = 0; manifest && i < manifest->length; i++) golden_dump(manifest->item[i].key, &manifest->item[i]);
+    for (size_t i = 0; manifest && i < manifest->length; i++)
+        golden_dump(manifest->item[i].key, &manifest->item[i]);
     json_free(manifest);
 }
 
-/* ---- reading: liars ---------------------------------------------------------------------------------------------------- */
-static const char *const path = sizeof(real) == 4 ? "build/test_verify_f32.safetensors" : "build/test_verify_f64.safetensors";
+/* ---- reading: liars ------------------------------------------------------------------------- */
+static const char *const path =
+    sizeof(real) == 4 ? "build/test_verify_f32.safetensors" : "build/test_verify_f64.safetensors";
 
 enum { ROWS = 4, COLUMNS = 5, LABELS = 2 };
 typedef struct { TensorOut t[24]; int n; const char *config; } Made;
 
-static TensorOut *add(Made *m, const char *name, const void *data, const char *dtype, int n_dim, size_t a, size_t b) {
+static TensorOut *add(Made *m, const char *name, const void *data, const char *dtype, int n_dim, size_t a,
+                      size_t b) {
     TensorOut *t = &m->t[m->n++];
-    *t = (TensorOut){.name = name, .store = sizeof(real) == 4 ? STORE_F32 : STORE_F64, .n_dim = n_dim, .shape = {a, b}, .data = data, .from = STORE_REAL, .dtype = dtype};
+    *t = (TensorOut){.name = name, .store = sizeof(real) == 4 ? STORE_F32 : STORE_F64, .n_dim = n_dim,
+                     .shape = {a, b}, .data = data, .from = STORE_REAL, .dtype = dtype};
     return t;
 }
 
@@ -120,11 +140,13 @@ static TensorOut *tensor(Made *m, const char *name) {
 typedef struct {
     int32_t id[ROWS * COLUMNS], prompt[ROWS * 2];
     unsigned char mask[ROWS * COLUMNS], prompt_mask[ROWS * 2];
-    real score[ROWS * LABELS], reward[ROWS], adv[ROWS], logp[ROWS * COLUMNS], old[ROWS * COLUMNS], ref[ROWS * COLUMNS], one[1];
+    real score[ROWS * LABELS], reward[ROWS], adv[ROWS], logp[ROWS * COLUMNS], old[ROWS * COLUMNS],
+        ref[ROWS * COLUMNS], one[1];
 } Batch_;
 
 static Made whole_dump(Batch_ *b) {
-    Made m = {.config = "{\"num_generations\": 2, \"beta\": 0.1, \"loss_type\": \"grpo\", \"eos_token_id\": 2, \"pad_token_id\": 0, \"reward_weights\": [1, 0.5]}"};
+    Made m = {.config = "{\"num_generations\": 2, \"beta\": 0.1, \"loss_type\": \"grpo\", \"eos_token_id\": "
+                        "2, \"pad_token_id\": 0, \"reward_weights\": [1, 0.5]}"};
     for (int i = 0; i < ROWS; i++) {
         for (int t = 0; t < COLUMNS; t++) {
             const int n = 2 + i, j = i * COLUMNS + t;
@@ -176,35 +198,45 @@ static void test_liars(void) {
     Dump d;
     Made whole = whole_dump(&b);
     CHECK(put(&whole, &e) && dump_open(&d, path, NULL, &e));
-    CHECK(d.n == ROWS && d.width == COLUMNS && d.n_label == LABELS && d.prompt_width == 2 && d.weight[1] == 0.5 && d.set.grpo.beta == 0.1 && d.set.stop[0] == 2);
+    CHECK(d.n == ROWS && d.width == COLUMNS && d.n_label == LABELS && d.prompt_width == 2 &&
+          d.weight[1] == 0.5 && d.set.grpo.beta == 0.1 && d.set.stop[0] == 2);
     dump_close(&d);
-    LIE(tensor(&m, "completion_mask")->shape[1] = COLUMNS - 1, "completion_mask: found shape [4,4], expected [4,5] as of completion_ids");
-    LIE(tensor(&m, "rewards")->shape[0] = ROWS - 1, "rewards: found shape [3], expected 4 rows as in completion_ids");
+    LIE(tensor(&m, "completion_mask")->shape[1] = COLUMNS - 1,
+        "completion_mask: found shape [4,4], expected [4,5] as of completion_ids");
+    LIE(tensor(&m, "rewards")->shape[0] = ROWS - 1,
+        "rewards: found shape [3], expected 4 rows as in completion_ids");
     LIE(tensor(&m, "per_token_logps")->shape[1] = 3, "per_token_logps: found shape [4,3]");
-    LIE((tensor(&m, "rewards_per_func")->n_dim = 1, tensor(&m, "rewards_per_func")->shape[0] = 4), "rewards_per_func: found shape [4], expected [B,K]");
+    LIE((tensor(&m, "rewards_per_func")->n_dim = 1, tensor(&m, "rewards_per_func")->shape[0] = 4),
+        "rewards_per_func: found shape [4], expected [B,K]");
     LIE(tensor(&m, "completion_ids")->dtype = NULL, "completion_ids: found dtype");
-    LIE(tensor(&m, "advantages")->dtype = "I32", "advantages: found dtype I32, expected F64, F32, BF16 or F16");
+    LIE(tensor(&m, "advantages")->dtype = "I32",
+        "advantages: found dtype I32, expected F64, F32, BF16 or F16");
     LIE(b.mask[3] = 7, "completion_mask: found 7 at [0,3], expected 0 or 1");
     LIE(b.mask[4] = 1, "completion_mask: row 0: found 2 stretches of ones");
     LIE(b.score[3] = INFINITY, "rewards_per_func: found an infinite score at [1,1]");
-    LIE(m.config = "{\"num_generations\": 3}", "num_generations: found 3, expected a divisor of the 4 completions");
+    LIE(m.config = "{\"num_generations\": 3}",
+        "num_generations: found 3, expected a divisor of the 4 completions");
     LIE(m.config = "{}", "num_generations: found 8 (the default), expected a divisor");
-    LIE(m.config = "{\"num_generations\": \"two\"}", "num_generations: found string \"two\", expected a whole number");
+    LIE(m.config = "{\"num_generations\": \"two\"}",
+        "num_generations: found string \"two\", expected a whole number");
     LIE(m.config = "{\"loss_type\": \"grop\"}", "found \"grop\", expected one of grpo");
     LIE(m.config = "{\"epsilon\": -1}", "epsilon: found -1");
     LIE(m.config = "{\"temperature\": 0}", "temperature: found 0, expected more than 0");
-    LIE(m.config = "{\"num_generations\": 2, \"reward_weights\": [1]}", "reward_weights: expected a list of 2 numbers");
+    LIE(m.config = "{\"num_generations\": 2, \"reward_weights\": [1]}",
+        "reward_weights: expected a list of 2 numbers");
     LIE(m.config = "{\"eos_token_id\": [1.5]}", "eos_token_id: found array, expected a token id");
     LIE(m.config = "{\"gradient_accumulation_steps\": 0}", "expected at least 1");
     LIE(m.config = "[]", "found array, expected an object of options");
     LIE(m.config = "{\"beta\": 0.1", "metadata config");
     LIE((add(&m, "input_ids", b.id, "I32", 2, ROWS, COLUMNS)), "found both input_ids and completion_ids");
-    LIE((add(&m, "attention_mask", b.mask, "U8", 2, ROWS, COLUMNS)), "attention_mask: found beside completion_ids");
+    LIE((add(&m, "attention_mask", b.mask, "U8", 2, ROWS, COLUMNS)),
+        "attention_mask: found beside completion_ids");
     LIE((add(&m, "loss", b.logp, NULL, 1, 2, 0)), "loss: found shape [2], expected []");
     LIE((add(&m, "ratio", b.logp, NULL, 2, ROWS, 2)), "ratio: found shape [4,2]");
     LIE((m.n = 1, m.t[0].name = "strange"), "found no tensor that verify knows");
-    LIE((m.n = 4, m.t[0].name = "input_ids", m.t[2] = m.t[0], m.t[2].name = "attention_mask", m.t[2].data = b.mask, m.t[2].dtype = "U8", m.t[1] = m.t[2], m.t[1].name = "other",
-         m.n = 3), "found input_ids without completion_mask");
+    LIE((m.n = 4, m.t[0].name = "input_ids", m.t[2] = m.t[0], m.t[2].name = "attention_mask",
+         m.t[2].data = b.mask, m.t[2].dtype = "U8", m.t[1] = m.t[2], m.t[1].name = "other", m.n = 3),
+        "found input_ids without completion_mask");
     /* a settings key with a slip of the pen is told, not taken for a default in silence */
     Made slip = whole_dump(&b);
     slip.config = "{\"num_generations\": 2, \"epsilom\": 0.3}";
@@ -214,7 +246,8 @@ static void test_liars(void) {
     CHECK_ERROR(!dump_open(&d, path, "ver", &e), e, "dialect: found \"ver\", expected one of trl-1.16");
 }
 
-/* Mutated dumps: whatever the bytes are, an error line or a report, never a crash. Run by hand under -fsanitize=address,undefined too. */
+/* Mutated dumps: whatever the bytes are, an error line or a report, never a crash. Run by hand under
+ * -fsanitize=address,undefined too. */
 static void test_mutations(void) {
     static Batch_ b;
     Err e = {{0}};
@@ -227,8 +260,12 @@ static void test_mutations(void) {
         memcpy(copy, bytes, n);
         const size_t header = bytes[0] + 256u * bytes[1];
         for (int i = 0; i < 1 + k % 3; i++) {
-            const size_t at = (size_t)((tiny_number((uint64_t)k, (uint64_t)i) + 1) / 2 * (double)(k % 2 ? n : 8 + header)) % n;
-            copy[at] = (unsigned char)(k % 5 == 0 ? "0129[]{}\",:-e"[at % 13] : (int)(128 * (tiny_number((uint64_t)at, (uint64_t)k) + 1)));
+            const size_t at =
+                (size_t)((tiny_number((uint64_t)k, (uint64_t)i) + 1) / 2 * (double)(k % 2 ? n : 8 + header)) %
+                n;
+            copy[at] =
+                (unsigned char)(k % 5 == 0 ? "0129[]{}\",:-e"[at % 13]
+                                           : (int)(128 * (tiny_number((uint64_t)at, (uint64_t)k) + 1)));
         }
         Err none = {{0}};
         Dump d;
@@ -249,7 +286,7 @@ static void test_mutations(void) {
     free(copy);
 }
 
-/* ---- padding is never read, and stands on either side --------------------------------------------------------------------- */
+/* ---- padding is never read, and stands on either side --------------------------------------- */
 static void verdict_of(char out[1400], const Made *m, Stage s) {
     Err e = {{0}};
     Dump d;
@@ -282,10 +319,13 @@ static void test_padding(void) {
     CHECK_STRING(text, "right");
     for (int i = 0; i < ROWS; i++)                      /* the same with the padding in front */
         for (int t = 0; t < COLUMNS; t++) {
-            const int n = 2 + i > COLUMNS ? COLUMNS : 2 + i, to = i * COLUMNS + (t + COLUMNS - n) % COLUMNS, from = i * COLUMNS + t;
-            moved[0][to] = b.logp[from], moved[1][to] = b.old[from], moved[2][to] = ratio[from], id[to] = b.id[from], mask[to] = b.mask[from];
+            const int n = 2 + i > COLUMNS ? COLUMNS : 2 + i, to = i * COLUMNS + (t + COLUMNS - n) % COLUMNS,
+                      from = i * COLUMNS + t;
+            moved[0][to] = b.logp[from], moved[1][to] = b.old[from], moved[2][to] = ratio[from],
+            id[to] = b.id[from], mask[to] = b.mask[from];
         }
-    tensor(&m, "per_token_logps")->data = moved[0], tensor(&m, "old_per_token_logps")->data = moved[1], tensor(&m, "ratio")->data = moved[2];
+    tensor(&m, "per_token_logps")->data = moved[0], tensor(&m, "old_per_token_logps")->data = moved[1],
+               tensor(&m, "ratio")->data = moved[2];
     tensor(&m, "completion_ids")->data = id, tensor(&m, "completion_mask")->data = mask;
     verdict_of(text, &m, STAGE_RATIO);
     CHECK_STRING(text, "right");
@@ -296,12 +336,13 @@ static void test_padding(void) {
     CHECK_STRING(text, "wrong, cause unknown");
 }
 
-/* ---- what no mistake explains, and what the other type hides --------------------------------------------------------------- */
+/* ---- what no mistake explains, and what the other type hides -------------------------------- */
 static void test_unknown_cause(void) {
     static Batch_ b;
     char text[1400];
     Made m = whole_dump(&b);
-    verdict_of(text, &m, STAGE_ADVANTAGES);             /* +-0.7 of two rewards: 0.7070 with 1e-4 beside the deviation is what is right */
+    /* +-0.7 of two rewards: 0.7070 with 1e-4 beside the deviation is what is right */
+    verdict_of(text, &m, STAGE_ADVANTAGES);
     CHECK_STRING(text, "wrong, cause unknown");
     verdict_of(text, &m, STAGE_REWARDS);
     CHECK_STRING(text, "right");
@@ -313,15 +354,17 @@ static void test_unknown_cause(void) {
 /* Every row of the catalogue can be found by its name, belongs to a stage, and says what it does. */
 static void test_catalogue(void) {
     for (int i = 0; i < n_mistake; i++) {
-        CHECK(mistakes[i].name[0] && mistakes[i].line[0] && mistakes[i].equation[0] == 'E' && mistakes[i].stages && mistakes[i].stages < 1u << N_STAGE && strlen(mistakes[i].name) < 31);
+        CHECK(mistakes[i].name[0] && mistakes[i].line[0] && mistakes[i].equation[0] == 'E' &&
+              mistakes[i].stages && mistakes[i].stages < 1u << N_STAGE && strlen(mistakes[i].name) < 31);
         for (int k = 0; k < i; k++) CHECK(strcmp(mistakes[i].name, mistakes[k].name));
     }
     CHECK(dialect_has(DIALECT_VERL, "D1-eps-1e-6") && !dialect_has(DIALECT_TRL_116, "D1-eps-1e-6"));
 }
 
-/* ---- liars beside a model: what the array stages never look at -------------------------------------------------------------- */
+/* ---- liars beside a model: what the array stages never look at ------------------------------ */
 /* The dump of sharp.c's model case with one thing changed: the tensor `name` as `with`; NULL: left out. */
-static bool respoiled(const char *dir, const char *name, const TensorOut *with, Dump *d, Report *r, const Policies *model, const FolderInfo *info, Err *e) {
+static bool respoiled(const char *dir, const char *name, const TensorOut *with, Dump *d, Report *r,
+                      const Policies *model, const FolderInfo *info, Err *e) {
     static TensorOut t[200];
     char file[300];
     Dump from;
@@ -331,12 +374,15 @@ static bool respoiled(const char *dir, const char *name, const TensorOut *with, 
     for (int i = 0; i < safetensors_count(from.file); i++) {
         const Tensor *x = safetensors_at(from.file, i);
         const bool whole = x->store == STORE_REAL;
-        t[n] = (TensorOut){.name = x->name, .store = whole ? STORE_F32 : x->store, .n_dim = x->n_dim, .data = x->data, .from = whole ? STORE_F32 : x->store, .dtype = whole ? x->dtype : NULL};
+        t[n] = (TensorOut){.name = x->name, .store = whole ? STORE_F32 : x->store, .n_dim = x->n_dim,
+                           .data = x->data, .from = whole ? STORE_F32 : x->store,
+                           .dtype = whole ? x->dtype : NULL};
         memcpy(t[n].shape, x->shape, sizeof t[n].shape);
         if (strcmp(x->name, name)) n++;
         else if (with) t[n++] = *with;
     }
-    const char *const metadata[] = {"format", "grpo-dump-1", "config", safetensors_metadata(from.file, "config"), NULL};
+    const char *const metadata[] = {"format", "grpo-dump-1", "config",
+                                    safetensors_metadata(from.file, "config"), NULL};
     bool ok = safetensors_write(path, t, n, metadata, e);
     dump_close(&from);
     *r = (Report){0};
@@ -348,7 +394,8 @@ static bool respoiled(const char *dir, const char *name, const TensorOut *with, 
     return ok;
 }
 
-#define LIE_WITH(tensor, with, part) CHECK_ERROR(!respoiled(dir, tensor, with, &d, &r, model, info, &e), e, part)
+#define LIE_WITH(tensor, with, part) \
+    CHECK_ERROR(!respoiled(dir, tensor, with, &d, &r, model, info, &e), e, part)
 
 static void test_liars_with_a_model(const char *dir, const Policies *model, const FolderInfo *info) {
     Err e = {{0}};
@@ -361,19 +408,36 @@ static void test_liars_with_a_model(const char *dir, const Policies *model, cons
     for (int j = 0; j < 12 * 3; j++) prompt[j] = j == 4 ? -7 : 5;
     CHECK(respoiled(dir, "nothing", NULL, &d, &r, model, info, &e));
     if (e.line[0]) printf("%s\n", e.line);
-    LIE_WITH("completion_ids", (&(TensorOut){.name = "completion_ids", .dtype = "I32", .n_dim = 2, .shape = {12, 6}, .data = id}), "column 2: found token id 40, expected 0 to 39 as the model has");
-    LIE_WITH("prompt_ids", (&(TensorOut){.name = "prompt_ids", .dtype = "I32", .n_dim = 2, .shape = {12, 3}, .data = prompt}), "prompt_ids: row 1, column 1: found token id -1, expected 0 to 39");
-    LIE_WITH("prompt_mask", (&(TensorOut){.name = "prompt_mask", .dtype = "U8", .n_dim = 2, .shape = {12, 3}, .data = none}), "completion 0: found no prompt token");
-    LIE_WITH("logits", (&(TensorOut){.name = "logits", .store = STORE_F32, .n_dim = 3, .shape = {12, 6, 39}, .data = numbers, .from = STORE_F32}), "logits: found a vocabulary of 39, expected 40");
-    LIE_WITH("grad.model.norm.weight", (&(TensorOut){.name = "grad.model.norm.weight", .store = STORE_F32, .n_dim = 1, .shape = {15}, .data = numbers, .from = STORE_F32}),
+    LIE_WITH("completion_ids",
+             (&(TensorOut){.name = "completion_ids", .dtype = "I32", .n_dim = 2, .shape = {12, 6},
+                           .data = id}),
+             "column 2: found token id 40, expected 0 to 39 as the model has");
+    LIE_WITH("prompt_ids",
+             (&(TensorOut){.name = "prompt_ids", .dtype = "I32", .n_dim = 2, .shape = {12, 3},
+                           .data = prompt}),
+             "prompt_ids: row 1, column 1: found token id -1, expected 0 to 39");
+    LIE_WITH("prompt_mask",
+             (&(TensorOut){.name = "prompt_mask", .dtype = "U8", .n_dim = 2, .shape = {12, 3}, .data = none}),
+             "completion 0: found no prompt token");
+    LIE_WITH("logits",
+             (&(TensorOut){.name = "logits", .store = STORE_F32, .n_dim = 3, .shape = {12, 6, 39},
+                           .data = numbers, .from = STORE_F32}),
+             "logits: found a vocabulary of 39, expected 40");
+    LIE_WITH("grad.model.norm.weight",
+             (&(TensorOut){.name = "grad.model.norm.weight", .store = STORE_F32, .n_dim = 1, .shape = {15},
+                           .data = numbers, .from = STORE_F32}),
              "grad.model.norm.weight: found 15 numbers");
-    LIE_WITH("param.model.norm.weight", (&(TensorOut){.name = "param.model.morn.weight", .store = STORE_F32, .n_dim = 1, .shape = {16}, .data = numbers, .from = STORE_F32}),
+    LIE_WITH("param.model.norm.weight",
+             (&(TensorOut){.name = "param.model.morn.weight", .store = STORE_F32, .n_dim = 1, .shape = {16},
+                           .data = numbers, .from = STORE_F32}),
              "found the parameter model.morn.weight, which the model does not have");
-    LIE_WITH("exp_avg.model.norm.weight", (&(TensorOut){.name = "exp_avg.model.norm.weight", .store = STORE_F32, .n_dim = 1, .shape = {3}, .data = numbers, .from = STORE_F32}),
+    LIE_WITH("exp_avg.model.norm.weight",
+             (&(TensorOut){.name = "exp_avg.model.norm.weight", .store = STORE_F32, .n_dim = 1, .shape = {3},
+                           .data = numbers, .from = STORE_F32}),
              "exp_avg.model.norm.weight: found 3 numbers");
 }
 
-/* ---- cases of our own: each is right, and together they show every row of the catalogue ------------------------------------- */
+/* ---- cases of our own: each is right, and together they show every row of the catalogue ----- */
 static void test_sharp(void) {
     static const char *const dir = "build/test_verify_sharp";
     static bool shown[256];

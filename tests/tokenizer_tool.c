@@ -1,10 +1,11 @@
-/* tokenizer_tool.c: the tokenizer as a filter for tests/parity/test_tokenizer.py: JSON lines on stdin, JSON lines on stdout.
+/* tokenizer_tool.c: the tokenizer as a filter for tests/parity/test_tokenizer.py: JSON lines on stdin, JSON
+ * lines on stdout.
  *
- *     tokenizer_tool encode DIR          "text"                                -> {"all": [ids], "text": [ids]}: with and without added tokens
- *     tokenizer_tool decode DIR          [ids]                                 -> {"all": "text", "text": "..."}: with and without special tokens
- *     tokenizer_tool chat DIR [NAME]     {"messages": [...], "prompt": bool}   -> {"family": "...", "text": "...", "ids": [...]}
- *     tokenizer_tool train DIR VOCAB     "text"                                -> files in DIR
- * A line that fails gives {"error": "..."}. */
+ *     tokenizer_tool encode DIR          "text"                                -> {"all": [ids], "text":
+ * [ids]}: with and without added tokens tokenizer_tool decode DIR          [ids] -> {"all": "text", "text":
+ * "..."}: with and without special tokens tokenizer_tool chat DIR [NAME]     {"messages": [...], "prompt":
+ * bool}   -> {"family": "...", "text": "...", "ids": [...]} tokenizer_tool train DIR VOCAB     "text" ->
+ * files in DIR A line that fails gives {"error": "..."}. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,8 @@ static void put_ids(JsonWriter *w, const char *key, const Ids *ids) {
 
 static bool encode_line(JsonWriter *w, const Tokenizer *t, const Json *v, Err *e) {
     Ids all = {0}, text = {0};
-    const bool ok = v->type == JSON_STRING ? tokenizer_encode(&all, t, v->string, v->length, true, e) && tokenizer_encode(&text, t, v->string, v->length, false, e)
+    const bool ok = v->type == JSON_STRING ? tokenizer_encode(&all, t, v->string, v->length, true, e) &&
+                                                 tokenizer_encode(&text, t, v->string, v->length, false, e)
                                            : fail(e, "expected a string");
     if (ok) put_ids(w, "all", &all), put_ids(w, "text", &text);
     free(all.id), free(text.id);
@@ -48,16 +50,20 @@ static bool chat_line(JsonWriter *w, const Tokenizer *t, const char *name, const
     const Json *list = json_get(v, "messages");
     ChatTemplate c;
     bool prompt;
-    if (!list || list->type != JSON_ARRAY || !json_get_bool(v, "prompt", &prompt, "stdin", e)) return fail(e, "expected messages and prompt");
+    if (!list || list->type != JSON_ARRAY || !json_get_bool(v, "prompt", &prompt, "stdin", e))
+        return fail(e, "expected messages and prompt");
     if (name ? !chat_template_parse(&c, name, e) : !chat_template_find(&c, t, e)) return false;
     Message *m = calloc(list->length + 1, sizeof *m);
     bool ok = m || fail(e, "no memory");
     for (size_t i = 0; ok && i < list->length; i++)
-        ok = json_get_string(&list->item[i], "role", &m[i].role, "stdin", e) && json_get_string(&list->item[i], "content", &m[i].content, "stdin", e);
+        ok = json_get_string(&list->item[i], "role", &m[i].role, "stdin", e) &&
+             json_get_string(&list->item[i], "content", &m[i].content, "stdin", e);
     char *s = ok ? chat_render(c, t, m, (int)list->length, prompt, e) : NULL;
     Ids ids = {0};
     ok = s && chat_encode(&ids, t, c, m, (int)list->length, prompt, e);
-    if (ok) json_put_string(w, "family", chat_template_name(c)), json_put_string(w, "text", s), put_ids(w, "ids", &ids);
+    if (ok)
+        json_put_string(w, "family", chat_template_name(c)), json_put_string(w, "text", s),
+            put_ids(w, "ids", &ids);
     free(s), free(ids.id), free(m);
     return ok;
 }
@@ -87,7 +93,9 @@ int main(int argc, char **argv) {
     const double start = clock_seconds();
     Tokenizer *t = train ? NULL : tokenizer_load(argv[2], &e);
     if (!train && !t) return fprintf(stderr, "%s\n", e.line), 2;
-    if (t) fprintf(stderr, "load %.3f s, vocab %d, bos %d, eos %d, pad %d\n", clock_seconds() - start, tokenizer_vocab(t), tokenizer_bos(t), tokenizer_eos(t), tokenizer_pad(t));
+    if (t)
+        fprintf(stderr, "load %.3f s, vocab %d, bos %d, eos %d, pad %d\n", clock_seconds() - start,
+                tokenizer_vocab(t), tokenizer_bos(t), tokenizer_eos(t), tokenizer_pad(t));
     char *all = read_all(stdin, &n), *end = all ? all + n : NULL;
     for (char *p = all, *next; p && p < end; p = next) {
         char *stop = memchr(p, '\n', (size_t)(end - p));
@@ -96,7 +104,8 @@ int main(int argc, char **argv) {
         if (train && v && v->type == JSON_STRING) {
             const size_t k = (size_t)n_line;
             if ((k & (k - 1)) == 0) {
-                text = realloc(text, 2 * k * sizeof *text), length = realloc(length, 2 * k * sizeof *length), tree = realloc(tree, 2 * k * sizeof *tree);
+                text = realloc(text, 2 * k * sizeof *text), length = realloc(length, 2 * k * sizeof *length),
+                tree = realloc(tree, 2 * k * sizeof *tree);
                 if (!text || !length || !tree) return 2;
             }
             text[k - 1] = v->string, length[k - 1] = v->length, tree[k - 1] = v;
@@ -104,15 +113,21 @@ int main(int argc, char **argv) {
         }
         JsonWriter w = {0};
         json_begin(&w, '{');
-        const bool ok = v && (strcmp(argv[1], "encode") == 0 ? encode_line(&w, t, v, &e) : strcmp(argv[1], "decode") == 0 ? decode_line(&w, t, v, &e)
-                              : strcmp(argv[1], "chat") == 0 ? chat_line(&w, t, argc > 3 ? argv[3] : NULL, v, &e) : fail(&e, "%s: unknown command", argv[1]));
-        if (!ok) free(w.text), w = (JsonWriter){0}, json_begin(&w, '{'), json_put_string(&w, "error", e.line), e.line[0] = 0;
+        const bool ok =
+            v && (strcmp(argv[1], "encode") == 0   ? encode_line(&w, t, v, &e)
+                  : strcmp(argv[1], "decode") == 0 ? decode_line(&w, t, v, &e)
+                  : strcmp(argv[1], "chat") == 0   ? chat_line(&w, t, argc > 3 ? argv[3] : NULL, v, &e)
+                                                   : fail(&e, "%s: unknown command", argv[1]));
+        if (!ok)
+            free(w.text), w = (JsonWriter){0}, json_begin(&w, '{'), json_put_string(&w, "error", e.line),
+                          e.line[0] = 0;
         json_end(&w, '}');
         puts(w.text);
         free(w.text), json_free(v);
     }
     const double begin = clock_seconds();
-    const bool ok = !train || tokenizer_train(argv[2], text, length, n_line, argc > 3 ? atoi(argv[3]) : 0, &e);
+    const bool ok =
+        !train || tokenizer_train(argv[2], text, length, n_line, argc > 3 ? atoi(argv[3]) : 0, &e);
     if (train) fprintf(stderr, "train %.3f s\n", clock_seconds() - begin);
     if (!ok) fprintf(stderr, "%s\n", e.line);
     for (int i = 0; tree && i < n_line; i++) json_free(tree[i]);

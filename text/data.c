@@ -12,7 +12,8 @@
 
 /* ---- reading ----------------------------------------------------------------------------- */
 
-/* Everything of a data set that is on the heap, in one chain: freed never (a data set lives as long as the program). */
+/* Everything of a data set that is on the heap, in one chain: freed never (a data set lives as long as the
+ * program). */
 static void *keep(size_t bytes, Err *e) {
     void *p = calloc(1, bytes ? bytes : 1);
     if (!p) fail(e, "data: no memory for %zu bytes", bytes);
@@ -21,18 +22,24 @@ static void *keep(size_t bytes, Err *e) {
 
 /* C's strings end at a NUL: what stands behind it would be lost. */
 static bool no_nul(const Json *v, const char *path, const char *key, Err *e) {
-    return !v || v->type != JSON_STRING || strlen(v->string) == v->length || fail(e, "%s:%d:%d: %s: holds a NUL character; take it out", path, v->line, v->column, key);
+    return !v || v->type != JSON_STRING || strlen(v->string) == v->length ||
+           fail(e, "%s:%d:%d: %s: holds a NUL character; take it out", path, v->line, v->column, key);
 }
 
 static bool read_messages(const Message **out, int *n, const Json *list, const char *path, Err *e) {
     Message *m = keep(list->length * sizeof *m, e);
     if (!m) return false;
     for (size_t i = 0; i < list->length; i++) {
-        if (!json_get_string(&list->item[i], "role", &m[i].role, path, e) || !json_get_string(&list->item[i], "content", &m[i].content, path, e) ||
-            !no_nul(json_get(&list->item[i], "content"), path, "content", e)) return false;
+        if (!json_get_string(&list->item[i], "role", &m[i].role, path, e) ||
+            !json_get_string(&list->item[i], "content", &m[i].content, path, e) ||
+            !no_nul(json_get(&list->item[i], "content"), path, "content", e))
+            return false;
         if (strcmp(m[i].role, "user") && strcmp(m[i].role, "assistant") && strcmp(m[i].role, "system"))
-            return fail(e, "%s:%d: role: found \"%.40s\", expected system, user or assistant", path, list->item[i].line, m[i].role);
-        if (!strcmp(m[i].role, "user") && !*m[i].content) return fail(e, "%s:%d: content: a user's turn is empty; expected a text", path, list->item[i].line);
+            return fail(e, "%s:%d: role: found \"%.40s\", expected system, user or assistant", path,
+                        list->item[i].line, m[i].role);
+        if (!strcmp(m[i].role, "user") && !*m[i].content)
+            return fail(e, "%s:%d: content: a user's turn is empty; expected a text", path,
+                        list->item[i].line);
     }
     *out = m;
     *n = (int)list->length;
@@ -48,19 +55,29 @@ static bool read_reply(const char **out, const Json *row, const char *key, const
         *out = v->string;
         return no_nul(v, path, key, e);
     }
-    if (v->type == JSON_ARRAY && v->length == 1) return json_get_string(&v->item[0], "content", out, path, e) && no_nul(json_get(&v->item[0], "content"), path, key, e);
-    return fail(e, "%s:%d:%d: %s: found %s, expected a text or a list of one assistant message", path, v->line, v->column, key, json_type_name(v->type));
+    if (v->type == JSON_ARRAY && v->length == 1)
+        return json_get_string(&v->item[0], "content", out, path, e) &&
+               no_nul(json_get(&v->item[0], "content"), path, key, e);
+    return fail(e, "%s:%d:%d: %s: found %s, expected a text or a list of one assistant message", path,
+                v->line, v->column, key, json_type_name(v->type));
 }
 
-/* chosen and rejected as whole conversations: the turns that they share are the prompt, one turn is left of each. */
-static bool read_conversations(Example *x, const Json *chosen, const Json *rejected, const char *path, Err *e) {
+/* chosen and rejected as whole conversations: the turns that they share are the prompt, one turn is left of
+ * each. */
+static bool read_conversations(Example *x, const Json *chosen, const Json *rejected, const char *path,
+                               Err *e) {
     const Message *a, *b;
     int n, m, same = 0;
     if (!read_messages(&a, &n, chosen, path, e) || !read_messages(&b, &m, rejected, path, e)) return false;
-    while (same < n && same < m && !strcmp(a[same].role, b[same].role) && !strcmp(a[same].content, b[same].content)) same++;
+    while (same < n && same < m && !strcmp(a[same].role, b[same].role) &&
+           !strcmp(a[same].content, b[same].content))
+        same++;
     if (same && same == n && same == m) same--;         /* the same reply twice */
     if (n - same != 1 || m - same != 1)
-        return fail(e, "%s:%d: chosen and rejected differ in %d and %d turns; expected conversations that differ in the last turn only, or a \"prompt\"", path, x->line, n - same, m - same);
+        return fail(e,
+                    "%s:%d: chosen and rejected differ in %d and %d turns; expected conversations that "
+                    "differ in the last turn only, or a \"prompt\"",
+                    path, x->line, n - same, m - same);
     x->prompt = a;
     x->n_prompt = same;
     x->chosen = a[same].content;
@@ -94,10 +111,12 @@ static bool one_user(Example *x, const char *text, Err *e) {
 }
 
 static bool read_row(Example *x, const Json *row, int need, const char *path, Err *e) {
-    const Json *prompt = json_get(row, "prompt"), *messages = json_get(row, "messages"), *reason = json_get(row, "finish_reason"), *chosen = json_get(row, "chosen"),
+    const Json *prompt = json_get(row, "prompt"), *messages = json_get(row, "messages"),
+               *reason = json_get(row, "finish_reason"), *chosen = json_get(row, "chosen"),
                *rejected = json_get(row, "rejected");
     x->row = row;
-    if (row->type != JSON_OBJECT) return fail(e, "%s:%d: found %s, expected an object", path, x->line, json_type_name(row->type));
+    if (row->type != JSON_OBJECT)
+        return fail(e, "%s:%d: found %s, expected an object", path, x->line, json_type_name(row->type));
     if (prompt && prompt->type == JSON_STRING) {
         if (!prompt->length) return fail(e, "%s:%d: prompt: is empty; expected a text", path, x->line);
         if (!no_nul(prompt, path, "prompt", e) || !one_user(x, prompt->string, e)) return false;
@@ -105,22 +124,35 @@ static bool read_row(Example *x, const Json *row, int need, const char *path, Er
         if (!read_messages(&x->prompt, &x->n_prompt, prompt, path, e)) return false;
     } else if (messages && messages->type == JSON_ARRAY && messages->length) {
         if (!read_messages(&x->prompt, &x->n_prompt, messages, path, e)) return false;
-        if (!strcmp(x->prompt[x->n_prompt - 1].role, "assistant")) x->completion = x->prompt[--x->n_prompt].content;
+        if (!strcmp(x->prompt[x->n_prompt - 1].role, "assistant"))
+            x->completion = x->prompt[--x->n_prompt].content;
     } else if (!prompt && chosen && rejected && chosen->type == JSON_ARRAY && rejected->type == JSON_ARRAY) {
         if (!read_conversations(x, chosen, rejected, path, e)) return false;
-    } else return fail(e, "%s:%d: no \"prompt\" (a text or a list of messages) and no \"messages\"", path, x->line);
-    if (!x->n_prompt || !strcmp(x->prompt[x->n_prompt - 1].role, "assistant")) return fail(e, "%s:%d: the prompt must end with a user's turn", path, x->line);
+    } else
+        return fail(e, "%s:%d: no \"prompt\" (a text or a list of messages) and no \"messages\"", path,
+                    x->line);
+    if (!x->n_prompt || !strcmp(x->prompt[x->n_prompt - 1].role, "assistant"))
+        return fail(e, "%s:%d: the prompt must end with a user's turn", path, x->line);
     if (!x->completion && !read_reply(&x->completion, row, "completion", path, e)) return false;
-    if (!x->chosen && (!read_reply(&x->chosen, row, "chosen", path, e) || !read_reply(&x->rejected, row, "rejected", path, e))) return false;
-    x->chosen_cut = says_length(row, "chosen_finish_reason"), x->rejected_cut = says_length(row, "rejected_finish_reason");
+    if (!x->chosen && (!read_reply(&x->chosen, row, "chosen", path, e) ||
+                       !read_reply(&x->rejected, row, "rejected", path, e)))
+        return false;
+    x->chosen_cut = says_length(row, "chosen_finish_reason"),
+    x->rejected_cut = says_length(row, "rejected_finish_reason");
     if (reason && reason->type == JSON_STRING) x->finish_reason = reason->string;
-    if ((need & NEED_COMPLETION) && !x->completion) return fail(e, "%s:%d: no \"completion\" (a text), and no \"messages\" that end with the assistant", path, x->line);
+    if ((need & NEED_COMPLETION) && !x->completion)
+        return fail(e, "%s:%d: no \"completion\" (a text), and no \"messages\" that end with the assistant",
+                    path, x->line);
     if ((need & NEED_PAIR) && (!x->chosen || !x->rejected))
-        return fail(e, "%s:%d: no \"%s\": expected a pair of replies, \"chosen\" and \"rejected\"", path, x->line, x->chosen ? "rejected" : "chosen");
+        return fail(e, "%s:%d: no \"%s\": expected a pair of replies, \"chosen\" and \"rejected\"", path,
+                    x->line, x->chosen ? "rejected" : "chosen");
     const Json *labels = json_get(row, "labels");
     if ((need & NEED_LABELS) && (!labels || labels->type != JSON_OBJECT))
-        return fail(e, "%s:%d: %s%s: expected an object such as {\"safety\": 0.9}", path, x->line, labels ? "labels: found " : "no \"labels\"", labels ? json_type_name(labels->type) : "");
-    if ((need & NEED_LABELS) && !labels->length) return fail(e, "%s:%d: labels: holds none; expected at least one, such as {\"safety\": 0.9}", path, x->line);
+        return fail(e, "%s:%d: %s%s: expected an object such as {\"safety\": 0.9}", path, x->line,
+                    labels ? "labels: found " : "no \"labels\"", labels ? json_type_name(labels->type) : "");
+    if ((need & NEED_LABELS) && !labels->length)
+        return fail(e, "%s:%d: labels: holds none; expected at least one, such as {\"safety\": 0.9}", path,
+                    x->line);
     return true;
 }
 
@@ -130,7 +162,8 @@ bool dataset_load(Dataset *d, const char *path, int need, const char *system, Er
     if (!text) return false;
     const size_t name = strlen(path);
     const bool plain = name > 4 && !strcmp(path + name - 4, ".txt");
-    if (plain && (need & (NEED_COMPLETION | NEED_LABELS | NEED_PAIR))) return fail(e, "%s: a text file holds prompts only; expected JSON Lines", path);
+    if (plain && (need & (NEED_COMPLETION | NEED_LABELS | NEED_PAIR)))
+        return fail(e, "%s: a text file holds prompts only; expected JSON Lines", path);
     int lines = 1;
     for (size_t i = 0; i < n; i++) lines += text[i] == '\n';
     *d = (Dataset){.path = path, .row = keep((size_t)lines * sizeof(Example), e), .memory = text};
@@ -147,7 +180,8 @@ bool dataset_load(Dataset *d, const char *path, int need, const char *system, Er
         *x = (Example){.line = line};
         if (strspn(at, " \t") < length) {
             if (plain) {
-                if (!utf8_valid(at, length, &bad)) return fail(e, "%s:%d: byte %zu is no valid UTF-8", path, line, bad + 1);
+                if (!utf8_valid(at, length, &bad))
+                    return fail(e, "%s:%d: byte %zu is no valid UTF-8", path, line, bad + 1);
                 if (!one_user(x, at, e)) return false;
             } else {
                 Json *row = json_parse(at, length, path, line, e);
@@ -161,7 +195,8 @@ bool dataset_load(Dataset *d, const char *path, int need, const char *system, Er
     return d->n > 0 || fail(e, "%s: holds no examples", path);
 }
 
-bool example_labels(double *label, const Example *x, const char (*name)[64], int n_label, const char *path, Err *e) {
+bool example_labels(double *label, const Example *x, const char (*name)[64], int n_label, const char *path,
+                    Err *e) {
     const Json *labels = json_get(x->row, "labels");
     for (int k = 0; k < n_label; k++) label[k] = NAN;
     for (size_t i = 0; labels && i < labels->length; i++) {
@@ -170,7 +205,9 @@ bool example_labels(double *label, const Example *x, const char (*name)[64], int
         while (k < n_label && strcmp(name[k], v->key)) k++;
         if (k == n_label) return fail(e, "%s:%d: labels: unknown label \"%.40s\"", path, x->line, v->key);
         if (v->type == JSON_NULL) continue;
-        if (v->type != JSON_NUMBER) return fail(e, "%s:%d: labels: %s: found %s, expected a number; write null for a missing label", path, x->line, v->key, json_type_name(v->type));
+        if (v->type != JSON_NUMBER)
+            return fail(e, "%s:%d: labels: %s: found %s, expected a number; write null for a missing label",
+                        path, x->line, v->key, json_type_name(v->type));
         label[k] = v->number;
     }
     return true;
@@ -191,8 +228,13 @@ int dataset_labels(const Dataset *d, char (*name)[64], int max) {
 
 bool dataset_hold_out(Dataset *d, Dataset *held, double share, uint64_t seed, Err *e) {
     const int n = d->n, n_held = share > 0 && share < 1 ? (int)floor(share * n) : 0;
-    if (!(share > 0 && share < 1)) return fail(e, "--eval-split: found %g, expected a number between 0 and 1", share);
-    if (n_held < 1 || n_held >= n) return fail(e, "--eval-split %g: of %d rows it leaves %d to train on and %d held out; expected at least 1 of each", share, n, n - n_held, n_held);
+    if (!(share > 0 && share < 1))
+        return fail(e, "--eval-split: found %g, expected a number between 0 and 1", share);
+    if (n_held < 1 || n_held >= n)
+        return fail(e,
+                    "--eval-split %g: of %d rows it leaves %d to train on and %d held out; expected at least "
+                    "1 of each",
+                    share, n, n - n_held, n_held);
     int *order = malloc((size_t)n * sizeof(int));
     bool *out = calloc((size_t)n, sizeof(bool));
     Example *row = keep((size_t)n * sizeof *row, e);
@@ -219,9 +261,14 @@ bool language_load(Language *l, const char *dir, const char *chat_template, Err 
     char own[1024];
     l->tokenizer = folder_tokenizer(own, dir, e) ? tokenizer_load(own, e) : NULL;
     if (!l->tokenizer) return false;
-    if (chat_template ? !chat_template_parse(&l->chat, chat_template, e) : !chat_template_find(&l->chat, l->tokenizer, e)) return false;
+    if (chat_template ? !chat_template_parse(&l->chat, chat_template, e)
+                      : !chat_template_find(&l->chat, l->tokenizer, e))
+        return false;
     l->end_of_turn = chat_end_of_turn(l->chat, l->tokenizer);
-    return l->end_of_turn >= 0 || fail(e, "%s: the tokenizer lacks the token that closes a turn of template %s; choose another --chat-template", dir, chat_template_name(l->chat));
+    return l->end_of_turn >= 0 || fail(e,
+                                       "%s: the tokenizer lacks the token that closes a turn of template %s; "
+                                       "choose another --chat-template",
+                                       dir, chat_template_name(l->chat));
 }
 
 void language_free(Language *l) { tokenizer_free(l->tokenizer); }
@@ -231,12 +278,14 @@ bool encode_prompt(Ids *out, const Language *l, const Example *x, Err *e) {
 }
 
 bool encode_completion(Ids *out, const Language *l, const char *text, bool ended, Err *e) {
-    const char *blank = l->chat == CHAT_PLAIN && *text ? " " : "";      /* the plain template writes one before every turn */
+    /* the plain template writes one before every turn */
+    const char *blank = l->chat == CHAT_PLAIN && *text ? " " : "";
     const size_t n = strlen(text);
     char *whole = malloc(n + 2);
     if (!whole) return fail(e, "no memory for a completion of %zu bytes", n);
     snprintf(whole, n + 2, "%s%s", blank, text);
-    const bool ok = tokenizer_encode(out, l->tokenizer, whole, strlen(whole), false, e) && (!ended || ids_add(out, l->end_of_turn, e));
+    const bool ok = tokenizer_encode(out, l->tokenizer, whole, strlen(whole), false, e) &&
+                    (!ended || ids_add(out, l->end_of_turn, e));
     free(whole);
     return ok;
 }
@@ -244,7 +293,8 @@ bool encode_completion(Ids *out, const Language *l, const char *text, bool ended
 char *decode_completion(const Language *l, const int *id, int n, Err *e) {
     int *known = malloc(((size_t)n + 1) * sizeof(int)), n_known = 0;
     if (!known) { fail(e, "no memory for %d tokens", n); return NULL; }
-    for (int i = 0; i < n; i++)                 /* a vocabulary that is larger than its tokenizer has ids without text, as in transformers */
+    /* a vocabulary that is larger than its tokenizer has ids without text, as in transformers */
+    for (int i = 0; i < n; i++)
         if (id[i] < tokenizer_vocab(l->tokenizer)) known[n_known++] = id[i];
     char *text = tokenizer_decode(l->tokenizer, known, n_known, true, NULL, e);
     free(known);

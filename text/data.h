@@ -5,9 +5,10 @@
 #include "lib/json.h"
 #include "tokenizer.h"
 
-/* One line: {"prompt": text or messages, "completion": ..., "chosen", "rejected", "labels": {...}} or {"messages": [...]} whose last
- * turn is the assistant's; a line of a file that ends with .txt is a prompt. A prompt that is a text is one user turn. chosen and rejected may
- * be whole conversations instead: the turns that they share are the prompt. */
+/* One line: {"prompt": text or messages, "completion": ..., "chosen", "rejected", "labels": {...}} or
+ * {"messages": [...]} whose last turn is the assistant's; a line of a file that ends with .txt is a prompt. A
+ * prompt that is a text is one user turn. chosen and rejected may be whole conversations instead: the turns
+ * that they share are the prompt. */
 typedef struct {
     int line;
     const Message *prompt;              /* n_prompt messages */
@@ -22,18 +23,22 @@ typedef struct { const char *path; Example *row; int n; void *memory; } Dataset;
 typedef enum { NEED_PROMPT = 1, NEED_COMPLETION = 2, NEED_LABELS = 4, NEED_PAIR = 8 } Need;
 /* system (NULL: none): a system message put before prompts that have none. */
 bool dataset_load(Dataset *d, const char *path, int need, const char *system, Err *e);
-/* The last rows of a permutation keyed by seed are held out: floor(share n) of them; both parts keep the order of the file. */
+/* The last rows of a permutation keyed by seed are held out: floor(share n) of them; both parts keep the
+ * order of the file. */
 bool dataset_hold_out(Dataset *d, Dataset *held, double share, uint64_t seed, Err *e);
 /* label [K] of one row; missing or null: NaN. Unknown labels are an error that names the nearest. */
-bool example_labels(double *label, const Example *x, const char (*name)[64], int n_label, const char *path, Err *e);
+bool example_labels(double *label, const Example *x, const char (*name)[64], int n_label, const char *path,
+                    Err *e);
 /* The labels that occur in the data set, in order of first appearance; at most max. */
 int dataset_labels(const Dataset *d, char (*name)[64], int max);
 
 /* A policy's or a reward model's language: its tokenizer and template. */
 typedef struct { Tokenizer *tokenizer; ChatTemplate chat; int end_of_turn; } Language;
-bool language_load(Language *l, const char *dir, const char *chat_template, Err *e);     /* chat_template NULL: the folder's */
+/* chat_template NULL: the folder's */
+bool language_load(Language *l, const char *dir, const char *chat_template, Err *e);
 void language_free(Language *l);
-/* Prompt with the opening of the assistant's turn; and a completion's own tokens, with the closing token if it ended. */
+/* Prompt with the opening of the assistant's turn; and a completion's own tokens, with the closing token if
+ * it ended. */
 bool encode_prompt(Ids *out, const Language *l, const Example *x, Err *e);
 bool encode_completion(Ids *out, const Language *l, const char *text, bool ended, Err *e);
 /* The text of a sampled completion, without its closing token; to be freed. */

@@ -1,6 +1,7 @@
 /* diagnose.c: errors against tolerances, verdicts, and the search for what explains them.
  *
- * In this order: what is compared, tolerances (MATH 11.3), errors, dialects, the search, the sampler's table, words, writing. */
+ * In this order: what is compared, tolerances (MATH 11.3), errors, dialects, the search, the sampler's table,
+ * words, writing. */
 #include "verify/diagnose.h"
 
 #include <float.h>
@@ -8,15 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- what is compared ------------------------------------------------------------------------------------------------ */
-static const unsigned char *completion_tokens(const Report *r) { return r->d->completion_mask ? r->d->completion_mask : r->right.real_token; }
+/* ---- what is compared ----------------------------------------------------------------------- */
+static const unsigned char *completion_tokens(const Report *r) {
+    return r->d->completion_mask ? r->d->completion_mask : r->right.real_token;
+}
 
 /* Whether element j of the stage (index in ours) takes part. Padding is never read. */
 static bool is_judged(const Report *r, Stage s, size_t j) {
     const Case *c = &r->right;
     switch (s) {
     case STAGE_LOGITS: return c->real_token[j] && completion_tokens(r)[j];
-    case STAGE_LOGPS: case STAGE_OLD: case STAGE_REF: case STAGE_SAMPLER: case STAGE_ENTROPIES: return c->real_token[j] && completion_tokens(r)[j];
+    case STAGE_LOGPS:
+    case STAGE_OLD:
+    case STAGE_REF:
+    case STAGE_SAMPLER:
+    case STAGE_ENTROPIES: return c->real_token[j] && completion_tokens(r)[j];
     case STAGE_RATIO: case STAGE_KL: case STAGE_TOKEN_LOSS: case STAGE_ISR: return c->mask[j];
     case STAGE_DLOGP: return completion_tokens(r)[j];
     default: return true;
@@ -26,13 +33,19 @@ static bool is_judged(const Report *r, Stage s, size_t j) {
 /* Element j of an item: where the stage's own array has it, or SIZE_MAX where it is not looked at. */
 static size_t right_index(const Report *r, const Item *x, bool right_per_row, size_t j) {
     const Dump *d = r->d;
-    const size_t row = stage_info[x->stage].shape == SHAPE_LOGITS ? j / d->tensor[STAGE_LOGITS]->shape[2] / d->width : x->given_per_row ? j : d->width ? j / d->width : 0;
-    if (r->only_row != SIZE_MAX && stage_info[x->stage].shape != SHAPE_PARAMETERS && row != r->only_row) return SIZE_MAX;
+    const size_t row = stage_info[x->stage].shape == SHAPE_LOGITS
+                           ? j / d->tensor[STAGE_LOGITS]->shape[2] / d->width
+                       : x->given_per_row ? j
+                       : d->width         ? j / d->width
+                                          : 0;
+    if (r->only_row != SIZE_MAX && stage_info[x->stage].shape != SHAPE_PARAMETERS && row != r->only_row)
+        return SIZE_MAX;
     if (stage_info[x->stage].shape == SHAPE_LOGITS) {
         const size_t v = d->tensor[STAGE_LOGITS]->shape[2];
         return is_judged(r, x->stage, j / v) ? j : SIZE_MAX;
     }
-    if (stage_info[x->stage].shape != SHAPE_TOKENS && stage_info[x->stage].shape != SHAPE_TOKENS_OR_ROWS) return is_judged(r, x->stage, j) ? x->at + j : SIZE_MAX;
+    if (stage_info[x->stage].shape != SHAPE_TOKENS && stage_info[x->stage].shape != SHAPE_TOKENS_OR_ROWS)
+        return is_judged(r, x->stage, j) ? x->at + j : SIZE_MAX;
     if (x->given_per_row) {                             /* [n, 1]: any token of the row tells ours */
         if (case_row_count(&r->right, j) == 0) return SIZE_MAX;
         if (right_per_row) return j;
@@ -43,18 +56,24 @@ static size_t right_index(const Report *r, const Item *x, bool right_per_row, si
     return right_per_row ? j / d->width : j;
 }
 
-/* Elements [*first, *last) of an item that can take part: those of one completion while a search looks at one. */
+/* Elements [*first, *last) of an item that can take part: those of one completion while a search looks at
+ * one. */
 static void item_range(size_t *first, size_t *last, const Report *r, const Item *x) {
     *first = 0;
     *last = x->count;
-    if (r->only_row == SIZE_MAX || stage_info[x->stage].shape == SHAPE_PARAMETERS || x->count < r->d->n) return;
-    const size_t row = stage_info[x->stage].shape == SHAPE_LOGITS ? r->d->width * r->d->tensor[STAGE_LOGITS]->shape[2] : x->given_per_row ? 1 : r->d->width;
+    if (r->only_row == SIZE_MAX || stage_info[x->stage].shape == SHAPE_PARAMETERS || x->count < r->d->n)
+        return;
+    const size_t row = stage_info[x->stage].shape == SHAPE_LOGITS
+                           ? r->d->width * r->d->tensor[STAGE_LOGITS]->shape[2]
+                       : x->given_per_row ? 1
+                                          : r->d->width;
     *first = r->only_row * row;
     *last = *first + row < x->count ? *first + row : x->count;
 }
 
-/* ---- tolerances (MATH 11.3) ------------------------------------------------------------------------------------------- */
-/* |error| <= absolute + relative |value| + scaled * (largest or mean magnitude of the tensor). By F64, F32, F16, BF16. */
+/* ---- tolerances (MATH 11.3) ----------------------------------------------------------------- */
+/* |error| <= absolute + relative |value| + scaled * (largest or mean magnitude of the tensor). By F64, F32,
+ * F16, BF16. */
 typedef struct { double absolute[4], relative[4], scaled[4]; bool by_mean; } Tolerance;
 
 static const Tolerance tolerances[N_STAGE] = {
@@ -80,11 +99,14 @@ static Precision coarser(Precision a, Precision b) { return a > b ? a : b; }
 
 /* The precision that an item is judged by: the tensor's, or the program's where it runs the model. */
 static Precision judged_precision(const Report *r, const Item *x) {
-    const bool model = (x->stage >= STAGE_LOGITS && x->stage <= STAGE_ENTROPIES) || x->stage >= STAGE_GRAD_NORM;
+    const bool model =
+        (x->stage >= STAGE_LOGITS && x->stage <= STAGE_ENTROPIES) || x->stage >= STAGE_GRAD_NORM;
     return model && r->d->set.compute_given ? coarser(x->precision, r->d->set.compute) : x->precision;
 }
 
-static int mantissa(Precision p) { return p == PRECISION_F64 ? 53 : p == PRECISION_F32 ? 24 : p == PRECISION_F16 ? 11 : 8; }
+static int mantissa(Precision p) {
+    return p == PRECISION_F64 ? 53 : p == PRECISION_F32 ? 24 : p == PRECISION_F16 ? 11 : 8;
+}
 
 /* Distance between neighbouring numbers of that type at x. */
 static double ulp_of(double x, Precision p) {
@@ -106,13 +128,16 @@ static double depth_factor(const Report *r, Stage s) {
 
 /* What "scaled" is a multiple of, for values `ours` of the item's stage. */
 static double scale_of(const Report *r, const Item *x, const real *ours, bool per_row) {
-    if (x->stage == STAGE_LOSS) {                       /* terms of either sign: the sum of their magnitudes */
+    /* terms of either sign: the sum of their magnitudes */
+    if (x->stage == STAGE_LOSS) {
         const Case *c = &r->right;
         double sum = fabs((double)ours[0]);
         if (!c->token_loss || !r->row_weight) return sum;
         double terms = 0;
         for (size_t j = 0; j < r->d->n * r->d->width; j++)
-            if (c->mask[j]) terms += fabs(r->row_weight[j / r->d->width] * c->token_loss[r->d->per_row[STAGE_TOKEN_LOSS] ? j / r->d->width : j]);
+            if (c->mask[j])
+                terms += fabs(r->row_weight[j / r->d->width] *
+                              c->token_loss[r->d->per_row[STAGE_TOKEN_LOSS] ? j / r->d->width : j]);
         return terms > sum ? terms : sum;
     }
     double max = 0, sum = 0, n = 0;
@@ -126,10 +151,12 @@ static double scale_of(const Report *r, const Item *x, const real *ours, bool pe
         sum += v;
         n++;
     }
-    if (x->stage == STAGE_GRAD) {                       /* a tensor whose gradient is 0 but for rounding (the bias of k) is judged beside the others */
+    /* a tensor whose gradient is 0 but for rounding (the bias of k) is judged beside the others */
+    if (x->stage == STAGE_GRAD) {
         double all = 0;
         const Model *m = r->right.model.policy;
-        for (size_t j = 0; j < m->n_trainable; j++) all = fabs((double)ours[j]) > all ? fabs((double)ours[j]) : all;
+        for (size_t j = 0; j < m->n_trainable; j++)
+            all = fabs((double)ours[j]) > all ? fabs((double)ours[j]) : all;
         if (max < 1e-3 * all) max = 1e-3 * all;
     }
     return tolerances[x->stage].by_mean ? n > 0 ? sum / n : 0 : max;
@@ -143,13 +170,15 @@ static double tolerance_at(const Report *r, const Item *x, double value, double 
         const double lr = r->d->set.adamw.lr, unit[] = {1e-6, 1e-2, 1e-1, 1e-1};
         return lr * unit[p] + 2 * ulp_of(value, x->precision);
     }
-    double tol = (t->absolute[p] + t->relative[p] * fabs(value) + t->scaled[p] * scale) * depth_factor(r, x->stage);
+    double tol =
+        (t->absolute[p] + t->relative[p] * fabs(value) + t->scaled[p] * scale) * depth_factor(r, x->stage);
     /* E302: a KL that is mostly noise is no KL, however small; below D = 1e-4 there is nothing to tell */
-    if (x->stage == STAGE_KL && scale > 5e-9 && 1e-2 * scale < t->absolute[p] && p <= PRECISION_F32) tol = 1e-2 * scale + t->relative[p] * fabs(value);
+    if (x->stage == STAGE_KL && scale > 5e-9 && 1e-2 * scale < t->absolute[p] && p <= PRECISION_F32)
+        tol = 1e-2 * scale + t->relative[p] * fabs(value);
     return tol + ulp_of(value, x->precision) * (p == PRECISION_F64 ? 4 : 1);
 }
 
-/* ---- errors ---------------------------------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------------------- */
 static double difference(double given, double right) {
     if (isnan(given) && isnan(right)) return 0;
     if (given == right) return 0;
@@ -157,30 +186,41 @@ static double difference(double given, double right) {
     return isnan(d) ? INFINITY : d;
 }
 
-/* AdamW's first steps follow signs: where the gradient is ours and below its tolerance, nothing can be said of the step. */
+/* AdamW's first steps follow signs: where the gradient is ours and below its tolerance, nothing can be said
+ * of the step. */
 static bool step_is_noise(const Report *r, const Item *x, size_t at, double grad_scale) {
     if (x->stage != STAGE_STEP || r->d->tensor[STAGE_GRAD]) return false;
-    return fabs((double)r->right.grad[at]) <= tolerances[STAGE_GRAD].scaled[judged_precision(r, x)] * grad_scale;
+    return fabs((double)r->right.grad[at]) <=
+           tolerances[STAGE_GRAD].scaled[judged_precision(r, x)] * grad_scale;
 }
 
-/* How far an item lies from `ours`: the largest error over its tolerance, the share of elements within, the mean error; details into x. */
+/* How far an item lies from `ours`: the largest error over its tolerance, the share of elements within, the
+ * mean error; details into x. */
 typedef struct { double excess, mean, share; } Distance;
 
 static Distance item_distance(const Report *r, Item *x, const real *ours, bool per_row, bool details) {
     const double scale = scale_of(r, x, ours, per_row);
     double grad_scale = 0;
-    if (x->stage == STAGE_STEP) for (size_t j = 0; j < r->right.model.policy->n_trainable; j++) grad_scale = fabs((double)r->right.grad[j]) > grad_scale ? fabs((double)r->right.grad[j]) : grad_scale;
+    if (x->stage == STAGE_STEP)
+        for (size_t j = 0; j < r->right.model.policy->n_trainable; j++)
+            grad_scale =
+                fabs((double)r->right.grad[j]) > grad_scale ? fabs((double)r->right.grad[j]) : grad_scale;
     Distance out = {0, 0, 0};
     double n = 0, within = 0, sum = 0;
     size_t first, last;
     item_range(&first, &last, r, x);
-    if (details) x->max_abs = x->mean_abs = x->max_rel = x->ulps = x->tolerance = 0, x->worst = 0, x->worst_given = x->worst_right = NAN;
+    if (details)
+        x->max_abs = x->mean_abs = x->max_rel = x->ulps = x->tolerance = 0, x->worst = 0,
+        x->worst_given = x->worst_right = NAN;
     for (size_t j = first; j < last; j++) {
         const size_t k = right_index(r, x, per_row, j);
         if (k == SIZE_MAX || step_is_noise(r, x, k, grad_scale)) continue;
         const double given = x->given[j], right = ours[k];
         if (x->stage == STAGE_SAMPLER && isnan(given)) continue;                /* unknown */
-        const double error = difference(given, right), tol = tolerance_at(r, x, right, scale), over = error == 0 ? 0 : tol > 0 ? error / tol : INFINITY;
+        const double error = difference(given, right), tol = tolerance_at(r, x, right, scale),
+                     over = error == 0 ? 0
+                            : tol > 0  ? error / tol
+                                       : INFINITY;
         n++;
         sum += error;
         within += over <= 1;
@@ -211,12 +251,14 @@ static Distance stage_distance(Report *r, Stage s, const real *ours, bool per_ro
     return all;
 }
 
-/* ---- the items ------------------------------------------------------------------------------------------------------- */
-static bool add_item(Report *r, Stage s, const char *name, const Tensor *t, size_t first, size_t count, size_t at, Err *e) {
+/* ---- the items ------------------------------------------------------------------------------ */
+static bool add_item(Report *r, Stage s, const char *name, const Tensor *t, size_t first, size_t count,
+                     size_t at, Err *e) {
     Item *x = &r->item[r->n_item];
     real *given = pool_take(&r->pool, count, sizeof *given, e);
     if (!given) return false;
-    *x = (Item){.stage = s, .precision = tensor_precision(t), .given = given, .count = count, .at = at, .given_per_row = r->d->per_row[s], .ours = NAN};
+    *x = (Item){.stage = s, .precision = tensor_precision(t), .given = given, .count = count, .at = at,
+                .given_per_row = r->d->per_row[s], .ours = NAN};
     snprintf(x->name, sizeof x->name, "%.127s", name);
     if (stage_info[s].shape == SHAPE_MASK) {
         const unsigned char *mask = s == STAGE_MASK ? r->d->completion_mask : r->d->loss_mask;
@@ -235,10 +277,15 @@ static bool add_family(Report *r, Stage s, Err *e) {
         const Tensor *t = safetensors_at(r->d->file, i);
         if (strncmp(t->name, prefix, strlen(prefix))) continue;
         const Param *q = model_find(m, t->name + strlen(prefix));
-        if (!q && !strcmp(t->name + strlen(prefix), "lm_head.weight")) continue;       /* a tied head, written twice */
-        if (!q) return fail(e, "%s: tensor %.160s: found the parameter %.100s, which the model does not have", r->d->path, t->name, t->name + strlen(prefix));
-        if (t->count != param_count(q) || t->n_dim < 1 || t->n_dim > 2 || (t->n_dim == 2 && t->shape[1] != (size_t)q->cols))
-            return fail(e, "%s: tensor %.160s: found %zu numbers, expected (%d,%d) as the model has", r->d->path, t->name, t->count, q->rows, q->cols);
+        /* a tied head, written twice */
+        if (!q && !strcmp(t->name + strlen(prefix), "lm_head.weight")) continue;
+        if (!q)
+            return fail(e, "%s: tensor %.160s: found the parameter %.100s, which the model does not have",
+                        r->d->path, t->name, t->name + strlen(prefix));
+        if (t->count != param_count(q) || t->n_dim < 1 || t->n_dim > 2 ||
+            (t->n_dim == 2 && t->shape[1] != (size_t)q->cols))
+            return fail(e, "%s: tensor %.160s: found %zu numbers, expected (%d,%d) as the model has",
+                        r->d->path, t->name, t->count, q->rows, q->cols);
         if (!add_item(r, s, t->name, t, 0, t->count, q->offset, e)) return false;
     }
     return true;
@@ -265,13 +312,15 @@ static bool add_items(Report *r, Err *e) {
             if (x->count_rows * row > LOGITS_MOST) x->count_rows = row > LOGITS_MOST ? 1 : LOGITS_MOST / row;
             count = x->count_rows * row;
         }
-        if (stage_info[s].shape == SHAPE_PARAMETERS ? !add_family(r, s, e) : !add_item(r, s, t->name, t, 0, count, 0, e)) return false;
+        if (stage_info[s].shape == SHAPE_PARAMETERS ? !add_family(r, s, e)
+                                                    : !add_item(r, s, t->name, t, 0, count, 0, e))
+            return false;
         if (x->n == 0) x->judged = false, x->obstacle = "only a tied head's copy";
     }
     return true;
 }
 
-/* ---- one stage under one case ------------------------------------------------------------------------------------------ */
+/* ---- one stage under one case --------------------------------------------------------------- */
 /* From the right values, so that what a case does not compute (other completions) counts as unchanged. */
 static bool stage_under(real *out, const Report *r, const Case *c, Stage s, Err *e) {
     Pool p = {0};
@@ -279,7 +328,8 @@ static bool stage_under(real *out, const Report *r, const Case *c, Stage s, Err 
     const size_t size = stage_size(&r->right, s);
     if (s == STAGE_LOGITS && x.count > r->stage[s].count_rows) x.first = 0, x.count = r->stage[s].count_rows;
     if (r->stage[s].right && s != STAGE_LOGITS) memcpy(out, r->stage[s].right, size * sizeof *out);
-    const size_t at = s == STAGE_LOGITS ? x.first * r->d->width * (size_t)r->right.model.policy->config.vocab : 0;
+    const size_t at =
+        s == STAGE_LOGITS ? x.first * r->d->width * (size_t)r->right.model.policy->config.vocab : 0;
     const bool ok = stage_compute(out + at, &x, s, &p, e);
     pool_free(&p);
     return ok;
@@ -287,7 +337,8 @@ static bool stage_under(real *out, const Report *r, const Case *c, Stage s, Err 
 
 static size_t out_size(const Report *r, Stage s) {
     size_t n = stage_size(&r->right, s);
-    if (s == STAGE_LOGITS) n = r->stage[s].count_rows * r->d->width * (size_t)r->right.model.policy->config.vocab;
+    if (s == STAGE_LOGITS)
+        n = r->stage[s].count_rows * r->d->width * (size_t)r->right.model.policy->config.vocab;
     return n;
 }
 
@@ -295,28 +346,35 @@ static bool runs_model(Stage s) { return (s >= STAGE_LOGITS && s <= STAGE_ENTROP
 
 /* Multiply-adds of one forward pass over completion i, or over all. */
 static double model_work(const Report *r, bool all) {
-    const Model *m = r->right.model.policy ? r->right.model.policy : r->right.model.reference ? r->right.model.reference : r->right.model.old;
+    const Model *m = r->right.model.policy      ? r->right.model.policy
+                     : r->right.model.reference ? r->right.model.reference
+                                                : r->right.model.old;
     if (!m) return 0;
-    return (double)model_parameters(m) * (double)(r->d->width + r->d->prompt_width) * (all ? (double)r->d->n : 1);
+    return (double)model_parameters(m) * (double)(r->d->width + r->d->prompt_width) *
+           (all ? (double)r->d->n : 1);
 }
 
-/* ---- dialects ---------------------------------------------------------------------------------------------------------- */
+/* ---- dialects ------------------------------------------------------------------------------- */
 static bool fits_dialect(const Report *r, const char *name) {
     const GrpoConfig *g = &r->d->set.grpo;
     if (!strcmp(name, "level-sequence-token")) return g->importance_sampling_level == LEVEL_SEQUENCE;
     if (!strcmp(name, "D16-nonempty")) return g->loss_type == LOSS_GRPO || g->loss_type == LOSS_SAPO;
-    if (!strcmp(name, "D16-dr-grpo-sum") || !strcmp(name, "D16-fixed-length")) return g->loss_type == LOSS_DR_GRPO;
-    if (!strcmp(name, "D36-no-ga")) return g->loss_type == LOSS_DAPO || g->loss_type == LOSS_CISPO || g->loss_type == LOSS_VESPO;
+    if (!strcmp(name, "D16-dr-grpo-sum") || !strcmp(name, "D16-fixed-length"))
+        return g->loss_type == LOSS_DR_GRPO;
+    if (!strcmp(name, "D36-no-ga"))
+        return g->loss_type == LOSS_DAPO || g->loss_type == LOSS_CISPO || g->loss_type == LOSS_VESPO;
     return true;
 }
 
-/* The case as the declared dialect has it at stage s; alternative: which of two ways where a dialect leaves it open. False: as ours. */
+/* The case as the declared dialect has it at stage s; alternative: which of two ways where a dialect leaves
+ * it open. False: as ours. */
 static bool dialect_case(Case *c, const Report *r, Stage s, int alternative, Pool *p, Err *e) {
     bool other = false;
     *c = r->right;
     for (int i = 0; i < n_mistake && !e->line[0]; i++) {
         const Mistake *m = &mistakes[i];
-        if (!(m->stages >> s & 1) || !dialect_has(r->d->set.dialect, m->name) || !fits_dialect(r, m->name)) continue;
+        if (!(m->stages >> s & 1) || !dialect_has(r->d->set.dialect, m->name) || !fits_dialect(r, m->name))
+            continue;
         if (!strcmp(m->name, "D16-fixed-length") && alternative == 0) continue;
         if (!strcmp(m->name, "D16-dr-grpo-sum") && alternative == 1) continue;
         if (!strcmp(m->name, "D1-population") && alternative == 0) continue;
@@ -326,7 +384,7 @@ static bool dialect_case(Case *c, const Report *r, Stage s, int alternative, Poo
     return other;
 }
 
-/* ---- the search -------------------------------------------------------------------------------------------------------- */
+/* ---- the search ----------------------------------------------------------------------------- */
 static void add_name(StageReport *x, const char *name, const char *line) {
     for (int i = 0; i < x->n_name; i++) if (!strcmp(x->name[i], name)) return;
     if (x->n_name == MAX_NAMES) return;
@@ -375,14 +433,16 @@ static bool shows(const Report *r, Stage s, const Case *c, const real *out) {
         item_range(&first, &last, r, it);
         for (size_t j = first; j < last; j++) {
             const size_t a = right_index(r, it, right_per_row, j), b = right_index(r, it, per_row, j);
-            if (a != SIZE_MAX && b != SIZE_MAX && difference(out[b], x->right[a]) > tolerance_at(r, it, x->right[a], scale)) return true;
+            if (a != SIZE_MAX && b != SIZE_MAX &&
+                difference(out[b], x->right[a]) > tolerance_at(r, it, x->right[a], scale))
+                return true;
         }
     }
     return false;
 }
 
-/* By the size of the errors (throughout-bf16): how far apart, as a logarithm, the dump's mean error and that of ours with everything rounded
- * are; infinite where the dump errs by little more than its own precision. */
+/* By the size of the errors (throughout-bf16): how far apart, as a logarithm, the dump's mean error and that
+ * of ours with everything rounded are; infinite where the dump errs by little more than its own precision. */
 static double size_apart(const Report *r, Stage s, const real *out, const Distance *ours) {
     const Item *it = &r->item[r->stage[s].first];
     double sum = 0, n = 0;
@@ -396,7 +456,8 @@ static double size_apart(const Report *r, Stage s, const real *out, const Distan
     return fabs(d_log(ours->mean / (sum / n)));
 }
 
-/* Multiply-adds of a pass over one completion from which on a network is not changed only to see whether the dump would show it. */
+/* Multiply-adds of a pass over one completion from which on a network is not changed only to see whether the
+ * dump would show it. */
 #define WORK_UNTRIED 1e9
 
 typedef struct { const Mistake *m[80]; int n; } Candidates;    /* those that change something on this dump */
@@ -415,7 +476,10 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
     for (int i = 0; i < n_mistake && !e->line[0]; i++) {
         const Mistake *m = &mistakes[i];
         if (!(m->stages >> s & 1)) continue;
-        if (s == STAGE_GRAD && !(m->stages == 1u << STAGE_GRAD) && (r->right.dlogp && !(m->stages >> STAGE_LOGPS & 1))) continue;     /* the dump's own dlogp says it already */
+        /* the dump's own dlogp says it already */
+        if (s == STAGE_GRAD && !(m->stages == 1u << STAGE_GRAD) &&
+            (r->right.dlogp && !(m->stages >> STAGE_LOGPS & 1)))
+            continue;
         if (s == STAGE_GRAD && !wrong && m->stages != 1u << STAGE_GRAD && work > 3e7) continue;
         if (!wrong && r->visible[i] == SHOWS) continue;
         if (!wrong && model && work / (double)r->d->n > WORK_UNTRIED && mistake_changes_model(m)) {
@@ -425,9 +489,11 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
         if (r->visible[i] != SHOWS) r->visible[i] = HIDDEN;
         Pool p = {0};
         Case c = *base;
-        if (s == STAGE_GRAD && !wrong && work > 3e7) {  /* a backward pass only to see that it shows: the tied gradient does */
+        /* a backward pass only to see that it shows: the tied gradient does */
+        if (s == STAGE_GRAD && !wrong && work > 3e7) {
             const Model *net = r->right.model.policy;
-            for (int k = 0; k < x->n && m->apply(&c, s, &p, e); k++) if (r->item[x->first + k].at == net->embed->offset) r->visible[i] = SHOWS;
+            for (int k = 0; k < x->n && m->apply(&c, s, &p, e); k++)
+                if (r->item[x->first + k].at == net->embed->offset) r->visible[i] = SHOWS;
             continue;
         }
         if (one_row) c.first = r->only_row, c.count = 1;
@@ -440,8 +506,10 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
                 }
                 if (wrong && want_names && m->by_size) {
                     const double apart = size_apart(r, s, out, &ours);
-                    if (apart < 1.4 && apart < closest) by_size = m, closest = apart;   /* the two types are a factor of 8 apart */
-                } else if (wrong && want_names && explains(r, s, &c, out, &ours)) add_name(x, m->name, m->line);
+                    /* the two types are a factor of 8 apart */
+                    if (apart < 1.4 && apart < closest) by_size = m, closest = apart;
+                } else if (wrong && want_names && explains(r, s, &c, out, &ours))
+                    add_name(x, m->name, m->line);
             }
         }
         pool_free(&p);
@@ -464,8 +532,8 @@ static bool search_pairs(Report *r, Stage s, const Case *base, const Candidates 
             Pool p = {0};
             Case c = *base;
             if (runs_model(s)) c.first = r->only_row, c.count = 1;
-            if (found->m[i]->apply(&c, s, &p, e) && found->m[j]->apply(&c, s, &p, e) && !stage_obstacle(&c, s) && stage_under(out, r, &c, s, e)
-                && explains(r, s, &c, out, &ours)) {
+            if (found->m[i]->apply(&c, s, &p, e) && found->m[j]->apply(&c, s, &p, e) &&
+                !stage_obstacle(&c, s) && stage_under(out, r, &c, s, e) && explains(r, s, &c, out, &ours)) {
                 char both[64];
                 snprintf(both, sizeof both, "%.30s + %.30s", found->m[i]->name, found->m[j]->name);
                 add_name(x, both, "two of them together");
@@ -481,11 +549,13 @@ static bool search_pairs(Report *r, Stage s, const Case *base, const Candidates 
 
 static void name_recomputed(Report *r) {
     for (int i = 0; i < n_mistake; i++)
-        if (!strcmp(mistakes[i].name, "D17-recomputed-old")) add_name(&r->stage[STAGE_OLD], mistakes[i].name, mistakes[i].line);
+        if (!strcmp(mistakes[i].name, "D17-recomputed-old"))
+            add_name(&r->stage[STAGE_OLD], mistakes[i].name, mistakes[i].line);
 }
 
 static void recomputed_shows(Report *r) {
-    for (int i = 0; i < n_mistake; i++) if (!strcmp(mistakes[i].name, "D17-recomputed-old")) r->visible[i] = SHOWS;
+    for (int i = 0; i < n_mistake; i++)
+        if (!strcmp(mistakes[i].name, "D17-recomputed-old")) r->visible[i] = SHOWS;
 }
 
 /* E81: old beside the policy's own, on policy: the very same numbers, rounding noise, or another policy. */
@@ -509,7 +579,10 @@ static void judge_old(Report *r) {
     x->judged = true;
     x->obstacle = NULL;
     x->verdict = most == 0 ? VERDICT_RIGHT : VERDICT_WRONG;
-    snprintf(x->note, sizeof x->note, most == 0 ? "the policy's own numbers, bit for bit" : "off from per_token_logps by %.3g at most, %.3g on average", most, sum / (double)n);
+    snprintf(x->note, sizeof x->note,
+             most == 0 ? "the policy's own numbers, bit for bit"
+                       : "off from per_token_logps by %.3g at most, %.3g on average",
+             most, sum / (double)n);
     recomputed_shows(r);
     if (most != 0) name_recomputed(r);
 }
@@ -525,10 +598,13 @@ static bool name_missing_ways(Report *r, Stage s, Err *e) {
         const Mistake *m = &mistakes[i];
         bool has = false;
         for (int k = 0; k < before.n_name; k++) has = has || !strcmp(before.name[k], m->name);
-        if (has || !(m->stages >> s & 1) || !dialect_has(r->d->set.dialect, m->name) || !fits_dialect(r, m->name)) continue;
+        if (has || !(m->stages >> s & 1) || !dialect_has(r->d->set.dialect, m->name) ||
+            !fits_dialect(r, m->name))
+            continue;
         Pool p = {0};
         Case c = r->right;
-        if (m->apply(&c, s, &p, e) && !e->line[0] && stage_under(out, r, &c, s, e) && shows(r, s, &c, out)) add_name(x, m->name, m->line);
+        if (m->apply(&c, s, &p, e) && !e->line[0] && stage_under(out, r, &c, s, e) && shows(r, s, &c, out))
+            add_name(x, m->name, m->line);
         pool_free(&p);
     }
     free(out);
@@ -553,7 +629,8 @@ static bool judge(Report *r, Stage s, bool quick, Err *e) {
         as_dialect = stage_distance(r, s, out, stage_per_row(&dialect, s), false).excess <= 1;
     }
     if (as_dialect && ours.excess > 1) x->verdict = VERDICT_RIGHT_AS;
-    if (other && !as_dialect && ours.excess <= 1 && differs) {                  /* ours, but not what it says that it is */
+    /* ours, but not what it says that it is */
+    if (other && !as_dialect && ours.excess <= 1 && differs) {
         x->verdict = VERDICT_DIFFERS;
         name_missing_ways(r, s, e);
     }
@@ -566,20 +643,28 @@ static bool judge(Report *r, Stage s, bool quick, Err *e) {
         ok = search_singles(r, s, &dialect, true, &found, e);
         if (x->n_name) x->verdict = VERDICT_DIFFERS;
     }
-    if (ok && x->verdict != VERDICT_DIFFERS) { found.n = 0; ok = search_singles(r, s, &r->right, x->verdict == VERDICT_UNKNOWN, &found, e); }
-    else if (ok) ok = search_singles(r, s, &r->right, false, NULL, e);
-    if (ok && x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && !quick && s != STAGE_GRAD && s != STAGE_STEP && !(runs_model(s) && model_work(r, true) > 1e8))
+    if (ok && x->verdict != VERDICT_DIFFERS) {
+        found.n = 0;
+        ok = search_singles(r, s, &r->right, x->verdict == VERDICT_UNKNOWN, &found, e);
+    } else if (ok) ok = search_singles(r, s, &r->right, false, NULL, e);
+    if (ok && x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && !quick && s != STAGE_GRAD &&
+        s != STAGE_STEP && !(runs_model(s) && model_work(r, true) > 1e8))
         ok = search_pairs(r, s, other ? &dialect : &r->right, &found, e);
-    if (x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && s == STAGE_OLD && case_on_policy(&r->right) && r->item[x->first].max_abs <= NOISE_MOST) name_recomputed(r);
-    if (x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && ((s == STAGE_OLD && !r->right.model.old) || (s == STAGE_REF && !r->right.model.reference))) {
+    if (x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && s == STAGE_OLD && case_on_policy(&r->right) &&
+        r->item[x->first].max_abs <= NOISE_MOST)
+        name_recomputed(r);
+    if (x->verdict == VERDICT_UNKNOWN && x->n_name == 0 &&
+        ((s == STAGE_OLD && !r->right.model.old) || (s == STAGE_REF && !r->right.model.reference))) {
         x->judged = false;                              /* another policy's numbers are no mistake */
         x->obstacle = s == STAGE_OLD ? "not --model's; give --old-model" : "not --model's; give --ref-model";
         memcpy(r->visible, visible, n_mistake < 128 ? (size_t)n_mistake : 128);
     }
     if (x->verdict == VERDICT_UNKNOWN && x->n_name) {
-        bool known = false, own = true;                 /* a numbered choice of other programs; the declared one's, but not all of them */
+        /* a numbered choice of other programs; the declared one's, but not all of them */
+        bool known = false, own = true;
         for (int i = 0; i < x->n_name; i++) {
-            known = known || (x->name[i][0] == 'D' && x->name[i][1] >= '1' && x->name[i][1] <= '9' && !strchr(x->name[i], '+'));
+            known = known || (x->name[i][0] == 'D' && x->name[i][1] >= '1' && x->name[i][1] <= '9' &&
+                              !strchr(x->name[i], '+'));
             own = own && dialect_has(r->d->set.dialect, x->name[i]);
         }
         x->verdict = known && r->d->set.dialect_given ? VERDICT_DIFFERS : VERDICT_WRONG;
@@ -589,13 +674,14 @@ static bool judge(Report *r, Stage s, bool quick, Err *e) {
     return ok;
 }
 
-/* ---- sampler against trainer ------------------------------------------------------------------------------------------- */
+/* ---- sampler against trainer ---------------------------------------------------------------- */
 static int ascending(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-static void gap_of(Gap *g, const Case *c, const real *a, const real *b, double low, double high, double *scratch) {
+static void gap_of(Gap *g, const Case *c, const real *a, const real *b, double low, double high,
+                   double *scratch) {
     size_t n = 0, outside = 0;
     double sum = 0, square = 0;
     *g = (Gap){0};
@@ -610,7 +696,8 @@ static void gap_of(Gap *g, const Case *c, const real *a, const real *b, double l
     if (n == 0) return;
     g->n = n;
     g->mean = sum / (double)n;
-    for (size_t k = 0; k < n; k++) square += (scratch[k] - g->mean) * (scratch[k] - g->mean), scratch[k] = fabs(scratch[k]);
+    for (size_t k = 0; k < n; k++)
+        square += (scratch[k] - g->mean) * (scratch[k] - g->mean), scratch[k] = fabs(scratch[k]);
     g->sd = n > 1 ? sqrt(square / (double)(n - 1)) : NAN;
     qsort(scratch, n, sizeof *scratch, ascending);
     g->max = scratch[n - 1];
@@ -637,16 +724,21 @@ static bool sampler_table(Report *r, Err *e) {
     return true;
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------ */
 static bool compare_ours(Report *r, const char *path, Err *e) {
     Safetensors *f = safetensors_open(path, e);
     if (!f) return false;
     for (int i = 0; i < r->n_item; i++) {
         Item *x = &r->item[i];
         const Tensor *t = safetensors_find(f, x->name);
-        const bool per_row = stage_per_row(&r->right, x->stage), family = stage_info[x->stage].shape == SHAPE_PARAMETERS;
-        const size_t size = family ? x->count : x->stage == STAGE_LOGITS ? x->count : per_row ? r->d->n : stage_size(&r->right, x->stage);
-        if (!t || t->store == STORE_REAL || t->count < size || stage_info[x->stage].shape == SHAPE_MASK) continue;
+        const bool per_row = stage_per_row(&r->right, x->stage),
+                   family = stage_info[x->stage].shape == SHAPE_PARAMETERS;
+        const size_t size = family                     ? x->count
+                            : x->stage == STAGE_LOGITS ? x->count
+                            : per_row                  ? r->d->n
+                                                       : stage_size(&r->right, x->stage);
+        if (!t || t->store == STORE_REAL || t->count < size || stage_info[x->stage].shape == SHAPE_MASK)
+            continue;
         real *ours = malloc(size * sizeof *ours);
         if (!ours) continue;
         tensor_reals(ours, t, 0, size);
@@ -665,7 +757,9 @@ static bool compare_ours(Report *r, const char *path, Err *e) {
 
 bool report_make(Report *r, const Dump *d, const Policies *model, const char *ours, bool quick, Err *e) {
     *r = (Report){.d = d, .only_row = SIZE_MAX};
-    if (!case_open(&r->right, d, model, &r->pool, e) || !add_items(r, e) || !(r->visible = pool_take(&r->pool, (size_t)n_mistake, 1, e))) return false;
+    if (!case_open(&r->right, d, model, &r->pool, e) || !add_items(r, e) ||
+        !(r->visible = pool_take(&r->pool, (size_t)n_mistake, 1, e)))
+        return false;
     for (int k = 0; k < N_STAGE; k++) {
         StageReport *x = &r->stage[k];
         if (!x->judged) continue;
@@ -677,7 +771,9 @@ bool report_make(Report *r, const Dump *d, const Policies *model, const char *ou
         pool_free(&p);
         if (!ok) return false;
     }
-    if (r->right.token_loss && r->stage[STAGE_LOSS].judged && !(r->row_weight = case_row_weights(&r->right, &r->pool, e))) return false;
+    if (r->right.token_loss && r->stage[STAGE_LOSS].judged &&
+        !(r->row_weight = case_row_weights(&r->right, &r->pool, e)))
+        return false;
     for (int k = 0; k < N_STAGE; k++) if (r->stage[k].judged && !judge(r, (Stage)k, quick, e)) return false;
     judge_old(r);
     return sampler_table(r, e) && (!ours || compare_ours(r, ours, e));
@@ -687,20 +783,29 @@ void report_free(Report *r) { pool_free(&r->pool); }
 
 bool report_all_right(const Report *r) {
     for (int k = 0; k < N_STAGE; k++)
-        if (r->stage[k].judged && r->stage[k].verdict != VERDICT_RIGHT && r->stage[k].verdict != VERDICT_RIGHT_AS) return false;
+        if (r->stage[k].judged && r->stage[k].verdict != VERDICT_RIGHT &&
+            r->stage[k].verdict != VERDICT_RIGHT_AS)
+            return false;
     return true;
 }
 
-/* ---- words ----------------------------------------------------------------------------------------------------------------- */
+/* ---- words ---------------------------------------------------------------------------------- */
 void report_verdict(char *out, size_t size, const Report *r, Stage s) {
     const StageReport *x = &r->stage[s];
     char names[MAX_NAMES * 66] = "";
-    for (int i = 0; i < x->n_name; i++) snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "", x->name[i]);
+    for (int i = 0; i < x->n_name; i++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "", x->name[i]);
     switch (x->verdict) {
     case VERDICT_RIGHT: snprintf(out, size, "right"); break;
     case VERDICT_RIGHT_AS: snprintf(out, size, "right as %s", dialect_names[r->d->set.dialect]); break;
     case VERDICT_DIFFERS: snprintf(out, size, "differs from the declared dialect by %s", names); break;
-    case VERDICT_WRONG: snprintf(out, size, "wrong: %s (%s)", names, x->n_name > 1 && x->line && strcmp(x->line, "two of them together") ? "this dump cannot tell them apart" : x->line ? x->line : ""); break;
+    case VERDICT_WRONG:
+        snprintf(out, size, "wrong: %s (%s)", names,
+                 x->n_name > 1 && x->line && strcmp(x->line, "two of them together")
+                     ? "this dump cannot tell them apart"
+                 : x->line ? x->line
+                           : "");
+        break;
     case VERDICT_UNKNOWN: snprintf(out, size, "wrong, cause unknown"); break;
     }
 }

@@ -1,4 +1,5 @@
-/* diagnose.h: the dump against what is right, and where it differs, which known mistake explains the difference. */
+/* diagnose.h: the dump against what is right, and where it differs, which known mistake explains the
+ * difference. */
 #ifndef VERIFY_DIAGNOSE_H
 #define VERIFY_DIAGNOSE_H
 
@@ -15,11 +16,12 @@ typedef struct {
     size_t at, count;                   /* given[j] answers to right[at + j] of the stage */
     bool given_per_row;
     size_t n_judged;
-    double max_abs, mean_abs, max_rel, ulps, tolerance;         /* tolerance at the worst element; max_abs may be infinite (NaN against a number) */
+    double max_abs, mean_abs, max_rel, ulps,
+        tolerance; /* tolerance at the worst element; max_abs may be infinite (NaN against a number) */
     size_t worst;                       /* index in given */
     double worst_given, worst_right;
     bool within;
-    double ours;                        /* our float build against double, largest difference; NaN: not known */
+    double ours; /* our float build against double, largest difference; NaN: not known */
 } Item;
 
 enum { MAX_NAMES = 16 };
@@ -50,19 +52,23 @@ typedef struct {
     Item *item;
     int n_item;
     StageReport stage[N_STAGE];
-    unsigned char *visible;             /* [n_mistake] SHOWS, HIDDEN: has a stage here but changes nothing, or UNTRIED: too costly to say */
+    unsigned char *visible; /* [n_mistake] SHOWS, HIDDEN: has a stage here but changes nothing, or UNTRIED:
+                               too costly to say */
     SamplerTable table;
     const double *row_weight;           /* [n] c_i of E112, for the loss's tolerance */
     size_t only_row;                    /* while a search looks at one completion; SIZE_MAX: all */
 } Report;
 
-/* Compares and diagnoses; quick: no search for pairs. ours: a file that our float build wrote for the same dump, or NULL. */
+/* Compares and diagnoses; quick: no search for pairs. ours: a file that our float build wrote for the same
+ * dump, or NULL. */
 bool report_make(Report *r, const Dump *d, const Policies *model, const char *ours, bool quick, Err *e);
 void report_free(Report *r);
-bool report_all_right(const Report *r);                         /* every judged stage is right, or right as the declared dialect */
+/* every judged stage is right, or right as the declared dialect */
+bool report_all_right(const Report *r);
 /* "wrong: D1-population (...)": the words of a verdict. */
 void report_verdict(char *out, size_t size, const Report *r, Stage s);
-/* Completion and position of an element of an item; position -1: of the completion as a whole, row -1: of no completion. */
+/* Completion and position of an element of an item; position -1: of the completion as a whole, row -1: of no
+ * completion. */
 void item_place(long *row, long *position, const Report *r, const Item *x, size_t j);
 void blind_counts(const Report *r, int *blind, int *all);       /* of those that were tried */
 

@@ -10,9 +10,12 @@
 #include "lib/json.h"
 #include "lib/words.h"
 
-/* ---- memory -------------------------------------------------------------------------------------------------------- */
+/* ---- memory --------------------------------------------------------------------------------- */
 void *pool_take(Pool *p, size_t count, size_t size, Err *e) {
-    if (size && count > SIZE_MAX / 4 / size) { fail(e, "verify: %zu elements could not be allocated", count); return NULL; }
+    if (size && count > SIZE_MAX / 4 / size) {
+        fail(e, "verify: %zu elements could not be allocated", count);
+        return NULL;
+    }
     if (p->n == p->capacity) {
         const size_t wanted = p->capacity ? 2 * p->capacity : 64;
         void **more = realloc(p->block, wanted * sizeof *more);
@@ -26,7 +29,10 @@ void *pool_take(Pool *p, size_t count, size_t size, Err *e) {
 }
 
 Model *pool_model(Pool *p, const ModelConfig *c, Err *e) {
-    if (p->n_model == POOL_MODELS) { fail(e, "verify: more than %d changed models at once", POOL_MODELS); return NULL; }
+    if (p->n_model == POOL_MODELS) {
+        fail(e, "verify: more than %d changed models at once", POOL_MODELS);
+        return NULL;
+    }
     Model *m = model_new(c, e);
     if (m) p->model[p->n_model++] = m;
     return m;
@@ -39,7 +45,7 @@ void pool_free(Pool *p) {
     *p = (Pool){0};
 }
 
-/* ---- stages -------------------------------------------------------------------------------------------------------- */
+/* ---- stages --------------------------------------------------------------------------------- */
 const StageInfo stage_info[N_STAGE] = {
     [STAGE_MASK] = {"mask", "completion_mask", "E22", SHAPE_MASK},
     [STAGE_LOSS_MASK] = {"loss_mask", "loss_mask", "E119", SHAPE_MASK},
@@ -65,7 +71,7 @@ const char *const dialect_names[] = {"trl-1.16", "trl-1.10", "verl", "openrlhf",
 const char *const precision_names[] = {"float64", "float32", "float16", "bfloat16", NULL};
 static const char *const weights_names[] = {"before", "after", NULL};
 
-/* ---- numbers out of tensors ---------------------------------------------------------------------------------------- */
+/* ---- numbers out of tensors ----------------------------------------------------------------- */
 typedef enum { NOT_WHOLE, WHOLE_I64, WHOLE_I32, WHOLE_U8 } Whole;
 
 static Whole whole_kind(const Tensor *t) {
@@ -84,13 +90,17 @@ void tensor_reals(real *out, const Tensor *t, size_t first, size_t n) {
 }
 
 Precision tensor_precision(const Tensor *t) {
-    return t->store == STORE_F64 ? PRECISION_F64 : t->store == STORE_BF16 ? PRECISION_BF16 : t->store == STORE_F16 ? PRECISION_F16 : PRECISION_F32;
+    return t->store == STORE_F64    ? PRECISION_F64
+           : t->store == STORE_BF16 ? PRECISION_BF16
+           : t->store == STORE_F16  ? PRECISION_F16
+                                    : PRECISION_F32;
 }
 
 /* "[8,12]" */
 static const char *shape_text(char out[128], const Tensor *t) {
     size_t at = (size_t)snprintf(out, 128, "[");
-    for (int i = 0; i < t->n_dim && at < 100; i++) at += (size_t)snprintf(out + at, 128 - at, "%s%zu", i ? "," : "", t->shape[i]);
+    for (int i = 0; i < t->n_dim && at < 100; i++)
+        at += (size_t)snprintf(out + at, 128 - at, "%s%zu", i ? "," : "", t->shape[i]);
     snprintf(out + at, 128 - at, "]");
     return out;
 }
@@ -98,53 +108,82 @@ static const char *shape_text(char out[128], const Tensor *t) {
 static bool is_real(const Tensor *t) { return t->store != STORE_REAL; }
 
 static bool want_reals(const Dump *d, const Tensor *t, Err *e) {
-    return is_real(t) || fail(e, "%s: tensor %.160s: found dtype %s, expected F64, F32, BF16 or F16", d->path, t->name, t->dtype);
+    return is_real(t) || fail(e, "%s: tensor %.160s: found dtype %s, expected F64, F32, BF16 or F16", d->path,
+                              t->name, t->dtype);
 }
 
 /* Ids, or a mask of zeros and ones, as int or unsigned char. */
 static bool take_whole(Dump *d, void *out, const Tensor *t, bool mask, Err *e) {
     const Whole kind = whole_kind(t);
-    if (kind == NOT_WHOLE) return fail(e, "%s: tensor %.160s: found dtype %s, expected I64, I32, U8 or BOOL", d->path, t->name, t->dtype);
+    if (kind == NOT_WHOLE)
+        return fail(e, "%s: tensor %.160s: found dtype %s, expected I64, I32, U8 or BOOL", d->path, t->name,
+                    t->dtype);
     for (size_t j = 0; j < t->count; j++) {
         const int64_t x = whole_at(t, kind, j);
         if (mask && x != 0 && x != 1)
-            return fail(e, "%s: tensor %.160s: found %lld at [%zu,%zu], expected 0 or 1", d->path, t->name, (long long)x, j / t->shape[1], j % t->shape[1]);
+            return fail(e, "%s: tensor %.160s: found %lld at [%zu,%zu], expected 0 or 1", d->path, t->name,
+                        (long long)x, j / t->shape[1], j % t->shape[1]);
         if (mask) ((unsigned char *)out)[j] = (unsigned char)x;
-        else ((int *)out)[j] = x < 0 || x > 1 << 30 ? -1 : (int)x;             /* padding may hold anything; real tokens are looked at later */
+        else
+            ((int *)out)[j] = x < 0 || x > 1 << 30
+                                  ? -1
+                                  : (int)x; /* padding may hold anything; real tokens are looked at later */
     }
     return true;
 }
 
-/* ---- settings ------------------------------------------------------------------------------------------------------ */
+/* ---- settings ------------------------------------------------------------------------------- */
 typedef enum { KEY_INT, KEY_NUMBER, KEY_NUMBER_OR_NULL, KEY_BOOL, KEY_CHOICE, KEY_STEP } KeyKind;
 typedef struct { const char *name; KeyKind kind; size_t offset; const char *const *choice; } Key;
 #define G(name) offsetof(DumpSettings, grpo.name)
 static const Key keys[] = {
-    {"loss_type", KEY_CHOICE, G(loss_type), loss_type_names}, {"importance_sampling_level", KEY_CHOICE, G(importance_sampling_level), importance_sampling_level_names},
-    {"epsilon", KEY_NUMBER, G(epsilon), NULL}, {"epsilon_high", KEY_NUMBER_OR_NULL, G(epsilon_high), NULL}, {"delta", KEY_NUMBER_OR_NULL, G(delta), NULL},
-    {"dual_clip", KEY_NUMBER_OR_NULL, G(dual_clip), NULL}, {"beta", KEY_NUMBER, G(beta), NULL}, {"use_bias_correction_kl", KEY_BOOL, G(use_bias_correction_kl), NULL},
-    {"top_entropy_quantile", KEY_NUMBER, G(top_entropy_quantile), NULL}, {"off_policy_mask_threshold", KEY_NUMBER_OR_NULL, G(off_policy_mask_threshold), NULL},
-    {"sapo_temperature_pos", KEY_NUMBER, G(sapo_temperature_pos), NULL}, {"sapo_temperature_neg", KEY_NUMBER, G(sapo_temperature_neg), NULL},
-    {"vespo_k_pos", KEY_NUMBER, G(vespo_k_pos), NULL}, {"vespo_lambda_pos", KEY_NUMBER, G(vespo_lambda_pos), NULL},
-    {"vespo_k_neg", KEY_NUMBER, G(vespo_k_neg), NULL}, {"vespo_lambda_neg", KEY_NUMBER, G(vespo_lambda_neg), NULL},
-    {"entropy_coef", KEY_NUMBER, G(entropy_coef), NULL}, {"scale_rewards", KEY_CHOICE, G(scale_rewards), scale_rewards_names},
-    {"multi_objective_aggregation", KEY_CHOICE, G(multi_objective_aggregation), multi_objective_aggregation_names},
-    {"missing_labels", KEY_CHOICE, G(missing_labels), missing_labels_names}, {"num_generations", KEY_INT, G(num_generations), NULL},
-    {"num_iterations", KEY_INT, G(num_iterations), NULL}, {"max_completion_length", KEY_INT, G(max_completion_length), NULL},
+    {"loss_type", KEY_CHOICE, G(loss_type), loss_type_names},
+    {"importance_sampling_level", KEY_CHOICE, G(importance_sampling_level), importance_sampling_level_names},
+    {"epsilon", KEY_NUMBER, G(epsilon), NULL},
+    {"epsilon_high", KEY_NUMBER_OR_NULL, G(epsilon_high), NULL},
+    {"delta", KEY_NUMBER_OR_NULL, G(delta), NULL},
+    {"dual_clip", KEY_NUMBER_OR_NULL, G(dual_clip), NULL},
+    {"beta", KEY_NUMBER, G(beta), NULL},
+    {"use_bias_correction_kl", KEY_BOOL, G(use_bias_correction_kl), NULL},
+    {"top_entropy_quantile", KEY_NUMBER, G(top_entropy_quantile), NULL},
+    {"off_policy_mask_threshold", KEY_NUMBER_OR_NULL, G(off_policy_mask_threshold), NULL},
+    {"sapo_temperature_pos", KEY_NUMBER, G(sapo_temperature_pos), NULL},
+    {"sapo_temperature_neg", KEY_NUMBER, G(sapo_temperature_neg), NULL},
+    {"vespo_k_pos", KEY_NUMBER, G(vespo_k_pos), NULL},
+    {"vespo_lambda_pos", KEY_NUMBER, G(vespo_lambda_pos), NULL},
+    {"vespo_k_neg", KEY_NUMBER, G(vespo_k_neg), NULL},
+    {"vespo_lambda_neg", KEY_NUMBER, G(vespo_lambda_neg), NULL},
+    {"entropy_coef", KEY_NUMBER, G(entropy_coef), NULL},
+    {"scale_rewards", KEY_CHOICE, G(scale_rewards), scale_rewards_names},
+    {"multi_objective_aggregation", KEY_CHOICE, G(multi_objective_aggregation),
+     multi_objective_aggregation_names},
+    {"missing_labels", KEY_CHOICE, G(missing_labels), missing_labels_names},
+    {"num_generations", KEY_INT, G(num_generations), NULL},
+    {"num_iterations", KEY_INT, G(num_iterations), NULL},
+    {"max_completion_length", KEY_INT, G(max_completion_length), NULL},
     {"mask_truncated_completions", KEY_BOOL, G(mask_truncated_completions), NULL},
     {"vllm_importance_sampling_correction", KEY_BOOL, G(importance_sampling_correction), NULL},
-    {"vllm_importance_sampling_mode", KEY_CHOICE, G(importance_sampling_mode), importance_sampling_mode_names},
+    {"vllm_importance_sampling_mode", KEY_CHOICE, G(importance_sampling_mode),
+     importance_sampling_mode_names},
     {"vllm_importance_sampling_clip_min", KEY_NUMBER_OR_NULL, G(importance_sampling_clip_min), NULL},
     {"vllm_importance_sampling_clip_max", KEY_NUMBER_OR_NULL, G(importance_sampling_clip_max), NULL},
-    {"temperature", KEY_NUMBER, offsetof(DumpSettings, sampling.temperature), NULL}, {"top_k", KEY_INT, offsetof(DumpSettings, sampling.top_k), NULL},
-    {"top_p", KEY_NUMBER, offsetof(DumpSettings, sampling.top_p), NULL}, {"min_p", KEY_NUMBER, offsetof(DumpSettings, sampling.min_p), NULL},
-    {"gradient_accumulation_steps", KEY_INT, offsetof(DumpSettings, window.gradient_accumulation_steps), NULL},
+    {"temperature", KEY_NUMBER, offsetof(DumpSettings, sampling.temperature), NULL},
+    {"top_k", KEY_INT, offsetof(DumpSettings, sampling.top_k), NULL},
+    {"top_p", KEY_NUMBER, offsetof(DumpSettings, sampling.top_p), NULL},
+    {"min_p", KEY_NUMBER, offsetof(DumpSettings, sampling.min_p), NULL},
+    {"gradient_accumulation_steps", KEY_INT, offsetof(DumpSettings, window.gradient_accumulation_steps),
+     NULL},
     {"steps_per_generation", KEY_INT, offsetof(DumpSettings, window.steps_per_generation), NULL},
-    {"world_size", KEY_INT, offsetof(DumpSettings, window.n_process), NULL}, {"num_items_in_batch", KEY_NUMBER_OR_NULL, offsetof(DumpSettings, window.n_item), NULL},
-    {"learning_rate", KEY_NUMBER, offsetof(DumpSettings, adamw.lr), NULL}, {"adam_beta1", KEY_NUMBER, offsetof(DumpSettings, adamw.beta1), NULL},
-    {"adam_beta2", KEY_NUMBER, offsetof(DumpSettings, adamw.beta2), NULL}, {"adam_epsilon", KEY_NUMBER, offsetof(DumpSettings, adamw.eps), NULL},
-    {"weight_decay", KEY_NUMBER, offsetof(DumpSettings, adamw.weight_decay), NULL}, {"max_grad_norm", KEY_NUMBER, offsetof(DumpSettings, max_grad_norm), NULL},
-    {"step", KEY_STEP, offsetof(DumpSettings, step), NULL}, {"weights", KEY_CHOICE, offsetof(DumpSettings, weights_after), weights_names},
+    {"world_size", KEY_INT, offsetof(DumpSettings, window.n_process), NULL},
+    {"num_items_in_batch", KEY_NUMBER_OR_NULL, offsetof(DumpSettings, window.n_item), NULL},
+    {"learning_rate", KEY_NUMBER, offsetof(DumpSettings, adamw.lr), NULL},
+    {"adam_beta1", KEY_NUMBER, offsetof(DumpSettings, adamw.beta1), NULL},
+    {"adam_beta2", KEY_NUMBER, offsetof(DumpSettings, adamw.beta2), NULL},
+    {"adam_epsilon", KEY_NUMBER, offsetof(DumpSettings, adamw.eps), NULL},
+    {"weight_decay", KEY_NUMBER, offsetof(DumpSettings, adamw.weight_decay), NULL},
+    {"max_grad_norm", KEY_NUMBER, offsetof(DumpSettings, max_grad_norm), NULL},
+    {"step", KEY_STEP, offsetof(DumpSettings, step), NULL},
+    {"weights", KEY_CHOICE, offsetof(DumpSettings, weights_after), weights_names},
     {"pad_token_id", KEY_INT, offsetof(DumpSettings, pad), NULL},
 };
 enum { N_KEY = sizeof keys / sizeof *keys };
@@ -156,7 +195,8 @@ static void append_name(char *list, size_t size, const char *name) {
 }
 
 static bool wrong_key(const Dump *d, const Json *v, const char *expected, Err *e) {
-    return fail(e, "%s: metadata config: %.60s: found %s%s%.40s%s, expected %s", d->path, v->key, json_type_name(v->type), v->type == JSON_STRING ? " \"" : "",
+    return fail(e, "%s: metadata config: %.60s: found %s%s%.40s%s, expected %s", d->path, v->key,
+                json_type_name(v->type), v->type == JSON_STRING ? " \"" : "",
                 v->type == JSON_STRING ? v->string : "", v->type == JSON_STRING ? "\"" : "", expected);
 }
 
@@ -164,17 +204,23 @@ static bool read_key(Dump *d, const Key *k, const Json *v, Err *e) {
     char *field = (char *)&d->set + k->offset;
     switch (k->kind) {
     case KEY_INT:
-        if (v->type == JSON_NULL && !strcmp(k->name, "steps_per_generation")) { *(int *)field = 0; return true; }
-        if (v->type != JSON_NUMBER || v->number != floor(v->number) || fabs(v->number) > 1e9) return wrong_key(d, v, "a whole number", e);
+        if (v->type == JSON_NULL && !strcmp(k->name, "steps_per_generation")) {
+            *(int *)field = 0;
+            return true;
+        }
+        if (v->type != JSON_NUMBER || v->number != floor(v->number) || fabs(v->number) > 1e9)
+            return wrong_key(d, v, "a whole number", e);
         *(int *)field = (int)v->number;
         return true;
     case KEY_STEP:
-        if (v->type != JSON_NUMBER || v->number != floor(v->number) || !(v->number >= 1 && v->number <= 1e12)) return wrong_key(d, v, "a whole number from 1", e);
+        if (v->type != JSON_NUMBER || v->number != floor(v->number) || !(v->number >= 1 && v->number <= 1e12))
+            return wrong_key(d, v, "a whole number from 1", e);
         *(int64_t *)field = (int64_t)v->number;
         return true;
     case KEY_NUMBER: case KEY_NUMBER_OR_NULL:
         if (v->type == JSON_NULL && k->kind == KEY_NUMBER_OR_NULL) { *(double *)field = NAN; return true; }
-        if (v->type != JSON_NUMBER) return wrong_key(d, v, k->kind == KEY_NUMBER ? "a number" : "a number or null", e);
+        if (v->type != JSON_NUMBER)
+            return wrong_key(d, v, k->kind == KEY_NUMBER ? "a number" : "a number or null", e);
         *(double *)field = v->number;
         return true;
     case KEY_BOOL:
@@ -183,7 +229,8 @@ static bool read_key(Dump *d, const Key *k, const Json *v, Err *e) {
         return true;
     case KEY_CHOICE: break;
     }
-    if (v->type == JSON_BOOL && k->choice == scale_rewards_names) {            /* TRL's older form: whether to divide at all */
+    /* TRL's older form: whether to divide at all */
+    if (v->type == JSON_BOOL && k->choice == scale_rewards_names) {
         d->set.grpo.scale_rewards = v->number != 0 ? SCALE_GROUP : SCALE_NONE;
         return true;
     }
@@ -203,7 +250,8 @@ static bool read_stops(Dump *d, const Json *v, Err *e) {
     if (n > MAX_STOPS) return wrong_key(d, v, "at most 8 ids", e);
     for (size_t i = 0; i < n; i++) {
         const Json *x = v->type == JSON_ARRAY ? &v->item[i] : v;
-        if (x->type != JSON_NUMBER || x->number != floor(x->number) || !(x->number >= 0 && x->number <= 1e9)) return wrong_key(d, v, "a token id or a list of them", e);
+        if (x->type != JSON_NUMBER || x->number != floor(x->number) || !(x->number >= 0 && x->number <= 1e9))
+            return wrong_key(d, v, "a token id or a list of them", e);
         d->set.stop[i] = (int)x->number;
     }
     d->set.n_stop = (int)n;
@@ -215,19 +263,31 @@ static bool read_labels(Dump *d, const Json *config, Err *e) {
     const size_t k = d->n_label;
     const Json *w = json_get(config, "reward_weights"), *names = json_get(config, "reward_names");
     if (!k) return true;
-    if (!(d->weight = pool_take(&d->pool, k, sizeof *d->weight, e)) || !(d->label = pool_take(&d->pool, k, sizeof *d->label, e))) return false;
-    for (size_t i = 0; i < k; i++) d->weight[i] = 1, snprintf(d->label[i], sizeof d->label[i], "label %zu", i);
+    if (!(d->weight = pool_take(&d->pool, k, sizeof *d->weight, e)) ||
+        !(d->label = pool_take(&d->pool, k, sizeof *d->label, e)))
+        return false;
+    for (size_t i = 0; i < k; i++)
+        d->weight[i] = 1, snprintf(d->label[i], sizeof d->label[i], "label %zu", i);
     if (w && w->type != JSON_NULL) {
-        if (w->type != JSON_ARRAY || w->length != k) return fail(e, "%s: metadata config: reward_weights: expected a list of %zu numbers, one for each column of rewards_per_func", d->path, k);
+        if (w->type != JSON_ARRAY || w->length != k)
+            return fail(e,
+                        "%s: metadata config: reward_weights: expected a list of %zu numbers, one for each "
+                        "column of rewards_per_func",
+                        d->path, k);
         for (size_t i = 0; i < k; i++) {
-            if (w->item[i].type != JSON_NUMBER) return fail(e, "%s: metadata config: reward_weights: item %zu: found %s, expected a number", d->path, i, json_type_name(w->item[i].type));
+            if (w->item[i].type != JSON_NUMBER)
+                return fail(e, "%s: metadata config: reward_weights: item %zu: found %s, expected a number",
+                            d->path, i, json_type_name(w->item[i].type));
             d->weight[i] = w->item[i].number;
         }
     }
     if (names && names->type != JSON_NULL) {
-        if (names->type != JSON_ARRAY || names->length != k) return fail(e, "%s: metadata config: reward_names: expected a list of %zu strings", d->path, k);
+        if (names->type != JSON_ARRAY || names->length != k)
+            return fail(e, "%s: metadata config: reward_names: expected a list of %zu strings", d->path, k);
         for (size_t i = 0; i < k; i++) {
-            if (names->item[i].type != JSON_STRING) return fail(e, "%s: metadata config: reward_names: item %zu: found %s, expected a string", d->path, i, json_type_name(names->item[i].type));
+            if (names->item[i].type != JSON_STRING)
+                return fail(e, "%s: metadata config: reward_names: item %zu: found %s, expected a string",
+                            d->path, i, json_type_name(names->item[i].type));
             snprintf(d->label[i], sizeof d->label[i], "%.63s", names->item[i].string);
         }
     }
@@ -235,40 +295,62 @@ static bool read_labels(Dump *d, const Json *config, Err *e) {
 }
 
 static bool read_settings(Dump *d, const Json *config, Err *e) {
-    static const char *const elsewhere[] = {"reward_weights", "reward_names", "eos_token_id", "vllm_importance_sampling_cap", "lr"};
+    static const char *const elsewhere[] = {"reward_weights", "reward_names", "eos_token_id",
+                                            "vllm_importance_sampling_cap", "lr"};
     DumpSettings *s = &d->set;
     for (size_t i = 0; config && i < config->length; i++) {
         const Json *v = &config->item[i];
         int k = 0;
         while (k < N_KEY && strcmp(keys[k].name, v->key)) k++;
         bool known = k < N_KEY;
-        if (known && v->type == JSON_NULL && (keys[k].kind == KEY_CHOICE || keys[k].kind == KEY_INT) && strcmp(v->key, "steps_per_generation")) continue;
+        if (known && v->type == JSON_NULL && (keys[k].kind == KEY_CHOICE || keys[k].kind == KEY_INT) &&
+            strcmp(v->key, "steps_per_generation"))
+            continue;
         if (known && !read_key(d, &keys[k], v, e)) return false;
-        for (size_t j = 0; j < sizeof elsewhere / sizeof *elsewhere; j++) known = known || !strcmp(elsewhere[j], v->key);
+        for (size_t j = 0; j < sizeof elsewhere / sizeof *elsewhere; j++)
+            known = known || !strcmp(elsewhere[j], v->key);
         if (!known) append_name(d->unused_keys, sizeof d->unused_keys, v->key);
         if (!strcmp(v->key, "eos_token_id") && !read_stops(d, v, e)) return false;
-        const Key cap = {v->key, KEY_NUMBER_OR_NULL, G(importance_sampling_clip_max), NULL}, lr = {v->key, KEY_NUMBER, offsetof(DumpSettings, adamw.lr), NULL};
+        const Key cap = {v->key, KEY_NUMBER_OR_NULL, G(importance_sampling_clip_max), NULL},
+                  lr = {v->key, KEY_NUMBER, offsetof(DumpSettings, adamw.lr), NULL};
         if (!strcmp(v->key, "vllm_importance_sampling_cap") && !read_key(d, &cap, v, e)) return false;
         if (!strcmp(v->key, "lr") && !read_key(d, &lr, v, e)) return false;
     }
     const Json *lr = json_get(config, "lr");            /* the rate of this step, whatever stands before it */
     if (lr) s->adamw.lr = lr->number;
-    if (!s->window.steps_per_generation) s->window.steps_per_generation = s->window.gradient_accumulation_steps;
-    if (s->window.gradient_accumulation_steps < 1 || s->window.steps_per_generation < 1 || s->window.n_process < 1)
-        return fail(e, "%s: metadata config: gradient_accumulation_steps, steps_per_generation and world_size: found %d, %d and %d, expected at least 1", d->path,
-                    s->window.gradient_accumulation_steps, s->window.steps_per_generation, s->window.n_process);
-    if (!(s->sampling.temperature > 0)) return fail(e, "%s: metadata config: temperature: found %g, expected more than 0", d->path, s->sampling.temperature);
+    if (!s->window.steps_per_generation)
+        s->window.steps_per_generation = s->window.gradient_accumulation_steps;
+    if (s->window.gradient_accumulation_steps < 1 || s->window.steps_per_generation < 1 ||
+        s->window.n_process < 1)
+        return fail(e,
+                    "%s: metadata config: gradient_accumulation_steps, steps_per_generation and world_size: "
+                    "found %d, %d and %d, expected at least 1",
+                    d->path, s->window.gradient_accumulation_steps, s->window.steps_per_generation,
+                    s->window.n_process);
+    if (!(s->sampling.temperature > 0))
+        return fail(e, "%s: metadata config: temperature: found %g, expected more than 0", d->path,
+                    s->sampling.temperature);
     Err inner = {{0}};
-    if (!sampling_check(&s->sampling, &inner) || !grpo_config_check(&s->grpo, &inner)) return fail(e, "%s: metadata config: %s", d->path, inner.line);
-    if (!(s->adamw.beta1 >= 0 && s->adamw.beta1 < 1 && s->adamw.beta2 >= 0 && s->adamw.beta2 < 1 && s->adamw.eps >= 0 && s->adamw.lr >= 0))
-        return fail(e, "%s: metadata config: learning_rate, adam_beta1, adam_beta2, adam_epsilon: out of range", d->path);
+    if (!sampling_check(&s->sampling, &inner) || !grpo_config_check(&s->grpo, &inner))
+        return fail(e, "%s: metadata config: %s", d->path, inner.line);
+    if (!(s->adamw.beta1 >= 0 && s->adamw.beta1 < 1 && s->adamw.beta2 >= 0 && s->adamw.beta2 < 1 &&
+          s->adamw.eps >= 0 && s->adamw.lr >= 0))
+        return fail(e,
+                    "%s: metadata config: learning_rate, adam_beta1, adam_beta2, adam_epsilon: out of range",
+                    d->path);
     s->window.entropy_coef = s->grpo.entropy_coef;
     return true;
 }
 
 static void default_settings(DumpSettings *s) {
-    *s = (DumpSettings){.window = {.n_item = NAN, .n_process = 1, .gradient_accumulation_steps = 1, .training = true}, .sampling = {1, 0, 1, 0},
-                        .adamw = {.lr = 1e-6, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8}, .max_grad_norm = 1, .step = 1, .pad = -1, .compute = PRECISION_F64};
+    *s = (DumpSettings){.window = {.n_item = NAN, .n_process = 1, .gradient_accumulation_steps = 1,
+                                   .training = true},
+                        .sampling = {1, 0, 1, 0},
+                        .adamw = {.lr = 1e-6, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8},
+                        .max_grad_norm = 1,
+                        .step = 1,
+                        .pad = -1,
+                        .compute = PRECISION_F64};
     grpo_config_default(&s->grpo);
 }
 
@@ -276,7 +358,9 @@ void dump_write_settings(JsonWriter *w, const Dump *d) {
     json_begin(w, '{');
     for (int i = 0; i < N_KEY; i++) {
         const char *field = (const char *)&d->set + keys[i].offset;
-        if (keys[i].choice == weights_names || (keys[i].offset == offsetof(DumpSettings, pad) && d->set.pad < 0)) continue;
+        if (keys[i].choice == weights_names ||
+            (keys[i].offset == offsetof(DumpSettings, pad) && d->set.pad < 0))
+            continue;
         json_key(w, keys[i].name);
         switch (keys[i].kind) {
         case KEY_INT: json_int(w, *(const int *)field); break;
@@ -302,26 +386,30 @@ void dump_write_settings(JsonWriter *w, const Dump *d) {
     json_end(w, '}');
 }
 
-/* ---- shapes -------------------------------------------------------------------------------------------------------- */
+/* ---- shapes --------------------------------------------------------------------------------- */
 static bool has_shape(const Tensor *t, int n_dim, size_t a, size_t b) {
     return t->n_dim == n_dim && (n_dim < 1 || t->shape[0] == a) && (n_dim < 2 || t->shape[1] == b);
 }
 
 static bool wrong_shape(const Dump *d, const Tensor *t, const char *expected, Err *e) {
     char found[128];
-    return fail(e, "%s: tensor %.160s: found shape %s, expected %s", d->path, t->name, shape_text(found, t), expected);
+    return fail(e, "%s: tensor %.160s: found shape %s, expected %s", d->path, t->name, shape_text(found, t),
+                expected);
 }
 
 /* n and width from the first tensor that tells them; all others must agree. */
 static bool size_from(Dump *d, const Tensor *t, bool has_width, const char **teller, Err *e) {
     char expected[256], found[128];
     if (!t) return true;
-    if (has_width ? t->n_dim != 2 : t->n_dim < 1) return wrong_shape(d, t, has_width ? d->whole_rows ? "[B,T]" : "[B,C]" : "[B] or [B,...]", e);
+    if (has_width ? t->n_dim != 2 : t->n_dim < 1)
+        return wrong_shape(d, t, has_width ? d->whole_rows ? "[B,T]" : "[B,C]" : "[B] or [B,...]", e);
     const bool known_n = teller[0], known_width = teller[1];
     if ((known_n && t->shape[0] != d->n) || (has_width && known_width && t->shape[1] != d->width)) {
-        if (has_width && known_width) snprintf(expected, sizeof expected, "[%zu,%zu] as of %.80s", d->n, d->width, teller[1]);
+        if (has_width && known_width)
+            snprintf(expected, sizeof expected, "[%zu,%zu] as of %.80s", d->n, d->width, teller[1]);
         else snprintf(expected, sizeof expected, "%zu rows as in %.80s", d->n, teller[0]);
-        return fail(e, "%s: tensor %.160s: found shape %s, expected %s", d->path, t->name, shape_text(found, t), expected);
+        return fail(e, "%s: tensor %.160s: found shape %s, expected %s", d->path, t->name,
+                    shape_text(found, t), expected);
     }
     d->n = t->shape[0];
     if (!known_n) teller[0] = t->name;
@@ -343,52 +431,89 @@ static bool has_step(const Safetensors *f) {
 static bool take_sizes(Dump *d, Err *e) {
     const Safetensors *f = d->file;
     const char *teller[2] = {NULL, NULL};
-    const Tensor *rows = safetensors_find(f, "input_ids"), *completion = safetensors_find(f, "completion_ids");
-    if (rows && completion) return fail(e, "%s: found both input_ids and completion_ids, expected one of them: [B,T] rows, or prompts and completions apart", d->path);
+    const Tensor *rows = safetensors_find(f, "input_ids"),
+                 *completion = safetensors_find(f, "completion_ids");
+    if (rows && completion)
+        return fail(e,
+                    "%s: found both input_ids and completion_ids, expected one of them: [B,T] rows, or "
+                    "prompts and completions apart",
+                    d->path);
     d->whole_rows = rows != NULL || (!completion && safetensors_find(f, "attention_mask"));
-    if (!size_from(d, rows ? rows : completion, true, teller, e) || !size_from(d, safetensors_find(f, "completion_mask"), true, teller, e)
-        || !size_from(d, safetensors_find(f, "loss_mask"), true, teller, e) || !size_from(d, safetensors_find(f, "attention_mask"), true, teller, e)) return false;
+    if (!size_from(d, rows ? rows : completion, true, teller, e) ||
+        !size_from(d, safetensors_find(f, "completion_mask"), true, teller, e) ||
+        !size_from(d, safetensors_find(f, "loss_mask"), true, teller, e) ||
+        !size_from(d, safetensors_find(f, "attention_mask"), true, teller, e))
+        return false;
     for (int s = 0; s < N_STAGE; s++)
-        if (stage_info[s].shape == SHAPE_TOKENS && !size_from(d, safetensors_find(f, stage_info[s].tensor), true, teller, e)) return false;
+        if (stage_info[s].shape == SHAPE_TOKENS &&
+            !size_from(d, safetensors_find(f, stage_info[s].tensor), true, teller, e))
+            return false;
     for (int s = 0; s < N_STAGE; s++)
-        if (stage_info[s].shape == SHAPE_ROWS || stage_info[s].shape == SHAPE_TOKENS_OR_ROWS || stage_info[s].shape == SHAPE_LOGITS) {
+        if (stage_info[s].shape == SHAPE_ROWS || stage_info[s].shape == SHAPE_TOKENS_OR_ROWS ||
+            stage_info[s].shape == SHAPE_LOGITS) {
             const Tensor *t = safetensors_find(f, stage_info[s].tensor);
             if (!size_from(d, t, false, teller, e)) return false;
-            if (t && stage_info[s].shape == SHAPE_TOKENS_OR_ROWS && t->n_dim == 2 && t->shape[1] != 1 && !size_from(d, t, true, teller, e)) return false;
+            if (t && stage_info[s].shape == SHAPE_TOKENS_OR_ROWS && t->n_dim == 2 && t->shape[1] != 1 &&
+                !size_from(d, t, true, teller, e))
+                return false;
         }
     const Tensor *score = safetensors_find(f, "rewards_per_func");
     if (score && score->n_dim != 2) return wrong_shape(d, score, "[B,K]", e);
     if (!size_from(d, score, false, teller, e)) return false;
     if (score) d->n_label = score->shape[1];
     if (score && !d->n_label) return wrong_shape(d, score, "at least one label", e);
-    if (!teller[0] && has_step(f)) return true;             /* an update on its own: of several micro-batches that stand elsewhere */
-    if (!teller[0]) return fail(e, "%s: found no tensor that verify knows, expected some of docs/verify.md: rewards, advantages, per_token_logps, loss ...", d->path);
-    if (d->n == 0 || (teller[1] && d->width == 0)) return fail(e, "%s: tensor %.160s: found no elements, expected at least one completion with one column", d->path, teller[d->n ? 1 : 0]);
-    if (d->n > 1 << 24 || d->width > 1 << 24) return fail(e, "%s: found %zu completions of %zu columns, expected fewer than 2^24", d->path, d->n, d->width);
+    /* an update on its own: of several micro-batches that stand elsewhere */
+    if (!teller[0] && has_step(f)) return true;
+    if (!teller[0])
+        return fail(e,
+                    "%s: found no tensor that verify knows, expected some of docs/verify.md: rewards, "
+                    "advantages, per_token_logps, loss ...",
+                    d->path);
+    if (d->n == 0 || (teller[1] && d->width == 0))
+        return fail(e,
+                    "%s: tensor %.160s: found no elements, expected at least one completion with one column",
+                    d->path, teller[d->n ? 1 : 0]);
+    if (d->n > 1 << 24 || d->width > 1 << 24)
+        return fail(e, "%s: found %zu completions of %zu columns, expected fewer than 2^24", d->path, d->n,
+                    d->width);
     return true;
 }
 
-/* ---- the file ------------------------------------------------------------------------------------------------------ */
+/* ---- the file ------------------------------------------------------------------------------- */
 static bool take_ids(Dump *d, Err *e) {
-    const Tensor *id = safetensors_find(d->file, d->whole_rows ? "input_ids" : "completion_ids"), *prompt = safetensors_find(d->file, "prompt_ids");
-    const Tensor *attention = safetensors_find(d->file, "attention_mask"), *prompt_mask = safetensors_find(d->file, "prompt_mask");
-    if (id && (!(d->id = pool_take(&d->pool, id->count, sizeof(int), e)) || !take_whole(d, d->id, id, false, e))) return false;
-    if (attention && !d->whole_rows) return fail(e, "%s: tensor attention_mask: found beside completion_ids, expected beside input_ids", d->path);
-    if (attention && (!(d->real_token = pool_take(&d->pool, attention->count, 1, e)) || !take_whole(d, d->real_token, attention, true, e))) return false;
+    const Tensor *id = safetensors_find(d->file, d->whole_rows ? "input_ids" : "completion_ids"),
+                 *prompt = safetensors_find(d->file, "prompt_ids");
+    const Tensor *attention = safetensors_find(d->file, "attention_mask"),
+                 *prompt_mask = safetensors_find(d->file, "prompt_mask");
+    if (id &&
+        (!(d->id = pool_take(&d->pool, id->count, sizeof(int), e)) || !take_whole(d, d->id, id, false, e)))
+        return false;
+    if (attention && !d->whole_rows)
+        return fail(e, "%s: tensor attention_mask: found beside completion_ids, expected beside input_ids",
+                    d->path);
+    if (attention && (!(d->real_token = pool_take(&d->pool, attention->count, 1, e)) ||
+                      !take_whole(d, d->real_token, attention, true, e)))
+        return false;
     if (d->whole_rows && prompt_mask) {
-        if (!has_shape(prompt_mask, 2, d->n, d->width)) return wrong_shape(d, prompt_mask, "that of input_ids", e);
-        return (d->prompt_mask = pool_take(&d->pool, prompt_mask->count, 1, e)) && take_whole(d, d->prompt_mask, prompt_mask, true, e);
+        if (!has_shape(prompt_mask, 2, d->n, d->width))
+            return wrong_shape(d, prompt_mask, "that of input_ids", e);
+        return (d->prompt_mask = pool_take(&d->pool, prompt_mask->count, 1, e)) &&
+               take_whole(d, d->prompt_mask, prompt_mask, true, e);
     }
-    if (d->whole_rows && prompt) return fail(e, "%s: tensor prompt_ids: found beside input_ids, expected beside completion_ids", d->path);
+    if (d->whole_rows && prompt)
+        return fail(e, "%s: tensor prompt_ids: found beside input_ids, expected beside completion_ids",
+                    d->path);
     if (!prompt) return !prompt_mask || fail(e, "%s: tensor prompt_mask: found without prompt_ids", d->path);
-    if (prompt->n_dim != 2 || prompt->shape[0] != d->n || prompt->shape[1] == 0 || prompt->shape[1] > 1 << 24) return wrong_shape(d, prompt, "[B,P]", e);
+    if (prompt->n_dim != 2 || prompt->shape[0] != d->n || prompt->shape[1] == 0 || prompt->shape[1] > 1 << 24)
+        return wrong_shape(d, prompt, "[B,P]", e);
     d->prompt_width = prompt->shape[1];
     d->prompt_id = pool_take(&d->pool, prompt->count, sizeof(int), e);
     d->prompt_mask = pool_take(&d->pool, prompt->count, 1, e);
     if (!d->prompt_id || !d->prompt_mask || !take_whole(d, d->prompt_id, prompt, false, e)) return false;
     memset(d->prompt_mask, 1, prompt->count);
     if (!prompt_mask) return true;
-    if (!has_shape(prompt_mask, 2, d->n, d->prompt_width)) return wrong_shape(d, prompt_mask, "that of prompt_ids", e);
+    if (!has_shape(prompt_mask, 2, d->n, d->prompt_width))
+        return wrong_shape(d, prompt_mask, "that of prompt_ids", e);
     return take_whole(d, d->prompt_mask, prompt_mask, true, e);
 }
 
@@ -411,11 +536,20 @@ static bool take_value(Dump *d, Stage s, Err *e) {
         fits = d->per_row[s] || has_shape(t, 2, d->n, d->width);
         break;
     case SHAPE_ONE: fits = t->count == 1 && t->n_dim <= 1; break;
-    case SHAPE_LOGITS: fits = t->n_dim == 3 && t->shape[0] == d->n && t->shape[1] == d->width && t->shape[2] > 0 && t->shape[2] < 1 << 24; break;
+    case SHAPE_LOGITS:
+        fits = t->n_dim == 3 && t->shape[0] == d->n && t->shape[1] == d->width && t->shape[2] > 0 &&
+               t->shape[2] < 1 << 24;
+        break;
     case SHAPE_MASK: case SHAPE_PARAMETERS: break;
     }
-    if (!fits) return wrong_shape(d, t, info->shape == SHAPE_TOKENS ? "[B,C] (or [B,T]) as of the ids and masks" : info->shape == SHAPE_ROWS ? "[B]" : info->shape == SHAPE_ONE ? "[]"
-                                  : info->shape == SHAPE_LOGITS ? "[B,C,V]" : "[B,C] or [B,1]", e);
+    if (!fits)
+        return wrong_shape(d, t,
+                           info->shape == SHAPE_TOKENS   ? "[B,C] (or [B,T]) as of the ids and masks"
+                           : info->shape == SHAPE_ROWS   ? "[B]"
+                           : info->shape == SHAPE_ONE    ? "[]"
+                           : info->shape == SHAPE_LOGITS ? "[B,C,V]"
+                                                         : "[B,C] or [B,1]",
+                           e);
     d->tensor[s] = t;
     if (info->shape == SHAPE_LOGITS) return true;
     if (!(d->value[s] = pool_take(&d->pool, t->count, sizeof(real), e))) return false;
@@ -427,36 +561,61 @@ static bool take_value(Dump *d, Stage s, Err *e) {
 static bool contiguous(const Dump *d, const unsigned char *mask, size_t width, const char *name, Err *e) {
     for (size_t i = 0; mask && i < d->n; i++) {
         int runs = 0;
-        for (size_t t = 0; t < width; t++) runs += mask[i * width + t] && (t == 0 || !mask[i * width + t - 1]);
-        if (runs > 1) return fail(e, "%s: tensor %s: row %zu: found %d stretches of ones, expected one: padding stands before or after the tokens, not among them", d->path, name, i, runs);
+        for (size_t t = 0; t < width; t++)
+            runs += mask[i * width + t] && (t == 0 || !mask[i * width + t - 1]);
+        if (runs > 1)
+            return fail(e,
+                        "%s: tensor %s: row %zu: found %d stretches of ones, expected one: padding stands "
+                        "before or after the tokens, not among them",
+                        d->path, name, i, runs);
     }
     return true;
 }
 
 static bool take_tensors(Dump *d, const Json *config, Err *e) {
-    if (!take_sizes(d, e) || !take_ids(d, e) || !take_mask(d, &d->completion_mask, STAGE_MASK, e) || !take_mask(d, &d->loss_mask, STAGE_LOSS_MASK, e)) return false;
-    if (!contiguous(d, d->completion_mask, d->width, "completion_mask", e) || !contiguous(d, d->real_token, d->width, "attention_mask", e)
-        || !contiguous(d, d->prompt_mask, d->whole_rows ? d->width : d->prompt_width, "prompt_mask", e)) return false;
-    if (d->whole_rows && !d->completion_mask) return fail(e, "%s: found input_ids without completion_mask, expected it to say which tokens are the completion", d->path);
+    if (!take_sizes(d, e) || !take_ids(d, e) || !take_mask(d, &d->completion_mask, STAGE_MASK, e) ||
+        !take_mask(d, &d->loss_mask, STAGE_LOSS_MASK, e))
+        return false;
+    if (!contiguous(d, d->completion_mask, d->width, "completion_mask", e) ||
+        !contiguous(d, d->real_token, d->width, "attention_mask", e) ||
+        !contiguous(d, d->prompt_mask, d->whole_rows ? d->width : d->prompt_width, "prompt_mask", e))
+        return false;
+    if (d->whole_rows && !d->completion_mask)
+        return fail(e,
+                    "%s: found input_ids without completion_mask, expected it to say which tokens are the "
+                    "completion",
+                    d->path);
     for (size_t j = 0; d->whole_rows && d->real_token && d->prompt_mask && j < d->n * d->width; j++)
         if (d->prompt_mask[j] && !d->real_token[j])
-            return fail(e, "%s: tensor prompt_mask: row %zu, column %zu: found a token that attention_mask calls padding", d->path, j / d->width, j % d->width);
+            return fail(e,
+                        "%s: tensor prompt_mask: row %zu, column %zu: found a token that attention_mask "
+                        "calls padding",
+                        d->path, j / d->width, j % d->width);
     for (int s = STAGE_LOGITS; s <= STAGE_GRAD_NORM; s++)
         if (!take_value(d, (Stage)s, e)) return false;
     const Tensor *score = safetensors_find(d->file, "rewards_per_func");
     if (score) {
-        if (!want_reals(d, score, e) || !(d->score = pool_take(&d->pool, score->count, sizeof(real), e))) return false;
+        if (!want_reals(d, score, e) || !(d->score = pool_take(&d->pool, score->count, sizeof(real), e)))
+            return false;
         tensor_reals(d->score, score, 0, score->count);
         for (size_t j = 0; j < score->count; j++)
-            if (isinf(d->score[j])) return fail(e, "%s: tensor rewards_per_func: found an infinite score at [%zu,%zu], expected a number, or NaN where there is none", d->path, j / d->n_label, j % d->n_label);
+            if (isinf(d->score[j]))
+                return fail(e,
+                            "%s: tensor rewards_per_func: found an infinite score at [%zu,%zu], expected a "
+                            "number, or NaN where there is none",
+                            d->path, j / d->n_label, j % d->n_label);
     }
-    static const char *const inputs[] = {"input_ids", "attention_mask", "prompt_ids", "prompt_mask", "completion_ids", "rewards_per_func"};
+    static const char *const inputs[] = {"input_ids",   "attention_mask", "prompt_ids",
+                                         "prompt_mask", "completion_ids", "rewards_per_func"};
     static const char *const families[] = {"grad.", "param.", "exp_avg.", "exp_avg_sq."};
     for (int i = 0; i < safetensors_count(d->file); i++) {
         const Tensor *t = safetensors_at(d->file, i);
         bool known = false;
-        for (int s = 0; s < N_STAGE; s++) known = known || (stage_info[s].shape != SHAPE_PARAMETERS && !strcmp(stage_info[s].tensor, t->name));
-        for (size_t k = 0; k < sizeof inputs / sizeof *inputs; k++) known = known || !strcmp(inputs[k], t->name);
+        for (int s = 0; s < N_STAGE; s++)
+            known =
+                known || (stage_info[s].shape != SHAPE_PARAMETERS && !strcmp(stage_info[s].tensor, t->name));
+        for (size_t k = 0; k < sizeof inputs / sizeof *inputs; k++)
+            known = known || !strcmp(inputs[k], t->name);
         for (size_t k = 0; k < sizeof families / sizeof *families; k++)
             if (!strncmp(t->name, families[k], strlen(families[k]))) {
                 known = true;
@@ -468,8 +627,10 @@ static bool take_tensors(Dump *d, const Json *config, Err *e) {
     }
     const size_t group = (size_t)d->set.grpo.num_generations;
     if ((d->score || d->tensor[STAGE_REWARDS] || d->tensor[STAGE_ADVANTAGES]) && d->n % group)
-        return fail(e, "%s: metadata config: num_generations: found %zu%s, expected a divisor of the %zu completions in the dump", d->path, group,
-                    json_get(config, "num_generations") ? "" : " (the default)", d->n);
+        return fail(e,
+                    "%s: metadata config: num_generations: found %zu%s, expected a divisor of the %zu "
+                    "completions in the dump",
+                    d->path, group, json_get(config, "num_generations") ? "" : " (the default)", d->n);
     return true;
 }
 
@@ -478,7 +639,9 @@ bool dump_open(Dump *d, const char *path, const char *dialect, Err *e) {
     snprintf(d->path, sizeof d->path, "%s", path);
     default_settings(&d->set);
     if (!(d->file = safetensors_open(path, e))) return false;
-    const char *format = safetensors_metadata(d->file, "format"), *text = safetensors_metadata(d->file, "config"), *compute = safetensors_metadata(d->file, "compute_dtype");
+    const char *format = safetensors_metadata(d->file, "format"),
+               *text = safetensors_metadata(d->file, "config"),
+               *compute = safetensors_metadata(d->file, "compute_dtype");
     d->producer = safetensors_metadata(d->file, "producer");
     if (!dialect) dialect = safetensors_metadata(d->file, "dialect");
     d->set.dialect_given = dialect != NULL;
@@ -488,13 +651,17 @@ bool dump_open(Dump *d, const char *path, const char *dialect, Err *e) {
     snprintf(option, sizeof option, "%s: dialect", path);
     Json *config = NULL;
     int found = 0;
-    bool ok = (format && (!strcmp(format, "grpo-dump-1") || !strcmp(format, "pt")))
-              || fail(e, "%s: metadata format: found %s%.40s%s, expected \"grpo-dump-1\" (docs/verify.md)", path, format ? "\"" : "nothing", format ? format : "", format ? "\"" : "");
-    if (ok && dialect && (ok = choice_parse(&found, dialect_names, dialect, option, e))) d->set.dialect = (Dialect)found;
+    bool ok = (format && (!strcmp(format, "grpo-dump-1") || !strcmp(format, "pt"))) ||
+              fail(e, "%s: metadata format: found %s%.40s%s, expected \"grpo-dump-1\" (docs/verify.md)", path,
+                   format ? "\"" : "nothing", format ? format : "", format ? "\"" : "");
+    if (ok && dialect && (ok = choice_parse(&found, dialect_names, dialect, option, e)))
+        d->set.dialect = (Dialect)found;
     snprintf(option, sizeof option, "%s: metadata compute_dtype", path);
-    if (ok && compute && (ok = choice_parse(&found, precision_names, compute, option, e))) d->set.compute = (Precision)found;
+    if (ok && compute && (ok = choice_parse(&found, precision_names, compute, option, e)))
+        d->set.compute = (Precision)found;
     if (ok && text) ok = (config = json_parse(text, strlen(text), place, 1, e)) != NULL;
-    if (ok && config && config->type != JSON_OBJECT) ok = fail(e, "%s: found %s, expected an object of options", place, json_type_name(config->type));
+    if (ok && config && config->type != JSON_OBJECT)
+        ok = fail(e, "%s: found %s, expected an object of options", place, json_type_name(config->type));
     ok = ok && read_settings(d, config, e) && take_tensors(d, config, e) && read_labels(d, config, e);
     json_free(config);
     if (!ok) dump_close(d);
@@ -514,11 +681,16 @@ bool dump_model(Dump *d, const ModelConfig *c, const FolderInfo *info, const cha
     }
     if (d->set.pad < 0) d->set.pad = c->pad;
     const Tensor *z = d->tensor[STAGE_LOGITS];
-    if (z && z->shape[2] != (size_t)c->vocab) return fail(e, "%s: tensor logits: found a vocabulary of %zu, expected %d as in %s", d->path, z->shape[2], c->vocab, dir);
+    if (z && z->shape[2] != (size_t)c->vocab)
+        return fail(e, "%s: tensor logits: found a vocabulary of %zu, expected %d as in %s", d->path,
+                    z->shape[2], c->vocab, dir);
     for (int i = 0; i < safetensors_count(d->file); i++) {
         const Tensor *t = safetensors_at(d->file, i);
-        const char *name = !strncmp(t->name, "grad.", 5) ? t->name + 5 : !strncmp(t->name, "param.", 6) ? t->name + 6 : NULL;
-        if (name && *name == 0) return fail(e, "%s: tensor %.160s: found no parameter's name after the point", d->path, t->name);
+        const char *name = !strncmp(t->name, "grad.", 5)    ? t->name + 5
+                           : !strncmp(t->name, "param.", 6) ? t->name + 6
+                                                            : NULL;
+        if (name && *name == 0)
+            return fail(e, "%s: tensor %.160s: found no parameter's name after the point", d->path, t->name);
     }
     return true;
 }

@@ -1,6 +1,7 @@
 /* dump.h: what another program computed for one batch, read as if a liar had written it (docs/verify.md).
  *
- * Arrays keep the file's columns: [n, width] with width = C for completion_ids and T for input_ids; what counts is said by masks. */
+ * Arrays keep the file's columns: [n, width] with width = C for completion_ids and T for input_ids; what
+ * counts is said by masks. */
 #ifndef VERIFY_DUMP_H
 #define VERIFY_DUMP_H
 
@@ -11,7 +12,8 @@
 #include "lib/safetensors.h"
 #include "run/rollout.h"
 
-/* Memory that lives as long as its pool; a pool starts as {0}. NULL and the line filled in when there is none left. */
+/* Memory that lives as long as its pool; a pool starts as {0}. NULL and the line filled in when there is none
+ * left. */
 enum { POOL_MODELS = 8 };
 typedef struct { void **block; size_t n, capacity; Model *model[POOL_MODELS]; int n_model; } Pool;
 void *pool_take(Pool *p, size_t count, size_t size, Err *e);    /* zeroed */
@@ -19,13 +21,21 @@ Model *pool_model(Pool *p, const ModelConfig *c, Err *e);
 void pool_free(Pool *p);
 
 /* One tensor each but for the last two, which are families. In the order in which data flows. */
-typedef enum { STAGE_MASK, STAGE_LOSS_MASK, STAGE_LOGITS, STAGE_LOGPS, STAGE_OLD, STAGE_REF, STAGE_SAMPLER, STAGE_ENTROPIES, STAGE_REWARDS, STAGE_ADVANTAGES,
-               STAGE_ISR, STAGE_RATIO, STAGE_KL, STAGE_TOKEN_LOSS, STAGE_LOSS, STAGE_DLOGP, STAGE_GRAD_NORM, STAGE_GRAD, STAGE_STEP, N_STAGE } Stage;
-typedef enum { SHAPE_MASK, SHAPE_TOKENS, SHAPE_LOGITS, SHAPE_ROWS, SHAPE_TOKENS_OR_ROWS, SHAPE_ONE, SHAPE_PARAMETERS } StageShape;
-typedef struct { const char *name, *tensor, *equation; StageShape shape; } StageInfo;       /* tensor: of a family, its prefix */
+typedef enum {
+    STAGE_MASK, STAGE_LOSS_MASK, STAGE_LOGITS, STAGE_LOGPS, STAGE_OLD, STAGE_REF, STAGE_SAMPLER,
+    STAGE_ENTROPIES, STAGE_REWARDS, STAGE_ADVANTAGES, STAGE_ISR, STAGE_RATIO, STAGE_KL, STAGE_TOKEN_LOSS,
+    STAGE_LOSS, STAGE_DLOGP, STAGE_GRAD_NORM, STAGE_GRAD, STAGE_STEP, N_STAGE
+} Stage;
+typedef enum {
+    SHAPE_MASK, SHAPE_TOKENS, SHAPE_LOGITS, SHAPE_ROWS, SHAPE_TOKENS_OR_ROWS, SHAPE_ONE, SHAPE_PARAMETERS
+} StageShape;
+/* tensor: of a family, its prefix */
+typedef struct { const char *name, *tensor, *equation; StageShape shape; } StageInfo;
 extern const StageInfo stage_info[N_STAGE];
 
-typedef enum { DIALECT_TRL_116, DIALECT_TRL_110, DIALECT_VERL, DIALECT_OPENRLHF, DIALECT_DR_GRPO, DIALECT_PAPER } Dialect;
+typedef enum {
+    DIALECT_TRL_116, DIALECT_TRL_110, DIALECT_VERL, DIALECT_OPENRLHF, DIALECT_DR_GRPO, DIALECT_PAPER
+} Dialect;
 extern const char *const dialect_names[];
 typedef enum { PRECISION_F64, PRECISION_F32, PRECISION_F16, PRECISION_BF16 } Precision;
 extern const char *const precision_names[];
@@ -60,7 +70,8 @@ typedef struct {
     real *score;                        /* [n, n_label], NaN missing; NULL: none */
     double *weight;                     /* [n_label] */
     char (*label)[64];
-    real *value[N_STAGE];               /* [n, width], [n] or [1]; NULL: not in the file. Not of masks, logits and families */
+    real *
+        value[N_STAGE]; /* [n, width], [n] or [1]; NULL: not in the file. Not of masks, logits and families */
     const Tensor *tensor[N_STAGE];      /* NULL: not in the file */
     bool per_row[N_STAGE];              /* [n, 1] or [n] where the stage may be either */
     bool inputs_only;                   /* dump_inputs: results are computed anew */

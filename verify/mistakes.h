@@ -4,7 +4,8 @@
 
 #include "verify/stages.h"
 
-/* Changes the case so that stage s comes out as with the mistake; false and no error line: it has no meaning for these settings. */
+/* Changes the case so that stage s comes out as with the mistake; false and no error line: it has no meaning
+ * for these settings. */
 typedef bool MistakeApply(Case *c, Stage s, Pool *p, Err *e);
 typedef struct {
     const char *name;
@@ -22,7 +23,8 @@ extern const Absent absent_mistakes[];
 /* Whether the mistake is what this dialect does. */
 bool dialect_has(Dialect d, const char *mistake);
 
-/* Whether it runs a copy of the network with other weights or settings, which costs as much as the network. */
+/* Whether it runs a copy of the network with other weights or settings, which costs as much as the network.
+ */
 bool mistake_changes_model(const Mistake *m);
 
 #endif

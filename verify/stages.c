@@ -1,7 +1,7 @@
 /* stages.c: the dump's numbers before a stage go in, what training would make of them comes out.
  *
- * In this order: which tokens count; the model's stages (logits to gradients); rewards to advantages; ratios, KL, loss and its
- * derivative; the step; the case that all of them read. */
+ * In this order: which tokens count; the model's stages (logits to gradients); rewards to advantages; ratios,
+ * KL, loss and its derivative; the step; the case that all of them read. */
 #include "verify/stages.h"
 
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "net/attention.h"
 #include "run/trainer.h"
 
-/* ---- tokens -------------------------------------------------------------------------------------------------------- */
+/* ---- tokens --------------------------------------------------------------------------------- */
 static bool is_stop(const DumpSettings *s, int id) {
     for (int i = 0; i < s->n_stop; i++) if (s->stop[i] == id) return true;
     return false;
@@ -22,14 +22,16 @@ bool row_prompt_token(const Dump *d, size_t i, size_t t) {
     return d->prompt_mask ? d->prompt_mask[j] : !d->real_token || d->real_token[j];
 }
 
-/* With mask_truncated_completions TRL's own completion_mask, which is its attention mask too, is 0 for a completion that was cut: then its
- * tokens are not there. */
+/* With mask_truncated_completions TRL's own completion_mask, which is its attention mask too, is 0 for a
+ * completion that was cut: then its tokens are not there. */
 static bool left_out_by_trl(const Dump *d, size_t i, bool ended) {
-    return d->set.grpo.mask_truncated_completions && !ended && d->completion_mask && !memchr(d->completion_mask + i * d->width, 1, d->width);
+    return d->set.grpo.mask_truncated_completions && !ended && d->completion_mask &&
+           !memchr(d->completion_mask + i * d->width, 1, d->width);
 }
 
-/* E22: a completion's tokens: from its first column up to and including the first stop token; without one up to the padding. Where ids or stop
- * ids are missing, what the file's mask says. Where padding stands first, the mask says so too. */
+/* E22: a completion's tokens: from its first column up to and including the first stop token; without one up
+ * to the padding. Where ids or stop ids are missing, what the file's mask says. Where padding stands first,
+ * the mask says so too. */
 static void find_real_tokens(unsigned char *out, const Dump *d) {
     for (size_t i = 0; i < d->n; i++) {
         const int *id = d->id + i * d->width;
@@ -64,7 +66,8 @@ static void find_loss_tokens(unsigned char *out, const Dump *d, const unsigned c
     if (!d->set.grpo.mask_truncated_completions || !d->id || !d->set.n_stop) return;
     for (size_t i = 0; i < d->n; i++) {
         bool ended = false;
-        for (size_t t = 0; t < d->width; t++) ended = ended || (real_token[i * d->width + t] && is_stop(&d->set, d->id[i * d->width + t]));
+        for (size_t t = 0; t < d->width; t++)
+            ended = ended || (real_token[i * d->width + t] && is_stop(&d->set, d->id[i * d->width + t]));
         if (!ended) memset(out + i * d->width, 0, d->width);
     }
 }
@@ -75,29 +78,32 @@ double case_row_count(const Case *c, size_t i) {
     return n;
 }
 
-/* ---- the model: windows of the dump's rows -------------------------------------------------------------------------- */
-typedef struct { Window w; size_t *place; int *row_of_token; int max_row, max_target; } DumpWindow;   /* place [n_target]: flat index of the token */
+/* ---- the model: windows of the dump's rows -------------------------------------------------- */
+/* place [n_target]: flat index of the token */
+typedef struct { Window w; size_t *place; int *row_of_token; int max_row, max_target; } DumpWindow;
 
 /* Prompt and completion of row i as plain lists. */
 static int row_ids(int *out, int *n_prompt, size_t *place, const Case *c, size_t i) {
     const Dump *d = c->d;
     int n = 0;
     if (!d->whole_rows) {
-        for (size_t t = 0; t < d->prompt_width; t++) if (d->prompt_mask[i * d->prompt_width + t]) out[n++] = d->prompt_id[i * d->prompt_width + t];
+        for (size_t t = 0; t < d->prompt_width; t++)
+            if (d->prompt_mask[i * d->prompt_width + t]) out[n++] = d->prompt_id[i * d->prompt_width + t];
     } else {
         for (size_t t = 0; t < d->width && !c->real_token[i * d->width + t]; t++)
             if (row_prompt_token(d, i, t)) out[n++] = d->id[i * d->width + t];
     }
     *n_prompt = n;
     for (size_t t = 0; t < d->width; t++)
-        if (c->real_token[i * d->width + t]) place[n - *n_prompt] = i * d->width + t, out[n++] = d->id[i * d->width + t];
+        if (c->real_token[i * d->width + t])
+            place[n - *n_prompt] = i * d->width + t, out[n++] = d->id[i * d->width + t];
     return n;
 }
 
 static void window_close(DumpWindow *x) { window_free(&x->w); }
 
-/* Rows [first, first + count) of the case; completions with the same prompt side by side share it when `share`. The target of a token is the row
- * before it, or with shift its own. */
+/* Rows [first, first + count) of the case; completions with the same prompt side by side share it when
+ * `share`. The target of a token is the row before it, or with shift its own. */
 static bool window_open(DumpWindow *x, const Case *c, bool share, Pool *p, Err *e) {
     const Dump *d = c->d;
     const size_t longest = d->width + d->prompt_width;
@@ -105,20 +111,29 @@ static bool window_open(DumpWindow *x, const Case *c, bool share, Pool *p, Err *
     int *id = pool_take(p, longest * 2, sizeof *id, e), *before = id ? id + longest : NULL;
     size_t *place = pool_take(p, d->width, sizeof *place, e);
     x->place = pool_take(p, c->count * d->width, sizeof *x->place, e);
-    int *n_prompt = pool_take(p, c->count + 1, 2 * sizeof(int), e), *n_all = n_prompt ? n_prompt + c->count : NULL;
+    int *n_prompt = pool_take(p, c->count + 1, 2 * sizeof(int), e),
+        *n_all = n_prompt ? n_prompt + c->count : NULL;
     if (!id || !place || !x->place || !n_prompt) return false;
     bool ok = true;
     for (size_t k = 0; ok && k < c->count;) {
         size_t end = k;
         for (; end < c->count; end++) {                 /* a tree: rows k .. end - 1 */
             n_all[end] = row_ids(end == k ? before : id, &n_prompt[end], place, c, c->first + end);
-            if (end == k && n_prompt[k] == 0) return fail(e, "%s: completion %zu: found no prompt token, expected at least one: its last row predicts the first token", d->path, c->first + k);
-            if (end > k && (!share || n_prompt[end] != n_prompt[k] || memcmp(id, before, (size_t)n_prompt[k] * sizeof *id))) break;
+            if (end == k && n_prompt[k] == 0)
+                return fail(e,
+                            "%s: completion %zu: found no prompt token, expected at least one: its last row "
+                            "predicts the first token",
+                            d->path, c->first + k);
+            if (end > k && (!share || n_prompt[end] != n_prompt[k] ||
+                            memcmp(id, before, (size_t)n_prompt[k] * sizeof *id)))
+                break;
         }
-        const int root = window_add(&x->w, before, n_prompt[k], -1, e), last = x->w.n_row - 1, row0 = x->w.n_row - n_prompt[k];
+        const int root = window_add(&x->w, before, n_prompt[k], -1, e), last = x->w.n_row - 1,
+                  row0 = x->w.n_row - n_prompt[k];
         ok = root >= 0;
         const int target0 = x->w.n_target;
-        for (size_t i = k; ok && i < end && !c->shift; i++)             /* the prompt's last row predicts every first token */
+        /* the prompt's last row predicts every first token */
+        for (size_t i = k; ok && i < end && !c->shift; i++)
             if (n_all[i] > n_prompt[i]) {
                 row_ids(id, &n_prompt[i], place, c, c->first + i);
                 x->place[x->w.n_target] = place[0];
@@ -142,7 +157,7 @@ static bool window_open(DumpWindow *x, const Case *c, bool share, Pool *p, Err *
     return ok;
 }
 
-/* ---- the model: values ---------------------------------------------------------------------------------------------- */
+/* ---- the model: values ---------------------------------------------------------------------- */
 real round_to(real x, Precision to) {
     if (to == PRECISION_F64 || isnan(x)) return x;
     const Store store = to == PRECISION_BF16 ? STORE_BF16 : to == PRECISION_F16 ? STORE_F16 : STORE_F32;
@@ -153,7 +168,8 @@ real round_to(real x, Precision to) {
 }
 
 /* From one row of logits (overwritten) to logp and entropy; what differs from logits_stats is a mistake. */
-static bool row_values(real *logp, real *entropy, real *z, int vocab, int target, const Case *c, Pool *p, Err *e) {
+static bool row_values(real *logp, real *entropy, real *z, int vocab, int target, const Case *c, Pool *p,
+                       Err *e) {
     if (c->zero_logits) memset(z, 0, (size_t)vocab * sizeof *z);
     for (int v = 0; c->round_logits && v < vocab; v++) z[v] = round_to(z[v], (Precision)c->round_logits);
     const LogitStats t = logits_stats(z, vocab, c->s.sampling.temperature, entropy != NULL);
@@ -173,56 +189,72 @@ static bool row_values(real *logp, real *entropy, real *z, int vocab, int target
     return true;
 }
 
-/* Attention over one sequence whose positions are ours to choose; with a precision, what goes in and comes out is rounded to it. */
+/* Attention over one sequence whose positions are ours to choose; with a precision, what goes in and comes
+ * out is rounded to it. */
 typedef struct { const ModelConfig *config; Precision round; } PlainAttention;
 
 static void plain_attention(void *to, int layer, const AttentionRows *r) {
     const PlainAttention *x = to;
     const ModelConfig *c = x->config;
-    const int d = c->head_dim, share = c->n_head / c->n_kv_head, n = r->n_row, kv_ld = c->n_kv_head * d, q_ld = c->n_head * d;
-    const size_t panels = attention_panels(n, d), stride = (size_t)n * GEMM_PANEL, nq = (size_t)n * (size_t)q_ld, nk = (size_t)n * (size_t)kv_ld;
-    real *q = calloc(nq + 2 * nk + 2 * panels + attention_scratch((size_t)n, d), sizeof *q), *k = q + nq, *v = k + nk, *key = v + nk, *value = key + panels, *score = value + panels;
+    const int d = c->head_dim, share = c->n_head / c->n_kv_head, n = r->n_row, kv_ld = c->n_kv_head * d,
+              q_ld = c->n_head * d;
+    const size_t panels = attention_panels(n, d), stride = (size_t)n * GEMM_PANEL,
+                 nq = (size_t)n * (size_t)q_ld, nk = (size_t)n * (size_t)kv_ld;
+    real *q = calloc(nq + 2 * nk + 2 * panels + attention_scratch((size_t)n, d), sizeof *q), *k = q + nq,
+         *v = k + nk, *key = v + nk, *value = key + panels, *score = value + panels;
     (void)layer;
     for (size_t i = 0; q && i < nq; i++) q[i] = round_to(r->q[i], x->round);
-    for (size_t i = 0; q && i < nk; i++) k[i] = round_to(r->k[i], x->round), v[i] = round_to(r->v[i], x->round);
+    for (size_t i = 0; q && i < nk; i++)
+        k[i] = round_to(r->k[i], x->round), v[i] = round_to(r->v[i], x->round);
     for (int g = 0; q && g < c->n_kv_head; g++) {
         attention_transpose(key, k + (size_t)(g * d), n, kv_ld, d);
         attention_columns(value, stride, v + (size_t)(g * d), n, kv_ld, d);
         const KeySpan span = {.n = n, .key_t = key, .value = value, .value_stride = stride};
         for (int j = g * share; j < (g + 1) * share; j++)
-            attend(r->o + (size_t)(j * d), r->max + j, r->sum + j, c->n_head, score, q + (size_t)(j * d), q_ld, n, &span, 1, 0, d);
+            attend(r->o + (size_t)(j * d), r->max + j, r->sum + j, c->n_head, score, q + (size_t)(j * d),
+                   q_ld, n, &span, 1, 0, d);
     }
     for (size_t i = 0; q && i < nq; i++) r->o[i] = round_to(r->o[i], x->round);
     free(q);
 }
 
-/* Positions of row i's tokens: their number, or (D11) their column, padding counted, in one row of P + C columns. */
+/* Positions of row i's tokens: their number, or (D11) their column, padding counted, in one row of P + C
+ * columns. */
 static void row_positions(int *position, const Case *c, size_t i) {
     const Dump *d = c->d;
     int n = 0;
-    for (size_t t = 0; !d->whole_rows && t < d->prompt_width; t++) if (d->prompt_mask[i * d->prompt_width + t]) position[n++] = (int)t;
-    for (size_t t = 0; d->whole_rows && t < d->width && !c->real_token[i * d->width + t]; t++) if (row_prompt_token(d, i, t)) position[n++] = (int)t;
-    for (size_t t = 0; t < d->width; t++) if (c->real_token[i * d->width + t]) position[n++] = (int)((d->whole_rows ? 0 : d->prompt_width) + t);
+    for (size_t t = 0; !d->whole_rows && t < d->prompt_width; t++)
+        if (d->prompt_mask[i * d->prompt_width + t]) position[n++] = (int)t;
+    for (size_t t = 0; d->whole_rows && t < d->width && !c->real_token[i * d->width + t]; t++)
+        if (row_prompt_token(d, i, t)) position[n++] = (int)t;
+    for (size_t t = 0; t < d->width; t++)
+        if (c->real_token[i * d->width + t]) position[n++] = (int)((d->whole_rows ? 0 : d->prompt_width) + t);
     for (int t = 0; !c->pad_positions && t < n; t++) position[t] = t;
 }
 
 /* Each target of a slice with its hidden row, some at once. */
-static bool slice_values(real *logp, real *entropy, real *logits, const Case *c, const Model *m, const Batch *b, const size_t *place, const real *hidden, Pool *p, Err *e) {
+static bool slice_values(real *logp, real *entropy, real *logits, const Case *c, const Model *m,
+                         const Batch *b, const size_t *place, const real *hidden, Pool *p, Err *e) {
     enum { AT_ONCE = 32 };
     const size_t h = (size_t)m->config.hidden, v = (size_t)m->config.vocab;
     real *all = pool_take(p, AT_ONCE * (v + h), sizeof *all, e), *rows = all ? all + AT_ONCE * v : NULL;
     if (!all) return false;
     for (int first = 0; first < b->n_target; first += AT_ONCE) {
         const int n = b->n_target - first < AT_ONCE ? b->n_target - first : AT_ONCE;
-        for (int i = 0; i < n; i++) memcpy(rows + (size_t)i * h, hidden + (size_t)b->target_row[first + i] * h, h * sizeof *rows);
-        for (size_t j = 0; c->round_hidden && j < (size_t)n * h; j++) rows[j] = round_to(rows[j], (Precision)c->round_hidden);
+        for (int i = 0; i < n; i++)
+            memcpy(rows + (size_t)i * h, hidden + (size_t)b->target_row[first + i] * h, h * sizeof *rows);
+        for (size_t j = 0; c->round_hidden && j < (size_t)n * h; j++)
+            rows[j] = round_to(rows[j], (Precision)c->round_hidden);
         head_logits(all, m, rows, n);
         for (int i = 0; i < n; i++) {
             const int k = first + i;
-            real *z = all + (size_t)i * v, *to = logits ? logits + (place[k] - c->first * c->d->width) * v : NULL, value, spread;
-            for (size_t j = 0; to && j < v; j++) to[j] = c->zero_logits ? 0 : round_to(z[j], (Precision)c->round_logits);
+            real *z = all + (size_t)i * v,
+                 *to = logits ? logits + (place[k] - c->first * c->d->width) * v : NULL, value, spread;
+            for (size_t j = 0; to && j < v; j++)
+                to[j] = c->zero_logits ? 0 : round_to(z[j], (Precision)c->round_logits);
             if (!logp && !entropy) continue;
-            if (!row_values(&value, entropy ? &spread : NULL, z, (int)v, b->target_id[k], c, p, e)) return false;
+            if (!row_values(&value, entropy ? &spread : NULL, z, (int)v, b->target_id[k], c, p, e))
+                return false;
             if (logp) logp[place[k]] = value;
             if (entropy) entropy[place[k]] = spread;
         }
@@ -230,11 +262,14 @@ static bool slice_values(real *logp, real *entropy, real *logits, const Case *c,
     return true;
 }
 
-/* logp, entropy [n, width] and logits [count, width, vocab] (each may be NULL) of the case's rows under model m. */
-static bool model_values(real *logp, real *entropy, real *logits, const Case *c, const Model *m, Pool *p, Err *e) {
+/* logp, entropy [n, width] and logits [count, width, vocab] (each may be NULL) of the case's rows under model
+ * m. */
+static bool model_values(real *logp, real *entropy, real *logits, const Case *c, const Model *m, Pool *p,
+                         Err *e) {
     DumpWindow x;
     Pool scratch = {0};
-    const bool plain = !logits && !c->kept_only && !c->zero_logits && !c->round_logits && !c->round_logp && !c->round_hidden;
+    const bool plain =
+        !logits && !c->kept_only && !c->zero_logits && !c->round_logits && !c->round_logp && !c->round_hidden;
     const bool by_row = c->pad_positions || c->round_hidden;
     bool ok = window_open(&x, c, !by_row, p, e);
     if (ok && x.w.n_target == 0) { window_close(&x); return true; }
@@ -243,7 +278,8 @@ static bool model_values(real *logp, real *entropy, real *logits, const Case *c,
     ok = a != NULL;
     if (ok && plain && !by_row) {
         real *value = pool_take(&scratch, (size_t)x.w.n_target * 2, sizeof *value, e);
-        ok = value && window_logp(value, entropy ? value + x.w.n_target : NULL, a, x.max_row, x.max_target, m, &x.w, c->s.sampling.temperature, e);
+        ok = value && window_logp(value, entropy ? value + x.w.n_target : NULL, a, x.max_row, x.max_target, m,
+                                  &x.w, c->s.sampling.temperature, e);
         for (int k = 0; ok && k < x.w.n_target; k++) {
             if (logp) logp[x.place[k]] = value[k];
             if (entropy) entropy[x.place[k]] = value[x.w.n_target + k];
@@ -254,28 +290,36 @@ static bool model_values(real *logp, real *entropy, real *logits, const Case *c,
         ok = position != NULL;
         while (ok && slice_next(&s, &x.w, x.max_row, x.max_target, &m->config, e)) {
             const real *hidden = NULL;
-            if (by_row) {                               /* one completion a tree; several trees may share a slice */
+            /* one completion a tree; several trees may share a slice */
+            if (by_row) {
                 for (int g = 0; ok && g < s.batch.n_seg;) {
                     int end = g + 1, rows = s.batch.seg[g].n_row;
-                    while (end < s.batch.n_seg && s.batch.seg[end].prefix >= 0) rows += s.batch.seg[end++].n_row;
+                    while (end < s.batch.n_seg && s.batch.seg[end].prefix >= 0)
+                        rows += s.batch.seg[end++].n_row;
                     row_positions(position, c, tree++);
                     for (int t = 0; t < rows; t++)
-                        if (position[t] >= m->config.context) ok = fail(e, "%s: positions with padding exceed the model's context", c->d->path);
+                        if (position[t] >= m->config.context)
+                            ok = fail(e, "%s: positions with padding exceed the model's context", c->d->path);
                     if (!ok) break;
                     const int row0 = s.batch.seg[g].start;
-                    hidden = model_rows(a, m, s.batch.id + row0, position, rows, plain_attention, &(PlainAttention){&m->config, (Precision)c->round_hidden});
+                    hidden = model_rows(a, m, s.batch.id + row0, position, rows, plain_attention,
+                                        &(PlainAttention){&m->config, (Precision)c->round_hidden});
                     int k = 0;
                     while (k < s.batch.n_target && s.batch.target_row[k] < row0) k++;
                     int last = k, *target_row = s.target_row;
-                    while (last < s.batch.n_target && s.batch.target_row[last] < row0 + rows) target_row[last++] -= row0;
-                    const Batch part = {.n_row = rows, .n_target = last - k, .target_row = target_row + k, .target_id = s.batch.target_id + k};
-                    ok = slice_values(logp, entropy, logits, c, m, &part, x.place + s.first_target + k, hidden, &scratch, e);
+                    while (last < s.batch.n_target && s.batch.target_row[last] < row0 + rows)
+                        target_row[last++] -= row0;
+                    const Batch part = {.n_row = rows, .n_target = last - k, .target_row = target_row + k,
+                                        .target_id = s.batch.target_id + k};
+                    ok = slice_values(logp, entropy, logits, c, m, &part, x.place + s.first_target + k,
+                                      hidden, &scratch, e);
                     for (int j = k; j < last; j++) target_row[j] += row0;
                     g = end;
                 }
             } else {
                 hidden = model_forward(a, m, &s.batch);
-                ok = slice_values(logp, entropy, logits, c, m, &s.batch, x.place + s.first_target, hidden, &scratch, e);
+                ok = slice_values(logp, entropy, logits, c, m, &s.batch, x.place + s.first_target, hidden,
+                                  &scratch, e);
             }
             pool_free(&scratch);
             position = pool_take(&scratch, (size_t)x.max_row + 1, sizeof *position, e);
@@ -300,7 +344,11 @@ static bool logits_values(real *logp, real *entropy, const Case *c, Pool *p, Err
     bool ok = z != NULL;
     for (size_t j = c->first * d->width; ok && j < (c->first + c->count) * d->width; j++) {
         if (!c->real_token[j]) continue;
-        if (d->id[j] < 0 || (size_t)d->id[j] >= v) return fail(e, "%s: completion %zu, column %zu: found token id %d, expected one below the %zu of logits", d->path, j / d->width, j % d->width, d->id[j], v);
+        if (d->id[j] < 0 || (size_t)d->id[j] >= v)
+            return fail(e,
+                        "%s: completion %zu, column %zu: found token id %d, expected one below the %zu of "
+                        "logits",
+                        d->path, j / d->width, j % d->width, d->id[j], v);
         size_t row = j;
         if (c->shift) {                                 /* the row one later; the last token has none */
             if (j % d->width + 1 == d->width || !c->real_token[j + 1]) continue;
@@ -315,39 +363,48 @@ static bool logits_values(real *logp, real *entropy, const Case *c, Pool *p, Err
     return ok;
 }
 
-/* ---- the model: gradients -------------------------------------------------------------------------------------------- */
+/* ---- the model: gradients ------------------------------------------------------------------- */
 static bool loss_derivative(real *dlogp, real *dentropy, const Case *c, Pool *p, Err *e);
 
-/* grad [n_trainable]: derivative of the loss by the parameters, from dlogp (the dump's own where it has it). */
+/* grad [n_trainable]: derivative of the loss by the parameters, from dlogp (the dump's own where it has it).
+ */
 static bool model_gradient(real *grad, const Case *c, Pool *p, Err *e) {
     const Model *m = c->model.policy;
     const size_t all = c->d->n * c->d->width;
-    real *dlogp = pool_take(p, all * 2, sizeof *dlogp, e), *dentropy = dlogp ? dlogp + all : NULL, *sum = pool_take(p, m->n_trainable, sizeof *sum, e);
+    real *dlogp = pool_take(p, all * 2, sizeof *dlogp, e), *dentropy = dlogp ? dlogp + all : NULL,
+         *sum = pool_take(p, m->n_trainable, sizeof *sum, e);
     if (!dlogp || !sum) return false;
-    if ((!c->dlogp || c->s.window.entropy_coef != 0) && !loss_derivative(dlogp, dentropy, c, p, e)) return false;
+    if ((!c->dlogp || c->s.window.entropy_coef != 0) && !loss_derivative(dlogp, dentropy, c, p, e))
+        return false;
     if (c->dlogp) for (size_t j = 0; j < all; j++) dlogp[j] = c->mask[j] ? c->dlogp[j] : 0;
     DumpWindow x;
     if (!window_open(&x, c, true, p, e)) { window_close(&x); return false; }
-    if (acts_bytes(&m->config, x.max_row, x.max_target, true) > (size_t)2 << 30) {      /* less at once: a completion with a prompt of its own */
+    /* less at once: a completion with a prompt of its own */
+    if (acts_bytes(&m->config, x.max_row, x.max_target, true) > (size_t)2 << 30) {
         window_close(&x);
         if (!window_open(&x, c, false, p, e)) { window_close(&x); return false; }
     }
     Acts *a = acts_new(m, x.max_row, x.max_target, true, e);
-    real *dhidden = pool_take(p, (size_t)x.max_row * (size_t)m->config.hidden, sizeof *dhidden, e), *value = pool_take(p, (size_t)x.max_target * 4, sizeof *value, e);
+    real *dhidden = pool_take(p, (size_t)x.max_row * (size_t)m->config.hidden, sizeof *dhidden, e),
+         *value = pool_take(p, (size_t)x.max_target * 4, sizeof *value, e);
     bool ok = a && dhidden && value;
-    real *logp = value, *entropy = ok ? value + x.max_target : NULL, *dl = ok ? entropy + x.max_target : NULL, *dh = ok ? dl + x.max_target : NULL;
+    real *logp = value, *entropy = ok ? value + x.max_target : NULL, *dl = ok ? entropy + x.max_target : NULL,
+         *dh = ok ? dl + x.max_target : NULL;
     const bool with_entropy = c->s.window.entropy_coef != 0;
     Slice s = {0};
     while (ok && x.w.n_target && slice_next(&s, &x.w, x.max_row, x.max_target, &m->config, e)) {
         const real *hidden = model_forward(a, m, &s.batch);
         head_logp(logp, entropy, a, m, &s.batch, hidden, c->s.sampling.temperature);
-        for (int k = 0; k < s.batch.n_target; k++) dl[k] = dlogp[x.place[s.first_target + k]], dh[k] = dentropy[x.place[s.first_target + k]];
-        head_logp_backward(dhidden, sum, a, m, &s.batch, hidden, c->s.sampling.temperature, dl, with_entropy ? dh : NULL);
+        for (int k = 0; k < s.batch.n_target; k++)
+            dl[k] = dlogp[x.place[s.first_target + k]], dh[k] = dentropy[x.place[s.first_target + k]];
+        head_logp_backward(dhidden, sum, a, m, &s.batch, hidden, c->s.sampling.temperature, dl,
+                           with_entropy ? dh : NULL);
         model_backward(sum, a, m, &s.batch, dhidden);
     }
     ok = ok && !e->line[0];
     if (ok) {
-        if (m->head == m->embed && c->drop_head_grad) memset(sum + m->embed->offset, 0, param_count(m->embed) * sizeof *sum);
+        if (m->head == m->embed && c->drop_head_grad)
+            memset(sum + m->embed->offset, 0, param_count(m->embed) * sizeof *sum);
         if (!c->drop_embed_grad) model_grad_finish(sum, a, m);
         if (c->grad_back) c->grad_back(sum, m);
         memcpy(grad, sum, m->n_trainable * sizeof *sum);
@@ -358,7 +415,7 @@ static bool model_gradient(real *grad, const Case *c, Pool *p, Err *e) {
     return ok;
 }
 
-/* ---- rewards and advantages ------------------------------------------------------------------------------------------ */
+/* ---- rewards and advantages ----------------------------------------------------------------- */
 static bool compute_advantages(real *adv, const Case *c, Pool *p, Err *e) {
     const Dump *d = c->d;
     const GrpoConfig *g = &c->s.grpo;
@@ -369,15 +426,17 @@ static bool compute_advantages(real *adv, const Case *c, Pool *p, Err *e) {
     }
     real *reward = pool_take(p, d->n, sizeof *reward, e);
     if (!reward) return false;
-    grpo_score_advantage(adv, reward, NULL, c->score, c->weight, d->n, d->n_label, (size_t)g->num_generations, g);
+    grpo_score_advantage(adv, reward, NULL, c->score, c->weight, d->n, d->n_label, (size_t)g->num_generations,
+                         g);
     return true;
 }
 
-/* ---- from log-probabilities to the loss ------------------------------------------------------------------------------- */
+/* ---- from log-probabilities to the loss ----------------------------------------------------- */
 void case_input(GrpoIn *in, size_t *offset, const Case *c) {
     for (size_t i = 0; i <= c->d->n; i++) offset[i] = i * c->d->width;
-    *in = (GrpoIn){.n_completion = c->d->n, .offset = offset, .logp = c->logp, .old = c->old, .ref = c->ref, .sampler = c->sampler ? c->sampler : c->old, .mask = c->mask,
-                   .entropy = c->entropy, .advantage = c->advantage};
+    *in = (GrpoIn){.n_completion = c->d->n, .offset = offset, .logp = c->logp, .old = c->old, .ref = c->ref,
+                   .sampler = c->sampler ? c->sampler : c->old, .mask = c->mask, .entropy = c->entropy,
+                   .advantage = c->advantage};
     if (c->isr && c->s.grpo.importance_sampling_correction) {
         if (c->isr_per_row) in->isr_sequence = c->isr;
         else in->isr_token = c->isr;
@@ -410,7 +469,8 @@ double *case_row_weights(const Case *c, Pool *p, Err *e) {
     if (c->row_weight) { memcpy(w, c->row_weight, c->d->n * sizeof *w); return w; }
     const GrpoMicro m = case_micro(c, p, e);
     const GrpoWindow window = case_window(c);
-    for (size_t i = 0; i < c->d->n; i++) w[i] = grpo_token_weight(&c->s.grpo, &window, &m, case_row_count(c, i));
+    for (size_t i = 0; i < c->d->n; i++)
+        w[i] = grpo_token_weight(&c->s.grpo, &window, &m, case_row_count(c, i));
     return e->line[0] ? NULL : w;
 }
 
@@ -434,18 +494,22 @@ static bool tell(Told *t, const Case *from, bool own_ratio, Pool *p, Err *e) {
             old[j] = r > 0 && isfinite(r) ? (real)(c.logp[j] - d_log(r)) : c.old ? c.old[j] : c.logp[j];
         }
         in.old = old;
-        c.s.grpo.importance_sampling_level = LEVEL_TOKEN;                       /* its values are what they are */
+        /* its values are what they are */
+        c.s.grpo.importance_sampling_level = LEVEL_TOKEN;
     }
     const GrpoMicro m = case_micro(&c, p, e);
     const GrpoWindow w = case_window(&c);
-    for (size_t i = 0; i < d->n && !e->line[0]; i++) grpo_tell(&t->row[i], t->token + i * d->width, &in, i, &c.s.grpo, &w, &m);
+    for (size_t i = 0; i < d->n && !e->line[0]; i++)
+        grpo_tell(&t->row[i], t->token + i * d->width, &in, i, &c.s.grpo, &w, &m);
     return !e->line[0];
 }
 
-/* E94, E96: kappa, and its derivative by the token's own logp without what a sequence shares; k and dk from the case's estimator. */
+/* E94, E96: kappa, and its derivative by the token's own logp without what a sequence shares; k and dk from
+ * the case's estimator. */
 static void kl_term(double *kappa, double *own, const Case *c, size_t j, double ratio, double slope) {
     double k[3], dk[3];
-    const bool corrected = c->s.grpo.use_bias_correction_kl && c->s.grpo.loss_type != LOSS_GMPO, sequence = c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE;
+    const bool corrected = c->s.grpo.use_bias_correction_kl && c->s.grpo.loss_type != LOSS_GMPO,
+               sequence = c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE;
     if (c->kl_formula) c->kl_formula(&k[2], &dk[2], c->logp[j], c->ref[j]);
     else grpo_kl(k, dk, c->logp[j], c->ref[j]);
     *kappa = corrected ? k[2] * ratio : k[2];
@@ -455,7 +519,8 @@ static void kl_term(double *kappa, double *own, const Case *c, size_t j, double 
 static bool compute_kl(real *out, const Case *c, Pool *p, Err *e) {
     Told t;
     Case x = *c;
-    if (x.s.grpo.beta == 0) x.s.grpo.beta = 1;          /* KL itself does not depend on it; grpo.c leaves it out at 0 */
+    /* KL itself does not depend on it; grpo.c leaves it out at 0 */
+    if (x.s.grpo.beta == 0) x.s.grpo.beta = 1;
     if (!tell(&t, &x, true, p, e)) return false;
     for (size_t j = 0; j < c->d->n * c->d->width; j++) {
         double kappa = t.token[j].kl, slope;
@@ -474,15 +539,18 @@ static bool compute_token_loss(real *out, const Case *c, Pool *p, Err *e) {
     if (!tell(&t, &x, true, p, e)) return false;
     real *kl = NULL;
     if (beta != 0 && (!c->kl || c->kl_formula)) {
-        if (!(kl = pool_take(p, c->d->n * c->d->width, sizeof *kl, e)) || !compute_kl(kl, c, p, e)) return false;
+        if (!(kl = pool_take(p, c->d->n * c->d->width, sizeof *kl, e)) || !compute_kl(kl, c, p, e))
+            return false;
     }
     for (size_t j = 0; j < c->d->n * c->d->width; j++)
-        out[j] = (real)(c->mask[j] ? sign * t.token[j].loss + (beta != 0 ? beta * (kl ? kl[j] : c->kl[j]) : 0) : 0);
+        out[j] = (real)(c->mask[j] ? sign * t.token[j].loss + (beta != 0 ? beta * (kl ? kl[j] : c->kl[j]) : 0)
+                                   : 0);
     return true;
 }
 
-/* E112 to E115 completion by completion; dlogp, dentropy may be NULL. What no setting reaches is put in between: a completion's loss and
- * derivatives are proportional to its c_i, and the KL's part is a term of its own. */
+/* E112 to E115 completion by completion; dlogp, dentropy may be NULL. What no setting reaches is put in
+ * between: a completion's loss and derivatives are proportional to its c_i, and the KL's part is a term of
+ * its own. */
 static bool loss_by_rows(double *loss, real *dlogp, real *dentropy, const Case *c, Pool *p, Err *e) {
     const Dump *d = c->d;
     const size_t all = d->n * d->width;
@@ -493,8 +561,10 @@ static bool loss_by_rows(double *loss, real *dlogp, real *dentropy, const Case *
     Case x = *c;
     const LossType type = c->s.grpo.loss_type;
     const double beta = c->s.grpo.beta, sign = c->policy_sign != 0 ? c->policy_sign : 1;
-    const bool split = (c->kl_formula || sign != 1 || c->ratio_slope) && type != LOSS_GMPO, through_ratio = type != LOSS_CISPO && type != LOSS_VESPO;
-    const bool sequence = c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE && c->s.grpo.use_bias_correction_kl;
+    const bool split = (c->kl_formula || sign != 1 || c->ratio_slope) && type != LOSS_GMPO,
+               through_ratio = type != LOSS_CISPO && type != LOSS_VESPO;
+    const bool sequence =
+        c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE && c->s.grpo.use_bias_correction_kl;
     Told told = {0};
     if (split && beta != 0 && !tell(&told, &x, false, p, e)) return false;
     if (split) x.s.grpo.beta = 0;
@@ -505,7 +575,8 @@ static bool loss_by_rows(double *loss, real *dlogp, real *dentropy, const Case *
     GrpoSums sums;
     grpo_sums_start(&sums);
     for (size_t i = 0; i < d->n; i++) {
-        const double n = case_row_count(c, i), right = grpo_token_weight(&x.s.grpo, &w, &m, n), scale = weight[i] == right ? 1 : weight[i] / right;
+        const double n = case_row_count(c, i), right = grpo_token_weight(&x.s.grpo, &w, &m, n),
+                     scale = weight[i] == right ? 1 : weight[i] / right;
         const GrpoIn one = grpo_slice(&in, i, 1);
         const double before = sums.policy;
         double shared = 0;
@@ -524,13 +595,17 @@ static bool loss_by_rows(double *loss, real *dlogp, real *dentropy, const Case *
             if (dlogp) dlogp[t] = (real)g;
         }
         for (size_t t = i * d->width; dlogp && shared != 0 && t < (i + 1) * d->width; t++)
-            if (c->mask[t]) dlogp[t] = (real)(dlogp[t] + shared / (n > 1 ? n : 1) * (c->ratio_slope ? c->ratio_slope[t] : 1));
+            if (c->mask[t])
+                dlogp[t] =
+                    (real)(dlogp[t] + shared / (n > 1 ? n : 1) * (c->ratio_slope ? c->ratio_slope[t] : 1));
     }
     if (loss) *loss = grpo_loss_value(&sums, &w, &m);
     return !e->line[0];
 }
 
-static bool loss_derivative(real *dlogp, real *dentropy, const Case *c, Pool *p, Err *e) { return loss_by_rows(NULL, dlogp, dentropy, c, p, e); }
+static bool loss_derivative(real *dlogp, real *dentropy, const Case *c, Pool *p, Err *e) {
+    return loss_by_rows(NULL, dlogp, dentropy, c, p, e);
+}
 
 /* E112 from the dump's own per-token loss where it has it. */
 static bool compute_loss(real *out, const Case *c, Pool *p, Err *e) {
@@ -556,11 +631,12 @@ static bool compute_loss(real *out, const Case *c, Pool *p, Err *e) {
     return !e->line[0];
 }
 
-/* ---- the step -------------------------------------------------------------------------------------------------------- */
+/* ---- the step ------------------------------------------------------------------------------- */
 static double norm_of(const real *grad, const Model *m) {
     double sum = 0;
     for (int i = 0; i < m->n_param; i++)
-        if (m->param[i].trainable) sum += grad_square_sum(grad + m->param[i].offset, param_count(&m->param[i]));
+        if (m->param[i].trainable)
+            sum += grad_square_sum(grad + m->param[i].offset, param_count(&m->param[i]));
     return sqrt(sum);
 }
 
@@ -571,15 +647,21 @@ static bool family_value(real *out, bool *found, const Dump *d, const char *pref
     const Tensor *t = safetensors_find(d->file, name);
     *found = t != NULL && !(d->inputs_only && !strcmp(prefix, "grad."));
     if (!*found) return true;
-    if (t->count != param_count(q) || t->n_dim < 1 || t->n_dim > 2 || (t->n_dim == 2 && t->shape[1] != (size_t)q->cols))
-        return fail(e, "%s: tensor %.160s: found %zu numbers in %d dimensions, expected (%d,%d) as the model has", d->path, name, t->count, t->n_dim, q->rows, q->cols);
+    if (t->count != param_count(q) || t->n_dim < 1 || t->n_dim > 2 ||
+        (t->n_dim == 2 && t->shape[1] != (size_t)q->cols))
+        return fail(e,
+                    "%s: tensor %.160s: found %zu numbers in %d dimensions, expected (%d,%d) as the model "
+                    "has",
+                    d->path, name, t->count, t->n_dim, q->rows, q->cols);
     tensor_reals(out, t, 0, t->count);
     return true;
 }
 
 static bool compute_step(real *out, const Case *c, Pool *p, Err *e) {
     const Model *m = c->model.policy;
-    real *g = pool_take(p, m->n_trainable, sizeof *g, e), *mean = pool_take(p, m->n_trainable, sizeof *mean, e), *square = pool_take(p, m->n_trainable, sizeof *square, e);
+    real *g = pool_take(p, m->n_trainable, sizeof *g, e),
+         *mean = pool_take(p, m->n_trainable, sizeof *mean, e),
+         *square = pool_take(p, m->n_trainable, sizeof *square, e);
     if (!g || !mean || !square) return false;
     memcpy(g, c->grad, m->n_trainable * sizeof *g);
     const double norm = isnan(c->grad_norm) ? norm_of(g, m) : c->grad_norm;
@@ -595,7 +677,9 @@ static bool compute_step(real *out, const Case *c, Pool *p, Err *e) {
         if (!q->trainable) continue;
         const size_t n = param_count(q);
         real *to = out + q->offset;
-        if (!family_value(mean + q->offset, &found, c->d, "exp_avg.", q, e) || !family_value(square + q->offset, &found, c->d, "exp_avg_sq.", q, e)) return false;
+        if (!family_value(mean + q->offset, &found, c->d, "exp_avg.", q, e) ||
+            !family_value(square + q->offset, &found, c->d, "exp_avg_sq.", q, e))
+            return false;
         memcpy(to, q->data, n * sizeof *to);
         AdamW own = o;
         own.weight_decay = q->is_matrix || c->adam_decay_all ? o.weight_decay : 0;     /* E283 */
@@ -608,13 +692,14 @@ static bool compute_step(real *out, const Case *c, Pool *p, Err *e) {
     return true;
 }
 
-/* ---- stages ---------------------------------------------------------------------------------------------------------- */
+/* ---- stages --------------------------------------------------------------------------------- */
 size_t stage_size(const Case *c, Stage s) {
     switch (stage_info[s].shape) {
     case SHAPE_ONE: return 1;
     case SHAPE_ROWS: return c->d->n;
     case SHAPE_PARAMETERS: return c->model.policy ? c->model.policy->n_trainable : 0;
-    case SHAPE_LOGITS: return c->count * c->d->width * (c->model.policy ? (size_t)c->model.policy->config.vocab : 0);
+    case SHAPE_LOGITS:
+        return c->count * c->d->width * (c->model.policy ? (size_t)c->model.policy->config.vocab : 0);
     case SHAPE_MASK: case SHAPE_TOKENS: case SHAPE_TOKENS_OR_ROWS: break;
     }
     return c->d->n * c->d->width;
@@ -626,7 +711,8 @@ bool stage_per_row(const Case *c, Stage s) {
 }
 
 bool case_on_policy(const Case *c) {
-    return grpo_aligned(c->s.window.gradient_accumulation_steps, c->s.window.steps_per_generation, c->s.grpo.num_iterations);
+    return grpo_aligned(c->s.window.gradient_accumulation_steps, c->s.window.steps_per_generation,
+                        c->s.grpo.num_iterations);
 }
 
 /* What a stage of log-probabilities is computed with: the dump's own logits, a model, or nothing. */
@@ -647,16 +733,25 @@ const char *stage_obstacle(const Case *c, Stage s) {
     switch (s) {
     case STAGE_MASK: return d->id && c->s.n_stop ? NULL : d->id ? "no eos_token_id" : "no completion_ids";
     case STAGE_LOSS_MASK: return d->completion_mask || (d->id && c->s.n_stop) ? NULL : "no completion_mask";
-    case STAGE_LOGITS: case STAGE_LOGPS: case STAGE_OLD: case STAGE_REF: case STAGE_SAMPLER: case STAGE_ENTROPIES: {
+    case STAGE_LOGITS:
+    case STAGE_LOGPS:
+    case STAGE_OLD:
+    case STAGE_REF:
+    case STAGE_SAMPLER:
+    case STAGE_ENTROPIES: {
         const Source from = source_of(c, s);
         if (from.logits) return NULL;
-        if (!from.model) return s == STAGE_REF ? "no --ref-model" : s == STAGE_SAMPLER || s == STAGE_OLD ? "no --old-model" : "no --model";
+        if (!from.model)
+            return s == STAGE_REF                         ? "no --ref-model"
+                   : s == STAGE_SAMPLER || s == STAGE_OLD ? "no --old-model"
+                                                          : "no --model";
         if (d->set.weights_after && s != STAGE_REF) return "the folder's weights are those after the step";
         return ids ? NULL : "no prompt_ids";
     }
     case STAGE_REWARDS: return c->score ? NULL : "no rewards_per_func";
     case STAGE_ADVANTAGES:
-        if (c->s.grpo.multi_objective_aggregation == SUM_THEN_NORMALIZE) return c->reward ? NULL : "no rewards";
+        if (c->s.grpo.multi_objective_aggregation == SUM_THEN_NORMALIZE)
+            return c->reward ? NULL : "no rewards";
         return c->score ? NULL : "no rewards_per_func";
     case STAGE_ISR: return c->sampler && (c->old || c->logp) ? NULL : "no sampling_per_token_logps";
     case STAGE_RATIO: return c->logp ? NULL : "no per_token_logps";
@@ -665,11 +760,14 @@ const char *stage_obstacle(const Case *c, Stage s) {
         if (c->s.grpo.loss_type == LOSS_GMPO) return "gmpo has a loss per completion";
         /* fall through */
     case STAGE_LOSS: case STAGE_DLOGP:
-        if (s == STAGE_LOSS && c->token_loss) return c->s.window.entropy_coef != 0 && !c->entropy ? "no entropies" : NULL;
+        if (s == STAGE_LOSS && c->token_loss)
+            return c->s.window.entropy_coef != 0 && !c->entropy ? "no entropies" : NULL;
         if (!c->logp) return "no per_token_logps";
         if (!c->advantage) return "no advantages";
         if (c->s.grpo.beta != 0 && !c->ref && !(c->kl && s != STAGE_DLOGP)) return "no ref_per_token_logps";
-        return (c->s.window.entropy_coef != 0 || c->s.grpo.top_entropy_quantile < 1) && !c->entropy ? "no entropies" : NULL;
+        return (c->s.window.entropy_coef != 0 || c->s.grpo.top_entropy_quantile < 1) && !c->entropy
+                   ? "no entropies"
+                   : NULL;
     case STAGE_GRAD: case STAGE_STEP: case STAGE_GRAD_NORM:
         if (!c->model.policy) return "no --model";
         if (d->set.weights_after) return "the folder's weights are those after the step";
@@ -692,12 +790,17 @@ bool stage_compute(real *out, const Case *c, Stage s, Pool *p, Err *e) {
         const Source from = source_of(c, s);
         Case x = *c;
         const Sampling *f = &c->s.sampling;
-        if (s == STAGE_SAMPLER && (f->top_k > 0 || f->top_p < 1 || f->min_p > 0)) x.kept_only = true;            /* E29 */
-        return from.logits ? logits_values(out, NULL, &x, p, e) : model_values(out, NULL, NULL, &x, from.model, p, e);
+        /* E29 */
+        if (s == STAGE_SAMPLER && (f->top_k > 0 || f->top_p < 1 || f->min_p > 0)) x.kept_only = true;
+        return from.logits ? logits_values(out, NULL, &x, p, e)
+                           : model_values(out, NULL, NULL, &x, from.model, p, e);
     }
-    case STAGE_ENTROPIES: return source_of(c, s).logits ? logits_values(NULL, out, c, p, e) : model_values(NULL, out, NULL, c, c->model.policy, p, e);
+    case STAGE_ENTROPIES:
+        return source_of(c, s).logits ? logits_values(NULL, out, c, p, e)
+                                      : model_values(NULL, out, NULL, c, c->model.policy, p, e);
     case STAGE_REWARDS:
-        reward_weighted_sum(out, c->score, c->weight, d->n, d->n_label, (size_t)c->s.grpo.num_generations, c->s.grpo.missing_labels);
+        reward_weighted_sum(out, c->score, c->weight, d->n, d->n_label, (size_t)c->s.grpo.num_generations,
+                            c->s.grpo.missing_labels);
         return true;
     case STAGE_ADVANTAGES: {
         if (!compute_advantages(out, c, p, e)) return false;
@@ -714,7 +817,8 @@ bool stage_compute(real *out, const Case *c, Stage s, Pool *p, Err *e) {
         size_t *offset = pool_take(p, d->n + 1, sizeof *offset, e);
         if (!offset) return false;
         case_input(&in, offset, c);
-        grpo_importance_ratio(out, NULL, &in, c->s.grpo.importance_sampling_mode, c->s.grpo.importance_sampling_clip_min, c->s.grpo.importance_sampling_clip_max);
+        grpo_importance_ratio(out, NULL, &in, c->s.grpo.importance_sampling_mode,
+                              c->s.grpo.importance_sampling_clip_min, c->s.grpo.importance_sampling_clip_max);
         return true;
     }
     case STAGE_RATIO: {
@@ -736,7 +840,7 @@ bool stage_compute(real *out, const Case *c, Stage s, Pool *p, Err *e) {
     return fail(e, "verify: no such stage");
 }
 
-/* ---- the right case -------------------------------------------------------------------------------------------------- */
+/* ---- the right case ------------------------------------------------------------------------- */
 /* What the dump has of a stage, else what can be computed, else NULL. */
 static bool resolve(const real **field, Case *c, Stage s, Pool *p, Err *e) {
     *field = c->d->value[s];
@@ -750,12 +854,20 @@ static bool resolve(const real **field, Case *c, Stage s, Pool *p, Err *e) {
 static bool ids_fit(const Case *c, const Model *m, Err *e) {
     const Dump *d = c->d;
     for (size_t j = 0; m && d->id && j < d->n * d->width; j++)
-        if ((c->real_token[j] || (d->whole_rows && d->real_token && d->real_token[j])) && (d->id[j] < 0 || d->id[j] >= m->config.vocab))
-            return fail(e, "%s: tensor %s: completion %zu, column %zu: found token id %d, expected 0 to %d as the model has", d->path, d->whole_rows ? "input_ids" : "completion_ids", j / d->width,
-                        j % d->width, d->id[j], m->config.vocab - 1);
+        if ((c->real_token[j] || (d->whole_rows && d->real_token && d->real_token[j])) &&
+            (d->id[j] < 0 || d->id[j] >= m->config.vocab))
+            return fail(e,
+                        "%s: tensor %s: completion %zu, column %zu: found token id %d, expected 0 to %d as "
+                        "the model has",
+                        d->path, d->whole_rows ? "input_ids" : "completion_ids", j / d->width, j % d->width,
+                        d->id[j], m->config.vocab - 1);
     for (size_t j = 0; m && d->prompt_id && j < d->n * d->prompt_width; j++)
         if (d->prompt_mask[j] && (d->prompt_id[j] < 0 || d->prompt_id[j] >= m->config.vocab))
-            return fail(e, "%s: tensor prompt_ids: row %zu, column %zu: found token id %d, expected 0 to %d as the model has", d->path, j / d->prompt_width, j % d->prompt_width, d->prompt_id[j], m->config.vocab - 1);
+            return fail(e,
+                        "%s: tensor prompt_ids: row %zu, column %zu: found token id %d, expected 0 to %d as "
+                        "the model has",
+                        d->path, j / d->prompt_width, j % d->prompt_width, d->prompt_id[j],
+                        m->config.vocab - 1);
     return true;
 }
 
@@ -764,7 +876,8 @@ static bool resolve_gradient(Case *c, Pool *p, Err *e) {
     const Model *m = c->model.policy;
     c->grad_norm = c->d->value[STAGE_GRAD_NORM] ? (double)c->d->value[STAGE_GRAD_NORM][0] : NAN;
     if (!m || c->d->set.weights_after) return true;
-    if (!c->d->tensor[STAGE_STEP] && !c->d->tensor[STAGE_GRAD_NORM] && !c->d->inputs_only) return true;        /* nobody asks */
+    /* nobody asks */
+    if (!c->d->tensor[STAGE_STEP] && !c->d->tensor[STAGE_GRAD_NORM] && !c->d->inputs_only) return true;
     real *g = pool_take(p, m->n_trainable, sizeof *g, e);
     if (!g) return false;
     bool all = true, found;
@@ -779,25 +892,31 @@ static bool resolve_gradient(Case *c, Pool *p, Err *e) {
 }
 
 bool case_open(Case *c, const Dump *d, const Policies *model, Pool *p, Err *e) {
-    *c = (Case){.d = d, .s = d->set, .model = *model, .count = d->n, .score = d->score, .weight = d->weight, .grad_norm = NAN};
-    unsigned char *real_token = pool_take(p, d->n * d->width, 1, e), *mask = pool_take(p, d->n * d->width, 1, e);
+    *c = (Case){.d = d, .s = d->set, .model = *model, .count = d->n, .score = d->score, .weight = d->weight,
+                .grad_norm = NAN};
+    unsigned char *real_token = pool_take(p, d->n * d->width, 1, e),
+                  *mask = pool_take(p, d->n * d->width, 1, e);
     if (!real_token || !mask) return false;
     find_real_tokens(real_token, d);
     find_loss_tokens(mask, d, d->completion_mask ? d->completion_mask : real_token);
     c->real_token = real_token;
     c->loss_token = mask;
     c->mask = d->loss_mask ? d->loss_mask : mask;
-    if (!ids_fit(c, model->policy, e) || !ids_fit(c, model->reference, e) || !ids_fit(c, model->old, e)) return false;
+    if (!ids_fit(c, model->policy, e) || !ids_fit(c, model->reference, e) || !ids_fit(c, model->old, e))
+        return false;
     c->old = d->value[STAGE_OLD];
     c->sampler = d->value[STAGE_SAMPLER];
     c->ref = d->value[STAGE_REF];
-    if (!resolve(&c->logp, c, STAGE_LOGPS, p, e) || (model->old && !resolve(&c->old, c, STAGE_OLD, p, e)) || (model->reference && !resolve(&c->ref, c, STAGE_REF, p, e))) return false;
+    if (!resolve(&c->logp, c, STAGE_LOGPS, p, e) || (model->old && !resolve(&c->old, c, STAGE_OLD, p, e)) ||
+        (model->reference && !resolve(&c->ref, c, STAGE_REF, p, e)))
+        return false;
     if (d->inputs_only && model->old && !resolve(&c->sampler, c, STAGE_SAMPLER, p, e)) return false;
     const bool needs_entropy = c->s.window.entropy_coef != 0 || c->s.grpo.top_entropy_quantile < 1;
     c->entropy = d->value[STAGE_ENTROPIES];
     if (needs_entropy && !resolve(&c->entropy, c, STAGE_ENTROPIES, p, e)) return false;
     if (!needs_entropy) c->entropy = NULL;
-    if (!resolve(&c->reward, c, STAGE_REWARDS, p, e) || !resolve(&c->advantage, c, STAGE_ADVANTAGES, p, e)) return false;
+    if (!resolve(&c->reward, c, STAGE_REWARDS, p, e) || !resolve(&c->advantage, c, STAGE_ADVANTAGES, p, e))
+        return false;
     if (c->s.grpo.importance_sampling_correction && !resolve(&c->isr, c, STAGE_ISR, p, e)) return false;
     c->isr_per_row = d->value[STAGE_ISR] ? d->per_row[STAGE_ISR] : stage_per_row(c, STAGE_ISR);
     c->ratio = d->value[STAGE_RATIO];

@@ -10,17 +10,20 @@ enum { LOGITS_WRITTEN = 1 << 22, PARAMETERS_WRITTEN = 20000000 };
 
 typedef struct { TensorOut *out; int n, capacity; Pool *p; const Case *c; } Writer;
 
-static TensorOut *declare(Writer *w, const char *name, const void *data, int n_dim, size_t a, size_t b, size_t c, Err *e) {
+static TensorOut *declare(Writer *w, const char *name, const void *data, int n_dim, size_t a, size_t b,
+                          size_t c, Err *e) {
     if (w->n == w->capacity) { fail(e, "verify: more tensors to write than planned"); return NULL; }
     TensorOut *t = &w->out[w->n++];
     char *own = pool_take(w->p, strlen(name) + 1, 1, e);
     if (!own) return NULL;
     strcpy(own, name);
-    *t = (TensorOut){.name = own, .store = sizeof(real) == 4 ? STORE_F32 : STORE_F64, .n_dim = n_dim, .shape = {a, b, c}, .data = data, .from = STORE_REAL};
+    *t = (TensorOut){.name = own, .store = sizeof(real) == 4 ? STORE_F32 : STORE_F64, .n_dim = n_dim,
+                     .shape = {a, b, c}, .data = data, .from = STORE_REAL};
     return t;
 }
 
-static bool declare_whole(Writer *w, const char *name, const void *data, const char *dtype, size_t rows, size_t cols, Err *e) {
+static bool declare_whole(Writer *w, const char *name, const void *data, const char *dtype, size_t rows,
+                          size_t cols, Err *e) {
     TensorOut *t = data ? declare(w, name, data, 2, rows, cols, 0, e) : NULL;
     if (t) t->dtype = dtype;
     return !data || t;
@@ -34,7 +37,9 @@ static bool declare_family(Writer *w, const char *prefix, const real *base, bool
         char name[160];
         snprintf(name, sizeof name, "%s%s", prefix, q->name);
         if (!q->trainable || (only_present && !safetensors_find(w->c->d->file, name))) continue;
-        if (!declare(w, name, base + q->offset, q->is_matrix ? 2 : 1, q->is_matrix ? (size_t)q->rows : param_count(q), (size_t)q->cols, 0, e)) return false;
+        if (!declare(w, name, base + q->offset, q->is_matrix ? 2 : 1,
+                     q->is_matrix ? (size_t)q->rows : param_count(q), (size_t)q->cols, 0, e))
+            return false;
     }
     return true;
 }
@@ -44,9 +49,13 @@ static bool declare_stage(Writer *w, Stage s, bool only_present, Err *e) {
     const Dump *d = c->d;
     const size_t v = c->model.policy ? (size_t)c->model.policy->config.vocab : 0;
     if (stage_obstacle(c, s) || (only_present && !d->tensor[s])) return true;
-    if (!only_present && ((s == STAGE_KL && c->s.grpo.beta == 0) || (s == STAGE_REF && !c->model.reference) || ((s == STAGE_OLD || s == STAGE_SAMPLER) && !c->model.old))) return true;
+    if (!only_present && ((s == STAGE_KL && c->s.grpo.beta == 0) || (s == STAGE_REF && !c->model.reference) ||
+                          ((s == STAGE_OLD || s == STAGE_SAMPLER) && !c->model.old)))
+        return true;
     if (s == STAGE_LOGITS && d->n * d->width * v > LOGITS_WRITTEN) return true;
-    if (!only_present && stage_info[s].shape == SHAPE_PARAMETERS && c->model.policy->n_trainable > PARAMETERS_WRITTEN) return true;
+    if (!only_present && stage_info[s].shape == SHAPE_PARAMETERS &&
+        c->model.policy->n_trainable > PARAMETERS_WRITTEN)
+        return true;
     real *x = pool_take(w->p, stage_size(c, s), sizeof *x, e);
     if (!x || !stage_compute(x, c, s, w->p, e)) return false;
     const StageInfo *info = &stage_info[s];
@@ -55,7 +64,8 @@ static bool declare_stage(Writer *w, Stage s, bool only_present, Err *e) {
     case SHAPE_ONE: return declare(w, info->tensor, x, 0, 0, 0, 0, e);
     case SHAPE_ROWS: return declare(w, info->tensor, x, 1, d->n, 0, 0, e);
     case SHAPE_LOGITS: return declare(w, info->tensor, x, 3, d->n, d->width, v, e);
-    case SHAPE_TOKENS_OR_ROWS: return declare(w, info->tensor, x, 2, d->n, stage_per_row(c, s) ? 1 : d->width, 0, e);
+    case SHAPE_TOKENS_OR_ROWS:
+        return declare(w, info->tensor, x, 2, d->n, stage_per_row(c, s) ? 1 : d->width, 0, e);
     case SHAPE_MASK: return true;
     case SHAPE_TOKENS: return declare(w, info->tensor, x, 2, d->n, d->width, 0, e);
     }
@@ -74,19 +84,31 @@ static bool write_dump(const char *path, const Case *c, bool only_present, Err *
     JsonWriter config = {0};
     bool ok = (w.out = pool_take(&p, (size_t)w.capacity, sizeof *w.out, e)) != NULL;
     if (ok && !only_present) {
-        if (d->whole_rows) ok = declare_whole(&w, "input_ids", d->id, "I32", d->n, d->width, e) && declare_whole(&w, "attention_mask", d->real_token, "U8", d->n, d->width, e)
-                               && declare_whole(&w, "prompt_mask", d->prompt_mask, "U8", d->n, d->width, e);
-        else ok = declare_whole(&w, "completion_ids", d->id, "I32", d->n, d->width, e) && declare_whole(&w, "prompt_ids", d->prompt_id, "I32", d->n, d->prompt_width, e)
-                  && declare_whole(&w, "prompt_mask", d->prompt_mask, "U8", d->n, d->prompt_width, e);
-        if (ok && d->width) ok = declare_whole(&w, "completion_mask", d->completion_mask ? d->completion_mask : c->real_token, "U8", d->n, d->width, e);
-        if (ok && d->width && memcmp(c->mask, d->completion_mask ? d->completion_mask : c->real_token, d->n * d->width)) ok = declare_whole(&w, "loss_mask", c->mask, "U8", d->n, d->width, e);
+        if (d->whole_rows)
+            ok = declare_whole(&w, "input_ids", d->id, "I32", d->n, d->width, e) &&
+                 declare_whole(&w, "attention_mask", d->real_token, "U8", d->n, d->width, e) &&
+                 declare_whole(&w, "prompt_mask", d->prompt_mask, "U8", d->n, d->width, e);
+        else
+            ok = declare_whole(&w, "completion_ids", d->id, "I32", d->n, d->width, e) &&
+                 declare_whole(&w, "prompt_ids", d->prompt_id, "I32", d->n, d->prompt_width, e) &&
+                 declare_whole(&w, "prompt_mask", d->prompt_mask, "U8", d->n, d->prompt_width, e);
+        if (ok && d->width)
+            ok = declare_whole(&w, "completion_mask", d->completion_mask ? d->completion_mask : c->real_token,
+                               "U8", d->n, d->width, e);
+        if (ok && d->width &&
+            memcmp(c->mask, d->completion_mask ? d->completion_mask : c->real_token, d->n * d->width))
+            ok = declare_whole(&w, "loss_mask", c->mask, "U8", d->n, d->width, e);
         ok = ok && (!d->score || declare(&w, "rewards_per_func", d->score, 2, d->n, d->n_label, 0, e));
-        ok = ok && declare_value(&w, STAGE_LOGPS, e) && declare_value(&w, STAGE_OLD, e) && declare_value(&w, STAGE_REF, e) && declare_value(&w, STAGE_SAMPLER, e)
-             && declare_value(&w, STAGE_ENTROPIES, e);
-        ok = ok && (!d->value[STAGE_REWARDS] || declare(&w, "rewards", d->value[STAGE_REWARDS], 1, d->n, 0, 0, e));
-        ok = ok && (!d->value[STAGE_ADVANTAGES] || declare(&w, "advantages", d->value[STAGE_ADVANTAGES], 1, d->n, 0, 0, e));
+        ok = ok && declare_value(&w, STAGE_LOGPS, e) && declare_value(&w, STAGE_OLD, e) &&
+             declare_value(&w, STAGE_REF, e) && declare_value(&w, STAGE_SAMPLER, e) &&
+             declare_value(&w, STAGE_ENTROPIES, e);
+        ok = ok &&
+             (!d->value[STAGE_REWARDS] || declare(&w, "rewards", d->value[STAGE_REWARDS], 1, d->n, 0, 0, e));
+        ok = ok && (!d->value[STAGE_ADVANTAGES] ||
+                    declare(&w, "advantages", d->value[STAGE_ADVANTAGES], 1, d->n, 0, 0, e));
     }
-    for (int i = 0; ok && !only_present && i < safetensors_count(d->file); i++) {        /* AdamW's moments before the step */
+    /* AdamW's moments before the step */
+    for (int i = 0; ok && !only_present && i < safetensors_count(d->file); i++) {
         const Tensor *t = safetensors_at(d->file, i);
         if (strncmp(t->name, "exp_avg", 7)) continue;
         TensorOut *to = declare(&w, t->name, t->data, t->n_dim, t->shape[0], t->shape[1], 0, e);
@@ -94,9 +116,16 @@ static bool write_dump(const char *path, const Case *c, bool only_present, Err *
     }
     for (int s = STAGE_LOGITS; ok && s < N_STAGE; s++)
         if (only_present || !d->value[s]) ok = declare_stage(&w, (Stage)s, only_present, e);
-    if (ok && w.n == 0 && !only_present) ok = fail(e, "%s: nothing can be computed from it: give completions and a model, or arrays of docs/verify.md", d->path);
+    if (ok && w.n == 0 && !only_present)
+        ok = fail(e,
+                  "%s: nothing can be computed from it: give completions and a model, or arrays of "
+                  "docs/verify.md",
+                  d->path);
     dump_write_settings(&config, d);
-    const char *const metadata[] = {"format", "grpo-dump-1", "producer", sizeof(real) == 4 ? "grpo.c, float" : "grpo.c, double", "config", config.text ? config.text : "{}", NULL};
+    const char *const metadata[] = {"format",   "grpo-dump-1",
+                                    "producer", sizeof(real) == 4 ? "grpo.c, float" : "grpo.c, double",
+                                    "config",   config.text ? config.text : "{}",
+                                    NULL};
     ok = ok && safetensors_write(path, w.out, w.n, metadata, e);
     free(config.text);
     pool_free(&p);
