@@ -14,6 +14,7 @@
 
 #include "lib/base.h"
 #include "lib/real.h"
+#include "lib/settings.h"
 #include "reward.h"
 
 typedef enum { LOSS_GRPO, LOSS_BNPO, LOSS_DR_GRPO, LOSS_DAPO, LOSS_CISPO, LOSS_SAPO, LOSS_VESPO, LOSS_LUSPO,
@@ -58,6 +59,9 @@ typedef struct {
     IsrMode importance_sampling_mode;           /* sequence_mask */
     double importance_sampling_clip_min, importance_sampling_clip_max;      /* NaN = none, 3 */
 } GrpoConfig;
+/* The rows of a GrpoConfig: what generations need, what the loss needs, and what only a foreign sampler
+ * needs. */
+extern const Setting grpo_group_settings[], grpo_settings[], grpo_sampler_settings[];
 void grpo_config_default(GrpoConfig *c);
 /* ranges, and settings that exclude each other */
 bool grpo_config_check(const GrpoConfig *c, Err *e);

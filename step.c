@@ -11,6 +11,36 @@
 #include "lib/rng.h"
 #include "lib/machine.h"
 
+#define AT(member) offsetof(StepConfig, member)
+const Setting generation_settings[] = {
+    SETTINGS_HEADING("Completions and what is asked of them"),
+    {"temperature", SET_NUMBER, AT(sampling.temperature), "1", NULL,
+     "of sampling and of every log-probability"},
+    {"top_k", SET_INT, AT(sampling.top_k), "0", NULL, "draw from the k most likely tokens; 0: off"},
+    {"top_p", SET_NUMBER, AT(sampling.top_p), "1", NULL,
+     "draw from the most likely tokens of this mass; 1: off"},
+    {"min_p", SET_NUMBER, AT(sampling.min_p), "0", NULL,
+     "draw from tokens at least this share as likely as the first; 0: off"},
+    {"reward_clip", SET_STRING, AT(reward_clip), NULL, NULL, "LOW,HIGH: scores are cut to it first"},
+    {"eval_split", SET_NUMBER, AT(eval_split), "0", NULL,
+     "this share of the prompts is held out; the run ends with a table of before and after on them"},
+    SETTINGS_END};
+const Setting step_settings[] = {
+    SETTINGS_HEADING("Generations and updates"),
+    {"steps_per_generation", SET_INT, AT(steps_per_generation), "0", NULL,
+     "micro-batches of a generation; 0: gradient-accumulation-steps"},
+    {"generation_batch_size", SET_INT, AT(generation_batch_size), "0", NULL,
+     "the same in completions; 0: by steps-per-generation"},
+    SETTINGS_HEADING("Lower bounds of mean scores"),
+    {"reward_floors", SET_STRING, AT(reward_floors), NULL, NULL,
+     "LABEL=SCORE,... (or a number for every label), kept by multipliers that weigh a label more while it "
+     "is too low"},
+    {"multiplier_learning_rate", SET_NUMBER, AT(multiplier_learning_rate), "0.1", NULL,
+     "0.1: a mean that is 0.1 too low for 100 generations comes to weigh as much as the whole reward"},
+    {"multiplier_max", SET_NUMBER, AT(multiplier_max), "4", NULL,
+     "4: a floor that is out of reach leaves the reward a fifth of the signal"},
+    SETTINGS_END};
+
 /* ---- one generation ---------------------------------------------------------------------- */
 
 static bool generation_new(Generation *g, int n_prompt, int group, int max_new, int n_label, Err *e) {
@@ -472,7 +502,7 @@ static bool plan(Step *s, const ModelConfig *shape, Err *e) {
                 "grpo: slices of %d rows, more than --slice-rows %d: a prompt (%d tokens at most) and its %d "
                 "completions (%d each) stay together\n",
                 s->rows, c->run.slice_rows, s->longest, s->group, max_new);
-    if (!scorer_bytes(&scorer, c->reward_model, c->run.slice_rows, e)) return false;
+    if (!scorer_bytes(&scorer, c->scorer.folders, c->run.slice_rows, e)) return false;
     const double tokens = (double)n_completion * max_new;
     double need = (double)trainer_bytes(shape, s->rows, s->rows) + scorer +
                   tokens * (9 * sizeof(real) + 4 * sizeof(int) + sizeof(double));
@@ -484,12 +514,11 @@ static bool plan(Step *s, const ModelConfig *shape, Err *e) {
 
 static bool open_scorer(Step *s, Err *e) {
     const StepConfig *c = s->c;
-    if (!(s->scorer = scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->run.slice_rows,
-                                  c->reward_timeout, e)))
+    if (!(s->scorer = scorer_open(&c->scorer, c->run.slice_rows, e)))
         return false;
     s->n_label = scorer_n_label(s->scorer);
     s->label = scorer_labels(s->scorer);
-    return parse_weights(s->weight, c->reward_weights, s->label, s->n_label, "--reward-weights", e) &&
+    return parse_weights(s->weight, c->scorer.weights, s->label, s->n_label, "--reward-weights", e) &&
            parse_clip(s, e) && open_floors(s, e);
 }
 
@@ -606,7 +635,7 @@ bool step_planned_rest(Cost *c, const Step *s, double length, double read, Err *
     replies.scored = 0;
     texts_reply(&reply, prompt, length);
     texts_add(&replies, &reply, read * n);
-    const char *at = o->reward_model;
+    const char *at = o->scorer.folders;
     char dir[1024];
     ModelConfig reward;
     while (at && next_folder(dir, &at)) {
@@ -684,7 +713,7 @@ bool step_plan(RunPlan *p, const StepConfig *c, Err *e) {
         *p = (RunPlan){.mean_length = p->mean_length, .length = mean, .memory = s.memory,
                        .step_seconds = cycle / per_update,
                        .n_step = run_steps(&c->run, (double)s.data.n * s.group / n_completion * per_update),
-                       .how = c->reward_cmd
+                       .how = c->scorer.program
                                   ? "short steps were timed on this machine, the rest is counted (E194); "
                                     "without the time of --reward-cmd"
                                   : "short steps were timed on this machine, the rest is counted (E194)"};

@@ -16,117 +16,15 @@ typedef struct {
     RunOptions run;
     GrpoConfig grpo;
     Sampling sampling;
-    const char *reward_model, *reward_cmd, *reward_template, *reward_weights, *reward_clip, *reward_floors;
-    int steps_per_generation, generation_batch_size, reward_timeout;
+    ScorerOptions scorer;
+    const char *reward_clip, *reward_floors;
+    int steps_per_generation, generation_batch_size;
     double eval_split, multiplier_learning_rate, multiplier_max;
     bool critic; /* PPO: a prompt may have one completion, and there always is a reference; no option */
 } StepConfig;
 
-/* Rows of an option table for a StepConfig, or for a struct that begins with one: those of a generation, then
- * those of GRPO. */
-#define STEP_G(name) offsetof(StepConfig, grpo.name)
-#define GENERATION_OPTIONS(group) \
-    SCORER_OPTIONS(StepConfig), \
-        {"reward_clip", \
-         OPT_STRING, \
-         offsetof(StepConfig, reward_clip), \
-         NULL, \
-         "LOW,HIGH: scores are cut to it first (E77)", \
-         NULL}, \
-        {"missing_labels",    OPT_CHOICE, STEP_G(missing_labels), "zero", "what an unscored label counts", \
-         missing_labels_names}, \
-        {"num_generations", OPT_INT, STEP_G(num_generations), group, "completions of one prompt", NULL}, \
-        {"max_completion_length",          OPT_INT, STEP_G(max_completion_length), "512", \
-         "tokens of a completion at most", NULL}, \
-        {"temperature", \
-         OPT_NUMBER, \
-         offsetof(StepConfig, sampling.temperature), \
-         "1", \
-         "of sampling and of every log-probability", \
-         NULL}, \
-        {"top_k", OPT_INT, offsetof(StepConfig, sampling.top_k), "0", "0: off", NULL}, \
-        {"top_p", OPT_NUMBER, offsetof(StepConfig, sampling.top_p), "1", "1: off", NULL}, \
-        {"min_p", OPT_NUMBER, offsetof(StepConfig, sampling.min_p), "0", "0: off", NULL}, { \
-        "eval_split", OPT_NUMBER, offsetof(StepConfig, eval_split), "0", \
-            "this share of the prompts is held out; the run ends with a table of before and after on them", \
-            NULL \
-    }
-
-#define STEP_OPTIONS \
-    RUN_OPTIONS(StepConfig, "1e-6", "3"), GENERATION_OPTIONS("8"), \
-        {"steps_per_generation", \
-         OPT_INT, \
-         offsetof(StepConfig, steps_per_generation), \
-         "0", \
-         "micro-batches of a generation; 0: gradient-accumulation-steps", \
-         NULL}, \
-        {"generation_batch_size", \
-         OPT_INT, \
-         offsetof(StepConfig, generation_batch_size), \
-         "0", \
-         "the same in completions; 0: by steps-per-generation", \
-         NULL}, \
-        {"num_iterations", OPT_INT, STEP_G(num_iterations), "1", "passes over the completions (mu)", NULL}, \
-        {"loss_type", OPT_CHOICE, STEP_G(loss_type), "dapo", "loss", loss_type_names}, \
-        {"importance_sampling_level",    OPT_CHOICE, STEP_G(importance_sampling_level), "token", "ratio", \
-         importance_sampling_level_names}, \
-        {"scale_rewards", \
-         OPT_CHOICE, \
-         STEP_G(scale_rewards), \
-         "group", \
-         "deviation that divides the advantage", \
-         scale_rewards_names}, \
-        {"multi_objective_aggregation",       OPT_CHOICE, \
-         STEP_G(multi_objective_aggregation), "sum_then_normalize", \
-         "how labels become one advantage",   multi_objective_aggregation_names}, \
-        {"reward_floors", \
-         OPT_STRING, \
-         offsetof(StepConfig, reward_floors), \
-         NULL, \
-         "LABEL=SCORE,... (or a number for every label): lower bounds of mean scores, kept by multipliers " \
-         "(E70, E71)", \
-         NULL}, \
-        {"multiplier_learning_rate", \
-         OPT_NUMBER, \
-         offsetof(StepConfig, multiplier_learning_rate), \
-         "0.1", \
-         "E71; 0.1: a mean that is 0.1 too low for 100 generations comes to weigh as much as the whole " \
-         "reward", \
-         NULL}, \
-        {"multiplier_max", \
-         OPT_NUMBER, \
-         offsetof(StepConfig, multiplier_max), \
-         "4", \
-         "E71; 4: a floor that is out of reach leaves the reward a fifth of the signal", \
-         NULL}, \
-        {"epsilon", OPT_NUMBER, STEP_G(epsilon), "0.2", "clip half-width", NULL}, \
-        {"epsilon_high", OPT_NUMBER, STEP_G(epsilon_high), "none", "upper half-width; none: epsilon", NULL}, \
-        {"delta", OPT_NUMBER, STEP_G(delta), "none", "two-sided clip", NULL}, \
-        {"dual_clip", OPT_NUMBER, STEP_G(dual_clip), "none", "dual clip's c (ours; verl: 3)", NULL}, \
-        {"beta", OPT_NUMBER, STEP_G(beta), "0", "weight of the KL to the starting policy", NULL}, \
-        {"use_bias_correction_kl", OPT_BOOL, STEP_G(use_bias_correction_kl), "true", "E96", NULL}, \
-        {"top_entropy_quantile", \
-         OPT_NUMBER, \
-         STEP_G(top_entropy_quantile), \
-         "1", \
-         "share of tokens with the highest entropy that count", \
-         NULL}, \
-        {"off_policy_mask_threshold", OPT_NUMBER, STEP_G(off_policy_mask_threshold), "none", "E108", NULL}, \
-        {"sapo_temperature_pos", OPT_NUMBER, STEP_G(sapo_temperature_pos), "1", "sapo", NULL}, \
-        {"sapo_temperature_neg", OPT_NUMBER, STEP_G(sapo_temperature_neg), "1.05", "sapo", NULL}, \
-        {"vespo_k_pos", OPT_NUMBER, STEP_G(vespo_k_pos), "2", "vespo", NULL}, \
-        {"vespo_lambda_pos", OPT_NUMBER, STEP_G(vespo_lambda_pos), "3", "vespo", NULL}, \
-        {"vespo_k_neg", OPT_NUMBER, STEP_G(vespo_k_neg), "3", "vespo", NULL}, \
-        {"vespo_lambda_neg", OPT_NUMBER, STEP_G(vespo_lambda_neg), "2", "vespo", NULL}, \
-        {"entropy_coef", OPT_NUMBER, STEP_G(entropy_coef), "0", "entropy bonus", NULL}, \
-        {"use_adaptive_entropy", OPT_BOOL, STEP_G(use_adaptive_entropy), "false", "E116", NULL}, \
-        {"entropy_target", OPT_NUMBER, STEP_G(entropy_target), "0.2", "E116", NULL}, \
-        {"entropy_coef_delta", OPT_NUMBER, STEP_G(entropy_coef_delta), "0.005", "E116", NULL}, \
-        {"entropy_coef_min", OPT_NUMBER, STEP_G(entropy_coef_min), "0", "E116", NULL}, \
-        {"entropy_coef_max", OPT_NUMBER, STEP_G(entropy_coef_max), "1", "E116", NULL}, { \
-        "mask_truncated_completions", OPT_BOOL, STEP_G(mask_truncated_completions), "false", \
-            "completions that did not end give no gradient", NULL \
-    }
+/* of a StepConfig, beside those of its parts */
+extern const Setting generation_settings[], step_settings[];
 
 /* ---- one generation: completions and all that is known about them ------------------------ */
 

@@ -26,29 +26,34 @@ typedef struct {
     bool gradient_checkpointing, turns, json;
 } Config;
 
-static const Option options[] = {
-    {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of a language model", NULL},
-    {"works", OPT_STRING, offsetof(Config, works), NULL, "with commas: prefill,decode,decode_one,score,train,optimiser,grpo; none: all", NULL},
-    {"batch", OPT_INT, offsetof(Config, batch), "4", "score, train: sequences of a step", NULL},
-    {"length", OPT_INT, offsetof(Config, length), "64", "score, train: tokens of each", NULL},
-    {"prompts", OPT_INT, offsetof(Config, prompts), "8", "prefill, decode, grpo: prompts of a step", NULL},
-    {"num_generations", OPT_INT, offsetof(Config, num_generations), "8", "decode, grpo: completions of each", NULL},
-    {"prompt_length", OPT_INT, offsetof(Config, prompt_length), "32", "tokens", NULL},
-    {"completion_length", OPT_INT, offsetof(Config, completion_length), "64", "tokens; no completion ends earlier", NULL},
-    {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens computed at once", NULL},
-    {"gradient_checkpointing", OPT_BOOL, offsetof(Config, gradient_checkpointing), "false", "train, grpo: keep each layer's input alone and compute the rest again", NULL},
-    {"threads", OPT_INT, offsetof(Config, threads), "0", "threads; 0: OpenMP's own choice", NULL},
-    {"repeats", OPT_INT, offsetof(Config, repeats), "5", "runs of each work, of which the median is told; one more before them is not counted", NULL},
-    {"learning_rate", OPT_NUMBER, offsetof(Config, learning_rate), "1e-4", "of the training steps", NULL},
-    {"temperature", OPT_NUMBER, offsetof(Config, temperature), "1", "decode, grpo", NULL},
-    {"seed", OPT_INT, offsetof(Config, seed), "42", "of the made-up tokens", NULL},
-    {"turns", OPT_BOOL, offsetof(Config, turns), "false", "run one work for each line on stdin, and answer with a line of JSON", NULL},
-    {"json", OPT_BOOL, offsetof(Config, json), "false", "the result on stdout as JSON", NULL},
-};
+#define AT(member) offsetof(Config, member)
+static const Setting rows[] = {
+    {"model", SET_STRING, AT(model), NULL, NULL, "folder of a language model"},
+    {"works", SET_STRING, AT(works), NULL, NULL,
+     "with commas: prefill,decode,decode_one,score,train,optimiser,grpo; none: all"},
+    {"batch", SET_INT, AT(batch), "4", NULL, "score, train: sequences of a step"},
+    {"length", SET_INT, AT(length), "64", NULL, "score, train: tokens of each"},
+    {"prompts", SET_INT, AT(prompts), "8", NULL, "prefill, decode, grpo: prompts of a step"},
+    {"num_generations", SET_INT, AT(num_generations), "8", NULL, "decode, grpo: completions of each"},
+    {"prompt_length", SET_INT, AT(prompt_length), "32", NULL, "tokens"},
+    {"completion_length", SET_INT, AT(completion_length), "64", NULL, "tokens; no completion ends earlier"},
+    {"slice_rows", SET_INT, AT(slice_rows), "1024", NULL, "tokens computed at once"},
+    {"gradient_checkpointing", SET_BOOL, AT(gradient_checkpointing), "false", NULL,
+     "train, grpo: keep each layer's input alone and compute the rest again"},
+    {"threads", SET_INT, AT(threads), "0", NULL, "threads; 0: OpenMP's own choice"},
+    {"repeats", SET_INT, AT(repeats), "5", NULL,
+     "runs of each work, of which the median is told; one more before them is not counted"},
+    {"learning_rate", SET_NUMBER, AT(learning_rate), "1e-4", NULL, "of the training steps"},
+    {"temperature", SET_NUMBER, AT(temperature), "1", NULL, "decode, grpo"},
+    {"seed", SET_INT, AT(seed), "42", NULL, "of the made-up tokens"},
+    {"turns", SET_BOOL, AT(turns), "false", NULL,
+     "run one work for each line on stdin, and answer with a line of JSON"},
+    {"json", SET_BOOL, AT(json), "false", NULL, "the result on stdout as JSON"},
+    SETTINGS_END};
 static const OptionTable table =
     {"bench", "its own speed: tokens per second, share of the machine's measured peaks, memory",
-     "grpo bench --model models/SmolLM2-135M-Instruct --prompts 1", options,
-     sizeof options / sizeof *options};
+     "grpo bench --model models/SmolLM2-135M-Instruct --prompts 1",
+    .part = {{rows, 0}}};
 
 /* What one run of a work did, and in what time. bytes: what it must read from memory at least, 0: not told.
  * span: what it reads again and again. */

@@ -25,6 +25,7 @@ int cmd_merge(int argc, char **argv, Err *e);
 int cmd_verify(int argc, char **argv, Err *e);
 /* The options of the commands that train: what config.json of a run holds. */
 extern const OptionTable sft_table, reward_table, train_table, ppo_table, dpo_table;
+extern const OptionTable *const run_tables[];          /* all of these, NULL at the end */
 /* What `grpo info --run COMMAND` runs: the same options, a plan instead of a run. */
 struct RunPlan;
 int plan_sft(struct RunPlan *plan, int argc, char **argv, Err *e);

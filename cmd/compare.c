@@ -12,12 +12,15 @@
 
 typedef struct { bool json; } Config;
 
-static const Option options[] = {{"json", OPT_BOOL, offsetof(Config, json), "false", "the result as JSON", NULL}};
+#define AT(member) offsetof(Config, member)
+static const Setting rows[] = {
+    {"json", SET_BOOL, AT(json), "false", NULL, "the result as JSON"},
+    SETTINGS_END};
 static const OptionTable table = {"compare",
                                   "RUN RUN: where two runs first differ, and their metrics side by side; "
                                   "exit code 0: the same bits, 1: not",
-                                  "grpo compare runs/grpo runs/grpo-again", options,
-                                  sizeof options / sizeof *options};
+                                  "grpo compare runs/grpo runs/grpo-again",
+    .part = {{rows, 0}}};
 
 enum { LAST = 10 };                     /* log lines of the mean at the end */
 
@@ -32,7 +35,7 @@ static bool drop_cost(RunFiles *r, Err *e) {
 }
 
 static bool open_run(RunFiles *r, const char *dir, Err *e) {
-    if (!run_files_read(r, dir, e) || !drop_cost(r, e)) return false;
+    if (!run_files_read(r, dir, run_tables, e) || !drop_cost(r, e)) return false;
     if (r->log.torn)
         fprintf(stderr, "compare: %s/log.jsonl: the last line is half-written and left out\n", dir);
     return run_files_digest(r, e);

@@ -27,27 +27,39 @@ typedef struct {
     double eval_split;
 } Config;
 
-#define DPO(name) offsetof(Config, dpo.name)
-static const Option options[] = {
-    RUN_OPTIONS(Config, "1e-6", "3"),
-    {"beta", OPT_NUMBER, DPO(beta), "0.1", "inverse temperature: larger stays closer to the reference", NULL},
-    {"loss_type", OPT_STRING, offsetof(Config, loss_type), "sigmoid", "one or several, with commas: sigmoid, hinge, ipo, robust, exo_pair, nca_pair, bco_pair, sppo_hard, aot, aot_unpaired, apo_zero, apo_down, discopop, sft, sigmoid_norm", NULL},
-    {"loss_weights", OPT_STRING, offsetof(Config, loss_weights), NULL, "a weight for each of several losses, with commas; none: 1 each", NULL},
-    {"label_smoothing", OPT_NUMBER, DPO(label_smoothing), "0", "robust, aot: share of pairs that are labelled the wrong way round; exo_pair: its epsilon", NULL},
-    {"f_divergence_type", OPT_CHOICE, DPO(f_divergence_type), "reverse_kl", "E162", f_divergence_names},
-    {"f_alpha_divergence_coef", OPT_NUMBER, DPO(f_alpha_divergence_coef), "0.5", "alpha of alpha_divergence", NULL},
-    {"ld_alpha", OPT_NUMBER, DPO(ld_alpha), "none", "weight of the tokens beyond the shorter reply's length (E176)", NULL},
-    {"use_weighting", OPT_BOOL, DPO(use_weighting), "false", "pairs weighted by how likely the policy finds them (E177)", NULL},
-    {"discopop_tau", OPT_NUMBER, DPO(discopop_tau), "0.05", "discopop", NULL},
-    {"max_length", OPT_INT, offsetof(Config, max_length), "1024", "longer replies are cut at the end", NULL},
-    {"precompute_ref_log_probs", OPT_BOOL, offsetof(Config, precompute_ref_log_probs), "false", "the reference's sums of all pairs before the first step: no second copy of the weights, the same bits", NULL},
-    {"eval_split", OPT_NUMBER, offsetof(Config, eval_split), "0", "this share of the pairs is held out; the run ends with a table of before and after on them", NULL},
-};
+#define AT(member) offsetof(Config, member)
+static const Setting rows[] = {
+    SETTINGS_HEADING("Preference optimisation"),
+    {"beta", SET_NUMBER, AT(dpo.beta), "0.1", NULL,
+     "inverse temperature: larger stays closer to the reference"},
+    {"loss_type", SET_STRING, AT(loss_type), "sigmoid", NULL,
+     "one or several, with commas: sigmoid, hinge, ipo, robust, exo_pair, nca_pair, bco_pair, sppo_hard, "
+     "aot, aot_unpaired, apo_zero, apo_down, discopop, sft, sigmoid_norm"},
+    {"loss_weights", SET_STRING, AT(loss_weights), NULL, NULL,
+     "a weight for each of several losses, with commas; none: 1 each"},
+    {"label_smoothing", SET_NUMBER, AT(dpo.label_smoothing), "0", NULL,
+     "robust, aot: share of pairs that are labelled the wrong way round; exo_pair: its epsilon"},
+    {"f_divergence_type", SET_CHOICE, AT(dpo.f_divergence_type), "reverse_kl", f_divergence_names,
+     "which divergence from the reference the losses are built on"},
+    {"f_alpha_divergence_coef", SET_NUMBER, AT(dpo.f_alpha_divergence_coef), "0.5", NULL,
+     "alpha of alpha_divergence"},
+    {"ld_alpha", SET_NUMBER, AT(dpo.ld_alpha), "none", NULL,
+     "weight of the tokens beyond the shorter reply's length (E176)"},
+    {"use_weighting", SET_BOOL, AT(dpo.use_weighting), "false", NULL,
+     "pairs weighted by how likely the policy finds them (E177)"},
+    {"discopop_tau", SET_NUMBER, AT(dpo.discopop_tau), "0.05", NULL, "discopop"},
+    {"max_length", SET_INT, AT(max_length), "1024", NULL, "longer replies are cut at the end"},
+    {"precompute_ref_log_probs", SET_BOOL, AT(precompute_ref_log_probs), "false", NULL,
+     "the reference's sums of all pairs before the first step: no second copy of the weights, the same bits"},
+    {"eval_split", SET_NUMBER, AT(eval_split), "0", NULL,
+     "this share of the pairs is held out; the run ends with a table of before and after on them"},
+    SETTINGS_END};
 const OptionTable dpo_table = {"dpo",
                                "direct preference optimisation on pairs of a chosen and a rejected reply",
                                "grpo dpo --model runs/sft/final --dataset preferences.jsonl --output-dir "
                                "runs/dpo --beta 0.1 --learning-rate 1e-5",
-                               options, sizeof options / sizeof *options};
+    .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {rows, 0}},
+    .own = {{"learning_rate", "1e-6"}, {"num_train_epochs", "3"}}};
 
 typedef struct {                        /* a pair as tokens */
     int *id, n_prompt, n_w, n_l;        /* prompt, chosen, rejected side by side */

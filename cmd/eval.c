@@ -303,29 +303,32 @@ void eval_json(JsonWriter *w, const Eval *v) {
 /* ---- the command --------------------------------------------------------------------------- */
 
 typedef struct {
-    const char *policies, *dataset, *reward_model, *reward_cmd, *reward_template, *reward_weights,
-        *reward_clip, *chat_template, *system, *group_by;
-    Sampling sampling;
-    int num_generations, max_completion_length, seed, slice_rows, missing, reward_timeout;
+    const char *policies, *dataset, *reward_clip, *group_by;
+    ScorerOptions scorer;
+    SpeakerOptions speak;
+    int slice_rows, missing;
     bool json;
 } Config;
 
-static const Option options[] = {
-    {"policies", OPT_STRING, offsetof(Config, policies), NULL, "folders of language models, with commas; differences are to the first", NULL},
-    {"dataset", OPT_STRING, offsetof(Config, dataset), NULL, "JSONL or text file of prompts", NULL},
-    SCORER_OPTIONS(Config),
-    {"reward_clip", OPT_STRING, offsetof(Config, reward_clip), NULL, "LOW,HIGH: scores are cut to it first (E77)", NULL},
-    {"missing_labels", OPT_CHOICE, offsetof(Config, missing), "zero", "what an unscored label counts in the reward", missing_labels_names},
-    {"group_by", OPT_STRING, offsetof(Config, group_by), NULL, "column of the data set, such as split: a row for each of its values", NULL},
-    SPEAKER_OPTIONS(Config, "1"),
-    {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens scored at once: memory only", NULL},
-    {"json", OPT_BOOL, offsetof(Config, json), "false", "the tables as JSON", NULL},
-};
+#define AT(member) offsetof(Config, member)
+static const Setting rows[] = {
+    {"policies", SET_STRING, AT(policies), NULL, NULL,
+     "folders of language models, with commas; differences are to the first"},
+    {"dataset", SET_STRING, AT(dataset), NULL, NULL, "JSONL or text file of prompts"},
+    {"reward_clip", SET_STRING, AT(reward_clip), NULL, NULL, "LOW,HIGH: scores are cut to it first (E77)"},
+    {"missing_labels", SET_CHOICE, AT(missing), "zero", missing_labels_names,
+     "what an unscored label counts in the reward"},
+    {"group_by", SET_STRING, AT(group_by), NULL, NULL,
+     "column of the data set, such as split: a row for each of its values"},
+    {"slice_rows", SET_INT, AT(slice_rows), "1024", NULL, "tokens scored at once: memory only"},
+    {"json", SET_BOOL, AT(json), "false", NULL, "the tables as JSON"},
+    SETTINGS_END};
 static const OptionTable table =
     {"eval", "policies side by side on the same prompts, with 95 % intervals",
      "grpo eval --policies runs/sft/final,runs/grpo/final --dataset eval.jsonl --reward-model "
      "runs/reward/final --group-by split --max-completion-length 64",
-     options, sizeof options / sizeof *options};
+    .part = {{rows, 0}, {scorer_settings, AT(scorer)}, {speaker_settings, AT(speak)}},
+    .own = {{"num_generations", "1"}}};
 
 static bool add_policies(Eval *v, const Config *c, Err *e) {
     for (const char *at = c->policies; *at; ) {
@@ -335,7 +338,7 @@ static bool add_policies(Eval *v, const Config *c, Err *e) {
         if (n >= sizeof dir)
             return fail(e, "--policies: a name of %zu bytes, expected at most %zu", n, sizeof dir - 1);
         snprintf(dir, sizeof dir, "%.*s", (int)n, at);
-        const bool ok = speaker_open(&s, dir, c->chat_template, e) && eval_add(v, dir, &s, e);
+        const bool ok = speaker_open(&s, dir, c->speak.chat_template, e) && eval_add(v, dir, &s, e);
         speaker_close(&s);
         if (!ok) return false;
         at += n + (at[n] == ',');
@@ -349,24 +352,27 @@ static bool eval(const Config *c, Err *e) {
     if (!c->policies || !*c->policies)
         return fail(e, "--policies: not given; expected folders of models, with commas");
     if (!c->dataset) return fail(e, "--dataset: not given; expected a JSONL or text file of prompts");
-    if (c->num_generations < 1 || c->max_completion_length < 1 || c->slice_rows < 1)
+    if (c->speak.num_generations < 1 || c->speak.max_completion_length < 1 || c->slice_rows < 1)
         return fail(e,
                     "--num-generations %d, --max-completion-length %d, --slice-rows %d: expected at least 1",
-                    c->num_generations, c->max_completion_length, c->slice_rows);
-    if (!sampling_check(&c->sampling, e) || !dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e))
+                    c->speak.num_generations, c->speak.max_completion_length, c->slice_rows);
+    if (!sampling_check(&c->speak.sampling, e) ||
+        !dataset_load(&d, c->dataset, NEED_PROMPT, c->speak.system, e))
         return false;
     if (c->reward_clip && !parse_range(&low[0], &high[0], c->reward_clip, "--reward-clip", e)) return false;
     for (int k = 1; c->reward_clip && k < MAX_LABELS; k++) low[k] = low[0], high[k] = high[0];
     Scorer *s =
-        scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->slice_rows, c->reward_timeout, e);
+        scorer_open(&c->scorer, c->slice_rows, e);
     if (!s) return false;
     const EvalPlan plan = {.data = &d, .scorer = s, .weight = weight, .clip_low = c->reward_clip ? low : NULL,
-                           .clip_high = high, .missing = (MissingLabels)c->missing, .sampling = c->sampling,
-                           .num_generations = c->num_generations,
-                           .max_completion_length = c->max_completion_length, .seed = c->seed,
+                           .clip_high = high, .missing = (MissingLabels)c->missing,
+                           .sampling = c->speak.sampling,
+                           .num_generations = c->speak.num_generations,
+                           .max_completion_length = c->speak.max_completion_length,
+                           .seed = c->speak.seed,
                            .group_by = c->group_by};
     Eval *v =
-        parse_weights(weight, c->reward_weights, scorer_labels(s), scorer_n_label(s), "--reward-weights", e)
+        parse_weights(weight, c->scorer.weights, scorer_labels(s), scorer_n_label(s), "--reward-weights", e)
             ? eval_new(&plan, e)
             : NULL;
     const bool ok = v && add_policies(v, c, e);

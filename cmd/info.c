@@ -19,21 +19,25 @@ typedef struct {
     bool json;
 } Config;
 
-static const Option options[] = {
-    {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of a model", NULL},
-    {"prompts", OPT_INT, offsetof(Config, prompts), "1", "prompts of a GRPO step", NULL},
-    {"num_generations", OPT_INT, offsetof(Config, num_generations), "8", "completions of each", NULL},
-    {"prompt_length", OPT_INT, offsetof(Config, prompt_length), "64", "tokens", NULL},
-    {"completion_length", OPT_INT, offsetof(Config, completion_length), "64", "tokens", NULL},
-    ADAPTER_OPTIONS(Config, adapter),
-    {"json", OPT_BOOL, offsetof(Config, json), "false", "the result on stdout as JSON", NULL},
-};
+#define AT(member) offsetof(Config, member)
+static const Setting rows[] = {
+    {"model", SET_STRING, AT(model), NULL, NULL, "folder of a model"},
+    {"prompts", SET_INT, AT(prompts), "1", NULL, "prompts of a GRPO step"},
+    {"num_generations", SET_INT, AT(num_generations), "8", NULL, "completions of each"},
+    {"prompt_length", SET_INT, AT(prompt_length), "64", NULL, "tokens"},
+    {"completion_length", SET_INT, AT(completion_length), "64", NULL, "tokens"},
+    {"json", SET_BOOL, AT(json), "false", NULL, "the result on stdout as JSON"},
+    SETTINGS_END};
+const OptionTable *const run_tables[] = {&sft_table, &reward_table, &train_table,
+                                         &ppo_table, &dpo_table,    NULL};
+
 static const OptionTable table =
     {"info",
      "what is in a folder, and what a GRPO step of it will need; --run COMMAND and that command's options: "
      "memory, operations and time of that run, without making it; with --mean-completion-length N for "
      "completions of that length, not the longest",
-     "grpo info --run train --config runs/grpo/config.json", options, sizeof options / sizeof *options};
+     "grpo info --run train --config runs/grpo/config.json",
+    .part = {{rows, 0}, {adapter_settings, AT(adapter)}}};
 
 /* All that is told, as text or as JSON. */
 typedef struct {

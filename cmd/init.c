@@ -19,30 +19,33 @@ typedef struct {
     bool tied, json;
 } Config;
 
-static const Option options[] = {
-    {"output_dir", OPT_STRING, offsetof(Config, output_dir), NULL, "folder to make", NULL},
-    {"tokenizer_data", OPT_STRING, offsetof(Config, tokenizer_data), NULL, "JSONL whose prompts and completions train a new BPE", NULL},
-    {"tokenizer", OPT_STRING, offsetof(Config, tokenizer), NULL, "or: folder whose tokenizer is taken", NULL},
-    {"model_config", OPT_STRING, offsetof(Config, model_config), NULL, "folder whose config.json gives the shape; else the options below", NULL},
-    {"model_type", OPT_CHOICE, offsetof(Config, arch), "llama", "architecture", arch_names},
-    {"vocab_size", OPT_INT, offsetof(Config, vocab), "768", "entries of the new tokenizer", NULL},
-    {"hidden_size", OPT_INT, offsetof(Config, hidden), "64", "width", NULL},
-    {"num_hidden_layers", OPT_INT, offsetof(Config, layers), "4", "layers", NULL},
-    {"num_attention_heads", OPT_INT, offsetof(Config, heads), "4", "query heads", NULL},
-    {"num_key_value_heads", OPT_INT, offsetof(Config, kv_heads), "0", "key/value heads; 0: as many as query heads", NULL},
-    {"head_dim", OPT_INT, offsetof(Config, head_dim), "0", "size of a head; 0: width / heads", NULL},
-    {"intermediate_size", OPT_INT, offsetof(Config, ffn), "176", "inner width", NULL},
-    {"max_position_embeddings", OPT_INT, offsetof(Config, context), "112", "context in tokens", NULL},
-    {"initializer_range", OPT_NUMBER, offsetof(Config, init_std), "0.02", "deviation of the random weights", NULL},
-    {"rope_theta", OPT_NUMBER, offsetof(Config, rope_theta), "10000", "base of the rotary angles", NULL},
-    {"tie_word_embeddings", OPT_BOOL, offsetof(Config, tied), "true", "embedding and head are one matrix", NULL},
-    {"seed", OPT_INT, offsetof(Config, seed), "42", "of the weights", NULL},
-    {"save_dtype", OPT_CHOICE, offsetof(Config, save_dtype), "real", "of the weights", save_dtype_names},
-    {"json", OPT_BOOL, offsetof(Config, json), "false", "the result on stdout as JSON", NULL},
-};
+#define AT(member) offsetof(Config, member)
+static const Setting rows[] = {
+    {"output_dir", SET_STRING, AT(output_dir), NULL, NULL, "folder to make"},
+    {"tokenizer_data", SET_STRING, AT(tokenizer_data), NULL, NULL,
+     "JSONL whose prompts and completions train a new BPE"},
+    {"tokenizer", SET_STRING, AT(tokenizer), NULL, NULL, "or: folder whose tokenizer is taken"},
+    {"model_config", SET_STRING, AT(model_config), NULL, NULL,
+     "folder whose config.json gives the shape; else the options below"},
+    {"model_type", SET_CHOICE, AT(arch), "llama", arch_names, "architecture"},
+    {"vocab_size", SET_INT, AT(vocab), "768", NULL, "entries of the new tokenizer"},
+    {"hidden_size", SET_INT, AT(hidden), "64", NULL, "width"},
+    {"num_hidden_layers", SET_INT, AT(layers), "4", NULL, "layers"},
+    {"num_attention_heads", SET_INT, AT(heads), "4", NULL, "query heads"},
+    {"num_key_value_heads", SET_INT, AT(kv_heads), "0", NULL, "key/value heads; 0: as many as query heads"},
+    {"head_dim", SET_INT, AT(head_dim), "0", NULL, "size of a head; 0: width / heads"},
+    {"intermediate_size", SET_INT, AT(ffn), "176", NULL, "inner width"},
+    {"max_position_embeddings", SET_INT, AT(context), "112", NULL, "context in tokens"},
+    {"initializer_range", SET_NUMBER, AT(init_std), "0.02", NULL, "deviation of the random weights"},
+    {"rope_theta", SET_NUMBER, AT(rope_theta), "10000", NULL, "base of the rotary angles"},
+    {"tie_word_embeddings", SET_BOOL, AT(tied), "true", NULL, "embedding and head are one matrix"},
+    {"seed", SET_INT, AT(seed), "42", NULL, "of the weights"},
+    {"save_dtype", SET_CHOICE, AT(save_dtype), "real", save_dtype_names, "of the weights"},
+    {"json", SET_BOOL, AT(json), "false", NULL, "the result on stdout as JSON"},
+    SETTINGS_END};
 static const OptionTable table = {"init", "a new random model folder, and a tokenizer trained on given text",
-                                  "grpo init --tokenizer-data pairs.jsonl --output-dir models/base", options,
-                                  sizeof options / sizeof *options};
+                                  "grpo init --tokenizer-data pairs.jsonl --output-dir models/base",
+    .part = {{rows, 0}}};
 
 static bool make_tokenizer(const Config *c, Err *e) {
     Dataset d;

@@ -7,14 +7,15 @@
 
 typedef struct { const char *model, *output_dir; int save_dtype; } Config;
 
-static const Option options[] = {
-    {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of an adapter", NULL},
-    {"output_dir", OPT_STRING, offsetof(Config, output_dir), NULL, "folder to make", NULL},
-    {"save_dtype", OPT_CHOICE, offsetof(Config, save_dtype), "real", "of the weights", save_dtype_names},
-};
+#define AT(member) offsetof(Config, member)
+static const Setting rows[] = {
+    {"model", SET_STRING, AT(model), NULL, NULL, "folder of an adapter"},
+    {"output_dir", SET_STRING, AT(output_dir), NULL, NULL, "folder to make"},
+    {"save_dtype", SET_CHOICE, AT(save_dtype), "real", save_dtype_names, "of the weights"},
+    SETTINGS_END};
 static const OptionTable table = {"merge", "an adapter and its base become one model folder",
-                                  "grpo merge --model runs/lora/final --output-dir models/merged", options,
-                                  sizeof options / sizeof *options};
+                                  "grpo merge --model runs/lora/final --output-dir models/merged",
+    .part = {{rows, 0}}};
 
 static bool merge(const Config *c, Err *e) {
     FolderInfo info;

@@ -17,29 +17,33 @@
 #include "lib/say.h"
 
 typedef struct {
-    const char *model, *dataset, *output, *chat_template, *system, *reward_model, *reward_cmd,
-        *reward_template, *reward_weights, *cost;
-    Sampling sampling;
-    int num_generations, max_completion_length, seed, batch, slice_rows, reward_timeout;
+    const char *model, *dataset, *output, *cost;
+    ScorerOptions scorer;
+    SpeakerOptions speak;
+    int batch, slice_rows;
     double margin;
 } Config;
 
-static const Option options[] = {
-    {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of the policy that answers; none: the data set holds scored replies", NULL},
-    {"dataset", OPT_STRING, offsetof(Config, dataset), NULL, "JSONL or text file of prompts; or of replies with \"reward\" or \"scores\", those to one prompt side by side", NULL},
-    {"output", OPT_STRING, offsetof(Config, output), NULL, "file to write; must not exist; else stdout", NULL},
-    SCORER_OPTIONS(Config),
-    {"margin", OPT_NUMBER, offsetof(Config, margin), "0", "a pair needs rewards that differ by more than this", NULL},
-    SPEAKER_OPTIONS(Config, "8"),
-    {"batch", OPT_INT, offsetof(Config, batch), "16", "prompts at once: memory only, no bit changes", NULL},
-    {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens scored at once: memory only", NULL},
-    {"cost", OPT_STRING, offsetof(Config, cost), NULL, "file to write operations, tokens and memory to, as the log of a run has them", NULL},
-};
+#define AT(member) offsetof(Config, member)
+static const Setting rows[] = {
+    {"model", SET_STRING, AT(model), NULL, NULL,
+     "folder of the policy that answers; none: the data set holds scored replies"},
+    {"dataset", SET_STRING, AT(dataset), NULL, NULL,
+     "JSONL or text file of prompts; or of replies with \"reward\" or \"scores\", those to one prompt side "
+     "by side"},
+    {"output", SET_STRING, AT(output), NULL, NULL, "file to write; must not exist; else stdout"},
+    {"margin", SET_NUMBER, AT(margin), "0", NULL, "a pair needs rewards that differ by more than this"},
+    {"batch", SET_INT, AT(batch), "16", NULL, "prompts at once: memory only, no bit changes"},
+    {"slice_rows", SET_INT, AT(slice_rows), "1024", NULL, "tokens scored at once: memory only"},
+    {"cost", SET_STRING, AT(cost), NULL, NULL,
+     "file to write operations, tokens and memory to, as the log of a run has them"},
+    SETTINGS_END};
 static const OptionTable table =
     {"pairs", "preference pairs: the best and the worst of several scored replies to a prompt",
      "grpo pairs --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final "
      "--max-completion-length 64 --output preferences.jsonl",
-     options, sizeof options / sizeof *options};
+    .part = {{rows, 0}, {scorer_settings, AT(scorer)}, {speaker_settings, AT(speak)}},
+    .own = {{"num_generations", "8"}}};
 
 typedef struct { Config c; FileWriter file; bool begun; int n_prompt, n_pair, n_tied; Costs costs; } Pairs;
 
@@ -92,14 +96,14 @@ static bool write_pair(Pairs *p, const Reply *reply, const real *reward, int n, 
 static bool some_prompts(Pairs *p, const Speaker *s, Scorer *scorer, const double *weight, const Dataset *d,
                          int first, int n, Err *e) {
     const Config *c = &p->c;
-    const int group = c->num_generations, total = n * group, n_label = scorer_n_label(scorer);
+    const int group = c->speak.num_generations, total = n * group, n_label = scorer_n_label(scorer);
     Answers a;
     Reply *reply = calloc((size_t)total, sizeof *reply);
     char **text = calloc((size_t)total, sizeof *text);
     real *score = malloc((size_t)total * (size_t)n_label * sizeof(real)),
          *reward = malloc((size_t)total * sizeof(real));
-    bool ok = speaker_answer(&a, s, &d->row[first], n, first, group, c->max_completion_length, &c->sampling,
-                             c->seed, 0, d->path, e) &&
+    bool ok = speaker_answer(&a, s, &d->row[first], n, first, group, c->speak.max_completion_length,
+                             &c->speak.sampling, c->speak.seed, 0, d->path, e) &&
               ((reply && text && score && reward) || fail(e, "pairs: no memory for %d replies", total));
     for (int i = 0; ok && i < total; i++) {
         ok = (text[i] = answer_text(&a, s, i, e)) != NULL;
@@ -124,24 +128,24 @@ static bool sampled(Pairs *p, const Dataset *d, Err *e) {
     const Config *c = &p->c;
     Speaker s = {0};
     double weight[MAX_LABELS];
-    if (c->num_generations < 2)
+    if (c->speak.num_generations < 2)
         return fail(e, "--num-generations: found %d, expected at least 2: a pair compares replies",
-                    c->num_generations);
-    if (c->max_completion_length < 1 || c->batch < 1)
+                    c->speak.num_generations);
+    if (c->speak.max_completion_length < 1 || c->batch < 1)
         return fail(e, "--max-completion-length %d, --batch %d: expected at least 1",
-                    c->max_completion_length, c->batch);
-    if (!(c->sampling.temperature > 0))
+                    c->speak.max_completion_length, c->batch);
+    if (!(c->speak.sampling.temperature > 0))
         return fail(e,
                     "--temperature: found %g, expected more than 0: greedy replies to one prompt are all "
                     "equal",
-                    c->sampling.temperature);
-    if (!sampling_check(&c->sampling, e)) return false;
+                    c->speak.sampling.temperature);
+    if (!sampling_check(&c->speak.sampling, e)) return false;
     Scorer *scorer =
-        scorer_open(c->reward_model, c->reward_cmd, c->reward_template, c->slice_rows, c->reward_timeout, e);
+        scorer_open(&c->scorer, c->slice_rows, e);
     bool ok = scorer &&
-              parse_weights(weight, c->reward_weights, scorer_labels(scorer), scorer_n_label(scorer),
+              parse_weights(weight, c->scorer.weights, scorer_labels(scorer), scorer_n_label(scorer),
                             "--reward-weights", e) &&
-              speaker_open(&s, c->model, c->chat_template, e);
+              speaker_open(&s, c->model, c->speak.chat_template, e);
     if (ok) {
         s.model->tally = &p->costs.measured.net[NET_POLICY];
         scorer_count(scorer, &p->costs);
@@ -213,14 +217,14 @@ static bool scored(Pairs *p, const Dataset *d, Err *e) {
     Reply *reply = malloc((size_t)d->n * sizeof *reply);
     real *reward = malloc((size_t)d->n * sizeof(real));
     bool ok = (reply && reward) || fail(e, "pairs: no memory for %d replies", d->n);
-    if (ok && c->reward_weights)
+    if (ok && c->scorer.weights)
         ok = score_labels(label, &n_label, d, e) &&
-             parse_weights(weight, c->reward_weights, (const char(*)[64])label, n_label, "--reward-weights",
+             parse_weights(weight, c->scorer.weights, (const char(*)[64])label, n_label, "--reward-weights",
                            e);
     for (int i = 0; ok && i < d->n; i++) {
         const Example *x = &d->row[i];
         reply[i] = (Reply){x, x->completion, !x->finish_reason || strcmp(x->finish_reason, "length")};
-        ok = reward_of(&reward[i], x, c->reward_weights ? weight : NULL, (const char(*)[64])label, n_label,
+        ok = reward_of(&reward[i], x, c->scorer.weights ? weight : NULL, (const char(*)[64])label, n_label,
                        d->path, e);
     }
     for (int i = 0, end; ok && i < d->n; i = end) {
@@ -238,7 +242,7 @@ static bool pairs(Pairs *p, Err *e) {
     if (!c->dataset)
         return fail(e, "--dataset: not given; expected a JSONL file of prompts, or of scored replies");
     if (!(c->margin >= 0)) return fail(e, "--margin: found %g, expected at least 0", c->margin);
-    if (!c->model && (c->reward_model || c->reward_cmd))
+    if (!c->model && (c->scorer.folders || c->scorer.program))
         return fail(e, "--reward-model, --reward-cmd: score replies of --model, which is not given; score "
                        "given replies with grpo score first");
     if (c->cost && !c->model)
@@ -246,7 +250,8 @@ static bool pairs(Pairs *p, Err *e) {
     if (c->cost && path_exists(c->cost)) return fail(e, "%s: exists already; give another --cost", c->cost);
     if (c->output && path_exists(c->output))
         return fail(e, "%s: exists already; give another --output", c->output);
-    if (!dataset_load(&d, c->dataset, c->model ? NEED_PROMPT : NEED_COMPLETION, c->system, e)) return false;
+    if (!dataset_load(&d, c->dataset, c->model ? NEED_PROMPT : NEED_COMPLETION, c->speak.system, e))
+        return false;
     if (c->output && !(p->begun = file_begin(&p->file, c->output, e))) return false;
     if (!(c->model ? sampled(p, &d, e) : scored(p, &d, e))) return false;
     if (!p->n_pair)

@@ -25,36 +25,49 @@ typedef struct {
     int critic_warmup_steps;
 } Config;
 
-#define PPO(name) offsetof(Config, ppo.name)
-static const Option options[] = {
-    RUN_OPTIONS(StepConfig, "3e-6", "3"),
-    GENERATION_OPTIONS("1"),
-    {"num_ppo_epochs", OPT_INT, PPO(num_ppo_epochs), "4", "passes over the completions of a generation", NULL},
-    {"num_mini_batches", OPT_INT, PPO(num_mini_batches), "1", "updates of a pass; each takes batch-size times accumulation-steps completions", NULL},
-    {"kl_coef", OPT_NUMBER, PPO(kl_coef), "0.05", "weight of the KL to the starting policy in the reward of every token", NULL},
-    {"kl_estimator", OPT_CHOICE, PPO(kl_estimator), "k1", "E140", kl_estimator_names},
-    {"missing_eos_penalty", OPT_NUMBER, PPO(missing_eos_penalty), "none", "taken from the score of completions that did not end", NULL},
-    {"gamma", OPT_NUMBER, PPO(gamma), "1", "discount", NULL},
-    {"lam", OPT_NUMBER, PPO(lam), "0.95", "lambda of generalised advantage estimation", NULL},
-    {"whiten_rewards", OPT_BOOL, PPO(whiten_rewards), "false", "token rewards to deviation 1", NULL},
-    {"whiten_advantages", OPT_BOOL, PPO(whiten_advantages), "true", "advantages to mean 0 and deviation 1", NULL},
-    {"cliprange", OPT_NUMBER, PPO(cliprange), "0.2", "clip half-width of the ratio", NULL},
-    {"cliprange_value", OPT_NUMBER, PPO(cliprange_value), "0.2", "clip half-width of the value", NULL},
-    {"vf_coef", OPT_NUMBER, PPO(vf_coef), "0.1", "weight of the value loss", NULL},
-    {"value_model", OPT_STRING, offsetof(Config, value_model), NULL, "folder that the critic starts from; none: the first reward folder, else --model", NULL},
-    {"value_learning_rate", OPT_NUMBER, offsetof(Config, value_learning_rate), "none", "of the critic; none: learning-rate", NULL},
-    {"critic_warmup_steps", OPT_INT, offsetof(Config, critic_warmup_steps), "0", "generations in which the critic alone is trained (E154)", NULL},
-    {"score_norm", OPT_CHOICE, PPO(score_norm), "off", "scores by their running moments (E153)", score_norm_names},
-    {"score_clip", OPT_NUMBER, PPO(score_clip), "none", "then cut to -clip .. clip", NULL},
-    {"ptx_coef", OPT_NUMBER, PPO(ptx_coef), "0", "weight of the supervised loss on --ptx-dataset (E155)", NULL},
-    {"ptx_dataset", OPT_STRING, offsetof(Config, ptx_dataset), NULL, "JSONL of prompts with completions", NULL},
-};
+#define AT(member) offsetof(Config, member)
+static const Setting rows[] = {
+    SETTINGS_HEADING("Proximal policy optimisation"),
+    {"num_ppo_epochs", SET_INT, AT(ppo.num_ppo_epochs), "4", NULL,
+     "passes over the completions of a generation"},
+    {"num_mini_batches", SET_INT, AT(ppo.num_mini_batches), "1", NULL,
+     "updates of a pass; each takes batch-size times accumulation-steps completions"},
+    {"kl_coef", SET_NUMBER, AT(ppo.kl_coef), "0.05", NULL,
+     "weight of the KL to the starting policy in the reward of every token"},
+    {"kl_estimator", SET_CHOICE, AT(ppo.kl_estimator), "k1", kl_estimator_names,
+     "how the KL of a token is estimated"},
+    {"missing_eos_penalty", SET_NUMBER, AT(ppo.missing_eos_penalty), "none", NULL,
+     "taken from the score of completions that did not end"},
+    {"gamma", SET_NUMBER, AT(ppo.gamma), "1", NULL, "discount"},
+    {"lam", SET_NUMBER, AT(ppo.lam), "0.95", NULL, "lambda of generalised advantage estimation"},
+    {"whiten_rewards", SET_BOOL, AT(ppo.whiten_rewards), "false", NULL, "token rewards to deviation 1"},
+    {"whiten_advantages", SET_BOOL, AT(ppo.whiten_advantages), "true", NULL,
+     "advantages to mean 0 and deviation 1"},
+    {"cliprange", SET_NUMBER, AT(ppo.cliprange), "0.2", NULL, "clip half-width of the ratio"},
+    {"cliprange_value", SET_NUMBER, AT(ppo.cliprange_value), "0.2", NULL, "clip half-width of the value"},
+    {"vf_coef", SET_NUMBER, AT(ppo.vf_coef), "0.1", NULL, "weight of the value loss"},
+    {"value_model", SET_STRING, AT(value_model), NULL, NULL,
+     "folder that the critic starts from; none: the first reward folder, else --model"},
+    {"value_learning_rate", SET_NUMBER, AT(value_learning_rate), "none", NULL,
+     "of the critic; none: learning-rate"},
+    {"critic_warmup_steps", SET_INT, AT(critic_warmup_steps), "0", NULL,
+     "generations in which the critic alone is trained (E154)"},
+    {"score_norm", SET_CHOICE, AT(ppo.score_norm), "off", score_norm_names,
+     "scores by their running moments (E153)"},
+    {"score_clip", SET_NUMBER, AT(ppo.score_clip), "none", NULL, "then cut to -clip .. clip"},
+    {"ptx_coef", SET_NUMBER, AT(ppo.ptx_coef), "0", NULL,
+     "weight of the supervised loss on --ptx-dataset "},
+    {"ptx_dataset", SET_STRING, AT(ptx_dataset), NULL, NULL, "JSONL of prompts with completions"},
+    SETTINGS_END};
 const OptionTable ppo_table = {"ppo",
                                "PPO with a critic: the policy is improved on scores of its own completions, "
                                "as `train` does without one",
                                "grpo ppo --model runs/sft/final --dataset prompts.jsonl --reward-model "
                                "runs/reward/final --output-dir runs/ppo --max-completion-length 64",
-                               options, sizeof options / sizeof *options};
+    .part = {{run_settings, AT(step.run)}, {adapter_settings, AT(step.run.adapter)},
+             {scorer_settings, AT(step.scorer)}, {generation_settings, AT(step)},
+             {grpo_group_settings, AT(step.grpo)}, {rows, 0}},
+    .own = {{"learning_rate", "3e-6"}, {"num_train_epochs", "3"}, {"num_generations", "1"}}};
 
 enum { PLAN_LENGTH = 32 };              /* tokens of completions that a plan is timed with */
 /* means of a minibatch */
@@ -143,9 +156,9 @@ static bool open_critic(Ppo *p, Err *e) {
     char dir[1024];
     ModelConfig shape;
     FolderInfo info;
-    const char *from = c->value_model         ? c->value_model
-                       : c->step.reward_model ? c->step.reward_model
-                                              : c->step.run.model;
+    const char *from = c->value_model           ? c->value_model
+                       : c->step.scorer.folders ? c->step.scorer.folders
+                                                : c->step.run.model;
     snprintf(dir, sizeof dir, "%.*s", c->value_model ? (int)strlen(from) : (int)strcspn(from, ","), from);
     if (!folder_config(&shape, &info, dir, e) || !same_tokenizer(dir, c->step.run.model, e)) return false;
     shape.checkpointing = c->step.run.gradient_checkpointing;

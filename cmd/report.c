@@ -12,11 +12,12 @@
 
 typedef struct { const char *output, *title; bool json; } Config;
 
-static const Option options[] = {
-    {"output", OPT_STRING, offsetof(Config, output), NULL, "HTML file to write; must not exist", NULL},
-    {"title", OPT_STRING, offsetof(Config, title), "Runs side by side", "of the page", NULL},
-    {"json", OPT_BOOL, offsetof(Config, json), "false", "the tables as JSON on stdout", NULL},
-};
+#define AT(member) offsetof(Config, member)
+static const Setting rows[] = {
+    {"output", SET_STRING, AT(output), NULL, NULL, "HTML file to write; must not exist"},
+    {"title", SET_STRING, AT(title), "Runs side by side", NULL, "of the page"},
+    {"json", SET_BOOL, AT(json), "false", NULL, "the tables as JSON on stdout"},
+    SETTINGS_END};
 static const OptionTable table =
     {"report",
      "[SECTION/][NAME=]RUN[,RUN...] ...: runs side by side on one page: curves, tables with 95 % intervals, "
@@ -25,8 +26,8 @@ static const OptionTable table =
      "what the others are compared with.\n"
      "Read are config.json, log.jsonl, timing.jsonl and, where they are, replies.jsonl and verdicts.json of "
      "each run's folder (docs/formats.md)",
-     "grpo report SFT=runs/sft GRPO=runs/grpo-1,runs/grpo-2,runs/grpo-3 --output report.html", options,
-     sizeof options / sizeof *options};
+     "grpo report SFT=runs/sft GRPO=runs/grpo-1,runs/grpo-2,runs/grpo-3 --output report.html",
+    .part = {{rows, 0}}};
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
@@ -187,7 +188,7 @@ static void json_report(const Arms *arms) {
 /* ---- the command ---------------------------------------------------------------------------- */
 
 static bool report(const Config *c, char **arm, int n_arm, Err *e) {
-    Arms arms = {.n = 0};
+    Arms arms = {.tables = run_tables};
     bool ok = true;
     if (!n_arm)
         return fail(e, "no run given, expected [SECTION/][NAME=]RUN[,RUN...]; see grpo report --help");

@@ -23,19 +23,24 @@ typedef struct {
     bool normalize_labels;
 } Config;
 
-static const Option options[] = {
-    RUN_OPTIONS(Config, "1e-4", "3"),
-    {"eval_dataset", OPT_STRING, offsetof(Config, eval_dataset), NULL, "held-out JSONL for the table at the end", NULL},
-    {"eval_split", OPT_NUMBER, offsetof(Config, eval_split), "0", "or: this share of the data set is held out", NULL},
-    {"labels", OPT_STRING, offsetof(Config, labels), NULL, "names in order, with commas; else as they occur in the data", NULL},
-    {"label_weights", OPT_STRING, offsetof(Config, label_weights), NULL, "weights of the labels in the loss, e.g. safety=2,politeness=1", NULL},
-    {"normalize_labels", OPT_BOOL, offsetof(Config, normalize_labels), "true", "train on standardised labels (folded back on saving)", NULL},
-    {"max_length", OPT_INT, offsetof(Config, max_length), "1024", "longer examples are cut at the end", NULL},
-};
+#define AT(member) offsetof(Config, member)
+static const Setting rows[] = {
+    SETTINGS_HEADING("Reward model"),
+    {"eval_dataset", SET_STRING, AT(eval_dataset), NULL, NULL, "held-out JSONL for the table at the end"},
+    {"eval_split", SET_NUMBER, AT(eval_split), "0", NULL, "or: this share of the data set is held out"},
+    {"labels", SET_STRING, AT(labels), NULL, NULL,
+     "names in order, with commas; else as they occur in the data"},
+    {"label_weights", SET_STRING, AT(label_weights), NULL, NULL,
+     "weights of the labels in the loss, e.g. safety=2,politeness=1"},
+    {"normalize_labels", SET_BOOL, AT(normalize_labels), "true", NULL,
+     "train on standardised labels (folded back on saving)"},
+    {"max_length", SET_INT, AT(max_length), "1024", NULL, "longer examples are cut at the end"},
+    SETTINGS_END};
 const OptionTable reward_table =
     {"reward", "train a multi-label reward regression on labelled replies",
-     "grpo reward --model runs/sft/final --dataset labelled.jsonl --output-dir runs/reward", options,
-     sizeof options / sizeof *options};
+     "grpo reward --model runs/sft/final --dataset labelled.jsonl --output-dir runs/reward",
+    .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {rows, 0}},
+    .own = {{"learning_rate", "1e-4"}, {"num_train_epochs", "3"}}};
 
 typedef struct { int *id, n, n_prompt; } Sequence;
 typedef struct { Sequence *seq; real *label; int n; } Items;

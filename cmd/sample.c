@@ -24,81 +24,46 @@ typedef struct {
     int num_generations, seed, batch;
 } Config;
 
-#define COMMON \
-    {"model", OPT_STRING, offsetof(Config, model), NULL, "folder of the model", NULL}, \
-        {"chat_template", \
-         OPT_STRING, \
-         offsetof(Config, chat_template), \
-         NULL, \
-         "template by name, if the folder's own is unknown", \
-         NULL}, \
-        {"system", OPT_STRING, offsetof(Config, system), NULL, "system message", NULL}, \
-        {"do_sample", \
-         OPT_CHOICE, \
-         offsetof(Config, do_sample), \
-         "auto", \
-         "draw, or greedy; auto: draw if one of the next four is given, else as generation_config.json " \
-         "says", \
-         asked_names}, \
-        {"temperature", \
-         OPT_NUMBER, \
-         offsetof(Config, asked.temperature), \
-         NULL, \
-         "0: greedy [generation_config.json's, else 1]", \
-         NULL}, \
-        {"top_k", \
-         OPT_NUMBER, \
-         offsetof(Config, asked.top_k), \
-         NULL, \
-         "0: off [generation_config.json's, else 50 if that says how to draw, else 0]", \
-         NULL}, \
-        {"top_p", \
-         OPT_NUMBER, \
-         offsetof(Config, asked.top_p), \
-         NULL, \
-         "1: off [generation_config.json's, else 1]", \
-         NULL}, \
-        {"min_p", \
-         OPT_NUMBER, \
-         offsetof(Config, asked.min_p), \
-         NULL, \
-         "0: off [generation_config.json's, else 0]", \
-         NULL}, \
-        {"repetition_penalty", \
-         OPT_NUMBER, \
-         offsetof(Config, asked.repetition_penalty), \
-         NULL, \
-         "of tokens in prompt and completion; 1: off [generation_config.json's, else 1]", \
-         NULL}, \
-        {"max_completion_length", \
-         OPT_NUMBER, \
-         offsetof(Config, asked.max_new_tokens), \
-         NULL, \
-         "tokens at most [generation_config.json's max_new_tokens, else 256]", \
-         NULL}, \
-    { \
-        "seed", OPT_INT, offsetof(Config, seed), "42", "of the draws", NULL \
-    }
-
-static const Option sample_options[] = {
-    COMMON,
-    {"dataset", OPT_STRING, offsetof(Config, dataset), NULL, "JSONL or text file of prompts", NULL},
-    {"output", OPT_STRING, offsetof(Config, output), NULL, "file to write; must not exist; else stdout", NULL},
-    {"num_generations", OPT_INT, offsetof(Config, num_generations), "1", "completions of each prompt", NULL},
-    {"reference", OPT_STRING, offsetof(Config, reference), NULL, "second model: adds kl, the sum of logp - its logp, to each line; both over all of the vocabulary at the temperature (greedy: 1), before penalty and filters, with which its mean is no KL", NULL},
-    {"batch", OPT_INT, offsetof(Config, batch), "64", "prompts at once: memory only, no bit changes", NULL},
-    {"cost", OPT_STRING, offsetof(Config, cost), NULL, "file to write operations, tokens and memory to, as the log of a run has them", NULL},
-};
+#define AT(member) offsetof(Config, member)
+static const Setting speech_rows[] = {
+    {"model", SET_STRING, AT(model), NULL, NULL, "folder of the model"},
+    {"chat_template", SET_STRING, AT(chat_template), NULL, NULL,
+     "template by name, if the folder's own is unknown"},
+    {"system", SET_STRING, AT(system), NULL, NULL, "system message"},
+    {"do_sample", SET_CHOICE, AT(do_sample), "auto", asked_names,
+     "draw, or greedy; auto: draw if one of the next four is given, else as generation_config.json says"},
+    {"temperature", SET_NUMBER, AT(asked.temperature), NULL, NULL,
+     "0: greedy [generation_config.json's, else 1]"},
+    {"top_k", SET_NUMBER, AT(asked.top_k), NULL, NULL,
+     "0: off [generation_config.json's, else 50 if that says how to draw, else 0]"},
+    {"top_p", SET_NUMBER, AT(asked.top_p), NULL, NULL, "1: off [generation_config.json's, else 1]"},
+    {"min_p", SET_NUMBER, AT(asked.min_p), NULL, NULL, "0: off [generation_config.json's, else 0]"},
+    {"repetition_penalty", SET_NUMBER, AT(asked.repetition_penalty), NULL, NULL,
+     "of tokens in prompt and completion; 1: off [generation_config.json's, else 1]"},
+    {"max_completion_length", SET_NUMBER, AT(asked.max_new_tokens), NULL, NULL,
+     "tokens at most [generation_config.json's max_new_tokens, else 256]"},
+    {"seed", SET_INT, AT(seed), "42", NULL, "of the draws"},
+    SETTINGS_END};
+static const Setting sample_rows[] = {
+    {"dataset", SET_STRING, AT(dataset), NULL, NULL, "JSONL or text file of prompts"},
+    {"output", SET_STRING, AT(output), NULL, NULL, "file to write; must not exist; else stdout"},
+    {"num_generations", SET_INT, AT(num_generations), "1", NULL, "completions of each prompt"},
+    {"reference", SET_STRING, AT(reference), NULL, NULL,
+     "second model: adds kl, the sum of logp - its logp, to each line; both over all of the vocabulary at "
+     "the temperature (greedy: 1), before penalty and filters, with which its mean is no KL"},
+    {"batch", SET_INT, AT(batch), "64", NULL, "prompts at once: memory only, no bit changes"},
+    {"cost", SET_STRING, AT(cost), NULL, NULL,
+     "file to write operations, tokens and memory to, as the log of a run has them"},
+    SETTINGS_END};
 static const OptionTable sample_table = {"sample",
                                          "completions for the prompts of a file, one JSON line each",
                                          "grpo sample --model runs/grpo/final --dataset prompts.jsonl "
                                          "--temperature 0.7 --max-completion-length 64 > samples.jsonl",
-                                         sample_options, sizeof sample_options / sizeof *sample_options};
-static const Option chat_options[] = {COMMON};
+                                         .part = {{sample_rows, 0}, {speech_rows, 0}}};
 static const OptionTable chat_table =
     {"chat", "talk to a model; an empty line or Ctrl-D ends",
      "grpo chat --model models/SmolLM2-135M-Instruct --temperature 0.7 --max-completion-length 64",
-     chat_options, sizeof chat_options / sizeof *chat_options};
+     .part = {{speech_rows, 0}}};
 
 static bool open_model(Speaker *s, Drawing *d, const Config *c, const char *command, Err *e) {
     Generation asked = c->asked;

@@ -14,28 +14,32 @@
 #include "lib/say.h"
 
 typedef struct {
-    const char *dataset, *output, *reward_model, *reward_cmd, *chat_template, *weights, *system;
-    int slice_rows, reward_timeout;
+    const char *dataset, *output, *system;
+    ScorerOptions scorer;
+    int slice_rows;
     bool summary, json;
 } Config;
 
-static const Option options[] = {
-    {"dataset", OPT_STRING, offsetof(Config, dataset), NULL, "JSONL of prompts with completions", NULL},
-    {"reward_model", OPT_STRING, offsetof(Config, reward_model), NULL, "reward folders, with commas", NULL},
-    {"reward_cmd", OPT_STRING, offsetof(Config, reward_cmd), NULL, "program that scores JSON lines", NULL},
-    {"reward_timeout", OPT_INT, offsetof(Config, reward_timeout), "120", "seconds that the program may be silent", NULL},
-    {"reward_weights", OPT_STRING, offsetof(Config, weights), NULL, "e.g. politeness=0.4,safety=0.6; none: 1 each", NULL},
-    {"output", OPT_STRING, offsetof(Config, output), NULL, "file to write; must not exist; else stdout", NULL},
-    {"summary", OPT_BOOL, offsetof(Config, summary), "false", "means instead of lines", NULL},
-    {"json", OPT_BOOL, offsetof(Config, json), "false", "the summary as JSON (lines are JSON anyway)", NULL},
-    {"chat_template", OPT_STRING, offsetof(Config, chat_template), NULL, "template of the reward models, if theirs is unknown", NULL},
-    {"system", OPT_STRING, offsetof(Config, system), NULL, "system message for prompts that have none", NULL},
-    {"slice_rows", OPT_INT, offsetof(Config, slice_rows), "1024", "tokens computed at once: memory only", NULL},
-};
+#define AT(member) offsetof(Config, member)
+static const Setting rows[] = {
+    {"dataset", SET_STRING, AT(dataset), NULL, NULL, "JSONL of prompts with completions"},
+    {"reward_model", SET_STRING, AT(scorer.folders), NULL, NULL, "reward folders, with commas"},
+    {"reward_cmd", SET_STRING, AT(scorer.program), NULL, NULL, "program that scores JSON lines"},
+    {"reward_timeout", SET_INT, AT(scorer.timeout), "120", NULL, "seconds that the program may be silent"},
+    {"reward_weights", SET_STRING, AT(scorer.weights), NULL, NULL,
+     "e.g. politeness=0.4,safety=0.6; none: 1 each"},
+    {"output", SET_STRING, AT(output), NULL, NULL, "file to write; must not exist; else stdout"},
+    {"summary", SET_BOOL, AT(summary), "false", NULL, "means instead of lines"},
+    {"json", SET_BOOL, AT(json), "false", NULL, "the summary as JSON (lines are JSON anyway)"},
+    {"chat_template", SET_STRING, AT(scorer.chat_template), NULL, NULL,
+     "template of the reward models, if theirs is unknown"},
+    {"system", SET_STRING, AT(system), NULL, NULL, "system message for prompts that have none"},
+    {"slice_rows", SET_INT, AT(slice_rows), "1024", NULL, "tokens computed at once: memory only"},
+    SETTINGS_END};
 static const OptionTable table =
     {"score", "scores of given replies, a JSON line each",
-     "grpo score --dataset samples.jsonl --reward-model runs/reward/final --summary", options,
-     sizeof options / sizeof *options};
+     "grpo score --dataset samples.jsonl --reward-model runs/reward/final --summary",
+    .part = {{rows, 0}}};
 
 static void write_row(JsonWriter *w, const Example *x, const real *score, const char (*label)[64],
                       int n_label, double reward) {
@@ -98,7 +102,7 @@ static bool score(const Config *c, Err *e) {
     /* before the work, not after it */
     if (c->output && !file_begin(&file, c->output, e)) return false;
     Scorer *s =
-        scorer_open(c->reward_model, c->reward_cmd, c->chat_template, c->slice_rows, c->reward_timeout, e);
+        scorer_open(&c->scorer, c->slice_rows, e);
     if (!s) {
         if (c->output) file_abandon(&file);
         return false;
@@ -111,7 +115,7 @@ static bool score(const Config *c, Err *e) {
     for (int i = 0; ok && i < d.n; i++)
         reply[i] = (Reply){&d.row[i], d.row[i].completion,
                            !d.row[i].finish_reason || strcmp(d.row[i].finish_reason, "length")};
-    ok = ok && parse_weights(weight, c->weights, scorer_labels(s), n_label, "--reward-weights", e);
+    ok = ok && parse_weights(weight, c->scorer.weights, scorer_labels(s), n_label, "--reward-weights", e);
     enum { CHUNK = 256 };
     Progress p;
     progress_begin(&p, "score", d.n);

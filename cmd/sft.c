@@ -12,13 +12,15 @@
 
 typedef struct { RunOptions run; int max_length; } Config;
 
-static const Option options[] = {
-    RUN_OPTIONS(Config, "2e-5", "3"),
-    {"max_length", OPT_INT, offsetof(Config, max_length), "1024", "longer examples are cut at the end", NULL},
-};
+#define AT(member) offsetof(Config, member)
+static const Setting rows[] = {
+    SETTINGS_HEADING("Supervised fine-tuning"),
+    {"max_length", SET_INT, AT(max_length), "1024", NULL, "longer examples are cut at the end"},
+    SETTINGS_END};
 const OptionTable sft_table = {"sft", "supervised fine-tuning on prompts with completions",
                                "grpo sft --model models/base --dataset pairs.jsonl --output-dir runs/sft",
-                               options, sizeof options / sizeof *options};
+    .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {rows, 0}},
+    .own = {{"learning_rate", "2e-5"}, {"num_train_epochs", "3"}}};
 
 typedef struct { int *id, n, n_prompt; } Sequence;
 

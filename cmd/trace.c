@@ -16,16 +16,24 @@
 
 typedef struct { StepConfig step; int tokens, update; } Config;          /* step stands first: STEP_OPTIONS */
 
-static const Option options[] = {
-    STEP_OPTIONS,
-    {"tokens", OPT_INT, offsetof(Config, tokens), "8", "tokens shown of each completion; -1: all", NULL},
-    {"update", OPT_INT, offsetof(Config, update), "0", "the update to tell, counted from 1; those before it are made in memory; 0: the next", NULL},
-};
+#define AT(member) offsetof(Config, member)
+static const Setting rows[] = {
+    {"tokens", SET_INT, AT(tokens), "8", NULL, "tokens shown of each completion; -1: all"},
+    {"update", SET_INT, AT(update), "0", NULL,
+     "the update to tell, counted from 1; those before it are made in memory; 0: the next"},
+    SETTINGS_END};
 static const OptionTable table = {"trace",
                                   "one GRPO step told in full; takes the options of train, writes nothing",
                                   "grpo trace --model runs/sft/final --dataset prompts.jsonl --reward-model "
                                   "runs/reward/final --beta 0.08 --max-completion-length 64",
-                                  options, sizeof options / sizeof *options};
+                                  .part = {{rows, 0},
+                                           {run_settings, AT(step.run)},
+                                           {adapter_settings, AT(step.run.adapter)},
+                                           {scorer_settings, AT(step.scorer)},
+                                           {generation_settings, AT(step)},
+                                           {grpo_group_settings, AT(step.grpo)},
+                                           {step_settings, AT(step)},
+                                           {grpo_settings, AT(step.grpo)}}};
 
 /* What the advantages are made of, beside what a Generation holds. */
 typedef struct {
@@ -110,8 +118,8 @@ static void tell_settings(const Step *s, int64_t wanted, const char *hex) {
     else printf("  reference    none: beta is 0, so there is no KL term\n");
     printf("  labels      ");
     for (int k = 0; k < s->n_label; k++) printf("%s %s, weight %g", k ? ";" : "", s->label[k], s->weight[k]);
-    printf("\n  scores       %s%s%s", c->reward_model ? c->reward_model : "",
-           c->reward_model && c->reward_cmd ? ", " : "", c->reward_cmd ? c->reward_cmd : "");
+    printf("\n  scores       %s%s%s", c->scorer.folders ? c->scorer.folders : "",
+           c->scorer.folders && c->scorer.program ? ", " : "", c->scorer.program ? c->scorer.program : "");
     if (s->clip) printf("; cut to %g .. %g (E77)", s->clip_low[0], s->clip_high[0]);
     printf("; a missing label counts %s (E61)\n", missing_labels_names[g->missing_labels]);
     printf("  completions  %d prompts x %d, at most %d tokens; temperature %g (E23), top_k %d, top_p %g, "

@@ -10,12 +10,14 @@
 #include "lib/files.h"
 #include "lib/say.h"
 
-static const Option options[] = {STEP_OPTIONS};
+#define AT(member) offsetof(StepConfig, member)
 const OptionTable train_table =
     {"train", "GRPO: the policy is improved on weighted scores of its own completions",
      "grpo train --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final "
      "--output-dir runs/grpo --beta 0.08 --max-completion-length 64",
-     options, sizeof options / sizeof *options};
+     .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {scorer_settings, AT(scorer)},
+             {generation_settings, 0}, {grpo_group_settings, AT(grpo)}, {step_settings, 0},
+             {grpo_settings, AT(grpo)}}};
 
 /* ---- log --------------------------------------------------------------------------------- */
 

@@ -20,27 +20,37 @@ typedef struct {
     bool json, list, sharp, quick;
 } VerifyConfig;
 
-#define F(name) offsetof(VerifyConfig, name)
-static const Option options[] = {
-    {"dump", OPT_STRING, F(dump), NULL, "what another program computed for one batch (docs/verify.md)", NULL},
-    {"model", OPT_STRING, F(model), NULL, "folder of the policy, for logits, log-probabilities, gradients and the step", NULL},
-    {"old_model", OPT_STRING, F(old_model), NULL, "folder of the policy that generated, if it is another", NULL},
-    {"ref_model", OPT_STRING, F(ref_model), NULL, "folder of the reference policy", NULL},
-    {"dialect", OPT_STRING, F(dialect), NULL, "what the other program means to be: trl-1.16, trl-1.10, verl, openrlhf, dr_grpo, paper; the dump's own if not given", NULL},
-    {"quick", OPT_BOOL, F(quick), "false", "do not look for two mistakes at once", NULL},
-    {"json", OPT_BOOL, F(json), "false", "the report as JSON", NULL},
-    {"junit", OPT_STRING, F(junit), NULL, "the report as JUnit XML too, into this file", NULL},
-    {"list", OPT_BOOL, F(list), "false", "print the catalogue of dialects and mistakes", NULL},
-    {"write", OPT_STRING, F(write), NULL, "write right values for the dump's inputs into this file; with --sharp a folder", NULL},
-    {"dataset", OPT_STRING, F(dataset), NULL, "with --write and --model: JSONL of prompt, completion and labels instead of a dump's inputs", NULL},
-    {"settings", OPT_STRING, F(settings), NULL, "with --dataset: JSON file with the options of the step (loss_type, beta, ...)", NULL},
-    {"sharp", OPT_BOOL, F(sharp), "false", "with --write: tiny cases of our own on which every mistake shows", NULL},
-    {"float_values", OPT_STRING, F(float_values), NULL, "values of the float build, which passes them to the double one", NULL},
-};
+#define AT(member) offsetof(VerifyConfig, member)
+static const Setting rows[] = {
+    {"dump", SET_STRING, AT(dump), NULL, NULL,
+     "what another program computed for one batch (docs/verify.md)"},
+    {"model", SET_STRING, AT(model), NULL, NULL,
+     "folder of the policy, for logits, log-probabilities, gradients and the step"},
+    {"old_model", SET_STRING, AT(old_model), NULL, NULL,
+     "folder of the policy that generated, if it is another"},
+    {"ref_model", SET_STRING, AT(ref_model), NULL, NULL, "folder of the reference policy"},
+    {"dialect", SET_STRING, AT(dialect), NULL, NULL,
+     "what the other program means to be: trl-1.16, trl-1.10, verl, openrlhf, dr_grpo, paper; the dump's "
+     "own if not given"},
+    {"quick", SET_BOOL, AT(quick), "false", NULL, "do not look for two mistakes at once"},
+    {"json", SET_BOOL, AT(json), "false", NULL, "the report as JSON"},
+    {"junit", SET_STRING, AT(junit), NULL, NULL, "the report as JUnit XML too, into this file"},
+    {"list", SET_BOOL, AT(list), "false", NULL, "print the catalogue of dialects and mistakes"},
+    {"write", SET_STRING, AT(write), NULL, NULL,
+     "write right values for the dump's inputs into this file; with --sharp a folder"},
+    {"dataset", SET_STRING, AT(dataset), NULL, NULL,
+     "with --write and --model: JSONL of prompt, completion and labels instead of a dump's inputs"},
+    {"settings", SET_STRING, AT(settings), NULL, NULL,
+     "with --dataset: JSON file with the options of the step (loss_type, beta, ...)"},
+    {"sharp", SET_BOOL, AT(sharp), "false", NULL,
+     "with --write: tiny cases of our own on which every mistake shows"},
+    {"float_values", SET_STRING, AT(float_values), NULL, NULL,
+     "values of the float build, which passes them to the double one"},
+    SETTINGS_END};
 static const OptionTable table =
     {"verify", "whether another program's numbers are right, by how much not, and why",
-     "grpo verify --dump step1.safetensors --model models/policy --dialect trl-1.16", options,
-     sizeof options / sizeof *options};
+     "grpo verify --dump step1.safetensors --model models/policy --dialect trl-1.16",
+    .part = {{rows, 0}}};
 
 /* ---- models --------------------------------------------------------------------------------- */
 typedef struct { Model *policy, *old, *reference; FolderInfo info; Tokenizer *tokenizer; } Loaded;

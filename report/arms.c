@@ -244,7 +244,7 @@ static bool read_held_out(ArmRun *r, Err *e) {
     return true;
 }
 
-static bool read_run(ArmRun *r, Section *s, Err *e) {
+static bool read_run(ArmRun *r, Section *s, const OptionTable *const *tables, Err *e) {
     char log[1100], timing[1100], replies[1100];
     if (!path_join(log, sizeof log, r->dir, "log.jsonl", e) ||
         !path_join(timing, sizeof timing, r->dir, "timing.jsonl", e) ||
@@ -255,7 +255,7 @@ static bool read_run(ArmRun *r, Section *s, Err *e) {
     if (!path_is_folder(r->dir))
         return fail(e, "%s: found no folder, expected that of a run: [SECTION/][NAME=]RUN[,RUN...]", r->dir);
     if (path_exists(log)) {
-        if (!run_files_read(&r->files, r->dir, e)) return false;
+        if (!run_files_read(&r->files, r->dir, tables, e)) return false;
         if (!json_get(r->files.config, "options") || !json_get(r->files.config, "command"))
             return fail(e, "%s/config.json: no \"command\" or no \"options\": this is no run's", r->dir);
         r->seed = json_path(r->files.config, "options.seed");
@@ -420,7 +420,7 @@ static Section *section_named(Arms *a, const char *name, Err *e) {
     return &a->section[a->n++];
 }
 
-static bool add_runs(Arm *arm, Section *s, const char *list, Err *e) {
+static bool add_runs(Arm *arm, Section *s, const OptionTable *const *tables, const char *list, Err *e) {
     for (const char *at = list; ; at++) {
         size_t n = strcspn(at, ",");
         const char *next = at + n;
@@ -434,7 +434,7 @@ static bool add_runs(Arm *arm, Section *s, const char *list, Err *e) {
             return fail(e, "found \"%.80s\", expected the folder of a run: [SECTION/][NAME=]RUN[,RUN...]",
                         list);
         snprintf(r->dir, sizeof r->dir, "%.*s", (int)n, at);
-        if (!read_run(r, s, e)) return false;
+        if (!read_run(r, s, tables, e)) return false;
         at = next;
         if (!*at) return true;
     }
@@ -466,7 +466,7 @@ bool arms_add(Arms *a, const char *text, Err *e) {
     s->arm = more;
     Arm *arm = &s->arm[s->n_arm++];
     snprintf(arm->name, NAME_SIZE, "%s", name);
-    return add_runs(arm, s, runs, e) && check_seeds(arm, e) && check_partners(s, arm, e) &&
+    return add_runs(arm, s, a->tables, runs, e) && check_seeds(arm, e) && check_partners(s, arm, e) &&
            check_judges(s, arm, e);
 }
 

@@ -47,7 +47,8 @@ typedef struct {
     int n_split;                        /* row n_split is "all" */
 } Section;
 
-typedef struct { Section *section; int n; } Arms;
+/* tables: the options of the commands that make runs, NULL at the end; the caller's. */
+typedef struct { Section *section; int n; const OptionTable *const *tables; } Arms;
 
 /* Adds the arm that "[SECTION/][NAME=]RUN[,RUN...]" says, and reads its folders: config.json, log.jsonl,
  * timing.jsonl, replies.jsonl, verdicts.json, data.json, and of a reward model eval.json. A folder without

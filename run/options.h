@@ -8,33 +8,29 @@
 
 #include "lib/base.h"
 #include "lib/json.h"
+#include "lib/settings.h"
 
-typedef enum { OPT_STRING, OPT_INT, OPT_NUMBER, OPT_BOOL, OPT_CHOICE } OptionKind;
-/* Field types: const char * (NULL: not given), int, double (NaN: none), bool, and an int-sized enum for a
- * choice. */
-typedef struct {
-    const char *name;
-    OptionKind kind;
-    size_t offset;
-    const char *fallback;               /* default as text; NULL: none (a string stays NULL, a number NaN) */
-    const char *help;
-    const char *const *choice;          /* OPT_CHOICE: names in the enum's order, NULL at the end */
-} Option;
+/* The settings of a command: tables of rows, each of a struct that lies at `base` in the command's
+ * configuration; and the defaults in which this command differs from them. */
+typedef struct { const Setting *rows; size_t base; } OptionPart;
+enum { OPTION_PARTS = 10, OWN_DEFAULTS = 4 };
 typedef struct {
     const char *command, *summary, *example;
-    const Option *option;
-    int n;
+    OptionPart part[OPTION_PARTS];      /* ends with rows NULL */
+    struct { const char *name, *fallback; } own[OWN_DEFAULTS];
 } OptionTable;
+/* The i-th row of all, with its place in the command's configuration; false: there are no more. */
+bool option_at(Setting *s, const OptionTable *t, int i);
 
 /* Fills *config from defaults, --config and argv[1..]. Returns 0: go on; 1: help was printed, exit 0; -1:
  * error in e. Strings point into argv or into memory kept until the program ends. */
 int options_parse(void *config, const OptionTable *t, int argc, char **argv, Err *e);
 /* The resolved configuration as members of an object that the caller has begun. */
 void options_write(JsonWriter *w, const void *config, const OptionTable *t);
-void options_write_value(JsonWriter *w, const void *config, const Option *o);
+void options_write_value(JsonWriter *w, const void *config, const Setting *o);
 /* What an option is where nobody gave it: a configuration that was saved before the option existed means
  * this. */
-void options_write_default(JsonWriter *w, const Option *o);
+void options_write_default(JsonWriter *w, const Setting *o);
 /* Whether a saved configuration agrees in everything but the names in `free_names` (NULL at the end). */
 bool options_agree(const void *config, const OptionTable *t, const Json *saved, const char *const *free_names,
                    const char *file, Err *e);

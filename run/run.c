@@ -19,6 +19,65 @@ const char *const schedule_names[] =
 const char *const save_dtype_names[] = {"real", "float32", "bf16", NULL};
 const char *const base_dtype_names[] = {"real", "bf16", NULL};
 
+#define AT(member) offsetof(RunOptions, member)
+const Setting run_settings[] = {
+    SETTINGS_HEADING("Model, data and the folder of the run"),
+    {"model", SET_STRING, AT(model), NULL, NULL, "folder of the model to start from"},
+    {"dataset", SET_STRING, AT(dataset), NULL, NULL, "JSONL file of examples"},
+    {"output_dir", SET_STRING, AT(output_dir), NULL, NULL, "folder of the run; must not hold one already"},
+    {"chat_template", SET_STRING, AT(chat_template), NULL, NULL,
+     "template by name, if the folder's own is unknown"},
+    {"system", SET_STRING, AT(system), NULL, NULL, "system message for prompts that have none"},
+    {"save_dtype", SET_CHOICE, AT(save_dtype), "real", save_dtype_names, "of final/"},
+    {"resume", SET_BOOL, AT(resume), "false", NULL, "go on from the checkpoint in output-dir"},
+    {"json", SET_BOOL, AT(json), "false", NULL, "the result on stdout as JSON"},
+    SETTINGS_HEADING("Steps and schedule"),
+    {"per_device_train_batch_size", SET_INT, AT(per_device_train_batch_size), "8", NULL,
+     "examples of a micro-batch"},
+    {"gradient_accumulation_steps", SET_INT, AT(gradient_accumulation_steps), "1", NULL,
+     "micro-batches of an update"},
+    {"num_train_epochs", SET_NUMBER, AT(num_train_epochs), "3", NULL,
+     "passes over the data, if max-steps is not given"},
+    {"max_steps", SET_INT, AT(max_steps), "-1", NULL, "updates; -1: by epochs"},
+    {"learning_rate", SET_NUMBER, AT(learning_rate), "1e-6", NULL, "peak rate"},
+    {"lr_scheduler_type", SET_CHOICE, AT(lr_scheduler_type), "linear", schedule_names, "schedule"},
+    {"warmup_steps", SET_INT, AT(warmup_steps), "0", NULL, "updates until the peak rate"},
+    {"warmup_ratio", SET_NUMBER, AT(warmup_ratio), "0", NULL, "the same as a share of all updates"},
+    {"min_lr_ratio", SET_NUMBER, AT(min_lr_ratio), "0", NULL,
+     "the decay ends at this share of the peak rate"},
+    {"seed", SET_INT, AT(seed), "42", NULL, "of everything drawn"},
+    SETTINGS_HEADING("Optimiser (AdamW)"),
+    {"adam_beta1", SET_NUMBER, AT(adam_beta1), "0.9", NULL, "decay of the mean of gradients"},
+    {"adam_beta2", SET_NUMBER, AT(adam_beta2), "0.999", NULL, "decay of the mean of their squares"},
+    {"adam_epsilon", SET_NUMBER, AT(adam_epsilon), "1e-8", NULL, "added to the root of that mean"},
+    {"weight_decay", SET_NUMBER, AT(weight_decay), "0", NULL, "share of a matrix that an update takes away, times the rate"},
+    {"max_grad_norm", SET_NUMBER, AT(max_grad_norm), "1", NULL, "clipping of the global norm; 0: off"},
+    SETTINGS_HEADING("Log, checkpoints and memory"),
+    {"logging_steps", SET_INT, AT(logging_steps), "1", NULL, "a line of log.jsonl every so many updates"},
+    {"save_steps", SET_INT, AT(save_steps), "500", NULL, "a checkpoint every so many updates; 0: none"},
+    {"slice_rows", SET_INT, AT(slice_rows), "1024", NULL,
+     "tokens computed at once: memory only, no bit changes"},
+    {"gradient_checkpointing", SET_BOOL, AT(gradient_checkpointing), "false", NULL,
+     "keep each layer's input alone and compute the rest again: less memory, one more forward pass, no bit "
+     "changes"},
+    SETTINGS_END};
+
+#define AT_ADAPTER(member) offsetof(AdapterOptions, member)
+const Setting adapter_settings[] = {
+    SETTINGS_HEADING("Adapter (LoRA)"),
+    {"use_peft", SET_BOOL, AT_ADAPTER(use_peft), "false", NULL,
+     "a low-rank adapter beside the model's weights, which stay as they are"},
+    {"lora_r", SET_INT, AT_ADAPTER(lora_r), "16", NULL, "rank of the adapter"},
+    {"lora_alpha", SET_NUMBER, AT_ADAPTER(lora_alpha), "32", NULL, "its branch is scaled by alpha / r"},
+    {"lora_dropout", SET_NUMBER, AT_ADAPTER(lora_dropout), "0", NULL,
+     "of the branch's input: 0 only (TRL: 0.05)"},
+    {"lora_target_modules", SET_STRING, AT_ADAPTER(lora_target_modules), NULL, NULL,
+     "adapted layers, with commas, or all-linear; none: q_proj,v_proj"},
+    {"use_rslora", SET_BOOL, AT_ADAPTER(use_rslora), "false", NULL, "scale by alpha / sqrt(r) instead"},
+    {"base_dtype", SET_CHOICE, AT_ADAPTER(base_dtype), "real", base_dtype_names,
+     "of the weights that stay as they are, in memory"},
+    SETTINGS_END};
+
 bool run_options_check(const RunOptions *o, Err *e) {
     if (!o->model || !*o->model) return fail(e, "--model: not given; expected the folder of a model");
     if (!o->dataset || !*o->dataset) return fail(e, "--dataset: not given; expected a JSONL file");
@@ -148,23 +207,18 @@ static bool resume(Run *r, const OptionTable *table, const void *config, const c
 
 /* What differs from the defaults, on one line of stderr: the whole is in config.json. */
 static void tell_options(const OptionTable *table, const void *config, const char *config_path) {
+    Setting s;
     fprintf(stderr, "%s:", table->command);
-    for (int i = 0; i < table->n; i++) {
-        const Option *o = &table->option[i];
-        JsonWriter w = {0};
-        json_begin(&w, '[');
-        options_write_value(&w, config, o);
-        json_end(&w, ']');
-        const size_t n = w.length - 2;
-        const char *value = w.text + 1,
-                   *fallback = !o->fallback || !strcmp(o->fallback, "none") ? "null" : o->fallback;
-        const bool quoted = value[0] == '"', number = o->kind == OPT_INT || o->kind == OPT_NUMBER;
-        const bool same =
-            number && *fallback != 'n'
-                ? strtod(value, NULL) == strtod(fallback, NULL) && *value != 'n'
-                : strlen(fallback) == n - 2 * quoted && !strncmp(value + quoted, fallback, n - 2 * quoted);
-        if (!same) fprintf(stderr, " %s=%.*s", o->name, (int)(n - 2 * quoted), value + quoted);
-        free(w.text);
+    for (int i = 0; option_at(&s, table, i); i++) {
+        if (s.kind == SET_HEADING) continue;
+        JsonWriter value = {0}, fallback = {0};
+        options_write_value(&value, config, &s);
+        options_write_default(&fallback, &s);
+        const bool quoted = value.text[0] == '"';
+        if (strcmp(value.text, fallback.text))
+            fprintf(stderr, " %s=%.*s", s.name, (int)value.length - 2 * quoted, value.text + quoted);
+        free(value.text);
+        free(fallback.text);
     }
     fprintf(stderr, "; all options: %s\n", config_path);
 }

@@ -22,36 +22,6 @@ typedef struct {
     int base_dtype;
 } AdapterOptions;
 
-/* Rows of an option table for a config struct `Type` with an AdapterOptions at `at`. */
-#define ADAPTER_OPTIONS(Type, at) \
-    {"use_peft", \
-     OPT_BOOL, \
-     offsetof(Type, at.use_peft), \
-     "false", \
-     "a low-rank adapter beside the model's weights, which stay as they are", \
-     NULL}, \
-        {"lora_r", OPT_INT, offsetof(Type, at.lora_r), "16", "rank of the adapter", NULL}, \
-        {"lora_alpha", OPT_NUMBER, offsetof(Type, at.lora_alpha), "32", "its branch is scaled by alpha / r", \
-         NULL}, \
-        {"lora_dropout", \
-         OPT_NUMBER, \
-         offsetof(Type, at.lora_dropout), \
-         "0", \
-         "of the branch's input: 0 only (TRL: 0.05)", \
-         NULL}, \
-        {"lora_target_modules", \
-         OPT_STRING, \
-         offsetof(Type, at.lora_target_modules), \
-         NULL, \
-         "adapted layers, with commas, or all-linear; none: q_proj,v_proj", \
-         NULL}, \
-        {"use_rslora", OPT_BOOL, offsetof(Type, at.use_rslora), "false", "scale by alpha / sqrt(r) instead", \
-         NULL}, \
-    { \
-        "base_dtype", OPT_CHOICE, offsetof(Type, at.base_dtype), "real", \
-            "of the weights that stay as they are, in memory", base_dtype_names \
-    }
-
 typedef struct {
     const char *model, *dataset, *output_dir, *chat_template, *system;
     int per_device_train_batch_size, gradient_accumulation_steps, max_steps, warmup_steps, seed,
@@ -66,94 +36,7 @@ typedef struct {
 
 extern const char *const schedule_names[], *const save_dtype_names[], *const base_dtype_names[];
 
-/* Rows of an option table for a config struct `Type` with a member `run`. */
-#define RUN_OPTIONS(Type, lr, epochs) \
-    {"model", OPT_STRING, offsetof(Type, run.model), NULL, "folder of the model to start from", NULL}, \
-        {"dataset", OPT_STRING, offsetof(Type, run.dataset), NULL, "JSONL file of examples", NULL}, \
-        {"output_dir", \
-         OPT_STRING, \
-         offsetof(Type, run.output_dir), \
-         NULL, \
-         "folder of the run; must not hold one already", \
-         NULL}, \
-        {"chat_template", \
-         OPT_STRING, \
-         offsetof(Type, run.chat_template), \
-         NULL, \
-         "template by name, if the folder's own is unknown", \
-         NULL}, \
-        {"system", OPT_STRING, offsetof(Type, run.system), NULL, "system message for prompts that have none", \
-         NULL}, \
-        {"per_device_train_batch_size", OPT_INT, offsetof(Type, run.per_device_train_batch_size), "8", \
-         "examples of a micro-batch",   NULL}, \
-        {"gradient_accumulation_steps", OPT_INT, offsetof(Type, run.gradient_accumulation_steps), "1", \
-         "micro-batches of an update",  NULL}, \
-        {"num_train_epochs", \
-         OPT_NUMBER, \
-         offsetof(Type, run.num_train_epochs), \
-         epochs, \
-         "passes over the data, if max-steps is not given", \
-         NULL}, \
-        {"max_steps", OPT_INT, offsetof(Type, run.max_steps), "-1", "updates; -1: by epochs", NULL}, \
-        {"learning_rate", OPT_NUMBER, offsetof(Type, run.learning_rate), lr, "peak rate", NULL}, \
-        {"lr_scheduler_type", OPT_CHOICE,    offsetof(Type, run.lr_scheduler_type), "linear", \
-         "schedule",          schedule_names}, \
-        {"warmup_steps", OPT_INT, offsetof(Type, run.warmup_steps), "0", "updates until the peak rate", NULL}, \
-        {"warmup_ratio", \
-         OPT_NUMBER, \
-         offsetof(Type, run.warmup_ratio), \
-         "0", \
-         "the same as a share of all updates", \
-         NULL}, \
-        {"min_lr_ratio", \
-         OPT_NUMBER, \
-         offsetof(Type, run.min_lr_ratio), \
-         "0", \
-         "the decay ends at this share of the peak rate", \
-         NULL}, \
-        {"adam_beta1", OPT_NUMBER, offsetof(Type, run.adam_beta1), "0.9", "AdamW", NULL}, \
-        {"adam_beta2", OPT_NUMBER, offsetof(Type, run.adam_beta2), "0.999", "AdamW", NULL}, \
-        {"adam_epsilon", OPT_NUMBER, offsetof(Type, run.adam_epsilon), "1e-8", "AdamW", NULL}, \
-        {"weight_decay", OPT_NUMBER, offsetof(Type, run.weight_decay), "0", "AdamW, matrices only", NULL}, \
-        {"max_grad_norm", \
-         OPT_NUMBER, \
-         offsetof(Type, run.max_grad_norm), \
-         "1", \
-         "clipping of the global norm; 0: off", \
-         NULL}, \
-        {"seed", OPT_INT, offsetof(Type, run.seed), "42", "of everything drawn", NULL}, \
-        {"logging_steps", \
-         OPT_INT, \
-         offsetof(Type, run.logging_steps), \
-         "1", \
-         "a line of log.jsonl every so many updates", \
-         NULL}, \
-        {"save_steps", \
-         OPT_INT, \
-         offsetof(Type, run.save_steps), \
-         "500", \
-         "a checkpoint every so many updates; 0: none", \
-         NULL}, \
-        {"slice_rows", \
-         OPT_INT, \
-         offsetof(Type, run.slice_rows), \
-         "1024", \
-         "tokens computed at once: memory only, no bit changes", \
-         NULL}, \
-        {"gradient_checkpointing", \
-         OPT_BOOL, \
-         offsetof(Type, run.gradient_checkpointing), \
-         "false", \
-         "keep each layer's input alone and compute the rest again: less memory, one more forward pass, no " \
-         "bit changes", \
-         NULL}, \
-        {"save_dtype", OPT_CHOICE, offsetof(Type, run.save_dtype), "real", "of final/", save_dtype_names}, \
-        ADAPTER_OPTIONS(Type, run.adapter), \
-        {"resume", OPT_BOOL, offsetof(Type, run.resume), "false", "go on from the checkpoint in output-dir", \
-         NULL}, \
-    { \
-        "json", OPT_BOOL, offsetof(Type, run.json), "false", "the result on stdout as JSON", NULL \
-    }
+extern const Setting run_settings[], adapter_settings[];         /* of RunOptions, of AdapterOptions */
 
 /* `grpo info --run COMMAND`: the command goes as far as its plan, times a few short steps, and fills this in
  * instead of making the run. */

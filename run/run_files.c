@@ -4,22 +4,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/commands.h"
 #include "net/folder.h"
 #include "lib/files.h"
 
-static const OptionTable *table_of(const Json *config) {
-    static const OptionTable *const known[] = {&sft_table, &reward_table, &train_table, &ppo_table,
-                                               &dpo_table};
+static const OptionTable *table_of(const Json *config, const OptionTable *const *tables) {
     const Json *command = json_get(config, "command");
-    for (size_t i = 0; command && command->type == JSON_STRING && i < sizeof known / sizeof *known; i++)
-        if (!strcmp(known[i]->command, command->string)) return known[i];
+    for (; command && command->type == JSON_STRING && *tables; tables++)
+        if (!strcmp((*tables)->command, command->string)) return *tables;
     return NULL;
 }
 
 /* The configuration with the options that it lacks, which came later: each with its default. */
-static bool complete(Json **config, const char *path, Err *e) {
-    const OptionTable *t = table_of(*config);
+static bool complete(Json **config, const OptionTable *const *tables, const char *path, Err *e) {
+    const OptionTable *t = table_of(*config, tables);
+    Setting s;
     const Json *options = json_get(*config, "options");
     if (!t || !options || options->type != JSON_OBJECT) return true;
     JsonWriter w = {0};
@@ -31,9 +29,9 @@ static bool complete(Json **config, const char *path, Err *e) {
         json_begin(&w, '{');
         for (size_t k = 0; k < options->length; k++)
             json_put_value(&w, options->item[k].key, &options->item[k]);
-        for (int k = 0; k < t->n; k++)
-            if (!json_get(options, t->option[k].name))
-                json_key(&w, t->option[k].name), options_write_default(&w, &t->option[k]);
+        for (int k = 0; option_at(&s, t, k); k++)
+            if (s.kind != SET_HEADING && !json_get(options, s.name))
+                json_key(&w, s.name), options_write_default(&w, &s);
         json_end(&w, '}');
     }
     json_end(&w, '}');
@@ -43,12 +41,12 @@ static bool complete(Json **config, const char *path, Err *e) {
     return *config != NULL;
 }
 
-bool run_files_read(RunFiles *r, const char *dir, Err *e) {
+bool run_files_read(RunFiles *r, const char *dir, const OptionTable *const *tables, Err *e) {
     char path[1024];
     r->dir = dir;
     if (!path_is_folder(dir)) return fail(e, "%s: found no folder, expected the --output-dir of a run", dir);
     if (!path_join(path, sizeof path, dir, "config.json", e) || !(r->config = json_read_file(path, e)) ||
-        !complete(&r->config, path, e))
+        !complete(&r->config, tables, path, e))
         return false;
     if (!path_join(path, sizeof path, dir, "log.jsonl", e) || !json_lines_read(&r->log, path, true, e))
         return false;

@@ -4,6 +4,7 @@
 #define RUN_FILES_H
 
 #include "lib/json.h"
+#include "run/options.h"
 
 typedef struct {
     const char *dir;
@@ -12,8 +13,8 @@ typedef struct {
     char hex[65]; /* SHA-256 of the weights in final/, as `grpo info` tells it; "" without final/ or unread */
 } RunFiles;
 /* config.json and log.jsonl of the --output-dir of a run. An option that did not exist when the run was made
- * stands there with its default. */
-bool run_files_read(RunFiles *r, const char *dir, Err *e);
+ * stands there with its default, by the table of its command (tables: NULL at the end). */
+bool run_files_read(RunFiles *r, const char *dir, const OptionTable *const *tables, Err *e);
 bool run_files_digest(RunFiles *r, Err *e);
 void run_files_free(RunFiles *r);
 

@@ -15,6 +15,18 @@
 
 #include "run/trainer.h"
 
+#define AT(member) offsetof(ScorerOptions, member)
+const Setting scorer_settings[] = {
+    SETTINGS_HEADING("Where scores come from"),
+    {"reward_model", SET_STRING, AT(folders), NULL, NULL, "reward folders, with commas"},
+    {"reward_cmd", SET_STRING, AT(program), NULL, NULL, "program that scores JSON lines"},
+    {"reward_timeout", SET_INT, AT(timeout), "120", NULL, "seconds that the program may be silent"},
+    {"reward_chat_template", SET_STRING, AT(chat_template), NULL, NULL,
+     "template of the reward models, if theirs is unknown"},
+    {"reward_weights", SET_STRING, AT(weights), NULL, NULL,
+     "e.g. politeness=0.4,safety=0.6, or in the labels' order; none: 1 each"},
+    SETTINGS_END};
+
 enum { MAX_FOLDERS = 8 };
 
 /* read: by the last call */
@@ -268,21 +280,21 @@ bool scorer_bytes(double *bytes, const char *folders, int slice_rows, Err *e) {
     return true;
 }
 
-Scorer *scorer_open(const char *folders, const char *program, const char *chat_template, int slice_rows,
-                    int timeout, Err *e) {
+Scorer *scorer_open(const ScorerOptions *o, int slice_rows, Err *e) {
     char dir[1024];
     Scorer *s = calloc(1, sizeof *s);
     if (!s) { fail(e, "scorer: no memory"); return NULL; }
     s->slice_rows = slice_rows;
-    bool ok = (folders && *folders) || program ||
+    bool ok = (o->folders && *o->folders) || o->program ||
               fail(e, "no source of scores: give --reward-model DIR[,DIR] or --reward-cmd PROGRAM");
-    if (ok && program) ok = program_open(s, program, timeout, e);
+    if (ok && o->program) ok = program_open(s, o->program, o->timeout, e);
     /* the program is asked first, its labels stand last */
-    Scorer *trial = ok && program ? malloc(sizeof *trial) : NULL;
-    if (ok && program && !trial) ok = fail(e, "scorer: no memory");
+    Scorer *trial = ok && o->program ? malloc(sizeof *trial) : NULL;
+    if (ok && o->program && !trial) ok = fail(e, "scorer: no memory");
     if (trial) *trial = *s;
     s->n_label = 0;
-    while (ok && next_folder(dir, &folders)) ok = folder_add(s, dir, chat_template, e);
+    for (const char *at = o->folders; ok && next_folder(dir, &at);)
+        ok = folder_add(s, dir, o->chat_template, e);
     for (int k = 0; ok && k < s->n_program_label; k++) ok = label_add(s, trial->label[k], "--reward-cmd", e);
     free(trial);
     if (ok) return s;

@@ -6,37 +6,18 @@
 #include "run/cost.h"
 #include "net/folder.h"
 #include "lib/real.h"
+#include "lib/settings.h"
 
 typedef struct { const Example *prompt; const char *completion; bool ended; } Reply;
 
-/* Rows of an option table (cmd/options.h) for a struct with these members. */
-#define SCORER_OPTIONS(Struct) \
-    {"reward_model", OPT_STRING, offsetof(Struct, reward_model), NULL, "reward folders, with commas", NULL}, \
-        {"reward_cmd", OPT_STRING, offsetof(Struct, reward_cmd), NULL, "program that scores JSON lines", \
-         NULL}, \
-        {"reward_timeout", \
-         OPT_INT, \
-         offsetof(Struct, reward_timeout), \
-         "120", \
-         "seconds that the program may be silent", \
-         NULL}, \
-        {"reward_chat_template", \
-         OPT_STRING, \
-         offsetof(Struct, reward_template), \
-         NULL, \
-         "template of the reward models, if theirs is unknown", \
-         NULL}, \
-    { \
-        "reward_weights", OPT_STRING, offsetof(Struct, reward_weights), NULL, \
-            "e.g. politeness=0.4,safety=0.6, or in the labels' order; none: 1 each", NULL \
-    }
+/* Comma-separated reward folders (NULL: none); a command line for /bin/sh (NULL: none), given up after
+ * `timeout` seconds of silence; a template for folders whose own is unknown; the weights of E60 as text. */
+typedef struct { const char *folders, *program, *chat_template, *weights; int timeout; } ScorerOptions;
+extern const Setting scorer_settings[];
 
 typedef struct Scorer Scorer;
-/* folders: comma-separated reward folders (NULL: none); program: a command line for /bin/sh (NULL: none),
- * asked for its labels by two trial lines before anything heavy is loaded; silent for more than `timeout`
- * seconds it is given up. template: for folders whose own is unknown. */
-Scorer *scorer_open(const char *folders, const char *program, const char *chat_template, int slice_rows,
-                    int timeout, Err *e);
+/* The program is asked for its labels by two trial lines before anything heavy is loaded. */
+Scorer *scorer_open(const ScorerOptions *o, int slice_rows, Err *e);
 /* The next of comma-separated folders: true, and *at behind it, until none is left. */
 bool next_folder(char dir[1024], const char **at);
 /* What the folders will take, from their config.json alone, for slices of slice_rows rows. */

@@ -3,6 +3,21 @@
 
 #include <stdlib.h>
 
+#define AT(member) offsetof(SpeakerOptions, member)
+const Setting speaker_settings[] = {
+    SETTINGS_HEADING("How policies answer"),
+    {"num_generations", SET_INT, AT(num_generations), "1", NULL, "completions of each prompt"},
+    {"max_completion_length", SET_INT, AT(max_completion_length), "256", NULL, "tokens at most"},
+    {"temperature", SET_NUMBER, AT(sampling.temperature), "1", NULL, "0: greedy"},
+    {"top_k", SET_INT, AT(sampling.top_k), "0", NULL, "0: off"},
+    {"top_p", SET_NUMBER, AT(sampling.top_p), "1", NULL, "1: off"},
+    {"min_p", SET_NUMBER, AT(sampling.min_p), "0", NULL, "0: off"},
+    {"seed", SET_INT, AT(seed), "42", NULL, "of the draws, the same for every policy"},
+    {"chat_template", SET_STRING, AT(chat_template), NULL, NULL,
+     "template of the policies, if theirs is unknown"},
+    {"system", SET_STRING, AT(system), NULL, NULL, "system message for prompts that have none"},
+    SETTINGS_END};
+
 bool speaker_open(Speaker *s, const char *dir, const char *chat_template, Err *e) {
     if (!language_load(&s->language, dir, chat_template, e) || !(s->model = folder_load(dir, &s->info, e)))
         return false;

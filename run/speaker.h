@@ -6,33 +6,14 @@
 #include "run/cost.h"
 #include "net/folder.h"
 #include "run/rollout.h"
+#include "lib/settings.h"
 
-/* Rows of an option table (cmd/options.h) for a struct with these members; group: the default of
- * num_generations. */
-#define SPEAKER_OPTIONS(Struct, group) \
-    {"num_generations", \
-     OPT_INT, \
-     offsetof(Struct, num_generations), \
-     group, \
-     "completions of each prompt", \
-     NULL}, \
-        {"max_completion_length", OPT_INT, offsetof(Struct, max_completion_length), "256", \
-         "tokens at most",        NULL}, \
-        {"temperature", OPT_NUMBER, offsetof(Struct, sampling.temperature), "1", "0: greedy", NULL}, \
-        {"top_k", OPT_INT, offsetof(Struct, sampling.top_k), "0", "0: off", NULL}, \
-        {"top_p", OPT_NUMBER, offsetof(Struct, sampling.top_p), "1", "1: off", NULL}, \
-        {"min_p", OPT_NUMBER, offsetof(Struct, sampling.min_p), "0", "0: off", NULL}, \
-        {"seed", OPT_INT, offsetof(Struct, seed), "42", "of the draws, the same for every policy", NULL}, \
-        {"chat_template", \
-         OPT_STRING, \
-         offsetof(Struct, chat_template), \
-         NULL, \
-         "template of the policies, if theirs is unknown", \
-         NULL}, \
-    { \
-        "system", OPT_STRING, offsetof(Struct, system), NULL, "system message for prompts that have none", \
-            NULL \
-    }
+typedef struct {
+    int num_generations, max_completion_length, seed;
+    Sampling sampling;
+    const char *chat_template, *system;
+} SpeakerOptions;
+extern const Setting speaker_settings[];
 
 typedef struct {
     Model *model;

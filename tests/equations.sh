@@ -28,7 +28,8 @@ code=$(find . -path ./build -prune -o -path ./tests -prune -o -name 'unicode.*' 
         for (rest = $0; match(rest, /[A-Za-z_][A-Za-z0-9_]*\(/); rest = substr(rest, RSTART + RLENGTH)) has[name, substr(rest, RSTART, RLENGTH - 1)] = 1
         n = numbers($0, e)
         for (i = 1; i <= n; i++) { in_code[e[i]] = name; if (!between[i]) needed[e[i]] = name }
-        if (name ~ /^compute\// && match($0, /\{ "[a-z_]*"/) && known[substr($0, RSTART + 3, RLENGTH - 4)]) for (i = 1; i <= n; i++) tested[e[i]] = 1
+        if (name ~ /^compute\// && match($0, /\{ ?"[a-z_0-9]+"/)) { row = substr($0, RSTART + 1, RLENGTH - 2); sub(/^ ?"/, "", row) }
+        if (name ~ /^compute\// && known[row]) for (i = 1; i <= n; i++) tested[e[i]] = 1
     }
     kind == "test" { n = numbers($0, e); for (i = 1; i <= n; i++) tested[e[i]] = 1 }
     kind == "page" && $0 ~ /^ \*\*E[0-9]/ {

@@ -240,11 +240,15 @@ static void data_once(const char *bytes, size_t n) {
 static void config_once(const char *bytes, size_t n) {
     typedef struct { const char *name, *list; int count, kind; double rate; bool on; } Config;
     static const char *const kinds[] = {"one", "two", NULL};
-    static const Option option[] = {
-        {"name", OPT_STRING, offsetof(Config, name), NULL, "", NULL},          {"reward_weights", OPT_STRING, offsetof(Config, list), NULL, "", NULL},
-        {"count", OPT_INT, offsetof(Config, count), "3", "", NULL},            {"kind", OPT_CHOICE, offsetof(Config, kind), "one", "", kinds},
-        {"rate", OPT_NUMBER, offsetof(Config, rate), "none", "", NULL},        {"on", OPT_BOOL, offsetof(Config, on), "false", "", NULL}};
-    static const OptionTable table = {"fuzz", "", "", option, sizeof option / sizeof *option};
+    static const Setting rows[] = {
+        {"name", SET_STRING, offsetof(Config, name), NULL, NULL, ""},
+        {"reward_weights", SET_STRING, offsetof(Config, list), NULL, NULL, ""},
+        {"count", SET_INT, offsetof(Config, count), "3", NULL, ""},
+        {"kind", SET_CHOICE, offsetof(Config, kind), "one", kinds, ""},
+        {"rate", SET_NUMBER, offsetof(Config, rate), "none", NULL, ""},
+        {"on", SET_BOOL, offsetof(Config, on), "false", NULL, ""},
+        SETTINGS_END};
+    static const OptionTable table = {"fuzz", "", "", .part = {{rows, 0}}};
     Err e = {{0}};
     Config c;
     Text t = damaged(bytes, n);
@@ -297,7 +301,7 @@ static void answers_once(const char *bytes, size_t n) {
     /* so that no line is left open: the program would be waited for */
     splice(&t, t.n, 0, "\n", 1);
     put("answers", t.at, t.n);
-    Scorer *s = scorer_open(NULL, command, NULL, 64, 2, &e);
+    Scorer *s = scorer_open(&(ScorerOptions){.program = command, .timeout = 2}, 64, &e);
     bool ok = s != NULL;
     for (int i = 0; ok && i < 3; i++) {
         real score[MAX_LABELS];

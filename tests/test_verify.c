@@ -7,7 +7,7 @@
 
 static const char *golden = "tests/golden";           /* or what the command line says */
 
-/* ---- dumps of tests/make_dumps.py: every mistake gets its name, and what is right is called right  */ */
+/* ---- dumps of tests/make_dumps.py: every mistake gets its name, what is right is called right */
 static const char *option_of(const Json *options, const char *name) {
     for (size_t i = 0; options && i + 1 < options->length; i++)
         if (options->item[i].type == JSON_STRING && !strcmp(options->item[i].string, name))

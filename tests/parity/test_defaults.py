@@ -51,7 +51,7 @@ ELSEWHERE = {
 def our_options(command):
     """name: default as --help prints it (None: no default)."""
     found = {}
-    for line in run("f32", command, "--help").splitlines():
+    for line in re.sub(r"\n {35}", " ", run("f32", command, "--help")).splitlines():         # one line an option
         m = re.match(r"  --([a-z0-9-]+)\s.*?(?:\[([^\]]*)\])?$", line)
         if m:
             found[m[1].replace("-", "_")] = m[2]
