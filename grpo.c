@@ -592,6 +592,8 @@ const char *const grpo_metric_names[] = {"policy_loss",
                                          "vespo/phi_seq_mean",
                                          NULL};
 
+double grpo_metric(const GrpoMetrics *m, int i) { return ((const double *)m)[i]; }
+
 void grpo_metrics(GrpoMetrics *out, const GrpoSums *s, const GrpoConfig *c, const GrpoWindow *w) {
     const bool by_item =
         c->loss_type == LOSS_DAPO || c->loss_type == LOSS_CISPO || c->loss_type == LOSS_VESPO;

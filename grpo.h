@@ -190,6 +190,8 @@ typedef struct {
     double cispo_clip_ratio, vespo_phi_seq_mean;
 } GrpoMetrics;
 /* in the order of the struct, NULL at the end */
+enum { GRPO_N_METRIC = 10 };
+double grpo_metric(const GrpoMetrics *m, int i);                /* its i-th member */
 extern const char *const grpo_metric_names[];
 void grpo_metrics(GrpoMetrics *out, const GrpoSums *s, const GrpoConfig *c, const GrpoWindow *w);
 

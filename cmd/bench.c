@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "step.h"
+#include "cmd/step_open.h"
 #include "lib/files.h"
 #include "lib/machine.h"
 #include "lib/rng.h"
@@ -70,6 +70,7 @@ typedef struct {
     real *logp;
     StepConfig step_config;
     Step step;
+    Costs cost;
     bool trains, steps;                 /* trainer, step are open */
     int64_t generation;
 } Bench;
@@ -131,7 +132,7 @@ static bool need_step(Bench *b, Err *e) {
     c->grpo.num_generations = o->num_generations;
     c->grpo.max_completion_length = o->completion_length;
     b->steps = true;                    /* to be closed also when it opens only half */
-    return step_open_synthetic(&b->step, c, o->prompt_length, e);
+    return step_open_synthetic(&b->step, c, o->prompt_length, &b->cost, e);
 }
 
 static void forget(Bench *b) {
@@ -256,26 +257,22 @@ static bool score(Bench *b, Result *r, Err *e) {
     return ok;
 }
 
-typedef struct { double loss; int n; } Loss;
-
-static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
-                   real *dentropy) { /* E32 */
-    Loss *s = to;
-    (void)first, (void)entropy, (void)dentropy;
-    for (int i = 0; i < n; i++) {
-        s->loss -= logp[i];
-        dlogp[i] = (real)(-1.0 / s->n);
-    }
-}
-
 static bool train(Bench *b, Result *r, Err *e) {
     if (!need_trainer(b, e)) return false;
-    Loss loss = {.n = b->window.n_target};
-    const double start = clock_seconds();
-    const bool ok = trainer_accumulate(&b->trainer, &b->window, 1, derive, &loss, false, e) &&
-                    trainer_update(&b->trainer, e);
+    Trainer *t = &b->trainer;
+    const double start = clock_seconds(), n = b->window.n_target;
+    double loss = 0;
+    int more;
+    Slice x = trainer_slices(t);
+    while ((more = slice_next(&x, &b->window, &b->model->config, e)) > 0) {
+        slice_forward(t, &x, 1);
+        /* E32 */
+        for (int i = 0; i < x.batch.n_target; i++) loss -= t->logp[i], t->dlogp[i] = (real)(-1.0 / n);
+        slice_backward(t, &x, 1, false);
+    }
+    const bool ok = more == 0 && trainer_update(t, e);
     *r = (Result){.seconds = clock_seconds() - start, .tokens = b->window.n_row, .flops = 3 * window_flops(b),
-                  .loss = loss.loss / loss.n, .grad_norm = b->trainer.grad_norm};
+                  .loss = loss / n, .grad_norm = t->grad_norm};
     return ok;
 }
 
@@ -299,8 +296,9 @@ static bool grpo(Bench *b, Result *r, Err *e) {
                     step_update(&b->step, e);
     const double p = o->prompt_length, c = o->completion_length, g = o->num_generations,
                  attended = triangle(p) + g * ((c - 1) * p + triangle(c - 1));
-    *r = (Result){.seconds = clock_seconds() - start, .tokens = o->prompts * g * c, .loss = b->step.loss,
-                  .grad_norm = b->step.trainer.grad_norm,
+    *r = (Result){.seconds = clock_seconds() - start, .tokens = o->prompts * g * c,
+                  .loss = b->step.update.loss,
+                  .grad_norm = b->step.learner.trainer.grad_norm,
                   .flops = 4 * model_forward_flops(&b->shape, o->prompts * (p + g * (c - 1)),
                                                    o->prompts * attended, o->prompts * g * c)};
     step_clear(&b->step);

@@ -10,13 +10,10 @@
 
 #include "baselines/dpo.h"
 #include "cmd/commands.h"
-#include "text/data.h"
-#include "run/run.h"
+#include "run/loop.h"
 #include "grpo.h"
 #include "lib/files.h"
 #include "lib/words.h"
-#include "lib/say.h"
-#include "lib/machine.h"
 
 typedef struct {
     RunOptions run;
@@ -67,47 +64,42 @@ typedef struct {                        /* a pair as tokens */
 } Sequence;
 typedef struct { Sequence *row; int n; } Pairs;
 
+typedef struct { double loss; DpoMetrics m; } HeldPairs;           /* E161, E178 */
+
 typedef struct {
+    Training t;                         /* stands first */
     const Config *c;
     DpoConfig loss_config;              /* its weights are divided by the micro-batches of an update (E117) */
+    Learner l;                          /* its reference is NULL with precompute_ref_log_probs */
     Pairs train, held;
-    Trainer trainer;
-    Model *policy, base, *copy;
-    const Model *reference; /* a new adapter's base (E293), or a second copy of the weights; NULL with
-                               precompute_ref_log_probs */
-    int batch, accumulate, longest_tree, rows;
+    int micro_size, accumulate, longest_tree; /* pairs of a micro-batch, and micro-batches of an update */
     /* a micro-batch: sequence 2i is the chosen, 2i + 1 the rejected reply of pair i */
-    Window window;
-    size_t *offset;                     /* [2 batch + 1] */
+    size_t *offset;                     /* [2 micro_size + 1] */
     int *token, *token_of, *sequence_of; /* [n_token]; [n_target] flat place and sequence of a target */
-    real *logp, *dlogp;                 /* [n_token] */
+    real *logp, *dlogp, *by_target;     /* [n_token] twice; [n_target] */
     int n_pair;
     double n_chosen_token;
-    DpoPair *pair, *micro;              /* [accumulate * batch] of the update; its micro-batch */
+    Sequence **now;                     /* [micro_size] the pairs of the micro-batch */
+    DpoPair *pair, *micro;              /* [accumulate * micro_size] of the update; its micro-batch */
     DpoRank *rank;
     bool ahead;                         /* the sums of all pairs are there before the first slice */
-    Networks net;
-    Costs cost;                         /* of the run so far, without the table of --eval-split */
-    /* of the update */
-    double loss, entropy_sum, n_token;
-    int64_t tokens;
+    double loss, entropy_sum, n_token;  /* of the update */
+    HeldPairs before;
 } Dpo;
 
-/* ---- data -------------------------------------------------------------------------------- */
+/* ---- data ------------------------------------------------------------------------------- */
 
 static bool parse_losses(DpoConfig *d, const Config *c, Err *e) {
+    char name[64];
     const char *at = c->loss_type;
     d->n_loss = 0;
-    do {
-        char name[64];
+    do {                                /* also of an empty list: an error line then */
         int k;
-        const size_t n = strcspn(at, ",");
-        snprintf(name, sizeof name, "%.*s", (int)(n < 63 ? n : 63), at);
+        if (!list_next(name, sizeof name, &at)) *name = 0;
         if (d->n_loss == N_DPO_LOSS) return fail(e, "--loss-type: found more than %d losses", N_DPO_LOSS);
         if (!choice_parse(&k, dpo_loss_names, name, "loss_type", e)) return false;
         d->loss_type[d->n_loss] = (DpoLoss)k;
         d->loss_weight[d->n_loss++] = 1;
-        at += n + (at[n] == ',');
     } while (*at);
     at = c->loss_weights;
     for (int j = 0; at && j < d->n_loss; j++) {
@@ -123,7 +115,7 @@ static bool parse_losses(DpoConfig *d, const Config *c, Err *e) {
     return dpo_config_check(d, e);
 }
 
-static bool encode(Pairs *p, const Dataset *d, const Language *l, int max_length, int *cut, Err *e) {
+static bool pairs_encode(Pairs *p, const Dataset *d, const Language *l, int max_length, int *cut, Err *e) {
     Ids ids = {0};
     if (!(p->row = calloc((size_t)d->n, sizeof *p->row))) return fail(e, "no memory for %d pairs", d->n);
     for (; p->n < d->n; p->n++) {
@@ -158,8 +150,9 @@ static bool encode(Pairs *p, const Dataset *d, const Language *l, int max_length
 /* ---- a micro-batch ----------------------------------------------------------------------- */
 
 /* Lays n pairs side by side: tokens, window, and what the loss needs to know of the whole. */
-static bool lay(Dpo *d, Sequence *const *s, int n, Err *e) {
-    window_clear(&d->window);
+static bool pairs_lay(Dpo *d, int n, Err *e) {
+    Sequence *const *s = d->now;
+    window_clear(&d->l.window);
     d->n_pair = n;
     d->n_chosen_token = 0;
     for (int i = 0; i < n; i++) {
@@ -168,7 +161,7 @@ static bool lay(Dpo *d, Sequence *const *s, int n, Err *e) {
         d->offset[2 * i + 1] = at + n_w;
         d->offset[2 * i + 2] = at + n_w + n_l;
         d->n_chosen_token += (double)n_w;
-        if (!window_group(&d->window, s[i]->id, s[i]->n_prompt, d->token, d->offset, 2 * i, 2, d->token_of,
+        if (!window_group(&d->l.window, s[i]->id, s[i]->n_prompt, d->token, d->offset, 2 * i, 2, d->token_of,
                           d->sequence_of, e))
             return false;
     }
@@ -177,17 +170,15 @@ static bool lay(Dpo *d, Sequence *const *s, int n, Err *e) {
 
 /* E23 of every token of the micro-batch under m, to its flat place. */
 static bool logps(real *out, Dpo *d, const Model *m, double temperature, Err *e) {
-    real *value = malloc((size_t)d->window.n_target * sizeof(real));
-    const bool ok =
-        value ? window_logp(value, NULL, d->trainer.acts, d->rows, d->rows, m, &d->window, temperature, e)
-              : fail(e, "no memory");
-    for (int i = 0; ok && i < d->window.n_target; i++) out[d->token_of[i]] = value[i];
-    free(value);
-    return ok;
+    const Window *w = &d->l.window;
+    if (!window_logp(d->by_target, NULL, d->l.trainer.acts, d->l.rows, d->l.rows, m, w, temperature, e))
+        return false;
+    for (int i = 0; i < w->n_target; i++) out[d->token_of[i]] = d->by_target[i];
+    return true;
 }
 
 /* E160 of pairs first .. first + n - 1 from their tokens; the reference's sums stay. */
-static void sums(Dpo *d, int first, int n) {
+static void pair_sums(Dpo *d, int first, int n) {
     for (int i = first; i < first + n; i++) {
         const size_t w = d->offset[2 * i], l = d->offset[2 * i + 1];
         dpo_pair(&d->micro[i], d->logp + w, NULL, l - w, d->logp + l, NULL, d->offset[2 * i + 2] - l,
@@ -196,15 +187,16 @@ static void sums(Dpo *d, int first, int n) {
 }
 
 /* The reference's sums of the micro-batch, kept with the pairs. */
-static bool reference_sums(Dpo *d, Sequence *const *s, const Model *reference, Err *e) {
+static bool reference_sums(Dpo *d, const Model *reference, Err *e) {
     if (!logps(d->logp, d, reference, 1, e)) return false;
-    sums(d, 0, d->n_pair);
-    for (int i = 0; i < d->n_pair; i++) s[i]->ref_w = d->micro[i].logp_w, s[i]->ref_l = d->micro[i].logp_l;
+    pair_sums(d, 0, d->n_pair);
+    for (int i = 0; i < d->n_pair; i++)
+        d->now[i]->ref_w = d->micro[i].logp_w, d->now[i]->ref_l = d->micro[i].logp_l;
     return true;
 }
 
 /* E177: log sum_v p_v^2 = 2 logp - logp at temperature 1/2, whatever the token. */
-static bool weights(Dpo *d, const Model *m, Err *e) {
+static bool pair_weights(Dpo *d, const Model *m, Err *e) {
     const size_t n = d->offset[2 * d->n_pair];
     real *square = d->dlogp;
     if (!logps(square, d, m, 0.5, e)) return false;
@@ -218,104 +210,120 @@ static bool weights(Dpo *d, const Model *m, Err *e) {
 }
 
 /* Forward only: the sums of all pairs of the micro-batch under m. */
-static bool forward(Dpo *d, const Model *m, Err *e) {
+static bool pairs_forward(Dpo *d, const Model *m, Err *e) {
     if (!logps(d->logp, d, m, 1, e)) return false;
-    sums(d, 0, d->n_pair);
-    return !d->loss_config.use_weighting || weights(d, m, e);
+    pair_sums(d, 0, d->n_pair);
+    return !d->loss_config.use_weighting || pair_weights(d, m, e);
 }
 
-/* From the values of one slice to their derivatives: E160 to E177, in baselines/dpo.c. */
-static void derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
-                   real *dentropy) {
-    Dpo *d = to;
+/* From the values of a slice to their derivatives: E160 to E177. Targets belong to pairs low .. high. */
+static void dpo_slice_loss(Dpo *d, const Slice *x) {
+    Trainer *t = &d->l.trainer;
+    const int n = x->batch.n_target, *token_of = d->token_of + x->first_target,
+              *sequence_of = d->sequence_of + x->first_target;
     int low = d->n_pair, high = -1;
-    (void)dentropy;
     for (int i = 0; i < n; i++) {
-        const int p = d->sequence_of[first + i] / 2;
-        d->logp[d->token_of[first + i]] = logp[i];
-        d->entropy_sum += entropy[i];
+        const int p = sequence_of[i] / 2;
+        d->logp[token_of[i]] = t->logp[i];
+        d->entropy_sum += t->entropy[i];
         low = p < low ? p : low, high = p > high ? p : high;
     }
     d->n_token += n;
-    if (!d->ahead) sums(d, low, high - low + 1);
+    if (!d->ahead) pair_sums(d, low, high - low + 1);
     dpo_loss(&d->loss, d->micro, (size_t)low, (size_t)(high - low + 1), (size_t)d->n_pair, d->n_chosen_token,
              &d->loss_config, d->rank);
     for (int i = low; i <= high; i++)
         dpo_derive(d->dlogp + d->offset[2 * i], d->dlogp + d->offset[2 * i + 1], &d->micro[i],
                    d->n_chosen_token, &d->loss_config);
-    for (int i = 0; i < n; i++) dlogp[i] = d->dlogp[d->token_of[first + i]];
+    for (int i = 0; i < n; i++) t->dlogp[i] = d->dlogp[token_of[i]];
 }
 
-static void texts_of(Texts *t, const void *sequences, int i) {
+static void dpo_texts(Texts *t, const void *sequences, int i) {
     const Sequence *s = (const Sequence *)sequences + i;
     texts_prompt(t, s->n_prompt);
     texts_completion(t, s->n_prompt, s->n_w);
     texts_completion(t, s->n_prompt, s->n_l);
 }
 
-static int passes_ahead(const Dpo *d) { return !d->ahead ? 0 : d->loss_config.use_weighting ? 2 : 1; }
-
-static bool micro_batch(Dpo *d, Sequence *const *s, int k, Err *e) {
-    Texts texts = {0};
-    for (int i = 0; i < d->batch; i++) texts_of(&texts, s[i], 0);
-    cost_dpo(&d->cost.predicted, &d->net, d->reference ? &texts : &(Texts){0}, &texts, passes_ahead(d));
-    d->micro = d->pair + k * d->batch;
-    if (!lay(d, s, d->batch, e) || (d->reference && !reference_sums(d, s, d->reference, e))) return false;
-    for (int i = 0; i < d->batch; i++) {
-        d->micro[i].ref_w = s[i]->ref_w, d->micro[i].ref_l = s[i]->ref_l;
-        d->tokens += 2 * s[i]->n_prompt + s[i]->n_w + s[i]->n_l;
-        d->cost.measured.prompt += s[i]->n_prompt;
+/* The k-th of the update. */
+static bool micro_batch(Dpo *d, int k, Err *e) {
+    Trainer *t = &d->l.trainer;
+    int more;
+    for (int i = 0; i < d->micro_size; i++)
+        d->now[i] = &d->train.row[training_example(&d->t, k * d->micro_size + i)];
+    d->micro = d->pair + k * d->micro_size;
+    if (!pairs_lay(d, d->micro_size, e) || (d->l.reference && !reference_sums(d, d->l.reference, e)))
+        return false;
+    for (int i = 0; i < d->micro_size; i++) {
+        const Sequence *s = d->now[i];
+        d->micro[i].ref_w = s->ref_w, d->micro[i].ref_l = s->ref_l;
+        d->t.tokens += 2 * s->n_prompt + s->n_w + s->n_l;
+        d->t.cost.measured.prompt += s->n_prompt;
     }
-    d->cost.measured.completion += (double)d->offset[2 * d->batch];
-    return (!d->ahead || forward(d, d->policy, e)) &&
-           trainer_accumulate(&d->trainer, &d->window, 1, derive, d, false, e);
+    d->t.cost.measured.completion += (double)d->offset[2 * d->micro_size];
+    if (d->ahead && !pairs_forward(d, d->l.model, e)) return false;
+    Slice x = trainer_slices(t);
+    while ((more = slice_next(&x, &d->l.window, &t->model->config, e)) > 0) {
+        slice_forward(t, &x, 1);
+        dpo_slice_loss(d, &x);
+        slice_backward(t, &x, 1, false);
+    }
+    return more == 0;
+}
+
+static bool dpo_update(void *self, Err *e) {
+    Dpo *d = self;
+    d->loss = d->entropy_sum = d->n_token = 0;
+    for (int k = 0; k < d->accumulate; k++)
+        if (!micro_batch(d, k, e)) return false;
+    if (!isfinite(d->loss))
+        return fail(e, "step %lld: the loss is %g: the step is not applied; lower --learning-rate",
+                    (long long)d->l.trainer.step + 1, d->loss);
+    if (!trainer_update(&d->l.trainer, e)) return false;
+    training_smooth(&d->t, d->loss);
+    return true;
 }
 
 /* ---- all pairs, forward only -------------------------------------------------------------- */
 
-/* For every `batch` pairs: lays them, and calls `each`. */
-static bool sweep(Dpo *d, const Pairs *p, bool (*each)(Dpo *d, Sequence *const *s, const Model *m, Err *e),
-                  const Model *m, Err *e) {
-    Sequence **s = malloc((size_t)d->batch * sizeof *s);
-    bool ok = s || fail(e, "no memory");
+/* The next at most micro_size pairs from `at` on side by side; how many, or -1. */
+static int pairs_next(Dpo *d, const Pairs *p, int at, Err *e) {
+    const int n = p->n - at < d->micro_size ? p->n - at : d->micro_size;
     d->micro = d->pair;
-    for (int at = 0; ok && at < p->n; at += d->batch) {
-        const int n = p->n - at < d->batch ? p->n - at : d->batch;
-        for (int i = 0; i < n; i++) s[i] = &p->row[at + i];
-        ok = lay(d, s, n, e) && each(d, s, m, e);
-    }
-    free(s);
-    return ok;
+    for (int i = 0; i < n; i++) d->now[i] = &p->row[at + i];
+    return pairs_lay(d, n, e) ? n : -1;
 }
 
-typedef struct { double loss; DpoMetrics m; } Held;     /* E161, E178 */
+/* The sums under m, which is the policy that the run starts from, kept with the pairs. */
+static bool precompute(Dpo *d, const Pairs *p, const Model *m, Err *e) {
+    for (int at = 0; at < p->n; at += d->micro_size)
+        if (pairs_next(d, p, at, e) < 0 || !reference_sums(d, m, e)) return false;
+    return true;
+}
 
 /* The loss is the mean over batches of --per-device-train-batch-size pairs, as in training. */
-static bool evaluate(Held *out, Dpo *d, const Model *m, Err *e) {
+static bool held_evaluate(HeldPairs *out, Dpo *d, const Model *m, Err *e) {
     const Pairs *p = &d->held;
     DpoPair *all = calloc((size_t)p->n, sizeof *all);
-    Sequence **s = malloc((size_t)d->batch * sizeof *s);
-    bool ok = (all && s) || fail(e, "no memory for %d pairs", p->n);
+    bool ok = all || fail(e, "no memory for %d pairs", p->n);
     out->loss = 0;
-    d->micro = d->pair;
-    for (int at = 0; ok && at < p->n; at += d->batch) {
-        const int n = p->n - at < d->batch ? p->n - at : d->batch;
+    for (int at = 0, n; ok && at < p->n; at += n) {
         double loss = 0;
+        if ((n = pairs_next(d, p, at, e)) < 0) { ok = false; break; }
         for (int i = 0; i < n; i++)
-            s[i] = &p->row[at + i], d->micro[i].ref_w = s[i]->ref_w, d->micro[i].ref_l = s[i]->ref_l;
-        if (!(ok = lay(d, s, n, e) && forward(d, m, e))) break;
+            d->micro[i].ref_w = d->now[i]->ref_w, d->micro[i].ref_l = d->now[i]->ref_l;
+        if (!(ok = pairs_forward(d, m, e))) break;
         dpo_loss(&loss, d->micro, 0, (size_t)n, (size_t)n, d->n_chosen_token, &d->loss_config, d->rank);
         out->loss += loss * d->accumulate * n / p->n;
         memcpy(all + at, d->micro, (size_t)n * sizeof *all);
     }
     if (ok) dpo_metrics(&out->m, all, (size_t)p->n, &d->loss_config);
     free(all);
-    free(s);
     return ok;
 }
 
-static void eval_json(JsonWriter *w, const Held *before, const Held *after, int n) {
-    const Held *const at[] = {before, after};
+static void held_json(JsonWriter *w, const HeldPairs *before, const HeldPairs *after, int n) {
+    const HeldPairs *const at[] = {before, after};
     json_begin(w, '{');
     json_put_int(w, "pairs", n);
     for (int k = 0; k < 2; k++) {
@@ -328,7 +336,7 @@ static void eval_json(JsonWriter *w, const Held *before, const Held *after, int 
     json_end(w, '}');
 }
 
-static void eval_print(const Held *before, const Held *after, int n) {
+static void held_print(const HeldPairs *before, const HeldPairs *after, int n) {
     printf("\n%-20s %12s %12s\n%-20s %12.5f %12.5f\n", "held-out pairs", "before", "after", "loss",
            before->loss, after->loss);
     for (int j = 0; dpo_metric_names[j]; j++)
@@ -339,126 +347,68 @@ static void eval_print(const Held *before, const Held *after, int n) {
 
 /* ---- the run ----------------------------------------------------------------------------- */
 
-static bool log_step(Run *r, const Dpo *d, double epoch, Err *e) {
-    const Trainer *t = &d->trainer;
+static void dpo_log(JsonWriter *w, void *self) {
+    const Dpo *d = self;
     DpoMetrics m;
-    JsonWriter w = {0};
-    dpo_metrics(&m, d->pair, (size_t)(d->batch * d->accumulate), &d->loss_config);
-    json_begin(&w, '{');
-    json_put_int(&w, "step", t->step);
-    json_put(&w, "loss", d->loss);
-    for (int j = 0; dpo_metric_names[j]; j++) json_put(&w, dpo_metric_names[j], ((const double *)&m)[j]);
-    json_put(&w, "entropy", d->entropy_sum / d->n_token);
-    json_put(&w, "grad_norm", t->grad_norm);
-    json_put(&w, "learning_rate", t->lr);
-    json_put(&w, "epoch", epoch);
-    json_put_int(&w, "num_tokens", d->tokens);
-    json_end(&w, '}');
-    const bool ok = run_log(r, &w, e);
-    free(w.text);
-    run_time(r, t->step, d->tokens);
-    return ok;
+    dpo_metrics(&m, d->pair, (size_t)d->t.batch, &d->loss_config);
+    json_put(w, "loss", d->loss);
+    for (int j = 0; dpo_metric_names[j]; j++) json_put(w, dpo_metric_names[j], ((const double *)&m)[j]);
+    json_put(w, "entropy", d->entropy_sum / d->n_token);
+    json_put(w, "grad_norm", d->l.trainer.grad_norm);
+    json_put(w, "learning_rate", d->l.trainer.lr);
+    json_put(w, "epoch", training_epoch(&d->t));
+    json_put_int(w, "num_tokens", (long long)d->t.tokens);
 }
 
-static bool update(Dpo *d, Order *order, Err *e) {
-    int64_t at = d->trainer.step * d->batch * d->accumulate;
-    Sequence **s = malloc((size_t)d->batch * sizeof *s);
-    bool ok = s || fail(e, "no memory");
-    d->loss = d->entropy_sum = d->n_token = 0;
-    for (int k = 0; ok && k < d->accumulate; k++) {
-        for (int i = 0; i < d->batch; i++) s[i] = &d->train.row[order_at(order, at++)];
-        ok = micro_batch(d, s, k, e);
-    }
-    free(s);
-    if (ok && !isfinite(d->loss))
-        ok = fail(e, "step %lld: the loss is %g: the step is not applied; lower --learning-rate",
-                  (long long)d->trainer.step + 1, d->loss);
-    return ok && trainer_update(&d->trainer, e);
+static void dpo_detail(char text[128], void *self) {
+    snprintf(text, 128, "loss %.4f", ((Dpo *)self)->t.smooth);
 }
 
-static bool loop(Dpo *d, Run *r, Err *e) {
-    Trainer *t = &d->trainer;
-    Order order = {.n = d->train.n, .seed = (uint64_t)d->c->run.seed};
-    Progress p;
-    double mean = 0;
-    progress_begin(&p, "dpo", t->n_step);
-    d->tokens = (int64_t)t->extra[0];
-    run_tokens(r, d->tokens);
-    while (t->step < t->n_step) {
-        if (!update(d, &order, e)) return false;
-        t->extra[0] = (double)d->tokens;
-        mean = mean == 0 ? d->loss : 0.95 * mean + 0.05 * d->loss;
-        if (t->step % d->c->run.logging_steps == 0 &&
-            !log_step(r, d, (double)t->step * d->batch * d->accumulate / d->train.n, e))
-            return false;
-        if (!run_checkpoint(r, &d->c->run, t, t->step == t->n_step, e)) return false;
-        char detail[96];
-        snprintf(detail, sizeof detail, "loss %.4f  %.1f k tokens/s", mean, run_rate(r, d->tokens));
-        progress_at(&p, t->step, detail);
-    }
-    progress_end(&p);
-    free(order.order);
+static bool dpo_predict(Cost *c, void *self, int64_t n_step, Err *e) {
+    Dpo *d = self;
+    (void)e;
+    Networks net = learner_networks(&d->l, d->t.o, true);
+    /* the policy as it starts, adapter and all */
+    if (d->c->precompute_ref_log_probs) net.reference = d->l.shape;
+    const Texts trained = order_texts(&d->t.order, 0, n_step * d->t.batch, dpo_texts, d->train.row),
+                all = order_texts(&d->t.order, 0, d->train.n, dpo_texts, d->train.row);
+    const int ahead = !d->ahead ? 0 : d->loss_config.use_weighting ? 2 : 1;
+    cost_dpo(c, &net, d->l.reference ? &trained : &all, &trained, ahead);
     return true;
 }
 
-static bool finish(Dpo *d, FolderInfo *info, const Language *l, const Held *before, Err *e) {
-    const RunOptions *o = &d->c->run;
-    char final[600], path[600], hex[65];
-    Held after;
-    JsonWriter eval = {0}, w = {0};
-    if (info->n_stop == 0) info->stop[info->n_stop++] = l->end_of_turn;
-    bool ok = path_join(final, sizeof final, o->output_dir, "final", e) &&
-              folder_save(final, d->policy, info, o->model, run_store(o), e);
-    if (ok && d->held.n && (ok = evaluate(&after, d, d->policy, e))) {
-        eval_json(&eval, before, &after, d->held.n);
-        ok = path_join(path, sizeof path, o->output_dir, "eval.json", e) &&
-             file_write(path, eval.text, eval.length, e);
-    }
-    if (ok) folder_digest(d->policy, hex);
-    if (ok && o->json) {
-        json_begin(&w, '{');
-        json_put_int(&w, "steps", d->trainer.step);
-        json_put(&w, "loss", d->loss);
-        json_put_string(&w, "final", final);
-        json_put_string(&w, "sha256", hex);
-        if (d->held.n) json_put_raw(&w, "eval", eval.text);
-        json_end(&w, '}');
-        puts(w.text);
-    } else if (ok) {
-        printf("%s: %lld steps, loss of the last %.4f, weights %.16s\n", final, (long long)d->trainer.step,
-               d->loss, hex);
-        if (d->held.n) eval_print(before, &after, d->held.n);
-    }
-    free(w.text);
-    free(eval.text);
-    return ok;
+static bool dpo_memory(Dpo *d, Err *e) {
+    /* the targets of any micro-batch */
+    const size_t n = (size_t)d->micro_size, n_token = n * (size_t)(d->longest_tree + 2);
+    Arena a = {0};
+    do {                                /* once to count, once to point */
+        if (a.used && !(a.base = memory_new(a.used, "pairs", e))) return false;
+        a.used = 0;
+        d->offset = arena_take(&a, 2 * n + 1, sizeof *d->offset);
+        d->token = arena_take(&a, n_token, sizeof(int));
+        d->token_of = arena_take(&a, n_token, sizeof(int));
+        d->sequence_of = arena_take(&a, n_token, sizeof(int));
+        d->logp = arena_take(&a, n_token, sizeof(real));
+        d->dlogp = arena_take(&a, n_token, sizeof(real));
+        d->by_target = arena_take(&a, n_token, sizeof(real));
+        d->now = arena_take(&a, n, sizeof *d->now);
+        d->pair = arena_take(&a, n * (size_t)d->accumulate, sizeof *d->pair);
+        d->rank = arena_take(&a, 2 * n, sizeof *d->rank);
+    } while (!a.base);
+    return true;
 }
 
-static bool memory(Dpo *d, Err *e) {
-    /* at least the targets of any micro-batch */
-    const size_t n_token = (size_t)d->batch * (size_t)(d->longest_tree + 2);
-    d->offset = memory_new((2 * (size_t)d->batch + 1) * sizeof *d->offset, "pairs", e);
-    d->token = memory_new(n_token * sizeof(int), "pairs", e);
-    d->token_of = memory_new(n_token * sizeof(int), "pairs", e);
-    d->sequence_of = memory_new(n_token * sizeof(int), "pairs", e);
-    d->logp = memory_new(n_token * sizeof(real), "pairs", e);
-    d->dlogp = memory_new(n_token * sizeof(real), "pairs", e);
-    d->pair = memory_new((size_t)(d->batch * d->accumulate) * sizeof *d->pair, "pairs", e);
-    d->rank = memory_new(2 * (size_t)d->batch * sizeof *d->rank, "pairs", e);
-    return d->offset && d->token && d->token_of && d->sequence_of && d->logp && d->dlogp && d->pair &&
-           d->rank;
-}
-
-static bool open_data(Dpo *d, const Language *l, const ModelConfig *shape, Err *e) {
+static bool dpo_data(Dpo *d, Err *e) {
     const Config *c = d->c;
+    const RunOptions *o = d->t.o;
     Dataset data, held = {.n = 0};
     int cut = 0;
-    const int max_length = c->max_length < shape->context ? c->max_length : shape->context;
-    if (!dataset_load(&data, c->run.dataset, NEED_PAIR, c->run.system, e)) return false;
-    if (c->eval_split != 0 && !dataset_hold_out(&data, &held, c->eval_split, (uint64_t)c->run.seed, e))
+    const int max_length = c->max_length < d->l.shape.context ? c->max_length : d->l.shape.context;
+    if (!dataset_load(&data, o->dataset, NEED_PAIR, o->system, e)) return false;
+    if (c->eval_split != 0 && !dataset_hold_out(&data, &held, c->eval_split, (uint64_t)o->seed, e))
         return false;
-    if (!encode(&d->train, &data, l, max_length, &cut, e) ||
-        (held.n && !encode(&d->held, &held, l, max_length, &cut, e)))
+    if (!pairs_encode(&d->train, &data, &d->l.language, max_length, &cut, e) ||
+        (held.n && !pairs_encode(&d->held, &held, &d->l.language, max_length, &cut, e)))
         return false;
     if (cut)
         fprintf(stderr, "dpo: of %d pairs %d were longer than %d tokens and cut\n", data.n + held.n, cut,
@@ -470,130 +420,91 @@ static bool open_data(Dpo *d, const Language *l, const ModelConfig *shape, Err *
             const int rows = s->n_prompt + s->n_w + s->n_l;
             d->longest_tree = rows > d->longest_tree ? rows : d->longest_tree;
         }
-    d->rows = c->run.slice_rows > d->longest_tree ? c->run.slice_rows : d->longest_tree;
+    d->l.rows = o->slice_rows > d->longest_tree ? o->slice_rows : d->longest_tree;
     return true;
 }
 
-/* The sums of all pairs under m, which is the policy that the run starts from. */
-static bool precompute(Dpo *d, const Model *m, Err *e) {
-    Texts texts = {0};
-    for (int i = 0; i < d->train.n; i++) texts_of(&texts, d->train.row, i);
-    cost_dpo(&d->cost.predicted, &d->net, &texts, &(Texts){0}, 0);
-    return sweep(d, &d->train, reference_sums, m, e);
-}
-
-static void memory_cost(Dpo *d, Cost *predicted) {
-    cost_trainer(predicted, &d->policy->config, d->rows, d->rows);
-    cost_trainer_held(&d->cost.measured, &d->trainer);
-    if (!d->copy) return;
-    cost_memory_most(predicted, MEM_REFERENCE, (double)model_bytes(&d->net.reference));
-    cost_memory_most(&d->cost.measured, MEM_REFERENCE, (double)d->copy->held);
-}
-
-/* One update to warm up and three timed ones on the data's own pairs, by the mean length of all. */
-static bool plan(RunPlan *p, Dpo *d, Err *e) {
-    Order order = {.n = d->train.n, .seed = (uint64_t)d->c->run.seed};
-    const int batch = d->batch * d->accumulate;
-    const int64_t n_step = d->trainer.n_step;
-    double seconds = 0;
-    for (int i = 0; i < 4; i++) {
-        const double start = clock_seconds();
-        if (!update(d, &order, e)) return false;
-        if (i) seconds += clock_seconds() - start;
-    }
-    const Texts all = order_texts(&order, 0, d->train.n, texts_of, d->train.row),
-                timed = order_texts(&order, batch, 3 * batch, texts_of, d->train.row),
-                trained = order_texts(&order, 0, n_step * batch, texts_of, d->train.row);
-    p->step_seconds = seconds / timed.row * batch * all.row / d->train.n;
-    p->n_step = (int)n_step;
-    p->how = "three updates of it were timed on this machine; without checkpoints and the table at the end";
-    cost_dpo(&p->cost, &d->net, d->reference ? &trained : &all, &trained, passes_ahead(d));
-    memory_cost(d, &p->cost);
-    free(order.order);
-    return true;
-}
-
-static bool dpo(Dpo *d, const Config *c, Run *r, Language *l, Err *e) {
-    FolderInfo info;
-    ModelConfig shape;
-    Held before = {0};
-    *d = (Dpo){.c = c, .loss_config = c->dpo, .batch = c->run.per_device_train_batch_size,
-               .accumulate = c->run.gradient_accumulation_steps};
-    if (!run_options_check(&c->run, e) || !parse_losses(&d->loss_config, c, e)) return false;
+static bool dpo_open(void *self, Err *e) {
+    Dpo *d = self;
+    const Config *c = d->c = d->t.config;
+    const RunOptions *o = d->t.o;
+    Learner *l = &d->l;
+    const bool reference = !c->precompute_ref_log_probs;
+    Tally *referred = &d->t.cost.measured.net[NET_REFERENCE];
+    d->loss_config = c->dpo;
+    d->micro_size = o->per_device_train_batch_size, d->accumulate = o->gradient_accumulation_steps;
+    d->t.batch = d->micro_size * d->accumulate;
+    if (!parse_losses(&d->loss_config, c, e)) return false;
     for (int j = 0; j < d->loss_config.n_loss; j++) d->loss_config.loss_weight[j] /= d->accumulate;
     d->ahead = d->loss_config.use_weighting || dpo_ranked(&d->loss_config);
-    if (!c->run.plan && !c->run.resume && !folder_is_empty(c->run.output_dir))
-        return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume",
-                    c->run.output_dir);
-    if (!language_load(l, c->run.model, c->run.chat_template, e) ||
-        !folder_config(&shape, &info, c->run.model, e))
+    if (!learner_shape(l, o, true, e) || !dpo_data(d, e) ||
+        !training_memory(&d->t, "dpo", learner_bytes(l, o, reference), e) ||
+        !learner_load(l, o, reference, e) || !dpo_memory(d, e))
         return false;
-    if (shape.n_label) return fail(e, "%s: is a reward model; expected a language model", c->run.model);
-    shape.checkpointing = c->run.gradient_checkpointing;
-    if (!run_adapter(&shape, &info, &c->run.adapter, c->run.model, e) || !open_data(d, l, &shape, e))
-        return false;
-    const bool copy = !c->precompute_ref_log_probs && !c->run.adapter.use_peft;
-    const double need = (double)trainer_bytes(&shape, d->rows, d->rows) +
-                        (copy ? (double)model_bytes(&shape) : 0) + PROGRAM_BYTES;
-    if (c->run.plan) c->run.plan->memory = need;
-    if (!memory_plan(c->run.plan ? NULL : "dpo", need, e)) return false;
-    if (!(d->policy = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) ||
-        !trainer_new(&d->trainer, d->policy, d->rows, d->rows, e) || !memory(d, e))
-        return false;
-    if (copy && !(d->copy = folder_load_as(c->run.model, &shape, 0, e))) return false;
-    d->base = model_base(d->policy);
-    d->net = (Networks){.policy = shape, .reference = shape, .has_reference = true,
-                        .logits_anew = !acts_keep_logits(&shape, d->rows)};
-    if (c->run.adapter.use_peft && !c->precompute_ref_log_probs) d->net.reference.lora.r = 0;      /* E293 */
-    d->base.tally = &d->cost.measured.net[NET_REFERENCE];
-    if (copy) d->copy->tally = d->base.tally;
-    d->trainer.counts = (double *)&d->cost, d->trainer.n_counts = sizeof d->cost / sizeof(double);
-    d->reference = copy ? d->copy : c->precompute_ref_log_probs ? NULL : &d->base;
+    l->base.tally = referred;
+    if (l->copy) l->copy->tally = referred;
     /* here the policy still is the one that the run starts from: a new adapter's B is 0 */
-    Model start = *d->policy;
-    start.tally = d->base.tally;
-    if (c->precompute_ref_log_probs && !precompute(d, &start, e)) return false;
-    if (d->held.n && !c->run.plan &&
-        (!sweep(d, &d->held, reference_sums, d->policy, e) || !evaluate(&before, d, d->policy, e)))
+    Model start = *l->model;
+    start.tally = referred;
+    if (!reference && !precompute(d, &d->train, &start, e)) return false;
+    if (d->held.n && !o->plan &&
+        (!precompute(d, &d->held, l->model, e) || !held_evaluate(&d->before, d, l->model, e)))
         return false;
-    d->policy->tally = &d->cost.measured.net[NET_POLICY];
-    run_trainer(&d->trainer, &c->run, run_steps(&c->run, (double)d->train.n / (d->batch * d->accumulate)));
-    if (c->run.plan) return plan(c->run.plan, d, e);
-    if (!run_begin(r, &dpo_table, c, &c->run, &d->trainer, e)) return false;
-    memory_cost(d, &d->cost.predicted);
-    return (loop(d, r, e) || run_failed(r, e)) && run_cost(r, d->trainer.step, &d->cost, e) &&
-           finish(d, &info, l, &before, e);
+    l->model->tally = &d->t.cost.measured.net[NET_POLICY];
+    d->t.order = (Order){.n = d->train.n, .seed = (uint64_t)o->seed};
+    d->t.texts_of = dpo_texts, d->t.texts = d->train.row;
+    d->t.trainer = &l->trainer;
+    run_trainer(&l->trainer, o, run_steps(o, (double)d->train.n / d->t.batch));
+    return true;
 }
 
-static void dpo_close(Dpo *d) {
-    void *const list[] = {d->offset, d->token, d->token_of, d->sequence_of,
-                          d->logp,   d->dlogp, d->pair,     d->rank};
-    for (size_t i = 0; i < sizeof list / sizeof *list; i++) memory_free(list[i]);
-    for (int i = 0; i < d->train.n; i++) free(d->train.row[i].id);
-    for (int i = 0; i < d->held.n; i++) free(d->held.row[i].id);
-    free(d->train.row);
-    free(d->held.row);
-    window_free(&d->window);
-    trainer_free(&d->trainer);
-    model_free(d->copy);
-    model_free(d->policy);
+static void dpo_hold(void *self) { learner_hold(&((Dpo *)self)->t.cost, &((Dpo *)self)->l); }
+
+/* The table on held-out pairs: eval.json, and on stdout or as a member of *w. */
+static bool dpo_held(JsonWriter *w, Dpo *d, Err *e) {
+    char path[600];
+    HeldPairs after;
+    JsonWriter eval = {0};
+    if (!held_evaluate(&after, d, d->l.model, e)) return false;
+    held_json(&eval, &d->before, &after, d->held.n);
+    json_put_raw(w, "eval", eval.text);
+    const bool ok = path_join(path, sizeof path, d->t.o->output_dir, "eval.json", e) &&
+                    file_write(path, eval.text, eval.length, e);
+    free(eval.text);
+    if (ok && !d->t.o->json) held_print(&d->before, &after, d->held.n);
+    return ok;
 }
+
+static bool dpo_finish(JsonWriter *w, void *self, Err *e) {
+    Dpo *d = self;
+    char told[64];
+    if (!training_final(w, &d->t, &d->l, "loss", d->loss, e)) return false;
+    snprintf(told, sizeof told, "loss of the last %.4f", d->loss);
+    training_tell(&d->t, told, "");
+    return !d->held.n || dpo_held(w, d, e);
+}
+
+static void pairs_free(Pairs *p) {
+    for (int i = 0; i < p->n; i++) free(p->row[i].id);
+    free(p->row);
+}
+
+static void dpo_close(void *self) {
+    Dpo *d = self;
+    memory_free(d->offset);             /* and all that lies behind it */
+    pairs_free(&d->train);
+    pairs_free(&d->held);
+    learner_close(&d->l);
+}
+
+static void dpo_defaults(void *config) { dpo_config_default(&((Config *)config)->dpo); }
+
+static const Method method = {
+    .table = &dpo_table, .config_size = sizeof(Config), .run_at = AT(run), .state_size = sizeof(Dpo),
+    .defaults = dpo_defaults, .open = dpo_open, .hold = dpo_hold, .update = dpo_update, .log = dpo_log,
+    .detail = dpo_detail, .predict = dpo_predict, .finish = dpo_finish, .close = dpo_close};
 
 int plan_dpo(RunPlan *plan, int argc, char **argv, Err *e) {
-    Config c;
-    memset(&c, 0, sizeof c);
-    dpo_config_default(&c.dpo);
-    const int code = options_parse(&c, &dpo_table, argc, argv, e);
-    if (code) return code < 0 ? -1 : 0;
-    c.run.plan = plan;
-    Dpo d;
-    Run r = {.log = NULL};
-    Language l = {0};
-    const bool ok = dpo(&d, &c, &r, &l, e);
-    run_end(&r);
-    dpo_close(&d);
-    language_free(&l);
-    return ok ? 0 : -1;
+    return loop_command(&method, plan, argc, argv, e);
 }
-
 int cmd_dpo(int argc, char **argv, Err *e) { return plan_dpo(NULL, argc, argv, e); }

@@ -11,14 +11,13 @@
 
 #include "baselines/ppo.h"
 #include "cmd/commands.h"
-#include "step.h"
+#include "cmd/step_open.h"
 #include "lib/files.h"
 #include "lib/rng.h"
-#include "lib/say.h"
 #include "lib/machine.h"
 
 typedef struct {
-    StepConfig step;                    /* stands first: GENERATION_OPTIONS */
+    StepConfig step;
     PpoConfig ppo;
     const char *value_model, *ptx_dataset;
     double value_learning_rate;
@@ -74,20 +73,20 @@ enum { PLAN_LENGTH = 32 };              /* tokens of completions that a plan is 
 enum { PG_LOSS, PG_CLIP, APPROX_KL, ENTROPY, RATIO, VF_LOSS, VF_CLIP, N_STAT };
 
 typedef struct {
+    Training t; /* stands first; its trainer is the critic's, which takes part in all updates */
     const Config *c;
     StepConfig step_config;             /* the given one, as Step takes it */
     Step s;
-    Model *critic;
-    Trainer value;                      /* the critic's; its partner is s.trainer, the policy's */
-    int updates;                        /* of a generation */
+    Learner value;                      /* the critic; its trainer's partner is the policy's */
     PpoMoments moments;
     bool warned;
     real *score;                        /* [n_completion] s_i */
     real *kl, *reward, *values, *adv, *ret;     /* [n_token], flat places of s.gen */
     real *mb_old, *mb_adv, *mb_value, *mb_ret;  /* [n_target] of the minibatch, in the window's order */
-    PpoPolicySums policy_sums;
-    PpoValueSums value_sums;
-    double entropy_sum;
+    int *order;                         /* [n_prompt] as they are dealt out to minibatches */
+    int64_t generation;
+    Texts valued; /* the critic's ledger: of its updates; s.trained: of the policy's; ptx_read: */
+    Texts ptx_read;
     /* of the generation: means over its completions, and means of its minibatches */
     double mean_kl, mean_entropy, mean_non_score, mean_score, stat[N_STAT], ratio_square;
     int n_stat[N_STAT];
@@ -96,7 +95,7 @@ typedef struct {
     Order ptx_order;
     Window ptx_window;
     Ids ptx_ids;
-    double ptx_tokens, ptx_loss;
+    double ptx_loss;
 } Ppo;
 
 /* ---- the critic --------------------------------------------------------------------------- */
@@ -136,8 +135,9 @@ static Model *critic_of(const char *dir, ModelConfig shape, const FolderInfo *in
         double weight[MAX_LABELS];
         for (int i = 0; i < k; i++) {
             weight[i] = 0;
-            for (int j = 0; j < s->n_label; j++)
-                if (!strcmp(info->label[i], s->label[j])) weight[i] = s->weight[j], known = true;
+            for (int j = 0; j < s->rewards.n_label; j++)
+                if (!strcmp(info->label[i], s->rewards.label[j]))
+                    weight[i] = s->rewards.weight[j], known = true;
         }
         for (int j = 0; j < hidden; j++) {
             double sum = 0;
@@ -154,6 +154,7 @@ static bool open_critic(Ppo *p, Err *e) {
     const Config *c = p->c;
     Step *s = &p->s;
     char dir[1024];
+    Learner *v = &p->value;
     ModelConfig shape;
     FolderInfo info;
     const char *from = c->value_model           ? c->value_model
@@ -167,65 +168,46 @@ static bool open_critic(Ppo *p, Err *e) {
                     "--value-model %s: is an adapter; a critic is trained whole: merge it first (grpo "
                     "merge), or give another --value-model",
                     dir);
-    if (shape.vocab < s->policy->config.vocab || shape.context < s->policy->config.context)
+    if (shape.vocab < s->learner.model->config.vocab || shape.context < s->learner.model->config.context)
         return fail(e,
                     "--value-model %s: vocabulary %d and context %d, expected at least the policy's %d and "
                     "%d",
-                    dir, shape.vocab, shape.context, s->policy->config.vocab, s->policy->config.context);
-    ModelConfig one = shape;
-    one.n_label = 1;
-    if (!memory_plan(c->step.run.plan ? NULL : "ppo, critic included",
-                     (double)trainer_bytes(&s->policy->config, s->rows, s->rows) +
-                         (s->copy ? (double)model_bytes(&s->policy->config) : 0) +
-                         (double)trainer_bytes(&one, s->rows, s->rows),
-                     e))
+                    dir, shape.vocab, shape.context, s->learner.model->config.vocab,
+                    s->learner.model->config.context);
+    v->shape = shape;
+    v->shape.n_label = 1;
+    v->rows = s->learner.rows;
+    const double need =
+        learner_bytes(&s->learner, &c->step.run, true) + (double)trainer_bytes(&v->shape, v->rows, v->rows);
+    if (!memory_plan(c->step.run.plan ? NULL : "ppo, critic included", need, e) ||
+        !(v->model = critic_of(dir, shape, &info, s, e)) ||
+        !trainer_new(&v->trainer, v->model, v->rows, v->rows, e))
         return false;
-    if (!(p->critic = critic_of(dir, shape, &info, s, e)) ||
-        !trainer_new(&p->value, p->critic, s->rows, s->rows, e))
-        return false;
-    run_trainer(&p->value, &c->step.run, (int)s->trainer.n_step);
-    if (!isnan(c->value_learning_rate)) p->value.adamw.lr = c->value_learning_rate;
-    p->value.partner = &s->trainer;
-    p->value.counts = s->trainer.counts;
-    p->value.n_counts = s->trainer.n_counts;
-    p->critic->tally = &s->cost.measured.net[NET_VALUE];
-    s->net.value = one;
+    run_trainer(&v->trainer, &c->step.run, (int)s->learner.trainer.n_step);
+    if (!isnan(c->value_learning_rate)) v->trainer.adamw.lr = c->value_learning_rate;
+    v->trainer.partner = &s->learner.trainer;
+    v->model->tally = &p->t.cost.measured.net[NET_VALUE];
     /* the policy's schedule begins when it does */
-    const int64_t left = s->trainer.n_step - (int64_t)c->critic_warmup_steps * p->updates;
-    s->trainer.n_step = left > 1 ? left : 1;
+    const int64_t left = s->learner.trainer.n_step - (int64_t)c->critic_warmup_steps * p->t.unit;
+    s->learner.trainer.n_step = left > 1 ? left : 1;
     return true;
 }
 
 /* ---- one generation: scores to advantages -------------------------------------------------- */
 
-/* The window of n prompts (NULL: all) with their completions; returns its loss tokens, or -1. */
-static int lay(Ppo *p, const int *prompt, int n, Err *e) {
-    Step *s = &p->s;
-    const Generation *g = &s->gen;
-    window_clear(&s->window);
-    for (int i = 0; i < n; i++) {
-        const int k = prompt ? prompt[i] : i;
-        if (!window_group(&s->window, g->prompt[k].id, g->prompt[k].n, g->token, g->offset, k * s->group,
-                          s->group, s->token_of, s->completion_of, e))
-            return -1;
-    }
-    return s->window.n_target;
-}
-
 /* v of E151 for every token, under the critic that the generation meets. */
 static bool rollout_values(Ppo *p, Err *e) {
     Step *s = &p->s;
-    const int n = lay(p, NULL, s->gen.n_prompt, e);
-    if (n < 0 || !window_scores(p->mb_value, p->value.acts, s->rows, s->rows, p->critic, &s->window, e))
+    const Learner *v = &p->value;
+    if (!step_window(s, NULL, s->gen.n_prompt, e) ||
+        !window_scores(p->mb_value, v->trainer.acts, v->rows, v->rows, v->model, &s->learner.window, e))
         return false;
-    const Texts drawn = step_texts(s, 0, s->gen.n_completion);
-    cost_ppo(&s->cost.predicted, &s->net, &drawn, &(Texts){0}, &(Texts){0});
-    for (int i = 0; i < n; i++) p->values[s->token_of[i]] = p->mb_value[i];
+    for (int i = 0; i < s->learner.window.n_target; i++) p->values[s->micro.token_of[i]] = p->mb_value[i];
     return true;
 }
 
 /* E142, E152, E153. An unscored completion gets the mean of the others: no news, good or bad. */
-static bool scores(Ppo *p, Err *e) {
+static bool ppo_scores(Ppo *p, Err *e) {
     const Generation *g = &p->s.gen;
     const PpoConfig *c = &p->c->ppo;
     const size_t n = (size_t)g->n_completion;
@@ -233,7 +215,7 @@ static bool scores(Ppo *p, Err *e) {
     const size_t there = reward_moments(&mean, NULL, g->reward, n, 1, 1);
     if (!there)
         return fail(e, "step %lld: no completion of the generation was scored; look at the source of scores",
-                    (long long)p->value.step + 1);
+                    (long long)p->t.trainer->step + 1);
     if (there < n && !p->warned)
         fprintf(stderr, "ppo: some completions were not scored; they count as the mean of the others\n");
     p->warned = p->warned || there < n;
@@ -245,11 +227,11 @@ static bool scores(Ppo *p, Err *e) {
 }
 
 /* E140 to E145, and what is logged of them. */
-static bool advantages(Ppo *p, Err *e) {
+static bool ppo_advantages(Ppo *p, Err *e) {
     const Generation *g = &p->s.gen;
     const PpoConfig *c = &p->c->ppo;
     const size_t n = (size_t)g->n_completion, n_token = g->offset[n];
-    if (!scores(p, e) || !rollout_values(p, e)) return false;
+    if (!ppo_scores(p, e) || !rollout_values(p, e)) return false;
     ppo_token_rewards(p->reward, p->kl, g->old, g->ref, p->score, g->offset, n, c);
     double kl = 0, entropy = 0, score = 0;
     for (size_t t = 0; t < n_token; t++) kl += p->kl[t], entropy -= g->old[t];
@@ -264,226 +246,243 @@ static bool advantages(Ppo *p, Err *e) {
 
 /* ---- one minibatch ------------------------------------------------------------------------- */
 
-static void derive_policy(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
-                          real *dentropy) {
-    Ppo *p = to;
-    (void)dentropy;
-    for (int i = 0; i < n; i++) p->entropy_sum += entropy[i];
-    ppo_policy_loss(&p->policy_sums, dlogp, logp, p->mb_old + first, p->mb_adv + first, (size_t)n,
-                    p->s.window.n_target, p->c->ppo.cliprange);
-}
-
-static void derive_value(void *to, int first, int n, const real *score, real *dscore) {
-    Ppo *p = to;
-    ppo_value_loss(&p->value_sums, dscore, score, p->mb_value + first, p->mb_ret + first, (size_t)n,
-                   p->s.window.n_target, p->c->ppo.cliprange_value, p->c->ppo.vf_coef);
-}
-
-static void derive_ptx(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
-                       real *dentropy) {
-    Ppo *p = to;
-    (void)first, (void)entropy, (void)dentropy;
-    for (int i = 0; i < n; i++) {
-        p->ptx_loss -= logp[i] / p->ptx_tokens;
-        dlogp[i] = (real)(-p->c->ppo.ptx_coef / p->ptx_tokens);
+/* E146 to E148 of the window's slices, for the policy; *entropy: the sum. */
+static bool policy_slices(PpoPolicySums *sums, double *entropy, Ppo *p, Err *e) {
+    Trainer *t = &p->s.learner.trainer;
+    const Window *w = &p->s.learner.window;
+    const double temperature = p->s.c->sampling.temperature;
+    Slice x = trainer_slices(t);
+    int more;
+    while ((more = slice_next(&x, w, &t->model->config, e)) > 0) {
+        slice_forward(t, &x, temperature);
+        for (int i = 0; i < x.batch.n_target; i++) *entropy += t->entropy[i];
+        ppo_policy_loss(sums, t->dlogp, t->logp, p->mb_old + x.first_target, p->mb_adv + x.first_target,
+                        (size_t)x.batch.n_target, w->n_target, p->c->ppo.cliprange);
+        slice_backward(t, &x, temperature, false);
     }
+    return more == 0;
+}
+
+/* E149, E150, for the critic. */
+static bool value_slices(PpoValueSums *sums, Ppo *p, Err *e) {
+    Trainer *t = &p->value.trainer;
+    const Window *w = &p->s.learner.window;
+    Slice x = trainer_slices(t);
+    int more;
+    while ((more = slice_next(&x, w, &t->model->config, e)) > 0) {
+        slice_scores(t, &x);
+        ppo_value_loss(sums, t->dscore, t->score, p->mb_value + x.first_target, p->mb_ret + x.first_target,
+                       (size_t)x.batch.n_target, w->n_target, p->c->ppo.cliprange_value, p->c->ppo.vf_coef);
+        slice_scores_backward(t, &x);
+    }
+    return more == 0;
+}
+
+/* E155: the supervised loss of the pretraining window. */
+static bool pretraining_slices(Ppo *p, Err *e) {
+    Trainer *t = &p->s.learner.trainer;
+    const double tokens = p->ptx_window.n_target;
+    Slice x = trainer_slices(t);
+    int more;
+    p->ptx_loss = 0;
+    while ((more = slice_next(&x, &p->ptx_window, &t->model->config, e)) > 0) {
+        slice_forward(t, &x, 1);
+        for (int i = 0; i < x.batch.n_target; i++) {
+            p->ptx_loss -= t->logp[i] / tokens;
+            t->dlogp[i] = (real)(-p->c->ppo.ptx_coef / tokens);
+        }
+        slice_backward(t, &x, 1, false);
+    }
+    return more == 0;
 }
 
 /* E155: as many examples as the minibatch has completions, cut where a slice or the context ends. */
 static bool pretraining_text(Ppo *p, Err *e) {
     Step *s = &p->s;
-    const int n = s->batch * s->accumulate,
-              limit = s->rows < s->policy->config.context ? s->rows : s->policy->config.context;
-    int64_t at = s->trainer.step * n;
-    Texts texts = {0};
+    const Learner *l = &s->learner;
+    const int n = s->batch * s->accumulate, limit = l->rows < l->shape.context ? l->rows : l->shape.context;
+    int64_t at = l->trainer.step * n;
     window_clear(&p->ptx_window);
     for (int i = 0; i < n; i++) {
         const Example *x = &p->ptx.row[order_at(&p->ptx_order, at++)];
         Ids *ids = &p->ptx_ids;
         ids->n = 0;
-        if (!encode_prompt(ids, &s->language, x, e)) return false;
-        const int n_prompt = ids->n, row = p->ptx_window.n_row;
-        if (!encode_completion(ids, &s->language, x->completion,
+        if (!encode_prompt(ids, &l->language, x, e)) return false;
+        const int n_prompt = ids->n;
+        if (!encode_completion(ids, &l->language, x->completion,
                                !x->finish_reason || strcmp(x->finish_reason, "length"), e))
             return false;
         const int length = ids->n < limit ? ids->n : limit;
         if (n_prompt >= length)
             return fail(e,
                         "%s:%d: the prompt alone has %d tokens, expected fewer than %d; raise --slice-rows, "
-                        "or leave it out",
+                        "or leave it "
+                        "out",
                         p->ptx.path, x->line, n_prompt, limit);
-        if (window_add(&p->ptx_window, ids->id, length, -1, e) < 0) return false;
-        texts_sequence(&texts, n_prompt, length - n_prompt, length - n_prompt);
-        for (int t = n_prompt; t < length; t++)
-            if (!window_target(&p->ptx_window, row + t - 1, ids->id[t], e)) return false;
+        if (!window_sequence(&p->ptx_window, ids->id, length, n_prompt, e)) return false;
+        texts_sequence(&p->ptx_read, n_prompt, length - n_prompt, length - n_prompt);
     }
-    p->ptx_tokens = p->ptx_window.n_target;
-    p->ptx_loss = 0;
-    s->cost.measured.prompt += p->ptx_window.n_row - p->ptx_window.n_target;
-    s->cost.measured.completion += p->ptx_window.n_target;
-    cost_sft(&s->cost.predicted, &s->net, &texts);
-    return trainer_accumulate(&s->trainer, &p->ptx_window, 1, derive_ptx, p, false, e);
+    p->t.cost.measured.prompt += p->ptx_window.n_row - p->ptx_window.n_target;
+    p->t.cost.measured.completion += p->ptx_window.n_target;
+    return pretraining_slices(p, e);
 }
 
-static Texts minibatch_texts(const Step *s, const int *prompt, int n) {
-    Texts t = {0};
-    for (int i = 0; i < n; i++) {
-        const Texts one = step_texts(s, prompt[i] * s->group, s->group);
-        texts_add(&t, &one, 1);
-    }
-    return t;
-}
-
-static void stat(Ppo *p, int k, double x) { p->stat[k] += x, p->n_stat[k]++; }
-static double mean(const Ppo *p, int k) { return p->n_stat[k] ? p->stat[k] / p->n_stat[k] : NAN; }
+static void stat_add(Ppo *p, int k, double x) { p->stat[k] += x, p->n_stat[k]++; }
+static double stat_mean(const Ppo *p, int k) { return p->n_stat[k] ? p->stat[k] / p->n_stat[k] : NAN; }
 
 /* E146 to E150: one update of the critic and, after its warm-up, of the policy. */
-static bool update(Ppo *p, const int *prompt, int n_prompt, bool warm, Err *e) {
+static bool minibatch(Ppo *p, const int *prompt, int n_prompt, bool warm, Err *e) {
     Step *s = &p->s;
     const Generation *g = &s->gen;
-    const int n = lay(p, prompt, n_prompt, e);
-    if (n < 0) return false;
+    PpoPolicySums a = {0};
+    PpoValueSums v = {0};
+    double entropy = 0;
+    if (!step_window(s, prompt, n_prompt, e)) return false;
+    const int n = s->learner.window.n_target;
     for (int i = 0; i < n; i++) {
-        const int t = s->token_of[i];
+        const int t = s->micro.token_of[i];
         p->mb_old[i] = g->old[t], p->mb_adv[i] = p->adv[t], p->mb_value[i] = p->values[t],
         p->mb_ret[i] = p->ret[t];
     }
-    p->policy_sums = (PpoPolicySums){0};
-    p->value_sums = (PpoValueSums){0};
-    p->entropy_sum = 0;
-    if (!trainer_accumulate_scores(&p->value, &s->window, derive_value, p, e)) return false;
-    const Texts valued = minibatch_texts(s, prompt, n_prompt);
-    cost_ppo(&s->cost.predicted, &s->net, &(Texts){0}, warm ? &valued : &(Texts){0}, &valued);
-    if (warm && (!trainer_accumulate(&s->trainer, &s->window, s->c->sampling.temperature, derive_policy, p,
-                                     false, e) ||
-                 (p->ptx.n && !pretraining_text(p, e))))
-        return false;
-    const PpoPolicySums *a = &p->policy_sums;
-    const PpoValueSums *v = &p->value_sums;
-    if (!isfinite(a->loss + v->loss))
+    if (!value_slices(&v, p, e)) return false;
+    for (int i = 0; i < n_prompt; i++) {
+        const Texts one = step_texts(s, prompt[i] * s->group, s->group);
+        texts_add(&p->valued, &one, 1);
+        if (warm) texts_add(&s->trained, &one, 1);
+    }
+    if (warm && (!policy_slices(&a, &entropy, p, e) || (p->ptx.n && !pretraining_text(p, e)))) return false;
+    if (!isfinite(a.loss + v.loss))
         return fail(e,
                     "step %lld: policy loss %g, value loss %g: the step is not applied; lower "
-                    "--learning-rate or look at the scores of this step",
-                    (long long)p->value.step + 1, a->loss / n, v->loss / n);
-    stat(p, VF_LOSS, v->loss / n), stat(p, VF_CLIP, v->clipped / n);
+                    "--learning-rate or look at "
+                    "the scores of this step",
+                    (long long)p->t.trainer->step + 1, a.loss / n, v.loss / n);
+    stat_add(p, VF_LOSS, v.loss / n), stat_add(p, VF_CLIP, v.clipped / n);
     if (warm) {
-        stat(p, PG_LOSS, a->loss / n), stat(p, PG_CLIP, a->clipped / n), stat(p, APPROX_KL, a->approxkl / n),
-            stat(p, ENTROPY, p->entropy_sum / n), stat(p, RATIO, a->ratio / n);
-        p->ratio_square += (a->ratio / n - 1) * (a->ratio / n - 1);
-        if (!trainer_update(&s->trainer, e)) return false;
+        stat_add(p, PG_LOSS, a.loss / n), stat_add(p, PG_CLIP, a.clipped / n),
+            stat_add(p, APPROX_KL, a.approxkl / n);
+        stat_add(p, ENTROPY, entropy / n), stat_add(p, RATIO, a.ratio / n);
+        p->ratio_square += (a.ratio / n - 1) * (a.ratio / n - 1);
+        if (!trainer_update(&s->learner.trainer, e)) return false;
     }
-    return trainer_update(&p->value, e);
+    return trainer_update(p->t.trainer, e);
 }
 
-static int ascending(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
+static int by_number(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
 
 /* All epochs: in each, the prompts are dealt out to minibatches anew; within one they keep their order. */
-static bool updates(Ppo *p, int64_t generation, Err *e) {
+static bool minibatches(Ppo *p, int64_t generation, Err *e) {
     const int n = p->s.gen.n_prompt, m = p->c->ppo.num_mini_batches, epochs = p->c->ppo.num_ppo_epochs,
               size = n / m;
     const bool warm = generation >= p->c->critic_warmup_steps;
-    int *order = malloc((size_t)n * sizeof(int));
-    bool ok = order || fail(e, "no memory for %d prompts", n);
+    const Trainer *t = p->t.trainer;
     memset(p->stat, 0, sizeof p->stat);
     memset(p->n_stat, 0, sizeof p->n_stat);
     p->ratio_square = 0;
-    for (int epoch = 0; ok && epoch < epochs; epoch++) {
-        rng_permutation(order, n, (uint64_t)p->c->step.run.seed, RNG_MINIBATCH,
+    for (int epoch = 0; epoch < epochs; epoch++) {
+        rng_permutation(p->order, n, (uint64_t)p->c->step.run.seed, RNG_MINIBATCH,
                         (uint64_t)generation * (uint64_t)epochs + (uint64_t)epoch);
-        for (int k = 0; ok && k < m && p->value.step < p->value.n_step; k++) {
-            qsort(order + k * size, (size_t)size, sizeof(int), ascending);
-            ok = update(p, order + k * size, size, warm, e);
+        for (int k = 0; k < m && t->step < t->n_step; k++) {
+            qsort(p->order + k * size, (size_t)size, sizeof(int), by_number);
+            if (!minibatch(p, p->order + k * size, size, warm, e)) return false;
         }
     }
-    free(order);
-    return ok;
+    return true;
 }
 
 /* ---- the run ------------------------------------------------------------------------------- */
 
 /* TRL 1.10's names; its means over tokens take in padding, ours do not. */
-static bool log_generation(Ppo *p, Run *run, const GenerationLog *l, int64_t generation, Err *e) {
-    const Step *s = &p->s;
+static void ppo_log(JsonWriter *w, void *self) {
+    Ppo *p = self;
+    Step *s = &p->s;
     const Generation *g = &s->gen;
     const bool policy = p->n_stat[RATIO] > 0;
     const int n_ratio = p->n_stat[RATIO];
     double ended = 0;
-    JsonWriter w = {0};
     for (int i = 0; i < g->n_completion; i++) ended += g->ended[i];
-    const double off = mean(p, RATIO) - 1;
-    json_begin(&w, '{');
-    json_put_int(&w, "step", p->value.step);
-    json_put_int(&w, "episode", (generation + 1) * g->n_completion);
-    json_put(&w, "loss", (policy ? mean(p, PG_LOSS) : 0) + p->c->ppo.vf_coef * mean(p, VF_LOSS));
-    json_put(&w, "grad_norm", policy ? s->trainer.grad_norm : NAN);
-    json_put(&w, "value_grad_norm", p->value.grad_norm);
-    json_put(&w, "learning_rate", policy ? s->trainer.lr : 0);
-    json_put_int(&w, "num_tokens", s->tokens);
-    json_put(&w, "epoch", (double)(generation + 1) * g->n_prompt / s->data.n);
-    generation_log_write(&w, l, s);
-    json_put(&w, "objective/kl", p->mean_kl);
-    json_put(&w, "objective/entropy", p->mean_entropy);
-    json_put(&w, "objective/non_score_reward", p->mean_non_score);
-    json_put(&w, "objective/rlhf_reward", p->mean_non_score + p->mean_score);
-    json_put(&w, "objective/scores", p->mean_score);
-    json_put(&w, "policy/approxkl_avg", mean(p, APPROX_KL));
-    json_put(&w, "policy/clipfrac_avg", mean(p, PG_CLIP));
-    json_put(&w, "policy/entropy_avg", mean(p, ENTROPY));
-    json_put(&w, "loss/policy_avg", mean(p, PG_LOSS));
-    json_put(&w, "loss/value_avg", mean(p, VF_LOSS));
-    json_put(&w, "val/clipfrac_avg", mean(p, VF_CLIP));
-    json_put(&w, "val/ratio", mean(p, RATIO));
-    json_put(&w, "val/ratio_var",
+    const double off = stat_mean(p, RATIO) - 1;
+    json_put_int(w, "episode", p->generation * g->n_completion);
+    json_put(w, "loss", (policy ? stat_mean(p, PG_LOSS) : 0) + p->c->ppo.vf_coef * stat_mean(p, VF_LOSS));
+    json_put(w, "grad_norm", policy ? s->learner.trainer.grad_norm : NAN);
+    json_put(w, "value_grad_norm", p->t.trainer->grad_norm);
+    json_put(w, "learning_rate", policy ? s->learner.trainer.lr : 0);
+    json_put_int(w, "num_tokens", (long long)p->t.tokens);
+    json_put(w, "epoch", (double)p->generation * g->n_prompt / s->prompts.train.n);
+    step_log_generation(w, s);
+    json_put(w, "objective/kl", p->mean_kl);
+    json_put(w, "objective/entropy", p->mean_entropy);
+    json_put(w, "objective/non_score_reward", p->mean_non_score);
+    json_put(w, "objective/rlhf_reward", p->mean_non_score + p->mean_score);
+    json_put(w, "objective/scores", p->mean_score);
+    json_put(w, "policy/approxkl_avg", stat_mean(p, APPROX_KL));
+    json_put(w, "policy/clipfrac_avg", stat_mean(p, PG_CLIP));
+    json_put(w, "policy/entropy_avg", stat_mean(p, ENTROPY));
+    json_put(w, "loss/policy_avg", stat_mean(p, PG_LOSS));
+    json_put(w, "loss/value_avg", stat_mean(p, VF_LOSS));
+    json_put(w, "val/clipfrac_avg", stat_mean(p, VF_CLIP));
+    json_put(w, "val/ratio", stat_mean(p, RATIO));
+    json_put(w, "val/ratio_var",
              n_ratio > 1 ? (p->ratio_square - n_ratio * off * off) / (n_ratio - 1) : NAN);
-    json_put(&w, "val/num_eos_tokens", ended);
-    if (p->ptx.n && policy) json_put(&w, "loss/ptx", p->ptx_loss);
-    json_end(&w, '}');
-    const bool ok = run_log(run, &w, e);
-    free(w.text);
-    run_time(run, p->value.step, s->tokens);
-    return ok;
+    json_put(w, "val/num_eos_tokens", ended);
+    if (p->ptx.n && policy) json_put(w, "loss/ptx", p->ptx_loss);
 }
 
-static bool loop(Ppo *p, Run *run, Err *e) {
-    Step *s = &p->s;
-    Trainer *t = &p->value;
-    GenerationLog l = {.logged = false};
-    Progress progress;
-    progress_begin(&progress, "ppo", t->n_step);
-    for (int64_t generation = t->step / p->updates; t->step < t->n_step; generation++) {
-        if (!step_generation(s, generation, e) || !advantages(p, e) || !updates(p, generation, e))
-            return false;
-        generation_log_add(&l, s);
-        s->trainer.extra[2] = (double)s->tokens;
-        t->extra[0] = p->moments.mean, t->extra[1] = p->moments.var, t->extra[2] = p->moments.n;
-        if ((generation + 1) % p->c->step.run.logging_steps == 0) {
-            if (!log_generation(p, run, &l, generation, e)) return false;
-            l.logged = true;
-        }
-        char detail[128];
-        snprintf(detail, sizeof detail, "reward %.4f  kl %.4f  value loss %.4f  %.1f k tokens/s",
-                 s->gen.stats.reward, p->mean_kl, mean(p, VF_LOSS), run_rate(run, s->tokens));
-        progress_at(&progress, t->step, detail);
-        if (!run_checkpoint(run, &p->c->step.run, t, t->step == t->n_step, e)) return false;
-    }
-    progress_end(&progress);
+
+/* A generation and all its updates. */
+static bool ppo_update(void *self, Err *e) {
+    Ppo *p = self;
+    const double before = p->s.tokens;
+    if (!step_generation(&p->s, p->generation, e) || !ppo_advantages(p, e) ||
+        !minibatches(p, p->generation, e))
+        return false;
+    p->generation++;
+    p->t.tokens += p->s.tokens - before;
     return true;
 }
 
-static bool memory(Ppo *p, Err *e) {
-    const size_t n = (size_t)p->s.gen.n_completion, n_token = n * (size_t)p->s.gen.max_new;
-    real **const list[] = {&p->kl,     &p->reward, &p->values,   &p->adv,   &p->ret,
-                           &p->mb_old, &p->mb_adv, &p->mb_value, &p->mb_ret};
-    bool ok = (p->score = memory_new(n * sizeof(real), "scores", e)) != NULL;
-    for (size_t i = 0; ok && i < sizeof list / sizeof *list; i++)
-        ok = (*list[i] = memory_new(n_token * sizeof(real), "tokens", e)) != NULL;
-    return ok;
+static void ppo_detail(char text[128], void *self) {
+    const Ppo *p = self;
+    snprintf(text, 128, "reward %.4f  kl %.4f  value loss %.4f", p->s.gen.stats.reward, p->mean_kl,
+             stat_mean(p, VF_LOSS));
 }
 
-static bool check(Ppo *p, Err *e) {
+static Networks ppo_networks(const Ppo *p) {
+    Networks net = step_networks(&p->s);
+    net.value = p->value.shape;
+    return net;
+}
+
+static bool ppo_predict(Cost *c, void *self, int64_t n_step, Err *e) {
+    const Ppo *p = self;
+    (void)n_step, (void)e;              /* the ledgers have the lengths */
+    const Networks net = ppo_networks(p);
+    cost_ppo(c, &net, &p->s.drawn, &p->s.trained, &p->valued);
+    if (p->ptx.n) cost_sft(c, &net, &p->ptx_read);
+    return true;
+}
+
+static bool ppo_memory(Ppo *p, Err *e) {
+    const Generation *g = &p->s.gen;
+    const size_t n = (size_t)g->n_completion, n_token = n * (size_t)g->max_new;
+    real **const list[] = {&p->kl,     &p->reward, &p->values,   &p->adv,   &p->ret,
+                           &p->mb_old, &p->mb_adv, &p->mb_value, &p->mb_ret};
+    Arena a = {0};
+    do {                                /* once to count, once to point */
+        if (a.used && !(a.base = memory_new(a.used, "values of tokens", e))) return false;
+        a.used = 0;
+        p->score = arena_take(&a, n, sizeof(real));
+        for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+            *list[i] = arena_take(&a, n_token, sizeof(real));
+        p->order = arena_take(&a, (size_t)g->n_prompt, sizeof(int));
+    } while (!a.base);
+    return true;
+}
+
+static bool ppo_check(Ppo *p, Err *e) {
     const Config *c = p->c;
     StepConfig *s = &p->step_config;
-    if (!run_options_check(&c->step.run, e) || !ppo_config_check(&c->ppo, e)) return false;
+    if (!ppo_config_check(&c->ppo, e)) return false;
     if (c->critic_warmup_steps < 0)
         return fail(e, "--critic-warmup-steps: found %d, expected at least 0", c->critic_warmup_steps);
     if (!isnan(c->value_learning_rate) && !(c->value_learning_rate >= 0))
@@ -495,57 +494,80 @@ static bool check(Ppo *p, Err *e) {
     s->critic = true;
     s->steps_per_generation = c->step.run.gradient_accumulation_steps * c->ppo.num_mini_batches;
     s->grpo.num_iterations = c->ppo.num_ppo_epochs;
-    p->updates = c->ppo.num_ppo_epochs * c->ppo.num_mini_batches;
+    p->t.unit = c->ppo.num_ppo_epochs * c->ppo.num_mini_batches;
     if (c->step.run.plan && s->grpo.max_completion_length > PLAN_LENGTH)
         s->grpo.max_completion_length = PLAN_LENGTH;
     const int size = c->step.run.per_device_train_batch_size * c->step.run.gradient_accumulation_steps;
     if (s->grpo.num_generations >= 1 && size % s->grpo.num_generations)
         return fail(e,
                     "--num-generations %d does not divide the %d completions of a minibatch "
-                    "(per-device-train-batch-size times gradient-accumulation-steps): a prompt's completions "
-                    "stay together",
+                    "(per-device-train-batch-size "
+                    "times gradient-accumulation-steps): a prompt's completions stay together",
                     s->grpo.num_generations, size);
-    return c->step.run.plan || c->step.run.resume || folder_is_empty(c->step.run.output_dir) ||
-           fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume",
-                c->step.run.output_dir);
+    return true;
 }
 
-static bool finish(Ppo *p, Err *e) {
-    char path[600];
-    FolderInfo info = {.label = {"value"}};
-    return path_join(path, sizeof path, p->c->step.run.output_dir, "value", e) &&
-           folder_save(path, p->critic, &info, p->c->step.run.model, run_store(&p->c->step.run), e) &&
-           step_finish(&p->s, e);
+static bool ppo_open(void *self, Err *e) {
+    Ppo *p = self;
+    const Config *c = p->c = p->t.config;
+    const RunOptions *o = &c->step.run;
+    if (!ppo_check(p, e)) return false;
+    if (c->ptx_dataset && !dataset_load(&p->ptx, c->ptx_dataset, NEED_COMPLETION, o->system, e)) return false;
+    p->ptx_order = (Order){.n = p->ptx.n, .seed = (uint64_t)o->seed};
+    if (!step_open(&p->s, &p->step_config, &p->t.cost, e) || !open_critic(p, e) || !ppo_memory(p, e))
+        return false;
+    ppo_moments_start(&p->moments);
+    Trainer *t = p->t.trainer = &p->value.trainer;
+    step_keep(&p->s, t);
+    texts_keep(t, "valued", &p->valued);
+    texts_keep(t, "ptx", &p->ptx_read);
+    trainer_keep(t, "score_mean", &p->moments.mean, 1);
+    trainer_keep(t, "score_var", &p->moments.var, 1);
+    trainer_keep(t, "score_n", &p->moments.n, 1);
+    return true;
+}
+
+static void ppo_hold(void *self) {
+    Ppo *p = self;
+    const Learner *v = &p->value;
+    Cost planned = {.prompt = 0}, held = planned;
+    learner_hold(&p->t.cost, &p->s.learner);
+    cost_trainer(&planned, &v->shape, v->rows, v->rows);
+    cost_trainer_held(&held, &v->trainer);
+    cost_memory_most(&p->t.cost.predicted, MEM_CRITIC, cost_trained(&planned));
+    cost_memory_most(&p->t.cost.measured, MEM_CRITIC, cost_trained(&held));
+    p->generation = p->t.trainer->step / p->t.unit;
 }
 
 /* A generation to warm up and a timed one, with short completions; the time of full ones is to theirs as the
  * operations are. */
-static bool plan(Ppo *p, Err *e) {
-    const Config *c = p->c;
+static bool ppo_plan(RunPlan *to, void *self, Err *e) {
+    Ppo *p = self;
+    const Config *c = p->t.config;
     Step *s = &p->s;
-    RunPlan *to = c->step.run.plan;
     const int full = c->step.grpo.max_completion_length;
     const double length = to->mean_length > 0 ? to->mean_length : full;
     double seconds = 0, operations = 0;
-    step_resume(s);
+    if (!ppo_open(self, e)) return false;
+    ppo_hold(self);
     for (int i = 0; i < 2; i++) {
-        const double start = clock_seconds(), before = cost_flops(&s->cost.measured);
-        p->value.step = 0;
-        if (!step_generation(s, c->critic_warmup_steps, e) || !advantages(p, e) ||
-            !updates(p, c->critic_warmup_steps, e))
-            return false;
-        seconds = clock_seconds() - start, operations = cost_flops(&s->cost.measured) - before;
+        const double start = clock_seconds(), before = cost_flops(&p->t.cost.measured);
+        p->t.trainer->step = 0;
+        p->generation = c->critic_warmup_steps;
+        if (!ppo_update(self, e)) return false;
+        seconds = clock_seconds() - start, operations = cost_flops(&p->t.cost.measured) - before;
     }
-    const double n_step = (double)p->value.n_step, generations = ceil(n_step / p->updates);
+    const double n_step = (double)p->t.trainer->n_step, generations = ceil(n_step / p->t.unit);
     const double passes = n_step / c->ppo.num_mini_batches,
                  cold = fmin(passes, (double)c->critic_warmup_steps * c->ppo.num_ppo_epochs);
     const Texts one = step_planned_drawn(s, length);
     Texts drawn = {0}, trained = {0}, valued = {0};
     texts_add(&drawn, &one, generations), texts_add(&trained, &one, passes - cold),
         texts_add(&valued, &one, passes);
-    const double tree = s->longest + (double)s->group * full;
+    const double tree = s->prompts.longest + (double)s->group * full;
     const int rows = c->step.run.slice_rows > (int)tree ? c->step.run.slice_rows : (int)tree;
-    s->net.logits_anew = !acts_keep_logits(&s->net.policy, rows);
+    Networks net = ppo_networks(p);
+    net.logits_anew = !acts_keep_logits(&net.policy, rows);
     Cost critic = {.prompt = 0};
     StepConfig config = p->step_config;
     config.grpo.max_completion_length = full;
@@ -553,69 +575,49 @@ static bool plan(Ppo *p, Err *e) {
     to->n_step = (int)n_step;
     to->length = length;
     to->how = "a generation of short completions was timed on this machine, the rest is counted (E194); "
-              "without checkpoints and --ptx-dataset";
-    cost_ppo(&to->cost, &s->net, &drawn, &trained, &valued);
+              "without checkpoints "
+              "and --ptx-dataset";
+    cost_ppo(&to->cost, &net, &drawn, &trained, &valued);
     const bool ok = step_planned_rest(&to->cost, s, length, generations, e);
     s->c = &p->step_config;
-    cost_trainer(&critic, &s->net.value, rows, rows);
+    cost_trainer(&critic, &net.value, rows, rows);
     to->cost.memory[MEM_CRITIC] = cost_trained(&critic);
-    to->memory = cost_memory(&to->cost) +
-                 (double)(acts_thread_bytes(&s->net.policy, rows, true) +
-                          acts_thread_bytes(&s->net.value, rows, true)) +
-                 PROGRAM_BYTES;
+    to->memory = cost_memory(&to->cost) + (double)(acts_thread_bytes(&net.policy, rows, true) +
+                                                   acts_thread_bytes(&net.value, rows, true)) + PROGRAM_BYTES;
     to->step_seconds = seconds / operations * cost_flops(&to->cost) / n_step;
     return ok;
 }
 
-static bool ppo(Ppo *p, Run *run, Err *e) {
-    const Config *c = p->c;
-    Step *s = &p->s;
-    if (!check(p, e)) return false;
-    if (c->ptx_dataset && !dataset_load(&p->ptx, c->ptx_dataset, NEED_COMPLETION, c->step.run.system, e))
-        return false;
-    p->ptx_order = (Order){.n = p->ptx.n, .seed = (uint64_t)c->step.run.seed};
-    if (!step_open(s, &p->step_config, e) || !open_critic(p, e) || !memory(p, e)) return false;
-    ppo_moments_start(&p->moments);
-    if (c->step.run.plan) return plan(p, e);
-    if (!run_begin(run, &ppo_table, c, &c->step.run, &p->value, e)) return false;
-    if (p->value.step) p->moments = (PpoMoments){p->value.extra[0], p->value.extra[1], p->value.extra[2]};
-    step_resume(s);
-    Cost planned = {.prompt = 0}, held = planned;
-    cost_trainer(&planned, &s->net.value, s->rows, s->rows);
-    cost_trainer_held(&held, &p->value);
-    cost_memory_most(&s->cost.predicted, MEM_CRITIC, cost_trained(&planned));
-    cost_memory_most(&s->cost.measured, MEM_CRITIC, cost_trained(&held));
-    run_tokens(run, s->tokens);
-    return (loop(p, run, e) || run_failed(run, e)) && run_cost(run, p->value.step, &s->cost, e) &&
-           finish(p, e);
+static bool ppo_finish(JsonWriter *w, void *self, Err *e) {
+    Ppo *p = self;
+    char path[600];
+    FolderInfo info = {.label = {"value"}};
+    return path_join(path, sizeof path, p->t.o->output_dir, "value", e) &&
+           folder_save(path, p->value.model, &info, p->t.o->model, run_store(p->t.o), e) &&
+           step_finish(w, &p->t, &p->s, e);
 }
 
-static void ppo_close(Ppo *p) {
-    void *const list[] = {p->score, p->kl,     p->reward, p->values,   p->adv,
-                          p->ret,   p->mb_old, p->mb_adv, p->mb_value, p->mb_ret};
-    for (size_t i = 0; i < sizeof list / sizeof *list; i++) memory_free(list[i]);
+static void ppo_close(void *self) {
+    Ppo *p = self;
+    memory_free(p->score);              /* and all that lies behind it */
     window_free(&p->ptx_window);
     free(p->ptx_ids.id);
     free(p->ptx_order.order);
-    trainer_free(&p->value);
-    model_free(p->critic);
+    learner_close(&p->value);
     step_close(&p->s);
 }
 
-int plan_ppo(RunPlan *plan, int argc, char **argv, Err *e) {
-    Config c;
-    memset(&c, 0, sizeof c);
-    grpo_config_default(&c.step.grpo);
-    ppo_config_default(&c.ppo);
-    const int code = options_parse(&c, &ppo_table, argc, argv, e);
-    if (code) return code < 0 ? -1 : 0;
-    c.step.run.plan = plan;
-    Ppo p = {.c = &c};
-    Run run = {.log = NULL};
-    const bool ok = ppo(&p, &run, e);
-    run_end(&run);
-    ppo_close(&p);
-    return ok ? 0 : -1;
+static void ppo_defaults(void *config) {
+    grpo_config_default(&((Config *)config)->step.grpo);
+    ppo_config_default(&((Config *)config)->ppo);
 }
 
+static const Method method = {
+    .table = &ppo_table, .config_size = sizeof(Config), .run_at = AT(step.run), .state_size = sizeof(Ppo),
+    .defaults = ppo_defaults, .open = ppo_open, .hold = ppo_hold, .update = ppo_update, .log = ppo_log,
+    .detail = ppo_detail, .predict = ppo_predict, .plan = ppo_plan, .finish = ppo_finish, .close = ppo_close};
+
+int plan_ppo(RunPlan *plan, int argc, char **argv, Err *e) {
+    return loop_command(&method, plan, argc, argv, e);
+}
 int cmd_ppo(int argc, char **argv, Err *e) { return plan_ppo(NULL, argc, argv, e); }

@@ -8,12 +8,10 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "text/data.h"
-#include "run/run.h"
+#include "run/loop.h"
+#include "lib/words.h"
 #include "lib/files.h"
 #include "lib/rng.h"
-#include "lib/say.h"
-#include "lib/machine.h"
 
 typedef struct {
     RunOptions run;
@@ -45,8 +43,8 @@ const OptionTable reward_table =
 typedef struct { int *id, n, n_prompt; } Sequence;
 typedef struct { Sequence *seq; real *label; int n; } Items;
 
-static bool encode(Items *out, const Dataset *d, const Language *l, const char (*name)[64], int n_label,
-                   int max_length, Err *e) {
+static bool reward_encode(Items *out, const Dataset *d, const Language *l, const char (*name)[64],
+                          int n_label, int max_length, Err *e) {
     Ids ids = {0};
     out->n = d->n;
     out->seq = calloc((size_t)d->n, sizeof *out->seq);
@@ -76,7 +74,7 @@ static bool encode(Items *out, const Dataset *d, const Language *l, const char (
 }
 
 /* Moves the last `share` of a keyed permutation into held. */
-static bool split(Items *all, Items *held, int n_label, double share, uint64_t seed, Err *e) {
+static bool items_split(Items *all, Items *held, int n_label, double share, uint64_t seed, Err *e) {
     const int n_held = (int)floor(share * all->n), n = all->n - n_held;
     if (n_held < 2 || n < 1)
         return fail(e, "--eval-split %g: leaves %d for training and %d held out; expected at least 1 and 2",
@@ -101,86 +99,90 @@ static bool split(Items *all, Items *held, int n_label, double share, uint64_t s
     return true;
 }
 
-typedef struct { double loss, weight_sum; const real *label; const double *label_weight; int n_label; } Loss;
-
-static void derive(void *to, int first, int n, const real *score, real *dscore) {
-    Loss *l = to;
-    reward_regression_loss(&l->loss, dscore, score, l->label + (size_t)first * (size_t)l->n_label,
-                           l->label_weight, (size_t)n, (size_t)l->n_label, l->weight_sum);
-}
-
 /* E40: read at the last token that is not padding, which is not the last one where the end token is the
- * padding token too (D12). */
+ * padding token too. */
 static bool add_example(Window *w, const Sequence *s, int pad, Err *e) {
     const int row = w->n_row, last = head_last_row(s->id, s->n, pad);
     if (last < 0) return fail(e, "an example holds nothing but pad_token_id %d; expected another token", pad);
     return window_add(w, s->id, s->n, -1, e) >= 0 && window_target(w, row + last, 0, e);
 }
 
-static void texts_of(Texts *t, const void *items, int i) {
+typedef struct {
+    Training t;                         /* stands first */
+    const Config *c;
+    Learner l;
+    FolderInfo info;                    /* of final/: labels, their means */
+    Items items, held;
+    int n_label;
+    double weight[MAX_LABELS], mean[MAX_LABELS], sd[MAX_LABELS];
+    real *label;                        /* [batch, n_label] of the update */
+    double loss;
+} Reward;
+
+static void reward_texts(Texts *t, const void *items, int i) {
     const Sequence *x = &((const Items *)items)->seq[i];
     texts_sequence(t, x->n_prompt, x->n - x->n_prompt, 1);
 }
 
-static bool step(Loss *loss, Trainer *t, Window *w, real *label, const Items *items, Order *order,
-                 int64_t *at, int batch, Err *e) {
-    const size_t k = (size_t)loss->n_label;
+/* E43, E44: the weighted mean of squared errors over the labels that are there. */
+static bool reward_update(void *self, Err *e) {
+    Reward *s = self;
+    Trainer *t = &s->l.trainer;
+    Window *w = &s->l.window;
+    const size_t k = (size_t)s->n_label, n = (size_t)s->t.batch;
+    double prompt = 0;
+    int more;
     window_clear(w);
-    for (int i = 0; i < batch; i++) {
-        const int x = order_at(order, (*at)++);
-        if (!add_example(w, &items->seq[x], t->model->config.pad, e)) return false;
-        memcpy(label + (size_t)i * k, items->label + (size_t)x * k, k * sizeof(real));
+    for (size_t i = 0; i < n; i++) {
+        const int x = training_example(&s->t, (int)i);
+        if (!add_example(w, &s->items.seq[x], t->model->config.pad, e)) return false;
+        memcpy(s->label + i * k, s->items.label + (size_t)x * k, k * sizeof(real));
+        prompt += s->items.seq[x].n_prompt;
     }
-    loss->loss = 0;
-    loss->label = label;
-    loss->weight_sum = reward_label_weight_sum(label, loss->label_weight, (size_t)batch, k);    /* E44 */
-    if (!trainer_accumulate_scores(t, w, derive, loss, e)) return false;
-    if (!isfinite(loss->loss))
+    s->loss = 0;
+    const double weight_sum = reward_label_weight_sum(s->label, s->weight, n, k);
+    Slice x = trainer_slices(t);
+    while ((more = slice_next(&x, w, &t->model->config, e)) > 0) {
+        slice_scores(t, &x);
+        reward_regression_loss(&s->loss, t->dscore, t->score, s->label + (size_t)x.first_target * k,
+                               s->weight, (size_t)x.batch.n_target, k, weight_sum);
+        slice_scores_backward(t, &x);
+    }
+    if (more < 0) return false;
+    if (!isfinite(s->loss))
         return fail(e, "step %lld: the loss is %g: the step is not applied; lower --learning-rate",
-                    (long long)t->step + 1, loss->loss);
-    return trainer_update(t, e);
-}
-
-/* One step to warm up and three timed ones on the data's own examples, by the mean length of all. */
-static bool plan(RunPlan *p, Trainer *t, Window *w, real *label, const Loss *like, const Items *items,
-                 const RunOptions *o, int batch, Err *e) {
-    Order order = {.n = items->n, .seed = (uint64_t)o->seed};
-    double tokens = 0, seconds = 0, timed = 0;
-    int64_t at = 0;
-    for (int i = 0; i < items->n; i++) tokens += items->seq[i].n;
-    for (int i = 0; i < 4; i++) {
-        Loss loss = *like;
-        const double start = clock_seconds();
-        if (!step(&loss, t, w, label, items, &order, &at, batch, e)) return false;
-        if (i) seconds += clock_seconds() - start, timed += w->n_row;
-    }
-    p->step_seconds = seconds / timed * batch * tokens / items->n;
-    p->n_step = (int)t->n_step;
-    p->how = "three steps of it were timed on this machine; without checkpoints and the table at the end";
-    const Texts texts = order_texts(&order, 0, t->n_step * batch, texts_of, items);
-    cost_reward(&p->cost, &t->model->config, &texts);
-    cost_trainer(&p->cost, &t->model->config, t->max_row, t->max_target);
-    free(order.order);
+                    (long long)t->step + 1, s->loss);
+    if (!trainer_update(t, e)) return false;
+    s->t.tokens += w->n_row;
+    s->t.cost.measured.prompt += prompt;
+    s->t.cost.measured.completion += w->n_row - prompt;
+    training_smooth(&s->t, s->loss);
     return true;
 }
 
-static bool log_step(Run *r, const Trainer *t, const Loss *l, double epoch, int64_t tokens, Err *e) {
-    JsonWriter w = {0};
-    json_begin(&w, '{');
-    json_put_int(&w, "step", t->step);
-    json_put(&w, "loss", l->loss);
-    json_put(&w, "grad_norm", t->grad_norm);
-    json_put(&w, "learning_rate", t->lr);
-    json_put(&w, "epoch", epoch);
-    json_put_int(&w, "num_tokens", tokens);
-    json_end(&w, '}');
-    const bool ok = run_log(r, &w, e);
-    free(w.text);
-    run_time(r, t->step, tokens);
-    return ok;
+static void reward_log(JsonWriter *w, void *self) {
+    const Reward *s = self;
+    json_put(w, "loss", s->loss);
+    json_put(w, "grad_norm", s->l.trainer.grad_norm);
+    json_put(w, "learning_rate", s->l.trainer.lr);
+    json_put(w, "epoch", training_epoch(&s->t));
+    json_put_int(w, "num_tokens", (long long)s->t.tokens);
 }
 
-static void fold(Model *m, FolderInfo *info, const double *mean, const double *sd) {      /* E45 */
+static void reward_detail(char text[128], void *self) {
+    snprintf(text, 128, "loss %.4f", ((Reward *)self)->t.smooth);
+}
+
+static bool reward_predict(Cost *c, void *self, int64_t n_step, Err *e) {
+    Reward *s = self;
+    (void)e;
+    const Texts texts = order_texts(&s->t.order, 0, n_step * s->t.batch, reward_texts, &s->items);
+    cost_reward(c, &s->l.shape, &texts);
+    return true;
+}
+
+/* E45: the labels were standardised, the folder gives them as they were. */
+static void head_unstandardise(Model *m, FolderInfo *info, const double *mean, const double *sd) {
     real *w = m->head->data;
     for (int k = 0; k < m->config.n_label; k++) {
         info->reward_mean[k] = mean[k];
@@ -190,8 +192,8 @@ static void fold(Model *m, FolderInfo *info, const double *mean, const double *s
 }
 
 /* The table of held-out items: on stdout (or as a member of *w), and as eval.json. */
-static bool evaluate(JsonWriter *w, const Trainer *t, const FolderInfo *info, const Items *held,
-                     const char *dir, bool json, Err *e) {
+static bool held_table(JsonWriter *w, const Trainer *t, const FolderInfo *info, const Items *held,
+                       const char *dir, bool json, Err *e) {
     const int n_label = t->model->config.n_label;
     Window window = {0};
     bool ok = true;
@@ -237,166 +239,118 @@ static bool evaluate(JsonWriter *w, const Trainer *t, const FolderInfo *info, co
     return ok;
 }
 
-static bool finish(const Config *c, Trainer *t, const FolderInfo *info, const Items *held, double loss,
-                   Err *e) {
-    char final[600], hex[65];
-    JsonWriter w = {0};
-    if (!path_join(final, sizeof final, c->run.output_dir, "final", e) ||
-        !folder_save(final, t->model, info, c->run.model, run_store(&c->run), e))
-        return false;
-    folder_digest(t->model, hex);
-    json_begin(&w, '{');
-    json_put_int(&w, "steps", t->step);
-    json_put(&w, "loss", loss);
-    json_put_string(&w, "final", final);
-    json_put_string(&w, "sha256", hex);
-    const bool ok = !held->n || evaluate(&w, t, info, held, c->run.output_dir, c->run.json, e);
-    json_end(&w, '}');
-    if (ok && c->run.json) puts(w.text);
-    if (ok && !c->run.json)
-        printf("%s: %lld steps, %d labels, loss %.4f%s, weights %.16s%s\n", final, (long long)t->step,
-               t->model->config.n_label, loss, c->normalize_labels ? " (standardised)" : "", hex,
-               held->n ? "" : "; nothing was held out: --eval-split or --eval-dataset tells how good it is");
-    free(w.text);
-    return ok;
-}
-
 static bool label_names(FolderInfo *info, int *n_label, const Config *c, const Dataset *d, Err *e) {
     *n_label = 0;
-    for (const char *at = c->labels; at && *at; ) {
-        const size_t n = strcspn(at, ",");
+    char name[64];
+    for (const char *at = c->labels; at && list_next(name, sizeof name, &at); ) {
         if (*n_label == MAX_LABELS) return fail(e, "--labels: more than %d", MAX_LABELS);
-        snprintf(info->label[(*n_label)++], 64, "%.*s", (int)(n < 63 ? n : 63), at);
-        for (int k = 0; k + 1 < *n_label; k++)
-            if (!strcmp(info->label[k], info->label[*n_label - 1]))
-                return fail(e, "--labels: \"%s\" stands there twice", info->label[k]);
-        at += n + (at[n] == ',');
+        for (int k = 0; k < *n_label; k++)
+            if (!strcmp(info->label[k], name)) return fail(e, "--labels: \"%s\" stands there twice", name);
+        memcpy(info->label[(*n_label)++], name, sizeof name);
     }
     if (!c->labels) *n_label = dataset_labels(d, info->label, MAX_LABELS);
     return *n_label > 0 || fail(e, "%s: no labels in the data", d->path);
 }
 
-static bool reward(const Config *c, Err *e) {
-    FolderInfo info = {.n_stop = 0}, base;
-    Language l = {0};
-    Dataset d, held_data;
-    Items items, held = {0};
-    Trainer t = {0};
-    Window w = {0};
-    Run r = {.log = NULL};
-    Costs cost = {.predicted = {.prompt = 0}};
-    Model *m = NULL;
-    ModelConfig shape;
-    int n_label;
-    real *label = NULL;
-    double weight[MAX_LABELS], mean[MAX_LABELS] = {0}, sd[MAX_LABELS];
-    bool ok = false;
-    if (!run_options_check(&c->run, e) || !language_load(&l, c->run.model, c->run.chat_template, e))
-        return false;
-    if (!dataset_load(&d, c->run.dataset, NEED_COMPLETION | NEED_LABELS, c->run.system, e) ||
-        !label_names(&info, &n_label, c, &d, e))
-        return false;
+/* The items to train on and those held out, with labels as the data have them. */
+static bool reward_data(Reward *s, int max_length, Err *e) {
+    const Config *c = s->c;
+    const RunOptions *o = s->t.o;
+    const int need = NEED_COMPLETION | NEED_LABELS;
+    const char (*name)[64] = (const char (*)[64])s->info.label;
+    Dataset d, held;
     if (!(c->eval_split >= 0 && c->eval_split < 1))
         return fail(e, "--eval-split: found %g, expected a number from 0 (none) to less than 1",
                     c->eval_split);
     if (c->eval_dataset && c->eval_split != 0)
         return fail(e, "--eval-dataset and --eval-split %g: both hold data out; give one of them",
                     c->eval_split);
-    if (!parse_weights(weight, c->label_weights, (const char(*)[64])info.label, n_label, "--label-weights",
-                       e) ||
-        !folder_config(&shape, &base, c->run.model, e))
+    if (!dataset_load(&d, o->dataset, need, o->system, e) || !label_names(&s->info, &s->n_label, c, &d, e) ||
+        !parse_weights(s->weight, c->label_weights, name, s->n_label, "--label-weights", e) ||
+        !reward_encode(&s->items, &d, &s->l.language, name, s->n_label, max_length, e))
         return false;
-    const int max_length = c->max_length < shape.context ? c->max_length : shape.context;
-    if (!encode(&items, &d, &l, (const char (*)[64])info.label, n_label, max_length, e)) return false;
-    if (c->eval_dataset &&
-        (!dataset_load(&held_data, c->eval_dataset, NEED_COMPLETION | NEED_LABELS, c->run.system, e) ||
-         !encode(&held, &held_data, &l, (const char(*)[64])info.label, n_label, max_length, e)))
+    if (c->eval_dataset && (!dataset_load(&held, c->eval_dataset, need, o->system, e) ||
+                            !reward_encode(&s->held, &held, &s->l.language, name, s->n_label, max_length, e)))
         return false;
-    if (c->eval_split > 0 && !split(&items, &held, n_label, c->eval_split, (uint64_t)c->run.seed, e))
+    if (c->eval_split > 0 &&
+        !items_split(&s->items, &s->held, s->n_label, c->eval_split, (uint64_t)o->seed, e))
         return false;
-    for (int k = 0; k < n_label; k++) sd[k] = 1;
-    for (int k = 0; k < n_label; k++)
-        if (!reward_moments(NULL, NULL, items.label + k, (size_t)items.n, (size_t)n_label, 1))
+    for (int k = 0; k < s->n_label; k++)
+        if (!reward_moments(NULL, NULL, s->items.label + k, (size_t)s->items.n, (size_t)s->n_label, 1))
             return fail(e, "%s: no row has a value for label %s; leave it out with --labels", d.path,
-                        info.label[k]);
-    if (c->normalize_labels) {
-        reward_label_moments(mean, sd, items.label, (size_t)items.n, (size_t)n_label);
-        reward_standardise(items.label, mean, sd, (size_t)items.n, (size_t)n_label);
-    }
-    const int rows = c->run.slice_rows > max_length ? c->run.slice_rows : max_length,
-              batch = c->run.per_device_train_batch_size * c->run.gradient_accumulation_steps;
-    shape.n_label = n_label;
-    shape.checkpointing = c->run.gradient_checkpointing;
-    if (!run_adapter(&shape, &base, &c->run.adapter, c->run.model, e)) return false;
-    const double memory = (double)trainer_bytes(&shape, rows, rows) + PROGRAM_BYTES;
-    if (c->run.plan) c->run.plan->memory = memory;
-    if (!memory_plan(c->run.plan ? NULL : "reward", memory, e)) return false;
-    if (!(m = folder_load_as(c->run.model, &shape, (uint64_t)c->run.seed, e)) ||
-        !trainer_new(&t, m, rows, rows, e))
-        goto done;
-    if (!(label = malloc((size_t)batch * (size_t)n_label * sizeof(real)))) {
-        fail(e, "no memory");
-        goto done;
-    }
-    const int n_step = run_steps(&c->run, (double)items.n / batch);
-    run_trainer(&t, &c->run, n_step);
-    m->tally = &cost.measured.net[NET_REWARD];
-    t.counts = (double *)&cost, t.n_counts = sizeof cost / sizeof(double);
-    if (c->run.plan) {
-        ok = plan(c->run.plan, &t, &w, label, &(Loss){.label_weight = weight, .n_label = n_label}, &items,
-                  &c->run, batch, e);
-        goto done;
-    }
-    if (!run_begin(&r, &reward_table, c, &c->run, &t, e)) goto done;
-    Order order = {.n = items.n, .seed = (uint64_t)c->run.seed};
-    Progress p;
-    double smooth = 0;
-    progress_begin(&p, "reward", n_step);
-    int64_t tokens = (int64_t)t.extra[0];
-    run_tokens(&r, tokens);
-    cost_trainer(&cost.predicted, &shape, rows, rows);
-    cost_trainer_held(&cost.measured, &t);
-    for (int64_t at = t.step * batch; t.step < n_step; ) {
-        Loss loss = {.label_weight = weight, .n_label = n_label};
-        const Texts texts = order_texts(&order, at, batch, texts_of, &items);
-        if (!step(&loss, &t, &w, label, &items, &order, &at, batch, e)) { run_failed(&r, e); goto done; }
-        tokens += w.n_row;
-        cost.measured.prompt += texts.prompt;
-        cost.measured.completion += w.n_row - texts.prompt;
-        cost_reward(&cost.predicted, &shape, &texts);
-        t.extra[0] = (double)tokens;
-        smooth = smooth == 0 ? loss.loss : 0.95 * smooth + 0.05 * loss.loss;
-        if (t.step % c->run.logging_steps == 0 && !log_step(&r, &t, &loss, (double)at / items.n, tokens, e))
-            goto done;
-        if (!run_checkpoint(&r, &c->run, &t, t.step == n_step, e)) { run_failed(&r, e); goto done; }
-        char detail[96];
-        snprintf(detail, sizeof detail, "loss %.4f  %.1f k tokens/s", smooth, run_rate(&r, tokens));
-        progress_at(&p, t.step, detail);
-    }
-    progress_end(&p);
-    if (!run_cost(&r, t.step, &cost, e)) goto done;
-    fold(m, &info, mean, sd);
-    info.n_stop = base.n_stop;
-    memcpy(info.stop, base.stop, sizeof info.stop);
-    memcpy(info.base, base.base, sizeof info.base);
-    ok = finish(c, &t, &info, &held, smooth, e);
-done:
-    run_end(&r);
-    window_free(&w);
-    trainer_free(&t);
-    model_free(m);
-    language_free(&l);
-    free(label);
-    return ok;
+                        s->info.label[k]);
+    return true;
 }
+
+static bool reward_open(void *self, Err *e) {
+    Reward *s = self;
+    const Config *c = s->c = s->t.config;
+    const RunOptions *o = s->t.o;
+    Learner *l = &s->l;
+    if (!learner_shape(l, o, false, e)) return false;
+    const int max_length = c->max_length < l->shape.context ? c->max_length : l->shape.context;
+    if (!reward_data(s, max_length, e)) return false;
+    const size_t n = (size_t)s->items.n, k = (size_t)s->n_label;
+    for (size_t i = 0; i < k; i++) s->sd[i] = 1;
+    if (c->normalize_labels) {
+        reward_label_moments(s->mean, s->sd, s->items.label, n, k);
+        reward_standardise(s->items.label, s->mean, s->sd, n, k);
+    }
+    l->rows = o->slice_rows > max_length ? o->slice_rows : max_length;
+    l->shape.n_label = s->n_label;
+    s->t.batch = o->per_device_train_batch_size * o->gradient_accumulation_steps;
+    if (!(s->label = malloc((size_t)s->t.batch * k * sizeof(real)))) return fail(e, "no memory for labels");
+    if (!training_memory(&s->t, "reward", learner_bytes(l, o, false), e) || !learner_load(l, o, false, e))
+        return false;
+    s->t.order = (Order){.n = s->items.n, .seed = (uint64_t)o->seed};
+    s->t.texts_of = reward_texts, s->t.texts = &s->items;
+    s->t.trainer = &l->trainer;
+    run_trainer(&l->trainer, o, run_steps(o, (double)n / s->t.batch));
+    l->model->tally = &s->t.cost.measured.net[NET_REWARD];
+    return true;
+}
+
+static void reward_hold(void *self) { learner_hold(&((Reward *)self)->t.cost, &((Reward *)self)->l); }
+
+static bool reward_finish(JsonWriter *w, void *self, Err *e) {
+    Reward *s = self;
+    const Config *c = s->c;
+    char told[96];
+    head_unstandardise(s->l.model, &s->info, s->mean, s->sd);
+    memcpy(s->l.info.label, s->info.label, sizeof s->info.label);
+    memcpy(s->l.info.reward_mean, s->info.reward_mean, sizeof s->info.reward_mean);
+    snprintf(told, sizeof told, "%d labels, loss %.4f%s", s->n_label, s->t.smooth,
+             c->normalize_labels ? " (standardised)" : "");
+    if (!training_final(w, &s->t, &s->l, "loss", s->t.smooth, e) ||
+        (s->held.n && !held_table(w, &s->l.trainer, &s->info, &s->held, s->t.o->output_dir, s->t.o->json, e)))
+        return false;
+    training_tell(&s->t, told,
+                  s->held.n ? ""
+                            : "; nothing was held out: --eval-split or --eval-dataset tells how good "
+                              "it is");
+    return true;
+}
+
+static void items_free(Items *x) {
+    for (int i = 0; x->seq && i < x->n; i++) free(x->seq[i].id);
+    free(x->seq);
+    free(x->label);
+}
+
+static void reward_close(void *self) {
+    Reward *s = self;
+    items_free(&s->items);
+    items_free(&s->held);
+    free(s->label);
+    learner_close(&s->l);
+}
+
+static const Method method = {.table = &reward_table, .config_size = sizeof(Config), .run_at = AT(run),
+                              .state_size = sizeof(Reward), .open = reward_open, .hold = reward_hold,
+                              .update = reward_update, .log = reward_log, .detail = reward_detail,
+                              .predict = reward_predict, .finish = reward_finish, .close = reward_close};
 
 int plan_reward(RunPlan *plan, int argc, char **argv, Err *e) {
-    Config c;
-    memset(&c, 0, sizeof c);
-    const int r = options_parse(&c, &reward_table, argc, argv, e);
-    if (r) return r < 0 ? -1 : 0;
-    c.run.plan = plan;
-    return reward(&c, e) ? 0 : -1;
+    return loop_command(&method, plan, argc, argv, e);
 }
-
 int cmd_reward(int argc, char **argv, Err *e) { return plan_reward(NULL, argc, argv, e); }

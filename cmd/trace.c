@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "step.h"
+#include "cmd/step_open.h"
 #include "lib/files.h"
 #include "lib/optim.h"
 
@@ -53,11 +53,11 @@ static bool parts_new(Parts *p, const Step *s, Err *e) {
     if (!p->z || !p->z_reward || !p->sum || !p->share) return false;
     reward_group_z(p->z, g->score, n, k, group, 1, s->c->grpo.std_eps);
     reward_group_z(p->z_reward, g->reward, n, 1, group, 1, s->c->grpo.std_eps);
-    reward_mo_grpo(p->sum, g->score, s->weight, n, k, group, 1, s->c->grpo.std_eps);
+    reward_mo_grpo(p->sum, g->score, s->rewards.weight, n, k, group, 1, s->c->grpo.std_eps);
     for (size_t i = 0; i < n; i++)
         if (isnan(g->reward[i])) p->sum[i] = (real)NAN;
     reward_moments(&p->sum_mean, &p->sum_std, p->sum, n, 1, 1);
-    reward_label_share(p->share, g->score, s->weight, n, k, group);
+    reward_label_share(p->share, g->score, s->rewards.weight, n, k, group);
     return true;
 }
 
@@ -70,7 +70,7 @@ static void parts_free(Parts *p) {
 
 /* Whether the advantages are made of the labels' own z-scores. */
 static bool by_label(const Step *s) {
-    return s->c->grpo.multi_objective_aggregation != SUM_THEN_NORMALIZE || s->floors;
+    return s->c->grpo.multi_objective_aggregation != SUM_THEN_NORMALIZE || s->rewards.floors;
 }
 
 /* The text between quotation marks, as JSON writes it: control characters and bad bytes become visible. To be
@@ -89,7 +89,7 @@ static void put_quoted(const char *text) {
 
 static char *token_text(const Step *s, int id, Err *e) {
     size_t n;
-    char *text = tokenizer_decode(s->language.tokenizer, &id, 1, false, &n, e),
+    char *text = tokenizer_decode(s->learner.language.tokenizer, &id, 1, false, &n, e),
          *q = text ? quoted(text, n) : NULL;
     free(text);
     return q;
@@ -108,19 +108,20 @@ static void tell_settings(const Step *s, int64_t wanted, const char *hex) {
     printf("One GRPO step, told in full: update %lld of %lld. Nothing is written, and the update is not "
            "kept.\n"
            "Numbers such as E84 are those of the equations.\n\nSETTINGS\n",
-           (long long)wanted + 1, (long long)s->trainer.n_step);
+           (long long)wanted + 1, (long long)s->learner.trainer.n_step);
     printf("  policy       %s, weights %.16s%s", c->run.model, hex,
            c->run.resume ? " as of the checkpoint" : "");
-    if (wanted > s->trainer.step)
-        printf(", then %lld updates made in memory", (long long)(wanted - s->trainer.step));
+    if (wanted > s->learner.trainer.step)
+        printf(", then %lld updates made in memory", (long long)(wanted - s->learner.trainer.step));
     putchar('\n');
-    if (s->reference) printf("  reference    %s (beta %g)\n", c->run.model, g->beta);
+    if (s->learner.reference) printf("  reference    %s (beta %g)\n", c->run.model, g->beta);
     else printf("  reference    none: beta is 0, so there is no KL term\n");
     printf("  labels      ");
-    for (int k = 0; k < s->n_label; k++) printf("%s %s, weight %g", k ? ";" : "", s->label[k], s->weight[k]);
+    for (int k = 0; k < s->rewards.n_label; k++)
+        printf("%s %s, weight %g", k ? ";" : "", s->rewards.label[k], s->rewards.weight[k]);
     printf("\n  scores       %s%s%s", c->scorer.folders ? c->scorer.folders : "",
            c->scorer.folders && c->scorer.program ? ", " : "", c->scorer.program ? c->scorer.program : "");
-    if (s->clip) printf("; cut to %g .. %g (E77)", s->clip_low[0], s->clip_high[0]);
+    if (s->rewards.clip) printf("; cut to %g .. %g (E77)", s->rewards.clip_low[0], s->rewards.clip_high[0]);
     printf("; a missing label counts %s (E61)\n", missing_labels_names[g->missing_labels]);
     printf("  completions  %d prompts x %d, at most %d tokens; temperature %g (E23), top_k %d, top_p %g, "
            "min_p %g (E29); seed %d\n",
@@ -161,7 +162,7 @@ static void json_settings(JsonWriter *w, const Step *s, const Config *c, int64_t
     json_end(w, '}');
     json_put_string(w, "policy_sha256", hex);
     json_open(w, "weights", '{');
-    for (int k = 0; k < s->n_label; k++) json_put(w, s->label[k], s->weight[k]);
+    for (int k = 0; k < s->rewards.n_label; k++) json_put(w, s->rewards.label[k], s->rewards.weight[k]);
     json_end(w, '}');
     json_open(w, "generations", '[');
 }
@@ -171,12 +172,12 @@ static void json_settings(JsonWriter *w, const Step *s, const Config *c, int64_t
 static void tell_sum(const char *name, const char *letter, const Step *s, const real *value,
                      const real *group, double total, const char *equation) {
     printf("    %s = sum_k w_k %s_k =", name, letter);
-    for (int k = 0; k < s->n_label; k++) {
-        printf("%s%g*", k ? " + " : " ", s->weight[k]);
+    for (int k = 0; k < s->rewards.n_label; k++) {
+        printf("%s%g*", k ? " + " : " ", s->rewards.weight[k]);
         if (!isnan(value[k])) printf("%.8g", (double)value[k]);
         else if (group && s->c->grpo.missing_labels == MISSING_MEAN) {
             double mean;
-            reward_moments(&mean, NULL, group + k, (size_t)s->group, (size_t)s->n_label, 1);
+            reward_moments(&mean, NULL, group + k, (size_t)s->group, (size_t)s->rewards.n_label, 1);
             printf("%.8g [missing: the group's mean]", isnan(mean) ? 0 : mean);
         } else printf("0 [missing]");
     }
@@ -195,7 +196,7 @@ static void tell_completion(const Step *s, int i) {
     put_quoted(g->text[i]);
     printf("\n    scores r_k (E41):");
     for (int k = 0; k < g->n_label; k++) {
-        printf("%s %s ", k ? "," : "", s->label[k]);
+        printf("%s %s ", k ? "," : "", s->rewards.label[k]);
         if (isnan(score[k])) printf("missing");
         else printf("%.8g", (double)score[k]);
     }
@@ -212,7 +213,7 @@ static void tell_floored(const Step *s, const Parts *p, int i) {
            s->c->grpo.std_eps, z, isnan(p->z_reward[i]) ? " [missing]" : "", z);
     for (int k = 0; k < g->n_label; k++) {
         const double zk = p->z[(size_t)i * (size_t)g->n_label + (size_t)k];
-        if (s->floor[k] > -INFINITY) printf(" + %g*%.8g", g->multiplier[k], isnan(zk) ? 0 : zk);
+        if (s->rewards.floor[k] > -INFINITY) printf(" + %g*%.8g", g->multiplier[k], isnan(zk) ? 0 : zk);
     }
     printf(" = %.8g   (E70)\n", (double)g->adv[i]);
 }
@@ -226,9 +227,9 @@ static void tell_advantage(const Step *s, const Parts *p, int i, double mean, do
         const real *z = p->z + (size_t)i * (size_t)g->n_label;
         printf("Z_k = (r_k - mean_k)/(std_k + %g):", c->std_eps);
         for (int k = 0; k < g->n_label; k++)
-            printf("%s %s %.8g", k ? "," : "", s->label[k], isnan(z[k]) ? 0 : (double)z[k]);
+            printf("%s %s %.8g", k ? "," : "", s->rewards.label[k], isnan(z[k]) ? 0 : (double)z[k]);
         printf("   (E62)\n");
-        if (s->floors) { tell_floored(s, p, i); return; }
+        if (s->rewards.floors) { tell_floored(s, p, i); return; }
         tell_sum(c->multi_objective_aggregation == MO_GRPO ? "A" : "S", "Z", s, z, NULL, p->sum[i],
                  c->multi_objective_aggregation == MO_GRPO ? "E64" : "E63");
         if (c->multi_objective_aggregation == MO_GRPO) return;
@@ -255,7 +256,7 @@ static void tell_group(const Step *s, const Parts *p, int prompt) {
     const Example *x = g->example[prompt];
     const int first = prompt * s->group;
     double mean, std;
-    printf("PROMPT %d of %d: %s:%d, %d tokens\n", prompt + 1, g->n_prompt, s->data.path, x->line,
+    printf("PROMPT %d of %d: %s:%d, %d tokens\n", prompt + 1, g->n_prompt, s->prompts.train.path, x->line,
            g->prompt[prompt].n);
     for (int i = 0; i < x->n_prompt; i++) {
         printf("  %s: ", x->prompt[i].role);
@@ -276,16 +277,17 @@ static void tell_group(const Step *s, const Parts *p, int prompt) {
         for (int k = 0; k < g->n_label; k++) {
             reward_moments(&mean, &std, g->score + (size_t)first * (size_t)g->n_label + (size_t)k,
                            (size_t)s->group, (size_t)g->n_label, 1);
-            printf("  group: %s: mean_k = %.9g, std_k = %.9g   (E62)\n", s->label[k], mean, std);
+            printf("  group: %s: mean_k = %.9g, std_k = %.9g   (E62)\n", s->rewards.label[k], mean, std);
         }
     reward_moments(&mean, &std, g->reward + first, (size_t)s->group, 1, 1);
     for (int i = first; i < first + s->group; i++) tell_advantage(s, p, i, mean, std);
     printf("  shares of the labels in the advantage%s, w_k Cov(r_k, R)/Var(R):",
-           s->floors ? " but for the floors" : "");
+           s->rewards.floors ? " but for the floors" : "");
     const double *share = p->share + (size_t)prompt * (size_t)g->n_label;
     if (isnan(share[0])) printf(" none, Var(R) is 0");
     else
-        for (int k = 0; k < g->n_label; k++) printf("%s %s %.5g", k ? "," : "", s->label[k], share[k]);
+        for (int k = 0; k < g->n_label; k++)
+            printf("%s %s %.5g", k ? "," : "", s->rewards.label[k], share[k]);
     printf("   (E73)\n\n");
 }
 
@@ -309,7 +311,7 @@ static void json_group(JsonWriter *w, const Step *s, const Parts *p, int prompt)
     json_put(w, "reward_std", std);
     json_open(w, "label_share", '{');
     for (int k = 0; k < g->n_label; k++)
-        json_put(w, s->label[k], p->share[(size_t)prompt * (size_t)g->n_label + (size_t)k]);
+        json_put(w, s->rewards.label[k], p->share[(size_t)prompt * (size_t)g->n_label + (size_t)k]);
     json_end(w, '}');
     json_open(w, "completions", '[');
     for (int i = first; i < first + s->group; i++) {
@@ -319,15 +321,15 @@ static void json_group(JsonWriter *w, const Step *s, const Parts *p, int prompt)
         json_put_string(w, "finish_reason", g->out.ended[i] ? "stop" : "length");
         json_open(w, "scores", '{');
         for (int k = 0; k < g->n_label; k++)
-            json_put(w, s->label[k], g->score[(size_t)i * (size_t)g->n_label + (size_t)k]);
+            json_put(w, s->rewards.label[k], g->score[(size_t)i * (size_t)g->n_label + (size_t)k]);
         json_end(w, '}');
         json_put(w, "reward", g->reward[i]);
         if (by_label(s)) {
             json_open(w, "z", '{');
             for (int k = 0; k < g->n_label; k++)
-                json_put(w, s->label[k], p->z[(size_t)i * (size_t)g->n_label + (size_t)k]);
+                json_put(w, s->rewards.label[k], p->z[(size_t)i * (size_t)g->n_label + (size_t)k]);
             json_end(w, '}');
-            if (!s->floors) json_put(w, "z_sum", p->sum[i]);
+            if (!s->rewards.floors) json_put(w, "z_sum", p->sum[i]);
         }
         json_put(w, "advantage", g->adv[i]);
         json_end(w, '}');
@@ -346,7 +348,7 @@ static void tell_weight_rule(const Step *s) {
     case LOSS_SAPO:
     case LOSS_GMPO: printf("c_it = 1/(B max(n_i,1) GA) = 1/(%d n_i %d)   (E112)\n", b, ga); break;
     case LOSS_BNPO:
-        printf("c_it = 1/(max(sum of n_i,1) GA) = 1/(%g*%d)   (E112)\n", s->micro.n_token, ga);
+        printf("c_it = 1/(max(sum of n_i,1) GA) = 1/(%g*%d)   (E112)\n", s->micro.whole.n_token, ga);
         break;
     case LOSS_DR_GRPO:
         printf("c_it = 1/(B max_completion_length GA) = 1/(%d*%d*%d)   (E112)\n", b, c->max_completion_length,
@@ -356,7 +358,7 @@ static void tell_weight_rule(const Step *s) {
     case LOSS_DAPO:
     case LOSS_CISPO:
     case LOSS_VESPO:
-        printf("c_it = 1/(max(N,1)/P GA/S) = 1/(%g/1*%d/%d)   (E112)\n", s->grpo_window.n_item, ga,
+        printf("c_it = 1/(max(N,1)/P GA/S) = 1/(%g/1*%d/%d)   (E112)\n", s->micro.window.n_item, ga,
                s->per_generation);
         break;
     }
@@ -393,11 +395,11 @@ static bool tell_tokens(const Step *s, int i, const GrpoTold *q, const GrpoToken
         put_padded(text, 16);
         free(text);
         printf(" %12.8g %12.8g", (double)g->logp[at], (double)g->old[at]);
-        if (s->reference) printf(" %12.8g", (double)g->ref[at]);
+        if (s->learner.reference) printf(" %12.8g", (double)g->ref[at]);
         else printf(" %12s", "-");
         if (!k->counts) { printf(" masked: no loss token\n"); continue; }
         printf(" %11.8g %-4s", k->ratio, k->clipped ? "yes" : "no");
-        if (s->reference) printf(" %12.6g", k->k3);
+        if (s->learner.reference) printf(" %12.6g", k->k3);
         else printf(" %12s", "-");
         if (c->loss_type == LOSS_GMPO) printf(" %12s", "E106");
         else printf(" %12.6g", k->loss);
@@ -431,7 +433,7 @@ static void json_tokens(JsonWriter *w, const Step *s, int i, const GrpoTold *q, 
         json_put_int(w, "mask", k->counts);
         json_put(w, "logp", g->logp[at]);
         json_put(w, "old", g->old[at]);
-        json_put(w, "ref", s->reference ? (double)g->ref[at] : NAN);
+        json_put(w, "ref", s->learner.reference ? (double)g->ref[at] : NAN);
         json_put(w, "entropy", g->entropy[at]);
         json_put(w, "ratio", k->counts ? k->ratio : NAN);
         json_put_bool(w, "clipped", k->clipped);
@@ -451,21 +453,21 @@ static bool tell_micro_batch(const Step *s, JsonWriter *w, int i, int limit, Err
     const int first = step_first_completion(s, i);
     const GrpoIn in = step_input(s, first, s->batch);
     const GrpoConfig *c = &s->c->grpo;
-    const double loss = grpo_loss_value(&s->sums, &s->grpo_window, &s->micro);
+    const double loss = grpo_loss_value(&s->micro.sums, &s->micro.window, &s->micro.whole);
     GrpoToken *token = memory_new((size_t)s->gen.max_new * sizeof *token, "trace", e);
     bool ok = token != NULL;
     if (w) {
         json_begin(w, '{');
-        json_put(w, "n_item", s->grpo_window.n_item);
-        json_put(w, "n_token", s->micro.n_token);
+        json_put(w, "n_item", s->micro.window.n_item);
+        json_put(w, "n_token", s->micro.whole.n_token);
         json_put(w, "loss", loss);
-        json_put(w, "entropy_coef", s->grpo_window.entropy_coef);
+        json_put(w, "entropy_coef", s->micro.window.entropy_coef);
         json_open(w, "completions", '[');
     } else {
         printf("MICRO-BATCH %d of %d: completions %d.%d to %d.%d, %g loss tokens; N = %g in the generation\n",
-               s->n_micro, s->accumulate, first / s->group + 1, first % s->group + 1,
-               (first + s->batch - 1) / s->group + 1, (first + s->batch - 1) % s->group + 1, s->micro.n_token,
-               s->grpo_window.n_item);
+               s->update.n_micro, s->accumulate, first / s->group + 1, first % s->group + 1,
+               (first + s->batch - 1) / s->group + 1, (first + s->batch - 1) % s->group + 1,
+               s->micro.whole.n_token, s->micro.window.n_item);
         printf("  ");
         tell_weight_rule(s);
         printf("  logp, old, ref: E23; ratio: %s; clip: E100; k3 = exp(d) - d - 1, d = ref - logp: E94; l: "
@@ -476,11 +478,11 @@ static bool tell_micro_batch(const Step *s, JsonWriter *w, int i, int limit, Err
                                                                 : "E113");
         if (c->top_entropy_quantile < 1)
             printf("  tokens with entropy below %.8g have no policy term   (E109)\n",
-                   s->micro.entropy_threshold);
+                   s->micro.whole.entropy_threshold);
     }
     for (int k = 0; ok && k < s->batch; k++) {
         GrpoTold told;
-        grpo_tell(&told, token, &in, (size_t)k, c, &s->grpo_window, &s->micro);
+        grpo_tell(&told, token, &in, (size_t)k, c, &s->micro.window, &s->micro.whole);
         if (w) json_tokens(w, s, first + k, &told, token, limit, e);
         else ok = tell_tokens(s, first + k, &told, token, limit, e);
     }
@@ -488,14 +490,14 @@ static bool tell_micro_batch(const Step *s, JsonWriter *w, int i, int limit, Err
         json_end(w, ']');
         json_end(w, '}');
     } else {
-        printf("  sum of c l over all %g loss tokens = %.9g   (%s)\n", s->micro.n_token, s->sums.policy,
-               c->loss_type == LOSS_GMPO ? "E106" : "E112");
-        if (s->grpo_window.entropy_coef != 0)
-            printf("  with the entropy bonus, coefficient %g: %.9g   (E115)\n", s->grpo_window.entropy_coef,
+        printf("  sum of c l over all %g loss tokens = %.9g   (%s)\n", s->micro.whole.n_token,
+               s->micro.sums.policy, c->loss_type == LOSS_GMPO ? "E106" : "E112");
+        if (s->micro.window.entropy_coef != 0)
+            printf("  with the entropy bonus, coefficient %g: %.9g   (E115)\n", s->micro.window.entropy_coef,
                    loss);
         if (c->beta != 0)
             printf("  mean KL of a token = %.8g   (E122)\n",
-                   s->sums.n_token ? s->sums.kl / s->sums.n_token : 0);
+                   s->micro.sums.n_token ? s->micro.sums.kl / s->micro.sums.n_token : 0);
         putchar('\n');
     }
     memory_free(token);
@@ -505,13 +507,13 @@ static bool tell_micro_batch(const Step *s, JsonWriter *w, int i, int limit, Err
 /* ---- the update --------------------------------------------------------------------------- */
 
 static void tell_update(const Step *s, JsonWriter *w) {
-    const Trainer *t = &s->trainer;
+    const Trainer *t = &s->learner.trainer;
     const double clip = clip_coefficient(t->grad_norm, t->max_grad_norm);
     char hex[65];
-    folder_digest(s->policy, hex);
+    folder_digest(s->learner.model, hex);
     if (w) {
         json_open(w, "update", '{');
-        json_put(w, "loss", s->loss);
+        json_put(w, "loss", s->update.loss);
         json_put(w, "grad_norm", t->grad_norm);
         json_put(w, "clip_coefficient", clip);
         json_put(w, "learning_rate", t->lr);
@@ -520,7 +522,7 @@ static void tell_update(const Step *s, JsonWriter *w) {
         return;
     }
     printf("UPDATE\n  loss = sum over %d micro-batch%s = %.9g   (E117)\n", s->accumulate,
-           s->accumulate > 1 ? "es" : "", s->loss);
+           s->accumulate > 1 ? "es" : "", s->update.loss);
     if (grpo_aligned(s->accumulate, s->per_generation, s->c->grpo.num_iterations))
         printf("  every ratio is 1, so the loss is about minus a mean of advantages: near 0 is right, its "
                "gradient carries the signal\n");
@@ -540,20 +542,21 @@ static void tell_update(const Step *s, JsonWriter *w) {
 /* Multipliers that act in the generation's advantages, and what its scores make of them. */
 static void tell_floors(const Step *s, JsonWriter *w) {
     const Generation *g = &s->gen;
-    if (!s->floors) return;
+    if (!s->rewards.floors) return;
     if (w) json_open(w, "multipliers", '{');
     else
         printf("FLOORS, held by multipliers: rate %g, at most %g\n", s->c->multiplier_learning_rate,
                s->c->multiplier_max);
-    for (int k = 0; k < s->n_label; k++) {
+    for (int k = 0; k < s->rewards.n_label; k++) {
         double mean;
-        if (s->floor[k] == -INFINITY) continue;
+        if (s->rewards.floor[k] == -INFINITY) continue;
         reward_moments(&mean, NULL, g->score + k, (size_t)g->n_completion, (size_t)g->n_label, 1);
-        if (w) json_put(w, s->label[k], g->multiplier[k]);
+        if (w) json_put(w, s->rewards.label[k], g->multiplier[k]);
         else
             printf("  %s at least %g on average, multiplier %.9g   (E70); the mean is %.9g, which makes it "
                    "%.9g   (E71)\n",
-                   s->label[k], s->floor[k], g->multiplier[k], mean, s->multiplier[k]);
+                   s->rewards.label[k], s->rewards.floor[k], g->multiplier[k], mean,
+                   s->rewards.multiplier[k]);
     }
     if (w) json_end(w, '}');
     else putchar('\n');
@@ -580,43 +583,44 @@ static bool tell_generation(const Step *s, JsonWriter *w, int64_t generation, Er
 /* The loop of train; what belongs to the wanted update is told. */
 static bool steps(Step *s, JsonWriter *w, int64_t wanted, int limit, Err *e) {
     const int per = step_micro_batches(s);
-    for (int64_t generation = step_first_generation(s); ; generation++) {
+    for (int64_t generation = s->generation; ; generation++) {
         /* it has micro-batches of that update */
         const bool tell = (generation + 1) * per > wanted * s->accumulate;
         if (!step_generation(s, generation, e) || (tell && !tell_generation(s, w, generation, e)))
             return false;
         for (int i = 0; i < per; i++) {
             if (!step_micro_batch(s, i, e) ||
-                (s->trainer.step == wanted && !tell_micro_batch(s, w, i, limit, e)))
+                (s->learner.trainer.step == wanted && !tell_micro_batch(s, w, i, limit, e)))
                 return false;
-            if (s->n_micro < s->accumulate) continue;
+            if (s->update.n_micro < s->accumulate) continue;
             if (!step_update(s, e)) return false;
-            if (s->trainer.step > wanted) break;
+            if (s->learner.trainer.step > wanted) break;
             step_clear(s);
         }
         if (tell && w) json_end(w, ']'), json_end(w, '}');
-        if (s->trainer.step > wanted) return true;
+        if (s->learner.trainer.step > wanted) return true;
     }
 }
 
-static bool trace(Step *s, JsonWriter *w, const Config *c, Err *e) {
+static bool trace(Step *s, Costs *cost, JsonWriter *w, const Config *c, Err *e) {
     char hex[65], path[600];
     RunOptions run = c->step.run;
     if (!run.output_dir) run.output_dir = ".";              /* trace needs none */
-    if (!run_options_check(&run, e) || !step_open(s, &c->step, e)) return false;
+    if (!run_options_check(&run, e) || !step_open(s, &c->step, cost, e)) return false;
+    step_keep(s, &s->learner.trainer);
     if (run.resume && (!path_join(path, sizeof path, run.output_dir, "checkpoint.safetensors", e) ||
-                       !trainer_load(&s->trainer, path, e)))
+                       !trainer_load(&s->learner.trainer, path, e)))
         return false;
-    step_resume(s);
-    const int64_t done = s->trainer.step, wanted = c->update ? c->update - 1 : done;
-    if (done >= s->trainer.n_step)
+    step_seek(s);
+    const int64_t done = s->learner.trainer.step, wanted = c->update ? c->update - 1 : done;
+    if (done >= s->learner.trainer.n_step)
         return fail(e, "%s: the run is over: no update is left to tell; leave --resume out and give --update",
                     path);
-    if (wanted < done || wanted >= s->trainer.n_step)
+    if (wanted < done || wanted >= s->learner.trainer.n_step)
         return fail(e, "--update: found %lld, expected %lld to %lld, the updates of this run%s",
-                    (long long)wanted + 1, (long long)done + 1, (long long)s->trainer.n_step,
+                    (long long)wanted + 1, (long long)done + 1, (long long)s->learner.trainer.n_step,
                     done ? " after its checkpoint" : "");
-    folder_digest(s->policy, hex);
+    folder_digest(s->learner.model, hex);
     if (w) json_begin(w, '{'), json_settings(w, s, c, wanted, hex);
     else tell_settings(s, wanted, hex);
     if (!steps(s, w, wanted, c->tokens, e)) return false;
@@ -633,8 +637,9 @@ int cmd_trace(int argc, char **argv, Err *e) {
     const int r = options_parse(&c, &table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
     Step s = {.c = &c.step};
+    Costs cost = {.predicted = {.prompt = 0}};
     JsonWriter w = {0};
-    const bool ok = trace(&s, c.step.run.json ? &w : NULL, &c, e);
+    const bool ok = trace(&s, &cost, c.step.run.json ? &w : NULL, &c, e);
     free(w.text);
     step_close(&s);
     return ok ? 0 : -1;

@@ -298,8 +298,8 @@ static void put_summary(JsonWriter *out, const char *key, const Model *m, const 
 
 /* The window's only slice, checked. */
 static bool whole_window(Slice *s, Call *c, const Window *w, const ModelConfig *m) {
-    *s = (Slice){ 0 };
-    if (c->ok && !slice_next(s, w, w->n_row, w->n_target, m, c->e)) c->ok = false;
+    *s = (Slice){ .max_row = w->n_row, .max_target = w->n_target };
+    c->ok = c->ok && slice_next(s, w, m, c->e) > 0;
     return c->ok;
 }
 
@@ -436,15 +436,6 @@ static bool grpo_window(Window *w, size_t *token_of, const IntRows *prompt, cons
     return true;
 }
 
-typedef struct { const real *dlogp; const size_t *token_of; } StepWeights;
-
-static void step_derive(void *to, int first, int n, const real *logp, const real *entropy, real *dlogp,
-                        real *dentropy) {
-    const StepWeights *s = to;
-    (void)logp, (void)entropy, (void)dentropy;
-    for (int i = 0; i < n; i++) dlogp[i] = s->dlogp[s->token_of[first + i]];
-}
-
 static void put_padded(JsonWriter *out, const char *key, const real *x, const IntRows *row) {
     size_t longest = 0;
     for (size_t i = 0; i < row->n_row; i++)
@@ -531,9 +522,10 @@ static bool grpo_step(JsonWriter *out, const Json *inputs, Err *e) {
     t.max_grad_norm = max_norm;
     t.schedule = SCHEDULE_CONSTANT;
     t.n_step = 1;
-    StepWeights weights = { dlogp, token_of };
-    c->ok = c->ok && trainer_accumulate(&t, &w, tau, step_derive, &weights, false, e);
     if (!c->ok) goto done;
+    slice_forward(&t, &s, tau);
+    for (int i = 0; i < w.n_target; i++) t.dlogp[i] = dlogp[token_of[i]];
+    slice_backward(&t, &s, tau, false);
     model_grad_finish(t.grad, t.acts, m);
     memcpy(grad, t.grad, m->n_trainable * sizeof *grad);
     c->ok = trainer_update(&t, e);

@@ -5,9 +5,33 @@
  * here: what is counted while a network runs (model.c). */
 #include "run/cost.h"
 
+#include <stdio.h>
+
 const char *const net_names[] = {"policy", "reference", "reward", "value", NULL};
 const char *const memory_names[] = {"weights",   "gradients", "optimizer", "cache", "activations",
                                     "reference", "reward",    "critic",    NULL};
+
+static void pass_keep(Trainer *t, const char *whose, const char *net, const char *way, Pass *p) {
+    double *const value[] = {&p->row, &p->seq, &p->flop};
+    static const char *const name[] = {"row", "seq", "flop"};
+    for (int i = 0; i < 3; i++) {
+        char full[48];
+        snprintf(full, sizeof full, "%s.%s.%s.%s", whose, net, way, name[i]);
+        trainer_keep(t, full, value[i], 1);
+    }
+}
+
+void costs_keep(Trainer *t, Costs *c) {
+    for (int k = 0; k < N_NET; k++) {
+        pass_keep(t, "measured", net_names[k], "forward", &c->measured.net[k].forward);
+        pass_keep(t, "measured", net_names[k], "backward", &c->measured.net[k].backward);
+    }
+    trainer_keep(t, "measured.prompt", &c->measured.prompt, 1);
+    trainer_keep(t, "measured.completion", &c->measured.completion, 1);
+    trainer_keep(t, "measured.memory", c->measured.memory, N_MEM);
+    pass_keep(t, "predicted", net_names[NET_REWARD], "forward", &c->predicted.net[NET_REWARD].forward);
+    trainer_keep(t, "predicted.memory", c->predicted.memory, N_MEM);
+}
 
 double cost_flops(const Cost *c) {
     double sum = 0;
@@ -68,6 +92,16 @@ void texts_add(Texts *t, const Texts *more, double times) {
     t->row += times * more->row;
     t->attended += times * more->attended;
     t->scored += times * more->scored;
+}
+
+void texts_keep(Trainer *t, const char *name, Texts *x) {
+    double *const value[] = {&x->prompt, &x->token, &x->seq, &x->row, &x->attended, &x->scored};
+    static const char *const part[] = {"prompt", "token", "seq", "row", "attended", "scored"};
+    for (int i = 0; i < 6; i++) {
+        char full[48];
+        snprintf(full, sizeof full, "%s.%s", name, part[i]);
+        trainer_keep(t, full, value[i], 1);
+    }
 }
 
 /* ---- E190, E192: one network ---------------------------------------------------------------- */

@@ -24,6 +24,9 @@ typedef struct {
 } Cost;
 typedef struct { Cost predicted, measured; } Costs;
 
+/* What was measured so far, and what a source of scores was predicted to read, goes into t's checkpoints;
+ * texts likewise. */
+void costs_keep(Trainer *t, Costs *c);
 double cost_flops(const Cost *c);       /* of all networks, forward and backward */
 double cost_memory(const Cost *c);
 void cost_memory_most(Cost *c, MemoryKind k, double bytes);     /* memory[k] becomes bytes, if that is more */
@@ -44,6 +47,8 @@ void texts_sequence(Texts *t, double p, double length, double read);
 void texts_reply_prompt(Texts *t, double p);
 void texts_reply(Texts *t, double p, double length);
 void texts_add(Texts *t, const Texts *more, double times);      /* t += times * more */
+
+void texts_keep(Trainer *t, const char *name, Texts *texts);
 
 /* ---- operations -------------------------------------------------------------------------- */
 

@@ -13,10 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../folder.h"
-#include "../lib/json.h"
-#include "../lib/safetensors.h"
-#include "../train.h"
+#include "net/folder.h"
+#include "lib/json.h"
+#include "lib/safetensors.h"
+#include "run/trainer.h"
 
 enum { MAX_LIST = 256 };
 
@@ -107,13 +107,13 @@ static bool run(const char *dir, const char *case_path, const char *out_path, Er
     static Case c;
     static Out out;
     Window w = {0};
-    Slice s = {0};
+    Slice s = {.max_row = 1 << 30, .max_target = 1 << 30};
     Json *o = json_read_file(case_path, e);
     Model *m = o ? folder_load(dir, NULL, e) : NULL;
     if (!m || !read_case(&c, o, e)) return false;
     const bool reward = m->config.n_label > 0;
     if (!(reward ? build_reward_window(&w, &c, m->config.pad, e) : build_window(&w, &c, e)) ||
-        !slice_next(&s, &w, w.n_row, w.n_target, &m->config, e))
+        slice_next(&s, &w, &m->config, e) <= 0)
         return false;
     const size_t n = (size_t)w.n_target, rows = (size_t)w.n_row, k = reward ? (size_t)m->config.n_label : 1,
                  vocab = (size_t)m->config.vocab;

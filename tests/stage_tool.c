@@ -16,12 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../folder.h"
-#include "../grpo.h"
-#include "../lib/files.h"
-#include "../lib/safetensors.h"
-#include "../tokenizer.h"
-#include "../train.h"
+#include "net/folder.h"
+#include "grpo.h"
+#include "lib/files.h"
+#include "lib/safetensors.h"
+#include "tokenizer.h"
+#include "tests/tiny.h"
 
 enum { LOGIT_TAIL = 32, SAMPLE = 65536, MAX_OUT = 8192 };
 static const double LEARNING_RATE = 1e-3, TEMPERATURE = 0.9;
@@ -170,15 +170,15 @@ static bool stages(Stage *s, Err *e) {
     nudge(m, 1);
     if (!window_logp(s->old, NULL, t.acts, w->n_row, w->n_target, m, w, TEMPERATURE, e)) return false;
     nudge(m, 2);
-    Slice slice = {0};
-    if (!slice_next(&slice, w, w->n_row, w->n_target, &m->config, e)) return false;
+    Slice slice = trainer_slices(&t);
+    if (slice_next(&slice, w, &m->config, e) <= 0) return false;
     const size_t h = (size_t)m->config.hidden, rows = (size_t)w->n_row,
                  tail = rows < LOGIT_TAIL ? rows : LOGIT_TAIL, vocab = (size_t)m->config.vocab;
     real *hidden = take(rows * h, sizeof(real)), *logits = take(tail * vocab, sizeof(real));
     memcpy(hidden, model_forward(t.acts, m, &slice.batch), rows * h * sizeof(real));
     head_logits(logits, m, hidden + (rows - tail) * h, (int)tail);
     t.adamw.lr = LEARNING_RATE, t.schedule = SCHEDULE_CONSTANT, t.n_step = 1;
-    if (!trainer_accumulate(&t, w, TEMPERATURE, derive, s, false, e)) return false;
+    if (!accumulate(&t, w, TEMPERATURE, derive, s, false, e)) return false;
     put(&out, "hidden", hidden, STORE_REAL, rows * h);
     put(&out, "logits", logits, STORE_REAL, tail * vocab);
     real *const value[] = {s->logp, s->entropy, s->ratio, s->kl, s->adv, s->dlogp};

@@ -180,7 +180,7 @@ static void test_E192_counted(void) {
             CHECK(window_logp(logp, NULL, t.acts, t.max_row, t.max_target, &base, &w, 1, &e));
             check_pass(&of_base.forward, &texts, cost_forward(&off, &texts, texts.scored));
             CHECK_NEAR(of_policy.forward.flop, 0, 0);
-            CHECK(trainer_accumulate(&t, &w, 1, derive, NULL, false, &e));
+            CHECK(accumulate(&t, &w, 1, derive, NULL, false, &e));
             check_pass(&of_policy.forward, &texts, cost_forward(&m->config, &texts, texts.scored));
             check_pass(&of_policy.backward, &texts,
                        cost_backward(&m->config, &texts, texts.scored,
@@ -208,7 +208,7 @@ static void test_E194_critic_counted(int network) {
     const Texts texts = window_texts(&w);
     m->tally = &counted;
     CHECK(trainer_new(&t, m, ROWS, MAX_TARGET, &e) &&
-          trainer_accumulate_scores(&t, &w, derive_scores, NULL, &e));
+          accumulate_scores(&t, &w, derive_scores, NULL, &e));
     check_pass(&counted.forward, &texts, cost_forward(&m->config, &texts, texts.token));
     check_pass(&counted.backward, &texts, cost_backward(&m->config, &texts, texts.token, false));
     trainer_free(&t);
@@ -300,17 +300,17 @@ static void test_counts_in_checkpoints(void) {
     Err e = {{0}};
     double counts[3] = {1, 0x1p60, 3.5};
     CHECK(trainer_new(&t, m, 8, 8, &e));
-    t.counts = counts, t.n_counts = 3;
+    trainer_keep(&t, "counts", counts, 3);
     CHECK(trainer_save(&t, path, &e));
     counts[0] = counts[1] = counts[2] = 0;
     CHECK(trainer_load(&t, path, &e));
     CHECK_NEAR(counts[0], 1, 0); CHECK_NEAR(counts[1], 0x1p60, 0); CHECK_NEAR(counts[2], 3.5, 0);
-    t.n_counts = 2;
+    t.kept[0].n = 2;
     CHECK_ERROR(!trainer_load(&t, path, &e), e,
-                "counts: expected 2 numbers of type F64; the checkpoint is of an earlier version");
-    t.counts = NULL;
+                "counts: expected 2 numbers of type F64; the checkpoint is of another");
+    t.n_kept = 0;
     CHECK(trainer_load(&t, path, &e) && trainer_save(&t, path, &e));
-    t.counts = counts;
+    t.n_kept = 1;
     CHECK_ERROR(!trainer_load(&t, path, &e), e, "counts: expected 2 numbers");
     trainer_free(&t);
     model_free(m);

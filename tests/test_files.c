@@ -1,7 +1,7 @@
 /* test_files.c: whole files or the former ones, also on a full disk; folders; SHA-256 of FIPS 180-4's
  * examples; the progress line as a pipe sees it. Works in build/test_files, which it removes. */
 #include "test.h"
-#include "../lib/files.h"
+#include "lib/files.h"
 #include "lib/say.h"
 #include "lib/machine.h"
 

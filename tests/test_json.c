@@ -2,7 +2,7 @@
  * other; and a reader fed with damaged text, which may refuse but not crash (worth most under
  * -fsanitize=address,undefined). */
 #include "test.h"
-#include "../lib/json.h"
+#include "lib/json.h"
 #include "lib/words.h"
 
 #include <float.h>

@@ -249,7 +249,7 @@ static void test_base_stays(void) {
         CHECK(trainer_new(&t, m, MAX_ROW, MAX_TARGET, &e));
         t.adamw.lr = 0.01, t.adamw.weight_decay = 0.1, t.schedule = SCHEDULE_CONSTANT;
         for (int i = 0; i < 3; i++)
-            CHECK(trainer_accumulate(&t, &w, 1, derive, NULL, false, &e) && trainer_update(&t, &e));
+            CHECK(accumulate(&t, &w, 1, derive, NULL, false, &e) && trainer_update(&t, &e));
         for (int i = 0; i < m->n_param; i++) {
             const size_t n = param_count(&m->param[i]);
             const long moved = tiny_differ(m->param[i].data, before->param[i].data, n);
@@ -288,7 +288,7 @@ static Values values_of(Model *m) {
     tiny_window(&w, key, trees, 3, m->config.vocab, true);
     CHECK(trainer_new(&t, m, MAX_ROW, MAX_TARGET, &e) &&
           window_logp(v.logp, NULL, t.acts, MAX_ROW, MAX_TARGET, m, &w, 1, &e));
-    CHECK(trainer_accumulate(&t, &w, 1, derive, NULL, false, &e));
+    CHECK(accumulate(&t, &w, 1, derive, NULL, false, &e));
     v.grad = malloc((m->n_trainable + 1) * sizeof(real));
     memcpy(v.grad, t.grad, m->n_trainable * sizeof(real));
     trainer_free(&t);

@@ -2,7 +2,7 @@
  * that the sampler met are the bits that the trainer computes, for every architecture, temperature and
  * filter, whatever batch, order, sharing of prompts or slices the trainer works with.
  *
- * The way of `grpo train`: rollout(), a window, trainer_accumulate(), grpo_tell(). Counted are the
+ * The way of `grpo train`: rollout(), a window, accumulate(), grpo_tell(). Counted are the
  * log-probabilities whose bits differ and the ratios that are not 1.0: none. The companion changes the last
  * bit of one weight, and finds some. */
 #include "grpo.h"
@@ -91,7 +91,7 @@ static void add_row(Window *w, Trained *t, int member) {
 
 static void pass(Trained *t, Trainer *trainer, Window *w, double temperature) {
     Err e = {{0}};
-    CHECK(trainer_accumulate(trainer, w, temperature, derive, t, false, &e));
+    CHECK(accumulate(trainer, w, temperature, derive, t, false, &e));
     CHECK_STRING(e.line, "");
     window_clear(w);
 }

@@ -3,8 +3,8 @@
  * build/test_safetensors, which it removes. tests/data/tiny.safetensors was written by the Python library:
  * tests/data/tiny_safetensors.py. */
 #include "test.h"
-#include "../lib/safetensors.h"
-#include "../lib/files.h"
+#include "lib/safetensors.h"
+#include "lib/files.h"
 
 #include <fcntl.h>
 #include <signal.h>

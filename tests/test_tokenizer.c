@@ -3,10 +3,10 @@
  * tests/make_tokenizer_vectors.py), what is refused, and training. */
 #include "test.h"
 
-#include "../lib/files.h"
-#include "../lib/json.h"
-#include "../lib/unicode.h"
-#include "../tokenizer.h"
+#include "lib/files.h"
+#include "lib/json.h"
+#include "lib/unicode.h"
+#include "tokenizer.h"
 #include "lib/machine.h"
 
 #define DATA "tests/data/tokenizer/"

@@ -59,7 +59,7 @@ static void test_E117_slices_change_no_bit(void) {
                 Err e = {{0}};
                 Weights weights = {.key = key};
                 CHECK(trainer_new(&t, m, slice[i][0], slice[i][1], &e));
-                CHECK(trainer_accumulate(&t, &w, 0.7, derive, &weights, with_entropy, &e));
+                CHECK(accumulate(&t, &w, 0.7, derive, &weights, with_entropy, &e));
                 model_grad_finish(t.grad, t.acts, m);
                 CHECK_INT(weights.next, w.n_target);
                 real *values = i ? again : logp;
@@ -97,7 +97,7 @@ static void test_E196_checkpointing_changes_no_bit(void) {
             CHECK(trainer_new(&t[i], m, 50, 40, &e));
             for (int pass = 0; pass < 2; pass++) {
                 Weights weights = {.key = key};
-                CHECK(trainer_accumulate(&t[i], &w, 0.7, derive, &weights, true, &e));
+                CHECK(accumulate(&t[i], &w, 0.7, derive, &weights, true, &e));
             }
             model_grad_finish(t[i].grad, t[i].acts, m);
         }
@@ -126,7 +126,7 @@ static void test_E44_slices_of_scores(int network) {
         Err e = {{0}};
         Weights weights = {.key = key};
         CHECK(trainer_new(&t, m, i ? 30 + 6 * i : MAX_ROW, i ? 60 : MAX_TARGET, &e));
-        CHECK(trainer_accumulate_scores(&t, &w, derive_scores, &weights, &e));
+        CHECK(accumulate_scores(&t, &w, derive_scores, &weights, &e));
         CHECK_INT(weights.next, w.n_target);
         CHECK(window_scores(i ? again : score, t.acts, t.max_row, t.max_target, m, &w, &e));
         if (i == 0) memcpy(first, t.grad, m->n_trainable * sizeof(real));
@@ -147,11 +147,11 @@ static void test_slice_that_does_not_fit(void) {
     Err e = {{0}};
     Weights weights = {.key = key};
     CHECK(trainer_new(&t, m, 32, MAX_TARGET, &e));      /* the fourth tree has 33 rows */
-    CHECK_ERROR(!trainer_accumulate(&t, &w, 1, derive, &weights, true, &e), e, "--slice-rows");
+    CHECK_ERROR(!accumulate(&t, &w, 1, derive, &weights, true, &e), e, "--slice-rows");
     trainer_free(&t);
     CHECK(trainer_new(&t, m, MAX_ROW, 10, &e));         /* the first has 19 targets */
     weights.next = 0;
-    CHECK_ERROR(!trainer_accumulate(&t, &w, 1, derive, &weights, true, &e), e, "--slice-rows");
+    CHECK_ERROR(!accumulate(&t, &w, 1, derive, &weights, true, &e), e, "--slice-rows");
     w.id[3] = 13;
     CHECK_ERROR(!window_logp(NULL, NULL, t.acts, MAX_ROW, MAX_TARGET, m, &w, 1, &e), e, "token id 13");
     trainer_free(&t);
@@ -190,7 +190,7 @@ static void settings(Trainer *t) {
 static void one_step(Trainer *t, const Window *w, const int *key) {
     Err e = {{0}};
     Weights weights = {.key = key};
-    CHECK(trainer_accumulate(t, w, 1, derive, &weights, true, &e));
+    CHECK(accumulate(t, w, 1, derive, &weights, true, &e));
     CHECK(trainer_update(t, &e));
 }
 
@@ -209,8 +209,8 @@ static void test_E283_to_E285_update(void) {
         t.step = 1;                                     /* the second step: no bias correction hides a slip */
         for (size_t j = 0; j < m->n_trainable; j++)
             t.m[j] = (real)(0.01 * tiny_number(1, j)), t.v[j] = (real)(0.001 * (1.1 + tiny_number(2, j)));
-        CHECK(trainer_accumulate(&t, &w, 1, derive, &weights, true, &e) &&
-              trainer_accumulate(&twin, &w, 1, derive, &again, true, &e));
+        CHECK(accumulate(&t, &w, 1, derive, &weights, true, &e) &&
+              accumulate(&twin, &w, 1, derive, &again, true, &e));
         model_grad_finish(twin.grad, twin.acts, m);
         double *g = calloc(m->n_trainable, sizeof *g), square = 0;
         for (size_t j = 0; j < m->n_trainable; j++) g[j] = twin.grad[j];
@@ -279,20 +279,22 @@ static void test_resume_is_the_same_run(void) {
         int key[MAX_TARGET];
         Window w = window_of(whole, key);
         Trainer a, b, c;
+        double saved[2] = {0.1, -INFINITY}, read[2] = {0, 0};
         Err e = {{0}};
         CHECK(trainer_new(&a, whole, MAX_ROW, MAX_TARGET, &e) &&
               trainer_new(&b, part, MAX_ROW, MAX_TARGET, &e));
         settings(&a), settings(&b);
         for (int s = 0; s < 5; s++) one_step(&a, &w, key);
         for (int s = 0; s < 2; s++) one_step(&b, &w, key);
-        b.extra[0] = 0.1, b.extra[3] = -INFINITY;
+        trainer_keep(&b, "numbers", saved, 2);
         CHECK(trainer_save(&b, path, &e));
         tiny_fill(resumed, 777, true);                  /* nothing of it may survive */
         CHECK(trainer_new(&c, resumed, 40, 60, &e));    /* nor do other slices matter */
         settings(&c);
+        trainer_keep(&c, "numbers", read, 2);
         CHECK(trainer_load(&c, path, &e));
         CHECK_INT(c.step, 2);
-        CHECK(c.extra[0] == 0.1 && c.extra[3] == -INFINITY);
+        CHECK(read[0] == 0.1 && read[1] == -INFINITY);
         for (int s = 0; s < 3; s++) one_step(&c, &w, key);
         CHECK_INT(tiny_differ(whole->weights, resumed->weights, whole->n_trainable), 0);
         CHECK_INT(tiny_differ(a.m, c.m, whole->n_trainable) + tiny_differ(a.v, c.v, whole->n_trainable), 0);
@@ -303,24 +305,24 @@ static void test_resume_is_the_same_run(void) {
         Trainer d;
         CHECK(trainer_new(&d, other, MAX_ROW, MAX_TARGET, &e));
         CHECK_ERROR(!trainer_load(&d, path, &e), e, "checkpoint is of another model");
-        const double broken[5] = {-1};
+        const double broken = -1;
         TensorOut out[4] = {{.name = "weights", .store = STORE_F64, .n_dim = 1, .shape = {whole->n_trainable},
                              .data = whole->weights, .from = STORE_REAL},
                             {.name = "exp_avg", .store = STORE_F64, .n_dim = 1, .shape = {whole->n_trainable},
                              .data = a.m, .from = STORE_REAL},
                             {.name = "exp_avg_sq", .store = STORE_F64, .n_dim = 1,
                              .shape = {whole->n_trainable}, .data = a.v, .from = STORE_REAL},
-                            {.name = "state", .store = STORE_F64, .n_dim = 1, .shape = {5}, .data = broken,
+                            {.name = "step", .store = STORE_F64, .n_dim = 1, .shape = {1}, .data = &broken,
                              .from = STORE_F64}};
         const Store right = sizeof(real) == 4 ? STORE_F32 : STORE_F64;
         CHECK(safetensors_write(path, out, 4, (const char *const[]){NULL}, &e));
         /* the other build's */
-        CHECK_ERROR(!trainer_load(&c, path, &e), e, sizeof(real) == 4 ? "of type F32" : "found step -1");
+        CHECK_ERROR(!trainer_load(&c, path, &e), e, sizeof(real) == 4 ? "of type F32" : "step: found -1");
         for (int i = 0; i < 3; i++) out[i].store = right;
         CHECK(safetensors_write(path, out, 4, (const char *const[]){NULL}, &e));
-        CHECK_ERROR(!trainer_load(&c, path, &e), e, "found step -1");
+        CHECK_ERROR(!trainer_load(&c, path, &e), e, "step: found -1");
         CHECK(safetensors_write(path, out, 3, (const char *const[]){NULL}, &e));
-        CHECK_ERROR(!trainer_load(&c, path, &e), e, "state: expected five");
+        CHECK_ERROR(!trainer_load(&c, path, &e), e, "step: expected 1 numbers");
         CHECK(safetensors_write(path, out + 1, 3, (const char *const[]){NULL}, &e));
         CHECK_ERROR(!trainer_load(&c, path, &e), e, "weights: expected");
         trainer_free(&a), trainer_free(&b), trainer_free(&c), trainer_free(&d);
@@ -362,7 +364,8 @@ static void test_partner_in_the_same_checkpoint(void) {
     }
     tiny_fill(m[2], 777, true), tiny_fill(m[3], 778, true);
     t[0].partner = &t[1], t[2].partner = &t[3];
-    t[1].extra[2] = 5;
+    double kept = 5, read = 0;
+    trainer_keep(&t[1], "kept", &kept, 1), trainer_keep(&t[3], "kept", &read, 1);
     CHECK(trainer_save(&t[0], path, &e) && trainer_load(&t[2], path, &e));
     for (int i = 0; i < 2; i++) {
         CHECK_INT(tiny_differ(m[i]->weights, m[i + 2]->weights, m[i]->n_trainable), 0);
@@ -371,7 +374,7 @@ static void test_partner_in_the_same_checkpoint(void) {
                   0);
         CHECK_INT(t[i + 2].step, 10 + i);
     }
-    CHECK(t[3].extra[2] == 5 && t[2].extra[2] == 0);
+    CHECK(read == 5);
     t[0].partner = NULL;
     CHECK(trainer_save(&t[0], path, &e));
     CHECK_ERROR(!trainer_load(&t[2], path, &e), e, "partner.weights: expected");

@@ -172,4 +172,33 @@ static inline long tiny_differ(const void *a, const void *b, size_t n) { /* real
     return d;
 }
 
+/* A pass over a window whose derivatives a function gives, slice by slice: what the methods write out as a
+ * loop. */
+typedef void Derive(void *to, int first_target, int n, const real *logp, const real *entropy, real *dlogp,
+                    real *dentropy);
+static inline bool accumulate(Trainer *t, const Window *w, double temperature, Derive *derive, void *to,
+                                    bool want_dentropy, Err *e) {
+    Slice x = trainer_slices(t);
+    int more;
+    while ((more = slice_next(&x, w, &t->model->config, e)) > 0) {
+        slice_forward(t, &x, temperature);
+        derive(to, x.first_target, x.batch.n_target, t->logp, t->entropy, t->dlogp,
+               want_dentropy ? t->dentropy : NULL);
+        slice_backward(t, &x, temperature, want_dentropy);
+    }
+    return more == 0;
+}
+
+typedef void DeriveScores(void *to, int first_target, int n, const real *score, real *dscore);
+static inline bool accumulate_scores(Trainer *t, const Window *w, DeriveScores *derive, void *to, Err *e) {
+    Slice x = trainer_slices(t);
+    int more;
+    while ((more = slice_next(&x, w, &t->model->config, e)) > 0) {
+        slice_scores(t, &x);
+        derive(to, x.first_target, x.batch.n_target, t->score, t->dscore);
+        slice_scores_backward(t, &x);
+    }
+    return more == 0;
+}
+
 #endif

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../lib/files.h"
-#include "../lib/json.h"
-#include "../tokenizer.h"
+#include "lib/files.h"
+#include "lib/json.h"
+#include "tokenizer.h"
 #include "lib/machine.h"
 
 static void put_ids(JsonWriter *w, const char *key, const Ids *ids) {

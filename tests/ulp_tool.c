@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../lib/real.h"
+#include "lib/real.h"
 
 /* inexact: not the nearest; special: NaN or infinity missed */
 typedef struct { double most; double at; double sum; uint64_t n, inexact, special; } Worst;

@@ -274,7 +274,8 @@ static bool model_values(real *logp, real *entropy, real *logits, const Case *c,
     bool ok = window_open(&x, c, !by_row, p, e);
     if (ok && x.w.n_target == 0) { window_close(&x); return true; }
     Acts *a = ok ? acts_new(m, x.max_row, x.max_target, false, e) : NULL;
-    Slice s = {0};
+    Slice s = {.max_row = x.max_row, .max_target = x.max_target};
+    int more = 0;
     ok = a != NULL;
     if (ok && plain && !by_row) {
         real *value = pool_take(&scratch, (size_t)x.w.n_target * 2, sizeof *value, e);
@@ -288,7 +289,7 @@ static bool model_values(real *logp, real *entropy, real *logits, const Case *c,
         size_t tree = c->first;
         int *position = pool_take(&scratch, (size_t)x.max_row + 1, sizeof *position, e);
         ok = position != NULL;
-        while (ok && slice_next(&s, &x.w, x.max_row, x.max_target, &m->config, e)) {
+        while (ok && (more = slice_next(&s, &x.w, &m->config, e)) > 0) {
             const real *hidden = NULL;
             /* one completion a tree; several trees may share a slice */
             if (by_row) {
@@ -325,7 +326,7 @@ static bool model_values(real *logp, real *entropy, real *logits, const Case *c,
             position = pool_take(&scratch, (size_t)x.max_row + 1, sizeof *position, e);
             ok = ok && position;
         }
-        ok = ok && !e->line[0];
+        ok = ok && more == 0;
     }
     slice_free(&s);
     acts_free(a);
@@ -391,8 +392,9 @@ static bool model_gradient(real *grad, const Case *c, Pool *p, Err *e) {
     real *logp = value, *entropy = ok ? value + x.max_target : NULL, *dl = ok ? entropy + x.max_target : NULL,
          *dh = ok ? dl + x.max_target : NULL;
     const bool with_entropy = c->s.window.entropy_coef != 0;
-    Slice s = {0};
-    while (ok && x.w.n_target && slice_next(&s, &x.w, x.max_row, x.max_target, &m->config, e)) {
+    Slice s = {.max_row = x.max_row, .max_target = x.max_target};
+    int more = 0;
+    while (ok && (more = slice_next(&s, &x.w, &m->config, e)) > 0) {
         const real *hidden = model_forward(a, m, &s.batch);
         head_logp(logp, entropy, a, m, &s.batch, hidden, c->s.sampling.temperature);
         for (int k = 0; k < s.batch.n_target; k++)
@@ -401,7 +403,7 @@ static bool model_gradient(real *grad, const Case *c, Pool *p, Err *e) {
                            with_entropy ? dh : NULL);
         model_backward(sum, a, m, &s.batch, dhidden);
     }
-    ok = ok && !e->line[0];
+    ok = ok && more == 0;
     if (ok) {
         if (m->head == m->embed && c->drop_head_grad)
             memset(sum + m->embed->offset, 0, param_count(m->embed) * sizeof *sum);

@@ -1,0 +1,44 @@
+/* step_open.h: what stands before and behind the steps of GRPO, for train, ppo, trace and bench: opening,
+ * plan, the end. */
+#ifndef STEP_OPEN_H
+#define STEP_OPEN_H
+
+#include "run/loop.h"
+#include "step.h"
+
+/* of a StepConfig, beside those of its parts */
+extern const Setting generation_settings[], step_settings[];
+
+/* Checks all options but those of the run (run_options_check) and loads everything; writes nothing. What is
+ * done is counted in *cost. On failure too, step_close frees what there is. */
+bool step_open(Step *s, const StepConfig *c, Costs *cost, Err *e);
+/* The same for measurements of any model folder: prompts of prompt_length made-up tokens, made-up scores for
+ * one label, completions that no token ends. Only the model is read; the options of data and scores are not
+ * looked at. */
+bool step_open_synthetic(Step *s, const StepConfig *c, int prompt_length, Costs *cost, Err *e);
+void step_close(Step *s);
+/* What goes into the checkpoints of t; and where the steps go on once t's has been read. */
+void step_keep(Step *s, Trainer *t);
+void step_seek(Step *s);
+
+/* All completions of a generation, and those of a pass over it in micro-batches, as lengths, if prompts are
+ * as the data's and completions have `length` tokens. */
+Texts step_planned_drawn(const Step *s, double length);
+Texts step_planned_pass(const Step *s, double length);
+/* Memory by kind (E195 to E198), and the reward models' passes over `read` generations of completions as long
+ * as the policy's, added to c. */
+bool step_planned_rest(Cost *c, const Step *s, double length, double read, Err *e);
+Networks step_networks(const Step *s);
+/* What a run will take, nothing loaded but the data: memory by the plan that the run itself makes; seconds of
+ * an update from generations like the run's with few tokens, made-up and timed on this machine, and by E190
+ * from there to completions of full length. */
+bool step_plan(RunPlan *p, const StepConfig *c, Err *e);
+
+/* ---- step_report.c ------------------------------------------------------------------------ */
+
+/* means of the generations, and multipliers: members of the line */
+void step_log_generation(JsonWriter *w, Step *s);
+/* final/, and with held-out prompts eval.json and the table of before and after. */
+bool step_finish(JsonWriter *w, Training *t, Step *s, Err *e);
+
+#endif

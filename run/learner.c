@@ -1,0 +1,53 @@
+/* learner.c: opening what a run trains. */
+#include "run/learner.h"
+
+bool learner_shape(Learner *l, const RunOptions *o, bool policy, Err *e) {
+    if (!language_load(&l->language, o->model, o->chat_template, e) ||
+        !folder_config(&l->shape, &l->info, o->model, e))
+        return false;
+    if (policy && l->shape.n_label)
+        return fail(e, "%s: is a reward model; expected a language model", o->model);
+    l->shape.checkpointing = o->gradient_checkpointing;
+    return run_adapter(&l->shape, &l->info, &o->adapter, o->model, e);
+}
+
+/* With an adapter the reference is the policy without it (E293), and takes nothing. */
+static bool has_copy(const RunOptions *o, bool reference) { return reference && !o->adapter.use_peft; }
+
+double learner_bytes(const Learner *l, const RunOptions *o, bool reference) {
+    return (double)trainer_bytes(&l->shape, l->rows, l->rows) +
+           (has_copy(o, reference) ? (double)model_bytes(&l->shape) : 0);
+}
+
+bool learner_load(Learner *l, const RunOptions *o, bool reference, Err *e) {
+    if (!(l->model = folder_load_as(o->model, &l->shape, (uint64_t)o->seed, e)) ||
+        !trainer_new(&l->trainer, l->model, l->rows, l->rows, e))
+        return false;
+    if (has_copy(o, reference) && !(l->copy = folder_load_as(o->model, &l->shape, 0, e))) return false;
+    l->base = model_base(l->model);
+    l->reference = l->copy ? l->copy : reference ? &l->base : NULL;
+    return true;
+}
+
+void learner_close(Learner *l) {
+    trainer_free(&l->trainer);
+    model_free(l->copy);
+    model_free(l->model);
+    window_free(&l->window);
+    language_free(&l->language);
+}
+
+void learner_hold(Costs *c, const Learner *l) {
+    cost_trainer(&c->predicted, &l->shape, l->rows, l->rows);
+    cost_trainer_held(&c->measured, &l->trainer);
+    if (!l->copy) return;
+    cost_memory_most(&c->predicted, MEM_REFERENCE, (double)model_bytes(&l->shape));
+    cost_memory_most(&c->measured, MEM_REFERENCE, (double)l->copy->held);
+}
+
+Networks learner_networks(const Learner *l, const RunOptions *o, bool reference) {
+    Networks n = {.policy = l->shape, .reference = l->shape, .has_reference = reference,
+                  .logits_anew = !acts_keep_logits(&l->shape, l->rows)};
+    if (o->adapter.use_peft) n.reference.lora.r = 0;                    /* E293 */
+    return n;
+}

@@ -1,0 +1,34 @@
+/* learner.h: the network that a run trains, with its language, its trainer, its window and, where a method
+ * wants one, the frozen reference that the run starts from. */
+#ifndef LEARNER_H
+#define LEARNER_H
+
+#include "run/run.h"
+#include "run/trainer.h"
+#include "text/data.h"
+
+typedef struct {
+    Language language;
+    FolderInfo info;
+    ModelConfig shape;                  /* of the folder, with the adapter that the run adds */
+    Model *model, base, *copy;
+    const Model *reference; /* a new adapter's base (E293), or a second copy of the weights; NULL: none */
+    Trainer trainer;
+    Window window;
+    int rows;                           /* of a slice */
+} Learner;
+
+/* Language and shape, nothing heavy. A policy must be a language model; a reward model's head is the caller's
+ * to set in shape.n_label. */
+bool learner_shape(Learner *l, const RunOptions *o, bool policy, Err *e);
+/* Bytes of model, trainer and reference, for slices of l->rows. */
+double learner_bytes(const Learner *l, const RunOptions *o, bool reference);
+bool learner_load(Learner *l, const RunOptions *o, bool reference, Err *e);
+void learner_close(Learner *l);
+
+/* What it holds: as the formulas say and as it was taken; a critic's are one kind, NET_VALUE. */
+void learner_hold(Costs *c, const Learner *l);
+/* As the cost's formulas see it, with or without a reference. */
+Networks learner_networks(const Learner *l, const RunOptions *o, bool reference);
+
+#endif

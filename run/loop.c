@@ -1,0 +1,158 @@
+/* loop.c: the frame of the commands that train. */
+#include "run/loop.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/files.h"
+#include "lib/machine.h"
+#include "lib/say.h"
+
+/* ---- for methods -------------------------------------------------------------------------- */
+
+bool training_memory(Training *t, const char *what, double bytes, Err *e) {
+    if (t->o->plan) t->o->plan->memory = bytes + PROGRAM_BYTES;
+    return memory_plan(t->o->plan ? NULL : what, bytes + PROGRAM_BYTES, e);
+}
+
+void training_smooth(Training *t, double loss) {
+    t->smooth = t->smooth == 0 ? loss : 0.95 * t->smooth + 0.05 * loss;
+}
+
+int training_example(Training *t, int i) { return order_at(&t->order, t->trainer->step * t->batch + i); }
+
+double training_epoch(const Training *t) { return (double)t->trainer->step * t->batch / t->order.n; }
+
+bool training_final(JsonWriter *w, Training *t, Learner *l, const char *key, double value, Err *e) {
+    if (!l->model->config.n_label && l->info.n_stop == 0)
+        l->info.stop[l->info.n_stop++] = l->language.end_of_turn;
+    if (!path_join(t->final, sizeof t->final, t->o->output_dir, "final", e) ||
+        !folder_save(t->final, l->model, &l->info, t->o->model, run_store(t->o), e))
+        return false;
+    folder_digest(l->model, t->hex);
+    json_put(w, key, value);
+    json_put_string(w, "final", t->final);
+    json_put_string(w, "sha256", t->hex);
+    return true;
+}
+
+void training_tell(const Training *t, const char *told, const char *behind) {
+    if (t->o->json) return;
+    printf("%s: %lld steps, %s, weights %.16s%s\n", t->final, (long long)t->trainer->step, told, t->hex,
+           behind);
+}
+
+/* ---- the plan ----------------------------------------------------------------------------- */
+
+/* One update to warm up and three timed ones on the data's own examples, by the mean length of all. */
+static bool plan_by_updates(const Method *m, void *self, Err *e) {
+    enum { TIMED = 3 };
+    Training *t = self;
+    RunPlan *p = t->o->plan;
+    double seconds = 0;
+    const int64_t n_step = t->trainer->n_step;
+    for (int i = 0; i <= TIMED; i++) {
+        const double start = clock_seconds();
+        if (!m->update(self, e)) return false;
+        if (i) seconds += clock_seconds() - start;
+    }
+    const Texts timed = order_texts(&t->order, t->batch, TIMED * t->batch, t->texts_of, t->texts),
+                all = order_texts(&t->order, 0, t->order.n, t->texts_of, t->texts);
+    p->step_seconds = seconds / timed.row * t->batch * all.row / t->order.n;
+    p->n_step = (int)n_step;
+    p->how = "three updates of it were timed on this machine; without checkpoints and the table at the end";
+    m->hold(self);
+    p->cost = t->cost.predicted;
+    return m->predict(&p->cost, self, n_step, e);
+}
+
+/* ---- the run ------------------------------------------------------------------------------ */
+
+static bool log_line(const Method *m, void *self, Err *e) {
+    Training *t = self;
+    JsonWriter w = {0};
+    json_begin(&w, '{');
+    json_put_int(&w, "step", t->trainer->step);
+    m->log(&w, self);
+    json_end(&w, '}');
+    const bool ok = run_log(&t->run, &w, e);
+    free(w.text);
+    run_time(&t->run, t->trainer->step, (int64_t)t->tokens);
+    return ok;
+}
+
+static bool loop(const Method *m, void *self, Err *e) {
+    Training *t = self;
+    Trainer *trainer = t->trainer;
+    const int unit = t->unit ? t->unit : 1;
+    Progress p;
+    progress_begin(&p, m->table->command, trainer->n_step);
+    while (trainer->step < trainer->n_step) {
+        if (!m->update(self, e)) return false;
+        const int64_t line = (trainer->step + unit - 1) / unit;
+        if (line % t->o->logging_steps == 0 && !log_line(m, self, e)) return false;
+        const bool last = trainer->step == trainer->n_step;
+        if ((!t->inside || last) && !run_checkpoint(&t->run, t->o, trainer, last, e)) return false;
+        char detail[128], all[160];
+        m->detail(detail, self);
+        snprintf(all, sizeof all, "%s  %.1f k tokens/s", detail, run_rate(&t->run, (int64_t)t->tokens));
+        progress_at(&p, trainer->step, all);
+    }
+    progress_end(&p);
+    return true;
+}
+
+static bool finish(const Method *m, void *self, Err *e) {
+    Training *t = self;
+    JsonWriter w = {0};
+    json_begin(&w, '{');
+    json_put_int(&w, "steps", t->trainer->step);
+    const bool ok = m->finish(&w, self, e);
+    json_end(&w, '}');
+    if (ok && t->o->json) puts(w.text);
+    free(w.text);
+    return ok;
+}
+
+static bool run_method(const Method *m, void *self, Err *e) {
+    Training *t = self;
+    const RunOptions *o = t->o;
+    if (!run_options_check(o, e)) return false;
+    if (!o->plan && !o->resume && !folder_is_empty(o->output_dir))
+        return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume",
+                    o->output_dir);
+    if (o->plan && m->plan) return m->plan(o->plan, self, e);
+    if (!m->open(self, e)) return false;
+    if (o->plan) return plan_by_updates(m, self, e);
+    trainer_keep(t->trainer, "tokens", &t->tokens, 1);
+    costs_keep(t->trainer, &t->cost);
+    if (!run_begin(&t->run, m->table, t->config, o, t->trainer, e)) return false;
+    m->hold(self);
+    run_tokens(&t->run, (int64_t)t->tokens);
+    return (loop(m, self, e) || run_failed(&t->run, e)) &&
+           m->predict(&t->cost.predicted, self, t->trainer->step, e) &&
+           run_cost(&t->run, t->trainer->step, &t->cost, e) && finish(m, self, e);
+}
+
+int loop_command(const Method *m, RunPlan *plan, int argc, char **argv, Err *e) {
+    void *config = calloc(1, m->config_size), *self = calloc(1, m->state_size);
+    int code = -1;
+    if (!config || !self) { fail(e, "no memory"); goto done; }
+    if (m->defaults) m->defaults(config);
+    if ((code = options_parse(config, m->table, argc, argv, e)) != 0) {
+        code = code < 0 ? -1 : 0;
+        goto done;
+    }
+    RunOptions *o = (RunOptions *)((char *)config + m->run_at);
+    o->plan = plan;
+    Training *t = self;
+    t->config = config, t->o = o;
+    code = run_method(m, self, e) ? 0 : -1;
+    run_end(&t->run);
+    m->close(self);
+    free(t->order.order);
+done:
+    free(config);
+    free(self);
+    return code;
+}
