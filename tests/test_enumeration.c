@@ -269,8 +269,8 @@ static void test_E95_E97_directions(void) {
     check_all(plain, token, 1);                             /* k3: KL(ref || pi) of every token */
     kl_by_token(token, &policy, &reference, &policy, true);
     check_all(corrected, token, 1);                         /* k3 rho: KL(pi || ref) of every token */
-    for (int k = 0; k < V; k++) CHECK_NEAR(plain[k], forward[k], tolerance());            /* the first token */
-    for (int k = V; k < PARAMS; k++) CHECK_NEAR(corrected[k], reverse[k], tolerance());   /* the last one */
+    for (int k = 0; k < V; k++) CHECK_NEAR(plain[k], forward[k], tolerance());           /* the first token */
+    for (int k = V; k < PARAMS; k++) CHECK_NEAR(corrected[k], reverse[k], tolerance());  /* the last one */
 
     for (int r = 0; r < REPLIES; r++)
         for (int t = 0; t < 2; t++) {
@@ -301,7 +301,23 @@ static void test_E95_E97_directions(void) {
            cosine(corrected, reverse), cosine(corrected, forward));
 }
 
-/* ---- E42, E75 of the text: a reward with an error ---- */
+/* ---- E125: k1 as a part of the reward has the gradient of whole replies' KL(pi || ref) ---- */
+static void test_E125_kl_in_reward(void) {
+    const double beta = 0.3;
+    double exact[PARAMS], reverse[PARAMS], update[PARAMS];
+    real less[REPLIES * LABELS];
+    memcpy(less, score, sizeof less);
+    for (int r = 0; r < REPLIES; r++)
+        less[LABELS * r] -= (real)(beta * d_log(chance(&policy, r) / chance(&reference, r)));
+    exact_gradient(exact, &policy, value);
+    kl_gradient(reverse, &policy, &reference, true);
+    for (int k = 0; k < PARAMS; k++) exact[k] -= beta * reverse[k];
+    const GrpoConfig c = settings(LOSS_GRPO, SCALE_NONE);
+    expected_update(update, &policy, &policy, &reference, less, 3, false, &c);
+    check_all(update, exact, 2.0 / 3);
+}
+
+/* ---- a reward with an error ---- */
 static void test_E86_reward_error(void) {
     double exact[PARAMS], wrong[PARAMS], of_error[PARAMS], update[PARAMS], error[REPLIES], both[REPLIES];
     real mistaken[REPLIES * LABELS];
@@ -413,6 +429,7 @@ int main(void) {
     lucky(1);
     lucky(0.02);
     test_E95_E97_directions();
+    test_E125_kl_in_reward();
     test_E112_lengths();
     test_E73_sum();
     test_E86_reward_error();
