@@ -1,8 +1,10 @@
 #!/bin/sh
 # test_derivation.sh: the numbers of docs/derivation.md are those that the programs print: lines that begin with ">" are a step that `grpo trace`
-# tells, lines that begin with "|" are figures of test_enumeration. `sh tests/test_derivation.sh --print` prints both anew.
+# tells, lines that begin with "|" are figures of test_enumeration. `sh tests/test_derivation.sh --print` prints both anew, and --example FOLDER keeps
+# the example's model, prompt and judge for commands of one's own: grpo trace --config FOLDER/step.json.
 # shellcheck disable=SC2086  # $step is a list of words
 root=$PWD
+case ${2-} in '' | /*) example_folder=${2-} ;; *) example_folder=$PWD/$2 ;; esac
 . tests/commands.sh
 page=$root/docs/derivation.md
 
@@ -23,6 +25,14 @@ done
 PROGRAM
 works init "$grpo" init --tokenizer-data replies.jsonl --output-dir base --vocab-size 290 --hidden-size 16 --num-hidden-layers 1 --num-attention-heads 2 --intermediate-size 32 --max-position-embeddings 64
 works sft "$grpo" sft --model base --dataset replies.jsonl --output-dir sft --max-steps 100 --per-device-train-batch-size 4 --learning-rate 2e-2
+if [ "${1-}" = --example ]; then
+    mkdir -p "$example_folder" && cp -R sft/final prompts.jsonl judge "$example_folder" || exit 2
+    cat > "$example_folder/step.json" << END
+{"model": "$example_folder/final", "dataset": "$example_folder/prompts.jsonl", "reward_cmd": "sh '$example_folder/judge'", "reward_weights": "1,0.5",
+ "num_generations": 4, "per_device_train_batch_size": 4, "num_iterations": 2, "max_steps": 2, "learning_rate": 2e-3, "beta": 0.1, "max_completion_length": 12, "seed": 2}
+END
+    exit
+fi
 step="--num-generations 4 --per-device-train-batch-size 4 --num-iterations 2 --max-steps 2 --update 2 --learning-rate 2e-3 --beta 0.1 --max-completion-length 12 --seed 2"
 works trace "$grpo" trace --model sft/final --dataset prompts.jsonl --reward-cmd 'sh judge' --reward-weights 1,0.5 $step --tokens 4 --json
 cp "$out" trace.json
