@@ -1,4 +1,4 @@
-/* train.c: `grpo train`: GRPO, one generation step after the other (MATH section 5): the loop, the log, the
+/* train.c: `grpo train`: GRPO, one generation step after the other: the loop, the log, the
  * run's folder. */
 #include <math.h>
 #include <stdio.h>

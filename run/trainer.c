@@ -1,4 +1,4 @@
-/* trainer.c: windows, slices, the gathered gradient and the update (MATH section 10, E117, E285). */
+/* trainer.c: windows, slices, the gathered gradient and the update (E117, E285). */
 #include "run/trainer.h"
 
 #include <stdio.h>
