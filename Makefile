@@ -1,4 +1,4 @@
-# grpo.c: make · make demo · make test · make parity · make outside-judge · make bench · make bits · make ulps · make debug · make equations · make fuzz · make mutants
+# grpo.c: make · make demo · make test · make parity · make outside-judge · make bench · make bits · make ulps · make debug · make equations · make fuzz · make mutants · make exercise N=1
 #
 # The compiler's own CFLAGS may choose speed; the flags that fix the bits stand last (docs/numerics.md).
 
@@ -129,11 +129,17 @@ build/demo_table: build/f32/data/demo_table.o build/f32/data/world.o $(OBJ32)
 build/make_world: build/f32/data/make_world.o build/f32/data/world.o $(OBJ32)
 	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
 
-# Every equation number of the code has its paragraph in docs/derivation.md and its test. And the code broken on purpose: which tests stay green?
+# Every equation number of the code has its paragraph in docs/equations.md and its test. And the code broken on purpose: which tests stay green?
 equations:
 	@sh tests/equations.sh
 mutants:
 	@sh tests/mutants.sh $(ONLY)
+
+# One line broken in a copy, to be found (docs/exercises.md): make exercise N=7, then make exercise-check as often as needed.
+exercise: all
+	@sh tests/exercise.sh start $(N)
+exercise-check:
+	@sh tests/exercise.sh check || :
 
 # For a debugger: no optimisation, no OpenMP; docs and breakpoints in CONTRIBUTING.md. -O0 leaves fma to the CPU flag.
 OBJDEBUG = $(SRC:%.c=build/debug/%.o) build/debug/main.o
@@ -189,6 +195,6 @@ errors: all build/make_world build/f32/tests/stage_tool build/f64/tests/stage_to
 clean:
 	rm -rf build/f32 build/f64 build/debug build/lib build/lib32 build/lib64 grpo grpo64 grpo-debug
 
-.PHONY: all announce force test parity outside-judge equations mutants bench bench-quick bits ulps demo experiment experiment-quick debug fuzz clean
+.PHONY: all announce force test parity outside-judge equations mutants exercise exercise-check bench bench-quick bits ulps demo experiment experiment-quick debug fuzz clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)

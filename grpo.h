@@ -1,4 +1,4 @@
-/* grpo.h: GRPO itself (MATH section 5): advantages, ratios, KL, every loss type with its derivative, metrics.
+/* grpo.h: GRPO itself: advantages, ratios, KL, every loss type with its derivative, metrics.
  *
  * Ragged arrays: completion i owns tokens offset[i] .. offset[i+1]-1 of the flat [n_token] arrays. Arrays are
  * `real`, everything in between is double, one rounding at the end. Nothing here allocates or knows the

@@ -1,8 +1,8 @@
-/* model.c: from tokens to log-probabilities, and back (MATH section 2).
+/* model.c: from tokens to log-probabilities, and back.
  *
  * In this order: the table of parameters, the pieces (norm, rotation, logits) with each backward below its
  * forward, the trunk, the heads. Not here: attention of a few rows (attention.c), files (folder.c), decoding
- * with a cache (rollout.c), losses (grpo.c). The order of every sum is MATH 11.2's; where a loop is parallel,
+ * with a cache (rollout.c), losses (grpo.c). Order of sums: docs/numerics.md; where a loop is parallel,
  * each thread owns its outputs. */
 #include "model.h"
 
@@ -641,7 +641,7 @@ struct Acts {
     real *logits, *scored_hidden, *dscored;     /* the last two: one chunk of rows */
     int *scored_row, *scored_at; /* [max_target], [max_target + 1]: distinct rows and their first target */
     LogitStats *stats;                  /* [max_target] */
-    bool tied; /* E20 of a trainable tied embedding goes to rows of its own (MATH 11.2) until
+    bool tied; /* E20 of a trainable tied embedding goes to rows of its own (docs/numerics.md) until
                   model_grad_finish: */
     int n_embed, *embed_id, *embed_slot, *embed_at; /* ids that occurred; [vocab] their row + 1, or 0;
                                                        [max_row] the row that each row adds to */

@@ -1,4 +1,4 @@
-/* model.h: the transformer of MATH section 2: tokens to hidden rows, hidden rows to values, and both
+/* model.h: the transformer, tokens to hidden rows, hidden rows to values, and both
  * derivatives.
  *
  * The trunk knows no targets: model_forward gives the hidden rows after the final norm, model_backward takes
@@ -24,7 +24,7 @@ typedef struct {
     double rope_factor, rope_low, rope_high, rope_original;
     int n_label;                        /* 0: vocabulary head; K: score.weight (K, hidden) instead (E41) */
     int bos, eos, pad;                  /* -1: none */
-    Lora lora; /* lora.r > 0: adapters (MATH 10.3), and all other weights but score.weight are frozen */
+    Lora lora; /* lora.r > 0: adapters (E290), and all other weights but score.weight are frozen */
     bool checkpointing; /* backward keeps each layer's input alone and computes the rest anew (E196): the same
                            bits in less memory */
     Store base_store; /* how frozen matrices are kept; another than STORE_REAL freezes all weights but those

@@ -1,5 +1,4 @@
-/* reward.h: scores of K labels: their regression loss, their quality, and how they become one reward (MATH
- * sections 3, 4).
+/* reward.h: scores of K labels: their regression loss, their quality, and how they become one reward.
  *
  * Arrays of scores and labels are [n, n_label], one row a completion; NaN = missing. Completions of one
  * prompt lie side by side: row i belongs to group i / group_size. Statistics are in double, two passes,

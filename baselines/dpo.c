@@ -1,4 +1,4 @@
-/* dpo.c: direct preference optimisation (MATH section 7): from the log-probabilities of pairs to a loss and
+/* dpo.c: direct preference optimisation: from the log-probabilities of pairs to a loss and
  * its derivative.
  *
  * In this order: settings, sums of a pair (E160, E176, E177), the f-divergence (E162), the losses of one pair

@@ -1,4 +1,4 @@
-/* dpo.h: direct preference optimisation (MATH section 7): the loss of pairs and its derivative by the
+/* dpo.h: direct preference optimisation: the loss of pairs and its derivative by the
  * log-probabilities.
  *
  * A pair is a chosen (w) and a rejected (l) completion of one prompt; arrays hold their loss tokens only, in

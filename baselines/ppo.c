@@ -1,4 +1,4 @@
-/* ppo.c: PPO with a critic (MATH section 6).
+/* ppo.c: PPO with a critic.
  *
  * In this order: settings, scores (E142, E152, E153), token rewards (E140, E141), advantages and returns
  * (E143 to E145), the two losses (E146 to E150). E146 is GRPO's clipped surrogate (E99), so it is that

@@ -1,4 +1,4 @@
-/* ppo.h: PPO with a critic (MATH section 6): scores and values to token rewards, advantages and returns, and
+/* ppo.h: PPO with a critic: scores and values to token rewards, advantages and returns, and
  * the two losses.
  *
  * Ragged arrays as in grpo.h: completion i owns tokens offset[i] .. offset[i+1]-1; value t is that of the row

@@ -1,4 +1,4 @@
-/* dpo.c: `grpo dpo`: direct preference optimisation on pairs of replies (MATH section 7): data, windows, the
+/* dpo.c: `grpo dpo`: direct preference optimisation on pairs of replies: data, windows, the
  * loop, the log. The mathematics is in baselines/dpo.c.
  *
  * The reference is the policy that the run starts from; its sums (E160) are constants of the pairs, and E179

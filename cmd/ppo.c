@@ -1,4 +1,4 @@
-/* ppo.c: `grpo ppo`: PPO with a critic (MATH section 6): generations as `train` makes them, values, token
+/* ppo.c: `grpo ppo`: PPO with a critic: generations as `train` makes them, values, token
  * rewards, advantages, updates of policy and critic, the log. The mathematics is in baselines/ppo.c.
  *
  * The critic is a network of its own with one output, read at the row that predicts a token (E151; no bias).

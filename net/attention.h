@@ -2,7 +2,7 @@
  * head.
  *
  * Keys are all positions of one span, or of two: a prompt's and then a completion's. What a query sees is
- * written down in the order of MATH 11.2: scores by ascending dimension, mixtures by ascending position,
+ * written down (docs/numerics.md): scores by ascending dimension, mixtures by ascending position,
  * softmax in 16 lanes by position, dk and dv by ascending query. How many queries share a tile changes no
  * bit: a position that a query does not see counts as a term of 0, which leaves a sum as it is (but for the
  * sign of a sum that underflowed to zero, which no later operation can tell). */

@@ -1,4 +1,4 @@
-/* lora.c: a low-rank adapter beside a frozen linear layer (MATH 10.3).
+/* lora.c: a low-rank adapter beside a frozen linear layer (E290).
  *
  * In this order: names of targets, the branch forward (E290) and backward (E291), merging and the start
  * (E292). Which layers have one, and whether a call uses it, is model.c's; files are folder.c's. */

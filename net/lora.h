@@ -1,4 +1,4 @@
-/* lora.h: a low-rank adapter beside a frozen linear layer (MATH 10.3): y = W x + s B (A x). */
+/* lora.h: a low-rank adapter beside a frozen linear layer (E290): y = W x + s B (A x). */
 #ifndef LORA_H
 #define LORA_H
 

@@ -1,5 +1,4 @@
-/* cost.c: operations of each method, and memory by kind, from the sizes of networks and the lengths of texts
- * (MATH section 8).
+/* cost.c: operations of each method, and memory by kind, from the sizes of networks and the lengths of texts.
  *
  * In this order: lengths, one network's passes (E190, E192), the methods' (E194), memory (E195 to E198). Not
  * here: what is counted while a network runs (model.c). */

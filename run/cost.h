@@ -1,4 +1,4 @@
-/* cost.h: what a run does and takes (MATH section 8), predicted by formula from the lengths of its texts.
+/* cost.h: what a run does and takes, predicted by formula from the lengths of its texts.
  *
  * The other half of a Cost, what was really done and taken, comes from elsewhere: networks count their passes
  * (Tally in model.h), and objects know the bytes that they hold. Everything is a double, exact as far as

@@ -1,6 +1,6 @@
 /* diagnose.c: errors against tolerances, verdicts, and the search for what explains them.
  *
- * In this order: what is compared, tolerances (MATH 11.3), errors, dialects, the search, the sampler's table,
+ * In this order: what is compared, tolerances, errors, dialects, the search, the sampler's table,
  * words, writing. */
 #include "verify/diagnose.h"
 
@@ -71,7 +71,7 @@ static void item_range(size_t *first, size_t *last, const Report *r, const Item 
     *last = *first + row < x->count ? *first + row : x->count;
 }
 
-/* ---- tolerances (MATH 11.3) ----------------------------------------------------------------- */
+/* ---- tolerances (docs/numerics.md) ----------------------------------------------------------------- */
 /* |error| <= absolute + relative |value| + scaled * (largest or mean magnitude of the tensor). By F64, F32,
  * F16, BF16. */
 typedef struct { double absolute[4], relative[4], scaled[4]; bool by_mean; } Tolerance;

@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILDS = {"f32": ROOT / "grpo", "f64": ROOT / "grpo64"}
 DTYPE = {"f32": torch.float32, "f64": torch.float64}
 
-# MATH 11.3: double against PyTorch float64; float against PyTorch float32. Relative to the largest magnitude of the tensor,
+# docs/numerics.md: double against PyTorch float64; float against PyTorch float32. Relative to the largest magnitude of the tensor,
 # logp absolute.
 LIMITS = {
     "f64": {"logits": 1e-11, "logp": 1e-11, "loss": 1e-12, "grad": 1e-10, "norm": 1e-10, "step": 1e-6, "score": 1e-11, "advantage": 1e-12},
@@ -176,7 +176,7 @@ def close_gradients(got, want, limit):
 
 
 def close_parameters(got, want, grad, lr, limit, grad_limit):
-    """E-tolerance rule of MATH 11.3: parameters after AdamW steps in units of lr, only where the gradient exceeds its own
+    """The tolerances of docs/numerics.md: parameters after AdamW steps in units of lr, only where the gradient exceeds its own
     tolerance (elsewhere AdamW follows the sign of rounding noise). Returns the share of elements that was compared."""
     compared = total = 0
     for name, w in want.items():

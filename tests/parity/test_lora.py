@@ -1,4 +1,4 @@
-"""Adapters against PEFT (MATH 10.3): values, gradients, training steps, folders both ways, merging; a GRPO run against TRL."""
+"""Adapters against PEFT (E290): values, gradients, training steps, folders both ways, merging; a GRPO run against TRL."""
 import json
 
 import pytest

@@ -1,4 +1,4 @@
-"""The transformer against transformers: logits, log-probabilities, entropies and every gradient (MATH section 2)."""
+"""The transformer against transformers: logits, log-probabilities, entropies and every gradient."""
 import pytest
 import torch
 import transformers
@@ -119,7 +119,7 @@ def test_long_positions(tmp_path):
 
 
 def test_float_against_double(tmp_path):
-    """The float build against the double build on the same folder (MATH 11.3, second column)."""
+    """The float build against the double build on the same folder (docs/numerics.md)."""
     folder = save(make_model("Qwen3", dict(head_dim=16, num_hidden_layers=8)), tmp_path)
     case = random_case(131, [40, 31], 6, 1.0)
     single, double = model_tool("f32", folder, case, tmp_path), model_tool("f64", folder, case, tmp_path)

@@ -1,4 +1,4 @@
-"""Reward models against transformers' ...ForSequenceClassification: scores, one training step, folders both ways (MATH section 3)."""
+"""Reward models against transformers' ...ForSequenceClassification: scores, one training step, folders both ways."""
 import json
 import math
 import shutil

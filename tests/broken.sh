@@ -1,0 +1,40 @@
+# broken.sh: what mutants.sh and exercise.sh share: a copy of the sources that may be broken, and the tests that must see it. To be sourced; $here is the project.
+# shellcheck shell=sh
+export OMP_WAIT_POLICY=passive         # idle threads that spin would make a busy machine slow
+limit=$(command -v timeout > /dev/null && echo 'timeout 300')
+
+# copy_to FOLDER: all that is built and tested from, with its times, so that make knows what is new
+copy_to() {
+    rm -rf "$1" && mkdir -p "$1" || exit 2
+    for f in "$here"/*; do case ${f##*/} in build | runs | models | grpo | grpo64 | grpo-debug) ;; *) cp -Rp "$f" "$1" ;; esac; done
+}
+tests_of() {            # the programs that must see a mistake in this file
+    case $1 in
+        grpo.c) echo test_grpo test_known_answers ;;
+        reward.c) echo test_reward test_known_answers ;;
+        model.c) echo test_model test_known_answers test_train ;;
+        tokenizer.c | text/chat.c) echo test_tokenizer ;;
+        lib/optim.c) echo test_optim test_known_answers ;;
+        report/*) echo report ;;
+        cmd/* | step.c | run/run.c | run/options.c | run/scorer.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;
+        run/trainer.c) echo test_train ;;
+        *) n=${1##*/}; echo "test_${n%.c}" ;;
+    esac
+}
+# is_red FILE [CFLAGS]: builds here and says whether one of the file's tests fails: 0 yes, and $seen tells which and its first complaint; 1 no; 2: does not compile
+is_red() {
+    for t in $(tests_of "$1"); do
+        if [ -f "tests/test_$t.sh" ]; then
+            make -s ${2+"$2"} grpo grpo64 build/make_world build/demo_table > log 2>&1 || { tail -n 3 log; return 2; }
+            program="sh tests/test_$t.sh"
+        else
+            make -s ${2+"$2"} "build/f64/tests/$t" > log 2>&1 || { tail -n 3 log; return 2; }
+            program=build/f64/tests/$t
+        fi
+        # shellcheck disable=SC2086  # a program, or a shell and its script
+        $limit $program > log 2>&1 && continue
+        seen="$t: $(grep -e '^tests/.*:[0-9]*: ' -e '^not ok' log | head -n 1 | cut -c 1-160)"
+        return 0
+    done
+    return 1
+}
