@@ -1,22 +1,22 @@
 #!/bin/sh
 # mistakes.sh: prints docs/mistakes.md, the legend of the names that `grpo verify` gives, from verify's own
 # table (`grpo verify --list`, verify/mistakes.c). `make mistakes` writes the page; tests/test_verify.sh
-# compares it. Only the headings are written here. A number without a heading is an error, so that no name stays
-# unexplained.
+# compares it. Only the headings are written here. A number without a heading is an error, so that no name
+# stays unexplained.
 set -eu
 cd "$(dirname "$0")/.."
 cat << 'END'
 # The names that verify prints
 
 When `grpo verify` finds numbers that are not ours, it names what the other program did instead. This page
-says what each name means. A name is a difference, not always a fault: where a known program or paper does so on
-purpose, the line ends with the names that `--dialect` takes for it, and it counts as right there
+says what each name means. A name is a difference, not always a fault: where a known program or paper does
+so on purpose, the line ends with the names that `--dialect` takes for it, and it counts as right there
 (docs/verify.md says how).
 
-The numbers D1 to D38 stand for the places where programs of this kind are known to differ; the words after the
-number say in which way. The last section has the other names: plain mistakes, and settings that are not those
-that the dump declares. In brackets stand the equation that is changed (docs/equations.md has its formula) and
-the stages of the dump that may come out differently.
+The numbers D1 to D38 stand for the places where programs of this kind are known to differ; the words after
+the number say in which way. The last section has the other names: plain mistakes, and settings that are not
+those that the dump declares. In brackets stand the equation that is changed (docs/equations.md has its
+formula) and the stages of the dump that may come out differently.
 
 `make mistakes` writes this page from the table that `grpo verify --list` prints.
 END
