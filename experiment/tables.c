@@ -650,11 +650,12 @@ static void print_claims(const Json *report, const char *reduced) {
     const Scales scales = scales_of(report);
     Tally all = {0}, adversarial = {0}, unseen = {0}, ppo = {0}, dpo = {0}, ppo_time = {0}, dpo_time = {0},
           collapsed = {0}, equal = {0};
-    printf("# The paper's claims, tested\n\n`make experiment` writes this page from docs/results/result.json "
-           "and computes every verdict from the intervals. A comparison is made seed by seed, and its "
-           "interval is Student's at 95 %% over the seeds. A score rose if the interval leaves out 0. The paper "
-           "is arXiv 2503.21819, and the claims are in our words. All of it holds for a toy world (data/README.md), "
-           "for the judge of that world, and for policies of at most 2 M parameters.\n");
+    printf("# The paper's claims, tested\n\n"
+           "`make experiment` writes this page from docs/results/result.json and computes every verdict from "
+           "the intervals. A comparison is made seed by seed, and its interval is Student's at 95 %% over the "
+           "seeds. A score rose if the interval leaves out 0. The paper is arXiv 2503.21819, and the claims "
+           "are in our words. All of it holds for a toy world (data/README.md), for the judge of that world, "
+           "and for policies of at most 2 M parameters.\n");
     what_was_run(report, reduced);
     for (int i = 0; i < scales.n; i++) {
         rises(&all, report, scales.name[i], "GRPO", 0, SEEN_ROWS);
@@ -701,11 +702,12 @@ static void print_claims(const Json *report, const char *reduced) {
     claim(11, "Weights steer the trade: half of the weight on safety buys safety",
           "We compare safety, by the judge and over all rows: weights .15 .2 .15 .5 minus equal weights.",
           &equal);
-    printf("\n## 12. The same at 0.5, 7 and 14 billion parameters, with LoRA\n\nThis was not run, because "
-           "a run takes days at these sizes on the machines that this project is for. docs/lora.md shows "
-           "that a model of the shape of Qwen2.5-0.5B can be tuned here.\n\n**Verdict: cannot be tested here.**\n"
-           "\n## 13. Human raters prefer the result\n\n**Verdict: cannot be tested here.** The judge is a "
-           "program (data/world.c). docs/real-model.md lets judges from outside speak about real text.\n");
+    printf("\n## 12. The same at 0.5, 7 and 14 billion parameters, with LoRA\n\n"
+           "This was not run, because a run takes days at these sizes on the machines that this project is "
+           "for. docs/lora.md shows that a model of the shape of Qwen2.5-0.5B can be tuned here.\n\n"
+           "**Verdict: cannot be tested here.**\n\n## 13. Human raters prefer the result\n\n"
+           "**Verdict: cannot be tested here.** The judge is a program (data/world.c). docs/real-model.md "
+           "lets judges from outside speak about real text.\n");
 }
 
 /* Of the first arm with replies: rows a split. */
