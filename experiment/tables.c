@@ -652,8 +652,8 @@ static void print_claims(const Json *report, const char *reduced) {
           collapsed = {0}, equal = {0};
     printf("# The paper's claims, tested\n\n"
            "`make experiment` writes this page from docs/results/result.json and computes every verdict from "
-           "the intervals. A comparison is made seed by seed, and its interval is Student's at 95 %% over the "
-           "seeds. A score rose if the interval leaves out 0. The paper is arXiv 2503.21819, and the claims "
+           "the intervals. A comparison is made seed by seed, and its interval is Student's at 95 %% over "
+           "the seeds. A score rose if the interval leaves out 0. The paper is arXiv 2503.21819; the claims "
            "are in our words. All of it holds for a toy world (data/README.md), for the judge of that world, "
            "and for policies of at most 2 M parameters.\n");
     what_was_run(report, reduced);
