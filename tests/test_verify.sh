@@ -58,6 +58,9 @@ has '<failure message="wrong: D1-population (the deviation divides by n instead 
 gives 0 ./grpo verify --list
 has 'D16-group-token-mean'
 has 'belongs to PPO'
+# the legend of the names is what the table gives (`make mistakes`)
+gives 0 sh docs/mistakes.sh
+if cmp -s "$t/out" docs/mistakes.md; then good; else bad "docs/mistakes.md is not what \`make mistakes\` writes"; fi
 gives 0 ./grpo verify --list --json
 has '"equation": "E112"'
 # golden values are right in the eyes of the judge, in both precisions, and the float ones are float's
