@@ -21,6 +21,7 @@ typedef struct {
     const char *model, *dataset, *output, *chat_template, *system, *reference, *cost;
     Generation asked;
     Asked do_sample;
+    bool split_special_tokens;
     int num_generations, seed, batch;
 } Config;
 
@@ -30,6 +31,8 @@ static const Setting speech_rows[] = {
     {"chat_template", SET_STRING, AT(chat_template), NULL, NULL,
      "template by name, if the folder's own is unknown"},
     {"system", SET_STRING, AT(system), NULL, NULL, "system message"},
+    {"split_special_tokens", SET_BOOL, AT(split_special_tokens), "false", NULL,
+     "what a message spells like a special token is text, so that nobody can type an end of turn"},
     {"do_sample", SET_CHOICE, AT(do_sample), "auto", asked_names,
      "draw, or greedy; auto: draw if one of the next four is given, else as generation_config.json says"},
     {"temperature", SET_NUMBER, AT(asked.temperature), NULL, NULL,
@@ -61,7 +64,7 @@ static const OptionTable sample_table = {"sample",
                                          "--temperature 0.7 --max-completion-length 64 > samples.jsonl",
                                          .part = {{sample_rows, 0}, {speech_rows, 0}}};
 static const OptionTable chat_table =
-    {"chat", "talk to a model; an empty line or Ctrl-D ends",
+    {"chat", "talk to a model; /quit, an empty line or Ctrl-D ends",
      "grpo chat --model models/SmolLM2-135M-Instruct --temperature 0.7 --max-completion-length 64",
      .part = {{speech_rows, 0}}};
 
@@ -72,6 +75,7 @@ static bool open_model(Speaker *s, Drawing *d, const Config *c, const char *comm
     if (!drawing_settle(d, &asked, command, c->model, e) || !speaker_open(s, c->model, c->chat_template, e))
         return false;
     s->repetition_penalty = d->repetition_penalty;
+    s->language.split_special = c->split_special_tokens;
     fputs(d->notes, stderr);
     return true;
 }
@@ -229,8 +233,8 @@ static bool answer(char **text, const Config *c, const Drawing *how, const Speak
     return ok && *text;
 }
 
-/* A line of any length, without its end; false at the end of the input, at an empty line, and, with e filled
- * in, at what is no text. */
+/* A line of any length, without its end; false at the end of the input, at an empty line or /quit, and, with e
+ * filled in, at what is no text. */
 static bool read_line(char **line, size_t *size, Err *e) {
     fputs("> ", stdout);
     fflush(stdout);
@@ -241,7 +245,7 @@ static bool read_line(char **line, size_t *size, Err *e) {
     if (!(*line)[length] && length + 1 < (size_t)n)
         return fail(e, "standard input: byte %zu is NUL, expected text", length + 1);
     (*line)[length] = 0;
-    return utf8_valid(*line, length, &bad) ? length > 0
+    return utf8_valid(*line, length, &bad) ? length > 0 && strcmp(*line, "/quit")
                                            : fail(e, "standard input: byte %zu is no valid UTF-8", bad + 1);
 }
 
@@ -254,6 +258,7 @@ static bool chat(const Config *c, Err *e) {
     size_t size = 0;
     int n = 0, n_kept = 0;
     bool ok = open_model(&s, &how, c, "chat", e);
+    if (ok) fputs("chat: /quit, an empty line or Ctrl-D ends\n", stderr);
     if (ok && c->system) m[n++] = (Message){"system", c->system};
     while (ok && n + 2 <= TURNS && read_line(&line, &size, e)) {
         char *question = malloc(strlen(line) + 1), *text = NULL;

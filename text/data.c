@@ -274,7 +274,7 @@ bool language_load(Language *l, const char *dir, const char *chat_template, Err 
 void language_free(Language *l) { tokenizer_free(l->tokenizer); }
 
 bool encode_prompt(Ids *out, const Language *l, const Example *x, Err *e) {
-    return chat_encode(out, l->tokenizer, l->chat, x->prompt, x->n_prompt, true, e);
+    return chat_encode(out, l->tokenizer, l->chat, x->prompt, x->n_prompt, true, l->split_special, e);
 }
 
 bool encode_completion(Ids *out, const Language *l, const char *text, bool ended, Err *e) {
