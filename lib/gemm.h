@@ -1,5 +1,4 @@
-/* gemm.h: matrix products whose every output element is one chain of fused multiply-adds, k ascending
- * (MATH 11.2).
+/* gemm.h: matrix products whose every output element is one chain of fused multiply-adds, k ascending.
  *
  * Row-major everywhere; ld is the distance between rows, in elements. Blocking and threads only decide which
  * outputs are computed when, never the order inside one: the same bits for any shape, thread count, compiler

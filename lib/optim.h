@@ -1,4 +1,4 @@
-/* optim.h: AdamW, clipping by the global norm, learning-rate schedules (MATH section 10). */
+/* optim.h: AdamW, clipping by the global norm, learning-rate schedules (E280 to E288). */
 #ifndef OPTIM_H
 #define OPTIM_H
 

@@ -89,9 +89,9 @@ print(r"""/* unicode.c: written by lib/unicode.py; do not edit. Tables as text t
  * follow (2): a class of characters, their order, or where their decompositions begin in the next table. */
 #include "unicode.h"
 
-static inline uint32_t digit_at(const char *s) { return (uint32_t)(*s - '#'); }
-static inline uint32_t two_at(const char *s) { return digit_at(s) << 6 | digit_at(s + 1); }
-static inline uint32_t three_at(const char *s) { return two_at(s) << 6 | digit_at(s + 2); }
+static inline uint32_t one_at(const char *s) { return (uint32_t)(*s - '#'); }
+static inline uint32_t two_at(const char *s) { return one_at(s) << 6 | one_at(s + 1); }
+static inline uint32_t three_at(const char *s) { return two_at(s) << 6 | one_at(s + 2); }
 
 /* Of n rows of `width` digits the one that holds x, counted from the number at `at`; NULL if none does. */
 static inline const char *row_of(const char *table, size_t n, size_t width, size_t at, uint32_t x) {
@@ -121,7 +121,7 @@ table("order", ranges(order), (3, 2, 1))
 print("""
 int unicode_order(uint32_t c) {
     const char *row = ROW(order, 6, 0, c);
-    return row ? (int)digit_at(row + 5) : 0;
+    return row ? (int)one_at(row + 5) : 0;
 }
 
 /* Decompositions to one character, and to two. */""")

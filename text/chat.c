@@ -122,7 +122,7 @@ int chat_end_of_turn(ChatTemplate c, const Tokenizer *t) {
  * wanted. */
 typedef struct { char *s; size_t n, capacity, *mark; int n_mark; const Tokenizer *t; bool failed; } Text;
 
-static void add_n(Text *w, const char *s, size_t n) {
+static void text_add_n(Text *w, const char *s, size_t n) {
     if (w->failed) return;
     if (n >= w->capacity - w->n) {                              /* a place for the NUL too */
         const size_t more = 2 * (w->n + n) + 256;
@@ -134,12 +134,12 @@ static void add_n(Text *w, const char *s, size_t n) {
     w->s[w->n += n] = 0;
 }
 
-static void add(Text *w, const char *s) { add_n(w, s, strlen(s)); }
+static void text_add(Text *w, const char *s) { text_add_n(w, s, strlen(s)); }
 
-static void add_special(Text *w, const char *token) {
+static void text_special(Text *w, const char *token) {
     const bool marked = w->mark && tokenizer_id(w->t, token) >= 0;
     if (marked) w->mark[w->n_mark++] = w->n;
-    add(w, token);
+    text_add(w, token);
     if (marked) w->mark[w->n_mark++] = w->n;
 }
 
@@ -153,27 +153,27 @@ static void render_plain(Text *w, const Message *m, int n, bool generation_promp
     for (int i = 0; i < n; i++) {
         if (is_role(&m[i], "system")) { system = m[i].content; continue; }
         const bool user = is_role(&m[i], "user");
-        add_special(w, user ? "<user>" : "<bot>"), add(w, " ");
-        if (user && system) add(w, system), add(w, "\n"), system = NULL;
-        add(w, m[i].content);
-        if (!user) add_special(w, "<end>");
+        text_special(w, user ? "<user>" : "<bot>"), text_add(w, " ");
+        if (user && system) text_add(w, system), text_add(w, "\n"), system = NULL;
+        text_add(w, m[i].content);
+        if (!user) text_special(w, "<end>");
     }
-    if (generation_prompt) add_special(w, "<bot>");
+    if (generation_prompt) text_special(w, "<bot>");
 }
 
 /* ---- ChatML: SmolLM2, Qwen ------------------------------------------------------------------ */
 
-static void add_turn(Text *w, const char *role, const char *content) {
-    add_special(w, "<|im_start|>"), add(w, role), add(w, "\n"), add(w, content);
-    add_special(w, "<|im_end|>"), add(w, "\n");
+static void text_turn(Text *w, const char *role, const char *content) {
+    text_special(w, "<|im_start|>"), text_add(w, role), text_add(w, "\n"), text_add(w, content);
+    text_special(w, "<|im_end|>"), text_add(w, "\n");
 }
 
-static void open_assistant(Text *w) { add_special(w, "<|im_start|>"), add(w, "assistant\n"); }
+static void open_assistant(Text *w) { text_special(w, "<|im_start|>"), text_add(w, "assistant\n"); }
 
 /* Without a system message in the first place, the family's own; NULL: none. */
 static void render_chatml(Text *w, const Message *m, int n, bool generation_prompt, const char *system) {
-    if (system && !is_role(&m[0], "system")) add_turn(w, "system", system);
-    for (int i = 0; i < n; i++) add_turn(w, m[i].role, m[i].content);
+    if (system && !is_role(&m[0], "system")) text_turn(w, "system", system);
+    for (int i = 0; i < n; i++) text_turn(w, m[i].role, m[i].content);
     if (generation_prompt) open_assistant(w);
 }
 
@@ -201,7 +201,7 @@ static void render_qwen3(Text *w, const Message *m, int n, bool generation_promp
             break;
         }
     for (int i = 0; i < n; i++) {
-        if (!is_role(&m[i], "assistant")) { add_turn(w, m[i].role, m[i].content); continue; }
+        if (!is_role(&m[i], "assistant")) { text_turn(w, m[i].role, m[i].content); continue; }
         const char *content = m[i].content, *thought = "", *thought_end = thought,
                    *first = strstr(content, close);
         if (first) {
@@ -216,14 +216,15 @@ static void render_qwen3(Text *w, const Message *m, int n, bool generation_promp
         if (i > question && (i + 1 == n || thought < thought_end)) {
             while (thought_end > thought && thought_end[-1] == '\n') thought_end--;
             while (*content == '\n') content++;
-            add_special(w, "<think>"), add(w, "\n"), add_n(w, thought, (size_t)(thought_end - thought));
-            add(w, "\n"), add_special(w, "</think>"), add(w, "\n\n");
+            text_special(w, "<think>"), text_add(w, "\n");
+            text_add_n(w, thought, (size_t)(thought_end - thought));
+            text_add(w, "\n"), text_special(w, "</think>"), text_add(w, "\n\n");
         }
-        add(w, content), add_special(w, "<|im_end|>"), add(w, "\n");
+        text_add(w, content), text_special(w, "<|im_end|>"), text_add(w, "\n");
     }
     if (generation_prompt) open_assistant(w);
     if (generation_prompt && !think)
-        add_special(w, "<think>"), add(w, "\n\n"), add_special(w, "</think>"), add(w, "\n\n");
+        text_special(w, "<think>"), text_add(w, "\n\n"), text_special(w, "</think>"), text_add(w, "\n\n");
 }
 
 /* ---- Llama-3 -------------------------------------------------------------------------------- */
@@ -232,12 +233,12 @@ static void render_qwen3(Text *w, const Message *m, int n, bool generation_promp
 static bool python_space(uint32_t c) { return unicode_space(c) || (c >= 0x1C && c <= 0x1F); }
 
 /* The content without blanks at either end. */
-static void add_trimmed(Text *w, const char *s) {
+static void text_trimmed(Text *w, const char *s) {
     size_t n = strlen(s), used, first = 0, end = 0;
     while (first < n && python_space(utf8_next(s + first, n - first, &used))) first += used;
     for (size_t i = first; i < n; i += used)
         if (!python_space(utf8_next(s + i, n - i, &used))) end = i + used;
-    if (end > first) add_n(w, s + first, end - first);
+    if (end > first) text_add_n(w, s + first, end - first);
 }
 
 static bool render_llama3(Text *w, const Tokenizer *t, const Message *m, int n, bool open, Err *e) {
@@ -247,12 +248,12 @@ static bool render_llama3(Text *w, const Tokenizer *t, const Message *m, int n, 
                        "first");
     char *s = tokenizer_decode(t, &bos, 1, false, NULL, e);
     if (!s) return false;
-    add_special(w, s);
+    text_special(w, s);
     free(s);
     for (int i = 0; i < n + open; i++) {
-        add_special(w, "<|start_header_id|>"), add(w, i < n ? m[i].role : "assistant");
-        add_special(w, "<|end_header_id|>"), add(w, "\n\n");
-        if (i < n) add_trimmed(w, m[i].content), add_special(w, "<|eot_id|>");
+        text_special(w, "<|start_header_id|>"), text_add(w, i < n ? m[i].role : "assistant");
+        text_special(w, "<|end_header_id|>"), text_add(w, "\n\n");
+        if (i < n) text_trimmed(w, m[i].content), text_special(w, "<|eot_id|>");
     }
     return true;
 }
@@ -267,7 +268,7 @@ static bool render(Text *w, ChatTemplate c, const Tokenizer *t, const Message *m
         if (!is_role(&m[i], "system") && !is_role(&m[i], "user") && !is_role(&m[i], "assistant"))
             return fail(e, "chat: message %d: role: found %.40s, expected system, user or assistant", i,
                         m[i].role);
-    add(w, "");
+    text_add(w, "");
     switch (c) {
     case CHAT_PLAIN: render_plain(w, m, n, generation_prompt); break;
     case CHAT_CHATML_SMOLLM2:

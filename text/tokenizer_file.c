@@ -122,7 +122,7 @@ static bool check_post_processor(const Json *v, const char *file, Err *e) {
             json_get(&single->item[single->length - 1], "Sequence"))
             continue;
         return refuse_part(&p[i], file, "post_processor",
-                      "none, ByteLevel, or TemplateProcessing that only puts one token first", e);
+                           "none, ByteLevel, or TemplateProcessing that only puts one token first", e);
     }
     return true;
 }

@@ -20,7 +20,7 @@ typedef struct Tokenizer {
     int first_added[2][256];                                    /* [normalized][first byte]: the longest */
     int byte_id[256], bos, eos, pad;                            /* byte_id -1: the byte is left out */
     Split split;
-    bool digits, nfc, whole_words;                              /* Digits before the split; NFC; ignore_merges */
+    bool digits, nfc, whole_words;                              /* Digits before split; NFC; ignore_merges */
     char template_hash[65];
 } Tokenizer;
 
