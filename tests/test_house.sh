@@ -37,8 +37,9 @@ verdict "$(cat $code | wc -c | awk -v cmd="$(cat $(printf '%s\n' "$code" | grep 
     'cmd/ holds arguments, progress and printing, at most 20 %: what another command could use belongs to run/, the method to the top files'
 
 # A unit is a .c file with its header. Includes are found as the compiler finds them: beside the file, then from the root.
-units=$(awk -v files="$code" '
-    BEGIN { n = split(files, f, "\n"); for (i = 1; i <= n; i++) there[f[i]] = 1 }
+FILES=$files CODE=$code; export FILES CODE
+units=$(awk '
+    BEGIN { n = split(ENVIRON["CODE"], f, "\n"); for (i = 1; i <= n; i++) there[f[i]] = 1 }
     /^#include "/ {
         to = $2; gsub(/"/, "", to); beside = FILENAME
         if (!sub(/[^\/]*$/, "", beside)) beside = ""
@@ -48,7 +49,7 @@ units=$(awk -v files="$code" '
 
 verdict "$(printf '%s\n' "$units" | awk '
     { a = $2; b = $3; sub(/\.[ch]$/, "", a); sub(/\.[ch]$/, "", b)
-      if (a != b && !((a, b) in edge)) { edge[a, b] = $1; out[a]++; in_[b]++; unit[a]; unit[b]; from[++n] = a; to[n] = b } }
+      if (a != b && !((a, b) in edge)) { edge[a, b] = $1; out[a]++; in_[b]++; from[++n] = a; to[n] = b } }
     END {
         do {                                                    # what nothing leads to, or what leads nowhere, is on no circle
             again = 0
@@ -64,19 +65,19 @@ verdict "$(printf '%s\n' "$units" | awk '
     }')" 'these files include each other in a circle: move what both need into a third below them'
 
 layers=$(awk '/^## / { on = $0 == "## Layers" } on && /^    [a-z]/ { n++; for (i = 1; i <= NF; i++) print $i, n }' CONTRIBUTING.md)
-verdict "$(printf '%s\n' "$units" | awk -v layers="$layers" -v files="$code" '
+verdict "$(printf '%s\n' "$units" | LAYERS=$layers awk '
     function part(f) { sub(/\/.*/, "", f); sub(/\.[ch]$/, "", f); return f }
     BEGIN {
-        n = split(layers, l, "\n"); for (i = 1; i <= n; i++) { split(l[i], two, " "); layer[two[1]] = two[2] }
-        n = split(files, f, "\n"); for (i = 1; i <= n; i++) if (!(part(f[i]) in layer)) print f[i] ": is in no layer"
+        n = split(ENVIRON["LAYERS"], l, "\n"); for (i = 1; i <= n; i++) { split(l[i], two, " "); layer[two[1]] = two[2] }
+        n = split(ENVIRON["CODE"], f, "\n"); for (i = 1; i <= n; i++) if (!(part(f[i]) in layer)) print f[i] ": is in no layer"
     }
     NF == 3 && layer[part($3)] < layer[part($2)] { printf "%s: %s is of a layer above\n", $1, $3 }' | sort)" \
     'includes point down the list of CONTRIBUTING.md, section Layers: pass it as an argument, or move it to where both may look'
 
 # NAME.md and docs/name.md must be there; of MATH only its authors have a copy
 verdict "$(printf '%s\n' "$files" | grep -e '\.[chd]$' -e '\.sh$' -e '\.py$' -e '\.md$' -e '\.mk$' -e '\.txt$' -e '^Makefile$' |
-    grep -v -e '^tests/test_house\.sh$' | xargs awk -v files="$files" '
-    BEGIN { n = split(files, f, "\n"); for (i = 1; i <= n; i++) { there[f[i]] = 1; sub(/.*\//, "", f[i]); there[f[i]] = 1 } }
+    grep -v -e '^tests/test_house\.sh$' | xargs awk '
+    BEGIN { n = split(ENVIRON["FILES"], f, "\n"); for (i = 1; i <= n; i++) { there[f[i]] = 1; sub(/.*\//, "", f[i]); there[f[i]] = 1 } }
     {
         for (rest = $0; match(rest, /docs\/[a-z0-9-]+\.md|[A-Z][A-Z]+\.md|(^|[^A-Za-z_])MATH([^A-Za-z_].*|$)/); rest = substr(rest, RSTART + RLENGTH)) {
             name = substr(rest, RSTART, RLENGTH)
