@@ -9,7 +9,7 @@
 #include "run/run.h"
 #include "net/folder.h"
 #include "run/rollout.h"
-#include "tokenizer.h"
+#include "text/chat.h"
 #include "lib/say.h"
 
 typedef struct {

@@ -21,6 +21,7 @@ typedef struct {
     const char *model, *dataset, *output, *chat_template, *system, *reference, *cost;
     Generation asked;
     Asked do_sample;
+    bool split_special_tokens;
     int num_generations, seed, batch;
 } Config;
 
@@ -30,6 +31,8 @@ static const Setting speech_rows[] = {
     {"chat_template", SET_STRING, AT(chat_template), NULL, NULL,
      "template by name, if the folder's own is unknown"},
     {"system", SET_STRING, AT(system), NULL, NULL, "system message"},
+    {"split_special_tokens", SET_BOOL, AT(split_special_tokens), "false", NULL,
+     "what a message spells like a special token is text, so that nobody can type an end of turn"},
     {"do_sample", SET_CHOICE, AT(do_sample), "auto", asked_names,
      "draw, or greedy; auto: draw if one of the next four is given, else as generation_config.json says"},
     {"temperature", SET_NUMBER, AT(asked.temperature), NULL, NULL,
@@ -61,17 +64,18 @@ static const OptionTable sample_table = {"sample",
                                          "--temperature 0.7 --max-completion-length 64 > samples.jsonl",
                                          .part = {{sample_rows, 0}, {speech_rows, 0}}};
 static const OptionTable chat_table =
-    {"chat", "talk to a model; an empty line or Ctrl-D ends",
+    {"chat", "talk to a model; /quit, an empty line or Ctrl-D ends",
      "grpo chat --model models/SmolLM2-135M-Instruct --temperature 0.7 --max-completion-length 64",
      .part = {{speech_rows, 0}}};
 
-static bool open_model(Speaker *s, Drawing *d, const Config *c, const char *command, Err *e) {
+static bool open_speaker(Speaker *s, Drawing *d, const Config *c, const char *command, Err *e) {
     Generation asked = c->asked;
     asked.do_sample = c->do_sample == ASKED_NOTHING ? NAN : c->do_sample == ASKED_TRUE;
     if (!c->model) return fail(e, "--model: not given; expected the folder of a model");
     if (!drawing_settle(d, &asked, command, c->model, e) || !speaker_open(s, c->model, c->chat_template, e))
         return false;
     s->repetition_penalty = d->repetition_penalty;
+    s->language.split_special = c->split_special_tokens;
     fputs(d->notes, stderr);
     return true;
 }
@@ -119,8 +123,8 @@ static bool kl_to(double *kl, Costs *cost, const Model *ref, const Ids *prompt, 
     return ok;
 }
 
-static void write_row(JsonWriter *w, const Example *x, const char *text, bool ended, int length, double logp,
-                      const double *kl) {
+static void write_sample(JsonWriter *w, const Example *x, const char *text, bool ended, int length,
+                         double logp, const double *kl) {
     static const char *const ours[] = {"completion", "finish_reason", "completion_length", "logp", "kl"};
     json_begin(w, '{');
     if (x->row)
@@ -158,8 +162,8 @@ static bool sample_batch(JsonWriter *w, Costs *cost, const Config *c, const Draw
         for (int t = 0; t < a.out.length[i]; t++)
             logp += a.out.logp[(size_t)i * (size_t)a.max_new + (size_t)t];
         if ((ok = text != NULL))
-            write_row(w, &d->row[first + i / a.group], text, a.out.ended[i], a.out.length[i], logp,
-                      ref ? &kl[i] : NULL);
+            write_sample(w, &d->row[first + i / a.group], text, a.out.ended[i], a.out.length[i], logp,
+                         ref ? &kl[i] : NULL);
         free(text);
     }
     answers_free(&a);
@@ -181,7 +185,7 @@ static bool sample(const Config *c, Err *e) {
     if (c->output && path_exists(c->output))
         return fail(e, "%s: exists already; give another --output", c->output);
     if (c->cost && path_exists(c->cost)) return fail(e, "%s: exists already; give another --cost", c->cost);
-    if (!dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e) || !open_model(&s, &how, c, "sample", e))
+    if (!dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e) || !open_speaker(&s, &how, c, "sample", e))
         goto done;
     if (c->reference && !(ref = folder_load(c->reference, NULL, e))) goto done;
     s.model->tally = &cost.measured.net[NET_POLICY];
@@ -229,8 +233,8 @@ static bool answer(char **text, const Config *c, const Drawing *how, const Speak
     return ok && *text;
 }
 
-/* A line of any length, without its end; false at the end of the input, at an empty line, and, with e filled
- * in, at what is no text. */
+/* A line of any length, without its end; false at the end of the input, at an empty line or /quit, and, with
+ * e filled in, at what is no text. */
 static bool read_line(char **line, size_t *size, Err *e) {
     fputs("> ", stdout);
     fflush(stdout);
@@ -241,7 +245,7 @@ static bool read_line(char **line, size_t *size, Err *e) {
     if (!(*line)[length] && length + 1 < (size_t)n)
         return fail(e, "standard input: byte %zu is NUL, expected text", length + 1);
     (*line)[length] = 0;
-    return utf8_valid(*line, length, &bad) ? length > 0
+    return utf8_valid(*line, length, &bad) ? length > 0 && strcmp(*line, "/quit")
                                            : fail(e, "standard input: byte %zu is no valid UTF-8", bad + 1);
 }
 
@@ -253,7 +257,8 @@ static bool chat(const Config *c, Err *e) {
     char *kept[TURNS], *line = NULL;
     size_t size = 0;
     int n = 0, n_kept = 0;
-    bool ok = open_model(&s, &how, c, "chat", e);
+    bool ok = open_speaker(&s, &how, c, "chat", e);
+    if (ok) fputs("chat: /quit, an empty line or Ctrl-D ends\n", stderr);
     if (ok && c->system) m[n++] = (Message){"system", c->system};
     while (ok && n + 2 <= TURNS && read_line(&line, &size, e)) {
         char *question = malloc(strlen(line) + 1), *text = NULL;

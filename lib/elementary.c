@@ -52,7 +52,7 @@ static inline double exp_parts(double x, double n, double *low) {
     return high;
 }
 
-static double whole(double x) { return (x * INV_LN2 + ROUND_DOUBLE) - ROUND_DOUBLE; }
+static double whole_ln2(double x) { return (x * INV_LN2 + ROUND_DOUBLE) - ROUND_DOUBLE; }
 /* -1022 <= n <= 1023 */
 static double power_of_two(int n) { return double_of((uint64_t)(n + 1023) << 52); }
 
@@ -60,7 +60,7 @@ static double power_of_two(int n) { return double_of((uint64_t)(n + 1023) << 52)
 static double exp_of_two(double x, double extra) {
     if (x > 710) return INFINITY;
     if (x < -746) return 0;
-    const double n = whole(x);
+    const double n = whole_ln2(x);
     double low, lost;
     const double high = exp_parts(x, n, &low), sum = two_sum(1, high, &lost);
     const double y = sum + (lost + (low + extra * (sum + low)));
@@ -76,7 +76,7 @@ double d_expm1(double x) {
     if (x != x || x == 0) return x;
     if (x > 710) return INFINITY;
     if (x < -40) return -1;
-    const double n = whole(x);
+    const double n = whole_ln2(x);
     if (n > 60) return d_exp(x);                /* 1 is far below the last bit */
     double low, lost, lost_one;
     const double high = exp_parts(x, n, &low), t = power_of_two((int)n);

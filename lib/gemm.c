@@ -27,34 +27,34 @@ size_t store_size(Store s) {
     return 0;
 }
 
-static inline float float_of(uint32_t bits) { float f; memcpy(&f, &bits, 4); return f; }
-static inline uint32_t bits_of(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
+static inline float f32_of(uint32_t bits) { float f; memcpy(&f, &bits, 4); return f; }
+static inline uint32_t f32_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
 
-static inline float float_of_bf16(uint16_t h) { return float_of((uint32_t)h << 16); }
+static inline float f32_of_bf16(uint16_t h) { return f32_of((uint32_t)h << 16); }
 
 /* Selects instead of branches, so that a loop of it is vectorised. A subnormal half is 2^-14 (1 + m) - 2^-14:
  * written so, no subnormal float occurs, which some processors treat a hundred times more slowly. */
-static inline float float_of_f16(uint16_t h) {
+static inline float f32_of_f16(uint16_t h) {
     const uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13, sign = (uint32_t)(h & 0x8000) << 16;
     const uint32_t normal = magnitude + (112u << 23), huge = magnitude | 0x7f800000u;
-    const uint32_t tiny = bits_of(float_of(magnitude + (113u << 23)) - float_of(113u << 23));
+    const uint32_t tiny = f32_bits(f32_of(magnitude + (113u << 23)) - f32_of(113u << 23));
     const uint32_t finite = magnitude < (1u << 23) ? tiny : normal;
-    return float_of(sign | (magnitude >= (31u << 23) ? huge : finite));
+    return f32_of(sign | (magnitude >= (31u << 23) ? huge : finite));
 }
 
 static inline uint16_t bf16_of_float(float f) {
-    const uint32_t u = bits_of(f), rounded = u + 0x7fff + ((u >> 16) & 1);
+    const uint32_t u = f32_bits(f), rounded = u + 0x7fff + ((u >> 16) & 1);
     /* a NaN stays one */
     return (uint16_t)((u & 0x7fffffff) > 0x7f800000 ? (u >> 16) | 0x40 : rounded >> 16);
 }
 
 static inline uint16_t f16_of_float(float f) {
-    const uint32_t u = bits_of(f), magnitude = u & 0x7fffffff, sign = (u >> 16) & 0x8000;
+    const uint32_t u = f32_bits(f), magnitude = u & 0x7fffffff, sign = (u >> 16) & 0x8000;
     uint32_t h;
     if (magnitude > 0x7f800000) h = 0x7e00 | ((magnitude >> 13) & 0x3ff);
     else if (magnitude >= (143u << 23)) h = 0x7c00;                                 /* 65536 and more */
     else if (magnitude < (113u << 23))
-        h = bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f); /* 0.5 has ulp 2^-24 */
+        h = f32_bits(f32_of(magnitude) + 0.5f) - f32_bits(0.5f); /* 0.5 has ulp 2^-24 */
     else h = (magnitude - (112u << 23) + 0xfff + ((magnitude >> 13) & 1)) >> 13;
     return (uint16_t)(sign | h);
 }
@@ -65,9 +65,9 @@ static inline float float_before_rounding(real x) {
 #ifdef REAL_IS_DOUBLE
     const float f = (float)x;
     if ((double)f == x || x != x) return f;
-    uint32_t u = bits_of(f);
+    uint32_t u = f32_bits(f);
     if (fabs((double)f) > fabs(x)) u--;
-    return float_of(u | 1);
+    return f32_of(u | 1);
 #else
     return x;
 #endif
@@ -80,12 +80,12 @@ void store_to_real(real *out, const void *in, Store s, size_t n) {
     case STORE_F64: { const double *p = in; for (size_t i = 0; i < n; i++) out[i] = (real)p[i]; break; }
     case STORE_BF16: {
         const uint16_t *p = in;
-        for (size_t i = 0; i < n; i++) out[i] = (real)float_of_bf16(p[i]);
+        for (size_t i = 0; i < n; i++) out[i] = (real)f32_of_bf16(p[i]);
         break;
     }
     case STORE_F16: {
         const uint16_t *p = in;
-        for (size_t i = 0; i < n; i++) out[i] = (real)float_of_f16(p[i]);
+        for (size_t i = 0; i < n; i++) out[i] = (real)f32_of_f16(p[i]);
         break;
     }
     }
@@ -293,7 +293,7 @@ static Kernel *const kernel_of[VECTORS][1 + ROWS] = { { SIX_NAMES(1) }, { SIX_NA
 
 /* How many of `left` rows the next kernel takes: as many as it can, but one more than that as two halves: few
  * rows are few chains, which wait for each other. */
-static int rows_at_once(int left, int most) {
+static int gemm_rows(int left, int most) {
     if (left == most || left >= 2 * most) return most;
     const int kernels = (left + most - 1) / most;
     return (left + kernels - 1) / kernels;
@@ -439,7 +439,7 @@ static void copy_columns(real *to, const real *a, size_t k_step, int rows, int n
         n_few = n_k - k0 < FEW ? n_k - k0 : FEW;
         for (int i = 0, n; i < rows; i += n) {
             const real *from = a + i + (size_t)k0 * k_step;
-            n = rows_at_once(rows - i, WIDE_ROWS);
+            n = gemm_rows(rows - i, WIDE_ROWS);
             real *block = to + (size_t)i * (size_t)n_k + (size_t)k0 * (size_t)n;
             if (n == WIDE_ROWS)                                       /* a length known to the compiler */
                 for (int k = 0; k < n_few; k++, from += k_step)
@@ -490,7 +490,7 @@ static void tile_panel(const Product *p, const real *a, bool copied, bool first,
             block.b[v] = b + (size_t)(at / GEMM_PANEL) * stride + at % GEMM_PANEL;
         }
         for (int i = row, rows; i < row_end; i += rows * block.groups) {
-            rows = rows_at_once(row_end - i, most);
+            rows = gemm_rows(row_end - i, most);
             block.groups = rows == most ? whole_groups(row_end - i, most) : 1;
             block.a = a + (size_t)(i - row) * p->row_step;
             if (copied) {
@@ -613,7 +613,7 @@ static void products(Product *p, int n, bool cut_each) {
     }
 }
 
-static void product(Product p) { products(&p, 1, true); }
+static void perform(Product p) { products(&p, 1, true); }
 
 void gemm_block(real *c, size_t ldc, const real *a, size_t row_step, size_t k_step, const real *panel,
                 size_t stride, int m, int n, int n_k, bool from_zero) {
@@ -633,7 +633,7 @@ void gemm_block(real *c, size_t ldc, const real *a, size_t row_step, size_t k_st
 
 void gemm_nt(real *y, int ldy, const real *x, int ldx, const void *packed, Store store, const real *bias,
              int m, int n_out, int n_in) {
-    product((Product){.a = x, .row_step = (size_t)ldx, .k_step = 1, .packed = packed, .store = store, .c = y,
+    perform((Product){.a = x, .row_step = (size_t)ldx, .k_step = 1, .packed = packed, .store = store, .c = y,
                       .ldc = (size_t)ldy, .from_zero = true, .bias = bias, .m = m, .n = n_out, .n_k = n_in});
 }
 
@@ -648,7 +648,7 @@ void gemm_nt_list(const GemmNt *list, int n, const real *x, int m, int n_in) {
 
 void gemm_nn(real *dx, int lddx, const real *dy, int lddy, const void *w, Store store, int m, int n_out,
              int n_in) {
-    product((Product){.a = dy, .row_step = (size_t)lddy, .k_step = 1, .b = w, .ldb = (size_t)n_in,
+    perform((Product){.a = dy, .row_step = (size_t)lddy, .k_step = 1, .b = w, .ldb = (size_t)n_in,
                       .store = store, .c = dx, .ldc = (size_t)lddx, .from_zero = true, .m = m, .n = n_in,
                       .n_k = n_out});
 }
@@ -661,7 +661,7 @@ static Product weight_gradient(const real *dy, int lddy, const real *x, int ldx,
 }
 
 void gemm_tn(real *dw, const real *dy, int lddy, const real *x, int ldx, int m, int n_out, int n_in) {
-    product(weight_gradient(dy, lddy, x, ldx, dw, m, n_out, n_in));
+    perform(weight_gradient(dy, lddy, x, ldx, dw, m, n_out, n_in));
 }
 
 void gemm_tn_list(const GemmTn *list, int n) {

@@ -467,7 +467,7 @@ bool json_get_bool(const Json *o, const char *key, bool *out, const char *file, 
 
 /* Out of memory: the text is freed and stays NULL, later calls do nothing; the caller looks once, at the end.
  */
-static void append(JsonWriter *w, const char *s, size_t n) {
+static void json_append(JsonWriter *w, const char *s, size_t n) {
     if (w->capacity == SIZE_MAX) return;
     if (n >= w->capacity - w->length) {
         const size_t need = n < SIZE_MAX / 4 && w->length < SIZE_MAX / 4 ? w->length + n + 1 : SIZE_MAX;
@@ -486,21 +486,21 @@ static void append(JsonWriter *w, const char *s, size_t n) {
 }
 
 static void append_line(JsonWriter *w) {
-    append(w, "\n", 1);
-    for (int i = 0; i < w->depth * w->indent; i++) append(w, " ", 1);
+    json_append(w, "\n", 1);
+    for (int i = 0; i < w->depth * w->indent; i++) json_append(w, " ", 1);
 }
 
 /* What stands before a value or key: nothing behind a key and outside all brackets, else comma and line. */
 static void separate(JsonWriter *w) {
     if (w->after_key) { w->after_key = 0; return; }
     if (w->depth == 0) return;
-    if (w->comma) append(w, ",", 1);
+    if (w->comma) json_append(w, ",", 1);
     if (w->indent > 0) append_line(w);
 }
 
 void json_begin(JsonWriter *w, char open) {
     separate(w);
-    append(w, &open, 1);
+    json_append(w, &open, 1);
     w->depth++;
     w->comma = false;
 }
@@ -508,35 +508,35 @@ void json_begin(JsonWriter *w, char open) {
 void json_end(JsonWriter *w, char close) {
     w->depth--;
     if (w->comma && w->indent > 0) append_line(w);
-    append(w, &close, 1);
+    json_append(w, &close, 1);
     w->comma = true;
 }
 
 static void append_string(JsonWriter *w, const char *s, size_t n) {
     size_t done = 0;                    /* s[done..i) is still to be copied as it is */
-    append(w, "\"", 1);
+    json_append(w, "\"", 1);
     for (size_t i = 0; i < n; ) {
         const unsigned char c = (unsigned char)s[i];
         const size_t step = utf8_length((const unsigned char *)s + i, n - i);
         if (step && c >= 0x20 && c != '"' && c != '\\') { i += step; continue; }
-        append(w, s + done, i - done);
+        json_append(w, s + done, i - done);
         char escape[8];
         const char *const from = "\b\f\n\r\t\"\\", *const k = c ? strchr(from, c) : NULL;
         /* U+FFFD, one for each bad byte */
         if (!step) snprintf(escape, sizeof escape, "\xef\xbf\xbd");
         else if (k) snprintf(escape, sizeof escape, "\\%c", "bfnrt\"\\"[k - from]);
         else snprintf(escape, sizeof escape, "\\u%04x", c);
-        append(w, escape, strlen(escape));
+        json_append(w, escape, strlen(escape));
         done = ++i;
     }
-    append(w, s + done, n - done);
-    append(w, "\"", 1);
+    json_append(w, s + done, n - done);
+    json_append(w, "\"", 1);
 }
 
 void json_key(JsonWriter *w, const char *key) {
     separate(w);
     append_string(w, key, strlen(key));
-    append(w, ": ", w->indent > 0 ? 2 : 1);
+    json_append(w, ": ", w->indent > 0 ? 2 : 1);
     w->after_key = 1;
 }
 
@@ -550,7 +550,7 @@ void json_string(JsonWriter *w, const char *s) { json_string_n(w, s, strlen(s));
 
 static void append_word(JsonWriter *w, const char *word) {
     separate(w);
-    append(w, word, strlen(word));
+    json_append(w, word, strlen(word));
     w->comma = true;
 }
 

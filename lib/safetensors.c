@@ -80,7 +80,7 @@ static bool shard_open(Shard *s, Err *e) {
 }
 
 /* A whole number that a double holds exactly: 0 <= v <= 2^53. */
-static bool whole(const Json *v, size_t *out) {
+static bool whole_number(const Json *v, size_t *out) {
     if (v->type != JSON_NUMBER || !(v->number >= 0 && v->number <= 9007199254740992.0)) return false;
     const uint64_t x = (uint64_t)v->number;
     if ((double)x != v->number || x > SIZE_MAX) return false;
@@ -121,7 +121,7 @@ static bool tensor_read(Tensor *t, size_t *begin, const Shard *s, const Json *it
     /* [2^40, 2^40, 0] has no elements and must not overflow on the way there */
     bool empty = false;
     for (int i = 0; i < t->n_dim; i++) {
-        if (!whole(&shape->item[i], &t->shape[i]))
+        if (!whole_number(&shape->item[i], &t->shape[i]))
             return fail(e, "%s: shape: item %d: expected a whole number from 0 to 2^53", place, i);
         empty = empty || t->shape[i] == 0;
     }
@@ -134,8 +134,8 @@ static bool tensor_read(Tensor *t, size_t *begin, const Shard *s, const Json *it
     t->bytes = t->count * dtypes[d].size;
 
     size_t end;
-    if (!offsets || offsets->type != JSON_ARRAY || offsets->length != 2 || !whole(&offsets->item[0], begin) ||
-        !whole(&offsets->item[1], &end))
+    if (!offsets || offsets->type != JSON_ARRAY || offsets->length != 2 ||
+        !whole_number(&offsets->item[0], begin) || !whole_number(&offsets->item[1], &end))
         return fail(e, "%s: data_offsets: expected two whole numbers from 0 to 2^53, [begin, end)", place);
     if (*begin > end || end > s->n_data)
         return fail(e,
@@ -246,7 +246,7 @@ static bool align(Safetensors *s, int i, Err *e) {
 }
 
 /* Tensors of all shards, the table of names, and no name twice. */
-static bool gather(Safetensors *s, const char *path, Err *e) {
+static bool gather_tensors(Safetensors *s, const char *path, Err *e) {
     size_t most = 1;
     for (int i = 0; i < s->n_shard; i++) most += s->shard[i].header->length;
     if (most > 1 << 30) return fail(e, "%s: found %zu tensors, expected fewer", path, most);
@@ -310,7 +310,7 @@ Safetensors *safetensors_open(const char *path, Err *e) {
             ok = shard_open(s->shard, e);
         }
     }
-    ok = ok && gather(s, path, e) && (!index || index_holds(s, file, index, e));
+    ok = ok && gather_tensors(s, path, e) && (!index || index_holds(s, file, index, e));
     json_free(index);
     if (ok) return s;
     safetensors_close(s);

@@ -26,20 +26,31 @@ def hangul(c):
     return 0xAC00 <= ord(c) <= 0xD7A3                                   # by arithmetic, lib/utf8.c
 
 
-def ranges(pairs):
-    """[(code point, value)] in order -> [[first, last, value]]"""
+def ranges(pairs, step=0):
+    """[(code point, value)] in order -> [[first, how many follow, value of the first]]; from one to the next the value grows by step"""
     out = []
     for c, v in pairs:
-        if out and out[-1][1] == c - 1 and out[-1][2] == v: out[-1][1] = c
-        else: out.append([c, c, v])
+        if out and c == sum(out[-1][:2]) + 1 and v == out[-1][2] + step * (c - out[-1][0]) and out[-1][1] < 4095: out[-1][1] += 1
+        else: out.append([c, 0, v])
     return out
 
 
-def table(kind, name, rows, per_line):
-    print(f"\nstatic const {kind} {name}{'[]' if len(rows[0]) == 1 else f'[][{len(rows[0])}]'} = {{")
-    for i in range(0, len(rows), per_line):
-        print("    " + " ".join((f"{r[0]}," if len(r) == 1 else "{" + ", ".join(f"0x{x:X}" for x in r) + "},") for r in rows[i:i + per_line]))
-    print("};")
+def digits(number, n):
+    """A number in n digits of base 64, the highest first; '#' is 0."""
+    assert 0 <= number < 64 ** n
+    return "".join(chr(ord("#") + (number >> 6 * k & 63)) for k in reversed(range(n)))
+
+
+def table(name, rows, widths):
+    """Rows of numbers as one text, each number in as many digits as widths says."""
+    text = "".join(digits(x, n) for r in rows for x, n in zip(r, widths))
+    assert len(text) < 4096                                             # no compiler need take more
+    print(f"\nstatic const char {name}[] =")
+    lines = [""]
+    for c in text.replace("\\", "\\\\").replace("??", "?\\?"):
+        if len(lines[-1]) > 100 and lines[-1][-1] != "\\" and c != "\\": lines.append("")
+        lines[-1] += c
+    print("\n".join(f'    "{line}"' for line in lines) + ";")
 
 
 # ---- canonical decompositions: to one character, or to two, the first of which may decompose further
@@ -73,67 +84,83 @@ for c in mark:
         kinds.insert(low, [c])
 order = sorted((ord(c), k + 1) for k, same in enumerate(kinds) for c in same)           # only the order matters, so 1, 2, 3, ...
 
-print("""/* unicode.c: written by lib/unicode.py; do not edit. Sorted tables: classes as ranges with both ends included, and one step
- * of canonical decomposition with its way back. */
+print(r"""/* unicode.c: written by lib/unicode.py; do not edit. Tables as text that is searched as it stands: numbers in
+ * digits of base 64, high first, '#' is 0. A row begins with its first code point (3 digits) and how many
+ * follow (2): a class of characters, their order, or where their decompositions begin in the next table. */
 #include "unicode.h"
 
-#define ROWS(t) (sizeof (t) / sizeof *(t))
+static inline uint32_t one_at(const char *s) { return (uint32_t)(*s - '#'); }
+static inline uint32_t two_at(const char *s) { return one_at(s) << 6 | one_at(s + 1); }
+static inline uint32_t three_at(const char *s) { return two_at(s) << 6 | one_at(s + 2); }
 
-/* The row of width `w` whose range [r[0], r[1]] holds c, or NULL. */
-static const uint32_t *inside(const uint32_t *r, size_t n, size_t w, uint32_t c) {
-    size_t a = 0;
-    while (a < n) {
+/* Of n rows of `width` digits the one that holds x, counted from the number at `at`; NULL if none does. */
+static inline const char *row_of(const char *table, size_t n, size_t width, size_t at, uint32_t x) {
+    if (x < three_at(table + at)) return NULL;
+    for (size_t a = 0; a < n; ) {
         const size_t m = a + (n - a) / 2;
-        if (c < r[m * w]) n = m;
-        else if (c > r[m * w + 1]) a = m + 1;
-        else return r + m * w;
+        const char *row = table + m * width;
+        const uint32_t first = three_at(row + at);
+        if (x < first) n = m;
+        else if (x - first > two_at(row + 3)) a = m + 1;
+        else return row;
     }
     return NULL;
 }
-
-/* The row of width `w` that begins with c, or NULL. */
-static const uint32_t *row_of(const uint32_t *r, size_t n, size_t w, uint32_t c) {
-    size_t a = 0;
-    while (a < n) {
-        const size_t m = a + (n - a) / 2;
-        if (c < r[m * w]) n = m;
-        else if (c > r[m * w]) a = m + 1;
-        else return r + m * w;
-    }
-    return NULL;
-}""")
+#define ROW(table, width, at, x) row_of(table, (sizeof table - 1) / (width), width, at, x)""")
 letter, number, space, digit = matched(r"\p{L}"), matched(r"\p{N}"), matched(r"\s"), isolated_digits()
 assert number <= digit
 for name, found in (("letter", letter), ("number", number), ("space", space), ("digit_only", digit - number)):
-    table("uint32_t", name, [r[:2] for r in ranges((ord(c), 0) for c in sorted(found))], 6)
+    table(name, ranges((ord(c), 0) for c in sorted(found)), (3, 2))
+print()
 for name in ("letter", "number", "space"):
-    print(f"bool unicode_{name}(uint32_t c) {{ return inside(*{name}, ROWS({name}), 2, c) != NULL; }}")
-print("bool unicode_digit(uint32_t c) { return unicode_number(c) || inside(*digit_only, ROWS(digit_only), 2, c); }")
-table("uint32_t", "order", ranges(order), 5)
-print("""int unicode_order(uint32_t c) {
-    const uint32_t *r = inside(*order, ROWS(order), 3, c);
-    return r ? (int)r[2] : 0;
+    print(f"bool unicode_{name}(uint32_t c) {{ return ROW({name}, 5, 0, c) != NULL; }}")
+print("""bool unicode_digit(uint32_t c) {
+    return c < 128 ? c - '0' < 10 : unicode_number(c) || ROW(digit_only, 5, 0, c);
 }""")
-table("uint32_t", "single", single, 7)
-table("uint32_t", "pair", double, 5)
+table("order", ranges(order), (3, 2, 1))
+print("""
+int unicode_order(uint32_t c) {
+    const char *row = ROW(order, 6, 0, c);
+    return row ? (int)one_at(row + 5) : 0;
+}
+
+/* Decompositions to one character, and to two. */""")
+table("single", ranges(((c, i) for i, (c, _) in enumerate(single)), 1), (3, 2, 3))
+table("single_to", [to[1:] for to in single], (3,))
+table("pair", ranges(((c, i) for i, (c, _, _) in enumerate(double)), 1), (3, 2, 3))
+table("pair_first", [(first,) for _, first, _ in double], (3,))
+table("pair_second", [(second,) for _, _, second in double], (3,))
 composes.sort()
-table("uint16_t", "pair_by_parts", [(i,) for _, _, i in composes], 20)
-print("""int unicode_decompose(uint32_t c, uint32_t to[2]) {
-    const uint32_t *r = row_of(*pair, ROWS(pair), 3, c);
-    if (r) { to[0] = r[1], to[1] = r[2]; return 2; }
-    r = row_of(*single, ROWS(single), 2, c);
-    if (r) to[0] = r[1];
-    return r != NULL;
+print("\n/* The pairs that compose, by their parts. */", end="")
+table("composing", [(i,) for _, _, i in composes], (2,))
+print("""
+static uint32_t first_of(size_t i) { return three_at(pair_first + 3 * i); }
+static uint32_t second_of(size_t i) { return three_at(pair_second + 3 * i); }
+static size_t place_of(const char *row, uint32_t c) { return three_at(row + 5) + c - three_at(row); }
+
+int unicode_decompose(uint32_t c, uint32_t to[2]) {
+    const char *row = ROW(pair, 8, 0, c);
+    if (row) {
+        const size_t i = place_of(row, c);
+        to[0] = first_of(i), to[1] = second_of(i);
+        return 2;
+    }
+    row = ROW(single, 8, 0, c);
+    if (row) to[0] = three_at(single_to + 3 * place_of(row, c));
+    return row != NULL;
 }
 
 uint32_t unicode_compose(uint32_t first, uint32_t second) {
-    size_t a = 0, n = ROWS(pair_by_parts);
+    size_t a = 0, n = (sizeof composing - 1) / 2;
     while (a < n) {
         const size_t m = a + (n - a) / 2;
-        const uint32_t *r = pair[pair_by_parts[m]];
-        if (first < r[1] || (first == r[1] && second < r[2])) n = m;
-        else if (first > r[1] || second > r[2]) a = m + 1;
-        else return r[0];
+        const uint32_t i = two_at(composing + 2 * m), f = first_of(i), s = second_of(i);
+        if (first < f || (first == f && second < s)) n = m;
+        else if (first > f || second > s) a = m + 1;
+        else {
+            const char *row = ROW(pair, 8, 5, i);
+            return three_at(row) + i - three_at(row + 5);
+        }
     }
     return 0;
 }""")

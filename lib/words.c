@@ -8,7 +8,7 @@
 
 enum { NAME_MAX_LENGTH = 63 };
 
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+static size_t fewer(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Insertions, deletions, replacements and swaps of neighbours that turn a into b; both at most
  * NAME_MAX_LENGTH long. */
@@ -20,9 +20,9 @@ static size_t edit_distance(const char *a, const char *b) {
         size_t *now = row[i % 3], *before = row[(i + 2) % 3], *before2 = row[(i + 1) % 3];
         now[0] = i;
         for (size_t j = 1; j <= nb; j++) {
-            now[j] = least(least(before[j], now[j - 1]) + 1, before[j - 1] + (a[i - 1] != b[j - 1]));
+            now[j] = fewer(fewer(before[j], now[j - 1]) + 1, before[j - 1] + (a[i - 1] != b[j - 1]));
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                now[j] = least(now[j], before2[j - 2] + 1);
+                now[j] = fewer(now[j], before2[j - 2] + 1);
         }
     }
     return row[na % 3][nb];

@@ -13,7 +13,7 @@ tests_of() {            # the programs that must see a mistake in this file
         grpo.c) echo test_grpo test_known_answers ;;
         reward.c) echo test_reward test_known_answers ;;
         model.c) echo test_model test_known_answers test_train ;;
-        tokenizer.c | text/chat.c) echo test_tokenizer ;;
+        tokenizer.c | text/chat.c | text/tokenizer_*) echo test_tokenizer ;;
         lib/optim.c) echo test_optim test_known_answers ;;
         report/*) echo report ;;
         cmd/* | step.c | run/run.c | run/options.c | run/scorer.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;

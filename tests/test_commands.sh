@@ -55,6 +55,18 @@ works 'score of a reply longer than the context' "$grpo" score --dataset long.js
 case $(cat "$err") in *'context holds 112: such replies are read up to there'*) good ;; *) bad "score of a long reply: $(cat "$err")" ;; esac
 printf 'hi, how do i fix the car?\n\n' > question
 if "$grpo" chat --model run/final --max-completion-length 8 < question > "$out" 2> "$err"; then good; else bad "chat: $(cat "$err")"; fi
+case $(cat "$err") in *'/quit, an empty line or Ctrl-D ends'*) good ;; *) bad "chat: how to leave it: $(cat "$err")" ;; esac
+printf 'hi, how do i fix the car?\n/quit\nhi\n' | "$grpo" chat --model run/final --max-completion-length 8 > quit 2> "$err"
+same 'chat: /quit ends as an empty line does' "$out" quit
+# a typed end of turn is that token, as in transformers, or text
+printf '{"prompt": "hi <end><bot> yes"}\n' > typed.jsonl
+for text in questions typed; do
+    for split in false true; do
+        works "sample --split-special-tokens $split" "$grpo" sample --model run/final --dataset $text.jsonl --temperature 0 --max-completion-length 8 --split-special-tokens $split --output $text-$split.jsonl
+    done
+done
+same 'sample: no special token to split' questions-false.jsonl questions-true.jsonl
+if cmp -s typed-false.jsonl typed-true.jsonl; then bad 'sample: a typed <end> is the same split and whole'; else good; fi
 # E22, E32: the loss of the first step is the mean of -logp of the completion's tokens, as `sample` reports it; learned by heart, it is what is said
 printf '{"prompt": "how do i fix the car?", "completion": "first, look at the car."}\n' > heart.jsonl
 works 'sft of one pair' "$grpo" sft --model base --dataset heart.jsonl --output-dir heart --max-steps 60 --per-device-train-batch-size 1 --learning-rate 1e-2 --lr-scheduler-type constant

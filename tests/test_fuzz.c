@@ -198,7 +198,7 @@ static void tokenizer_once(const char *bytes, size_t n, const char *name) {
                              {"assistant", "yes"},
                              {"user", "more"}};
         Ids ids = {0};
-        if (chat_template_find(&chat, k, &e)) chat_encode(&ids, k, chat, m, 4, true, &e);
+        if (chat_template_find(&chat, k, &e)) chat_encode(&ids, k, chat, m, 4, true, false, &e);
         free(ids.id);
         e.line[0] = 0;
     }

@@ -6,7 +6,7 @@
 #include "lib/files.h"
 #include "lib/json.h"
 #include "lib/unicode.h"
-#include "tokenizer.h"
+#include "text/chat.h"
 #include "lib/machine.h"
 
 #define DATA "tests/data/tokenizer/"

@@ -12,7 +12,7 @@
 
 #include "lib/files.h"
 #include "lib/json.h"
-#include "tokenizer.h"
+#include "text/chat.h"
 #include "lib/machine.h"
 
 static void put_ids(JsonWriter *w, const char *key, const Ids *ids) {

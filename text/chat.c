@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "lib/unicode.h"
-#include "tokenizer.h"
 #include "lib/words.h"
 
 const char chat_plain_template[] =
@@ -119,9 +118,11 @@ int chat_end_of_turn(ChatTemplate c, const Tokenizer *t) {
 
 /* ---- a growing text ------------------------------------------------------------------------- */
 
-typedef struct { char *s; size_t n, capacity; bool failed; } Text;
+/* mark: where each of the template's own special tokens begins and ends, if they are tokens of t; NULL: not
+ * wanted. */
+typedef struct { char *s; size_t n, capacity, *mark; int n_mark; const Tokenizer *t; bool failed; } Text;
 
-static void put_n(Text *w, const char *s, size_t n) {
+static void text_add_n(Text *w, const char *s, size_t n) {
     if (w->failed) return;
     if (n >= w->capacity - w->n) {                              /* a place for the NUL too */
         const size_t more = 2 * (w->n + n) + 256;
@@ -133,7 +134,14 @@ static void put_n(Text *w, const char *s, size_t n) {
     w->s[w->n += n] = 0;
 }
 
-static void put(Text *w, const char *s) { put_n(w, s, strlen(s)); }
+static void text_add(Text *w, const char *s) { text_add_n(w, s, strlen(s)); }
+
+static void text_special(Text *w, const char *token) {
+    const bool marked = w->mark && tokenizer_id(w->t, token) >= 0;
+    if (marked) w->mark[w->n_mark++] = w->n;
+    text_add(w, token);
+    if (marked) w->mark[w->n_mark++] = w->n;
+}
 
 static bool is_role(const Message *m, const char *role) { return strcmp(m->role, role) == 0; }
 
@@ -145,26 +153,28 @@ static void render_plain(Text *w, const Message *m, int n, bool generation_promp
     for (int i = 0; i < n; i++) {
         if (is_role(&m[i], "system")) { system = m[i].content; continue; }
         const bool user = is_role(&m[i], "user");
-        put(w, user ? "<user> " : "<bot> ");
-        if (user && system) put(w, system), put(w, "\n"), system = NULL;
-        put(w, m[i].content);
-        if (!user) put(w, "<end>");
+        text_special(w, user ? "<user>" : "<bot>"), text_add(w, " ");
+        if (user && system) text_add(w, system), text_add(w, "\n"), system = NULL;
+        text_add(w, m[i].content);
+        if (!user) text_special(w, "<end>");
     }
-    if (generation_prompt) put(w, "<bot>");
+    if (generation_prompt) text_special(w, "<bot>");
 }
 
 /* ---- ChatML: SmolLM2, Qwen ------------------------------------------------------------------ */
 
-static void put_turn(Text *w, const char *role, const char *before, const char *content) {
-    put(w, "<|im_start|>"), put(w, role), put(w, "\n"), put(w, before), put(w, content),
-        put(w, "<|im_end|>\n");
+static void text_turn(Text *w, const char *role, const char *content) {
+    text_special(w, "<|im_start|>"), text_add(w, role), text_add(w, "\n"), text_add(w, content);
+    text_special(w, "<|im_end|>"), text_add(w, "\n");
 }
+
+static void open_assistant(Text *w) { text_special(w, "<|im_start|>"), text_add(w, "assistant\n"); }
 
 /* Without a system message in the first place, the family's own; NULL: none. */
 static void render_chatml(Text *w, const Message *m, int n, bool generation_prompt, const char *system) {
-    if (system && !is_role(&m[0], "system")) put_turn(w, "system", "", system);
-    for (int i = 0; i < n; i++) put_turn(w, m[i].role, "", m[i].content);
-    if (generation_prompt) put(w, "<|im_start|>assistant\n");
+    if (system && !is_role(&m[0], "system")) text_turn(w, "system", system);
+    for (int i = 0; i < n; i++) text_turn(w, m[i].role, m[i].content);
+    if (generation_prompt) open_assistant(w);
 }
 
 static bool begins(const char *s, const char *with) { return strncmp(s, with, strlen(with)) == 0; }
@@ -191,7 +201,7 @@ static void render_qwen3(Text *w, const Message *m, int n, bool generation_promp
             break;
         }
     for (int i = 0; i < n; i++) {
-        if (!is_role(&m[i], "assistant")) { put_turn(w, m[i].role, "", m[i].content); continue; }
+        if (!is_role(&m[i], "assistant")) { text_turn(w, m[i].role, m[i].content); continue; }
         const char *content = m[i].content, *thought = "", *thought_end = thought,
                    *first = strstr(content, close);
         if (first) {
@@ -202,16 +212,19 @@ static void render_qwen3(Text *w, const Message *m, int n, bool generation_promp
             content = last_of(content, content + strlen(content), close) + strlen(close);
             while (*content == '\n') content++;
         }
-        put(w, "<|im_start|>assistant\n");
+        open_assistant(w);
         if (i > question && (i + 1 == n || thought < thought_end)) {
             while (thought_end > thought && thought_end[-1] == '\n') thought_end--;
             while (*content == '\n') content++;
-            put(w, "<think>\n"), put_n(w, thought, (size_t)(thought_end - thought)), put(w, "\n</think>\n\n");
+            text_special(w, "<think>"), text_add(w, "\n");
+            text_add_n(w, thought, (size_t)(thought_end - thought));
+            text_add(w, "\n"), text_special(w, "</think>"), text_add(w, "\n\n");
         }
-        put(w, content), put(w, "<|im_end|>\n");
+        text_add(w, content), text_special(w, "<|im_end|>"), text_add(w, "\n");
     }
-    if (generation_prompt) put(w, "<|im_start|>assistant\n");
-    if (generation_prompt && !think) put(w, "<think>\n\n</think>\n\n");
+    if (generation_prompt) open_assistant(w);
+    if (generation_prompt && !think)
+        text_special(w, "<think>"), text_add(w, "\n\n"), text_special(w, "</think>"), text_add(w, "\n\n");
 }
 
 /* ---- Llama-3 -------------------------------------------------------------------------------- */
@@ -220,12 +233,12 @@ static void render_qwen3(Text *w, const Message *m, int n, bool generation_promp
 static bool python_space(uint32_t c) { return unicode_space(c) || (c >= 0x1C && c <= 0x1F); }
 
 /* The content without blanks at either end. */
-static void put_trimmed(Text *w, const char *s) {
+static void text_trimmed(Text *w, const char *s) {
     size_t n = strlen(s), used, first = 0, end = 0;
     while (first < n && python_space(utf8_next(s + first, n - first, &used))) first += used;
     for (size_t i = first; i < n; i += used)
         if (!python_space(utf8_next(s + i, n - i, &used))) end = i + used;
-    if (end > first) put_n(w, s + first, end - first);
+    if (end > first) text_add_n(w, s + first, end - first);
 }
 
 static bool render_llama3(Text *w, const Tokenizer *t, const Message *m, int n, bool open, Err *e) {
@@ -235,60 +248,73 @@ static bool render_llama3(Text *w, const Tokenizer *t, const Message *m, int n, 
                        "first");
     char *s = tokenizer_decode(t, &bos, 1, false, NULL, e);
     if (!s) return false;
-    put(w, s);
+    text_special(w, s);
     free(s);
-    for (int i = 0; i < n; i++) {
-        put(w, "<|start_header_id|>"), put(w, m[i].role), put(w, "<|end_header_id|>\n\n");
-        put_trimmed(w, m[i].content);
-        put(w, "<|eot_id|>");
+    for (int i = 0; i < n + open; i++) {
+        text_special(w, "<|start_header_id|>"), text_add(w, i < n ? m[i].role : "assistant");
+        text_special(w, "<|end_header_id|>"), text_add(w, "\n\n");
+        if (i < n) text_trimmed(w, m[i].content), text_special(w, "<|eot_id|>");
     }
-    if (open) put(w, "<|start_header_id|>assistant<|end_header_id|>\n\n");
     return true;
 }
 
 /* ---- text and ids --------------------------------------------------------------------------- */
 
-char *chat_render(ChatTemplate c, const Tokenizer *t, const Message *m, int n, bool generation_prompt,
-                  Err *e) {
-    if (n < 1) { fail(e, "chat: no message, expected at least one"); return NULL; }
-    for (int i = 0; i < n; i++)
-        if (!is_role(&m[i], "system") && !is_role(&m[i], "user") && !is_role(&m[i], "assistant")) {
-            fail(e, "chat: message %d: role: found %.40s, expected system, user or assistant", i, m[i].role);
-            return NULL;
-        }
-    Text w = {0};
+static bool render(Text *w, ChatTemplate c, const Tokenizer *t, const Message *m, int n,
+                   bool generation_prompt, Err *e) {
     bool ok = true;
-    put(&w, "");
+    if (n < 1) return fail(e, "chat: no message, expected at least one");
+    for (int i = 0; i < n; i++)
+        if (!is_role(&m[i], "system") && !is_role(&m[i], "user") && !is_role(&m[i], "assistant"))
+            return fail(e, "chat: message %d: role: found %.40s, expected system, user or assistant", i,
+                        m[i].role);
+    text_add(w, "");
     switch (c) {
-    case CHAT_PLAIN: render_plain(&w, m, n, generation_prompt); break;
+    case CHAT_PLAIN: render_plain(w, m, n, generation_prompt); break;
     case CHAT_CHATML_SMOLLM2:
-        render_chatml(&w, m, n, generation_prompt,
+        render_chatml(w, m, n, generation_prompt,
                       "You are a helpful AI assistant named SmolLM, trained by Hugging Face");
         break;
-    case CHAT_QWEN2: render_chatml(&w, m, n, generation_prompt, "You are a helpful assistant."); break;
+    case CHAT_QWEN2: render_chatml(w, m, n, generation_prompt, "You are a helpful assistant."); break;
     case CHAT_QWEN25:
-        render_chatml(&w, m, n, generation_prompt,
+        render_chatml(w, m, n, generation_prompt,
                       "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.");
         break;
     case CHAT_QWEN3:
-    case CHAT_QWEN3_NO_THINK: render_qwen3(&w, m, n, generation_prompt, c == CHAT_QWEN3); break;
-    case CHAT_QWEN3_2507: render_chatml(&w, m, n, generation_prompt, NULL); break;
+    case CHAT_QWEN3_NO_THINK: render_qwen3(w, m, n, generation_prompt, c == CHAT_QWEN3); break;
+    case CHAT_QWEN3_2507: render_chatml(w, m, n, generation_prompt, NULL); break;
     case CHAT_LLAMA3:
     case CHAT_LLAMA3_OPEN:
-        ok = render_llama3(&w, t, m, n, generation_prompt || c == CHAT_LLAMA3_OPEN, e);
+        ok = render_llama3(w, t, m, n, generation_prompt || c == CHAT_LLAMA3_OPEN, e);
         break;
     case CHAT_UNKNOWN: ok = fail(e, "chat template: unknown; choose one with --chat-template"); break;
     }
-    if (ok && !w.failed) return w.s;
-    if (ok) fail(e, "chat: a text of more than %zu bytes could not be allocated", w.n);
+    if (ok && w->failed) ok = fail(e, "chat: a text of more than %zu bytes could not be allocated", w->n);
+    return ok;
+}
+
+char *chat_render(ChatTemplate c, const Tokenizer *t, const Message *m, int n, bool generation_prompt,
+                  Err *e) {
+    Text w = {0};
+    if (render(&w, c, t, m, n, generation_prompt, e)) return w.s;
     free(w.s);
     return NULL;
 }
 
+/* Between the template's own special tokens stands text in which, when they are split, no other is seen. */
 bool chat_encode(Ids *out, const Tokenizer *t, ChatTemplate c, const Message *m, int n,
-                 bool generation_prompt, Err *e) {
-    char *s = chat_render(c, t, m, n, generation_prompt, e);
-    const bool ok = s && tokenizer_encode(out, t, s, strlen(s), true, e);
-    free(s);
+                 bool generation_prompt, bool split_special, Err *e) {
+    Text w = {.t = t};
+    /* a message has at most 4 special tokens; what stands before and after all of them, fewer than 12 */
+    bool ok = !split_special || (w.mark = malloc((8 * (size_t)n + 24) * sizeof *w.mark)) ||
+              fail(e, "chat: no memory for %d messages", n);
+    ok = ok && render(&w, c, t, m, n, generation_prompt, e);
+    size_t from = 0;
+    for (int k = 0; ok && k <= w.n_mark; k++) {
+        const size_t to = k < w.n_mark ? w.mark[k] : w.n;
+        ok = tokenizer_encode(out, t, w.s + from, to - from, !split_special || k % 2, e);
+        from = to;
+    }
+    free(w.mark), free(w.s);
     return ok;
 }

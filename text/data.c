@@ -14,7 +14,7 @@
 
 /* Everything of a data set that is on the heap, in one chain: freed never (a data set lives as long as the
  * program). */
-static void *keep(size_t bytes, Err *e) {
+static void *data_memory(size_t bytes, Err *e) {
     void *p = calloc(1, bytes ? bytes : 1);
     if (!p) fail(e, "data: no memory for %zu bytes", bytes);
     return p;
@@ -27,7 +27,7 @@ static bool no_nul(const Json *v, const char *path, const char *key, Err *e) {
 }
 
 static bool read_messages(const Message **out, int *n, const Json *list, const char *path, Err *e) {
-    Message *m = keep(list->length * sizeof *m, e);
+    Message *m = data_memory(list->length * sizeof *m, e);
     if (!m) return false;
     for (size_t i = 0; i < list->length; i++) {
         if (!json_get_string(&list->item[i], "role", &m[i].role, path, e) ||
@@ -47,7 +47,7 @@ static bool read_messages(const Message **out, int *n, const Json *list, const c
 }
 
 /* A completion as text, or as a list with one assistant message. */
-static bool read_reply(const char **out, const Json *row, const char *key, const char *path, Err *e) {
+static bool read_completion(const char **out, const Json *row, const char *key, const char *path, Err *e) {
     const Json *v = json_get(row, key);
     *out = NULL;
     if (!v || v->type == JSON_NULL) return true;
@@ -92,7 +92,7 @@ static bool says_length(const Json *row, const char *key) {
 
 static bool add_system(Example *x, const char *system, Err *e) {
     if (!system || (x->n_prompt && !strcmp(x->prompt[0].role, "system"))) return true;
-    Message *m = keep((size_t)(x->n_prompt + 1) * sizeof *m, e);
+    Message *m = data_memory((size_t)(x->n_prompt + 1) * sizeof *m, e);
     if (!m) return false;
     m[0] = (Message){"system", system};
     memcpy(m + 1, x->prompt, (size_t)x->n_prompt * sizeof *m);
@@ -102,7 +102,7 @@ static bool add_system(Example *x, const char *system, Err *e) {
 }
 
 static bool one_user(Example *x, const char *text, Err *e) {
-    Message *m = keep(sizeof *m, e);
+    Message *m = data_memory(sizeof *m, e);
     if (!m) return false;
     *m = (Message){"user", text};
     x->prompt = m;
@@ -133,9 +133,9 @@ static bool read_row(Example *x, const Json *row, int need, const char *path, Er
                     x->line);
     if (!x->n_prompt || !strcmp(x->prompt[x->n_prompt - 1].role, "assistant"))
         return fail(e, "%s:%d: the prompt must end with a user's turn", path, x->line);
-    if (!x->completion && !read_reply(&x->completion, row, "completion", path, e)) return false;
-    if (!x->chosen && (!read_reply(&x->chosen, row, "chosen", path, e) ||
-                       !read_reply(&x->rejected, row, "rejected", path, e)))
+    if (!x->completion && !read_completion(&x->completion, row, "completion", path, e)) return false;
+    if (!x->chosen && (!read_completion(&x->chosen, row, "chosen", path, e) ||
+                       !read_completion(&x->rejected, row, "rejected", path, e)))
         return false;
     x->chosen_cut = says_length(row, "chosen_finish_reason"),
     x->rejected_cut = says_length(row, "rejected_finish_reason");
@@ -166,7 +166,7 @@ bool dataset_load(Dataset *d, const char *path, int need, const char *system, Er
         return fail(e, "%s: a text file holds prompts only; expected JSON Lines", path);
     int lines = 1;
     for (size_t i = 0; i < n; i++) lines += text[i] == '\n';
-    *d = (Dataset){.path = path, .row = keep((size_t)lines * sizeof(Example), e), .memory = text};
+    *d = (Dataset){.path = path, .row = data_memory((size_t)lines * sizeof(Example), e), .memory = text};
     if (!d->row) return false;
     int line = 0;
     for (char *at = text; at < text + n; ) {
@@ -237,7 +237,7 @@ bool dataset_hold_out(Dataset *d, Dataset *held, double share, uint64_t seed, Er
                     share, n, n - n_held, n_held);
     int *order = malloc((size_t)n * sizeof(int));
     bool *out = calloc((size_t)n, sizeof(bool));
-    Example *row = keep((size_t)n * sizeof *row, e);
+    Example *row = data_memory((size_t)n * sizeof *row, e);
     const bool ok = (order && out && row) || fail(e, "--eval-split: no memory for %d rows", n);
     if (ok) {
         rng_permutation(order, n, seed, RNG_SPLIT, 0);
@@ -274,7 +274,7 @@ bool language_load(Language *l, const char *dir, const char *chat_template, Err 
 void language_free(Language *l) { tokenizer_free(l->tokenizer); }
 
 bool encode_prompt(Ids *out, const Language *l, const Example *x, Err *e) {
-    return chat_encode(out, l->tokenizer, l->chat, x->prompt, x->n_prompt, true, e);
+    return chat_encode(out, l->tokenizer, l->chat, x->prompt, x->n_prompt, true, l->split_special, e);
 }
 
 bool encode_completion(Ids *out, const Language *l, const char *text, bool ended, Err *e) {

@@ -3,7 +3,7 @@
 #define TEXT_DATA_H
 
 #include "lib/json.h"
-#include "tokenizer.h"
+#include "text/chat.h"
 
 /* One line: {"prompt": text or messages, "completion": ..., "chosen", "rejected", "labels": {...}} or
  * {"messages": [...]} whose last turn is the assistant's; a line of a file that ends with .txt is a prompt. A
@@ -32,8 +32,8 @@ bool example_labels(double *label, const Example *x, const char (*name)[64], int
 /* The labels that occur in the data set, in order of first appearance; at most max. */
 int dataset_labels(const Dataset *d, char (*name)[64], int max);
 
-/* A policy's or a reward model's language: its tokenizer and template. */
-typedef struct { Tokenizer *tokenizer; ChatTemplate chat; int end_of_turn; } Language;
+/* A policy's or a reward model's language: its tokenizer and template; split_special: as in chat_encode. */
+typedef struct { Tokenizer *tokenizer; ChatTemplate chat; int end_of_turn; bool split_special; } Language;
 /* chat_template NULL: the folder's */
 bool language_load(Language *l, const char *dir, const char *chat_template, Err *e);
 void language_free(Language *l);
