@@ -1,6 +1,6 @@
 /* step.c: one step of GRPO on multi-objective rewards.
  *
- * Algorithm: for each update, prompts are taken in order (E80) and the policy draws G completions of each
+ * Algorithm: for each update, prompts are taken in order and the policy draws G completions of each
  * (E81). A reward model gives each completion K scores; their weighted sum is its reward (E60). The rewards
  * of one prompt's completions are compared with each other: the advantage is the distance from their mean, by
  * their deviation (E82 to E84). Then, micro-batch by micro-batch and slice by slice, the policy reads the
@@ -38,7 +38,7 @@ static bool make_up_prompts(Step *s, int64_t generation, Err *e) {
     return true;
 }
 
-static bool prompts(Step *s, int64_t generation, Err *e) {
+static bool step_prompts(Step *s, int64_t generation, Err *e) {
     Generation *g = &s->gen;
     if (s->prompts.synthetic) return make_up_prompts(s, generation, e);
     for (int i = 0; i < g->n_prompt; i++) {
@@ -76,14 +76,14 @@ static void note_drawn(Step *s) {
     generation_hold(s->cost, g, &l->shape, planned.memory[MEM_ACTIVATIONS], held.memory[MEM_ACTIVATIONS]);
 }
 
-/* E80, E81: the policy's completions of the next prompts. */
-static bool draw(Step *s, int64_t generation, Err *e) {
+/* E81: the policy's completions of the next prompts. */
+static bool step_draw(Step *s, int64_t generation, Err *e) {
     const Learner *l = &s->learner;
     int stop[MAX_STOPS + 1], n_stop = 0;
     for (int i = 0; i < l->info.n_stop; i++) stop[n_stop++] = l->info.stop[i];
     stop[n_stop++] = l->language.end_of_turn;
     if (s->prompts.synthetic) n_stop = 0;
-    if (!prompts(s, generation, e) || !generation_draw(&s->gen, l->model, stop, n_stop, &s->c->sampling,
+    if (!step_prompts(s, generation, e) || !generation_draw(&s->gen, l->model, stop, n_stop, &s->c->sampling,
                                                        (uint64_t)s->c->run.seed, generation, e))
         return false;
     note_drawn(s);
@@ -104,7 +104,7 @@ static void warn_missing(Step *s) {
 }
 
 /* E40, E41, E77: K scores of every completion. */
-static bool score(Step *s, Err *e) {
+static bool step_score(Step *s, Err *e) {
     Generation *g = &s->gen;
     const Rewards *r = &s->rewards;
     for (int i = 0; s->prompts.synthetic && i < g->n_completion; i++) g->score[i] = (real)(i % 7) / 7;
@@ -116,7 +116,7 @@ static bool score(Step *s, Err *e) {
 }
 
 /* E60 to E64, E82 to E87: rewards and advantages; E70, E71: what floors add; E119: completions that count. */
-static void advantage(Step *s) {
+static void step_advantage(Step *s) {
     Generation *g = &s->gen;
     Rewards *r = &s->rewards;
     const size_t n = (size_t)g->n_completion, n_label = (size_t)g->n_label, group = (size_t)s->group;
@@ -132,7 +132,7 @@ static void advantage(Step *s) {
 }
 
 /* Completions first .. first + n - 1 as a window: each prompt once, then those of its completions. */
-static bool lay(Step *s, int first, int n, Err *e) {
+static bool step_lay(Step *s, int first, int n, Err *e) {
     const Generation *g = &s->gen;
     window_clear(&s->learner.window);
     for (int i = first, end; i < first + n; i = end) {
@@ -173,10 +173,10 @@ static bool read_window(real *logp, real *entropy, Step *s, const Model *m, Err 
 }
 
 bool step_generation(Step *s, int64_t generation, Err *e) {
-    if (!draw(s, generation, e) || !score(s, e)) return false;
-    advantage(s);
+    if (!step_draw(s, generation, e) || !step_score(s, e)) return false;
+    step_advantage(s);
     if (s->learner.reference && /* E23 under the reference */
-        (!lay(s, 0, s->gen.n_completion, e) || !read_window(s->gen.ref, NULL, s, s->learner.reference, e)))
+        (!step_lay(s, 0, s->gen.n_completion, e) || !read_window(s->gen.ref, NULL, s, s->learner.reference, e)))
         return false;
     generation_log_add(&s->log, &s->gen, s->rewards.weight);
     return true;
@@ -242,7 +242,7 @@ bool step_micro_batch(Step *s, int i, Err *e) {
     const double temperature = s->c->sampling.temperature;
     const int first = step_first_completion(s, i);
     int more;
-    if (!lay(s, first, s->batch, e)) return false;
+    if (!step_lay(s, first, s->batch, e)) return false;
     /* E109's threshold needs the entropies of the whole micro-batch before any loss */
     if (c->top_entropy_quantile < 1 && !read_window(NULL, s->gen.entropy, s, l->model, e)) return false;
     const GrpoIn in = step_input(s, first, s->batch);

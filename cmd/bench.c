@@ -50,9 +50,9 @@ static const Setting rows[] = {
      "run one work for each line on stdin, and answer with a line of JSON"},
     {"json", SET_BOOL, AT(json), "false", NULL, "the result on stdout as JSON"},
     SETTINGS_END};
-static const OptionTable table =
-    {"bench", "its own speed: tokens per second, share of the machine's measured peaks, memory",
-     "grpo bench --model models/SmolLM2-135M-Instruct --prompts 1",
+static const OptionTable table = {
+    "bench", "its own speed: tokens per second, share of the machine's measured peaks, memory",
+    "grpo bench --model models/SmolLM2-135M-Instruct --prompts 1",
     .part = {{rows, 0}}};
 
 /* What one run of a work did, and in what time. bytes: what it must read from memory at least, 0: not told.

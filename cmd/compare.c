@@ -16,10 +16,11 @@ typedef struct { bool json; } Config;
 static const Setting rows[] = {
     {"json", SET_BOOL, AT(json), "false", NULL, "the result as JSON"},
     SETTINGS_END};
-static const OptionTable table = {"compare",
-                                  "RUN RUN: where two runs first differ, and their metrics side by side; "
-                                  "exit code 0: the same bits, 1: not",
-                                  "grpo compare runs/grpo runs/grpo-again",
+static const OptionTable table = {
+    "compare",
+    "RUN RUN: where two runs first differ, and their metrics side by side; exit code 0: the same bits, 1: "
+    "not",
+    "grpo compare runs/grpo runs/grpo-again",
     .part = {{rows, 0}}};
 
 enum { LAST = 10 };                     /* log lines of the mean at the end */

@@ -51,10 +51,10 @@ static const Setting rows[] = {
     {"eval_split", SET_NUMBER, AT(eval_split), "0", NULL,
      "this share of the pairs is held out; the run ends with a table of before and after on them"},
     SETTINGS_END};
-const OptionTable dpo_table = {"dpo",
-                               "direct preference optimisation on pairs of a chosen and a rejected reply",
-                               "grpo dpo --model runs/sft/final --dataset preferences.jsonl --output-dir "
-                               "runs/dpo --beta 0.1 --learning-rate 1e-5",
+const OptionTable dpo_table = {
+    "dpo", "direct preference optimisation on pairs of a chosen and a rejected reply",
+    "grpo dpo --model runs/sft/final --dataset preferences.jsonl --output-dir runs/dpo --beta 0.1 "
+    "--learning-rate 1e-5",
     .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {rows, 0}},
     .own = {{"learning_rate", "1e-6"}, {"num_train_epochs", "3"}}};
 

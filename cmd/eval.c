@@ -323,10 +323,10 @@ static const Setting rows[] = {
     {"slice_rows", SET_INT, AT(slice_rows), "1024", NULL, "tokens scored at once: memory only"},
     {"json", SET_BOOL, AT(json), "false", NULL, "the tables as JSON"},
     SETTINGS_END};
-static const OptionTable table =
-    {"eval", "policies side by side on the same prompts, with 95 % intervals",
-     "grpo eval --policies runs/sft/final,runs/grpo/final --dataset eval.jsonl --reward-model "
-     "runs/reward/final --group-by split --max-completion-length 64",
+static const OptionTable table = {
+    "eval", "policies side by side on the same prompts, with 95 % intervals",
+    "grpo eval --policies runs/sft/final,runs/grpo/final --dataset eval.jsonl --reward-model "
+    "runs/reward/final --group-by split --max-completion-length 64",
     .part = {{rows, 0}, {scorer_settings, AT(scorer)}, {speaker_settings, AT(speak)}},
     .own = {{"num_generations", "1"}}};
 

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "run/cost_report.h"
 #include "run/run.h"
 #include "net/folder.h"
 #include "run/rollout.h"
@@ -31,12 +30,12 @@ static const Setting rows[] = {
 const OptionTable *const run_tables[] = {&sft_table, &reward_table, &train_table,
                                          &ppo_table, &dpo_table,    NULL};
 
-static const OptionTable table =
-    {"info",
-     "what is in a folder, and what a GRPO step of it will need; --run COMMAND and that command's options: "
-     "memory, operations and time of that run, without making it; with --mean-completion-length N for "
-     "completions of that length, not the longest",
-     "grpo info --run train --config runs/grpo/config.json",
+static const OptionTable table = {
+    "info",
+    "what is in a folder, and what a GRPO step of it will need; --run COMMAND and that command's options: "
+    "memory, operations and time of that run, without making it; with --mean-completion-length N for "
+    "completions of that length, not the longest",
+    "grpo info --run train --config runs/grpo/config.json",
     .part = {{rows, 0}, {adapter_settings, AT(adapter)}}};
 
 /* All that is told, as text or as JSON. */

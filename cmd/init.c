@@ -43,8 +43,9 @@ static const Setting rows[] = {
     {"save_dtype", SET_CHOICE, AT(save_dtype), "real", save_dtype_names, "of the weights"},
     {"json", SET_BOOL, AT(json), "false", NULL, "the result on stdout as JSON"},
     SETTINGS_END};
-static const OptionTable table = {"init", "a new random model folder, and a tokenizer trained on given text",
-                                  "grpo init --tokenizer-data pairs.jsonl --output-dir models/base",
+static const OptionTable table = {
+    "init", "a new random model folder, and a tokenizer trained on given text",
+    "grpo init --tokenizer-data pairs.jsonl --output-dir models/base",
     .part = {{rows, 0}}};
 
 static bool make_tokenizer(const Config *c, Err *e) {

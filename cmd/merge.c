@@ -13,8 +13,9 @@ static const Setting rows[] = {
     {"output_dir", SET_STRING, AT(output_dir), NULL, NULL, "folder to make"},
     {"save_dtype", SET_CHOICE, AT(save_dtype), "real", save_dtype_names, "of the weights"},
     SETTINGS_END};
-static const OptionTable table = {"merge", "an adapter and its base become one model folder",
-                                  "grpo merge --model runs/lora/final --output-dir models/merged",
+static const OptionTable table = {
+    "merge", "an adapter and its base become one model folder",
+    "grpo merge --model runs/lora/final --output-dir models/merged",
     .part = {{rows, 0}}};
 
 static bool merge(const Config *c, Err *e) {

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "run/cost_report.h"
 #include "run/options.h"
 #include "run/scorer.h"
 #include "run/speaker.h"
@@ -38,10 +37,10 @@ static const Setting rows[] = {
     {"cost", SET_STRING, AT(cost), NULL, NULL,
      "file to write operations, tokens and memory to, as the log of a run has them"},
     SETTINGS_END};
-static const OptionTable table =
-    {"pairs", "preference pairs: the best and the worst of several scored replies to a prompt",
-     "grpo pairs --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final "
-     "--max-completion-length 64 --output preferences.jsonl",
+static const OptionTable table = {
+    "pairs", "preference pairs: the best and the worst of several scored replies to a prompt",
+    "grpo pairs --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final "
+    "--max-completion-length 64 --output preferences.jsonl",
     .part = {{rows, 0}, {scorer_settings, AT(scorer)}, {speaker_settings, AT(speak)}},
     .own = {{"num_generations", "8"}}};
 

@@ -58,11 +58,11 @@ static const Setting rows[] = {
      "weight of the supervised loss on --ptx-dataset "},
     {"ptx_dataset", SET_STRING, AT(ptx_dataset), NULL, NULL, "JSONL of prompts with completions"},
     SETTINGS_END};
-const OptionTable ppo_table = {"ppo",
-                               "PPO with a critic: the policy is improved on scores of its own completions, "
-                               "as `train` does without one",
-                               "grpo ppo --model runs/sft/final --dataset prompts.jsonl --reward-model "
-                               "runs/reward/final --output-dir runs/ppo --max-completion-length 64",
+const OptionTable ppo_table = {
+    "ppo",
+    "PPO with a critic: the policy is improved on scores of its own completions, as `train` does without one",
+    "grpo ppo --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --output-dir "
+    "runs/ppo --max-completion-length 64",
     .part = {{run_settings, AT(step.run)}, {adapter_settings, AT(step.run.adapter)},
              {scorer_settings, AT(step.scorer)}, {generation_settings, AT(step)},
              {grpo_group_settings, AT(step.grpo)}, {rows, 0}},

@@ -18,15 +18,13 @@ static const Setting rows[] = {
     {"title", SET_STRING, AT(title), "Runs side by side", NULL, "of the page"},
     {"json", SET_BOOL, AT(json), "false", NULL, "the tables as JSON on stdout"},
     SETTINGS_END};
-static const OptionTable table =
-    {"report",
-     "[SECTION/][NAME=]RUN[,RUN...] ...: runs side by side on one page: curves, tables with 95 % intervals, "
-     "costs, replies.\n"
-     "An arm is one run or, with commas, several that differ in their seed; the first arm of a section is "
-     "what the others are compared with.\n"
-     "Read are config.json, log.jsonl, timing.jsonl and, where they are, replies.jsonl and verdicts.json of "
-     "each run's folder (docs/formats.md)",
-     "grpo report SFT=runs/sft GRPO=runs/grpo-1,runs/grpo-2,runs/grpo-3 --output report.html",
+static const OptionTable table = {
+    "report",
+    "[SECTION/][NAME=]RUN[,RUN...] ...: runs side by side on one page: curves, tables with 95 % intervals, "
+    "costs, replies.\nAn arm is one run or, with commas, several that differ in their seed; the first arm "
+    "of a section is what the others are compared with.\nRead are config.json, log.jsonl, timing.jsonl and, "
+    "where they are, replies.jsonl and verdicts.json of each run's folder (docs/formats.md)",
+    "grpo report SFT=runs/sft GRPO=runs/grpo-1,runs/grpo-2,runs/grpo-3 --output report.html",
     .part = {{rows, 0}}};
 
 /* ---- JSON ----------------------------------------------------------------------------------- */

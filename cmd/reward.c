@@ -34,9 +34,9 @@ static const Setting rows[] = {
      "train on standardised labels (folded back on saving)"},
     {"max_length", SET_INT, AT(max_length), "1024", NULL, "longer examples are cut at the end"},
     SETTINGS_END};
-const OptionTable reward_table =
-    {"reward", "train a multi-label reward regression on labelled replies",
-     "grpo reward --model runs/sft/final --dataset labelled.jsonl --output-dir runs/reward",
+const OptionTable reward_table = {
+    "reward", "train a multi-label reward regression on labelled replies",
+    "grpo reward --model runs/sft/final --dataset labelled.jsonl --output-dir runs/reward",
     .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {rows, 0}},
     .own = {{"learning_rate", "1e-4"}, {"num_train_epochs", "3"}}};
 

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "run/cost_report.h"
 #include "text/data.h"
 #include "run/drawing.h"
 #include "run/options.h"
@@ -58,15 +57,15 @@ static const Setting sample_rows[] = {
     {"cost", SET_STRING, AT(cost), NULL, NULL,
      "file to write operations, tokens and memory to, as the log of a run has them"},
     SETTINGS_END};
-static const OptionTable sample_table = {"sample",
-                                         "completions for the prompts of a file, one JSON line each",
-                                         "grpo sample --model runs/grpo/final --dataset prompts.jsonl "
-                                         "--temperature 0.7 --max-completion-length 64 > samples.jsonl",
-                                         .part = {{sample_rows, 0}, {speech_rows, 0}}};
-static const OptionTable chat_table =
-    {"chat", "talk to a model; /quit, an empty line or Ctrl-D ends",
-     "grpo chat --model models/SmolLM2-135M-Instruct --temperature 0.7 --max-completion-length 64",
-     .part = {{speech_rows, 0}}};
+static const OptionTable sample_table = {
+    "sample", "completions for the prompts of a file, one JSON line each",
+    "grpo sample --model runs/grpo/final --dataset prompts.jsonl --temperature 0.7 --max-completion-length "
+    "64 > samples.jsonl",
+    .part = {{sample_rows, 0}, {speech_rows, 0}}};
+static const OptionTable chat_table = {
+    "chat", "talk to a model; /quit, an empty line or Ctrl-D ends",
+    "grpo chat --model models/SmolLM2-135M-Instruct --temperature 0.7 --max-completion-length 64",
+    .part = {{speech_rows, 0}}};
 
 static bool open_speaker(Speaker *s, Drawing *d, const Config *c, const char *command, Err *e) {
     Generation asked = c->asked;

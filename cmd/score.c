@@ -36,9 +36,9 @@ static const Setting rows[] = {
     {"system", SET_STRING, AT(system), NULL, NULL, "system message for prompts that have none"},
     {"slice_rows", SET_INT, AT(slice_rows), "1024", NULL, "tokens computed at once: memory only"},
     SETTINGS_END};
-static const OptionTable table =
-    {"score", "scores of given replies, a JSON line each",
-     "grpo score --dataset samples.jsonl --reward-model runs/reward/final --summary",
+static const OptionTable table = {
+    "score", "scores of given replies, a JSON line each",
+    "grpo score --dataset samples.jsonl --reward-model runs/reward/final --summary",
     .part = {{rows, 0}}};
 
 static void write_row(JsonWriter *w, const Example *x, const real *score, const char (*label)[64],

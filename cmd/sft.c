@@ -13,8 +13,9 @@ static const Setting rows[] = {
     SETTINGS_HEADING("Supervised fine-tuning"),
     {"max_length", SET_INT, AT(max_length), "1024", NULL, "longer examples are cut at the end"},
     SETTINGS_END};
-const OptionTable sft_table = {"sft", "supervised fine-tuning on prompts with completions",
-                               "grpo sft --model models/base --dataset pairs.jsonl --output-dir runs/sft",
+const OptionTable sft_table = {
+    "sft", "supervised fine-tuning on prompts with completions",
+    "grpo sft --model models/base --dataset pairs.jsonl --output-dir runs/sft",
     .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {rows, 0}},
     .own = {{"learning_rate", "2e-5"}, {"num_train_epochs", "3"}}};
 

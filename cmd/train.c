@@ -6,18 +6,13 @@
 #include "cmd/step_open.h"
 
 #define AT(member) offsetof(StepConfig, member)
-const OptionTable train_table = {"train",
-                                 "GRPO: the policy is improved on weighted scores of its own completions",
-                                 "grpo train --model runs/sft/final --dataset prompts.jsonl --reward-model "
-                                 "runs/reward/final --output-dir runs/grpo "
-                                 "--beta 0.08 --max-completion-length 64",
-                                 .part = {{run_settings, AT(run)},
-                                          {adapter_settings, AT(run.adapter)},
-                                          {scorer_settings, AT(scorer)},
-                                          {generation_settings, 0},
-                                          {grpo_group_settings, AT(grpo)},
-                                          {step_settings, 0},
-                                          {grpo_settings, AT(grpo)}}};
+const OptionTable train_table = {
+    "train", "GRPO: the policy is improved on weighted scores of its own completions",
+    "grpo train --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final "
+    "--output-dir runs/grpo --beta 0.08 --max-completion-length 64",
+    .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {scorer_settings, AT(scorer)},
+             {generation_settings, 0}, {grpo_group_settings, AT(grpo)}, {step_settings, 0},
+             {grpo_settings, AT(grpo)}}};
 
 typedef struct {
     Training t;                         /* stands first */

@@ -47,9 +47,9 @@ static const Setting rows[] = {
     {"float_values", SET_STRING, AT(float_values), NULL, NULL,
      "values of the float build, which passes them to the double one"},
     SETTINGS_END};
-static const OptionTable table =
-    {"verify", "whether another program's numbers are right, by how much not, and why",
-     "grpo verify --dump step1.safetensors --model models/policy --dialect trl-1.16",
+static const OptionTable table = {
+    "verify", "whether another program's numbers are right, by how much not, and why",
+    "grpo verify --dump step1.safetensors --model models/policy --dialect trl-1.16",
     .part = {{rows, 0}}};
 
 /* ---- models --------------------------------------------------------------------------------- */

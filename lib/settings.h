@@ -14,7 +14,7 @@ typedef struct {
     SettingKind kind;
     size_t at;                          /* offset in the struct that the table is of */
     const char *fallback;               /* default as text; NULL: none (a string stays NULL, a number NaN) */
-    const char *const *choice;          /* SET_CHOICE: names in the enum's order, NULL at the end; else NULL */
+    const char *const *choice;      /* SET_CHOICE: names in the enum's order, NULL at the end; else NULL */
     const char *help;
 } Setting;
 #define SETTINGS_HEADING(text) {text, SET_HEADING, 0, NULL, NULL, NULL}

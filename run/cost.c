@@ -4,7 +4,12 @@
  * here: what is counted while a network runs (model.c). */
 #include "run/cost.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/files.h"
+#include "lib/say.h"
 
 const char *const net_names[] = {"policy", "reference", "reward", "value", NULL};
 const char *const memory_names[] = {"weights",   "gradients", "optimizer", "cache", "activations",
@@ -106,7 +111,7 @@ void texts_keep(Trainer *t, const char *name, Texts *x) {
 /* ---- E190, E192: one network ---------------------------------------------------------------- */
 
 static double outputs(const ModelConfig *c) { return 2.0 * (c->n_label ? c->n_label : c->vocab) * c->hidden; }
-static double attention(const ModelConfig *c) { return 4.0 * c->n_head * c->head_dim * c->n_layer; }
+static double attention_flops(const ModelConfig *c) { return 4.0 * c->n_head * c->head_dim * c->n_layer; }
 
 /* Sums of r * in and of r * out over all adapters: their weights. */
 static void adapter_weights(const ModelConfig *c, double *in, double *out) {
@@ -137,9 +142,9 @@ double cost_backward(const ModelConfig *c, const Texts *t, double n_scored, bool
     const double layers = model_forward_flops(c, t->row, 0, 0);
     const double down =
         c->lora.r && c->lora.target >> LORA_DOWN & 1 ? 0 : 2.0 * c->n_layer * c->ffn * c->hidden * t->row;
-    const double once_more = layers - down + attention(c) * t->attended + 2 * (in + out) * t->row;
+    const double once_more = layers - down + attention_flops(c) * t->attended + 2 * (in + out) * t->row;
     const double again = c->checkpointing ? once_more / c->n_layer * (c->n_layer - 1) : 0;
-    return again + (full ? 2 : 1) * layers + 2.5 * attention(c) * t->attended +
+    return again + (full ? 2 : 1) * layers + 2.5 * attention_flops(c) * t->attended +
            ((head ? 2 : 1) + (logits_anew ? 1 : 0)) * outputs(c) * n_scored + 4 * (in + out) * t->row;
 }
 
@@ -238,16 +243,87 @@ double cost_trained(const Cost *c) {
 }
 
 /* Positions and elements of a head lie in whole panels. */
-static double whole(int n) { return (n + GEMM_PANEL - 1) / GEMM_PANEL * GEMM_PANEL; }
+static double whole_panels(int n) { return (n + GEMM_PANEL - 1) / GEMM_PANEL * GEMM_PANEL; }
 
 double cost_cache(const ModelConfig *c, const int *prompt_length, int n_prompt, int n_seq, int max_new) {
-    double position = n_seq * whole(max_new);
-    for (int i = 0; i < n_prompt; i++) position += whole(prompt_length[i]);
+    double position = n_seq * whole_panels(max_new);
+    for (int i = 0; i < n_prompt; i++) position += whole_panels(prompt_length[i]);
     return 2.0 * c->n_layer * c->n_kv_head * sizeof(real) *
-           (whole(c->head_dim) * position + n_seq * CACHE_APART);
+           (whole_panels(c->head_dim) * position + n_seq * CACHE_APART);
 }
 
 double cost_asked(const ModelConfig *c, int max_row, int max_target) {
     return (double)model_bytes(c) +
            (double)(acts_bytes(c, max_row, max_target, false) - acts_thread_bytes(c, max_row, false));
+}
+
+/* ---- told ---------------------------------------------------------------------------------- */
+
+typedef enum { FLOP, ROW, SEQ } Quantity;
+
+static double pass_part(const Pass *p, Quantity q) { return q == FLOP ? p->flop : q == ROW ? p->row : p->seq; }
+
+static void nets_json(JsonWriter *w, const char *key, const Cost *c, Quantity q) {
+    json_open(w, key, '{');
+    for (int k = 0; k < N_NET; k++) {
+        json_open(w, net_names[k], '{');
+        json_put(w, "forward", pass_part(&c->net[k].forward, q));
+        json_put(w, "backward", pass_part(&c->net[k].backward, q));
+        json_end(w, '}');
+    }
+    json_end(w, '}');
+}
+
+void cost_json(JsonWriter *w, const Cost *c) {
+    json_begin(w, '{');
+    nets_json(w, "flops", c, FLOP);
+    json_put(w, "total_flops", cost_flops(c));
+    nets_json(w, "passes", c, ROW);
+    nets_json(w, "sequences", c, SEQ);
+    json_open(w, "tokens", '{');
+    json_put(w, "prompt", c->prompt);
+    json_put(w, "completion", c->completion);
+    json_end(w, '}');
+    json_open(w, "memory", '{');
+    for (int k = 0; k < N_MEM; k++) json_put(w, memory_names[k], c->memory[k]);
+    json_end(w, '}');
+    json_end(w, '}');
+}
+
+void costs_json(JsonWriter *w, const Costs *c) {
+    json_begin(w, '{');
+    json_key(w, "predicted"); cost_json(w, &c->predicted);
+    json_key(w, "measured"); cost_json(w, &c->measured);
+    json_end(w, '}');
+}
+
+void costs_say(const char *command, const Costs *c, double seconds, double cpu_seconds, double peak_bytes) {
+    char planned[32], taken[32], peak[32];
+    const double all = cost_flops(&c->measured);
+    fprintf(stderr, "%s: operations: %.4g predicted, %.4g counted", command, cost_flops(&c->predicted), all);
+    for (int k = 0, n = 0; k < N_NET; k++) {
+        const Tally *t = &c->measured.net[k];
+        if (t->forward.flop > 0)
+            fprintf(stderr, "%s%s %.0f %%", n++ ? ", " : " (", net_names[k],
+                    100 * (t->forward.flop + t->backward.flop) / all);
+    }
+    human_bytes(planned, cost_memory(&c->predicted));
+    human_bytes(taken, cost_memory(&c->measured));
+    human_bytes(peak, peak_bytes);
+    fprintf(stderr,
+            "%s\n%s: memory: %s predicted, %s taken by weights, gradients, moments, cache, activations",
+            all > 0 ? ")" : "", command, planned, taken);
+    if (!isnan(peak_bytes)) fprintf(stderr, "; the process held %s at most", peak);
+    fprintf(stderr, "\n%s: time: %.3g s, %.3g s of CPU\n", command, seconds, cpu_seconds);
+}
+
+bool costs_write(const char *path, const Costs *c, Err *e) {
+    JsonWriter w = {0};
+    json_begin(&w, '{');
+    json_key(&w, "cost"); costs_json(&w, c);
+    json_end(&w, '}');
+    json_raw(&w, "\n");
+    const bool ok = file_write(path, w.text, w.length, e);
+    free(w.text);
+    return ok;
 }

@@ -6,6 +6,7 @@
 #ifndef COST_H
 #define COST_H
 
+#include "lib/json.h"
 #include "run/rollout.h"
 #include "run/trainer.h"
 
@@ -86,5 +87,16 @@ double cost_trained(const Cost *c);
 double cost_cache(const ModelConfig *c, const int *prompt_length, int n_prompt, int n_seq, int max_new);
 /* A network that is only asked: weights; and its activations, for slices of that many rows. */
 double cost_asked(const ModelConfig *c, int max_row, int max_target);
+
+/* ---- told ---------------------------------------------------------------------------------- */
+
+/* an object; keys as in docs/formats.md */
+void cost_json(JsonWriter *w, const Cost *c);                   /* an object; keys as in docs/formats.md */
+void costs_json(JsonWriter *w, const Costs *c);                 /* {"predicted": ..., "measured": ...} */
+/* Predicted and counted operations and memory on stderr; in seconds, of all threads together, and bytes (NaN:
+ * not known) of the process. */
+void costs_say(const char *command, const Costs *c, double seconds, double cpu_seconds, double peak_bytes);
+/* --cost of commands that make no run: the same JSON as the file's only line. */
+bool costs_write(const char *path, const Costs *c, Err *e);
 
 #endif

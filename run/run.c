@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "run/cost_report.h"
 #include "lib/files.h"
 #include "lib/machine.h"
 #include "lib/rng.h"
@@ -50,7 +49,8 @@ const Setting run_settings[] = {
     {"adam_beta1", SET_NUMBER, AT(adam_beta1), "0.9", NULL, "decay of the mean of gradients"},
     {"adam_beta2", SET_NUMBER, AT(adam_beta2), "0.999", NULL, "decay of the mean of their squares"},
     {"adam_epsilon", SET_NUMBER, AT(adam_epsilon), "1e-8", NULL, "added to the root of that mean"},
-    {"weight_decay", SET_NUMBER, AT(weight_decay), "0", NULL, "share of a matrix that an update takes away, times the rate"},
+    {"weight_decay", SET_NUMBER, AT(weight_decay), "0", NULL,
+     "share of a matrix that an update takes away, times the rate"},
     {"max_grad_norm", SET_NUMBER, AT(max_grad_norm), "1", NULL, "clipping of the global norm; 0: off"},
     SETTINGS_HEADING("Log, checkpoints and memory"),
     {"logging_steps", SET_INT, AT(logging_steps), "1", NULL, "a line of log.jsonl every so many updates"},
@@ -206,7 +206,7 @@ static bool resume(Run *r, const OptionTable *table, const void *config, const c
 }
 
 /* What differs from the defaults, on one line of stderr: the whole is in config.json. */
-static void tell_options(const OptionTable *table, const void *config, const char *config_path) {
+static void run_tell_options(const OptionTable *table, const void *config, const char *config_path) {
     Setting s;
     fprintf(stderr, "%s:", table->command);
     for (int i = 0; option_at(&s, table, i); i++) {
@@ -255,7 +255,7 @@ bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOp
     r->log = fopen(r->log_path, "a");
     r->timing = r->log ? fopen(timing_path, "a") : NULL;
     r->last = clock_seconds();
-    tell_options(table, config, config_path);
+    run_tell_options(table, config, config_path);
     return r->timing || fail(e, "%s: cannot be opened for writing", r->log ? timing_path : r->log_path);
 }
 

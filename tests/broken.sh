@@ -16,8 +16,8 @@ tests_of() {            # the programs that must see a mistake in this file
         tokenizer.c | text/chat.c | text/tokenizer_*) echo test_tokenizer ;;
         lib/optim.c) echo test_optim test_known_answers ;;
         report/*) echo report ;;
-        cmd/* | step.c | run/run.c | run/options.c | run/scorer.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;
-        run/trainer.c) echo test_train ;;
+        cmd/* | step.c | run/run.c | run/loop.c | run/options.c | run/scorer.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;
+        run/trainer.c | net/window.c) echo test_train ;;
         *) n=${1##*/}; echo "test_${n%.c}" ;;
     esac
 }
