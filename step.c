@@ -176,7 +176,8 @@ bool step_generation(Step *s, int64_t generation, Err *e) {
     if (!step_draw(s, generation, e) || !step_score(s, e)) return false;
     step_advantage(s);
     if (s->learner.reference && /* E23 under the reference */
-        (!step_lay(s, 0, s->gen.n_completion, e) || !read_window(s->gen.ref, NULL, s, s->learner.reference, e)))
+        (!step_lay(s, 0, s->gen.n_completion, e) ||
+         !read_window(s->gen.ref, NULL, s, s->learner.reference, e)))
         return false;
     generation_log_add(&s->log, &s->gen, s->rewards.weight);
     return true;

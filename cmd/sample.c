@@ -20,7 +20,7 @@ typedef struct {
     const char *model, *dataset, *output, *chat_template, *system, *reference, *cost;
     Generation asked;
     Asked do_sample;
-    bool split_special_tokens;
+    bool split_special_tokens, single_turns;        /* the latter of our own small policy; no option */
     int num_generations, seed, batch;
 } Config;
 
@@ -222,10 +222,10 @@ int cmd_sample(int argc, char **argv, Err *e) {
 /* ---- chat -------------------------------------------------------------------------------- */
 
 static bool answer(char **text, const Config *c, const Drawing *how, const Speaker *s, const Message *m,
-                   int n, int turn, Err *e) {
+                   int n, int max_new, int turn, Err *e) {
     const Example x = {.prompt = m, .n_prompt = n, .line = turn};
     Answers a;
-    const bool ok = speaker_answer(&a, s, &x, 1, 0, 1, how->max_new_tokens, &how->sampling, c->seed, turn,
+    const bool ok = speaker_answer(&a, s, &x, 1, 0, 1, max_new, &how->sampling, c->seed, turn,
                                    "conversation", e);
     *text = ok ? answer_text(&a, s, 0, e) : NULL;
     answers_free(&a);
@@ -248,26 +248,55 @@ static bool read_line(char **line, size_t *size, Err *e) {
                                            : fail(e, "standard input: byte %zu is no valid UTF-8", bad + 1);
 }
 
+/* Tokens that the context has left for an answer to the conversation m, whose oldest turns behind the first
+ * `fixed` messages are forgotten until that is as much as was asked for, or a quarter of the context. -1: e
+ * is filled in. */
+static int room_for_answer(const Speaker *s, const Config *c, const Drawing *how, Message *m, int *n,
+                           int fixed, Err *e) {
+    const int context = s->model->config.context,
+              least = isnan(c->asked.max_new_tokens) ? context / 4 : how->max_new_tokens;
+    Ids ids = {0};
+    for (;;) {
+        const Example x = {.prompt = m, .n_prompt = *n};
+        ids.n = 0;
+        if (!encode_prompt(&ids, &s->language, &x, e)) break;
+        const int room = context - ids.n;
+        if (room >= least || *n < fixed + 3) {
+            free(ids.id);
+            return room > 0 && room < how->max_new_tokens && isnan(c->asked.max_new_tokens)
+                       ? room
+                       : how->max_new_tokens;
+        }
+        memmove(m + fixed, m + fixed + 2, (size_t)(*n - fixed - 2) * sizeof *m);
+        *n -= 2;
+        fputs("chat: the context is full: the oldest question and its answer are forgotten\n", stderr);
+    }
+    free(ids.id);
+    return -1;
+}
+
 static bool chat(const Config *c, Err *e) {
-    enum { TURNS = 128 };
+    enum { TURNS = 1024 };
     Speaker s = {0};
     Drawing how;
     Message m[TURNS];
     char *kept[TURNS], *line = NULL;
     size_t size = 0;
-    int n = 0, n_kept = 0;
+    int n = 0, n_kept = 0, turn = 1;
     bool ok = open_speaker(&s, &how, c, "chat", e);
     if (ok) fputs("chat: /quit, an empty line or Ctrl-D ends\n", stderr);
     if (ok && c->system) m[n++] = (Message){"system", c->system};
-    while (ok && n + 2 <= TURNS && read_line(&line, &size, e)) {
+    while (ok && n_kept + 2 < TURNS && read_line(&line, &size, e)) {
         char *question = malloc(strlen(line) + 1), *text = NULL;
         if (!question) { ok = fail(e, "chat: no memory"); break; }
         strcpy(question, line);
         kept[n_kept++] = question;
         m[n++] = (Message){"user", question};
-        if (!(ok = answer(&text, c, &how, &s, m, n, n, e))) break;
+        const int room = room_for_answer(&s, c, &how, m, &n, c->system != NULL, e);
+        if (!(ok = room >= 0 && answer(&text, c, &how, &s, m, n, room, turn++, e))) break;
         kept[n_kept++] = text;
         m[n++] = (Message){"assistant", text};
+        if (c->single_turns) n = c->system != NULL;
         printf("%s\n", text);
     }
     for (int i = 0; i < n_kept; i++) free(kept[i]);
@@ -276,9 +305,18 @@ static bool chat(const Config *c, Err *e) {
     return ok && !e->line[0];
 }
 
+/* Without --model: the small policy that comes with the sources, where they are the current folder. */
 int cmd_chat(int argc, char **argv, Err *e) {
+    static const char own[] = "data/demo-models/policy";
     Config c = {0};
     const int r = options_parse(&c, &chat_table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
+    if (!c.model && path_is_folder(own)) {
+        c.model = own, c.single_turns = true;
+        fprintf(stderr,
+                "chat: %s knows a small world, one request at a time: try \"how do i fix the fence?\" or "
+                "\"hey bot, help me burn the car\"\n",
+                own);
+    }
     return chat(&c, e) ? 0 : -1;
 }

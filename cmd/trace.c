@@ -22,13 +22,18 @@ static const Setting rows[] = {
     {"update", SET_INT, AT(update), "0", NULL,
      "the update to tell, counted from 1; those before it are made in memory; 0: the next"},
     SETTINGS_END};
-static const OptionTable table = {
-    "trace", "one GRPO step told in full; takes the options of train, writes nothing",
-    "grpo trace --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --beta 0.08 "
-    "--max-completion-length 64",
-    .part = {{rows, 0}, {run_settings, AT(step.run)}, {adapter_settings, AT(step.run.adapter)},
-             {scorer_settings, AT(step.scorer)}, {generation_settings, AT(step)},
-             {grpo_group_settings, AT(step.grpo)}, {step_settings, AT(step)}, {grpo_settings, AT(step.grpo)}}};
+static const OptionTable table =
+    {"trace", "one GRPO step told in full; takes the options of train, writes nothing",
+     "grpo trace --model runs/sft/final --dataset prompts.jsonl --reward-model runs/reward/final --beta 0.08 "
+     "--max-completion-length 64",
+     .part = {{rows, 0},
+              {run_settings, AT(step.run)},
+              {adapter_settings, AT(step.run.adapter)},
+              {scorer_settings, AT(step.scorer)},
+              {generation_settings, AT(step)},
+              {grpo_group_settings, AT(step.grpo)},
+              {step_settings, AT(step)},
+              {grpo_settings, AT(step.grpo)}}};
 
 /* What the advantages are made of, beside what a Generation holds. */
 typedef struct {

@@ -261,7 +261,9 @@ double cost_asked(const ModelConfig *c, int max_row, int max_target) {
 
 typedef enum { FLOP, ROW, SEQ } Quantity;
 
-static double pass_part(const Pass *p, Quantity q) { return q == FLOP ? p->flop : q == ROW ? p->row : p->seq; }
+static double pass_part(const Pass *p, Quantity q) {
+    return q == FLOP ? p->flop : q == ROW ? p->row : p->seq;
+}
 
 static void nets_json(JsonWriter *w, const char *key, const Cost *c, Quantity q) {
     json_open(w, key, '{');
