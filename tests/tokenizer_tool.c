@@ -60,7 +60,7 @@ static bool chat_line(JsonWriter *w, const Tokenizer *t, const char *name, const
              json_get_string(&list->item[i], "content", &m[i].content, "stdin", e);
     char *s = ok ? chat_render(c, t, m, (int)list->length, prompt, e) : NULL;
     Ids ids = {0};
-    ok = s && chat_encode(&ids, t, c, m, (int)list->length, prompt, e);
+    ok = s && chat_encode(&ids, t, c, m, (int)list->length, prompt, false, e);
     if (ok)
         json_put_string(w, "family", chat_template_name(c)), json_put_string(w, "text", s),
             put_ids(w, "ids", &ids);
