@@ -153,8 +153,8 @@ fuzz:
 	ASAN_OPTIONS=detect_leaks=0 build/fuzz $(ROUNDS) $(SEED)
 
 # The equations, which take arrays only, as a library (docs/use-in-ci.md): libgrpo64 in double, libgrpo32 in float, each with one header.
-EQUATIONS = grpo.c reward.c lib/base.c lib/elementary.c lib/optim.c lib/settings.c lib/threads.c lib/words.c
-HEADERS   = lib/base.h lib/real.h lib/words.h lib/settings.h reward.h lib/optim.h grpo.h
+EQUATIONS = grpo.c variants.c reward.c baselines/combine.c run/quality.c lib/base.c lib/elementary.c lib/optim.c lib/settings.c lib/threads.c lib/words.c
+HEADERS   = lib/base.h lib/real.h lib/words.h lib/settings.h reward.h baselines/combine.h run/quality.h variants.h lib/optim.h grpo.h
 SHARED   := $(if $(filter Darwin,$(shell uname -s)),dylib,so)
 PLAIN     = $(CFLAGS) $(ARCHFLAG) $(WARN) -fPIC -I. -MMD -MP $(FIXED)
 lib: $(foreach bits,32 64,build/lib/libgrpo$(bits).a build/lib/libgrpo$(bits).$(SHARED) build/lib/grpo$(bits).h)
@@ -184,7 +184,7 @@ test parity: lib
 errors: all build/make_world build/f32/tests/stage_tool build/f64/tests/stage_tool
 	@sh tests/errors.sh
 .PHONY: lib errors
--include $(wildcard build/lib32/*.d build/lib32/lib/*.d build/lib64/*.d build/lib64/lib/*.d)
+-include $(wildcard build/lib32/*.d build/lib32/*/*.d build/lib64/*.d build/lib64/*/*.d)
 
 clean:
 	rm -rf build/f32 build/f64 build/debug build/lib build/lib32 build/lib64 grpo grpo64 grpo-debug

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "baselines/combine.h"
 #include "lib/files.h"
 #include "lib/rng.h"
 #include "lib/machine.h"
@@ -205,9 +206,9 @@ static bool score(Step *s, Err *e) {
     grpo_score_advantage(g->adv, g->reward, &g->stats, g->score, s->weight, n, n_label, group, &s->c->grpo);
     memcpy(g->multiplier, s->multiplier, sizeof g->multiplier);
     if (s->floors)
-        reward_floor_advantage(g->adv, g->cost, s->multiplier, g->reward, g->score, s->floor,
-                               s->c->multiplier_learning_rate, s->c->multiplier_max, n, n_label, group,
-                               s->c->grpo.std_eps);
+        combine_floor_advantage(g->adv, g->cost, s->multiplier, g->reward, g->score, s->floor,
+                                s->c->multiplier_learning_rate, s->c->multiplier_max, n, n_label, group,
+                                s->c->grpo.std_eps);
     if (s->c->grpo.mask_truncated_completions)
         grpo_mask_truncated(g->mask, g->offset, g->ended, (size_t)g->n_completion);
     g->n_item = 0;
@@ -315,9 +316,8 @@ bool step_micro_batch(Step *s, int i, Err *e) {
                     loss);
     GrpoMetrics m;
     grpo_metrics(&m, &s->sums, c, &s->grpo_window);
-    const double *value = (const double *)&m;
     for (int i = 0; grpo_metric_names[i] && i < 9; i++)
-        if (!isnan(value[i + 1])) s->metric[i] += value[i + 1], s->n_metric[i]++;
+        if (!isnan(grpo_metric(&m, i + 1))) s->metric[i] += grpo_metric(&m, i + 1), s->n_metric[i]++;
     s->loss += loss;
     s->entropy_sum += s->sums.entropy;
     s->entropy_tokens += s->sums.n_token;

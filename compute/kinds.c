@@ -4,10 +4,11 @@
  * mathematics is in reward.c, grpo.c and lib/optim.c; reading and writing is in kind.c, the kinds of PPO and
  * DPO are in compute_baselines.c, those that need the network in compute_model.c. */
 #include "compute/kinds.h"
+#include "baselines/combine.h"
 #include "compute/arrays.h"
 #include "grpo.h"
 #include "lib/optim.h"
-#include "reward.h"
+#include "run/quality.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,28 +32,18 @@ static bool regression_metrics(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows s = kind_matrix(c, "scores"), y = kind_same_shape(c, "labels", &s, false);
     const double n_bin = kind_number_or(c, "bins", 10);
-    RewardPair *scratch = kind_take(c, s.n_row, sizeof *scratch);
-    RewardMetrics *m = kind_take(c, s.width, sizeof *m);
+    QualityPair *scratch = kind_take(c, s.n_row, sizeof *scratch);
+    Quality *m = kind_take(c, s.width, sizeof *m);
     double *column = kind_take(c, s.width, sizeof *column);
     KIND_OPEN;
     for (size_t k = 0; k < s.width; k++)
-        reward_metrics(&m[k], NULL, n_bin >= 1 && n_bin < 1e6 ? (int)n_bin : 0, s.x, y.x, s.n_row, s.width, k,
+        quality_of(&m[k], NULL, n_bin >= 1 && n_bin < 1e6 ? (int)n_bin : 0, s.x, y.x, s.n_row, s.width, k,
                        scratch);
-#define COLUMN(name, field) do {                                                                        \
-        for (size_t k = 0; k < s.width; k++) column[k] = (double)m[k].field;                            \
-        kind_put_doubles(out, name, column, s.width);                                                        \
-    } while (0)
-    COLUMN("n", n);
-    COLUMN("mse", mse);
-    COLUMN("rmse", rmse);
-    COLUMN("mae", mae);
-    COLUMN("bias", bias);
-    COLUMN("r2", r2);
-    COLUMN("pearson", pearson);
-    COLUMN("spearman", spearman);
-    COLUMN("calibration_slope", calibration_slope);
-    COLUMN("calibration_intercept", calibration_intercept);
-    COLUMN("calibration_error", calibration_error);
+#define COLUMN(field) \
+    for (size_t k = 0; k < s.width; k++) column[k] = (double)m[k].field; \
+    kind_put_doubles(out, #field, column, s.width);
+    COLUMN(n) COLUMN(mse) COLUMN(rmse) COLUMN(mae) COLUMN(bias) COLUMN(r2) COLUMN(pearson) COLUMN(spearman)
+    COLUMN(calibration_slope) COLUMN(calibration_intercept) COLUMN(calibration_error)
 #undef COLUMN
     KIND_FINISH;
 }
@@ -65,7 +56,7 @@ static bool reward_bt_loss(JsonWriter *out, const Json *inputs, Err *e) {
     real *da = kind_take(c, a.n, sizeof *da), *db = kind_take(c, a.n, sizeof *db);
     KIND_OPEN;
     double accuracy, margin;
-    json_put(out, "loss", reward_pair_loss(da, db, &accuracy, &margin, a.x, b.x, m.x, center, a.n));
+    json_put(out, "loss", combine_pair_loss(da, db, &accuracy, &margin, a.x, b.x, m.x, center, a.n));
     kind_put_list(out, "dchosen", da, a.n);
     kind_put_list(out, "drejected", db, a.n);
     json_put(out, "accuracy", accuracy);
@@ -80,12 +71,29 @@ static bool saw_weights(JsonWriter *out, const Json *inputs, Err *e) {
                  *alpha = kind_doubles(c, "reward_weights", r.width, true);
     const double delta = kind_number_or(c, "delta", 1e-8), multiplier = kind_number_or(c, "multiplier", 1);
     double *w = kind_take(c, r.width, sizeof *w), *cv = kind_take(c, r.width, sizeof *cv);
-    real *reward = kind_take(c, r.n_row, sizeof *reward);
+    real *reward = kind_take(c, 2 * r.n_row, sizeof *reward), *adv = reward + r.n_row;
+    const size_t g = kind_given(c, "num_generations") ? kind_group_size(c, r.n_row) : 0;
     KIND_OPEN;
-    reward_saw_weights(w, cv, r.x, shift, delta, r.n_row, r.width);
-    reward_saw_reward(reward, r.x, w, alpha, multiplier, r.n_row, r.width);
+    combine_saw_weights(w, cv, r.x, shift, delta, r.n_row, r.width);
+    combine_saw_reward(reward, r.x, w, alpha, multiplier, r.n_row, r.width);
     kind_put_doubles(out, "cv", cv, r.width);
     kind_put_doubles(out, "weights", w, r.width);
+    kind_put_list(out, "rewards", reward, r.n_row);
+    if (g) {
+        combine_saw_advantage(adv, cv, r.x, w, alpha, r.n_row, r.width, g, 1e-4);
+        kind_put_list(out, "advantages", adv, r.n_row);
+    }
+    KIND_FINISH;
+}
+
+static bool chebyshev_rewards(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    const Rows r = kind_matrix(c, "rewards_per_func");
+    const double *w = kind_weights(c, "reward_weights", r.width), *low = kind_doubles(c, "low", r.width, false),
+                 *high = kind_doubles(c, "high", r.width, false);
+    real *reward = kind_take(c, r.n_row, sizeof *reward);
+    KIND_OPEN;
+    combine_chebyshev(reward, r.x, w, low, high, r.n_row, r.width);
     kind_put_list(out, "rewards", reward, r.n_row);
     KIND_FINISH;
 }
@@ -163,7 +171,7 @@ static bool gdpo_token_weighted(JsonWriter *out, const Json *inputs, Err *e) {
     const size_t g = kind_group_size(c, r.n_row);
     real *adv = kind_take(c, r.n_row, sizeof *adv), *sum = kind_take(c, r.n_row, sizeof *sum);
     KIND_OPEN;
-    reward_gdpo_by_token(adv, sum, r.x, w, length, r.n_row, r.width, g, eps_group, eps_var);
+    combine_gdpo_by_token(adv, sum, r.x, w, length, r.n_row, r.width, g, eps_group, eps_var);
     kind_put_list(out, "sums", sum, r.n_row);
     kind_put_list(out, "advantages", adv, r.n_row);
     KIND_FINISH;
@@ -181,12 +189,12 @@ static bool constrained_advantages(JsonWriter *out, const Json *inputs, Err *e) 
         kind_wrong(c, "reward", json_get(inputs, "reward"), "as many numbers as costs has rows");
     real *adv = kind_take(c, n, sizeof *adv), *scalar = kind_take(c, n, sizeof *scalar);
     KIND_OPEN;
-    reward_lagrangian(scalar, r.x, cost.x, lambda, n, cost.width);
+    combine_lagrangian(scalar, r.x, cost.x, lambda, n, cost.width);
     grpo_advantage(adv, NULL, scalar, n, g, SCALE_GROUP, eps);
     kind_put_list(out, "advantages_reward_level", adv, n);
-    reward_constrained_advantage(adv, r.x, cost.x, 1, lambda, n, cost.width, g, eps);
+    combine_constrained_advantage(adv, r.x, cost.x, 1, lambda, n, cost.width, g, eps);
     kind_put_list(out, "advantages_component_level", adv, n);
-    reward_multiplier_step(lambda, cost.x, budget, eta, max, n, cost.width);
+    combine_multiplier_step(lambda, cost.x, budget, eta, max, n, cost.width);
     kind_put_doubles(out, "multipliers", lambda, cost.width);
     KIND_FINISH;
 }
@@ -198,7 +206,7 @@ static bool rloo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
     const Json *normalize = kind_given(c, "normalize");
     real *adv = kind_take(c, r.n, sizeof *adv);
     KIND_OPEN;
-    grpo_rloo_advantage(adv, r.x, r.n, g, normalize && normalize->number != 0, 1e-4);
+    variant_rloo_advantage(adv, r.x, r.n, g, normalize && normalize->number != 0, 1e-4);
     kind_put_list(out, "advantages", adv, r.n);
     KIND_FINISH;
 }
@@ -212,7 +220,7 @@ static bool overlong_penalty(JsonWriter *out, const Json *inputs, Err *e) {
     for (size_t i = 0; c->ok && i < n.n; i++) {
         if (!(n.x[i] >= 0 && n.x[i] < 1e9))
             kind_wrong(c, "lengths", json_get(inputs, "lengths"), "whole numbers >= 0");
-        else p[i] = grpo_overlong_penalty((size_t)n.x[i], longest, cache);
+        else p[i] = variant_overlong_penalty((size_t)n.x[i], longest, cache);
     }
     KIND_OPEN;
     kind_put_doubles(out, "penalties", p, n.n);
@@ -353,18 +361,13 @@ static bool run_loss(JsonWriter *out, Call *c, LossSettings *s) {
     grpo_loss(&sums, dlogp, dentropy, &in, &s->config, &s->window, &micro);
     GrpoMetrics metrics;
     grpo_metrics(&metrics, &sums, &s->config, &s->window);
-    const double value[] = {metrics.policy_loss,      metrics.kl,
-                            metrics.entropy,          metrics.clip_low_mean,
-                            metrics.clip_low_min,     metrics.clip_high_mean,
-                            metrics.clip_high_max,    metrics.clip_region_mean,
-                            metrics.cispo_clip_ratio, metrics.vespo_phi_seq_mean};
     json_begin(out, '{');
     json_put(out, "loss", grpo_loss_value(&sums, &s->window, &micro));
     kind_put_rows(out, "dlogps", dlogp, logp.offset, logp.n_row);
     if (entropy.x) kind_put_rows(out, "dentropies", dentropy, logp.offset, logp.n_row);
     for (int j = 0; grpo_metric_names[j]; j++)
-        if (!isnan(value[j]) && (entropy.x || strcmp(grpo_metric_names[j], "entropy")))
-            json_put(out, grpo_metric_names[j], value[j]);
+        if (!isnan(grpo_metric(&metrics, j)) && (entropy.x || strcmp(grpo_metric_names[j], "entropy")))
+            json_put(out, grpo_metric_names[j], grpo_metric(&metrics, j));
     if (s->config.use_adaptive_entropy) {
         if (s->window.training) grpo_entropy_step(&control, &s->config, sums.entropy_bonus, sums.n_entropy);
         json_put(out, "entropy_coef", control.coef);
@@ -425,11 +428,9 @@ static bool importance_sampling_ratio(JsonWriter *out, const Json *inputs, Err *
     real *ratio = kind_take(c, old.n + old.n_row, sizeof *ratio);
     KIND_OPEN;
     for (size_t t = 0; t < old.n; t++) m[t] = !mask.x || mask.x[t] != 0;
-    const GrpoIn in = {.n_completion = old.n_row, .offset = old.offset, .logp = old.x, .old = old.x,
-                       .sampler = smp.x, .mask = m};
-    GrpoSamplerStats stats;
-    grpo_importance_ratio(ratio, &stats, &in, mode, low, high);
-    if (grpo_isr_per_token(mode)) kind_put_rows(out, "ratio", ratio, old.offset, old.n_row);
+    IsrStats stats;
+    variant_importance_ratio(ratio, &stats, old.x, smp.x, m, old.offset, old.n_row, mode, low, high);
+    if (variant_isr_per_token(mode)) kind_put_rows(out, "ratio", ratio, old.offset, old.n_row);
     else {
         json_open(out, "ratio", '[');
         for (size_t i = 0; i < old.n_row; i++) {
@@ -520,8 +521,12 @@ const ComputeKind compute_kinds[] = {
      "rewards_per_func[n][K], reward_weights?[K], num_generations, lengths[n], eps_group? 1e-6, "
      "eps_var? 1e-8",
      gdpo_token_weighted},
-    {"saw_weights", "E66 E67",
-     "rewards_per_func[n][K], shift?[K], reward_weights?[K], delta? 1e-8, multiplier? 1", saw_weights},
+    {"saw_weights", "E66 E67 E68",
+     "rewards_per_func[n][K], shift?[K], reward_weights?[K], delta? 1e-8, multiplier? 1, num_generations? (for "
+     "advantages)",
+     saw_weights},
+    {"chebyshev_rewards", "E74", "rewards_per_func[n][K], reward_weights?[K], low[K], high[K]",
+     chebyshev_rewards},
     {"constrained_advantages", "E69 E70 E71",
      "reward[n], costs[n][K], multipliers[K], budgets[K], eta, max_multiplier, "
      "num_generations, eps? 1e-4",

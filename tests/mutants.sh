@@ -11,7 +11,9 @@ limit=$(command -v timeout > /dev/null && echo 'timeout 300')
 tests_of() {            # the programs that must see it
     case $1 in
         grpo.c) echo test_grpo test_known_answers ;;
+        variants.c) echo test_variants test_grpo test_known_answers ;;
         reward.c) echo test_reward test_known_answers ;;
+        baselines/combine.c) echo test_combine test_known_answers ;;
         model.c) echo test_model test_known_answers ;;
         tokenizer.c | text/chat.c) echo test_tokenizer ;;
         lib/optim.c) echo test_optim test_known_answers ;;

@@ -701,7 +701,7 @@ static void gap_of(Gap *g, const Case *c, const real *a, const real *b, double l
     g->sd = n > 1 ? sqrt(square / (double)(n - 1)) : NAN;
     qsort(scratch, n, sizeof *scratch, ascending);
     g->max = scratch[n - 1];
-    g->p95 = grpo_quantile(scratch, n, 0.95);
+    g->p95 = variant_quantile(scratch, n, 0.95);
     g->outside = (double)outside / (double)n;
 }
 

@@ -130,7 +130,7 @@ static bool other_advantages(real *adv, const Case *c, Pool *p, Err *e) {
     if (c->statistics.interleaved) return interleaved_advantages(adv, c, p, e);
     switch (c->s.grpo.multi_objective_aggregation) {
     case SUM_THEN_NORMALIZE:
-        if (c->statistics.rloo) grpo_rloo_advantage(adv, c->reward, n, group, false, 0);
+        if (c->statistics.rloo) variant_rloo_advantage(adv, c->reward, n, group, false, 0);
         else other_statistics(adv, c);
         return true;
     case NORMALIZE_THEN_SUM: return other_gdpo(adv, c, p, e);
@@ -531,7 +531,7 @@ static real *own_tokens(const real **field, const Case *c, Pool *p, Err *e) {
 
 APPLY(isr_mean) {
     UNUSED;
-    if (grpo_isr_per_token(c->s.grpo.importance_sampling_mode)) return false;
+    if (variant_isr_per_token(c->s.grpo.importance_sampling_mode)) return false;
     const real *old = c->old ? c->old : c->logp;
     real *sampler = own_tokens(&c->sampler, c, p, e);
     for (size_t j = 0; sampler && j < c->d->n * c->d->width; j++) {

@@ -706,7 +706,7 @@ size_t stage_size(const Case *c, Stage s) {
 }
 
 bool stage_per_row(const Case *c, Stage s) {
-    if (s == STAGE_ISR) return !grpo_isr_per_token(c->s.grpo.importance_sampling_mode);
+    if (s == STAGE_ISR) return !variant_isr_per_token(c->s.grpo.importance_sampling_mode);
     return s == STAGE_RATIO && c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE;
 }
 
@@ -814,11 +814,13 @@ bool stage_compute(real *out, const Case *c, Stage s, Pool *p, Err *e) {
     }
     case STAGE_ISR: {
         GrpoIn in;
+        const GrpoConfig *g = &c->s.grpo;
         size_t *offset = pool_take(p, d->n + 1, sizeof *offset, e);
         if (!offset) return false;
         case_input(&in, offset, c);
-        grpo_importance_ratio(out, NULL, &in, c->s.grpo.importance_sampling_mode,
-                              c->s.grpo.importance_sampling_clip_min, c->s.grpo.importance_sampling_clip_max);
+        variant_importance_ratio(out, NULL, in.old ? in.old : in.logp, in.sampler, in.mask, offset,
+                                 in.n_completion, g->importance_sampling_mode, g->importance_sampling_clip_min,
+                                 g->importance_sampling_clip_max);
         return true;
     }
     case STAGE_RATIO: {
