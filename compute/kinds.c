@@ -8,10 +8,25 @@
 #include "compute/arrays.h"
 #include "grpo.h"
 #include "lib/optim.h"
+#include "lib/words.h"
 #include "run/quality.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* The field of that setting from inputs; null and absent leave it as it is. */
+static void kind_setting(Call *c, void *config, const Setting *s) {
+    void *field = (char *)config + s->at;
+    const Json *v = kind_given(c, s->name);
+    if (s->kind == SET_CHOICE) {
+        if (v || json_get(c->in, s->name)) *(int *)field = kind_choice(c, s->name, s->choice);
+    } else if (s->kind == SET_BOOL) {
+        if (v && v->type != JSON_BOOL) kind_wrong(c, s->name, v, "true or false");
+        else if (v) *(bool *)field = v->number != 0;
+    } else if (s->kind == SET_INT) {
+        if (v) *(int *)field = (int)kind_whole(c, s->name, 1);
+    } else *(double *)field = kind_number_or(c, s->name, *(double *)field);
+}
 
 /* ---- rewards -------------------------------------------------------------------------------- */
 static bool regression_loss(JsonWriter *out, const Json *inputs, Err *e) {
@@ -118,19 +133,16 @@ static bool label_shares(JsonWriter *out, const Json *inputs, Err *e) {
 
 /* ---- advantages ----------------------------------------------------------------------------- */
 static bool grpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
+    static const char *const name[] = {"scale_rewards", "multi_objective_aggregation", "missing_labels"};
     KIND_START;
     const Rows r = kind_matrix(c, "rewards_per_func");
     const double *w = kind_weights(c, "reward_weights", r.width);
     const size_t g = kind_group_size(c, r.n_row);
     GrpoConfig config;
     grpo_config_default(&config);
-    if (kind_given(c, "scale_rewards"))
-        config.scale_rewards = (ScaleRewards)kind_choice(c, "scale_rewards", scale_rewards_names);
-    if (kind_given(c, "multi_objective_aggregation"))
-        config.multi_objective_aggregation =
-            (Aggregation)kind_choice(c, "multi_objective_aggregation", multi_objective_aggregation_names);
-    if (kind_given(c, "missing_labels"))
-        config.missing_labels = (MissingLabels)kind_choice(c, "missing_labels", missing_labels_names);
+    for (int j = 0; j < 3; j++)
+        if (kind_given(c, name[j]))
+            kind_setting(c, &config, setting_find(j < 2 ? grpo_settings : grpo_group_settings, name[j]));
     real *adv = kind_take(c, r.n_row, sizeof *adv), *reward = kind_take(c, r.n_row, sizeof *reward);
     double *mean = kind_take(c, r.width, sizeof *mean), *std = kind_take(c, r.width, sizeof *std);
     KIND_OPEN;
@@ -245,85 +257,39 @@ static bool kl_estimators(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* One setting; false: no such key. null leaves the default, which for these keys is "not given". */
-static bool loss_setting(Call *c, LossSettings *s, const char *key) {
-    GrpoConfig *g = &s->config;
-    GrpoWindow *w = &s->window;
-    const struct { const char *key; double *to;
-    } real_key[] = {
-        {"epsilon", &g->epsilon},
-        {"epsilon_high", &g->epsilon_high},
-        {"delta", &g->delta},
-        {"dual_clip", &g->dual_clip},
-        {"beta", &g->beta},
-        {"top_entropy_quantile", &g->top_entropy_quantile},
-        {"off_policy_mask_threshold", &g->off_policy_mask_threshold},
-        {"sapo_temperature_pos", &g->sapo_temperature_pos},
-        {"sapo_temperature_neg", &g->sapo_temperature_neg},
-        {"vespo_k_pos", &g->vespo_k_pos},
-        {"vespo_lambda_pos", &g->vespo_lambda_pos},
-        {"vespo_k_neg", &g->vespo_k_neg},
-        {"vespo_lambda_neg", &g->vespo_lambda_neg},
-        {"entropy_coef", &g->entropy_coef},
-        {"entropy_target", &g->entropy_target},
-        {"entropy_coef_delta", &g->entropy_coef_delta},
-        {"entropy_coef_min", &g->entropy_coef_min},
-        {"entropy_coef_max", &g->entropy_coef_max},
-        {"num_items_in_batch", &s->n_item},
-        {"last_world_entropy", &s->last_world_entropy},
-    };
-    const struct { const char *key; int *to;
-    } int_key[] = {
-        {"max_completion_length", &g->max_completion_length},
-        {"num_processes", &w->n_process},
-        {"gradient_accumulation_steps", &w->gradient_accumulation_steps},
-        {"steps_per_generation", &w->steps_per_generation},
-    };
-    const struct { const char *key; bool *to;
-    } bool_key[] = {
-        {"use_bias_correction_kl", &g->use_bias_correction_kl},
-        {"use_adaptive_entropy", &g->use_adaptive_entropy},
-        {"training", &w->training},
-    };
-    for (size_t j = 0; j < sizeof real_key / sizeof *real_key; j++)
-        if (!strcmp(key, real_key[j].key)) {
-            *real_key[j].to = kind_number_or(c, key, *real_key[j].to);
-            return true;
-        }
-    for (size_t j = 0; j < sizeof int_key / sizeof *int_key; j++)
-        if (!strcmp(key, int_key[j].key)) {
-            if (kind_given(c, key)) *int_key[j].to = (int)kind_whole(c, key, 1);
-            return true;
-        }
-    for (size_t j = 0; j < sizeof bool_key / sizeof *bool_key; j++)
-        if (!strcmp(key, bool_key[j].key)) {
-            const Json *v = kind_given(c, key);
-            if (v && v->type != JSON_BOOL) kind_wrong(c, key, v, "true or false");
-            else if (v) *bool_key[j].to = v->number != 0;
-            return true;
-        }
-    if (!strcmp(key, "loss_type")) g->loss_type = (LossType)kind_choice(c, key, loss_type_names);
-    else if (!strcmp(key, "importance_sampling_level"))
-        g->importance_sampling_level = (ImportanceLevel)kind_choice(c, key, importance_sampling_level_names);
-    else return false;
-    return true;
+#define AT(member) offsetof(LossSettings, member)
+static const Setting window_settings[] = {
+    {"num_items_in_batch", SET_NUMBER, AT(n_item), "none", NULL, NULL},
+    {"num_processes", SET_INT, AT(window.n_process), "1", NULL, NULL},
+    {"gradient_accumulation_steps", SET_INT, AT(window.gradient_accumulation_steps), "1", NULL, NULL},
+    {"steps_per_generation", SET_INT, AT(window.steps_per_generation), "1", NULL, NULL},
+    {"training", SET_BOOL, AT(window.training), "true", NULL, NULL},
+    {"last_world_entropy", SET_NUMBER, AT(last_world_entropy), "0", NULL, NULL},
+    SETTINGS_END};
+
+/* The row of a setting that a loss depends on. */
+static const Setting *loss_setting(const char *key) {
+    static const char *const none_of[] = {"scale_rewards", "multi_objective_aggregation", "num_iterations",
+                                          "mask_truncated_completions", "missing_labels", "num_generations"};
+    const Setting *const rows[] = {window_settings, grpo_settings, grpo_group_settings}, *found = NULL;
+    for (int j = 0; !found && j < 3; j++) found = setting_find(rows[j], key);
+    return found && !strcmp(found->name, key) && !name_among(key, none_of, 6) ? found : NULL;
 }
 
 void compute_loss_settings(Call *c, LossSettings *s, const char *name) {
+    *s = (LossSettings){0};
+    settings_default(s, window_settings);
     grpo_config_default(&s->config);
-    s->window = (GrpoWindow){.n_process = 1, .gradient_accumulation_steps = 1, .steps_per_generation = 1,
-                             .training = true};
-    s->n_item = NAN;
-    s->last_world_entropy = 0;
     const Json *config = kind_given(c, name);
     if (config && config->type != JSON_OBJECT) { kind_wrong(c, name, config, "an object"); return; }
     Call inner = { config, c->e, { NULL }, 0, c->ok };
-    for (size_t j = 0; config && inner.ok && j < config->length; j++)
-        if (!loss_setting(&inner, s, config->item[j].key)) {
-            fail(c->e, "stdin:%d:%d: inputs.%s.%s: unknown setting; `grpo compute --list` names them",
-                 config->item[j].line, config->item[j].column, name, config->item[j].key);
-            inner.ok = false;
-        }
+    for (size_t j = 0; config && inner.ok && j < config->length; j++) {
+        const Json *v = &config->item[j];
+        const Setting *row = loss_setting(v->key);
+        if (row) kind_setting(&inner, s, row);
+        else inner.ok = fail(c->e, "stdin:%d:%d: inputs.%s.%s: unknown setting; `grpo compute --list` names "
+                                   "them", v->line, v->column, name, v->key);
+    }
     c->ok = inner.ok;
 }
 
