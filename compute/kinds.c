@@ -452,9 +452,7 @@ static bool clip_grad_norm(JsonWriter *out, const Json *inputs, Err *e) {
 
 static bool lr_schedule(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
-    Schedule kind = SCHEDULE_LINEAR;
-    const char *name = kind_word(c, "lr_scheduler_type");
-    if (c->ok && !schedule_parse(&kind, name, e)) c->ok = false;
+    const Schedule kind = (Schedule)kind_choice(c, "lr_scheduler_type", schedule_names);
     const double base = kind_number(c, "learning_rate"), min_ratio = kind_number_or(c, "min_lr_rate", 0);
     const size_t warmup = kind_whole(c, "warmup_steps", 0), n = kind_whole(c, "max_steps", 1);
     double *lr = c->ok ? kind_take(c, n, sizeof *lr) : NULL;
