@@ -115,15 +115,11 @@ bool grpo_config_check(const GrpoConfig *c, Err *e) {
     if (!(c->beta >= 0 && c->beta <= DBL_MAX))
         return fail(e, "beta: found %g, expected a number >= 0", c->beta);
     if (!isnan(c->delta) && !(c->delta >= 1 - c->epsilon))
-        return fail(e,
-                    "delta: found %g, expected at least 1 - epsilon = %g; it is meant to exceed 1 + "
-                    "epsilon_high",
-                    c->delta, 1 - c->epsilon);
+        return fail(e, "delta: found %g, expected at least 1 - epsilon = %g; it is meant to exceed 1 + "
+                    "epsilon_high", c->delta, 1 - c->epsilon);
     if (!isnan(c->delta) && !isnan(c->dual_clip))
-        return fail(e,
-                    "delta: %g together with dual_clip: both bound the ratio of negative advantages; give "
-                    "one of them",
-                    c->delta);
+        return fail(e, "delta: %g together with dual_clip: both bound the ratio of negative advantages; give "
+                    "one of them", c->delta);
     if (!isnan(c->dual_clip) && !(c->dual_clip > 1))
         return fail(e, "dual_clip: found %g, expected a number > 1", c->dual_clip);
     if (!(isnan(c->delta) && isnan(c->dual_clip)) && !loss_clips(c->loss_type))
@@ -142,13 +138,11 @@ bool grpo_config_check(const GrpoConfig *c, Err *e) {
         (c->importance_sampling_level != LEVEL_TOKEN || c->top_entropy_quantile < 1 ||
          !isnan(c->off_policy_mask_threshold) || c->entropy_coef != 0 || c->use_adaptive_entropy))
         return fail(e, "loss_type gmpo: importance_sampling_level, top_entropy_quantile, "
-                       "off_policy_mask_threshold and the "
-                       "entropy bonus are not part of it; leave them at their defaults");
+                    "off_policy_mask_threshold and the entropy bonus are not part of it; leave them at their "
+                    "defaults");
     if (c->num_generations < 2)
-        return fail(e,
-                    "num_generations: found %d, expected at least 2: an advantage compares replies to one "
-                    "prompt",
-                    c->num_generations);
+        return fail(e, "num_generations: found %d, expected at least 2: an advantage compares replies to one "
+                    "prompt", c->num_generations);
     if (c->num_iterations < 1)
         return fail(e, "num_iterations: found %d, expected at least 1", c->num_iterations);
     if (c->max_completion_length < 1)

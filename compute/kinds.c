@@ -33,7 +33,7 @@ static bool regression_loss(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows s = kind_matrix(c, "scores"), y = kind_same_shape(c, "labels", &s, false);
     const double *w = c->ok ? kind_doubles(c, "label_weights", s.width, true) : NULL;
-    real *ds = kind_take(c, s.n, sizeof *ds);
+    real *ds = kind_reals(c, s.n);
     KIND_OPEN;
     double loss = 0;
     reward_regression_loss(&loss, ds, s.x, y.x, w, s.n_row, s.width,
@@ -68,7 +68,7 @@ static bool reward_bt_loss(JsonWriter *out, const Json *inputs, Err *e) {
     const Rows a = kind_rows(c, "chosen", false), b = kind_same_shape(c, "rejected", &a, false),
                m = kind_same_shape(c, "margins", &a, true);
     const double center = kind_number_or(c, "center_rewards_coefficient", 0);
-    real *da = kind_take(c, a.n, sizeof *da), *db = kind_take(c, a.n, sizeof *db);
+    real *da = kind_reals(c, a.n), *db = kind_reals(c, a.n);
     KIND_OPEN;
     double accuracy, margin;
     json_put(out, "loss", combine_pair_loss(da, db, &accuracy, &margin, a.x, b.x, m.x, center, a.n));
@@ -86,7 +86,7 @@ static bool saw_weights(JsonWriter *out, const Json *inputs, Err *e) {
                  *alpha = kind_doubles(c, "reward_weights", r.width, true);
     const double delta = kind_number_or(c, "delta", 1e-8), multiplier = kind_number_or(c, "multiplier", 1);
     double *w = kind_take(c, r.width, sizeof *w), *cv = kind_take(c, r.width, sizeof *cv);
-    real *reward = kind_take(c, 2 * r.n_row, sizeof *reward), *adv = reward + r.n_row;
+    real *reward = kind_reals(c, 2 * r.n_row), *adv = reward + r.n_row;
     const size_t g = kind_given(c, "num_generations") ? kind_group_size(c, r.n_row) : 0;
     KIND_OPEN;
     combine_saw_weights(w, cv, r.x, shift, delta, r.n_row, r.width);
@@ -106,7 +106,7 @@ static bool chebyshev_rewards(JsonWriter *out, const Json *inputs, Err *e) {
     const Rows r = kind_matrix(c, "rewards_per_func");
     const double *w = kind_weights(c, "reward_weights", r.width), *low = kind_doubles(c, "low", r.width, false),
                  *high = kind_doubles(c, "high", r.width, false);
-    real *reward = kind_take(c, r.n_row, sizeof *reward);
+    real *reward = kind_reals(c, r.n_row);
     KIND_OPEN;
     combine_chebyshev(reward, r.x, w, low, high, r.n_row, r.width);
     kind_put_list(out, "rewards", reward, r.n_row);
@@ -143,7 +143,7 @@ static bool grpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
     for (int j = 0; j < 3; j++)
         if (kind_given(c, name[j]))
             kind_setting(c, &config, setting_find(j < 2 ? grpo_settings : grpo_group_settings, name[j]));
-    real *adv = kind_take(c, r.n_row, sizeof *adv), *reward = kind_take(c, r.n_row, sizeof *reward);
+    real *adv = kind_reals(c, r.n_row), *reward = kind_reals(c, r.n_row);
     double *mean = kind_take(c, r.width, sizeof *mean), *std = kind_take(c, r.width, sizeof *std);
     KIND_OPEN;
     GrpoRewardStats stats;
@@ -165,8 +165,8 @@ static bool mogrpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
     const double *w = kind_weights(c, "reward_weights", r.width), eps = kind_number_or(c, "eps", 1e-4),
                  ddof = kind_number_or(c, "ddof", 1);
     const size_t g = kind_group_size(c, r.n_row);
-    if (c->ok && ddof != 0 && ddof != 1) kind_wrong(c, "ddof", json_get(inputs, "ddof"), "0 or 1");
-    real *adv = kind_take(c, r.n_row, sizeof *adv);
+    kind_refuse(c, ddof != 0 && ddof != 1, "ddof", "0 or 1");
+    real *adv = kind_reals(c, r.n_row);
     KIND_OPEN;
     reward_mo_grpo(adv, r.x, w, r.n_row, r.width, g, (int)ddof, eps);
     kind_put_list(out, "advantages", adv, r.n_row);
@@ -181,7 +181,7 @@ static bool gdpo_token_weighted(JsonWriter *out, const Json *inputs, Err *e) {
     const double eps_group = kind_number_or(c, "eps_group", 1e-6),
                  eps_var = kind_number_or(c, "eps_var", 1e-8);
     const size_t g = kind_group_size(c, r.n_row);
-    real *adv = kind_take(c, r.n_row, sizeof *adv), *sum = kind_take(c, r.n_row, sizeof *sum);
+    real *adv = kind_reals(c, r.n_row), *sum = kind_reals(c, r.n_row);
     KIND_OPEN;
     combine_gdpo_by_token(adv, sum, r.x, w, length, r.n_row, r.width, g, eps_group, eps_var);
     kind_put_list(out, "sums", sum, r.n_row);
@@ -197,9 +197,8 @@ static bool constrained_advantages(JsonWriter *out, const Json *inputs, Err *e) 
     const double eta = kind_number(c, "eta"), max = kind_number(c, "max_multiplier"),
                  eps = kind_number_or(c, "eps", 1e-4);
     const size_t n = cost.n_row, g = kind_group_size(c, n);
-    if (c->ok && r.n != n)
-        kind_wrong(c, "reward", json_get(inputs, "reward"), "as many numbers as costs has rows");
-    real *adv = kind_take(c, n, sizeof *adv), *scalar = kind_take(c, n, sizeof *scalar);
+    kind_refuse(c, r.n != n, "reward", "as many numbers as costs has rows");
+    real *adv = kind_reals(c, n), *scalar = kind_reals(c, n);
     KIND_OPEN;
     combine_lagrangian(scalar, r.x, cost.x, lambda, n, cost.width);
     grpo_advantage(adv, NULL, scalar, n, g, SCALE_GROUP, eps);
@@ -216,7 +215,7 @@ static bool rloo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
     const Rows r = kind_rows(c, "rewards", false);
     const size_t g = kind_group_size(c, r.n);
     const Json *normalize = kind_given(c, "normalize");
-    real *adv = kind_take(c, r.n, sizeof *adv);
+    real *adv = kind_reals(c, r.n);
     KIND_OPEN;
     variant_rloo_advantage(adv, r.x, r.n, g, normalize && normalize->number != 0, 1e-4);
     kind_put_list(out, "advantages", adv, r.n);
@@ -288,7 +287,7 @@ void compute_loss_settings(Call *c, LossSettings *s, const char *name) {
         const Setting *row = loss_setting(v->key);
         if (row) kind_setting(&inner, s, row);
         else inner.ok = fail(c->e, "stdin:%d:%d: inputs.%s.%s: unknown setting; `grpo compute --list` names "
-                                   "them", v->line, v->column, name, v->key);
+                             "them", v->line, v->column, name, v->key);
     }
     c->ok = inner.ok;
 }
@@ -300,17 +299,15 @@ static bool run_loss(JsonWriter *out, Call *c, LossSettings *s) {
                sampler = kind_same_shape(c, "sampling_logps", &logp, true),
                entropy = kind_same_shape(c, "entropies", &logp, true),
                isr = kind_rows(c, "importance_sampling_ratio", true), adv = kind_rows(c, "advantages", false);
-    if (c->ok && adv.n != logp.n_row)
-        kind_wrong(c, "advantages", json_get(c->in, "advantages"), "one number a completion");
+    kind_refuse(c, adv.n != logp.n_row, "advantages", "one number a completion");
     if (c->ok && s->config.beta != 0 && !ref.x)
         kind_wrong(c, "ref_logps", NULL, "numbers, since beta is not 0");
-    if (c->ok && isr.x && isr.n != logp.n && !(isr.n == logp.n_row && isr.n_row == logp.n_row))
-        kind_wrong(c, "importance_sampling_ratio", json_get(c->in, "importance_sampling_ratio"),
-                   "one number a token or a completion");
+    kind_refuse(c, isr.x && isr.n != logp.n && !(isr.n == logp.n_row && isr.n_row == logp.n_row),
+                "importance_sampling_ratio", "one number a token or a completion");
     if (c->ok && !grpo_config_check(&s->config, c->e)) c->ok = false;
     unsigned char *m = kind_take(c, logp.n, 1);
     double *scratch = kind_take(c, logp.n, sizeof *scratch);
-    real *dlogp = kind_take(c, logp.n, sizeof *dlogp), *dentropy = kind_take(c, logp.n, sizeof *dentropy);
+    real *dlogp = kind_reals(c, logp.n), *dentropy = kind_reals(c, logp.n);
     if (!c->ok) return false;
     double n_token = 0;
     for (size_t t = 0; t < logp.n; t++) n_token += m[t] = !mask.x || mask.x[t] != 0;
@@ -391,7 +388,7 @@ static bool importance_sampling_ratio(JsonWriter *out, const Json *inputs, Err *
     const IsrMode mode = (IsrMode)kind_choice(c, "mode", importance_sampling_mode_names);
     const double low = kind_number_or(c, "clip_min", NAN), high = kind_number_or(c, "clip_max", NAN);
     unsigned char *m = kind_take(c, old.n, 1);
-    real *ratio = kind_take(c, old.n + old.n_row, sizeof *ratio);
+    real *ratio = kind_reals(c, old.n + old.n_row);
     KIND_OPEN;
     for (size_t t = 0; t < old.n; t++) m[t] = !mask.x || mask.x[t] != 0;
     IsrStats stats;
@@ -418,9 +415,8 @@ static bool adamw(JsonWriter *out, const Json *inputs, Err *e) {
     const Rows p = kind_rows(c, "params", false), g = kind_matrix(c, "grads");
     const double *lr = kind_doubles(c, "lrs", g.n_row, false), *beta = kind_doubles(c, "betas", 2, false);
     AdamW o = { 0, 0, 0, kind_number(c, "eps"), kind_number(c, "weight_decay") };
-    if (c->ok && g.width != p.n) kind_wrong(c, "grads", json_get(inputs, "grads"), "rows as long as params");
-    real *m = kind_take(c, p.n, sizeof *m), *v = kind_take(c, p.n, sizeof *v),
-         *history = kind_take(c, g.n, sizeof *history);
+    kind_refuse(c, g.width != p.n, "grads", "rows as long as params");
+    real *m = kind_reals(c, p.n), *v = kind_reals(c, p.n), *history = kind_reals(c, g.n);
     KIND_OPEN;
     o.beta1 = beta[0];
     o.beta2 = beta[1];

@@ -2,6 +2,8 @@
 #include "optim.h"
 #include "threads.h"
 
+#include <string.h>
+
 enum { BLOCK = 4096 };                  /* of the norm by E284; four arrays of it fit a second cache */
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }

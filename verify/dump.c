@@ -98,7 +98,7 @@ Precision tensor_precision(const Tensor *t) {
 }
 
 /* "[8,12]" */
-static const char *shape_text(char out[128], const Tensor *t) {
+static const char *tensor_shape(char out[128], const Tensor *t) {
     size_t at = (size_t)snprintf(out, 128, "[");
     for (int i = 0; i < t->n_dim && at < 100; i++)
         at += (size_t)snprintf(out + at, 128 - at, "%s%zu", i ? "," : "", t->shape[i]);
@@ -251,7 +251,7 @@ static bool read_stops(Dump *d, const Json *v, Err *e) {
 }
 
 /* Weights and names of the labels; how many there are, the scores say. */
-static bool read_labels(Dump *d, const Json *config, Err *e) {
+static bool dump_labels(Dump *d, const Json *config, Err *e) {
     const size_t k = d->n_label;
     const Json *w = json_get(config, "reward_weights"), *names = json_get(config, "reward_names");
     if (!k) return true;
@@ -262,10 +262,8 @@ static bool read_labels(Dump *d, const Json *config, Err *e) {
         d->weight[i] = 1, snprintf(d->label[i], sizeof d->label[i], "label %zu", i);
     if (w && w->type != JSON_NULL) {
         if (w->type != JSON_ARRAY || w->length != k)
-            return fail(e,
-                        "%s: metadata config: reward_weights: expected a list of %zu numbers, one for each "
-                        "column of rewards_per_func",
-                        d->path, k);
+            return fail(e, "%s: metadata config: reward_weights: expected a list of %zu numbers, one for "
+                        "each column of rewards_per_func", d->path, k);
         for (size_t i = 0; i < k; i++) {
             if (w->item[i].type != JSON_NUMBER)
                 return fail(e, "%s: metadata config: reward_weights: item %zu: found %s, expected a number",
@@ -306,10 +304,9 @@ static bool read_settings(Dump *d, const Json *config, Err *e) {
         s->window.steps_per_generation = s->window.gradient_accumulation_steps;
     if (s->window.gradient_accumulation_steps < 1 || s->window.steps_per_generation < 1 ||
         s->window.n_process < 1)
-        return fail(e,
-                    "%s: metadata config: gradient_accumulation_steps, steps_per_generation and world_size: "
-                    "found %d, %d and %d, expected at least 1",
-                    d->path, s->window.gradient_accumulation_steps, s->window.steps_per_generation,
+        return fail(e, "%s: metadata config: gradient_accumulation_steps, steps_per_generation and "
+                    "world_size: found %d, %d and %d, expected at least 1", d->path,
+                    s->window.gradient_accumulation_steps, s->window.steps_per_generation,
                     s->window.n_process);
     if (!(s->sampling.temperature > 0))
         return fail(e, "%s: metadata config: temperature: found %g, expected more than 0", d->path,
@@ -319,9 +316,8 @@ static bool read_settings(Dump *d, const Json *config, Err *e) {
         return fail(e, "%s: metadata config: %s", d->path, inner.line);
     if (!(s->adamw.beta1 >= 0 && s->adamw.beta1 < 1 && s->adamw.beta2 >= 0 && s->adamw.beta2 < 1 &&
           s->adamw.eps >= 0 && s->adamw.lr >= 0))
-        return fail(e,
-                    "%s: metadata config: learning_rate, adam_beta1, adam_beta2, adam_epsilon: out of range",
-                    d->path);
+        return fail(e, "%s: metadata config: learning_rate, adam_beta1, adam_beta2, adam_epsilon: out of "
+                    "range", d->path);
     s->window.entropy_coef = s->grpo.entropy_coef;
     return true;
 }
@@ -359,13 +355,13 @@ void dump_write_settings(JsonWriter *w, const Dump *d) {
 }
 
 /* ---- shapes --------------------------------------------------------------------------------- */
-static bool has_shape(const Tensor *t, int n_dim, size_t a, size_t b) {
+static bool tensor_has_shape(const Tensor *t, int n_dim, size_t a, size_t b) {
     return t->n_dim == n_dim && (n_dim < 1 || t->shape[0] == a) && (n_dim < 2 || t->shape[1] == b);
 }
 
 static bool wrong_shape(const Dump *d, const Tensor *t, const char *expected, Err *e) {
     char found[128];
-    return fail(e, "%s: tensor %.160s: found shape %s, expected %s", d->path, t->name, shape_text(found, t),
+    return fail(e, "%s: tensor %.160s: found shape %s, expected %s", d->path, t->name, tensor_shape(found, t),
                 expected);
 }
 
@@ -381,7 +377,7 @@ static bool size_from(Dump *d, const Tensor *t, bool has_width, const char **tel
             snprintf(expected, sizeof expected, "[%zu,%zu] as of %.80s", d->n, d->width, teller[1]);
         else snprintf(expected, sizeof expected, "%zu rows as in %.80s", d->n, teller[0]);
         return fail(e, "%s: tensor %.160s: found shape %s, expected %s", d->path, t->name,
-                    shape_text(found, t), expected);
+                    tensor_shape(found, t), expected);
     }
     d->n = t->shape[0];
     if (!known_n) teller[0] = t->name;
@@ -406,10 +402,8 @@ static bool take_sizes(Dump *d, Err *e) {
     const Tensor *rows = safetensors_find(f, "input_ids"),
                  *completion = safetensors_find(f, "completion_ids");
     if (rows && completion)
-        return fail(e,
-                    "%s: found both input_ids and completion_ids, expected one of them: [B,T] rows, or "
-                    "prompts and completions apart",
-                    d->path);
+        return fail(e, "%s: found both input_ids and completion_ids, expected one of them: [B,T] rows, or "
+                    "prompts and completions apart", d->path);
     d->whole_rows = rows != NULL || (!completion && safetensors_find(f, "attention_mask"));
     if (!size_from(d, rows ? rows : completion, true, teller, e) ||
         !size_from(d, safetensors_find(f, "completion_mask"), true, teller, e) ||
@@ -437,14 +431,11 @@ static bool take_sizes(Dump *d, Err *e) {
     /* an update on its own: of several micro-batches that stand elsewhere */
     if (!teller[0] && has_step(f)) return true;
     if (!teller[0])
-        return fail(e,
-                    "%s: found no tensor that verify knows, expected some of docs/verify.md: rewards, "
-                    "advantages, per_token_logps, loss ...",
-                    d->path);
+        return fail(e, "%s: found no tensor that verify knows, expected some of docs/verify.md: rewards, "
+                    "advantages, per_token_logps, loss ...", d->path);
     if (d->n == 0 || (teller[1] && d->width == 0))
-        return fail(e,
-                    "%s: tensor %.160s: found no elements, expected at least one completion with one column",
-                    d->path, teller[d->n ? 1 : 0]);
+        return fail(e, "%s: tensor %.160s: found no elements, expected at least one completion with one "
+                    "column", d->path, teller[d->n ? 1 : 0]);
     if (d->n > 1 << 24 || d->width > 1 << 24)
         return fail(e, "%s: found %zu completions of %zu columns, expected fewer than 2^24", d->path, d->n,
                     d->width);
@@ -467,7 +458,7 @@ static bool take_ids(Dump *d, Err *e) {
                       !take_whole(d, d->real_token, attention, true, e)))
         return false;
     if (d->whole_rows && prompt_mask) {
-        if (!has_shape(prompt_mask, 2, d->n, d->width))
+        if (!tensor_has_shape(prompt_mask, 2, d->n, d->width))
             return wrong_shape(d, prompt_mask, "that of input_ids", e);
         return (d->prompt_mask = pool_take(&d->pool, prompt_mask->count, 1, e)) &&
                take_whole(d, d->prompt_mask, prompt_mask, true, e);
@@ -484,7 +475,7 @@ static bool take_ids(Dump *d, Err *e) {
     if (!d->prompt_id || !d->prompt_mask || !take_whole(d, d->prompt_id, prompt, false, e)) return false;
     memset(d->prompt_mask, 1, prompt->count);
     if (!prompt_mask) return true;
-    if (!has_shape(prompt_mask, 2, d->n, d->prompt_width))
+    if (!tensor_has_shape(prompt_mask, 2, d->n, d->prompt_width))
         return wrong_shape(d, prompt_mask, "that of prompt_ids", e);
     return take_whole(d, d->prompt_mask, prompt_mask, true, e);
 }
@@ -501,11 +492,11 @@ static bool take_value(Dump *d, Stage s, Err *e) {
     if (!want_reals(d, t, e)) return false;
     bool fits = true;
     switch (info->shape) {
-    case SHAPE_TOKENS: fits = has_shape(t, 2, d->n, d->width); break;
-    case SHAPE_ROWS: fits = has_shape(t, 1, d->n, 0) || has_shape(t, 2, d->n, 1); break;
+    case SHAPE_TOKENS: fits = tensor_has_shape(t, 2, d->n, d->width); break;
+    case SHAPE_ROWS: fits = tensor_has_shape(t, 1, d->n, 0) || tensor_has_shape(t, 2, d->n, 1); break;
     case SHAPE_TOKENS_OR_ROWS:
-        d->per_row[s] = has_shape(t, 1, d->n, 0) || (has_shape(t, 2, d->n, 1) && d->width != 1);
-        fits = d->per_row[s] || has_shape(t, 2, d->n, d->width);
+        d->per_row[s] = tensor_has_shape(t, 1, d->n, 0) || (tensor_has_shape(t, 2, d->n, 1) && d->width != 1);
+        fits = d->per_row[s] || tensor_has_shape(t, 2, d->n, d->width);
         break;
     case SHAPE_ONE: fits = t->count == 1 && t->n_dim <= 1; break;
     case SHAPE_LOGITS:
@@ -536,10 +527,8 @@ static bool contiguous(const Dump *d, const unsigned char *mask, size_t width, c
         for (size_t t = 0; t < width; t++)
             runs += mask[i * width + t] && (t == 0 || !mask[i * width + t - 1]);
         if (runs > 1)
-            return fail(e,
-                        "%s: tensor %s: row %zu: found %d stretches of ones, expected one: padding stands "
-                        "before or after the tokens, not among them",
-                        d->path, name, i, runs);
+            return fail(e, "%s: tensor %s: row %zu: found %d stretches of ones, expected one: padding stands "
+                        "before or after the tokens, not among them", d->path, name, i, runs);
     }
     return true;
 }
@@ -553,16 +542,12 @@ static bool take_tensors(Dump *d, const Json *config, Err *e) {
         !contiguous(d, d->prompt_mask, d->whole_rows ? d->width : d->prompt_width, "prompt_mask", e))
         return false;
     if (d->whole_rows && !d->completion_mask)
-        return fail(e,
-                    "%s: found input_ids without completion_mask, expected it to say which tokens are the "
-                    "completion",
-                    d->path);
+        return fail(e, "%s: found input_ids without completion_mask, expected it to say which tokens are the "
+                    "completion", d->path);
     for (size_t j = 0; d->whole_rows && d->real_token && d->prompt_mask && j < d->n * d->width; j++)
         if (d->prompt_mask[j] && !d->real_token[j])
-            return fail(e,
-                        "%s: tensor prompt_mask: row %zu, column %zu: found a token that attention_mask "
-                        "calls padding",
-                        d->path, j / d->width, j % d->width);
+            return fail(e, "%s: tensor prompt_mask: row %zu, column %zu: found a token that attention_mask "
+                        "calls padding", d->path, j / d->width, j % d->width);
     for (int s = STAGE_LOGITS; s <= STAGE_GRAD_NORM; s++)
         if (!take_value(d, (Stage)s, e)) return false;
     const Tensor *score = safetensors_find(d->file, "rewards_per_func");
@@ -572,10 +557,8 @@ static bool take_tensors(Dump *d, const Json *config, Err *e) {
         tensor_reals(d->score, score, 0, score->count);
         for (size_t j = 0; j < score->count; j++)
             if (isinf(d->score[j]))
-                return fail(e,
-                            "%s: tensor rewards_per_func: found an infinite score at [%zu,%zu], expected a "
-                            "number, or NaN where there is none",
-                            d->path, j / d->n_label, j % d->n_label);
+                return fail(e, "%s: tensor rewards_per_func: found an infinite score at [%zu,%zu], expected "
+                            "a number, or NaN where there is none", d->path, j / d->n_label, j % d->n_label);
     }
     static const char *const inputs[] = {"input_ids",   "attention_mask", "prompt_ids",
                                          "prompt_mask", "completion_ids", "rewards_per_func"};
@@ -599,10 +582,9 @@ static bool take_tensors(Dump *d, const Json *config, Err *e) {
     }
     const size_t group = (size_t)d->set.grpo.num_generations;
     if ((d->score || d->tensor[STAGE_REWARDS] || d->tensor[STAGE_ADVANTAGES]) && d->n % group)
-        return fail(e,
-                    "%s: metadata config: num_generations: found %zu%s, expected a divisor of the %zu "
-                    "completions in the dump",
-                    d->path, group, json_get(config, "num_generations") ? "" : " (the default)", d->n);
+        return fail(e, "%s: metadata config: num_generations: found %zu%s, expected a divisor of the %zu "
+                    "completions in the dump", d->path, group,
+                    json_get(config, "num_generations") ? "" : " (the default)", d->n);
     return true;
 }
 
@@ -634,7 +616,7 @@ bool dump_open(Dump *d, const char *path, const char *dialect, Err *e) {
     if (ok && text) ok = (config = json_parse(text, strlen(text), place, 1, e)) != NULL;
     if (ok && config && config->type != JSON_OBJECT)
         ok = fail(e, "%s: found %s, expected an object of options", place, json_type_name(config->type));
-    ok = ok && read_settings(d, config, e) && take_tensors(d, config, e) && read_labels(d, config, e);
+    ok = ok && read_settings(d, config, e) && take_tensors(d, config, e) && dump_labels(d, config, e);
     json_free(config);
     if (!ok) dump_close(d);
     return ok;
@@ -667,18 +649,18 @@ bool dump_model(Dump *d, const ModelConfig *c, const FolderInfo *info, const cha
     return true;
 }
 
-static void forget(Dump *d, Stage s) { d->value[s] = NULL, d->tensor[s] = NULL, d->per_row[s] = false; }
+static void dump_forget(Dump *d, Stage s) { d->value[s] = NULL, d->tensor[s] = NULL, d->per_row[s] = false; }
 
 void dump_inputs(Dump *to, const Dump *from, bool policy, bool old, bool reference) {
     *to = *from;
     to->inputs_only = true;
-    forget(to, STAGE_LOGITS);
-    if (policy) forget(to, STAGE_LOGPS), forget(to, STAGE_ENTROPIES);
-    if (old) forget(to, STAGE_OLD);
-    if (reference) forget(to, STAGE_REF);
-    if (to->score) forget(to, STAGE_REWARDS);
-    if (to->score || to->value[STAGE_REWARDS]) forget(to, STAGE_ADVANTAGES);
-    if (to->value[STAGE_SAMPLER]) forget(to, STAGE_ISR);
-    for (int s = STAGE_RATIO; s < N_STAGE; s++) forget(to, (Stage)s);
+    dump_forget(to, STAGE_LOGITS);
+    if (policy) dump_forget(to, STAGE_LOGPS), dump_forget(to, STAGE_ENTROPIES);
+    if (old) dump_forget(to, STAGE_OLD);
+    if (reference) dump_forget(to, STAGE_REF);
+    if (to->score) dump_forget(to, STAGE_REWARDS);
+    if (to->score || to->value[STAGE_REWARDS]) dump_forget(to, STAGE_ADVANTAGES);
+    if (to->value[STAGE_SAMPLER]) dump_forget(to, STAGE_ISR);
+    for (int s = STAGE_RATIO; s < N_STAGE; s++) dump_forget(to, (Stage)s);
     if (to->id && to->set.n_stop && !to->whole_rows) to->completion_mask = to->loss_mask = NULL;
 }
