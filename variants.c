@@ -1,7 +1,8 @@
 /* variants.c: losses of other papers, each beside its derivative, and corrections for a foreign sampler.
  *
  * In this order: losses of one token (E101 to E104, E107), of a completion (E106), what a completion or a
- * token must have to count (E108, E109), the sampler's ratio (E110), other advantages and rewards (E89, E118).
+ * token must have to count (E108, E109), the sampler's ratio (E110), other advantages and rewards (E89,
+ * E118).
  * Departures from the papers are TRL's: no lower bound in CISPO, sums in VESPO's W and E110. */
 #include "variants.h"
 

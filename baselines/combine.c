@@ -1,7 +1,7 @@
 /* combine.c: other ways from several scores to one.
  *
- * In this order: scores from pairs (E56, E57), GDPO by token (E63), weights by spread (E66 to E68), constraints
- * (E69 to E71), worst label (E74). */
+ * In this order: scores from pairs (E56, E57), GDPO by token (E63), weights by spread (E66 to E68),
+ * constraints (E69 to E71), worst label (E74). */
 #include "baselines/combine.h"
 
 #include "reward.h"
@@ -31,8 +31,8 @@ double combine_pair_loss(real *dchosen, real *drejected, double *accuracy, doubl
 
 /* ---- E63: GDPO by token ---------------------------------------------------------------------- */
 void combine_gdpo_by_token(real *adv, real *sum_out, const real *score, const double *weight,
-                           const double *length, size_t n, size_t n_label, size_t group_size, double eps_group,
-                           double eps_var) {
+                           const double *length, size_t n, size_t n_label, size_t group_size,
+                           double eps_group, double eps_var) {
     reward_z_sum(adv, score, weight, n, n_label, group_size, 1, eps_group);
     double count = 0, sum = 0, square = 0;
     for (size_t i = 0; i < n; i++) count += length[i], sum += adv[i] * length[i];

@@ -17,8 +17,8 @@ double combine_pair_loss(real *dchosen, real *drejected, double *accuracy, doubl
 /* The same as verl has it (D7): groups' deviations + eps_group, each completion counted length_i times in
  * mean and variance, sqrt(var + eps_var). sum_out [n] may be NULL. All scores must be there. */
 void combine_gdpo_by_token(real *adv, real *sum_out, const real *score, const double *weight,
-                           const double *length, size_t n, size_t n_label, size_t group_size, double eps_group,
-                           double eps_var);
+                           const double *length, size_t n, size_t n_label, size_t group_size,
+                           double eps_group, double eps_var);
 
 /* E66, E67 (SAW): cv [n_label] (NULL: not wanted) and weights out [n_label] from n completions; shift NULL:
  * 0. A label nobody scored has cv 0. */

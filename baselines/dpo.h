@@ -64,8 +64,9 @@ void dpo_derive(real *dlogp_w, real *dlogp_l, const DpoPair *p, double n_chosen_
 
 /* E178 over n pairs: field and TRL's name. */
 #define DPO_METRICS(X) \
-    X(reward_chosen, "rewards/chosen") X(reward_rejected, "rewards/rejected") X(accuracy, "rewards/accuracies") \
-    X(margin, "rewards/margins") X(logp_chosen, "logps/chosen") X(logp_rejected, "logps/rejected")
+    X(reward_chosen, "rewards/chosen") X(reward_rejected, "rewards/rejected") \
+    X(accuracy, "rewards/accuracies") X(margin, "rewards/margins") \
+    X(logp_chosen, "logps/chosen") X(logp_rejected, "logps/rejected")
 #define DPO_FIELD(field, name) double field;
 typedef struct { DPO_METRICS(DPO_FIELD) } DpoMetrics;
 extern const char *const dpo_metric_names[];            /* in this order, NULL at the end */

@@ -1,18 +1,18 @@
 /* kinds.c: `grpo compute`: JSON lines {"kind": ..., "inputs": {...}} in, {"outputs": {...}} out.
  *
- * In this order: one function a kind (rewards, advantages, losses, optimiser), the table, the command. The
- * mathematics is in reward.c, grpo.c and lib/optim.c; reading and writing is in kind.c, the kinds of PPO and
- * DPO are in compute_baselines.c, those that need the network in compute_model.c. */
+ * In this order: one function a kind (rewards, advantages, losses, optimiser), the table, the command. Reading
+ * and writing is in arrays.c, the kinds of PPO and DPO are in baselines.c, those that need the network in
+ * model.c. */
 #include "compute/kinds.h"
-#include "baselines/combine.h"
-#include "compute/arrays.h"
-#include "grpo.h"
-#include "lib/optim.h"
-#include "lib/words.h"
-#include "run/quality.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "baselines/combine.h"
+#include "lib/optim.h"
+#include "lib/words.h"
+#include "run/quality.h"
 
 /* The field of that setting from inputs; null and absent leave it as it is. */
 static void kind_setting(Call *c, void *config, const Setting *s) {
@@ -104,7 +104,8 @@ static bool saw_weights(JsonWriter *out, const Json *inputs, Err *e) {
 static bool chebyshev_rewards(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows r = kind_matrix(c, "rewards_per_func");
-    const double *w = kind_weights(c, "reward_weights", r.width), *low = kind_doubles(c, "low", r.width, false),
+    const double *w = kind_weights(c, "reward_weights", r.width),
+                 *low = kind_doubles(c, "low", r.width, false),
                  *high = kind_doubles(c, "high", r.width, false);
     real *reward = kind_reals(c, r.n_row);
     KIND_OPEN;
@@ -482,8 +483,7 @@ const ComputeKind compute_kinds[] = {
      "eps_var? 1e-8",
      gdpo_token_weighted},
     {"saw_weights", "E66 E67 E68",
-     "rewards_per_func[n][K], shift?[K], reward_weights?[K], delta? 1e-8, multiplier? 1, num_generations? (for "
-     "advantages)",
+     "rewards_per_func[n][K], shift?[K], reward_weights?[K], delta? 1e-8, multiplier? 1, num_generations?",
      saw_weights},
     {"chebyshev_rewards", "E74", "rewards_per_func[n][K], reward_weights?[K], low[K], high[K]",
      chebyshev_rewards},
@@ -495,16 +495,7 @@ const ComputeKind compute_kinds[] = {
     {"rloo_advantages", "E89", "rewards[n], num_generations, normalize? false", rloo_advantages},
     {"kl_estimators", "E94 E95", "logps[n], ref_logps[n]", kl_estimators},
     {"grpo_loss", "E81 E90 E91 E92 E94 to E97 E99 to E105 E108 E109 E111 to E117 E122",
-     BATCH ", config? {loss_type, importance_sampling_level, "
-           "epsilon, epsilon_high, delta, dual_clip, beta, use_bias_correction_kl, top_entropy_quantile, "
-           "off_policy_mask_threshold, "
-           "sapo_temperature_pos, sapo_temperature_neg, vespo_k_pos, vespo_lambda_pos, vespo_k_neg, "
-           "vespo_lambda_neg, "
-           "max_completion_length, num_items_in_batch, num_processes, gradient_accumulation_steps, "
-           "steps_per_generation, entropy_coef, "
-           "use_adaptive_entropy, entropy_target, entropy_coef_delta, entropy_coef_min, entropy_coef_max, "
-           "last_world_entropy, training}",
-     grpo_loss_kind},
+     BATCH ", config? {", grpo_loss_kind},           /* list() goes on with the names */
     {"gmpo_loss", "E106", BATCH ", config? as grpo_loss", gmpo_loss},
     {"gspo_token_loss", "E93", BATCH ", epsilon?, epsilon_high?", gspo_token_loss},
     {"dual_clip_loss", "E107", BATCH ", epsilon?, epsilon_high?, clip_c? 3", dual_clip_loss},
@@ -558,11 +549,26 @@ static bool one_line(const char *text, size_t n, int line_no, Err *e) {
     return ok;
 }
 
+static void list_loss_settings(void) {
+    const Setting *const rows[] = {grpo_settings, grpo_group_settings, window_settings};
+    const char *between = "";
+    for (int j = 0; j < 3; j++)
+        for (const Setting *s = rows[j]; s->name; s++)
+            if (s->kind != SET_HEADING && loss_setting(s->name)) {
+                printf("%s%s", between, s->name);
+                between = ", ";
+            }
+    putchar('}');
+}
+
 static int list(void) {
     const ComputeKind *const table[] = { compute_kinds, compute_baseline_kinds, compute_model_kinds };
     for (int j = 0; j < 3; j++)
-        for (const ComputeKind *k = table[j]; k->kind; k++)
-            printf("%s\n    %s\n    inputs: %s\n", k->kind, k->equations, k->inputs);
+        for (const ComputeKind *k = table[j]; k->kind; k++) {
+            printf("%s\n    %s\n    inputs: %s", k->kind, k->equations, k->inputs);
+            if (k->run == grpo_loss_kind) list_loss_settings();
+            putchar('\n');
+        }
     return 0;
 }
 

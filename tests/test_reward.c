@@ -1,4 +1,5 @@
-/* test_reward.c: the derivative of the regression loss, standardisation, combination with missing scores, shares. */
+/* test_reward.c: the derivative of the regression loss, standardisation, combination with missing scores,
+ * shares. */
 #include "reward.h"
 #include "tests/test.h"
 

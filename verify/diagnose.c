@@ -379,7 +379,7 @@ static bool dialect_case(Case *c, const Report *r, Stage s, int alternative, Poo
         if (!strcmp(m->name, "D16-dr-grpo-sum") && alternative == 1) continue;
         if (!strcmp(m->name, "D1-population") && alternative == 0) continue;
         Case x = *c;
-        if (m->apply(&x, s, p, e, m->value)) *c = x, other = true;
+        if (mistake_apply(m, &x, s, p, e)) *c = x, other = true;
     }
     return other;
 }
@@ -492,12 +492,12 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
         /* a backward pass only to see that it shows: the tied gradient does */
         if (s == STAGE_GRAD && !wrong && work > 3e7) {
             const Model *net = r->right.model.policy;
-            for (int k = 0; k < x->n && m->apply(&c, s, &p, e, m->value); k++)
+            for (int k = 0; k < x->n && mistake_apply(m, &c, s, &p, e); k++)
                 if (r->item[x->first + k].at == net->embed->offset) r->visible[i] = SHOWS;
             continue;
         }
         if (one_row) c.first = r->only_row, c.count = 1;
-        if (m->apply(&c, s, &p, e, m->value) && !e->line[0]) {
+        if (mistake_apply(m, &c, s, &p, e) && !e->line[0]) {
             if (stage_obstacle(&c, s)) { pool_free(&p); continue; }
             if (stage_under(out, r, &c, s, e)) {
                 if (shows(r, s, &c, out)) {
@@ -532,7 +532,7 @@ static bool search_pairs(Report *r, Stage s, const Case *base, const Candidates 
             Pool p = {0};
             Case c = *base;
             if (runs_model(s)) c.first = r->only_row, c.count = 1;
-            if (found->m[i]->apply(&c, s, &p, e, found->m[i]->value) && found->m[j]->apply(&c, s, &p, e, found->m[j]->value) &&
+            if (mistake_apply(found->m[i], &c, s, &p, e) && mistake_apply(found->m[j], &c, s, &p, e) &&
                 !stage_obstacle(&c, s) && stage_under(out, r, &c, s, e) && explains(r, s, &c, out, &ours)) {
                 char both[64];
                 snprintf(both, sizeof both, "%.30s + %.30s", found->m[i]->name, found->m[j]->name);
@@ -602,7 +602,8 @@ static bool name_missing_ways(Report *r, Stage s, Err *e) {
             continue;
         Pool p = {0};
         Case c = r->right;
-        if (m->apply(&c, s, &p, e, m->value) && !e->line[0] && stage_under(out, r, &c, s, e) && shows(r, s, &c, out))
+        if (mistake_apply(m, &c, s, &p, e) && !e->line[0] && stage_under(out, r, &c, s, e) &&
+            shows(r, s, &c, out))
             add_name(x, m->name, m->line);
         pool_free(&p);
     }
@@ -767,7 +768,8 @@ bool report_make(Report *r, const Dump *d, const Policies *model, const char *ou
     if (r->right.token_loss && r->stage[STAGE_LOSS].judged &&
         !(r->row_weight = case_row_weights(&r->right, &r->pool, e)))
         return false;
-    for (int k = 0; k < N_STAGE; k++) if (r->stage[k].judged && !judge_stage(r, (Stage)k, quick, e)) return false;
+    for (int k = 0; k < N_STAGE; k++)
+        if (r->stage[k].judged && !judge_stage(r, (Stage)k, quick, e)) return false;
     judge_old(r);
     return sampler_table(r, e) && (!ours || compare_ours(r, ours, e));
 }

@@ -1057,6 +1057,9 @@ const Mistake mistakes[] = {
       adam_no_correction),
 };
 const int n_mistake = sizeof mistakes / sizeof *mistakes;
+bool mistake_apply(const Mistake *m, Case *c, Stage s, Pool *p, Err *e) {
+    return m->apply(c, s, p, e, m->value);
+}
 
 const Absent absent_mistakes[] =
     {{"D12-pooling", "the reward is read at another token (pad = eos, left padding)",

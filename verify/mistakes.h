@@ -19,6 +19,7 @@ typedef struct {
 #define RECOMPUTED_OLD "D17-recomputed-old"             /* which diagnose.c finds by itself */
 extern const Mistake mistakes[];
 extern const int n_mistake;
+bool mistake_apply(const Mistake *m, Case *c, Stage s, Pool *p, Err *e);
 /* What a GRPO dump cannot hold, with the reason; ends with name NULL. */
 typedef struct { const char *name, *line, *reason; } Absent;
 extern const Absent absent_mistakes[];

@@ -175,8 +175,8 @@ static void put_tokens(Inputs *x, int what) {
          *old = input(x, "old_per_token_logps", NULL, sizeof *old, SHARP_ROWS, width);
     real *ref = input(x, "ref_per_token_logps", NULL, sizeof *ref, SHARP_ROWS, width),
          *entropy = input(x, "entropies", NULL, sizeof *entropy, SHARP_ROWS, width);
-    real *sampler =
-        what & SAMPLER ? input(x, "sampling_per_token_logps", NULL, sizeof *sampler, SHARP_ROWS, width) : NULL;
+    real *sampler = !(what & SAMPLER) ? NULL : input(x, "sampling_per_token_logps", NULL, sizeof *sampler,
+                                                     SHARP_ROWS, width);
     if (x->e->line[0]) return;
     for (int i = 0; i < SHARP_ROWS; i++)
         for (size_t t = 0; t < width; t++) {
@@ -208,7 +208,7 @@ static void put_moments(Inputs *x, const Model *m) {
             if (!name) return;
             snprintf(name, 160, "%s%s", k ? "exp_avg_sq." : "exp_avg.", q->name);
             real *to = input(x, name, NULL, sizeof *to, q->is_matrix ? (size_t)q->rows : param_count(q),
-                           q->is_matrix ? (size_t)q->cols : 0);
+                             q->is_matrix ? (size_t)q->cols : 0);
             for (size_t j = 0; to && j < param_count(q); j++) {
                 const double g = 1e-5 * between(-1, 1, 12, (uint64_t)i, j);
                 to[j] = (real)(k ? 2e-3 * g * g : 0.2 * g);

@@ -813,8 +813,8 @@ bool stage_compute(real *out, const Case *c, Stage s, Pool *p, Err *e) {
         if (!offset) return false;
         case_input(&in, offset, c);
         variant_importance_ratio(out, NULL, in.old ? in.old : in.logp, in.sampler, in.mask, offset,
-                                 in.n_completion, g->importance_sampling_mode, g->importance_sampling_clip_min,
-                                 g->importance_sampling_clip_max);
+                                 in.n_completion, g->importance_sampling_mode,
+                                 g->importance_sampling_clip_min, g->importance_sampling_clip_max);
         return true;
     }
     case STAGE_RATIO: {
