@@ -1,8 +1,8 @@
 /* kinds.c: `grpo compute`: JSON lines {"kind": ..., "inputs": {...}} in, {"outputs": {...}} out.
  *
- * In this order: one function a kind (rewards, advantages, losses, optimiser), the table, the command. Reading
- * and writing is in arrays.c, the kinds of PPO and DPO are in baselines.c, those that need the network in
- * model.c. */
+ * In this order: one function a kind (rewards, advantages, losses, optimiser), the table, the command.
+ * Reading and writing is in arrays.c, the kinds of PPO and DPO are in baselines.c, those that need the
+ * network in model.c. */
 #include "compute/kinds.h"
 
 #include <stdio.h>
