@@ -158,16 +158,13 @@ APPLY(population) {
     return isnan(value) || other_eps(c, s, p, e, value);
 }
 APPLY(eps_in_root) { return spread(c) && (c->statistics.eps_in_root = true); }
-APPLY(single_scored) {
-    return spread(c) && (c->statistics.single_scored = true);
-}
+APPLY(single_scored) { return spread(c) && (c->statistics.single_scored = true); }
 APPLY(nan_to_zero) {
     return c->s.grpo.multi_objective_aggregation == NORMALIZE_THEN_SUM && statistics(c) &&
            (c->statistics.nan_to_zero = true);
 }
 APPLY(batch_mean) {
-    return spread(c) && c->s.grpo.scale_rewards == SCALE_BATCH &&
-           (c->statistics.batch_mean = true);
+    return spread(c) && c->s.grpo.scale_rewards == SCALE_BATCH && (c->statistics.batch_mean = true);
 }
 APPLY(batch_statistics) {
     return spread(c) && c->s.grpo.scale_rewards == SCALE_GROUP &&
@@ -836,6 +833,13 @@ enum {
 #define M(...) {__VA_ARGS__, 0, false}
 #define V(...) {__VA_ARGS__, false}
 #define S(...) {__VA_ARGS__, true}
+/* why several do not show */
+#define SMALL_EPS "the deviation is large against 1e-4 in this precision, or not used"
+#define EQUAL_LENGTHS "equal lengths hide the normalisation, or that is declared"
+#define NO_KL "beta is 0, or there is no reference"
+#define TOO_COARSE "the dump's own precision hides it"
+#define MODELS_EPS "that is the model's, or below this precision"
+#define ONE_RATIO "that is declared, or all ratios are 1"
 const Mistake mistakes[] = {
     M("D3-missing-mean", REWARDS, "E61", "a missing score is replaced by the group's mean of that label "
       "instead of counting 0", "no score is missing", missing_mean),
@@ -848,14 +852,11 @@ const Mistake mistakes[] = {
 
     V("D1-population", ADVANTAGES, "E83", "the deviation divides by n instead of n - 1 (NumPy's default)",
       "rewards are not divided by a group's deviation", population, NAN),
-    V("D1-eps-0", ADVANTAGES, "E84", "no epsilon beside the deviation (the papers)",
-      "the deviation is large against 1e-4 in this precision, or not used", other_eps, 0),
-    V("D1-eps-1e-6", ADVANTAGES, "E84", "epsilon 1e-6 instead of 1e-4 (verl)", "the deviation is large "
-      "against 1e-4 in this precision, or not used", other_eps, 1e-6),
-    V("D1-eps-1e-8", ADVANTAGES, "E84", "epsilon 1e-8 instead of 1e-4", "the deviation is large against 1e-4 "
-      "in this precision, or not used", other_eps, 1e-8),
-    V("D1-eps-1e-9", ADVANTAGES, "E84", "epsilon 1e-9 instead of 1e-4 (OpenRLHF)",
-      "the deviation is large against 1e-4 in this precision, or not used", other_eps, 1e-9),
+    V("D1-eps-0", ADVANTAGES, "E84", "no epsilon beside the deviation (the papers)", SMALL_EPS, other_eps, 0),
+    V("D1-eps-1e-6", ADVANTAGES, "E84", "epsilon 1e-6 instead of 1e-4 (verl)", SMALL_EPS, other_eps, 1e-6),
+    V("D1-eps-1e-8", ADVANTAGES, "E84", "epsilon 1e-8 instead of 1e-4", SMALL_EPS, other_eps, 1e-8),
+    V("D1-eps-1e-9", ADVANTAGES, "E84", "epsilon 1e-9 instead of 1e-4 (OpenRLHF)", SMALL_EPS, other_eps,
+      1e-9),
     V("D1-population-1e-8", ADVANTAGES, "E83", "the deviation divides by n, and epsilon is 1e-8",
       "rewards are not divided by a group's deviation", population, 1e-8),
     M("D1-eps-in-root", ADVANTAGES, "E84", "epsilon stands inside the root: sqrt(var + 1e-4)",
@@ -931,33 +932,30 @@ const Mistake mistakes[] = {
       no_qkv_bias),
     M("qk-norm-missing", ROWS & ~BIT(GRAD), "E13", "q_norm and k_norm are left out", "the model has none",
       no_qk_norm),
-    V("norm-eps-1e-5", ROWS, "E7", "rms_norm_eps 1e-5", "that is the model's, or below this precision",
-      norm_eps, 1e-5),
-    V("norm-eps-1e-6", ROWS, "E7", "rms_norm_eps 1e-6", "that is the model's, or below this precision",
-      norm_eps, 1e-6),
-    V("norm-eps-1e-8", ROWS, "E7", "rms_norm_eps 1e-8", "that is the model's, or below this precision",
-      norm_eps, 1e-8),
+    V("norm-eps-1e-5", ROWS, "E7", "rms_norm_eps 1e-5", MODELS_EPS, norm_eps, 1e-5),
+    V("norm-eps-1e-6", ROWS, "E7", "rms_norm_eps 1e-6", MODELS_EPS, norm_eps, 1e-6),
+    V("norm-eps-1e-8", ROWS, "E7", "rms_norm_eps 1e-8", MODELS_EPS, norm_eps, 1e-8),
     M("attention-scale-missing", ROWS, "E14", "q.k is not divided by sqrt(d)", "", unscaled_attention),
     M("D27-kept-only", VALUES & ~BIT(SAMPLER), "E29", "log-probabilities over what top_k, top_p and min_p "
       "kept, instead of all of the vocabulary", "no filter is on, or it drops nothing", kept_only),
     V("D28-logits-bf16", VALUES | BIT(LOGITS) | BIT(ENTROPIES), "E4", "logits are rounded to bfloat16",
-      "the dump's own precision hides it", round_logits, PRECISION_BF16),
+      TOO_COARSE, round_logits, PRECISION_BF16),
     V("D28-logits-fp16", VALUES | BIT(LOGITS) | BIT(ENTROPIES), "E4", "logits are rounded to float16",
-      "the dump's own precision hides it", round_logits, PRECISION_F16),
-    V("logps-bf16", VALUES, "E23", "log-probabilities are rounded to bfloat16",
-      "the dump's own precision hides it", round_logps, PRECISION_BF16),
-    V("logps-fp16", VALUES, "E23", "log-probabilities are rounded to float16",
-      "the dump's own precision hides it", round_logps, PRECISION_F16),
+      TOO_COARSE, round_logits, PRECISION_F16),
+    V("logps-bf16", VALUES, "E23", "log-probabilities are rounded to bfloat16", TOO_COARSE, round_logps,
+      PRECISION_BF16),
+    V("logps-fp16", VALUES, "E23", "log-probabilities are rounded to float16", TOO_COARSE, round_logps,
+      PRECISION_F16),
     S("throughout-bf16", ROWS & ~(BIT(GRAD) | BIT(OLD)), "E4", "the model ran in bfloat16: errors have the "
-      "size that rounding weights, hidden rows and logits to it causes", "the dump's own precision hides it",
-      throughout, PRECISION_BF16),
+      "size that rounding weights, hidden rows and logits to it causes", TOO_COARSE, throughout,
+      PRECISION_BF16),
     S("throughout-fp16", ROWS & ~(BIT(GRAD) | BIT(OLD)), "E4", "the model ran in float16: errors have the "
-      "size that rounding weights, hidden rows and logits to it causes", "the dump's own precision hides it",
-      throughout, PRECISION_F16),
+      "size that rounding weights, hidden rows and logits to it causes", TOO_COARSE, throughout,
+      PRECISION_F16),
     M("old-after-update", BIT(OLD), "E81", "old log-probabilities are those of the updated policy",
       "the dump has no param.NAME", after_update),
-    S(RECOMPUTED_OLD, BIT(OLD), "E81", "old log-probabilities were computed again: rounding noise "
-      "makes the ratio differ from 1 on policy", "old is not the policy's own", recomputed_old, 0),
+    S(RECOMPUTED_OLD, BIT(OLD), "E81", "old log-probabilities were computed again: rounding noise makes the "
+      "ratio differ from 1 on policy", "old is not the policy's own", recomputed_old, 0),
 
     M("D24-token-mean", ISR, "E110", "the sequence's correction is a mean over tokens instead of a sum",
       "the mode is per token, or sampler and trainer agree", isr_mean),
@@ -971,17 +969,14 @@ const Mistake mistakes[] = {
     M("lr-clamp-20", RATIO, "E304", "log ratios are cut to +-20 (verl, OpenRLHF)", "no log ratio exceeds 20",
       clamp_20),
     M("ratio-inverted", RATIO, "E91", "old over new", "all ratios are 1", inverted),
-    V("level-token", RATIO, "E91", "a ratio per token", "that is declared, or all ratios are 1", other_level,
-      LEVEL_TOKEN),
-    V("level-sequence", RATIO, "E92", "a ratio per completion", "that is declared, or all ratios are 1",
-      other_level, LEVEL_SEQUENCE),
-    V("level-sequence-token", RATIO, "E93", "the completion's ratio with the token's gradient",
-      "that is declared, or all ratios are 1", other_level, LEVEL_SEQUENCE_TOKEN),
+    V("level-token", RATIO, "E91", "a ratio per token", ONE_RATIO, other_level, LEVEL_TOKEN),
+    V("level-sequence", RATIO, "E92", "a ratio per completion", ONE_RATIO, other_level, LEVEL_SEQUENCE),
+    V("level-sequence-token", RATIO, "E93", "the completion's ratio with the token's gradient", ONE_RATIO,
+      other_level, LEVEL_SEQUENCE_TOKEN),
 
-    V("D15-k1", KL, "E94", "k1 = -D instead of k3", "beta is 0, or there is no reference", other_kl, K1),
-    V("D15-k2", KL, "E94", "k2 = D^2/2 instead of k3", "beta is 0, or there is no reference", other_kl, K2),
-    V("D15-swapped", KL, "E94", "reference and policy are swapped in k3",
-      "beta is 0, or there is no reference", other_kl, K3_SWAPPED),
+    V("D15-k1", KL, "E94", "k1 = -D instead of k3", NO_KL, other_kl, K1),
+    V("D15-k2", KL, "E94", "k2 = D^2/2 instead of k3", NO_KL, other_kl, K2),
+    V("D15-swapped", KL, "E94", "reference and policy are swapped in k3", NO_KL, other_kl, K3_SWAPPED),
     V("D15-clamp", KL, "E94", "D is cut to +-20 and k3 to +-10 (verl)", "no k3 exceeds 10", other_kl,
       K3_CLAMPED),
     V("D15-no-bias-correction", KL, "E96", "k3 is not multiplied by the ratio (TRL before 1.16)",
@@ -1010,9 +1005,9 @@ const Mistake mistakes[] = {
       "all advantages are 0", loss_sign),
 
     M("D16-sequence-mean", SUMS, "E112", "mean over a completion's tokens, then over completions (grpo's)",
-      "equal lengths hide the normalisation, or that is declared", sequence_mean),
+      EQUAL_LENGTHS, sequence_mean),
     M("D16-token-mean", SUMS, "E112", "sum over the micro-batch's tokens, divided by their number (bnpo's)",
-      "equal lengths hide the normalisation, or that is declared", token_mean),
+      EQUAL_LENGTHS, token_mean),
     M("D16-group-token-mean", SUMS, "E112", "token mean within each group, then the mean of the groups (the "
       "DAPO paper)", "equal lengths hide the normalisation", group_token_mean),
     M("D16-dr-grpo-sum", SUMS, "E112", "sum over tokens, divided by completions only (Dr. GRPO without its "
@@ -1020,7 +1015,7 @@ const Mistake mistakes[] = {
     M("D16-nonempty", SUMS, "E112", "mean over completions that have tokens only (verl, OpenRLHF)",
       "no completion is empty", nonempty),
     M("D16-global-token-mean", SUMS, "E112", "sum divided by all tokens of the generation batch (dapo's, "
-      "without GA/S)", "equal lengths hide the normalisation, or that is declared", global_token_mean),
+      "without GA/S)", EQUAL_LENGTHS, global_token_mean),
     M("D16-fixed-length", SUMS, "E112", "divided by completions times max_completion_length (dr_grpo's)",
       "that is declared", fixed_length),
     M("D36-no-ga", SUMS, "E112", "dapo, cispo, vespo without the factor GA/S (TRL 1.10)",
