@@ -1,17 +1,15 @@
 /* grpo.c: rewards become advantages, advantages become a weight for every token.
  *
- * In this order: settings, advantages (E82 to E89), KL per token (E94, E95), the policy term of each loss
- * type (E99 to E107), what a micro-batch must know of itself (E109, E112), the loss with its derivative (E90
- * to E115), metrics (E122), the sampler's ratio (E110), the entropy controller (E116), long replies (E118,
- * E119). Not here: combination of several scores (reward.c), the transformer that turns dlogp into gradients
+ * In this order: settings, advantages (E82 to E87), the paper's policy term (E99, E100), KL of a token (E94,
+ * E95), what a micro-batch must know of itself (E109, E112), the loss with its derivative (E90 to E115),
+ * metrics (E122), the entropy controller (E116), long replies (E119). Not here: losses of other papers
+ * (variants.c), several scores into one (reward.c), the transformer that turns dlogp into gradients
  * (model.c), the optimiser (lib/optim.c).
  *
- * Departures from the papers are TRL's: n-1 and + 1e-4 in E84, no lower bound in CISPO, sums in VESPO's W and
- * E110. */
+ * Departures from the paper are TRL's: n-1 and + 1e-4 in E84. */
 #include "grpo.h"
+
 #include <float.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* ---- settings ------------------------------------------------------------------------------- */
 const char *const loss_type_names[] = {"grpo", "bnpo",  "dr_grpo", "dapo", "cispo",
@@ -20,8 +18,6 @@ const char *const importance_sampling_level_names[] = { "token", "sequence", "se
 const char *const scale_rewards_names[] = { "group", "batch", "none", NULL };
 const char *const multi_objective_aggregation_names[] = {"sum_then_normalize", "normalize_then_sum",
                                                          "mo_grpo", NULL};
-const char *const importance_sampling_mode_names[] = {"token_truncate", "token_mask", "sequence_truncate",
-                                                      "sequence_mask", NULL};
 
 #define AT(member) offsetof(GrpoConfig, member)
 const Setting grpo_group_settings[] = {
@@ -107,30 +103,26 @@ double grpo_epsilon_high(const GrpoConfig *c) {
     return isnan(c->epsilon_high) ? c->epsilon : c->epsilon_high;
 }
 
-static bool clips(LossType t) {                         /* the loss types of E99 */
+static bool loss_clips(LossType t) {                         /* the loss types of E99 */
     return t == LOSS_GRPO || t == LOSS_BNPO || t == LOSS_DR_GRPO || t == LOSS_DAPO || t == LOSS_LUSPO;
 }
 
 bool grpo_config_check(const GrpoConfig *c, Err *e) {
-    if (!(c->epsilon > 0 && c->epsilon < 1) && clips(c->loss_type))
+    if (!(c->epsilon > 0 && c->epsilon < 1) && loss_clips(c->loss_type))
         return fail(e, "epsilon: found %g, expected a number between 0 and 1", c->epsilon);
     if (!(grpo_epsilon_high(c) > 0))
         return fail(e, "epsilon_high: found %g, expected a number > 0", c->epsilon_high);
     if (!(c->beta >= 0 && c->beta <= DBL_MAX))
         return fail(e, "beta: found %g, expected a number >= 0", c->beta);
     if (!isnan(c->delta) && !(c->delta >= 1 - c->epsilon))
-        return fail(e,
-                    "delta: found %g, expected at least 1 - epsilon = %g; it is meant to exceed 1 + "
-                    "epsilon_high",
-                    c->delta, 1 - c->epsilon);
+        return fail(e, "delta: found %g, expected at least 1 - epsilon = %g; it is meant to exceed 1 + "
+                    "epsilon_high", c->delta, 1 - c->epsilon);
     if (!isnan(c->delta) && !isnan(c->dual_clip))
-        return fail(e,
-                    "delta: %g together with dual_clip: both bound the ratio of negative advantages; give "
-                    "one of them",
-                    c->delta);
+        return fail(e, "delta: %g together with dual_clip: both bound the ratio of negative advantages; give "
+                    "one of them", c->delta);
     if (!isnan(c->dual_clip) && !(c->dual_clip > 1))
         return fail(e, "dual_clip: found %g, expected a number > 1", c->dual_clip);
-    if (!(isnan(c->delta) && isnan(c->dual_clip)) && !clips(c->loss_type))
+    if (!(isnan(c->delta) && isnan(c->dual_clip)) && !loss_clips(c->loss_type))
         return fail(e, "delta, dual_clip: have no effect with loss_type %s; leave them out",
                     loss_type_names[c->loss_type]);
     if (!isnan(c->dual_clip) && c->importance_sampling_level != LEVEL_TOKEN)
@@ -146,13 +138,11 @@ bool grpo_config_check(const GrpoConfig *c, Err *e) {
         (c->importance_sampling_level != LEVEL_TOKEN || c->top_entropy_quantile < 1 ||
          !isnan(c->off_policy_mask_threshold) || c->entropy_coef != 0 || c->use_adaptive_entropy))
         return fail(e, "loss_type gmpo: importance_sampling_level, top_entropy_quantile, "
-                       "off_policy_mask_threshold and the "
-                       "entropy bonus are not part of it; leave them at their defaults");
+                    "off_policy_mask_threshold and the entropy bonus are not part of it; leave them at their "
+                    "defaults");
     if (c->num_generations < 2)
-        return fail(e,
-                    "num_generations: found %d, expected at least 2: an advantage compares replies to one "
-                    "prompt",
-                    c->num_generations);
+        return fail(e, "num_generations: found %d, expected at least 2: an advantage compares replies to one "
+                    "prompt", c->num_generations);
     if (c->num_iterations < 1)
         return fail(e, "num_iterations: found %d, expected at least 1", c->num_iterations);
     if (c->max_completion_length < 1)
@@ -200,18 +190,12 @@ void grpo_score_advantage(real *adv, real *reward, GrpoRewardStats *stats, const
     }
 }
 
-void grpo_rloo_advantage(real *adv, const real *reward, size_t n, size_t group_size, bool normalize,
-                         double std_eps) {
-    for (size_t g = 0; g + group_size <= n; g += group_size) {
-        double sum = 0, count = 0;
-        for (size_t i = g; i < g + group_size; i++) if (!isnan(reward[i])) sum += reward[i], count++;
-        for (size_t i = g; i < g + group_size; i++) {
-            const double a = reward[i] - (sum - reward[i]) / (count - 1);
-            adv[i] = count > 1 ? (real)a : (real)NAN;
-        }
-    }
-    if (normalize) { reward_whiten(adv, n, std_eps); return; }
-    for (size_t i = 0; i < n; i++) if (isnan(adv[i])) adv[i] = 0;
+/* ---- E99, E100: the paper's policy term ------------------------------------------------------ */
+double grpo_clipped(double *g, double rho, double adv, double low, double high) {
+    const double plain = rho * adv, band = d_clamp(rho, 1 - low, 1 + high) * adv;
+    const bool inside = adv > 0 ? rho <= 1 + high : adv < 0 && rho >= 1 - low;
+    *g = inside ? -adv * rho : 0;       /* beyond the edge the smaller one is the band's, a constant */
+    return -(band < plain ? band : plain);
 }
 
 /* ---- E94, E95: KL of one token -------------------------------------------------------------- */
@@ -233,62 +217,6 @@ void grpo_kl(double k[3], double dk[3], double logp, double ref) {
     k[2] = grpo_k3(d);    dk[2] = -d_expm1(d);
 }
 
-/* ---- E99 to E107: the policy term ----------------------------------------------------------- */
-static double clamp(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
-
-double grpo_clipped(double *g, double rho, double adv, double low, double high, double delta) {
-    const double floor = 1 - low, ceiling = 1 + high;
-    const double cut = !isnan(delta) && rho > delta ? delta : rho;
-    const double a = cut * adv, b = clamp(rho, floor, ceiling) * adv;
-    /* at a boundary both branches are equal and the derivative counts as inside */
-    bool act;
-    if (isnan(delta)) act = (adv > 0 && rho <= ceiling) || (adv < 0 && rho >= floor);           /* E100 */
-    else act = (adv > 0 && rho <= (delta < ceiling ? delta : ceiling))
-            || (adv < 0 && rho >= floor && rho <= (delta > ceiling ? delta : ceiling));         /* E101 */
-    *g = act ? -adv * rho : 0;
-    return -(b < a ? b : a);
-}
-
-double grpo_dual_clip(double *g, double log_ratio, double adv, double low, double high, double c) {
-    const double rho = d_exp(clamp(log_ratio, -20, 20));
-    if (!(adv < 0)) {
-        const double ell = grpo_clipped(g, rho, adv, low, high, NAN);
-        if (fabs(log_ratio) > 20) *g = 0;               /* the first clamp is a constant there */
-        return ell;
-    }
-    const double plain = -adv * rho, band = -adv * clamp(rho, 1 - low, 1 + high), bound = -adv * c;
-    const double worse = plain > band ? plain : band;
-    *g = rho >= 1 - low && rho <= c && fabs(log_ratio) <= 20 ? -adv * rho : 0;
-    return bound < worse ? bound : worse;
-}
-
-double grpo_sapo(double *g, double rho, double adv, double temperature) {
-    const double x = temperature * (rho - 1), e = d_exp(-fabs(x));
-    const double u = x >= 0 ? 1 / (1 + e) : e / (1 + e);                                        /* E301 */
-    *g = u == 1 ? 0 : -4 * u * (1 - u) * rho * adv;     /* far out 1 - u is 0, even where rho is infinite */
-    return -(4 / temperature) * u * adv;
-}
-
-double grpo_cispo(double *g, double rho, double adv, double logp, double high) {
-    const double weight = rho < high ? rho : high;      /* TRL: no "1 +", no lower bound (D18) */
-    *g = -weight * adv;
-    return -weight * adv * logp;
-}
-
-double grpo_vespo(double *g, double phi, double adv, double logp) {
-    *g = -phi * adv;
-    return -phi * adv * logp;
-}
-
-static double vespo_floor(void) { return d_log(1e-8); }
-
-double grpo_vespo_phi(double log_w, double k, double lambda) {
-    const double w = clamp(log_w, vespo_floor(), 20);
-    if (lambda < 1e-4) lambda = 1e-4;
-    const double phi = d_exp(lambda + k * w - lambda * d_exp(w));
-    return isfinite(phi) ? phi : 0;
-}
-
 /* ---- E109, E112: what a micro-batch must know of itself ------------------------------------- */
 GrpoIn grpo_slice(const GrpoIn *in, size_t first, size_t n) {
     GrpoIn s = *in;
@@ -301,20 +229,6 @@ GrpoIn grpo_slice(const GrpoIn *in, size_t first, size_t n) {
 
 static bool masked_in(const GrpoIn *in, size_t t) { return !in->mask || in->mask[t]; }
 
-static int ascending(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double grpo_quantile(double *x, size_t n, double q) {
-    if (n == 0) return INFINITY;
-    qsort(x, n, sizeof *x, ascending);
-    const double pos = q * (double)(n - 1);
-    const size_t below = (size_t)floor(pos);
-    if (below + 1 >= n) return x[n - 1];
-    return x[below] + (pos - (double)below) * (x[below + 1] - x[below]);
-}
-
 void grpo_micro(GrpoMicro *m, const GrpoIn *in, const GrpoConfig *c, double *scratch) {
     const bool by_entropy = c->top_entropy_quantile < 1 && in->entropy;
     size_t n = 0;
@@ -326,7 +240,7 @@ void grpo_micro(GrpoMicro *m, const GrpoIn *in, const GrpoConfig *c, double *scr
             }
     *m = (GrpoMicro){ in->n_completion, (double)n, -INFINITY, (double)n };
     if (!by_entropy) return;
-    m->entropy_threshold = grpo_quantile(scratch, n, 1 - c->top_entropy_quantile);
+    m->entropy_threshold = variant_quantile(scratch, n, 1 - c->top_entropy_quantile);
     size_t kept = 0;
     for (size_t j = 0; j < n; j++) kept += scratch[j] >= m->entropy_threshold;
     m->n_entropy_token = (double)kept;
@@ -356,143 +270,129 @@ static double old_at(const GrpoIn *in, size_t t) { return in->old ? in->old[t] :
 /* E90 */
 static double log_ratio_at(const GrpoIn *in, size_t t) { return (double)in->logp[t] - old_at(in, t); }
 
-/* What all tokens of a completion share. */
-typedef struct {
-    double adv, n, weight;              /* A_i, n_i, c_it */
-    double mean_log_ratio, rho;         /* E92: s_i, rho_i */
-    double keep;                        /* E108: opm_i */
-    double phi;                         /* E104 */
-    double isr;                         /* E110, sequence modes; 1 else */
-} Completion;
+static bool by_sequence(const GrpoConfig *c) { return c->importance_sampling_level == LEVEL_SEQUENCE; }
 
-static Completion completion_of(const GrpoIn *in, size_t i, const GrpoConfig *c, const GrpoWindow *w,
-                                const GrpoMicro *m) {
-    Completion r = {.adv = in->advantage[i], .keep = 1, .phi = 1,
-                    .isr = in->isr_sequence ? in->isr_sequence[i] : 1};
-    double log_ratio = 0, gap = 0, big_w = 0;
-    const double floor = vespo_floor();
-    for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
+/* Whether every token's ratio is the completion's and has a gradient: E114. */
+static bool shares_ratio(const GrpoConfig *c) {
+    return by_sequence(c) && c->loss_type != LOSS_CISPO && c->loss_type != LOSS_VESPO;
+}
+
+static GrpoTold completion_of(const GrpoIn *in, size_t i, const GrpoConfig *c, const GrpoWindow *w,
+                              const GrpoMicro *m) {
+    const size_t at = in->offset[i], n = in->offset[i + 1] - at;
+    const real *logp = in->logp + at, *old = in->old ? in->old + at : NULL,
+               *isr = in->isr_token ? in->isr_token + at : NULL, *whole = in->isr_sequence;
+    const unsigned char *mask = in->mask ? in->mask + at : NULL;
+    GrpoTold r = {.adv = in->advantage[i], .phi = 1, .isr = whole ? whole[i] : 1};
+    double log_ratio = 0, gap = 0;
+    for (size_t t = at; t < at + n; t++) {
         if (!masked_in(in, t)) continue;
-        const double lr = log_ratio_at(in, t);
         const double d = (in->sampler ? (double)in->sampler[t] : old_at(in, t)) - in->logp[t];
         r.n += 1;
-        log_ratio += lr;
+        log_ratio += log_ratio_at(in, t);
         gap += isnan(d) ? 0 : d;
-        big_w += clamp(lr, -20, 20);
-        if (in->isr_token) big_w += clamp(d_log(in->isr_token[t]), floor, 20);
     }
     r.weight = grpo_token_weight(c, w, m, r.n);
     r.mean_log_ratio = log_ratio / at_least_1(r.n);
     r.rho = d_exp(r.mean_log_ratio);
-    if (!isnan(c->off_policy_mask_threshold))
-        r.keep = r.adv >= 0 || gap / at_least_1(r.n) <= c->off_policy_mask_threshold ? 1 : 0;   /* E108 */
-    if (c->loss_type == LOSS_VESPO) {
-        if (in->isr_sequence) big_w += clamp(d_log(r.isr), floor, 20);
-        r.phi = r.adv >= 0 ? grpo_vespo_phi(big_w, c->vespo_k_pos, c->vespo_lambda_pos)
-                           : grpo_vespo_phi(big_w, c->vespo_k_neg, c->vespo_lambda_neg);
-    }
+    r.keep = variant_off_policy_mask(r.adv, gap / at_least_1(r.n), c->off_policy_mask_threshold);
+    if (c->loss_type == LOSS_VESPO)
+        r.phi = variant_vespo_phi(variant_vespo_log_w(logp, old, mask, n, isr, whole ? whole + i : NULL),
+                                  r.adv >= 0 ? c->vespo_k_pos : c->vespo_k_neg,
+                                  r.adv >= 0 ? c->vespo_lambda_pos : c->vespo_lambda_neg);
+    if (c->loss_type == LOSS_GMPO)
+        r.gmpo = variant_gmpo_mean(logp, old, mask, n, r.adv, c->epsilon, grpo_epsilon_high(c));
     return r;
 }
 
-/* E122: one token, or at sequence level one completion: was its ratio outside the band on the side that
- * clips? */
-static void count_clip(GrpoSums *s, double *low_n, double *high_n, double low_edge, double high_edge,
-                       double x, double adv) {
-    const bool low = x < low_edge && adv < 0, high = x > high_edge && adv > 0;
-    s->low += low;
-    s->high += high;
-    s->region += low || high;
-    *low_n += low;
-    *high_n += high;
+/* E99 to E107: ell, g and clipped of one token. */
+static void policy_term(GrpoToken *r, double logp, const GrpoTold *q, const GrpoConfig *c) {
+    const double low = c->epsilon, high = grpo_epsilon_high(c), adv = q->adv;
+    switch (c->loss_type) {
+    case LOSS_SAPO:
+        r->ell = variant_sapo(&r->g, r->ratio, adv,
+                              adv > 0 ? c->sapo_temperature_pos : c->sapo_temperature_neg);
+        return;
+    case LOSS_VESPO: r->ell = variant_vespo(&r->g, q->phi, adv, logp); return;
+    case LOSS_CISPO:
+        r->ell = variant_cispo(&r->g, r->ratio, adv, logp, high);
+        r->clipped = r->ratio > high;
+        return;
+    case LOSS_GMPO:
+        r->ell = variant_gmpo(&r->g, q->gmpo, r->log_ratio, adv, low, high);
+        r->clipped = adv > 0 ? r->log_ratio > high : r->log_ratio < -low;
+        return;
+    case LOSS_GRPO: case LOSS_BNPO: case LOSS_DR_GRPO: case LOSS_DAPO: case LOSS_LUSPO: break;
+    }
+    r->ell = !isnan(c->dual_clip) ? variant_dual_clip(&r->g, r->log_ratio, adv, low, high, c->dual_clip)
+             : !isnan(c->delta)   ? variant_delta(&r->g, r->ratio, adv, low, high, c->delta)
+                                  : grpo_clipped(&r->g, r->ratio, adv, low, high);
+    r->clipped = adv != 0 && r->g == 0;
 }
 
-static void count_share(GrpoSums *s, double low, double high,
-                        double n) { /* per-completion shares, extremes of them */
-    if (n == 0) return;
-    if (!(s->low_min <= low / n)) s->low_min = low / n;
-    if (!(s->high_max >= high / n)) s->high_max = high / n;
-}
-
-/* E106: geometric mean of clipped ratios: a loss per completion. */
-static void gmpo_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t i, const Completion *q,
-                            const GrpoConfig *c) {
-    const double low = c->epsilon, high = grpo_epsilon_high(c);
-    double sum = 0, low_n = 0, high_n = 0;
-    for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
-        if (!masked_in(in, t)) continue;
-        const double lr = log_ratio_at(in, t);
-        sum += q->adv > 0 ? (lr < high ? lr : high) : (lr > -low ? lr : -low);
-        count_clip(s, &low_n, &high_n, -low, high, lr, q->adv);
-    }
-    const double j = d_exp(sum / at_least_1(q->n));
-    s->policy += q->weight * at_least_1(q->n) * (-j * q->adv);
-    for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
-        double d = 0;
-        if (masked_in(in, t)) {
-            const double lr = log_ratio_at(in, t);
-            const bool act = q->adv > 0 ? lr <= high : lr >= -low;
-            d = act ? -j * q->adv : 0;
-            if (c->beta != 0) {
-                const double gap = (double)in->ref[t] - in->logp[t], k3 = grpo_k3(gap);
-                s->policy += q->weight * c->beta * k3;
-                s->kl += k3;
-                d += c->beta * -d_expm1(gap);
-            }
-        }
-        if (dlogp) dlogp[t] = (real)(q->weight * d);
-    }
-    s->n_ratio += q->n;
-    count_share(s, low_n, high_n, q->n);
+/* E94 to E97: the KL of one token, and the derivative of beta kappa by its logp; at sequence level without
+ * what the ratio gives, which the completion shares (E114). */
+static double kl_term(GrpoToken *r, double gap, const GrpoConfig *c) {
+    const bool times_ratio = c->use_bias_correction_kl && c->loss_type != LOSS_GMPO;
+    r->k3 = grpo_k3(gap);
+    r->kl = times_ratio ? r->k3 * r->ratio : r->k3;                                         /* E96, E94 */
+    if (!times_ratio) return c->beta * -d_expm1(gap);                                           /* E95 */
+    return by_sequence(c) ? c->beta * r->ratio * -d_expm1(gap) : c->beta * (-r->ratio * gap);   /* E97 */
 }
 
 /* One token of a completion: everything that its loss is made of, and *own, its derivative by this token's
  * logp alone, without what the completion shares (E114). */
-static GrpoToken token_at(double *own, const GrpoIn *in, size_t t, const Completion *q, const GrpoConfig *c,
+static GrpoToken token_at(double *own, const GrpoIn *in, size_t t, const GrpoTold *q, const GrpoConfig *c,
                           const GrpoMicro *m) {
-    const bool sequence = c->importance_sampling_level == LEVEL_SEQUENCE;
-    const bool shares_g = sequence && c->loss_type != LOSS_CISPO && c->loss_type != LOSS_VESPO;
-    const double low = c->epsilon, high = grpo_epsilon_high(c), logp = in->logp[t];
     GrpoToken r = {.counts = true, .log_ratio = log_ratio_at(in, t), .k3 = NAN, .kl = NAN,
                    .weight = q->weight};
     /* E91; E92, E93 */
     r.ratio = c->importance_sampling_level == LEVEL_TOKEN ? d_exp(r.log_ratio) : q->rho;
-    switch (c->loss_type) {
-    case LOSS_CISPO: r.ell = grpo_cispo(&r.g, r.ratio, q->adv, logp, high); break;
-    case LOSS_VESPO: r.ell = grpo_vespo(&r.g, q->phi, q->adv, logp); break;
-    case LOSS_SAPO:
-        r.ell =
-            grpo_sapo(&r.g, r.ratio, q->adv, q->adv > 0 ? c->sapo_temperature_pos : c->sapo_temperature_neg);
-        break;
-    default:
-        r.ell = isnan(c->dual_clip) ? grpo_clipped(&r.g, r.ratio, q->adv, low, high, c->delta)
-                                    : grpo_dual_clip(&r.g, r.log_ratio, q->adv, low, high, c->dual_clip);
-        r.clipped = q->adv != 0 && r.g == 0;
-    }
-    if (c->loss_type == LOSS_CISPO) r.clipped = r.ratio > high;
-    /* E111: l = opm em isr ell + beta kappa; VESPO's phi holds isr already */
+    policy_term(&r, in->logp[t], q, c);
+    /* VESPO's phi holds isr already, GMPO has none */
     const double em = !in->entropy || in->entropy[t] >= m->entropy_threshold ? 1 : 0;
-    const double isr = c->loss_type == LOSS_VESPO ? 1 : in->isr_token ? (double)in->isr_token[t] : q->isr;
-    r.factor = q->keep * em * isr;
-    r.loss = r.factor * r.ell;
-    *own = shares_g ? 0 : r.factor * r.g;
+    const bool no_isr = c->loss_type == LOSS_VESPO || c->loss_type == LOSS_GMPO;
+    r.factor = q->keep * em * (no_isr ? 1 : in->isr_token ? (double)in->isr_token[t] : q->isr);
+    r.loss = r.factor * r.ell;                                  /* E111: l = opm em isr ell + beta kappa */
+    *own = shares_ratio(c) ? 0 : r.factor * r.g;
     if (c->beta != 0) {
-        const double gap = (double)in->ref[t] - logp;
-        r.k3 = grpo_k3(gap);
-        r.kl = c->use_bias_correction_kl ? r.k3 * r.ratio : r.k3;                               /* E96, E94 */
+        *own += kl_term(&r, (double)in->ref[t] - in->logp[t], c);
         r.loss += c->beta * r.kl;
-        if (sequence && c->use_bias_correction_kl) *own += c->beta * r.ratio * -d_expm1(gap);
-        else *own += c->beta * (c->use_bias_correction_kl ? -r.ratio * gap : -d_expm1(gap));    /* E97, E95 */
     }
+    if (c->loss_type == LOSS_GMPO) r.ell = r.g = r.loss = NAN;          /* the loss is the completion's */
     return r;
 }
 
-static void token_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t i, const Completion *q,
-                             const GrpoConfig *c, const GrpoMicro *m) {
-    const bool sequence = c->importance_sampling_level == LEVEL_SEQUENCE;
-    const bool shares_g = sequence && c->loss_type != LOSS_CISPO && c->loss_type != LOSS_VESPO;
+/* E122: what a ratio, at sequence level the completion's, adds to the metrics; n[0], n[1]: those below and
+ * above the band on the side that clips. */
+static void count_ratio(GrpoSums *s, double n[2], double log_ratio, double ratio, double adv,
+                        const GrpoConfig *c) {
+    const bool gmpo = c->loss_type == LOSS_GMPO;
+    const double high = grpo_epsilon_high(c), x = gmpo ? log_ratio : ratio > c->delta ? c->delta : ratio,
+                 shift = gmpo ? 0 : 1;
+    const bool below = x < shift - c->epsilon && adv < 0, above = x > shift + high && adv > 0;
+    s->low += below;
+    s->high += above;
+    s->region += below || above;
+    s->cispo += ratio > high && adv > 0;
+    n[0] += below;
+    n[1] += above;
+}
+
+static void count_share(GrpoSums *s, const double clipped[2], double n) {       /* extremes of completions */
+    s->n_ratio += n;
+    if (n == 0) return;
+    if (!(s->low_min <= clipped[0] / n)) s->low_min = clipped[0] / n;
+    if (!(s->high_max >= clipped[1] / n)) s->high_max = clipped[1] / n;
+}
+
+/* E111 to E114: a completion's terms of the loss, and their derivative. */
+static void completion_loss(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t i, const GrpoTold *q,
+                            const GrpoConfig *c, const GrpoMicro *m) {
+    const bool sequence = by_sequence(c);
     const bool shares_kl = sequence && c->use_bias_correction_kl && c->beta != 0;
-    const double low = c->epsilon, high = grpo_epsilon_high(c);
-    double low_n = 0, high_n = 0, shared = 0;           /* shared: Y_i of E114 */
+    double clipped[2] = {0, 0}, shared = 0;             /* shared: Y_i of E114 */
+    if (c->loss_type == LOSS_GMPO) s->policy += q->weight * at_least_1(q->n) * (-q->gmpo * q->adv);
     for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
         if (!masked_in(in, t)) {
             if (dlogp) dlogp[t] = 0;
@@ -500,51 +400,29 @@ static void token_completion(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t 
         }
         double own;
         const GrpoToken r = token_at(&own, in, t, q, c, m);
-        if (shares_g) shared += q->weight * r.factor * r.g;
+        if (shares_ratio(c)) shared += q->weight * r.factor * r.g;
         if (shares_kl) shared += c->beta * q->weight * r.k3 * r.ratio;                          /* E114 */
         if (c->beta != 0) s->kl += r.kl;
-        s->policy += q->weight * r.loss;                                                        /* E112 */
+        if (c->loss_type != LOSS_GMPO) s->policy += q->weight * r.loss;                         /* E112 */
+        else if (c->beta != 0) s->policy += q->weight * c->beta * r.k3;
         if (dlogp) dlogp[t] = (real)(q->weight * own);                                          /* E113 */
-        if (!sequence) {
-            count_clip(s, &low_n, &high_n, 1 - low, 1 + high,
-                       !isnan(c->delta) && r.ratio > c->delta ? c->delta : r.ratio, q->adv);
-            s->cispo += r.ratio > high && q->adv > 0;
-        }
+        if (!sequence) count_ratio(s, clipped, r.log_ratio, r.ratio, q->adv, c);
     }
-    if (sequence && dlogp)                                                                      /* E114 */
-        for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++)
-            if (masked_in(in, t)) dlogp[t] = (real)(dlogp[t] + shared / at_least_1(q->n));
     if (sequence) {
-        count_clip(s, &low_n, &high_n, 1 - low, 1 + high,
-                   !isnan(c->delta) && q->rho > c->delta ? c->delta : q->rho, q->adv);
-        s->cispo += q->rho > high && q->adv > 0;
+        for (size_t t = in->offset[i]; dlogp && t < in->offset[i + 1]; t++)                     /* E114 */
+            if (masked_in(in, t)) dlogp[t] = (real)(dlogp[t] + shared / at_least_1(q->n));
+        count_ratio(s, clipped, q->mean_log_ratio, q->rho, q->adv, c);
     }
-    s->n_ratio += sequence ? 1 : q->n;
-    count_share(s, low_n, high_n, sequence ? 1 : q->n);
-}
-
-/* E106: what gmpo_completion does with one token; its ell belongs to the completion. */
-static GrpoToken gmpo_token(const GrpoIn *in, size_t t, const Completion *q, const GrpoConfig *c) {
-    GrpoToken r = {.counts = true, .log_ratio = log_ratio_at(in, t), .ell = NAN, .g = NAN, .factor = 1,
-                   .k3 = NAN, .kl = NAN, .loss = NAN, .weight = q->weight};
-    r.ratio = d_exp(r.log_ratio);
-    r.clipped = q->adv > 0 ? r.log_ratio > grpo_epsilon_high(c) : r.log_ratio < -c->epsilon;
-    if (c->beta != 0) r.kl = r.k3 = grpo_k3((double)in->ref[t] - in->logp[t]);
-    return r;
+    count_share(s, clipped, sequence ? 1 : q->n);
 }
 
 void grpo_tell(GrpoTold *whole, GrpoToken *token, const GrpoIn *in, size_t i, const GrpoConfig *c,
                const GrpoWindow *w, const GrpoMicro *m) {
-    const Completion q = completion_of(in, i, c, w, m);
     double own;
-    *whole = (GrpoTold){.adv = q.adv, .n = q.n, .weight = q.weight, .mean_log_ratio = q.mean_log_ratio,
-                        .rho = q.rho, .keep = q.keep, .phi = q.phi};
-    for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
-        GrpoToken *to = &token[t - in->offset[i]];
-        if (!masked_in(in, t)) *to = (GrpoToken){ .weight = q.weight };
-        else if (c->loss_type == LOSS_GMPO) *to = gmpo_token(in, t, &q, c);
-        else *to = token_at(&own, in, t, &q, c, m);
-    }
+    *whole = completion_of(in, i, c, w, m);
+    for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++)
+        token[t - in->offset[i]] = masked_in(in, t) ? token_at(&own, in, t, whole, c, m)
+                                                    : (GrpoToken){.weight = whole->weight};
 }
 
 void grpo_loss(GrpoSums *s, real *dlogp, real *dentropy, const GrpoIn *in, const GrpoConfig *c,
@@ -552,9 +430,8 @@ void grpo_loss(GrpoSums *s, real *dlogp, real *dentropy, const GrpoIn *in, const
     const double dbonus =
         w->entropy_coef == 0 ? 0 : -w->entropy_coef / (at_least_1(m->n_entropy_token) * accumulation(w));
     for (size_t i = 0; i < in->n_completion; i++) {
-        const Completion q = completion_of(in, i, c, w, m);
-        if (c->loss_type == LOSS_GMPO) gmpo_completion(s, dlogp, in, i, &q, c);
-        else token_completion(s, dlogp, in, i, &q, c, m);
+        const GrpoTold q = completion_of(in, i, c, w, m);
+        completion_loss(s, dlogp, in, i, &q, c, m);
         s->n_completion += 1;
         s->n_token += q.n;
         s->phi += q.phi;
@@ -580,24 +457,15 @@ double grpo_loss_value(const GrpoSums *s, const GrpoWindow *w, const GrpoMicro *
 }
 
 /* ---- E122: metrics -------------------------------------------------------------------------- */
-const char *const grpo_metric_names[] = {"policy_loss",
-                                         "kl",
-                                         "entropy",
-                                         "clip_ratio/low_mean",
-                                         "clip_ratio/low_min",
-                                         "clip_ratio/high_mean",
-                                         "clip_ratio/high_max",
-                                         "clip_ratio/region_mean",
-                                         "cispo_clip_ratio",
-                                         "vespo/phi_seq_mean",
-                                         NULL};
-
-double grpo_metric(const GrpoMetrics *m, int i) { return ((const double *)m)[i]; }
+#define GRPO_NAME(field, name) name,
+#define GRPO_VALUE(field, name) m->field,
+const char *const grpo_metric_names[] = {GRPO_METRICS(GRPO_NAME) NULL};
+double grpo_metric(const GrpoMetrics *m, int i) { return ((const double[]){GRPO_METRICS(GRPO_VALUE)})[i]; }
 
 void grpo_metrics(GrpoMetrics *out, const GrpoSums *s, const GrpoConfig *c, const GrpoWindow *w) {
     const bool by_item =
         c->loss_type == LOSS_DAPO || c->loss_type == LOSS_CISPO || c->loss_type == LOSS_VESPO;
-    const bool clip = clips(c->loss_type) || c->loss_type == LOSS_GMPO;
+    const bool clip = loss_clips(c->loss_type) || c->loss_type == LOSS_GMPO;
     const double n = at_least_1(s->n_ratio);
     *out = (GrpoMetrics){
         .policy_loss = by_item ? s->policy : s->policy * accumulation(w),
@@ -609,48 +477,6 @@ void grpo_metrics(GrpoMetrics *out, const GrpoSums *s, const GrpoConfig *c, cons
         .cispo_clip_ratio = c->loss_type == LOSS_CISPO ? s->cispo / n : NAN,
         .vespo_phi_seq_mean = c->loss_type == LOSS_VESPO ? s->phi / at_least_1(s->n_completion) : NAN,
     };
-}
-
-/* ---- E110: a sampler that is not the trainer ------------------------------------------------ */
-bool grpo_isr_per_token(IsrMode mode) { return mode == ISR_TOKEN_TRUNCATE || mode == ISR_TOKEN_MASK; }
-
-static double bounded(double x, bool truncate, double low, double high) {
-    if (!isnan(low) && x < low) return truncate ? low : 0;
-    if (!isnan(high) && x > high) return truncate ? high : 0;
-    return x;
-}
-
-void grpo_importance_ratio(real *ratio, GrpoSamplerStats *stats, const GrpoIn *in, IsrMode mode,
-                           double clip_min, double clip_max) {
-    const bool by_token = grpo_isr_per_token(mode),
-               truncate = mode == ISR_TOKEN_TRUNCATE || mode == ISR_SEQUENCE_TRUNCATE;
-    double n = 0, n_known = 0, gap = 0, gap_max = 0, ratio_sum = 0;
-    for (size_t i = 0; i < in->n_completion; i++) {
-        double sum = 0;
-        for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
-            if (!masked_in(in, t)) {
-                if (by_token) ratio[t] = 1;
-                continue;
-            }
-            double d = old_at(in, t) - in->sampler[t];
-            n += 1;
-            if (isnan(d)) d = 0;
-            else n_known += 1;
-            sum += d;
-            gap += fabs(d);
-            if (fabs(d) > gap_max) gap_max = fabs(d);
-            if (!by_token) continue;
-            const double r = bounded(d_exp(d), truncate, clip_min, clip_max);
-            ratio[t] = (real)r;
-            ratio_sum += r;
-        }
-        if (by_token) continue;
-        const double r = bounded(d_exp(sum), truncate, clip_min, clip_max);
-        ratio[i] = (real)r;
-        ratio_sum += r;
-    }
-    if (stats) *stats = (GrpoSamplerStats){ gap / at_least_1(n_known), gap_max,
-                                            ratio_sum / at_least_1(by_token ? n : (double)in->n_completion) };
 }
 
 /* ---- E116: the entropy controller ----------------------------------------------------------- */
@@ -676,13 +502,7 @@ void grpo_entropy_step(GrpoEntropyControl *s, const GrpoConfig *c, double entrop
     s->last_window_entropy = mean;
 }
 
-/* ---- E118, E119, E81 ------------------------------------------------------------------------ */
-double grpo_overlong_penalty(size_t length, size_t max_length, size_t cache) {
-    if (length > max_length) return -1;
-    if (length + cache <= max_length) return 0;
-    return ((double)max_length - (double)cache - (double)length) / (double)cache;
-}
-
+/* ---- E119, E81 ------------------------------------------------------------------------------ */
 void grpo_mask_truncated(unsigned char *mask, const size_t *offset, const unsigned char *ended,
                          size_t n_completion) {
     for (size_t i = 0; i < n_completion; i++)

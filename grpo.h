@@ -1,4 +1,4 @@
-/* grpo.h: GRPO itself: advantages, ratios, KL, every loss type with its derivative, metrics.
+/* grpo.h: GRPO itself: advantages, ratio, clip, KL, normalisations, the loss with its derivative, metrics.
  *
  * Ragged arrays: completion i owns tokens offset[i] .. offset[i+1]-1 of the flat [n_token] arrays. Arrays are
  * `real`, everything in between is double, one rounding at the end. Nothing here allocates or knows the
@@ -16,6 +16,7 @@
 #include "lib/real.h"
 #include "lib/settings.h"
 #include "reward.h"
+#include "variants.h"
 
 typedef enum { LOSS_GRPO, LOSS_BNPO, LOSS_DR_GRPO, LOSS_DAPO, LOSS_CISPO, LOSS_SAPO, LOSS_VESPO, LOSS_LUSPO,
                LOSS_GMPO } LossType;                            /* gmpo: TRL's own trainer for it (E106) */
@@ -24,40 +25,31 @@ typedef enum { LEVEL_TOKEN, LEVEL_SEQUENCE, LEVEL_SEQUENCE_TOKEN } ImportanceLev
 typedef enum { SCALE_GROUP, SCALE_BATCH, SCALE_NONE } ScaleRewards;                     /* E84, E85, E86 */
 /* E60, E63, E64 (ours) */
 typedef enum { SUM_THEN_NORMALIZE, NORMALIZE_THEN_SUM, MO_GRPO } Aggregation;
-/* E110 */
-typedef enum { ISR_TOKEN_TRUNCATE, ISR_TOKEN_MASK, ISR_SEQUENCE_TRUNCATE, ISR_SEQUENCE_MASK } IsrMode;
-
 /* Option values as TRL spells them, in the order of the enums, NULL at the end. */
 extern const char *const loss_type_names[], *const importance_sampling_level_names[],
-                                                *const scale_rewards_names[],
-                                                    *const multi_objective_aggregation_names[],
-                                                        *const importance_sampling_mode_names[];
+    *const scale_rewards_names[], *const multi_objective_aggregation_names[];
 
-/* Names and defaults of TRL 1.16's GRPOConfig; NaN = None. What only the program's loop uses is elsewhere. */
+/* Names of TRL 1.16's GRPOConfig (before the last four it writes vllm_); NaN = None. Defaults and meaning:
+ * the rows below. What only the program's loop uses is elsewhere. */
 typedef struct {
-    LossType loss_type;                         /* dapo */
-    ImportanceLevel importance_sampling_level;  /* token */
-    double epsilon, epsilon_high, delta;        /* 0.2, NaN = epsilon, NaN = off */
-    double dual_clip;                           /* NaN = off; E107's c (ours; verl's default is 3) */
-    double beta;                                /* 0 */
-    bool use_bias_correction_kl;                /* true: E96 */
-    double top_entropy_quantile;                /* 1 */
-    double off_policy_mask_threshold;           /* NaN = off */
-    double sapo_temperature_pos, sapo_temperature_neg;                      /* 1, 1.05 */
-    double vespo_k_pos, vespo_lambda_pos, vespo_k_neg, vespo_lambda_neg;    /* 2, 3, 3, 2 */
-    double entropy_coef;                        /* 0 */
-    bool use_adaptive_entropy;                  /* false */
-    double entropy_target, entropy_coef_delta, entropy_coef_min, entropy_coef_max;      /* 0.2, 0.005, 0, 1 */
-    ScaleRewards scale_rewards;                 /* group */
-    Aggregation multi_objective_aggregation;    /* sum_then_normalize */
-    MissingLabels missing_labels;               /* zero (ours) */
-    double std_eps;                             /* 1e-4 (TRL has it fixed) */
-    int num_generations, num_iterations;        /* 8, 1 */
-    int max_completion_length;                  /* 512 */
-    bool mask_truncated_completions;            /* false */
-    bool importance_sampling_correction;        /* true; TRL writes vllm_ before these four */
-    IsrMode importance_sampling_mode;           /* sequence_mask */
-    double importance_sampling_clip_min, importance_sampling_clip_max;      /* NaN = none, 3 */
+    LossType loss_type;
+    ImportanceLevel importance_sampling_level;
+    double epsilon, epsilon_high, delta, dual_clip, beta;
+    bool use_bias_correction_kl;
+    double top_entropy_quantile, off_policy_mask_threshold;
+    double sapo_temperature_pos, sapo_temperature_neg;
+    double vespo_k_pos, vespo_lambda_pos, vespo_k_neg, vespo_lambda_neg;
+    double entropy_coef;
+    bool use_adaptive_entropy;
+    double entropy_target, entropy_coef_delta, entropy_coef_min, entropy_coef_max;
+    ScaleRewards scale_rewards;
+    Aggregation multi_objective_aggregation;
+    MissingLabels missing_labels;
+    double std_eps;                     /* TRL has it fixed */
+    int num_generations, num_iterations, max_completion_length;
+    bool mask_truncated_completions, importance_sampling_correction;
+    IsrMode importance_sampling_mode;
+    double importance_sampling_clip_min, importance_sampling_clip_max;
 } GrpoConfig;
 /* The rows of a GrpoConfig: what generations need, what the loss needs, and what only a foreign sampler
  * needs. */
@@ -67,7 +59,7 @@ void grpo_config_default(GrpoConfig *c);
 bool grpo_config_check(const GrpoConfig *c, Err *e);
 double grpo_epsilon_high(const GrpoConfig *c);                  /* epsilon_high, or epsilon if not given */
 
-/* ---- E82 to E89: advantages ---- */
+/* ---- E82 to E87: advantages ---- */
 typedef struct { double reward, reward_std, frac_reward_zero_std; } GrpoRewardStats;    /* E122 */
 
 /* E82 to E87. reward, adv [n], n a multiple of group_size; NaN = unscored, adv 0 there. adv may be reward.
@@ -81,30 +73,13 @@ void grpo_score_advantage(real *adv, real *reward, GrpoRewardStats *stats, const
                           const double *weight, size_t n, size_t n_label, size_t group_size,
                           const GrpoConfig *c);
 
-/* E89: leave-one-out over the scored members; NaN, and the only scored one of a group: 0. normalize: whitened
- * over the batch. adv must not be reward. */
-void grpo_rloo_advantage(real *adv, const real *reward, size_t n, size_t group_size, bool normalize,
-                         double std_eps);
-
-/* ---- E90 to E110: one token, or one completion ---- */
+/* ---- E94 to E100: one token ---- */
+/* E99, E100: ell (to be minimised) and *g = d ell / d log rho; low, high: epsilon, epsilon_high */
+double grpo_clipped(double *g, double rho, double adv, double low, double high);
 /* E94, E302: expm1(d) - d with d = ref - logp, no cancellation */
 double grpo_k3(double d);
 /* E94, E95: k[3] and dk[3] (by logp) for k1, k2, k3. */
 void grpo_kl(double k[3], double dk[3], double logp, double ref);
-
-/* Each returns ell (to be minimised) and sets *g: d ell / d log rho for the first three, d ell / d logp for
- * the last two. */
-/* E99 to E101; delta NaN: off */
-double grpo_clipped(double *g, double rho, double adv, double low, double high, double delta);
-/* E107 */
-double grpo_dual_clip(double *g, double log_ratio, double adv, double low, double high, double c);
-/* E103 */
-double grpo_sapo(double *g, double rho, double adv, double temperature);
-/* E102 */
-double grpo_cispo(double *g, double rho, double adv, double logp, double high);
-/* E104 */
-double grpo_vespo(double *g, double phi, double adv, double logp);
-double grpo_vespo_phi(double log_w, double k, double lambda);   /* E104: phi of the unclipped sum W */
 
 /* ---- the batch ---- */
 typedef struct {
@@ -144,9 +119,6 @@ typedef struct {                        /* of one micro-batch; grpo_micro fills 
  * a token, else it may be NULL. */
 void grpo_micro(GrpoMicro *m, const GrpoIn *in, const GrpoConfig *c, double *scratch);
 
-/* E109: the q-quantile of x[n] by linear interpolation; sorts x; n 0: +infinity. */
-double grpo_quantile(double *x, size_t n, double q);
-
 /* E112: c_it for a completion with n_i loss tokens. */
 double grpo_token_weight(const GrpoConfig *c, const GrpoWindow *w, const GrpoMicro *m, double n_i);
 
@@ -166,44 +138,41 @@ void grpo_loss(GrpoSums *sums, real *dlogp, real *dentropy, const GrpoIn *in, co
                const GrpoWindow *w, const GrpoMicro *m);
 double grpo_loss_value(const GrpoSums *s, const GrpoWindow *w, const GrpoMicro *m);     /* E112, E115 */
 
-/* What grpo_loss works with, for those who want to see it: completion i of `in`, and token[0 ..] its tokens.
- * Same functions, same values. */
+/* What grpo_loss works with, for those who want to see it too: completion i of `in`, and token[0 ..] its
+ * tokens. */
 typedef struct {
-    bool counts,
-        clipped; /* m_it; E100's act = 0 (cispo: the weight is cut): the policy term gives no gradient here */
+    bool counts, clipped;               /* m_it; E100's act = 0 (cispo: the weight is cut) */
     double log_ratio, ratio;            /* E90; E91, or the completion's of E92 */
-    double ell, g; /* E99 to E107 and its derivative; NaN in gmpo, whose loss belongs to the completion */
+    double ell, g;                      /* E99 to E107; NaN in gmpo, whose loss belongs to the completion */
     double factor;                      /* opm em isr of E111 */
     double k3, kl;                      /* E94, and as it enters the loss (E96); NaN if beta = 0 */
     double loss, weight;                /* E111: l_it; E112: c_it */
 } GrpoToken;
-/* A_i, n_i, c_it, E92, E108, E104 */
-typedef struct { double adv, n, weight, mean_log_ratio, rho, keep, phi; } GrpoTold;
+typedef struct {                        /* what the tokens of a completion share */
+    double adv, n, weight;              /* A_i, n_i, c_it */
+    double mean_log_ratio, rho;         /* E92: s_i, rho_i */
+    double keep, phi, gmpo, isr;        /* E108: opm_i; E104; E106: J_i; E110, sequence modes, else 1 */
+} GrpoTold;
 void grpo_tell(GrpoTold *whole, GrpoToken *token, const GrpoIn *in, size_t i, const GrpoConfig *c,
                const GrpoWindow *w, const GrpoMicro *m);
 
-/* E122 of one micro-batch. NaN: does not exist for these settings. */
-typedef struct {
-    double policy_loss;                 /* before the division by GA, as TRL logs it */
-    double kl, entropy;
-    double clip_low_mean, clip_low_min, clip_high_mean, clip_high_max, clip_region_mean;
-    double cispo_clip_ratio, vespo_phi_seq_mean;
-} GrpoMetrics;
-/* in the order of the struct, NULL at the end */
-enum { GRPO_N_METRIC = 10 };
-double grpo_metric(const GrpoMetrics *m, int i);                /* its i-th member */
-extern const char *const grpo_metric_names[];
+/* E122 of one micro-batch: field and TRL's name. NaN: does not exist for these settings. policy_loss stands
+ * before the division by GA, as TRL logs it. */
+#define GRPO_METRICS(X) \
+    X(policy_loss, "policy_loss") X(kl, "kl") X(entropy, "entropy") \
+    X(clip_low_mean, "clip_ratio/low_mean") X(clip_low_min, "clip_ratio/low_min") \
+    X(clip_high_mean, "clip_ratio/high_mean") X(clip_high_max, "clip_ratio/high_max") \
+    X(clip_region_mean, "clip_ratio/region_mean") X(cispo_clip_ratio, "cispo_clip_ratio") \
+    X(vespo_phi_seq_mean, "vespo/phi_seq_mean")
+#define GRPO_FIELD(field, name) double field;
+typedef struct { GRPO_METRICS(GRPO_FIELD) } GrpoMetrics;
+extern const char *const grpo_metric_names[];           /* in this order, NULL at the end */
+#define GRPO_ONE(field, name) + 1
+enum { GRPO_N_METRIC = 0 GRPO_METRICS(GRPO_ONE) };
+double grpo_metric(const GrpoMetrics *m, int i);        /* that of grpo_metric_names[i] */
 void grpo_metrics(GrpoMetrics *out, const GrpoSums *s, const GrpoConfig *c, const GrpoWindow *w);
 
-/* ---- E110, E116, E118, E119, E81 ---- */
-typedef struct { double logp_difference_mean, logp_difference_max, ratio_mean; } GrpoSamplerStats;
-/* E110: ratio [n_token] in token modes, [n_completion] in sequence modes; needs offset, old, sampler, mask of
- * in. In token modes 1 where masked. stats may be NULL; differences are over loss tokens whose sampler value
- * is known, ratio_mean over loss tokens (completions in sequence modes); 0 if there are none. */
-void grpo_importance_ratio(real *ratio, GrpoSamplerStats *stats, const GrpoIn *in, IsrMode mode,
-                           double clip_min, double clip_max);
-bool grpo_isr_per_token(IsrMode mode);
-
+/* ---- E116, E119, E81 ---- */
 /* E116: the controller's state; saved in checkpoints. */
 typedef struct { double coef, last_window_entropy; } GrpoEntropyControl;
 void grpo_entropy_start(GrpoEntropyControl *s, const GrpoConfig *c);            /* entropy_coef, +infinity */
@@ -212,7 +181,6 @@ double grpo_entropy_coef(const GrpoEntropyControl *s, const GrpoConfig *c);
 /* after a step */
 void grpo_entropy_step(GrpoEntropyControl *s, const GrpoConfig *c, double entropy_sum, double n_token);
 
-double grpo_overlong_penalty(size_t length, size_t max_length, size_t cache);   /* E118 */
 /* E119: mask 0 for every token of a completion that did not end with eos (or pad). ended [n_completion]. */
 void grpo_mask_truncated(unsigned char *mask, const size_t *offset, const unsigned char *ended,
                          size_t n_completion);

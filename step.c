@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "baselines/combine.h"
 #include "lib/rng.h"
 
 /* ---- draw --------------------------------------------------------------------------------- */
@@ -123,7 +124,7 @@ static void step_advantage(Step *s) {
     grpo_score_advantage(g->adv, g->reward, &g->stats, g->score, r->weight, n, n_label, group, &s->c->grpo);
     memcpy(g->multiplier, r->multiplier, sizeof g->multiplier);
     if (r->floors)
-        reward_floor_advantage(g->adv, g->cost, r->multiplier, g->reward, g->score, r->floor,
+        combine_floor_advantage(g->adv, g->cost, r->multiplier, g->reward, g->score, r->floor,
                                s->c->multiplier_learning_rate, s->c->multiplier_max, n, n_label, group,
                                s->c->grpo.std_eps);
     if (s->c->grpo.mask_truncated_completions) grpo_mask_truncated(g->mask, g->offset, g->ended, n);

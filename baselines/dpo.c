@@ -262,13 +262,10 @@ void dpo_derive(real *dlogp_w, real *dlogp_l, const DpoPair *p, double n_chosen_
 
 /* ---- E178 ----------------------------------------------------------------------------------- */
 
-const char *const dpo_metric_names[] = {"rewards/chosen",
-                                        "rewards/rejected",
-                                        "rewards/accuracies",
-                                        "rewards/margins",
-                                        "logps/chosen",
-                                        "logps/rejected",
-                                        NULL};
+#define DPO_NAME(field, name) name,
+#define DPO_VALUE(field, name) m->field,
+const char *const dpo_metric_names[] = {DPO_METRICS(DPO_NAME) NULL};
+double dpo_metric(const DpoMetrics *m, int i) { return ((const double[]){DPO_METRICS(DPO_VALUE)})[i]; }
 
 void dpo_metrics(DpoMetrics *out, const DpoPair *pair, size_t n, const DpoConfig *c) {
     double x_w = 0, x_l = 0, right = 0, logp_w = 0, logp_l = 0, b = (double)n;

@@ -62,12 +62,15 @@ void dpo_loss(double *loss, DpoPair *pair, size_t first, size_t n, size_t n_pair
 /* E161, E175, E176: from a pair's dx to its tokens; overwrites dlogp_w [n_w], dlogp_l [n_l]. */
 void dpo_derive(real *dlogp_w, real *dlogp_l, const DpoPair *p, double n_chosen_token, const DpoConfig *c);
 
-/* E178 over n pairs. */
-typedef struct {
-    double reward_chosen, reward_rejected, accuracy, margin, logp_chosen, logp_rejected;
-} DpoMetrics;
-/* TRL's, in the order of the struct, NULL at the end */
-extern const char *const dpo_metric_names[];
+/* E178 over n pairs: field and TRL's name. */
+#define DPO_METRICS(X) \
+    X(reward_chosen, "rewards/chosen") X(reward_rejected, "rewards/rejected") \
+    X(accuracy, "rewards/accuracies") X(margin, "rewards/margins") \
+    X(logp_chosen, "logps/chosen") X(logp_rejected, "logps/rejected")
+#define DPO_FIELD(field, name) double field;
+typedef struct { DPO_METRICS(DPO_FIELD) } DpoMetrics;
+extern const char *const dpo_metric_names[];            /* in this order, NULL at the end */
+double dpo_metric(const DpoMetrics *m, int i);          /* that of dpo_metric_names[i] */
 void dpo_metrics(DpoMetrics *out, const DpoPair *pair, size_t n, const DpoConfig *c);
 
 #endif

@@ -38,8 +38,6 @@ bool ppo_config_check(const PpoConfig *c, Err *e) {
            fail(e, "missing_eos_penalty: found %g, expected at least 0, or none", c->missing_eos_penalty);
 }
 
-static double clamp(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
-
 /* ---- scores --------------------------------------------------------------------------------- */
 
 void ppo_moments_start(PpoMoments *m) { *m = (PpoMoments){ 0, 1, 0 }; }
@@ -66,7 +64,7 @@ void ppo_normalise(real *out, const real *score, size_t n, const PpoMoments *m, 
         double s = score[i];
         if (norm == SCORES_STANDARDISED) s = (s - m->mean) / (sd + 1e-8);
         if (norm == SCORES_SCALED) s = s / (sd + 1e-8);
-        out[i] = (real)(isnan(clip) ? s : clamp(s, -clip, clip));
+        out[i] = (real)(isnan(clip) ? s : d_clamp(s, -clip, clip));
     }
 }
 
@@ -116,10 +114,10 @@ void ppo_policy_loss(PpoPolicySums *sums, real *dlogp, const real *logp, const r
     for (size_t t = 0; t < n; t++) {
         double g;
         const double log_ratio = (double)logp[t] - old[t], ratio = d_exp(log_ratio), a = adv[t];
-        const double ell = grpo_clipped(&g, ratio, a, cliprange, cliprange, NAN);
+        const double ell = grpo_clipped(&g, ratio, a, cliprange, cliprange);
         dlogp[t] = (real)(g / n_valid);
         sums->loss += ell;
-        sums->clipped += -a * clamp(ratio, 1 - cliprange, 1 + cliprange) > -a * ratio;
+        sums->clipped += -a * d_clamp(ratio, 1 - cliprange, 1 + cliprange) > -a * ratio;
         sums->approxkl += 0.5 * log_ratio * log_ratio;
         sums->ratio += ratio;
         sums->n++;
@@ -130,7 +128,7 @@ void ppo_value_loss(PpoValueSums *sums, real *dvalue, const real *value, const r
                     const real *ret, size_t n, double n_valid, double cliprange_value, double vf_coef) {
     for (size_t t = 0; t < n; t++) {
         const double v = value[t], low = old_value[t] - cliprange_value,
-                     high = old_value[t] + cliprange_value, vc = clamp(v, low, high);
+                     high = old_value[t] + cliprange_value, vc = d_clamp(v, low, high);
         const double plain = (v - ret[t]) * (v - ret[t]), clipped = (vc - ret[t]) * (vc - ret[t]);
         /* else |v - v_old| > c_v: the clipped value is a constant */
         const double g = plain >= clipped ? v - ret[t] : 0;

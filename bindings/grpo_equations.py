@@ -2,7 +2,7 @@
 
 `make lib` first. Numbers are doubles (build/lib/libgrpo64); GRPO_LIB=PATH chooses another library, libgrpo32 computes in float. Batches are TRL's: arrays
 [B, T] of B completions, padded to T, and a mask that is 1 where a token counts. Completions of one prompt lie side by side. NaN is a missing score.
-Equation numbers are those of grpo.h and reward.h, which say all else."""
+Equation numbers are those of grpo.h, variants.h, reward.h and baselines/combine.h, which say all else."""
 import ctypes as C
 import os
 import sys
@@ -43,10 +43,10 @@ Window = struct("GrpoWindow", "double: n_item\nint: n_process gradient_accumulat
 Micro = struct("GrpoMicro", "size: n_completion\ndouble: n_token entropy_threshold n_entropy_token")
 Sums = struct("GrpoSums", "double: policy entropy_bonus n_token n_completion kl entropy n_entropy low high region cispo n_ratio phi low_min high_max")
 RewardStats = struct("GrpoRewardStats", "double: reward reward_std frac_reward_zero_std")
-SamplerStats = struct("GrpoSamplerStats", "double: logp_difference_mean logp_difference_max ratio_mean")
+IsrStats = struct("IsrStats", "double: logp_difference_mean logp_difference_max ratio_mean")
 Metrics = struct("GrpoMetrics", "double: policy_loss kl entropy clip_low_mean clip_low_min clip_high_mean clip_high_max clip_region_mean cispo_clip_ratio vespo_phi_seq_mean")
-lib.grpo_loss_value.restype = lib.grpo_k3.restype = lib.reward_pair_loss.restype = lib.reward_label_weight_sum.restype = C.c_double
-lib.grpo_isr_per_token.restype = lib.grpo_config_check.restype = lib.choice_parse.restype = C.c_bool
+lib.grpo_loss_value.restype = lib.grpo_k3.restype = lib.combine_pair_loss.restype = lib.reward_label_weight_sum.restype = C.c_double
+lib.variant_isr_per_token.restype = lib.grpo_config_check.restype = lib.choice_parse.restype = C.c_bool
 
 
 def numbers(x, dtype=None):
@@ -97,7 +97,7 @@ def rloo_advantages(rewards, num_generations, normalize=False, std_eps=1e-4):
     """E89."""
     x = numbers(rewards)
     adv = np.empty_like(x)
-    lib.grpo_rloo_advantage(at(adv), at(x), size(x.size), size(num_generations), C.c_bool(normalize), C.c_double(std_eps))
+    lib.variant_rloo_advantage(at(adv), at(x), size(x.size), size(num_generations), C.c_bool(normalize), C.c_double(std_eps))
     return adv
 
 
@@ -145,15 +145,14 @@ def loss(logps, advantages, old_logps=None, ref_logps=None, mask=None, entropies
 
 def importance_ratio(old_logps, sampling_logps, mask, mode="sequence_mask", clip_min=None, clip_max=3.0):
     """E110: ratio [B, T] in token modes, else [B, 1]; logp_difference_mean, logp_difference_max, ratio_mean. NaN: unknown to the sampler."""
-    old, sampler, m, stats = numbers(old_logps), numbers(sampling_logps), numbers(np.asarray(mask) != 0, np.uint8), SamplerStats()
+    old, sampler, m, stats = numbers(old_logps), numbers(sampling_logps), numbers(np.asarray(mask) != 0, np.uint8), IsrStats()
     b, t = old.shape
     code = config(importance_sampling_mode=mode).importance_sampling_mode
-    ratio = np.empty((b, t if lib.grpo_isr_per_token(code) else 1), real)
+    ratio = np.empty((b, t if lib.variant_isr_per_token(code) else 1), real)
     offset = numbers(np.arange(b + 1) * t, np.uintp)
-    batch = In(b, at(offset), at(old), at(old), None, at(sampler), None, None, at(m), None, None)
     low, high = (float("nan") if v is None else v for v in (clip_min, clip_max))
-    lib.grpo_importance_ratio(at(ratio), C.byref(stats), C.byref(batch), code, C.c_double(low), C.c_double(high))
-    return dict({f: getattr(stats, f) for f, _ in SamplerStats._fields_}, ratio=ratio)
+    lib.variant_importance_ratio(at(ratio), C.byref(stats), at(old), at(sampler), at(m), at(offset), size(b), code, C.c_double(low), C.c_double(high))
+    return dict({f: getattr(stats, f) for f, _ in IsrStats._fields_}, ratio=ratio)
 
 
 def regression_loss(scores, labels, label_weights=None):

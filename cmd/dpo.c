@@ -330,7 +330,7 @@ static void held_json(JsonWriter *w, const HeldPairs *before, const HeldPairs *a
         json_open(w, k ? "after" : "before", '{');
         json_put(w, "loss", at[k]->loss);
         for (int j = 0; dpo_metric_names[j]; j++)
-            json_put(w, dpo_metric_names[j], ((const double *)&at[k]->m)[j]);
+            json_put(w, dpo_metric_names[j], dpo_metric(&at[k]->m, j));
         json_end(w, '}');
     }
     json_end(w, '}');
@@ -340,8 +340,8 @@ static void held_print(const HeldPairs *before, const HeldPairs *after, int n) {
     printf("\n%-20s %12s %12s\n%-20s %12.5f %12.5f\n", "held-out pairs", "before", "after", "loss",
            before->loss, after->loss);
     for (int j = 0; dpo_metric_names[j]; j++)
-        printf("%-20s %12.5f %12.5f\n", dpo_metric_names[j], ((const double *)&before->m)[j],
-               ((const double *)&after->m)[j]);
+        printf("%-20s %12.5f %12.5f\n", dpo_metric_names[j], dpo_metric(&before->m, j),
+               dpo_metric(&after->m, j));
     printf("n = %d; rewards are beta log(policy/reference), 0 before the first step\n", n);
 }
 
@@ -352,7 +352,7 @@ static void dpo_log(JsonWriter *w, void *self) {
     DpoMetrics m;
     dpo_metrics(&m, d->pair, (size_t)d->t.batch, &d->loss_config);
     json_put(w, "loss", d->loss);
-    for (int j = 0; dpo_metric_names[j]; j++) json_put(w, dpo_metric_names[j], ((const double *)&m)[j]);
+    for (int j = 0; dpo_metric_names[j]; j++) json_put(w, dpo_metric_names[j], dpo_metric(&m, j));
     json_put(w, "entropy", d->entropy_sum / d->n_token);
     json_put(w, "grad_norm", d->l.trainer.grad_norm);
     json_put(w, "learning_rate", d->l.trainer.lr);

@@ -9,6 +9,7 @@
 
 #include "cmd/commands.h"
 #include "run/loop.h"
+#include "run/quality.h"
 #include "lib/words.h"
 #include "lib/files.h"
 #include "lib/rng.h"
@@ -198,7 +199,7 @@ static bool held_table(JsonWriter *w, const Trainer *t, const FolderInfo *info, 
     Window window = {0};
     bool ok = true;
     real *score = malloc((size_t)held->n * (size_t)n_label * sizeof(real));
-    RewardPair *scratch = malloc((size_t)held->n * sizeof *scratch);
+    QualityPair *scratch = malloc((size_t)held->n * sizeof *scratch);
     if (!score || !scratch) ok = fail(e, "no memory for %d scores", held->n);
     for (int i = 0; ok && i < held->n; i++) ok = add_example(&window, &held->seq[i], t->model->config.pad, e);
     ok = ok && window_scores(score, t->acts, t->max_row, t->max_target, t->model, &window, e);
@@ -209,8 +210,8 @@ static bool held_table(JsonWriter *w, const Trainer *t, const FolderInfo *info, 
         printf("%-16s %6s %8s %8s %8s %8s %8s %8s\n", "held-out", "n", "MSE", "R2", "Pearson", "Spearman",
                "bias", "slope");
     for (int k = 0; ok && k < n_label; k++) {
-        RewardMetrics r;
-        reward_metrics(&r, NULL, 10, score, held->label, (size_t)held->n, (size_t)n_label, (size_t)k,
+        Quality r;
+        quality_of(&r, NULL, 10, score, held->label, (size_t)held->n, (size_t)n_label, (size_t)k,
                        scratch);
         if (!json)
             printf("%-16s %6zu %8.4f %8.3f %8.3f %8.3f %8.4f %8.3f\n", info->label[k], r.n, r.mse, r.r2,

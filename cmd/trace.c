@@ -531,7 +531,7 @@ static void tell_update(const Step *s, JsonWriter *w) {
     else printf("1, clipping is off   (E284)\n");
     printf("  learning rate = %g * %.9g = %.9g   (E286 to E288, %s)\n", t->adamw.lr,
            schedule_factor(t->schedule, t->step - 1, t->warmup, t->n_step, t->min_lr_ratio), t->lr,
-           schedule_name(t->schedule));
+           schedule_names[t->schedule]);
     printf("  AdamW with beta1 %g, beta2 %g, epsilon %g, weight decay %g on matrices   (E280 to E283)\n",
            t->adamw.beta1, t->adamw.beta2, t->adamw.eps, t->adamw.weight_decay);
     printf("  weights after it, not kept: SHA-256 %s\n", hex);

@@ -13,11 +13,17 @@ void kind_wrong(Call *c, const char *key, const Json *at, const char *expected) 
     c->ok = false;
 }
 
+void kind_refuse(Call *c, bool wrong, const char *key, const char *expected) {
+    if (c->ok && wrong) kind_wrong(c, key, json_get(c->in, key), expected);
+}
+
 void *kind_take(Call *c, size_t n, size_t size) {
     void *p = c->n_owned < MAX_OWNED ? memory_new((n ? n : 1) * size, "compute", c->e) : NULL;
     if (!p) { c->ok = false; return NULL; }
     return c->owned[c->n_owned++] = p;
 }
+
+real *kind_reals(Call *c, size_t n) { return kind_take(c, n, sizeof(real)); }
 
 bool kind_finish(Call *c) {
     while (c->n_owned) memory_free(c->owned[--c->n_owned]);
@@ -49,7 +55,7 @@ Rows kind_rows(Call *c, const char *key, bool optional) {
         r.width = i == 0 || r.width == width ? width : 0;
         r.offset[i + 1] = r.n += width;
     }
-    r.x = kind_take(c, r.n, sizeof *r.x);
+    r.x = kind_reals(c, r.n);
     if (!c->ok) return r;
     for (size_t i = 0, at = 0; i < r.n_row; i++) {
         const Json *row = &v->item[i];

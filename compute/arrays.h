@@ -25,7 +25,9 @@ typedef struct { size_t n_row, n; int *x; size_t *offset; } IntRows;
 
 /* the error line; c->ok = false */
 void kind_wrong(Call *c, const char *key, const Json *at, const char *expected);
+void kind_refuse(Call *c, bool wrong, const char *key, const char *expected);  /* the same if wrong */
 void *kind_take(Call *c, size_t n, size_t size);        /* zeroed; freed by kind_finish */
+real *kind_reals(Call *c, size_t n);
 bool kind_finish(Call *c);                              /* returns c->ok */
 const Json *kind_given(const Call *c, const char *key); /* NULL: absent or null */
 

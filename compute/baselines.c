@@ -26,7 +26,7 @@ static Kept kept_of(Call *c, const Rows *shape, const real *mask) {
     return k;
 }
 
-static void keep(Call *c, Rows *x, const Kept *k) {
+static void keep_only(Call *c, Rows *x, const Kept *k) {
     for (size_t j = 0; c->ok && x->x && j < k->n; j++) x->x[j] = x->x[k->at[j]];
 }
 
@@ -59,15 +59,14 @@ static bool ppo_token_rewards_kind(JsonWriter *out, const Json *inputs, Err *e) 
     config.missing_eos_penalty = kind_number_or(c, "missing_eos_penalty", NAN);
     if (kind_given(c, "kl_estimator"))
         config.kl_estimator = (KlEstimator)kind_choice(c, "kl_estimator", kl_estimator_names);
-    if (c->ok && score.n != old.n_row)
-        kind_wrong(c, "scores", json_get(inputs, "scores"), "one number a completion");
-    if (c->ok && !isnan(config.missing_eos_penalty) && eos.n != old.n_row)
-        kind_wrong(c, "has_eos", json_get(inputs, "has_eos"), "one number a completion");
+    kind_refuse(c, score.n != old.n_row, "scores", "one number a completion");
+    kind_refuse(c, !isnan(config.missing_eos_penalty) && eos.n != old.n_row,
+                "has_eos", "one number a completion");
     const Kept k = kept_of(c, &old, mask.x);
     unsigned char *ended = kind_take(c, old.n_row, 1);
-    real *reward = kind_take(c, old.n, sizeof *reward), *kl = kind_take(c, old.n, sizeof *kl);
+    real *reward = kind_reals(c, old.n), *kl = kind_reals(c, old.n);
     KIND_OPEN;
-    keep(c, &old, &k), keep(c, &ref, &k);
+    keep_only(c, &old, &k), keep_only(c, &ref, &k);
     for (size_t i = 0; i < eos.n; i++) ended[i] = eos.x[i] != 0;
     ppo_missing_eos(score.x, ended, old.n_row, config.missing_eos_penalty);
     ppo_token_rewards(reward, kl, old.x, ref.x, score.x, k.offset, k.n_row, &config);
@@ -82,9 +81,9 @@ static bool gae(JsonWriter *out, const Json *inputs, Err *e) {
     const Rows mask = kind_same_shape(c, "mask", &reward, true);
     const double gamma = kind_number_or(c, "gamma", 1), lam = kind_number_or(c, "lam", 0.95);
     const Kept k = kept_of(c, &reward, mask.x);
-    real *adv = kind_take(c, reward.n, sizeof *adv), *ret = kind_take(c, reward.n, sizeof *ret);
+    real *adv = kind_reals(c, reward.n), *ret = kind_reals(c, reward.n);
     KIND_OPEN;
-    keep(c, &reward, &k), keep(c, &value, &k);
+    keep_only(c, &reward, &k), keep_only(c, &value, &k);
     ppo_gae(adv, ret, reward.x, value.x, k.offset, k.n_row, gamma, lam);
     put_kept(out, "advantages", adv, &reward, &k);
     put_kept(out, "returns", ret, &reward, &k);
@@ -105,11 +104,11 @@ static bool ppo_loss(JsonWriter *out, const Json *inputs, Err *e) {
                  clip_value = kind_number_or(c, "cliprange_value", 0.2),
                  vf_coef = kind_number_or(c, "vf_coef", 0.1);
     const Kept k = kept_of(c, &logp, mask.x);
-    real *dlogp = kind_take(c, logp.n, sizeof *dlogp), *dvalue = kind_take(c, logp.n, sizeof *dvalue);
-    if (c->ok && !k.n) kind_wrong(c, "mask", json_get(inputs, "mask"), "at least one loss token");
+    real *dlogp = kind_reals(c, logp.n), *dvalue = kind_reals(c, logp.n);
+    kind_refuse(c, !k.n, "mask", "at least one loss token");
     KIND_OPEN;
     Rows *const all[] = { &logp, &old, &adv, &value, &old_value, &ret };
-    for (int j = 0; j < 6; j++) keep(c, all[j], &k);
+    for (int j = 0; j < 6; j++) keep_only(c, all[j], &k);
     PpoPolicySums p = { 0 };
     PpoValueSums v = { 0 };
     const double n = (double)k.n;
@@ -130,7 +129,7 @@ static bool running_moments(JsonWriter *out, const Json *inputs, Err *e) {
     const ScoreNorm norm = kind_given(c, "score_norm")
                                ? (ScoreNorm)kind_choice(c, "score_norm", score_norm_names)
                                : SCORES_STANDARDISED;
-    real *score = kind_take(c, batch.n, sizeof *score);
+    real *score = kind_reals(c, batch.n);
     KIND_OPEN;
     PpoMoments m;
     ppo_moments_start(&m);
@@ -218,7 +217,7 @@ static Side side_of(Call *c, const char *logp, const char *mask, const char *ref
     s.shape = s.logp;
     s.kept = kept_of(c, &s.shape, m.x);
     s.dlogp = kind_take(c, s.shape.n, sizeof *s.dlogp);
-    keep(c, &s.logp, &s.kept), keep(c, &s.ref, &s.kept), keep(c, &s.square, &s.kept);
+    keep_only(c, &s.logp, &s.kept), keep_only(c, &s.ref, &s.kept), keep_only(c, &s.square, &s.kept);
     return s;
 }
 
@@ -231,9 +230,8 @@ static bool dpo_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
                l = side_of(c, "rejected_logps", "rejected_mask", "ref_rejected_logps",
                            "rejected_log_sum_sq_probs", d.use_weighting);
     const size_t n = w.shape.n_row;
-    if (c->ok && (n < 1 || l.shape.n_row != n))
-        kind_wrong(c, "rejected_logps", json_get(inputs, "rejected_logps"),
-                   "as many rows as chosen_logps, at least one");
+    kind_refuse(c, n < 1 || l.shape.n_row != n,
+                "rejected_logps", "as many rows as chosen_logps, at least one");
     DpoPair *pair = kind_take(c, n, sizeof *pair);
     DpoRank *rank = kind_take(c, 2 * n, sizeof *rank);
     KIND_OPEN;
@@ -253,7 +251,7 @@ static bool dpo_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
     json_put(out, "loss", loss);
     put_kept(out, "dchosen_logps", w.dlogp, &w.shape, &w.kept);
     put_kept(out, "drejected_logps", l.dlogp, &l.shape, &l.kept);
-    for (int j = 0; dpo_metric_names[j]; j++) json_put(out, dpo_metric_names[j], ((const double *)&m)[j]);
+    for (int j = 0; dpo_metric_names[j]; j++) json_put(out, dpo_metric_names[j], dpo_metric(&m, j));
     KIND_FINISH;
 }
 

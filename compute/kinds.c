@@ -1,23 +1,39 @@
 /* kinds.c: `grpo compute`: JSON lines {"kind": ..., "inputs": {...}} in, {"outputs": {...}} out.
  *
- * In this order: one function a kind (rewards, advantages, losses, optimiser), the table, the command. The
- * mathematics is in reward.c, grpo.c and lib/optim.c; reading and writing is in kind.c, the kinds of PPO and
- * DPO are in compute_baselines.c, those that need the network in compute_model.c. */
+ * In this order: one function a kind (rewards, advantages, losses, optimiser), the table, the command.
+ * Reading and writing is in arrays.c, the kinds of PPO and DPO are in baselines.c, those that need the
+ * network in model.c. */
 #include "compute/kinds.h"
-#include "compute/arrays.h"
-#include "grpo.h"
-#include "lib/optim.h"
-#include "reward.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "baselines/combine.h"
+#include "lib/optim.h"
+#include "lib/words.h"
+#include "run/quality.h"
+
+/* The field of that setting from inputs; null and absent leave it as it is. */
+static void kind_setting(Call *c, void *config, const Setting *s) {
+    void *field = (char *)config + s->at;
+    const Json *v = kind_given(c, s->name);
+    if (s->kind == SET_CHOICE) {
+        if (v || json_get(c->in, s->name)) *(int *)field = kind_choice(c, s->name, s->choice);
+    } else if (s->kind == SET_BOOL) {
+        if (v && v->type != JSON_BOOL) kind_wrong(c, s->name, v, "true or false");
+        else if (v) *(bool *)field = v->number != 0;
+    } else if (s->kind == SET_INT) {
+        if (v) *(int *)field = (int)kind_whole(c, s->name, 1);
+    } else *(double *)field = kind_number_or(c, s->name, *(double *)field);
+}
 
 /* ---- rewards -------------------------------------------------------------------------------- */
 static bool regression_loss(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows s = kind_matrix(c, "scores"), y = kind_same_shape(c, "labels", &s, false);
     const double *w = c->ok ? kind_doubles(c, "label_weights", s.width, true) : NULL;
-    real *ds = kind_take(c, s.n, sizeof *ds);
+    real *ds = kind_reals(c, s.n);
     KIND_OPEN;
     double loss = 0;
     reward_regression_loss(&loss, ds, s.x, y.x, w, s.n_row, s.width,
@@ -31,28 +47,18 @@ static bool regression_metrics(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows s = kind_matrix(c, "scores"), y = kind_same_shape(c, "labels", &s, false);
     const double n_bin = kind_number_or(c, "bins", 10);
-    RewardPair *scratch = kind_take(c, s.n_row, sizeof *scratch);
-    RewardMetrics *m = kind_take(c, s.width, sizeof *m);
+    QualityPair *scratch = kind_take(c, s.n_row, sizeof *scratch);
+    Quality *m = kind_take(c, s.width, sizeof *m);
     double *column = kind_take(c, s.width, sizeof *column);
     KIND_OPEN;
     for (size_t k = 0; k < s.width; k++)
-        reward_metrics(&m[k], NULL, n_bin >= 1 && n_bin < 1e6 ? (int)n_bin : 0, s.x, y.x, s.n_row, s.width, k,
+        quality_of(&m[k], NULL, n_bin >= 1 && n_bin < 1e6 ? (int)n_bin : 0, s.x, y.x, s.n_row, s.width, k,
                        scratch);
-#define COLUMN(name, field) do {                                                                        \
-        for (size_t k = 0; k < s.width; k++) column[k] = (double)m[k].field;                            \
-        kind_put_doubles(out, name, column, s.width);                                                        \
-    } while (0)
-    COLUMN("n", n);
-    COLUMN("mse", mse);
-    COLUMN("rmse", rmse);
-    COLUMN("mae", mae);
-    COLUMN("bias", bias);
-    COLUMN("r2", r2);
-    COLUMN("pearson", pearson);
-    COLUMN("spearman", spearman);
-    COLUMN("calibration_slope", calibration_slope);
-    COLUMN("calibration_intercept", calibration_intercept);
-    COLUMN("calibration_error", calibration_error);
+#define COLUMN(field) \
+    for (size_t k = 0; k < s.width; k++) column[k] = (double)m[k].field; \
+    kind_put_doubles(out, #field, column, s.width);
+    COLUMN(n) COLUMN(mse) COLUMN(rmse) COLUMN(mae) COLUMN(bias) COLUMN(r2) COLUMN(pearson) COLUMN(spearman)
+    COLUMN(calibration_slope) COLUMN(calibration_intercept) COLUMN(calibration_error)
 #undef COLUMN
     KIND_FINISH;
 }
@@ -62,10 +68,10 @@ static bool reward_bt_loss(JsonWriter *out, const Json *inputs, Err *e) {
     const Rows a = kind_rows(c, "chosen", false), b = kind_same_shape(c, "rejected", &a, false),
                m = kind_same_shape(c, "margins", &a, true);
     const double center = kind_number_or(c, "center_rewards_coefficient", 0);
-    real *da = kind_take(c, a.n, sizeof *da), *db = kind_take(c, a.n, sizeof *db);
+    real *da = kind_reals(c, a.n), *db = kind_reals(c, a.n);
     KIND_OPEN;
     double accuracy, margin;
-    json_put(out, "loss", reward_pair_loss(da, db, &accuracy, &margin, a.x, b.x, m.x, center, a.n));
+    json_put(out, "loss", combine_pair_loss(da, db, &accuracy, &margin, a.x, b.x, m.x, center, a.n));
     kind_put_list(out, "dchosen", da, a.n);
     kind_put_list(out, "drejected", db, a.n);
     json_put(out, "accuracy", accuracy);
@@ -80,12 +86,30 @@ static bool saw_weights(JsonWriter *out, const Json *inputs, Err *e) {
                  *alpha = kind_doubles(c, "reward_weights", r.width, true);
     const double delta = kind_number_or(c, "delta", 1e-8), multiplier = kind_number_or(c, "multiplier", 1);
     double *w = kind_take(c, r.width, sizeof *w), *cv = kind_take(c, r.width, sizeof *cv);
-    real *reward = kind_take(c, r.n_row, sizeof *reward);
+    real *reward = kind_reals(c, 2 * r.n_row), *adv = reward + r.n_row;
+    const size_t g = kind_given(c, "num_generations") ? kind_group_size(c, r.n_row) : 0;
     KIND_OPEN;
-    reward_saw_weights(w, cv, r.x, shift, delta, r.n_row, r.width);
-    reward_saw_reward(reward, r.x, w, alpha, multiplier, r.n_row, r.width);
+    combine_saw_weights(w, cv, r.x, shift, delta, r.n_row, r.width);
+    combine_saw_reward(reward, r.x, w, alpha, multiplier, r.n_row, r.width);
     kind_put_doubles(out, "cv", cv, r.width);
     kind_put_doubles(out, "weights", w, r.width);
+    kind_put_list(out, "rewards", reward, r.n_row);
+    if (g) {
+        combine_saw_advantage(adv, cv, r.x, w, alpha, r.n_row, r.width, g, 1e-4);
+        kind_put_list(out, "advantages", adv, r.n_row);
+    }
+    KIND_FINISH;
+}
+
+static bool chebyshev_rewards(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    const Rows r = kind_matrix(c, "rewards_per_func");
+    const double *w = kind_weights(c, "reward_weights", r.width),
+                 *low = kind_doubles(c, "low", r.width, false),
+                 *high = kind_doubles(c, "high", r.width, false);
+    real *reward = kind_reals(c, r.n_row);
+    KIND_OPEN;
+    combine_chebyshev(reward, r.x, w, low, high, r.n_row, r.width);
     kind_put_list(out, "rewards", reward, r.n_row);
     KIND_FINISH;
 }
@@ -110,20 +134,17 @@ static bool label_shares(JsonWriter *out, const Json *inputs, Err *e) {
 
 /* ---- advantages ----------------------------------------------------------------------------- */
 static bool grpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
+    static const char *const name[] = {"scale_rewards", "multi_objective_aggregation", "missing_labels"};
     KIND_START;
     const Rows r = kind_matrix(c, "rewards_per_func");
     const double *w = kind_weights(c, "reward_weights", r.width);
     const size_t g = kind_group_size(c, r.n_row);
     GrpoConfig config;
     grpo_config_default(&config);
-    if (kind_given(c, "scale_rewards"))
-        config.scale_rewards = (ScaleRewards)kind_choice(c, "scale_rewards", scale_rewards_names);
-    if (kind_given(c, "multi_objective_aggregation"))
-        config.multi_objective_aggregation =
-            (Aggregation)kind_choice(c, "multi_objective_aggregation", multi_objective_aggregation_names);
-    if (kind_given(c, "missing_labels"))
-        config.missing_labels = (MissingLabels)kind_choice(c, "missing_labels", missing_labels_names);
-    real *adv = kind_take(c, r.n_row, sizeof *adv), *reward = kind_take(c, r.n_row, sizeof *reward);
+    for (int j = 0; j < 3; j++)
+        if (kind_given(c, name[j]))
+            kind_setting(c, &config, setting_find(j < 2 ? grpo_settings : grpo_group_settings, name[j]));
+    real *adv = kind_reals(c, r.n_row), *reward = kind_reals(c, r.n_row);
     double *mean = kind_take(c, r.width, sizeof *mean), *std = kind_take(c, r.width, sizeof *std);
     KIND_OPEN;
     GrpoRewardStats stats;
@@ -145,8 +166,8 @@ static bool mogrpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
     const double *w = kind_weights(c, "reward_weights", r.width), eps = kind_number_or(c, "eps", 1e-4),
                  ddof = kind_number_or(c, "ddof", 1);
     const size_t g = kind_group_size(c, r.n_row);
-    if (c->ok && ddof != 0 && ddof != 1) kind_wrong(c, "ddof", json_get(inputs, "ddof"), "0 or 1");
-    real *adv = kind_take(c, r.n_row, sizeof *adv);
+    kind_refuse(c, ddof != 0 && ddof != 1, "ddof", "0 or 1");
+    real *adv = kind_reals(c, r.n_row);
     KIND_OPEN;
     reward_mo_grpo(adv, r.x, w, r.n_row, r.width, g, (int)ddof, eps);
     kind_put_list(out, "advantages", adv, r.n_row);
@@ -161,9 +182,9 @@ static bool gdpo_token_weighted(JsonWriter *out, const Json *inputs, Err *e) {
     const double eps_group = kind_number_or(c, "eps_group", 1e-6),
                  eps_var = kind_number_or(c, "eps_var", 1e-8);
     const size_t g = kind_group_size(c, r.n_row);
-    real *adv = kind_take(c, r.n_row, sizeof *adv), *sum = kind_take(c, r.n_row, sizeof *sum);
+    real *adv = kind_reals(c, r.n_row), *sum = kind_reals(c, r.n_row);
     KIND_OPEN;
-    reward_gdpo_by_token(adv, sum, r.x, w, length, r.n_row, r.width, g, eps_group, eps_var);
+    combine_gdpo_by_token(adv, sum, r.x, w, length, r.n_row, r.width, g, eps_group, eps_var);
     kind_put_list(out, "sums", sum, r.n_row);
     kind_put_list(out, "advantages", adv, r.n_row);
     KIND_FINISH;
@@ -177,16 +198,15 @@ static bool constrained_advantages(JsonWriter *out, const Json *inputs, Err *e) 
     const double eta = kind_number(c, "eta"), max = kind_number(c, "max_multiplier"),
                  eps = kind_number_or(c, "eps", 1e-4);
     const size_t n = cost.n_row, g = kind_group_size(c, n);
-    if (c->ok && r.n != n)
-        kind_wrong(c, "reward", json_get(inputs, "reward"), "as many numbers as costs has rows");
-    real *adv = kind_take(c, n, sizeof *adv), *scalar = kind_take(c, n, sizeof *scalar);
+    kind_refuse(c, r.n != n, "reward", "as many numbers as costs has rows");
+    real *adv = kind_reals(c, n), *scalar = kind_reals(c, n);
     KIND_OPEN;
-    reward_lagrangian(scalar, r.x, cost.x, lambda, n, cost.width);
+    combine_lagrangian(scalar, r.x, cost.x, lambda, n, cost.width);
     grpo_advantage(adv, NULL, scalar, n, g, SCALE_GROUP, eps);
     kind_put_list(out, "advantages_reward_level", adv, n);
-    reward_constrained_advantage(adv, r.x, cost.x, 1, lambda, n, cost.width, g, eps);
+    combine_constrained_advantage(adv, r.x, cost.x, 1, lambda, n, cost.width, g, eps);
     kind_put_list(out, "advantages_component_level", adv, n);
-    reward_multiplier_step(lambda, cost.x, budget, eta, max, n, cost.width);
+    combine_multiplier_step(lambda, cost.x, budget, eta, max, n, cost.width);
     kind_put_doubles(out, "multipliers", lambda, cost.width);
     KIND_FINISH;
 }
@@ -196,9 +216,9 @@ static bool rloo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
     const Rows r = kind_rows(c, "rewards", false);
     const size_t g = kind_group_size(c, r.n);
     const Json *normalize = kind_given(c, "normalize");
-    real *adv = kind_take(c, r.n, sizeof *adv);
+    real *adv = kind_reals(c, r.n);
     KIND_OPEN;
-    grpo_rloo_advantage(adv, r.x, r.n, g, normalize && normalize->number != 0, 1e-4);
+    variant_rloo_advantage(adv, r.x, r.n, g, normalize && normalize->number != 0, 1e-4);
     kind_put_list(out, "advantages", adv, r.n);
     KIND_FINISH;
 }
@@ -212,7 +232,7 @@ static bool overlong_penalty(JsonWriter *out, const Json *inputs, Err *e) {
     for (size_t i = 0; c->ok && i < n.n; i++) {
         if (!(n.x[i] >= 0 && n.x[i] < 1e9))
             kind_wrong(c, "lengths", json_get(inputs, "lengths"), "whole numbers >= 0");
-        else p[i] = grpo_overlong_penalty((size_t)n.x[i], longest, cache);
+        else p[i] = variant_overlong_penalty((size_t)n.x[i], longest, cache);
     }
     KIND_OPEN;
     kind_put_doubles(out, "penalties", p, n.n);
@@ -237,85 +257,39 @@ static bool kl_estimators(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* One setting; false: no such key. null leaves the default, which for these keys is "not given". */
-static bool loss_setting(Call *c, LossSettings *s, const char *key) {
-    GrpoConfig *g = &s->config;
-    GrpoWindow *w = &s->window;
-    const struct { const char *key; double *to;
-    } real_key[] = {
-        {"epsilon", &g->epsilon},
-        {"epsilon_high", &g->epsilon_high},
-        {"delta", &g->delta},
-        {"dual_clip", &g->dual_clip},
-        {"beta", &g->beta},
-        {"top_entropy_quantile", &g->top_entropy_quantile},
-        {"off_policy_mask_threshold", &g->off_policy_mask_threshold},
-        {"sapo_temperature_pos", &g->sapo_temperature_pos},
-        {"sapo_temperature_neg", &g->sapo_temperature_neg},
-        {"vespo_k_pos", &g->vespo_k_pos},
-        {"vespo_lambda_pos", &g->vespo_lambda_pos},
-        {"vespo_k_neg", &g->vespo_k_neg},
-        {"vespo_lambda_neg", &g->vespo_lambda_neg},
-        {"entropy_coef", &g->entropy_coef},
-        {"entropy_target", &g->entropy_target},
-        {"entropy_coef_delta", &g->entropy_coef_delta},
-        {"entropy_coef_min", &g->entropy_coef_min},
-        {"entropy_coef_max", &g->entropy_coef_max},
-        {"num_items_in_batch", &s->n_item},
-        {"last_world_entropy", &s->last_world_entropy},
-    };
-    const struct { const char *key; int *to;
-    } int_key[] = {
-        {"max_completion_length", &g->max_completion_length},
-        {"num_processes", &w->n_process},
-        {"gradient_accumulation_steps", &w->gradient_accumulation_steps},
-        {"steps_per_generation", &w->steps_per_generation},
-    };
-    const struct { const char *key; bool *to;
-    } bool_key[] = {
-        {"use_bias_correction_kl", &g->use_bias_correction_kl},
-        {"use_adaptive_entropy", &g->use_adaptive_entropy},
-        {"training", &w->training},
-    };
-    for (size_t j = 0; j < sizeof real_key / sizeof *real_key; j++)
-        if (!strcmp(key, real_key[j].key)) {
-            *real_key[j].to = kind_number_or(c, key, *real_key[j].to);
-            return true;
-        }
-    for (size_t j = 0; j < sizeof int_key / sizeof *int_key; j++)
-        if (!strcmp(key, int_key[j].key)) {
-            if (kind_given(c, key)) *int_key[j].to = (int)kind_whole(c, key, 1);
-            return true;
-        }
-    for (size_t j = 0; j < sizeof bool_key / sizeof *bool_key; j++)
-        if (!strcmp(key, bool_key[j].key)) {
-            const Json *v = kind_given(c, key);
-            if (v && v->type != JSON_BOOL) kind_wrong(c, key, v, "true or false");
-            else if (v) *bool_key[j].to = v->number != 0;
-            return true;
-        }
-    if (!strcmp(key, "loss_type")) g->loss_type = (LossType)kind_choice(c, key, loss_type_names);
-    else if (!strcmp(key, "importance_sampling_level"))
-        g->importance_sampling_level = (ImportanceLevel)kind_choice(c, key, importance_sampling_level_names);
-    else return false;
-    return true;
+#define AT(member) offsetof(LossSettings, member)
+static const Setting window_settings[] = {
+    {"num_items_in_batch", SET_NUMBER, AT(n_item), "none", NULL, NULL},
+    {"num_processes", SET_INT, AT(window.n_process), "1", NULL, NULL},
+    {"gradient_accumulation_steps", SET_INT, AT(window.gradient_accumulation_steps), "1", NULL, NULL},
+    {"steps_per_generation", SET_INT, AT(window.steps_per_generation), "1", NULL, NULL},
+    {"training", SET_BOOL, AT(window.training), "true", NULL, NULL},
+    {"last_world_entropy", SET_NUMBER, AT(last_world_entropy), "0", NULL, NULL},
+    SETTINGS_END};
+
+/* The row of a setting that a loss depends on. */
+static const Setting *loss_setting(const char *key) {
+    static const char *const none_of[] = {"scale_rewards", "multi_objective_aggregation", "num_iterations",
+                                          "mask_truncated_completions", "missing_labels", "num_generations"};
+    const Setting *const rows[] = {window_settings, grpo_settings, grpo_group_settings}, *found = NULL;
+    for (int j = 0; !found && j < 3; j++) found = setting_find(rows[j], key);
+    return found && !strcmp(found->name, key) && !name_among(key, none_of, 6) ? found : NULL;
 }
 
 void compute_loss_settings(Call *c, LossSettings *s, const char *name) {
+    *s = (LossSettings){0};
+    settings_default(s, window_settings);
     grpo_config_default(&s->config);
-    s->window = (GrpoWindow){.n_process = 1, .gradient_accumulation_steps = 1, .steps_per_generation = 1,
-                             .training = true};
-    s->n_item = NAN;
-    s->last_world_entropy = 0;
     const Json *config = kind_given(c, name);
     if (config && config->type != JSON_OBJECT) { kind_wrong(c, name, config, "an object"); return; }
     Call inner = { config, c->e, { NULL }, 0, c->ok };
-    for (size_t j = 0; config && inner.ok && j < config->length; j++)
-        if (!loss_setting(&inner, s, config->item[j].key)) {
-            fail(c->e, "stdin:%d:%d: inputs.%s.%s: unknown setting; `grpo compute --list` names them",
-                 config->item[j].line, config->item[j].column, name, config->item[j].key);
-            inner.ok = false;
-        }
+    for (size_t j = 0; config && inner.ok && j < config->length; j++) {
+        const Json *v = &config->item[j];
+        const Setting *row = loss_setting(v->key);
+        if (row) kind_setting(&inner, s, row);
+        else inner.ok = fail(c->e, "stdin:%d:%d: inputs.%s.%s: unknown setting; `grpo compute --list` names "
+                             "them", v->line, v->column, name, v->key);
+    }
     c->ok = inner.ok;
 }
 
@@ -326,17 +300,15 @@ static bool run_loss(JsonWriter *out, Call *c, LossSettings *s) {
                sampler = kind_same_shape(c, "sampling_logps", &logp, true),
                entropy = kind_same_shape(c, "entropies", &logp, true),
                isr = kind_rows(c, "importance_sampling_ratio", true), adv = kind_rows(c, "advantages", false);
-    if (c->ok && adv.n != logp.n_row)
-        kind_wrong(c, "advantages", json_get(c->in, "advantages"), "one number a completion");
+    kind_refuse(c, adv.n != logp.n_row, "advantages", "one number a completion");
     if (c->ok && s->config.beta != 0 && !ref.x)
         kind_wrong(c, "ref_logps", NULL, "numbers, since beta is not 0");
-    if (c->ok && isr.x && isr.n != logp.n && !(isr.n == logp.n_row && isr.n_row == logp.n_row))
-        kind_wrong(c, "importance_sampling_ratio", json_get(c->in, "importance_sampling_ratio"),
-                   "one number a token or a completion");
+    kind_refuse(c, isr.x && isr.n != logp.n && !(isr.n == logp.n_row && isr.n_row == logp.n_row),
+                "importance_sampling_ratio", "one number a token or a completion");
     if (c->ok && !grpo_config_check(&s->config, c->e)) c->ok = false;
     unsigned char *m = kind_take(c, logp.n, 1);
     double *scratch = kind_take(c, logp.n, sizeof *scratch);
-    real *dlogp = kind_take(c, logp.n, sizeof *dlogp), *dentropy = kind_take(c, logp.n, sizeof *dentropy);
+    real *dlogp = kind_reals(c, logp.n), *dentropy = kind_reals(c, logp.n);
     if (!c->ok) return false;
     double n_token = 0;
     for (size_t t = 0; t < logp.n; t++) n_token += m[t] = !mask.x || mask.x[t] != 0;
@@ -353,18 +325,13 @@ static bool run_loss(JsonWriter *out, Call *c, LossSettings *s) {
     grpo_loss(&sums, dlogp, dentropy, &in, &s->config, &s->window, &micro);
     GrpoMetrics metrics;
     grpo_metrics(&metrics, &sums, &s->config, &s->window);
-    const double value[] = {metrics.policy_loss,      metrics.kl,
-                            metrics.entropy,          metrics.clip_low_mean,
-                            metrics.clip_low_min,     metrics.clip_high_mean,
-                            metrics.clip_high_max,    metrics.clip_region_mean,
-                            metrics.cispo_clip_ratio, metrics.vespo_phi_seq_mean};
     json_begin(out, '{');
     json_put(out, "loss", grpo_loss_value(&sums, &s->window, &micro));
     kind_put_rows(out, "dlogps", dlogp, logp.offset, logp.n_row);
     if (entropy.x) kind_put_rows(out, "dentropies", dentropy, logp.offset, logp.n_row);
     for (int j = 0; grpo_metric_names[j]; j++)
-        if (!isnan(value[j]) && (entropy.x || strcmp(grpo_metric_names[j], "entropy")))
-            json_put(out, grpo_metric_names[j], value[j]);
+        if (!isnan(grpo_metric(&metrics, j)) && (entropy.x || strcmp(grpo_metric_names[j], "entropy")))
+            json_put(out, grpo_metric_names[j], grpo_metric(&metrics, j));
     if (s->config.use_adaptive_entropy) {
         if (s->window.training) grpo_entropy_step(&control, &s->config, sums.entropy_bonus, sums.n_entropy);
         json_put(out, "entropy_coef", control.coef);
@@ -422,14 +389,12 @@ static bool importance_sampling_ratio(JsonWriter *out, const Json *inputs, Err *
     const IsrMode mode = (IsrMode)kind_choice(c, "mode", importance_sampling_mode_names);
     const double low = kind_number_or(c, "clip_min", NAN), high = kind_number_or(c, "clip_max", NAN);
     unsigned char *m = kind_take(c, old.n, 1);
-    real *ratio = kind_take(c, old.n + old.n_row, sizeof *ratio);
+    real *ratio = kind_reals(c, old.n + old.n_row);
     KIND_OPEN;
     for (size_t t = 0; t < old.n; t++) m[t] = !mask.x || mask.x[t] != 0;
-    const GrpoIn in = {.n_completion = old.n_row, .offset = old.offset, .logp = old.x, .old = old.x,
-                       .sampler = smp.x, .mask = m};
-    GrpoSamplerStats stats;
-    grpo_importance_ratio(ratio, &stats, &in, mode, low, high);
-    if (grpo_isr_per_token(mode)) kind_put_rows(out, "ratio", ratio, old.offset, old.n_row);
+    IsrStats stats;
+    variant_importance_ratio(ratio, &stats, old.x, smp.x, m, old.offset, old.n_row, mode, low, high);
+    if (variant_isr_per_token(mode)) kind_put_rows(out, "ratio", ratio, old.offset, old.n_row);
     else {
         json_open(out, "ratio", '[');
         for (size_t i = 0; i < old.n_row; i++) {
@@ -451,9 +416,8 @@ static bool adamw(JsonWriter *out, const Json *inputs, Err *e) {
     const Rows p = kind_rows(c, "params", false), g = kind_matrix(c, "grads");
     const double *lr = kind_doubles(c, "lrs", g.n_row, false), *beta = kind_doubles(c, "betas", 2, false);
     AdamW o = { 0, 0, 0, kind_number(c, "eps"), kind_number(c, "weight_decay") };
-    if (c->ok && g.width != p.n) kind_wrong(c, "grads", json_get(inputs, "grads"), "rows as long as params");
-    real *m = kind_take(c, p.n, sizeof *m), *v = kind_take(c, p.n, sizeof *v),
-         *history = kind_take(c, g.n, sizeof *history);
+    kind_refuse(c, g.width != p.n, "grads", "rows as long as params");
+    real *m = kind_reals(c, p.n), *v = kind_reals(c, p.n), *history = kind_reals(c, g.n);
     KIND_OPEN;
     o.beta1 = beta[0];
     o.beta2 = beta[1];
@@ -485,9 +449,7 @@ static bool clip_grad_norm(JsonWriter *out, const Json *inputs, Err *e) {
 
 static bool lr_schedule(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
-    Schedule kind = SCHEDULE_LINEAR;
-    const char *name = kind_word(c, "lr_scheduler_type");
-    if (c->ok && !schedule_parse(&kind, name, e)) c->ok = false;
+    const Schedule kind = (Schedule)kind_choice(c, "lr_scheduler_type", schedule_names);
     const double base = kind_number(c, "learning_rate"), min_ratio = kind_number_or(c, "min_lr_rate", 0);
     const size_t warmup = kind_whole(c, "warmup_steps", 0), n = kind_whole(c, "max_steps", 1);
     double *lr = c->ok ? kind_take(c, n, sizeof *lr) : NULL;
@@ -520,8 +482,11 @@ const ComputeKind compute_kinds[] = {
      "rewards_per_func[n][K], reward_weights?[K], num_generations, lengths[n], eps_group? 1e-6, "
      "eps_var? 1e-8",
      gdpo_token_weighted},
-    {"saw_weights", "E66 E67",
-     "rewards_per_func[n][K], shift?[K], reward_weights?[K], delta? 1e-8, multiplier? 1", saw_weights},
+    {"saw_weights", "E66 E67 E68",
+     "rewards_per_func[n][K], shift?[K], reward_weights?[K], delta? 1e-8, multiplier? 1, num_generations?",
+     saw_weights},
+    {"chebyshev_rewards", "E74", "rewards_per_func[n][K], reward_weights?[K], low[K], high[K]",
+     chebyshev_rewards},
     {"constrained_advantages", "E69 E70 E71",
      "reward[n], costs[n][K], multipliers[K], budgets[K], eta, max_multiplier, "
      "num_generations, eps? 1e-4",
@@ -530,16 +495,7 @@ const ComputeKind compute_kinds[] = {
     {"rloo_advantages", "E89", "rewards[n], num_generations, normalize? false", rloo_advantages},
     {"kl_estimators", "E94 E95", "logps[n], ref_logps[n]", kl_estimators},
     {"grpo_loss", "E81 E90 E91 E92 E94 to E97 E99 to E105 E108 E109 E111 to E117 E122",
-     BATCH ", config? {loss_type, importance_sampling_level, "
-           "epsilon, epsilon_high, delta, dual_clip, beta, use_bias_correction_kl, top_entropy_quantile, "
-           "off_policy_mask_threshold, "
-           "sapo_temperature_pos, sapo_temperature_neg, vespo_k_pos, vespo_lambda_pos, vespo_k_neg, "
-           "vespo_lambda_neg, "
-           "max_completion_length, num_items_in_batch, num_processes, gradient_accumulation_steps, "
-           "steps_per_generation, entropy_coef, "
-           "use_adaptive_entropy, entropy_target, entropy_coef_delta, entropy_coef_min, entropy_coef_max, "
-           "last_world_entropy, training}",
-     grpo_loss_kind},
+     BATCH ", config? {", grpo_loss_kind},           /* list() goes on with the names */
     {"gmpo_loss", "E106", BATCH ", config? as grpo_loss", gmpo_loss},
     {"gspo_token_loss", "E93", BATCH ", epsilon?, epsilon_high?", gspo_token_loss},
     {"dual_clip_loss", "E107", BATCH ", epsilon?, epsilon_high?, clip_c? 3", dual_clip_loss},
@@ -593,11 +549,26 @@ static bool one_line(const char *text, size_t n, int line_no, Err *e) {
     return ok;
 }
 
+static void list_loss_settings(void) {
+    const Setting *const rows[] = {grpo_settings, grpo_group_settings, window_settings};
+    const char *between = "";
+    for (int j = 0; j < 3; j++)
+        for (const Setting *s = rows[j]; s->name; s++)
+            if (s->kind != SET_HEADING && loss_setting(s->name)) {
+                printf("%s%s", between, s->name);
+                between = ", ";
+            }
+    putchar('}');
+}
+
 static int list(void) {
     const ComputeKind *const table[] = { compute_kinds, compute_baseline_kinds, compute_model_kinds };
     for (int j = 0; j < 3; j++)
-        for (const ComputeKind *k = table[j]; k->kind; k++)
-            printf("%s\n    %s\n    inputs: %s\n", k->kind, k->equations, k->inputs);
+        for (const ComputeKind *k = table[j]; k->kind; k++) {
+            printf("%s\n    %s\n    inputs: %s", k->kind, k->equations, k->inputs);
+            if (k->run == grpo_loss_kind) list_loss_settings();
+            putchar('\n');
+        }
     return 0;
 }
 

@@ -23,7 +23,11 @@ bool compute_case(JsonWriter *out, const char *kind, const Json *inputs, Err *e)
 
 /* The loss settings in the object inputs.NAME (absent: the defaults) as grpo_loss takes them; n_item NaN: not
  * given. */
-typedef struct { GrpoConfig config; GrpoWindow window; double n_item, last_world_entropy; } LossSettings;
+typedef struct {
+    GrpoConfig config;                  /* first, so that its rows are rows of this struct too */
+    GrpoWindow window;
+    double n_item, last_world_entropy;
+} LossSettings;
 void compute_loss_settings(Call *c, LossSettings *s, const char *name);
 
 int cmd_compute(int argc, char **argv);

@@ -24,10 +24,9 @@ static bool rms_norm_kind(JsonWriter *out, const Json *inputs, Err *e) {
     const Rows x = kind_matrix(c, "x"), dy = kind_same_shape(c, "dy", &x, false);
     const Rows w = kind_rows(c, "weight", false);
     const double eps = kind_number(c, "eps");
-    if (c->ok && w.n != x.width)
-        kind_wrong(c, "weight", json_get(inputs, "weight"), "as many numbers as a row of x has");
-    real *y = kind_take(c, x.n, sizeof *y), *dx = kind_take(c, x.n, sizeof *dx),
-         *dw = kind_take(c, w.n, sizeof *dw), *r = kind_take(c, x.n_row, sizeof *r);
+    kind_refuse(c, w.n != x.width, "weight", "as many numbers as a row of x has");
+    real *y = kind_reals(c, x.n), *dx = kind_reals(c, x.n), *dw = kind_reals(c, w.n),
+         *r = kind_reals(c, x.n_row);
     KIND_OPEN;
     const int n = (int)x.width;
     for (size_t t = 0; t < x.n_row; t++) {
@@ -44,7 +43,7 @@ static bool rms_norm_kind(JsonWriter *out, const Json *inputs, Err *e) {
 
 /* rope_theta and rope_scaling of c->in; a scaling without rope_type is llama3's if it has low_freq_factor,
  * else linear. */
-static void read_rope(Call *c, ModelConfig *m) {
+static void kind_rope(Call *c, ModelConfig *m) {
     m->rope_theta = kind_number(c, "rope_theta");
     const Json *scaling = kind_given(c, "rope_scaling");
     if (!c->ok || !scaling) return;
@@ -69,7 +68,7 @@ static int small_whole(Call *c, const char *key, size_t least) {
 static bool rope_inv_freq(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     ModelConfig m = { .head_dim = small_whole(c, "head_dim", 2) };
-    read_rope(c, &m);
+    kind_rope(c, &m);
     double *f = kind_take(c, (size_t)m.head_dim / 2, sizeof *f);
     KIND_OPEN;
     rope_frequencies(f, &m);
@@ -83,13 +82,12 @@ static bool rope_apply_kind(JsonWriter *out, const Json *inputs, Err *e) {
     real *x = kind_tensor(c, "x", shape, 3), *dy = kind_tensor(c, "dy", shape, 3);
     const IntRows p = kind_int_rows(c, "positions");
     ModelConfig m = { .head_dim = (int)shape[2] };
-    read_rope(c, &m);
-    if (c->ok && p.n != shape[0])
-        kind_wrong(c, "positions", json_get(inputs, "positions"), "as many numbers as x has rows");
+    kind_rope(c, &m);
+    kind_refuse(c, p.n != shape[0], "positions", "as many numbers as x has rows");
     if (c->ok && shape[2] % 2) kind_wrong(c, "x", json_get(inputs, "x"), "heads of an even size");
     const size_t half = shape[2] / 2;
     double *f = kind_take(c, half, sizeof *f);
-    real *cos = kind_take(c, half, sizeof *cos), *sin = kind_take(c, half, sizeof *sin);
+    real *cos = kind_reals(c, half), *sin = kind_reals(c, half);
     KIND_OPEN;
     rope_frequencies(f, &m);
     for (size_t t = 0; t < shape[0]; t++) {
@@ -104,7 +102,7 @@ static bool rope_apply_kind(JsonWriter *out, const Json *inputs, Err *e) {
 }
 
 /* q [T][H][d], k and v [T][Hk][d], causal; in the order of the trunk: heads, then rows. */
-static bool attention(JsonWriter *out, const Json *inputs, Err *e) {
+static bool attention_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     size_t shape[3] = { 0 };
     const real *q = kind_tensor(c, "q", shape, 3), *d_o = kind_tensor(c, "do", shape, 3);
@@ -114,12 +112,10 @@ static bool attention(JsonWriter *out, const Json *inputs, Err *e) {
     const size_t Hk = kv_shape[1], panels = attention_panels((int)T, (int)d),
                  scratch = attention_scratch(T, (int)d);
     if (c->ok && H % Hk) kind_wrong(c, "q", json_get(inputs, "q"), "a multiple of k's heads");
-    real *o = kind_take(c, T * H * d, sizeof *o), *dq = kind_take(c, T * H * d, sizeof *dq),
-         *dk = kind_take(c, T * Hk * d, sizeof *dk), *dv = kind_take(c, T * Hk * d, sizeof *dv),
-         *key_t = kind_take(c, panels, sizeof *key_t), *value_t = kind_take(c, panels, sizeof *value_t),
-         *key = kind_take(c, panels, sizeof *key), *value = kind_take(c, panels, sizeof *value),
-         *p = kind_take(c, scratch, sizeof *p), *ds = kind_take(c, scratch, sizeof *ds),
-         *max = kind_take(c, T, sizeof *max), *sum = kind_take(c, T, sizeof *sum);
+    real *o = kind_reals(c, T * H * d), *dq = kind_reals(c, T * H * d), *dk = kind_reals(c, T * Hk * d),
+         *dv = kind_reals(c, T * Hk * d), *key_t = kind_reals(c, panels), *value_t = kind_reals(c, panels),
+         *key = kind_reals(c, panels), *value = kind_reals(c, panels), *p = kind_reals(c, scratch),
+         *ds = kind_reals(c, scratch), *max = kind_reals(c, T), *sum = kind_reals(c, T);
     KIND_OPEN;
     for (size_t j = 0; j < H; j++) {
         const size_t g = j / (H / Hk), ld = Hk * d, stride = 16 * T;
@@ -151,23 +147,19 @@ static bool lora_linear(JsonWriter *out, const Json *inputs, Err *e) {
     const LoraShape l = {.n_out = (int)w.n_row, .n_in = (int)w.width, .r = lora.r,
                          .s = c->ok ? lora_scale(&lora) : 0};
     const int n = (int)x.n_row;
-    if (c->ok && a.width != w.width)
-        kind_wrong(c, "lora_A", json_get(inputs, "lora_A"), "rows as long as weight's");
-    if (c->ok && (b.n_row != w.n_row || b.width != a.n_row))
-        kind_wrong(c, "lora_B", json_get(inputs, "lora_B"),
-                   "a row for each of weight's, as long as lora_A has rows");
-    if (c->ok && x.width != w.width) kind_wrong(c, "x", json_get(inputs, "x"), "rows as long as weight's");
-    if (c->ok && (dy.n_row != x.n_row || dy.width != w.n_row))
-        kind_wrong(c, "dy", json_get(inputs, "dy"),
-                   "a row for each of x's, a number for each of weight's rows");
-    real *packed = kind_take(c, gemm_packed_count(l.n_out, l.n_in), sizeof *packed),
-         *packed_a = kind_take(c, gemm_packed_count(l.r, l.n_in), sizeof *packed_a),
-         *packed_b = kind_take(c, gemm_packed_count(l.n_out, l.r), sizeof *packed_b),
-         *u = kind_take(c, 3 * x.n_row * a.n_row, sizeof *u), *su = u + x.n_row * a.n_row,
-         *du = su + x.n_row * a.n_row, *wide = kind_take(c, x.n_row * (w.width + w.n_row), sizeof *wide),
-         *y = kind_take(c, dy.n, sizeof *y), *dx = kind_take(c, x.n, sizeof *dx),
-         *da = kind_take(c, a.n, sizeof *da), *db = kind_take(c, b.n, sizeof *db),
-         *merged = kind_take(c, w.n, sizeof *merged);
+    kind_refuse(c, a.width != w.width, "lora_A", "rows as long as weight's");
+    kind_refuse(c, b.n_row != w.n_row || b.width != a.n_row,
+                "lora_B", "a row for each of weight's, as long as lora_A has rows");
+    kind_refuse(c, x.width != w.width, "x", "rows as long as weight's");
+    kind_refuse(c, dy.n_row != x.n_row || dy.width != w.n_row,
+                "dy", "a row for each of x's, a number for each of weight's rows");
+    real *packed = kind_reals(c, gemm_packed_count(l.n_out, l.n_in)),
+         *packed_a = kind_reals(c, gemm_packed_count(l.r, l.n_in)),
+         *packed_b = kind_reals(c, gemm_packed_count(l.n_out, l.r)),
+         *u = kind_reals(c, 3 * x.n_row * a.n_row), *su = u + x.n_row * a.n_row, *du = su + x.n_row * a.n_row,
+         *wide = kind_reals(c, x.n_row * (w.width + w.n_row)), *y = kind_reals(c, dy.n),
+         *dx = kind_reals(c, x.n), *da = kind_reals(c, a.n), *db = kind_reals(c, b.n),
+         *merged = kind_reals(c, w.n);
     KIND_OPEN;
     gemm_pack(packed, w.x, STORE_REAL, l.n_out, l.n_in);
     gemm_pack(packed_a, a.x, STORE_REAL, l.r, l.n_in);
@@ -190,7 +182,7 @@ static bool swiglu(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows g = kind_rows(c, "gate", false), u = kind_same_shape(c, "up", &g, false),
                dy = kind_same_shape(c, "dy", &g, false);
-    real *y = kind_take(c, g.n, sizeof *y);
+    real *y = kind_reals(c, g.n);
     KIND_OPEN;
     r_swiglu(y, g.x, u.x, g.n);
     r_swiglu_backward(dy.x, g.x, u.x, g.n);
@@ -206,14 +198,13 @@ static bool logp_entropy(JsonWriter *out, const Json *inputs, Err *e) {
                dentropy = kind_rows(c, "dentropies", true);
     const IntRows y = kind_int_rows(c, "targets");
     const double tau = kind_number_or(c, "temperature", 1);
-    if (c->ok && (y.n != z.n_row || dlogp.n != z.n_row || (dentropy.x && dentropy.n != z.n_row)))
-        kind_wrong(c, "logits", json_get(inputs, "logits"), "as many rows as targets, dlogps and dentropies");
+    kind_refuse(c, y.n != z.n_row || dlogp.n != z.n_row || (dentropy.x && dentropy.n != z.n_row),
+                "logits", "as many rows as targets, dlogps and dentropies");
     for (size_t t = 0; c->ok && t < y.n; t++)
         if (y.x[t] >= (int)z.width)
             kind_wrong(c, "targets", json_get(inputs, "targets"), "ids within a row of logits");
-    if (c->ok && !(tau > 0))
-        kind_wrong(c, "temperature", json_get(inputs, "temperature"), "a number above 0");
-    real *logp = kind_take(c, z.n_row, sizeof *logp), *entropy = kind_take(c, z.n_row, sizeof *entropy);
+    kind_refuse(c, !(tau > 0), "temperature", "a number above 0");
+    real *logp = kind_reals(c, z.n_row), *entropy = kind_reals(c, z.n_row);
     KIND_OPEN;
     for (size_t t = 0; t < z.n_row; t++) {
         real *row = z.x + z.offset[t];
@@ -232,7 +223,7 @@ static bool logp_entropy(JsonWriter *out, const Json *inputs, Err *e) {
 /* ---- networks ------------------------------------------------------------------------------- */
 /* inputs.config, with room for sequences of `context` tokens. without_type: the sizes alone, as flops has
  * them. */
-static ModelConfig read_config(Call *c, size_t context, bool without_type) {
+static ModelConfig kind_config(Call *c, size_t context, bool without_type) {
     static const char *const type[] = { "llama", "qwen2", "qwen3", NULL };
     ModelConfig m = {.context = context < 1 << 24 ? (int)context : 1 << 24, .norm_eps = 1e-6,
                      .rope_theta = 10000, .bos = -1, .eos = -1, .pad = -1};
@@ -253,7 +244,7 @@ static ModelConfig read_config(Call *c, size_t context, bool without_type) {
     if (!without_type) {
         m.arch = (Arch)kind_choice(i, "model_type", type);
         m.norm_eps = kind_number(i, "rms_norm_eps");
-        read_rope(i, &m);
+        kind_rope(i, &m);
         const bool bias = flag(i, "attention_bias");
         m.qkv_bias = m.arch == ARCH_QWEN2 || bias;
         m.o_bias = m.arch != ARCH_QWEN2 && bias;
@@ -307,14 +298,12 @@ static bool lm(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const IntRows id = kind_int_rows(c, "input_ids");
     const size_t n = id.n;
-    if (c->ok && (n < 2 || id.n_row != 1))
-        kind_wrong(c, "input_ids", json_get(inputs, "input_ids"), "one list of at least two ids");
-    const ModelConfig config = read_config(c, n, false);
+    kind_refuse(c, n < 2 || id.n_row != 1, "input_ids", "one list of at least two ids");
+    const ModelConfig config = kind_config(c, n, false);
     const double tau = kind_number_or(c, "temperature", 1);
     const Rows dlogp = kind_rows(c, "dlogps", false);
-    if (c->ok && dlogp.n != n - 1)
-        kind_wrong(c, "dlogps", json_get(inputs, "dlogps"), "one number less than input_ids");
-    if (c->ok && config.n_label) kind_wrong(c, "config", json_get(inputs, "config"), "no num_labels");
+    kind_refuse(c, dlogp.n != n - 1, "dlogps", "one number less than input_ids");
+    kind_refuse(c, config.n_label, "config", "no num_labels");
     Window w = { 0 };
     Slice s = { 0 };
     c->ok = c->ok && window_add(&w, id.x, (int)n, -1, e) == 0;
@@ -323,10 +312,10 @@ static bool lm(JsonWriter *out, const Json *inputs, Err *e) {
     Acts *a = m ? acts_new(m, (int)n, (int)n, true, e) : NULL;
     c->ok = c->ok && a;
     const size_t vocab = (size_t)config.vocab, shape[2] = { n, vocab };
-    real *grad = c->ok ? kind_take(c, m->n_trainable, sizeof *grad) : NULL,
-         *logp = kind_take(c, n, sizeof *logp);
-    real *z = c->ok ? kind_take(c, n * vocab, sizeof *z) : NULL,
-         *dhidden = c->ok ? kind_take(c, n * (size_t)config.hidden, sizeof *dhidden) : NULL;
+    real *grad = c->ok ? kind_reals(c, m->n_trainable) : NULL,
+         *logp = kind_reals(c, n);
+    real *z = c->ok ? kind_reals(c, n * vocab) : NULL,
+         *dhidden = c->ok ? kind_reals(c, n * (size_t)config.hidden) : NULL;
     if (c->ok) {
         fill_weights(m);
         const real *hidden = model_forward(a, m, &s.batch);
@@ -351,11 +340,11 @@ static bool lm(JsonWriter *out, const Json *inputs, Err *e) {
 static bool reward_model(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const IntRows id = kind_int_rows(c, "input_ids");
-    const ModelConfig config = read_config(c, id.n, false);
+    const ModelConfig config = kind_config(c, id.n, false);
     const Rows y = kind_matrix(c, "labels");
     const size_t k = (size_t)config.n_label;
-    if (c->ok && (y.n_row != id.n_row || y.width != k))
-        kind_wrong(c, "labels", json_get(inputs, "labels"), "num_labels numbers for each row of input_ids");
+    kind_refuse(c, y.n_row != id.n_row || y.width != k,
+                "labels", "num_labels numbers for each row of input_ids");
     Window w = { 0 };
     Slice s = { 0 };
     for (size_t i = 0; c->ok && i < id.n_row; i++) {
@@ -370,9 +359,9 @@ static bool reward_model(JsonWriter *out, const Json *inputs, Err *e) {
     Model *m = c->ok && whole_window(&s, c, &w, &config) ? model_new(&config, e) : NULL;
     Acts *a = m ? acts_new(m, w.n_row, 0, true, e) : NULL;
     c->ok = c->ok && a;
-    real *grad = c->ok ? kind_take(c, m->n_trainable, sizeof *grad) : NULL,
-         *score = kind_take(c, y.n, sizeof *score), *dscore = kind_take(c, y.n, sizeof *dscore);
-    real *dhidden = c->ok ? kind_take(c, (size_t)w.n_row * (size_t)config.hidden, sizeof *dhidden) : NULL;
+    real *grad = c->ok ? kind_reals(c, m->n_trainable) : NULL,
+         *score = kind_reals(c, y.n), *dscore = kind_reals(c, y.n);
+    real *dhidden = c->ok ? kind_reals(c, (size_t)w.n_row * (size_t)config.hidden) : NULL;
     if (c->ok) {
         fill_weights(m);
         const Batch *b = &s.batch;
@@ -400,7 +389,7 @@ static bool reward_model(JsonWriter *out, const Json *inputs, Err *e) {
 static bool flops(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const double length = (double)kind_whole(c, "seq_len", 1);
-    const ModelConfig config = read_config(c, 1, true);
+    const ModelConfig config = kind_config(c, 1, true);
     KIND_OPEN;
     json_put(out, "train_flops_per_token", model_trl_flops_per_token(&config, length));
     json_put(out, "forward_flops", model_forward_flops(&config, length, length * (length + 1) / 2, length));
@@ -436,7 +425,7 @@ static bool grpo_window(Window *w, size_t *token_of, const IntRows *prompt, cons
     return true;
 }
 
-static void put_padded(JsonWriter *out, const char *key, const real *x, const IntRows *row) {
+static void put_padded_rows(JsonWriter *out, const char *key, const real *x, const IntRows *row) {
     size_t longest = 0;
     for (size_t i = 0; i < row->n_row; i++)
         longest =
@@ -462,24 +451,23 @@ static bool grpo_step(JsonWriter *out, const Json *inputs, Err *e) {
     const size_t n = completion.n_row, group = c->ok ? kind_group_size(c, n) : 1, tokens = completion.n;
     const double lr = kind_number(c, "learning_rate"), decay = kind_number_or(c, "weight_decay", 0),
                  max_norm = kind_number_or(c, "max_grad_norm", 1);
-    const ModelConfig config = read_config(c, prompt.n + tokens, false);
+    const ModelConfig config = kind_config(c, prompt.n + tokens, false);
     LossSettings loss;
     compute_loss_settings(c, &loss, "train");
-    if (c->ok && (score.n_row != n || n != prompt.n_row * group))
-        kind_wrong(c, "completions", json_get(inputs, "completions"),
-                   "num_generations for each prompt, with a row of scores each");
+    kind_refuse(c, score.n_row != n || n != prompt.n_row * group,
+                "completions", "num_generations for each prompt, with a row of scores each");
     for (size_t i = 0; c->ok && i < n; i++)
         if (completion.offset[i] == completion.offset[i + 1])
             kind_wrong(c, "completions", json_get(inputs, "completions"), "no empty completion");
     if (c->ok && !grpo_config_check(&loss.config, e)) c->ok = false;
-    if (c->ok && (loss.config.entropy_coef != 0 || loss.config.use_adaptive_entropy))
-        kind_wrong(c, "train", json_get(inputs, "train"), "no entropy bonus");
+    kind_refuse(c, loss.config.entropy_coef != 0 || loss.config.use_adaptive_entropy,
+                "train", "no entropy bonus");
     size_t *token_of = kind_take(c, tokens, sizeof *token_of);
     unsigned char *mask = kind_take(c, tokens, 1);
-    real *logp = kind_take(c, 5 * tokens, sizeof *logp), *ref = logp + tokens, *by_target = ref + tokens,
+    real *logp = kind_reals(c, 5 * tokens), *ref = logp + tokens, *by_target = ref + tokens,
          *entropy = by_target + tokens, *dlogp = entropy + tokens;
-    real *entropy_by_target = kind_take(c, tokens, sizeof *entropy_by_target);
-    real *reward = kind_take(c, 2 * n, sizeof *reward), *adv = reward + n;
+    real *entropy_by_target = kind_reals(c, tokens);
+    real *reward = kind_reals(c, 2 * n), *adv = reward + n;
     double *scratch = kind_take(c, tokens, sizeof *scratch);
     Window w = { 0 };
     Slice s = { 0 };
@@ -488,7 +476,7 @@ static bool grpo_step(JsonWriter *out, const Json *inputs, Err *e) {
     Model *m = c->ok ? model_new(&config, e) : NULL, *other = m ? model_new(&config, e) : NULL;
     Trainer t = { 0 };
     c->ok = c->ok && other && trainer_new(&t, m, w.n_row, w.n_target, e);
-    real *grad = c->ok ? kind_take(c, m->n_trainable, sizeof *grad) : NULL;
+    real *grad = c->ok ? kind_reals(c, m->n_trainable) : NULL;
     if (!c->ok) goto done;
 
     fill_weights(m);
@@ -531,8 +519,8 @@ static bool grpo_step(JsonWriter *out, const Json *inputs, Err *e) {
     c->ok = trainer_update(&t, e);
     if (!c->ok) goto done;
     json_begin(out, '{');
-    put_padded(out, "logps", logp, &completion);
-    put_padded(out, "ref_logps", ref, &completion);
+    put_padded_rows(out, "logps", logp, &completion);
+    put_padded_rows(out, "ref_logps", ref, &completion);
     kind_put_list(out, "advantages", adv, n);
     json_put(out, "loss", grpo_loss_value(&sums, &loss.window, &micro));
     json_put(out, "kl", metrics.kl);
@@ -563,7 +551,7 @@ const ComputeKind compute_model_kinds[] = {
      rope_inv_freq},
     {"rope_apply", "E10 E11", "x[T][H][d], positions[T], rope_theta, rope_scaling?, dy[T][H][d]",
      rope_apply_kind},
-    {"attention", "E14 E15 E16 E17", "q[T][H][d], k[T][Hk][d], v[T][Hk][d], do[T][H][d]", attention},
+    {"attention", "E14 E15 E16 E17", "q[T][H][d], k[T][Hk][d], v[T][Hk][d], do[T][H][d]", attention_kind},
     {"swiglu", "E18 E19", "gate[n], up[n], dy[n]", swiglu},
     {"lora_linear", "E290 E291 E292",
      "weight[out][in], lora_A[r][in], lora_B[out][r], x[n][in], dy[n][out], lora_alpha, use_rslora? false",

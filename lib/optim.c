@@ -1,6 +1,5 @@
 /* optim.c: AdamW (E280 to E283), the global norm (E284), schedules (E286 to E288). */
 #include "optim.h"
-#include "words.h"
 #include "threads.h"
 
 #include <string.h>
@@ -70,10 +69,8 @@ void grad_scale(real *grad, size_t n, double c) {
     for (size_t i = 0; i < n; i++) grad[i] *= factor;
 }
 
-/* In the order of the enum; transformers' names. */
-static const char *const names[] =
-    {"linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "linear_with_min_lr"};
-enum { N_SCHEDULE = sizeof names / sizeof *names };
+const char *const schedule_names[] = {"linear", "cosine", "constant", "constant_with_warmup",
+                                      "cosine_with_min_lr", "linear_with_min_lr", NULL};
 
 double schedule_factor(Schedule kind, int64_t s, int64_t warmup, int64_t n_step, double min_ratio) {
     if (kind == SCHEDULE_CONSTANT) return 1;
@@ -86,15 +83,3 @@ double schedule_factor(Schedule kind, int64_t s, int64_t warmup, int64_t n_step,
     f = f > 0 ? f : 0;
     return f * (1 - min_ratio) + min_ratio;
 }
-
-bool schedule_parse(Schedule *kind, const char *name, Err *e) {
-    for (int i = 0; i < N_SCHEDULE; i++)
-        if (!strcmp(names[i], name)) { *kind = (Schedule)i; return true; }
-    const char *near = nearest_name(name, names, N_SCHEDULE);
-    return fail(e,
-                "lr_scheduler_type: found \"%.40s\"%s%s; expected linear, cosine, constant or "
-                "constant_with_warmup",
-                name, near ? ", did you mean " : "", near ? near : "");
-}
-
-const char *schedule_name(Schedule kind) { return names[kind]; }

@@ -24,11 +24,10 @@ void grad_scale(real *grad, size_t n, double c);        /* g <- (real)c * g; c =
 
 typedef enum { SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_CONSTANT, SCHEDULE_CONSTANT_WITH_WARMUP,
                SCHEDULE_COSINE_WITH_MIN_LR, SCHEDULE_LINEAR_WITH_MIN_LR } Schedule;
+extern const char *const schedule_names[];      /* transformers', in the order of the enum, NULL at the end */
 /* E286 to E288: factor on the base rate at optimiser step s = 0, 1, ... of n_step, with `warmup` steps.
  * min_ratio (0 by default): the decay ends at base * min_ratio instead of 0 (lr_scheduler_kwargs
  * min_lr_rate). */
 double schedule_factor(Schedule kind, int64_t s, int64_t warmup, int64_t n_step, double min_ratio);
-bool schedule_parse(Schedule *kind, const char *name, Err *e);
-const char *schedule_name(Schedule kind);
 
 #endif

@@ -12,9 +12,6 @@
 #include "lib/rng.h"
 #include "lib/say.h"
 
-const char *const schedule_names[] =
-    {"linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "linear_with_min_lr",
-     NULL};
 const char *const save_dtype_names[] = {"real", "float32", "bf16", NULL};
 const char *const base_dtype_names[] = {"real", "bf16", NULL};
 

@@ -34,7 +34,7 @@ typedef struct {
     struct RunPlan *plan;               /* no option: NULL, or only a plan is wanted */
 } RunOptions;
 
-extern const char *const schedule_names[], *const save_dtype_names[], *const base_dtype_names[];
+extern const char *const save_dtype_names[], *const base_dtype_names[];
 
 extern const Setting run_settings[], adapter_settings[];         /* of RunOptions, of AdapterOptions */
 

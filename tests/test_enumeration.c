@@ -7,6 +7,7 @@
  *
  * Lines that begin with a bar are the figures of docs/derivation.md (tests/test_derivation.sh compares). */
 #include "grpo.h"
+#include "variants.h"
 #include "tests/test.h"
 
 enum { V = 4, REPLIES = V * V, PARAMS = V + V * V, LABELS = 2, MOST = 8, LUCKY = 2 };
@@ -115,7 +116,7 @@ static void expected_update(double *to, const Policy *p, const Policy *old, cons
             for (int k = 0; k < LABELS; k++) s[LABELS * i + k] = score ? score[LABELS * reply[i] + k] : 0;
         }
         grpo_score_advantage(adv, reward, NULL, s, weight, (size_t)size, LABELS, (size_t)size, c);
-        if (rloo) grpo_rloo_advantage(adv, reward, (size_t)size, (size_t)size, false, 0);
+        if (rloo) variant_rloo_advantage(adv, reward, (size_t)size, (size_t)size, false, 0);
         const GrpoIn in = {.n_completion = (size_t)size, .offset = offset, .logp = logp, .old = was,
                            .ref = base, .advantage = adv};
         const GrpoWindow window = {.n_item = 2 * size, .n_process = 1, .gradient_accumulation_steps = 1,

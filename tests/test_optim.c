@@ -161,18 +161,11 @@ static void test_E286_E287_E288_schedules(void) {
     }
 }
 
-static void test_schedule_names(void) {
-    Err e = { "" };
+static void test_schedule_names(void) {               /* in the order of the enum, and all of them */
     static const char *const names[] =
         {"linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr", "linear_with_min_lr"};
-    for (int k = 0; k < 6; k++) {
-        Schedule kind;
-        CHECK(schedule_parse(&kind, names[k], &e) && (int)kind == k);
-        CHECK_STRING(schedule_name((Schedule)k), names[k]);
-    }
-    Schedule kind;
-    CHECK_ERROR(!schedule_parse(&kind, "cosin", &e), e, "cosine");
-    CHECK_ERROR(!schedule_parse(&kind, "polynomial", &e), e, "polynomial");
+    for (int k = 0; k < 6; k++) CHECK_STRING(schedule_names[k], names[k]);
+    CHECK(!schedule_names[6] && !strcmp(schedule_names[SCHEDULE_COSINE_WITH_MIN_LR], "cosine_with_min_lr"));
 }
 
 int main(void) {

@@ -179,7 +179,7 @@ static double tolerance_at(const Report *r, const Item *x, double value, double 
 }
 
 /* ---- errors --------------------------------------------------------------------------------- */
-static double difference(double given, double right) {
+static double value_gap(double given, double right) {
     if (isnan(given) && isnan(right)) return 0;
     if (given == right) return 0;
     const double d = fabs(given - right);
@@ -217,7 +217,7 @@ static Distance item_distance(const Report *r, Item *x, const real *ours, bool p
         if (k == SIZE_MAX || step_is_noise(r, x, k, grad_scale)) continue;
         const double given = x->given[j], right = ours[k];
         if (x->stage == STAGE_SAMPLER && isnan(given)) continue;                /* unknown */
-        const double error = difference(given, right), tol = tolerance_at(r, x, right, scale),
+        const double error = value_gap(given, right), tol = tolerance_at(r, x, right, scale),
                      over = error == 0 ? 0
                             : tol > 0  ? error / tol
                                        : INFINITY;
@@ -379,7 +379,7 @@ static bool dialect_case(Case *c, const Report *r, Stage s, int alternative, Poo
         if (!strcmp(m->name, "D16-dr-grpo-sum") && alternative == 1) continue;
         if (!strcmp(m->name, "D1-population") && alternative == 0) continue;
         Case x = *c;
-        if (m->apply(&x, s, p, e)) *c = x, other = true;
+        if (mistake_apply(m, &x, s, p, e)) *c = x, other = true;
     }
     return other;
 }
@@ -434,7 +434,7 @@ static bool shows(const Report *r, Stage s, const Case *c, const real *out) {
         for (size_t j = first; j < last; j++) {
             const size_t a = right_index(r, it, right_per_row, j), b = right_index(r, it, per_row, j);
             if (a != SIZE_MAX && b != SIZE_MAX &&
-                difference(out[b], x->right[a]) > tolerance_at(r, it, x->right[a], scale))
+                value_gap(out[b], x->right[a]) > tolerance_at(r, it, x->right[a], scale))
                 return true;
         }
     }
@@ -449,7 +449,7 @@ static double size_apart(const Report *r, Stage s, const real *out, const Distan
     for (size_t j = 0; j < it->count; j++) {
         const size_t k = right_index(r, it, false, j);
         if (k == SIZE_MAX) continue;
-        sum += difference(out[k], r->stage[s].right[k]);
+        sum += value_gap(out[k], r->stage[s].right[k]);
         n++;
     }
     if (!(sum > 0) || !(ours->mean > 0) || !isfinite(ours->mean) || ours->excess < 10) return INFINITY;
@@ -492,12 +492,12 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
         /* a backward pass only to see that it shows: the tied gradient does */
         if (s == STAGE_GRAD && !wrong && work > 3e7) {
             const Model *net = r->right.model.policy;
-            for (int k = 0; k < x->n && m->apply(&c, s, &p, e); k++)
+            for (int k = 0; k < x->n && mistake_apply(m, &c, s, &p, e); k++)
                 if (r->item[x->first + k].at == net->embed->offset) r->visible[i] = SHOWS;
             continue;
         }
         if (one_row) c.first = r->only_row, c.count = 1;
-        if (m->apply(&c, s, &p, e) && !e->line[0]) {
+        if (mistake_apply(m, &c, s, &p, e) && !e->line[0]) {
             if (stage_obstacle(&c, s)) { pool_free(&p); continue; }
             if (stage_under(out, r, &c, s, e)) {
                 if (shows(r, s, &c, out)) {
@@ -532,7 +532,7 @@ static bool search_pairs(Report *r, Stage s, const Case *base, const Candidates 
             Pool p = {0};
             Case c = *base;
             if (runs_model(s)) c.first = r->only_row, c.count = 1;
-            if (found->m[i]->apply(&c, s, &p, e) && found->m[j]->apply(&c, s, &p, e) &&
+            if (mistake_apply(found->m[i], &c, s, &p, e) && mistake_apply(found->m[j], &c, s, &p, e) &&
                 !stage_obstacle(&c, s) && stage_under(out, r, &c, s, e) && explains(r, s, &c, out, &ours)) {
                 char both[64];
                 snprintf(both, sizeof both, "%.30s + %.30s", found->m[i]->name, found->m[j]->name);
@@ -547,29 +547,28 @@ static bool search_pairs(Report *r, Stage s, const Case *base, const Candidates 
 
 #define NOISE_MOST 2e-2                 /* what another kernel or batch does to a log-probability */
 
-static void name_recomputed(Report *r) {
-    for (int i = 0; i < n_mistake; i++)
-        if (!strcmp(mistakes[i].name, "D17-recomputed-old"))
-            add_name(&r->stage[STAGE_OLD], mistakes[i].name, mistakes[i].line);
+/* Its place among the mistakes, which is seen here and not by the search. */
+static int recomputed(void) {
+    int i = 0;
+    while (strcmp(mistakes[i].name, RECOMPUTED_OLD)) i++;
+    return i;
 }
-
-static void recomputed_shows(Report *r) {
-    for (int i = 0; i < n_mistake; i++)
-        if (!strcmp(mistakes[i].name, "D17-recomputed-old")) r->visible[i] = SHOWS;
+static void name_recomputed(Report *r) {
+    add_name(&r->stage[STAGE_OLD], RECOMPUTED_OLD, mistakes[recomputed()].line);
 }
 
 /* E81: old beside the policy's own, on policy: the very same numbers, rounding noise, or another policy. */
 static void judge_old(Report *r) {
     StageReport *x = &r->stage[STAGE_OLD];
     const Dump *d = r->d;
-    if (x->judged && case_on_policy(&r->right)) recomputed_shows(r);
+    if (x->judged && case_on_policy(&r->right)) r->visible[recomputed()] = SHOWS;
     if (!x->present || x->judged || !d->value[STAGE_LOGPS] || !case_on_policy(&r->right)) return;
     const Item probe = {.stage = STAGE_LOGPS, .precision = tensor_precision(d->tensor[STAGE_OLD])};
     double most = 0, sum = 0;
     size_t n = 0;
     for (size_t j = 0; j < d->n * d->width; j++)
         if (r->right.mask[j]) {
-            const double gap = difference(d->value[STAGE_OLD][j], d->value[STAGE_LOGPS][j]);
+            const double gap = value_gap(d->value[STAGE_OLD][j], d->value[STAGE_LOGPS][j]);
             most = gap > most ? gap : most;
             sum += gap;
             n++;
@@ -583,7 +582,7 @@ static void judge_old(Report *r) {
              most == 0 ? "the policy's own numbers, bit for bit"
                        : "off from per_token_logps by %.3g at most, %.3g on average",
              most, sum / (double)n);
-    recomputed_shows(r);
+    r->visible[recomputed()] = SHOWS;
     if (most != 0) name_recomputed(r);
 }
 
@@ -603,7 +602,8 @@ static bool name_missing_ways(Report *r, Stage s, Err *e) {
             continue;
         Pool p = {0};
         Case c = r->right;
-        if (m->apply(&c, s, &p, e) && !e->line[0] && stage_under(out, r, &c, s, e) && shows(r, s, &c, out))
+        if (mistake_apply(m, &c, s, &p, e) && !e->line[0] && stage_under(out, r, &c, s, e) &&
+            shows(r, s, &c, out))
             add_name(x, m->name, m->line);
         pool_free(&p);
     }
@@ -612,7 +612,7 @@ static bool name_missing_ways(Report *r, Stage s, Err *e) {
     return !e->line[0];
 }
 
-static bool judge(Report *r, Stage s, bool quick, Err *e) {
+static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
     StageReport *x = &r->stage[s];
     const bool right_per_row = stage_per_row(&r->right, s);
     const Distance ours = stage_distance(r, s, x->right, right_per_row, true);
@@ -675,11 +675,6 @@ static bool judge(Report *r, Stage s, bool quick, Err *e) {
 }
 
 /* ---- sampler against trainer ---------------------------------------------------------------- */
-static int ascending(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void gap_of(Gap *g, const Case *c, const real *a, const real *b, double low, double high,
                    double *scratch) {
     size_t n = 0, outside = 0;
@@ -699,9 +694,8 @@ static void gap_of(Gap *g, const Case *c, const real *a, const real *b, double l
     for (size_t k = 0; k < n; k++)
         square += (scratch[k] - g->mean) * (scratch[k] - g->mean), scratch[k] = fabs(scratch[k]);
     g->sd = n > 1 ? sqrt(square / (double)(n - 1)) : NAN;
-    qsort(scratch, n, sizeof *scratch, ascending);
+    g->p95 = variant_quantile(scratch, n, 0.95);        /* which sorts */
     g->max = scratch[n - 1];
-    g->p95 = grpo_quantile(scratch, n, 0.95);
     g->outside = (double)outside / (double)n;
 }
 
@@ -746,7 +740,7 @@ static bool compare_ours(Report *r, const char *path, Err *e) {
         for (size_t j = 0; j < x->count; j++) {
             const size_t k = right_index(r, x, per_row, j);
             if (k == SIZE_MAX) continue;
-            const double error = difference(ours[family ? k - x->at : k], r->stage[x->stage].right[k]);
+            const double error = value_gap(ours[family ? k - x->at : k], r->stage[x->stage].right[k]);
             x->ours = error > x->ours ? error : x->ours;
         }
         free(ours);
@@ -774,7 +768,8 @@ bool report_make(Report *r, const Dump *d, const Policies *model, const char *ou
     if (r->right.token_loss && r->stage[STAGE_LOSS].judged &&
         !(r->row_weight = case_row_weights(&r->right, &r->pool, e)))
         return false;
-    for (int k = 0; k < N_STAGE; k++) if (r->stage[k].judged && !judge(r, (Stage)k, quick, e)) return false;
+    for (int k = 0; k < N_STAGE; k++)
+        if (r->stage[k].judged && !judge_stage(r, (Stage)k, quick, e)) return false;
     judge_old(r);
     return sampler_table(r, e) && (!ours || compare_ours(r, ours, e));
 }

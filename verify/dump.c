@@ -9,6 +9,7 @@
 
 #include "lib/json.h"
 #include "lib/words.h"
+#include "run/options.h"
 
 /* ---- memory --------------------------------------------------------------------------------- */
 void *pool_take(Pool *p, size_t count, size_t size, Err *e) {
@@ -97,7 +98,7 @@ Precision tensor_precision(const Tensor *t) {
 }
 
 /* "[8,12]" */
-static const char *shape_text(char out[128], const Tensor *t) {
+static const char *tensor_shape(char out[128], const Tensor *t) {
     size_t at = (size_t)snprintf(out, 128, "[");
     for (int i = 0; i < t->n_dim && at < 100; i++)
         at += (size_t)snprintf(out + at, 128 - at, "%s%zu", i ? "," : "", t->shape[i]);
@@ -133,60 +134,53 @@ static bool take_whole(Dump *d, void *out, const Tensor *t, bool mask, Err *e) {
 }
 
 /* ---- settings ------------------------------------------------------------------------------- */
-typedef enum { KEY_INT, KEY_NUMBER, KEY_NUMBER_OR_NULL, KEY_BOOL, KEY_CHOICE, KEY_STEP } KeyKind;
-typedef struct { const char *name; KeyKind kind; size_t offset; const char *const *choice; } Key;
-#define G(name) offsetof(DumpSettings, grpo.name)
-static const Key keys[] = {
-    {"loss_type", KEY_CHOICE, G(loss_type), loss_type_names},
-    {"importance_sampling_level", KEY_CHOICE, G(importance_sampling_level), importance_sampling_level_names},
-    {"epsilon", KEY_NUMBER, G(epsilon), NULL},
-    {"epsilon_high", KEY_NUMBER_OR_NULL, G(epsilon_high), NULL},
-    {"delta", KEY_NUMBER_OR_NULL, G(delta), NULL},
-    {"dual_clip", KEY_NUMBER_OR_NULL, G(dual_clip), NULL},
-    {"beta", KEY_NUMBER, G(beta), NULL},
-    {"use_bias_correction_kl", KEY_BOOL, G(use_bias_correction_kl), NULL},
-    {"top_entropy_quantile", KEY_NUMBER, G(top_entropy_quantile), NULL},
-    {"off_policy_mask_threshold", KEY_NUMBER_OR_NULL, G(off_policy_mask_threshold), NULL},
-    {"sapo_temperature_pos", KEY_NUMBER, G(sapo_temperature_pos), NULL},
-    {"sapo_temperature_neg", KEY_NUMBER, G(sapo_temperature_neg), NULL},
-    {"vespo_k_pos", KEY_NUMBER, G(vespo_k_pos), NULL},
-    {"vespo_lambda_pos", KEY_NUMBER, G(vespo_lambda_pos), NULL},
-    {"vespo_k_neg", KEY_NUMBER, G(vespo_k_neg), NULL},
-    {"vespo_lambda_neg", KEY_NUMBER, G(vespo_lambda_neg), NULL},
-    {"entropy_coef", KEY_NUMBER, G(entropy_coef), NULL},
-    {"scale_rewards", KEY_CHOICE, G(scale_rewards), scale_rewards_names},
-    {"multi_objective_aggregation", KEY_CHOICE, G(multi_objective_aggregation),
-     multi_objective_aggregation_names},
-    {"missing_labels", KEY_CHOICE, G(missing_labels), missing_labels_names},
-    {"num_generations", KEY_INT, G(num_generations), NULL},
-    {"num_iterations", KEY_INT, G(num_iterations), NULL},
-    {"max_completion_length", KEY_INT, G(max_completion_length), NULL},
-    {"mask_truncated_completions", KEY_BOOL, G(mask_truncated_completions), NULL},
-    {"vllm_importance_sampling_correction", KEY_BOOL, G(importance_sampling_correction), NULL},
-    {"vllm_importance_sampling_mode", KEY_CHOICE, G(importance_sampling_mode),
-     importance_sampling_mode_names},
-    {"vllm_importance_sampling_clip_min", KEY_NUMBER_OR_NULL, G(importance_sampling_clip_min), NULL},
-    {"vllm_importance_sampling_clip_max", KEY_NUMBER_OR_NULL, G(importance_sampling_clip_max), NULL},
-    {"temperature", KEY_NUMBER, offsetof(DumpSettings, sampling.temperature), NULL},
-    {"top_k", KEY_INT, offsetof(DumpSettings, sampling.top_k), NULL},
-    {"top_p", KEY_NUMBER, offsetof(DumpSettings, sampling.top_p), NULL},
-    {"min_p", KEY_NUMBER, offsetof(DumpSettings, sampling.min_p), NULL},
-    {"gradient_accumulation_steps", KEY_INT, offsetof(DumpSettings, window.gradient_accumulation_steps),
-     NULL},
-    {"steps_per_generation", KEY_INT, offsetof(DumpSettings, window.steps_per_generation), NULL},
-    {"world_size", KEY_INT, offsetof(DumpSettings, window.n_process), NULL},
-    {"num_items_in_batch", KEY_NUMBER_OR_NULL, offsetof(DumpSettings, window.n_item), NULL},
-    {"learning_rate", KEY_NUMBER, offsetof(DumpSettings, adamw.lr), NULL},
-    {"adam_beta1", KEY_NUMBER, offsetof(DumpSettings, adamw.beta1), NULL},
-    {"adam_beta2", KEY_NUMBER, offsetof(DumpSettings, adamw.beta2), NULL},
-    {"adam_epsilon", KEY_NUMBER, offsetof(DumpSettings, adamw.eps), NULL},
-    {"weight_decay", KEY_NUMBER, offsetof(DumpSettings, adamw.weight_decay), NULL},
-    {"max_grad_norm", KEY_NUMBER, offsetof(DumpSettings, max_grad_norm), NULL},
-    {"step", KEY_STEP, offsetof(DumpSettings, step), NULL},
-    {"weights", KEY_CHOICE, offsetof(DumpSettings, weights_after), weights_names},
-    {"pad_token_id", KEY_INT, offsetof(DumpSettings, pad), NULL},
-};
-enum { N_KEY = sizeof keys / sizeof *keys };
+#define AT(member) offsetof(DumpSettings, member)
+static const Setting own_settings[] = {
+    {"temperature", SET_NUMBER, AT(sampling.temperature), "1", NULL, NULL},
+    {"top_k", SET_INT, AT(sampling.top_k), "0", NULL, NULL},
+    {"top_p", SET_NUMBER, AT(sampling.top_p), "1", NULL, NULL},
+    {"min_p", SET_NUMBER, AT(sampling.min_p), "0", NULL, NULL},
+    {"gradient_accumulation_steps", SET_INT, AT(window.gradient_accumulation_steps), "1", NULL, NULL},
+    {"steps_per_generation", SET_INT, AT(window.steps_per_generation), "0", NULL, NULL},
+    {"world_size", SET_INT, AT(window.n_process), "1", NULL, NULL},
+    {"num_items_in_batch", SET_NUMBER, AT(window.n_item), "none", NULL, NULL},
+    {"learning_rate", SET_NUMBER, AT(adamw.lr), "1e-6", NULL, NULL},
+    {"adam_beta1", SET_NUMBER, AT(adamw.beta1), "0.9", NULL, NULL},
+    {"adam_beta2", SET_NUMBER, AT(adamw.beta2), "0.999", NULL, NULL},
+    {"adam_epsilon", SET_NUMBER, AT(adamw.eps), "1e-8", NULL, NULL},
+    {"weight_decay", SET_NUMBER, AT(adamw.weight_decay), "0", NULL, NULL},
+    {"max_grad_norm", SET_NUMBER, AT(max_grad_norm), "1", NULL, NULL},
+    {"weights", SET_CHOICE, AT(weights_after), "before", weights_names, NULL},
+    {"pad_token_id", SET_INT, AT(pad), "-1", NULL, NULL},
+    SETTINGS_END};
+
+/* The i-th row of all that a dump's config may hold, and its name there: before the sampler's TRL writes
+ * vllm_. False: there are no more. */
+static bool key_at(Setting *s, char name[64], int i) {
+    static const struct { const Setting *rows; size_t base; const char *prefix;
+    } part[] = {{grpo_settings, AT(grpo), ""}, {grpo_group_settings, AT(grpo), ""},
+                {grpo_sampler_settings, AT(grpo), "vllm_"}, {own_settings, 0, ""}};
+    static const char *const none_of[] = {"use_adaptive_entropy", "entropy_target", "entropy_coef_delta",
+                                          "entropy_coef_min", "entropy_coef_max", "std_eps"};
+    for (size_t k = 0; k < sizeof part / sizeof *part; k++)
+        for (const Setting *row = part[k].rows; row->name; row++)
+            if (row->kind != SET_HEADING && !name_among(row->name, none_of, 6) && i-- == 0) {
+                *s = *row;
+                s->at += part[k].base;
+                snprintf(name, 64, "%s%s", part[k].prefix, row->name);
+                return true;
+            }
+    return false;
+}
+
+static bool key_find(Setting *s, const char *name) {
+    char found[64];
+    if (!strcmp(name, "vllm_importance_sampling_cap")) name = "vllm_importance_sampling_clip_max";
+    if (!strcmp(name, "lr")) name = "learning_rate";
+    for (int i = 0; key_at(s, found, i); i++)
+        if (!strcmp(found, name)) return true;
+    return false;
+}
 
 static void append_name(char *list, size_t size, const char *name) {
     const size_t at = strlen(list);
@@ -200,34 +194,29 @@ static bool wrong_key(const Dump *d, const Json *v, const char *expected, Err *e
                 v->type == JSON_STRING ? v->string : "", v->type == JSON_STRING ? "\"" : "", expected);
 }
 
-static bool read_key(Dump *d, const Key *k, const Json *v, Err *e) {
-    char *field = (char *)&d->set + k->offset;
+static bool read_key(Dump *d, const Setting *k, const Json *v, Err *e) {
+    void *field = (char *)&d->set + k->at;
+    const bool optional = !strncmp(v->key, "vllm_", 5) || !k->fallback || !strcmp(k->fallback, "none");
+    if (v->type == JSON_NULL && (k->kind == SET_CHOICE || k->kind == SET_INT)) {
+        if (k->at == AT(window.steps_per_generation)) *(int *)field = 0;
+        return true;
+    }
     switch (k->kind) {
-    case KEY_INT:
-        if (v->type == JSON_NULL && !strcmp(k->name, "steps_per_generation")) {
-            *(int *)field = 0;
-            return true;
-        }
+    case SET_INT:
         if (v->type != JSON_NUMBER || v->number != floor(v->number) || fabs(v->number) > 1e9)
             return wrong_key(d, v, "a whole number", e);
         *(int *)field = (int)v->number;
         return true;
-    case KEY_STEP:
-        if (v->type != JSON_NUMBER || v->number != floor(v->number) || !(v->number >= 1 && v->number <= 1e12))
-            return wrong_key(d, v, "a whole number from 1", e);
-        *(int64_t *)field = (int64_t)v->number;
+    case SET_NUMBER:
+        if (v->type != JSON_NUMBER && !(optional && v->type == JSON_NULL))
+            return wrong_key(d, v, optional ? "a number or null" : "a number", e);
+        *(double *)field = v->type == JSON_NULL ? NAN : v->number;
         return true;
-    case KEY_NUMBER: case KEY_NUMBER_OR_NULL:
-        if (v->type == JSON_NULL && k->kind == KEY_NUMBER_OR_NULL) { *(double *)field = NAN; return true; }
-        if (v->type != JSON_NUMBER)
-            return wrong_key(d, v, k->kind == KEY_NUMBER ? "a number" : "a number or null", e);
-        *(double *)field = v->number;
-        return true;
-    case KEY_BOOL:
+    case SET_BOOL:
         if (v->type != JSON_BOOL) return wrong_key(d, v, "true or false", e);
         *(bool *)field = v->number != 0;
         return true;
-    case KEY_CHOICE: break;
+    case SET_CHOICE: case SET_STRING: case SET_HEADING: break;
     }
     /* TRL's older form: whether to divide at all */
     if (v->type == JSON_BOOL && k->choice == scale_rewards_names) {
@@ -236,11 +225,14 @@ static bool read_key(Dump *d, const Key *k, const Json *v, Err *e) {
     }
     if (v->type != JSON_STRING) return wrong_key(d, v, "one of its names", e);
     char option[1200];
-    int place;
-    snprintf(option, sizeof option, "%s: metadata config: %s", d->path, k->name);
-    if (!choice_parse(&place, k->choice, v->string, option, e)) return false;
-    if (k->choice == weights_names) *(bool *)field = place == 1;
-    else *(int *)field = place;
+    snprintf(option, sizeof option, "%s: metadata config: %s", d->path, v->key);
+    return choice_parse(field, k->choice, v->string, option, e);
+}
+
+static bool read_step(Dump *d, const Json *v, Err *e) {
+    if (v->type != JSON_NUMBER || v->number != floor(v->number) || !(v->number >= 1 && v->number <= 1e12))
+        return wrong_key(d, v, "a whole number from 1", e);
+    d->set.step = (int64_t)v->number;
     return true;
 }
 
@@ -259,7 +251,7 @@ static bool read_stops(Dump *d, const Json *v, Err *e) {
 }
 
 /* Weights and names of the labels; how many there are, the scores say. */
-static bool read_labels(Dump *d, const Json *config, Err *e) {
+static bool dump_labels(Dump *d, const Json *config, Err *e) {
     const size_t k = d->n_label;
     const Json *w = json_get(config, "reward_weights"), *names = json_get(config, "reward_names");
     if (!k) return true;
@@ -270,10 +262,8 @@ static bool read_labels(Dump *d, const Json *config, Err *e) {
         d->weight[i] = 1, snprintf(d->label[i], sizeof d->label[i], "label %zu", i);
     if (w && w->type != JSON_NULL) {
         if (w->type != JSON_ARRAY || w->length != k)
-            return fail(e,
-                        "%s: metadata config: reward_weights: expected a list of %zu numbers, one for each "
-                        "column of rewards_per_func",
-                        d->path, k);
+            return fail(e, "%s: metadata config: reward_weights: expected a list of %zu numbers, one for "
+                        "each column of rewards_per_func", d->path, k);
         for (size_t i = 0; i < k; i++) {
             if (w->item[i].type != JSON_NUMBER)
                 return fail(e, "%s: metadata config: reward_weights: item %zu: found %s, expected a number",
@@ -295,26 +285,18 @@ static bool read_labels(Dump *d, const Json *config, Err *e) {
 }
 
 static bool read_settings(Dump *d, const Json *config, Err *e) {
-    static const char *const elsewhere[] = {"reward_weights", "reward_names", "eos_token_id",
-                                            "vllm_importance_sampling_cap", "lr"};
     DumpSettings *s = &d->set;
     for (size_t i = 0; config && i < config->length; i++) {
         const Json *v = &config->item[i];
-        int k = 0;
-        while (k < N_KEY && strcmp(keys[k].name, v->key)) k++;
-        bool known = k < N_KEY;
-        if (known && v->type == JSON_NULL && (keys[k].kind == KEY_CHOICE || keys[k].kind == KEY_INT) &&
-            strcmp(v->key, "steps_per_generation"))
-            continue;
-        if (known && !read_key(d, &keys[k], v, e)) return false;
-        for (size_t j = 0; j < sizeof elsewhere / sizeof *elsewhere; j++)
-            known = known || !strcmp(elsewhere[j], v->key);
-        if (!known) append_name(d->unused_keys, sizeof d->unused_keys, v->key);
-        if (!strcmp(v->key, "eos_token_id") && !read_stops(d, v, e)) return false;
-        const Key cap = {v->key, KEY_NUMBER_OR_NULL, G(importance_sampling_clip_max), NULL},
-                  lr = {v->key, KEY_NUMBER, offsetof(DumpSettings, adamw.lr), NULL};
-        if (!strcmp(v->key, "vllm_importance_sampling_cap") && !read_key(d, &cap, v, e)) return false;
-        if (!strcmp(v->key, "lr") && !read_key(d, &lr, v, e)) return false;
+        Setting k;
+        if (key_find(&k, v->key)) {
+            if (!read_key(d, &k, v, e)) return false;
+        } else if (!strcmp(v->key, "step")) {
+            if (!read_step(d, v, e)) return false;
+        } else if (!strcmp(v->key, "eos_token_id")) {
+            if (!read_stops(d, v, e)) return false;
+        } else if (strcmp(v->key, "reward_weights") && strcmp(v->key, "reward_names"))
+            append_name(d->unused_keys, sizeof d->unused_keys, v->key);
     }
     const Json *lr = json_get(config, "lr");            /* the rate of this step, whatever stands before it */
     if (lr) s->adamw.lr = lr->number;
@@ -322,10 +304,9 @@ static bool read_settings(Dump *d, const Json *config, Err *e) {
         s->window.steps_per_generation = s->window.gradient_accumulation_steps;
     if (s->window.gradient_accumulation_steps < 1 || s->window.steps_per_generation < 1 ||
         s->window.n_process < 1)
-        return fail(e,
-                    "%s: metadata config: gradient_accumulation_steps, steps_per_generation and world_size: "
-                    "found %d, %d and %d, expected at least 1",
-                    d->path, s->window.gradient_accumulation_steps, s->window.steps_per_generation,
+        return fail(e, "%s: metadata config: gradient_accumulation_steps, steps_per_generation and "
+                    "world_size: found %d, %d and %d, expected at least 1", d->path,
+                    s->window.gradient_accumulation_steps, s->window.steps_per_generation,
                     s->window.n_process);
     if (!(s->sampling.temperature > 0))
         return fail(e, "%s: metadata config: temperature: found %g, expected more than 0", d->path,
@@ -335,41 +316,28 @@ static bool read_settings(Dump *d, const Json *config, Err *e) {
         return fail(e, "%s: metadata config: %s", d->path, inner.line);
     if (!(s->adamw.beta1 >= 0 && s->adamw.beta1 < 1 && s->adamw.beta2 >= 0 && s->adamw.beta2 < 1 &&
           s->adamw.eps >= 0 && s->adamw.lr >= 0))
-        return fail(e,
-                    "%s: metadata config: learning_rate, adam_beta1, adam_beta2, adam_epsilon: out of range",
-                    d->path);
+        return fail(e, "%s: metadata config: learning_rate, adam_beta1, adam_beta2, adam_epsilon: out of "
+                    "range", d->path);
     s->window.entropy_coef = s->grpo.entropy_coef;
     return true;
 }
 
 static void default_settings(DumpSettings *s) {
-    *s = (DumpSettings){.window = {.n_item = NAN, .n_process = 1, .gradient_accumulation_steps = 1,
-                                   .training = true},
-                        .sampling = {1, 0, 1, 0},
-                        .adamw = {.lr = 1e-6, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8},
-                        .max_grad_norm = 1,
-                        .step = 1,
-                        .pad = -1,
-                        .compute = PRECISION_F64};
+    *s = (DumpSettings){.window.training = true, .step = 1};
+    settings_default(s, own_settings);
     grpo_config_default(&s->grpo);
 }
 
 void dump_write_settings(JsonWriter *w, const Dump *d) {
     json_begin(w, '{');
-    for (int i = 0; i < N_KEY; i++) {
-        const char *field = (const char *)&d->set + keys[i].offset;
-        if (keys[i].choice == weights_names ||
-            (keys[i].offset == offsetof(DumpSettings, pad) && d->set.pad < 0))
-            continue;
-        json_key(w, keys[i].name);
-        switch (keys[i].kind) {
-        case KEY_INT: json_int(w, *(const int *)field); break;
-        case KEY_STEP: json_int(w, *(const int64_t *)field); break;
-        case KEY_NUMBER: case KEY_NUMBER_OR_NULL: json_number(w, *(const double *)field); break;
-        case KEY_BOOL: json_bool(w, *(const bool *)field); break;
-        case KEY_CHOICE: json_string(w, keys[i].choice[*(const int *)field]); break;
-        }
+    Setting k;
+    char name[64];
+    for (int i = 0; key_at(&k, name, i); i++) {
+        if (k.choice == weights_names || (k.at == AT(pad) && d->set.pad < 0)) continue;
+        json_key(w, name);
+        options_write_value(w, &d->set, &k);
     }
+    json_put_int(w, "step", d->set.step);
     if (d->set.n_stop) {
         json_open(w, "eos_token_id", '[');
         for (int i = 0; i < d->set.n_stop; i++) json_int(w, d->set.stop[i]);
@@ -387,13 +355,13 @@ void dump_write_settings(JsonWriter *w, const Dump *d) {
 }
 
 /* ---- shapes --------------------------------------------------------------------------------- */
-static bool has_shape(const Tensor *t, int n_dim, size_t a, size_t b) {
+static bool tensor_has_shape(const Tensor *t, int n_dim, size_t a, size_t b) {
     return t->n_dim == n_dim && (n_dim < 1 || t->shape[0] == a) && (n_dim < 2 || t->shape[1] == b);
 }
 
 static bool wrong_shape(const Dump *d, const Tensor *t, const char *expected, Err *e) {
     char found[128];
-    return fail(e, "%s: tensor %.160s: found shape %s, expected %s", d->path, t->name, shape_text(found, t),
+    return fail(e, "%s: tensor %.160s: found shape %s, expected %s", d->path, t->name, tensor_shape(found, t),
                 expected);
 }
 
@@ -409,7 +377,7 @@ static bool size_from(Dump *d, const Tensor *t, bool has_width, const char **tel
             snprintf(expected, sizeof expected, "[%zu,%zu] as of %.80s", d->n, d->width, teller[1]);
         else snprintf(expected, sizeof expected, "%zu rows as in %.80s", d->n, teller[0]);
         return fail(e, "%s: tensor %.160s: found shape %s, expected %s", d->path, t->name,
-                    shape_text(found, t), expected);
+                    tensor_shape(found, t), expected);
     }
     d->n = t->shape[0];
     if (!known_n) teller[0] = t->name;
@@ -434,10 +402,8 @@ static bool take_sizes(Dump *d, Err *e) {
     const Tensor *rows = safetensors_find(f, "input_ids"),
                  *completion = safetensors_find(f, "completion_ids");
     if (rows && completion)
-        return fail(e,
-                    "%s: found both input_ids and completion_ids, expected one of them: [B,T] rows, or "
-                    "prompts and completions apart",
-                    d->path);
+        return fail(e, "%s: found both input_ids and completion_ids, expected one of them: [B,T] rows, or "
+                    "prompts and completions apart", d->path);
     d->whole_rows = rows != NULL || (!completion && safetensors_find(f, "attention_mask"));
     if (!size_from(d, rows ? rows : completion, true, teller, e) ||
         !size_from(d, safetensors_find(f, "completion_mask"), true, teller, e) ||
@@ -465,14 +431,11 @@ static bool take_sizes(Dump *d, Err *e) {
     /* an update on its own: of several micro-batches that stand elsewhere */
     if (!teller[0] && has_step(f)) return true;
     if (!teller[0])
-        return fail(e,
-                    "%s: found no tensor that verify knows, expected some of docs/verify.md: rewards, "
-                    "advantages, per_token_logps, loss ...",
-                    d->path);
+        return fail(e, "%s: found no tensor that verify knows, expected some of docs/verify.md: rewards, "
+                    "advantages, per_token_logps, loss ...", d->path);
     if (d->n == 0 || (teller[1] && d->width == 0))
-        return fail(e,
-                    "%s: tensor %.160s: found no elements, expected at least one completion with one column",
-                    d->path, teller[d->n ? 1 : 0]);
+        return fail(e, "%s: tensor %.160s: found no elements, expected at least one completion with one "
+                    "column", d->path, teller[d->n ? 1 : 0]);
     if (d->n > 1 << 24 || d->width > 1 << 24)
         return fail(e, "%s: found %zu completions of %zu columns, expected fewer than 2^24", d->path, d->n,
                     d->width);
@@ -495,7 +458,7 @@ static bool take_ids(Dump *d, Err *e) {
                       !take_whole(d, d->real_token, attention, true, e)))
         return false;
     if (d->whole_rows && prompt_mask) {
-        if (!has_shape(prompt_mask, 2, d->n, d->width))
+        if (!tensor_has_shape(prompt_mask, 2, d->n, d->width))
             return wrong_shape(d, prompt_mask, "that of input_ids", e);
         return (d->prompt_mask = pool_take(&d->pool, prompt_mask->count, 1, e)) &&
                take_whole(d, d->prompt_mask, prompt_mask, true, e);
@@ -512,7 +475,7 @@ static bool take_ids(Dump *d, Err *e) {
     if (!d->prompt_id || !d->prompt_mask || !take_whole(d, d->prompt_id, prompt, false, e)) return false;
     memset(d->prompt_mask, 1, prompt->count);
     if (!prompt_mask) return true;
-    if (!has_shape(prompt_mask, 2, d->n, d->prompt_width))
+    if (!tensor_has_shape(prompt_mask, 2, d->n, d->prompt_width))
         return wrong_shape(d, prompt_mask, "that of prompt_ids", e);
     return take_whole(d, d->prompt_mask, prompt_mask, true, e);
 }
@@ -529,11 +492,11 @@ static bool take_value(Dump *d, Stage s, Err *e) {
     if (!want_reals(d, t, e)) return false;
     bool fits = true;
     switch (info->shape) {
-    case SHAPE_TOKENS: fits = has_shape(t, 2, d->n, d->width); break;
-    case SHAPE_ROWS: fits = has_shape(t, 1, d->n, 0) || has_shape(t, 2, d->n, 1); break;
+    case SHAPE_TOKENS: fits = tensor_has_shape(t, 2, d->n, d->width); break;
+    case SHAPE_ROWS: fits = tensor_has_shape(t, 1, d->n, 0) || tensor_has_shape(t, 2, d->n, 1); break;
     case SHAPE_TOKENS_OR_ROWS:
-        d->per_row[s] = has_shape(t, 1, d->n, 0) || (has_shape(t, 2, d->n, 1) && d->width != 1);
-        fits = d->per_row[s] || has_shape(t, 2, d->n, d->width);
+        d->per_row[s] = tensor_has_shape(t, 1, d->n, 0) || (tensor_has_shape(t, 2, d->n, 1) && d->width != 1);
+        fits = d->per_row[s] || tensor_has_shape(t, 2, d->n, d->width);
         break;
     case SHAPE_ONE: fits = t->count == 1 && t->n_dim <= 1; break;
     case SHAPE_LOGITS:
@@ -564,10 +527,8 @@ static bool contiguous(const Dump *d, const unsigned char *mask, size_t width, c
         for (size_t t = 0; t < width; t++)
             runs += mask[i * width + t] && (t == 0 || !mask[i * width + t - 1]);
         if (runs > 1)
-            return fail(e,
-                        "%s: tensor %s: row %zu: found %d stretches of ones, expected one: padding stands "
-                        "before or after the tokens, not among them",
-                        d->path, name, i, runs);
+            return fail(e, "%s: tensor %s: row %zu: found %d stretches of ones, expected one: padding stands "
+                        "before or after the tokens, not among them", d->path, name, i, runs);
     }
     return true;
 }
@@ -581,16 +542,12 @@ static bool take_tensors(Dump *d, const Json *config, Err *e) {
         !contiguous(d, d->prompt_mask, d->whole_rows ? d->width : d->prompt_width, "prompt_mask", e))
         return false;
     if (d->whole_rows && !d->completion_mask)
-        return fail(e,
-                    "%s: found input_ids without completion_mask, expected it to say which tokens are the "
-                    "completion",
-                    d->path);
+        return fail(e, "%s: found input_ids without completion_mask, expected it to say which tokens are the "
+                    "completion", d->path);
     for (size_t j = 0; d->whole_rows && d->real_token && d->prompt_mask && j < d->n * d->width; j++)
         if (d->prompt_mask[j] && !d->real_token[j])
-            return fail(e,
-                        "%s: tensor prompt_mask: row %zu, column %zu: found a token that attention_mask "
-                        "calls padding",
-                        d->path, j / d->width, j % d->width);
+            return fail(e, "%s: tensor prompt_mask: row %zu, column %zu: found a token that attention_mask "
+                        "calls padding", d->path, j / d->width, j % d->width);
     for (int s = STAGE_LOGITS; s <= STAGE_GRAD_NORM; s++)
         if (!take_value(d, (Stage)s, e)) return false;
     const Tensor *score = safetensors_find(d->file, "rewards_per_func");
@@ -600,10 +557,8 @@ static bool take_tensors(Dump *d, const Json *config, Err *e) {
         tensor_reals(d->score, score, 0, score->count);
         for (size_t j = 0; j < score->count; j++)
             if (isinf(d->score[j]))
-                return fail(e,
-                            "%s: tensor rewards_per_func: found an infinite score at [%zu,%zu], expected a "
-                            "number, or NaN where there is none",
-                            d->path, j / d->n_label, j % d->n_label);
+                return fail(e, "%s: tensor rewards_per_func: found an infinite score at [%zu,%zu], expected "
+                            "a number, or NaN where there is none", d->path, j / d->n_label, j % d->n_label);
     }
     static const char *const inputs[] = {"input_ids",   "attention_mask", "prompt_ids",
                                          "prompt_mask", "completion_ids", "rewards_per_func"};
@@ -627,10 +582,9 @@ static bool take_tensors(Dump *d, const Json *config, Err *e) {
     }
     const size_t group = (size_t)d->set.grpo.num_generations;
     if ((d->score || d->tensor[STAGE_REWARDS] || d->tensor[STAGE_ADVANTAGES]) && d->n % group)
-        return fail(e,
-                    "%s: metadata config: num_generations: found %zu%s, expected a divisor of the %zu "
-                    "completions in the dump",
-                    d->path, group, json_get(config, "num_generations") ? "" : " (the default)", d->n);
+        return fail(e, "%s: metadata config: num_generations: found %zu%s, expected a divisor of the %zu "
+                    "completions in the dump", d->path, group,
+                    json_get(config, "num_generations") ? "" : " (the default)", d->n);
     return true;
 }
 
@@ -662,7 +616,7 @@ bool dump_open(Dump *d, const char *path, const char *dialect, Err *e) {
     if (ok && text) ok = (config = json_parse(text, strlen(text), place, 1, e)) != NULL;
     if (ok && config && config->type != JSON_OBJECT)
         ok = fail(e, "%s: found %s, expected an object of options", place, json_type_name(config->type));
-    ok = ok && read_settings(d, config, e) && take_tensors(d, config, e) && read_labels(d, config, e);
+    ok = ok && read_settings(d, config, e) && take_tensors(d, config, e) && dump_labels(d, config, e);
     json_free(config);
     if (!ok) dump_close(d);
     return ok;
@@ -695,18 +649,18 @@ bool dump_model(Dump *d, const ModelConfig *c, const FolderInfo *info, const cha
     return true;
 }
 
-static void forget(Dump *d, Stage s) { d->value[s] = NULL, d->tensor[s] = NULL, d->per_row[s] = false; }
+static void dump_forget(Dump *d, Stage s) { d->value[s] = NULL, d->tensor[s] = NULL, d->per_row[s] = false; }
 
 void dump_inputs(Dump *to, const Dump *from, bool policy, bool old, bool reference) {
     *to = *from;
     to->inputs_only = true;
-    forget(to, STAGE_LOGITS);
-    if (policy) forget(to, STAGE_LOGPS), forget(to, STAGE_ENTROPIES);
-    if (old) forget(to, STAGE_OLD);
-    if (reference) forget(to, STAGE_REF);
-    if (to->score) forget(to, STAGE_REWARDS);
-    if (to->score || to->value[STAGE_REWARDS]) forget(to, STAGE_ADVANTAGES);
-    if (to->value[STAGE_SAMPLER]) forget(to, STAGE_ISR);
-    for (int s = STAGE_RATIO; s < N_STAGE; s++) forget(to, (Stage)s);
+    dump_forget(to, STAGE_LOGITS);
+    if (policy) dump_forget(to, STAGE_LOGPS), dump_forget(to, STAGE_ENTROPIES);
+    if (old) dump_forget(to, STAGE_OLD);
+    if (reference) dump_forget(to, STAGE_REF);
+    if (to->score) dump_forget(to, STAGE_REWARDS);
+    if (to->score || to->value[STAGE_REWARDS]) dump_forget(to, STAGE_ADVANTAGES);
+    if (to->value[STAGE_SAMPLER]) dump_forget(to, STAGE_ISR);
+    for (int s = STAGE_RATIO; s < N_STAGE; s++) dump_forget(to, (Stage)s);
     if (to->id && to->set.n_stop && !to->whole_rows) to->completion_mask = to->loss_mask = NULL;
 }

@@ -47,7 +47,7 @@ typedef struct {
     AdamW adamw;                        /* lr: of this very step */
     double max_grad_norm;
     int64_t step;
-    bool weights_after;
+    int weights_after;                  /* 1: the folder's weights are those after the step */
     int stop[MAX_STOPS], n_stop, pad;   /* n_stop 0, pad -1: not given */
     Dialect dialect;
     bool dialect_given;

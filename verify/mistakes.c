@@ -9,11 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define APPLY(name) static bool name(Case *c, Stage s, Pool *p, Err *e)
-#define UNUSED (void)c, (void)s, (void)p, (void)e
+/* value: of the row in the table */
+#define MAYBE __attribute__((unused))
+#define APPLY(name) \
+    static bool name(Case *c MAYBE, Stage s MAYBE, Pool *p MAYBE, Err *e MAYBE, double value MAYBE)
 
 /* ---- rewards -------------------------------------------------------------------------------- */
-APPLY(missing_mean) { UNUSED; c->s.grpo.missing_labels = MISSING_MEAN; return true; }
+APPLY(missing_mean) { c->s.grpo.missing_labels = MISSING_MEAN; return true; }
 
 static double *own_weights(Case *c, Pool *p, Err *e) {
     double *w = c->score ? pool_take(p, c->d->n_label, sizeof *w, e) : NULL;
@@ -24,14 +26,12 @@ static double *own_weights(Case *c, Pool *p, Err *e) {
 }
 
 APPLY(first_label) {
-    UNUSED;
     double *w = own_weights(c, p, e);
     for (size_t k = 1; w && k < c->d->n_label; k++) w[k] = 0;
     return w;
 }
 
 APPLY(weights_normalised) {
-    UNUSED;
     double *w = own_weights(c, p, e), sum = 0;
     for (size_t k = 0; w && k < c->d->n_label; k++) sum += w[k];
     for (size_t k = 0; w && k < c->d->n_label; k++) w[k] /= sum;
@@ -39,7 +39,6 @@ APPLY(weights_normalised) {
 }
 
 APPLY(weights_ignored) {
-    UNUSED;
     double *w = own_weights(c, p, e);
     for (size_t k = 0; w && k < c->d->n_label; k++) w[k] = 1;
     return w;
@@ -130,7 +129,7 @@ static bool other_advantages(real *adv, const Case *c, Pool *p, Err *e) {
     if (c->statistics.interleaved) return interleaved_advantages(adv, c, p, e);
     switch (c->s.grpo.multi_objective_aggregation) {
     case SUM_THEN_NORMALIZE:
-        if (c->statistics.rloo) grpo_rloo_advantage(adv, c->reward, n, group, false, 0);
+        if (c->statistics.rloo) variant_rloo_advantage(adv, c->reward, n, group, false, 0);
         else other_statistics(adv, c);
         return true;
     case NORMALIZE_THEN_SUM: return other_gdpo(adv, c, p, e);
@@ -151,79 +150,55 @@ static bool statistics(Case *c) {
     return true;
 }
 
-/* ddof -1, eps NaN: as it is. */
-static bool spread(Case *c, int ddof, double eps) {
-    if (!sums_first(c)) return false;
-    statistics(c);
-    if (ddof >= 0) c->statistics.ddof = ddof;
-    if (!isnan(eps)) c->statistics.eps = eps;
-    return true;
+static bool spread(Case *c) { return sums_first(c) && statistics(c); }
+APPLY(other_eps) { return spread(c) && (c->statistics.eps = value, true); }
+APPLY(population) {
+    if (!spread(c)) return false;
+    c->statistics.ddof = 0;
+    return isnan(value) || other_eps(c, s, p, e, value);
 }
-
-APPLY(population) { UNUSED; return spread(c, 0, NAN); }
-APPLY(eps_0) { UNUSED; return spread(c, -1, 0); }
-APPLY(eps_6) { UNUSED; return spread(c, -1, 1e-6); }
-APPLY(eps_8) { UNUSED; return spread(c, -1, 1e-8); }
-APPLY(eps_9) { UNUSED; return spread(c, -1, 1e-9); }
-APPLY(population_8) { UNUSED; return spread(c, 0, 1e-8); }
-APPLY(eps_in_root) { UNUSED; return sums_first(c) && statistics(c) && (c->statistics.eps_in_root = true); }
-APPLY(single_scored) {
-    UNUSED;
-    return sums_first(c) && statistics(c) && (c->statistics.single_scored = true);
-}
+APPLY(eps_in_root) { return spread(c) && (c->statistics.eps_in_root = true); }
+APPLY(single_scored) { return spread(c) && (c->statistics.single_scored = true); }
 APPLY(nan_to_zero) {
-    UNUSED;
     return c->s.grpo.multi_objective_aggregation == NORMALIZE_THEN_SUM && statistics(c) &&
            (c->statistics.nan_to_zero = true);
 }
 APPLY(batch_mean) {
-    UNUSED;
-    return sums_first(c) && c->s.grpo.scale_rewards == SCALE_BATCH && statistics(c) &&
-           (c->statistics.batch_mean = true);
+    return spread(c) && c->s.grpo.scale_rewards == SCALE_BATCH && (c->statistics.batch_mean = true);
 }
 APPLY(batch_statistics) {
-    UNUSED;
-    return sums_first(c) && c->s.grpo.scale_rewards == SCALE_GROUP && statistics(c) &&
+    return spread(c) && c->s.grpo.scale_rewards == SCALE_GROUP &&
            (c->statistics.batch_mean = c->statistics.batch_std = true);
 }
-APPLY(no_baseline) { UNUSED; return sums_first(c) && statistics(c) && (c->statistics.no_mean = true); }
-APPLY(rloo) { UNUSED; return sums_first(c) && statistics(c) && (c->statistics.rloo = true); }
-APPLY(interleaved) { UNUSED; return statistics(c) && (c->statistics.interleaved = true); }
-APPLY(nan_without_spread) { UNUSED; return c->statistics.nan_without_spread = true; }
+APPLY(no_baseline) { return spread(c) && (c->statistics.no_mean = true); }
+APPLY(rloo) { return spread(c) && (c->statistics.rloo = true); }
+APPLY(interleaved) { return statistics(c) && (c->statistics.interleaved = true); }
+APPLY(nan_without_spread) { return c->statistics.nan_without_spread = true; }
 
-static bool other_scale(Case *c, ScaleRewards scale) {
-    const bool other = sums_first(c) && c->s.grpo.scale_rewards != scale;
-    c->s.grpo.scale_rewards = scale;
-    return other;
+APPLY(other_scale) {
+    const ScaleRewards was = c->s.grpo.scale_rewards;
+    c->s.grpo.scale_rewards = (ScaleRewards)value;
+    return sums_first(c) && was != c->s.grpo.scale_rewards;
 }
-APPLY(scale_none) { UNUSED; return other_scale(c, SCALE_NONE); }
-APPLY(scale_batch) { UNUSED; return other_scale(c, SCALE_BATCH); }
-APPLY(scale_group) { UNUSED; return other_scale(c, SCALE_GROUP); }
 
-static bool other_aggregation(Case *c, Aggregation a) {
-    const bool other = c->s.grpo.multi_objective_aggregation != a;
-    c->s.grpo.multi_objective_aggregation = a;
-    return other && !stage_obstacle(c, STAGE_ADVANTAGES);
+APPLY(other_aggregation) {
+    const Aggregation was = c->s.grpo.multi_objective_aggregation;
+    c->s.grpo.multi_objective_aggregation = (Aggregation)value;
+    return was != c->s.grpo.multi_objective_aggregation && !stage_obstacle(c, STAGE_ADVANTAGES);
 }
-APPLY(aggregation_sum) { UNUSED; return other_aggregation(c, SUM_THEN_NORMALIZE); }
-APPLY(aggregation_gdpo) { UNUSED; return other_aggregation(c, NORMALIZE_THEN_SUM); }
-APPLY(aggregation_mo) { UNUSED; return other_aggregation(c, MO_GRPO); }
 APPLY(mo_population) {
-    UNUSED;
     if (c->s.grpo.multi_objective_aggregation != MO_GRPO) return false;
     statistics(c);
     c->statistics.ddof = 0;
     return true;
 }
 APPLY(mo_eps_0) {
-    UNUSED;
     if (c->s.grpo.multi_objective_aggregation != MO_GRPO) return false;
     statistics(c);
     c->statistics.label_eps = 0;
     return true;
 }
 APPLY(token_whitening) {
-    UNUSED;
     if (c->s.grpo.multi_objective_aggregation != NORMALIZE_THEN_SUM || !c->d->width) return false;
     statistics(c);
     c->statistics.label_eps = 1e-6;
@@ -231,7 +206,6 @@ APPLY(token_whitening) {
 }
 
 APPLY(kl_in_reward) {
-    UNUSED;
     const size_t n = c->d->n, width = c->d->width;
     if (c->s.grpo.beta == 0) return false;
     /* all that is left of it in the loss */
@@ -320,21 +294,18 @@ APPLY(pad_is_stop) {
 }
 
 /* ---- the model ------------------------------------------------------------------------------ */
-APPLY(no_temperature) { UNUSED; c->s.sampling.temperature = 1; return true; }
-APPLY(temperature_twice) { UNUSED; c->s.sampling.temperature *= c->s.sampling.temperature; return true; }
-APPLY(temperature_eps) { UNUSED; c->s.sampling.temperature += 1e-7; return true; }
-APPLY(shifted) { UNUSED; return c->shift = true; }
+APPLY(no_temperature) { c->s.sampling.temperature = 1; return true; }
+APPLY(temperature_twice) { c->s.sampling.temperature *= c->s.sampling.temperature; return true; }
+APPLY(temperature_eps) { c->s.sampling.temperature += 1e-7; return true; }
+APPLY(shifted) { return c->shift = true; }
 APPLY(kept_only) {
-    UNUSED;
     return (c->s.sampling.top_k > 0 || c->s.sampling.top_p < 1 || c->s.sampling.min_p > 0) &&
            (c->kept_only = true);
 }
-APPLY(logits_bf16) { UNUSED; c->round_logits = PRECISION_BF16; return true; }
-APPLY(logits_fp16) { UNUSED; c->round_logits = PRECISION_F16; return true; }
-APPLY(logps_bf16) { UNUSED; c->round_logp = PRECISION_BF16; return true; }
-APPLY(logps_fp16) { UNUSED; c->round_logp = PRECISION_F16; return true; }
-APPLY(head_zero) { UNUSED; return c->zero_logits = true; }
-APPLY(padded_positions) { UNUSED; return c->pad_positions = true; }
+APPLY(round_logits) { c->round_logits = (int)value; return true; }
+APPLY(round_logps) { c->round_logp = (int)value; return true; }
+APPLY(head_zero) { return c->zero_logits = true; }
+APPLY(padded_positions) { return c->pad_positions = true; }
 
 /* Where the case keeps the model that stage s runs. */
 static const Model **model_slot(Case *c, Stage s) {
@@ -470,37 +441,25 @@ APPLY(no_rope_scaling) {
     other.rope = ROPE_PLAIN;
     return config.rope != ROPE_PLAIN && other_config(c, s, other, p, e);
 }
-APPLY(norm_eps_5) {
+APPLY(norm_eps) {
     HAS_MODEL;
-    other.norm_eps = 1e-5;
-    return config.norm_eps != 1e-5 && other_config(c, s, other, p, e);
-}
-APPLY(norm_eps_6) {
-    HAS_MODEL;
-    other.norm_eps = 1e-6;
-    return config.norm_eps != 1e-6 && other_config(c, s, other, p, e);
-}
-APPLY(norm_eps_8) {
-    HAS_MODEL;
-    other.norm_eps = 1e-8;
-    return config.norm_eps != 1e-8 && other_config(c, s, other, p, e);
+    other.norm_eps = value;
+    return config.norm_eps != value && other_config(c, s, other, p, e);
 }
 
 /* Weights, the last hidden row, logits and log-probabilities rounded: errors of the size that the type
  * causes, not its very bits. */
-static bool throughout(Case *c, Stage s, Precision to, Pool *p, Err *e) {
+APPLY(throughout) {
     HAS_MODEL;
     Model *m = changed_model(c, s, &config, p, e);
     if (!m) return false;
     for (int i = 0; i < m->n_param; i++)
         for (size_t j = 0; j < param_count(&m->param[i]); j++)
-            ((real *)m->param[i].data)[j] = round_to(((real *)m->param[i].data)[j], to);
+            ((real *)m->param[i].data)[j] = round_to(((real *)m->param[i].data)[j], (Precision)value);
     model_pack(m);
-    c->round_hidden = c->round_logits = (int)to;
+    c->round_hidden = c->round_logits = (int)value;
     return true;
 }
-APPLY(throughout_bf16) { return throughout(c, s, PRECISION_BF16, p, e); }
-APPLY(throughout_fp16) { return throughout(c, s, PRECISION_F16, p, e); }
 
 /* The policy of param.NAME. */
 APPLY(after_update) {
@@ -530,8 +489,7 @@ static real *own_tokens(const real **field, const Case *c, Pool *p, Err *e) {
 }
 
 APPLY(isr_mean) {
-    UNUSED;
-    if (grpo_isr_per_token(c->s.grpo.importance_sampling_mode)) return false;
+    if (variant_isr_per_token(c->s.grpo.importance_sampling_mode)) return false;
     const real *old = c->old ? c->old : c->logp;
     real *sampler = own_tokens(&c->sampler, c, p, e);
     for (size_t j = 0; sampler && j < c->d->n * c->d->width; j++) {
@@ -542,7 +500,6 @@ APPLY(isr_mean) {
 }
 
 APPLY(isr_truncate_2) {
-    UNUSED;
     GrpoConfig *g = &c->s.grpo;
     if (g->importance_sampling_mode == ISR_TOKEN_MASK) g->importance_sampling_mode = ISR_TOKEN_TRUNCATE;
     if (g->importance_sampling_mode == ISR_SEQUENCE_MASK) g->importance_sampling_mode = ISR_SEQUENCE_TRUNCATE;
@@ -550,7 +507,7 @@ APPLY(isr_truncate_2) {
     return true;
 }
 
-APPLY(isr_none) { UNUSED; c->sampler = c->old ? c->old : c->logp; return true; }
+APPLY(isr_none) { c->sampler = c->old ? c->old : c->logp; return true; }
 
 /* log ratio of every token -> another, by moving old; slope: d of the other by logp, in units of the right
  * one. */
@@ -573,13 +530,12 @@ static double mean_log_ratio(const Case *c, size_t i) {
     return sum / (n > 1 ? n : 1);
 }
 
-static bool by_sequence(const Case *c) { return c->s.grpo.importance_sampling_level != LEVEL_TOKEN; }
+static bool per_completion(const Case *c) { return c->s.grpo.importance_sampling_level != LEVEL_TOKEN; }
 
 APPLY(ratio_sum) {
-    UNUSED;
     real *old;
     double *slope;
-    if (!by_sequence(c) || !other_ratio(c, &old, &slope, p, e)) return false;
+    if (!per_completion(c) || !other_ratio(c, &old, &slope, p, e)) return false;
     for (size_t j = 0; j < c->d->n * c->d->width; j++) {
         const double n = case_row_count(c, j / c->d->width);
         old[j] = (real)(c->logp[j] - ((double)c->logp[j] - old[j]) * (n > 1 ? n : 1));
@@ -589,10 +545,9 @@ APPLY(ratio_sum) {
 }
 
 APPLY(ratio_clamp_10) {
-    UNUSED;
     real *old;
     double *slope;
-    if (!by_sequence(c) || !other_ratio(c, &old, &slope, p, e)) return false;
+    if (!per_completion(c) || !other_ratio(c, &old, &slope, p, e)) return false;
     for (size_t i = 0; i < c->d->n; i++) {
         const double mean = mean_log_ratio(c, i);
         for (size_t j = i * c->d->width; mean > 10 && j < (i + 1) * c->d->width; j++) {
@@ -604,7 +559,6 @@ APPLY(ratio_clamp_10) {
 }
 
 APPLY(clamp_20) {
-    UNUSED;
     real *old;
     double *slope;
     if (!other_ratio(c, &old, &slope, p, e)) return false;
@@ -618,7 +572,6 @@ APPLY(clamp_20) {
 }
 
 APPLY(inverted) {
-    UNUSED;
     real *old;
     double *slope;
     if (!other_ratio(c, &old, &slope, p, e)) return false;
@@ -627,17 +580,14 @@ APPLY(inverted) {
     return true;
 }
 
-static bool other_level(Case *c, ImportanceLevel level) {
-    const bool other = c->s.grpo.importance_sampling_level != level;
-    c->s.grpo.importance_sampling_level = level;
-    return other;
+APPLY(other_level) {
+    const ImportanceLevel was = c->s.grpo.importance_sampling_level;
+    c->s.grpo.importance_sampling_level = (ImportanceLevel)value;
+    return was != c->s.grpo.importance_sampling_level;
 }
-APPLY(level_token) { UNUSED; return other_level(c, LEVEL_TOKEN); }
-APPLY(level_sequence) { UNUSED; return other_level(c, LEVEL_SEQUENCE); }
-APPLY(level_sequence_token) { UNUSED; return other_level(c, LEVEL_SEQUENCE_TOKEN); }
 
 /* E81: rounding noise where the very numbers ought to stand; verdict by size (diagnose.c). */
-APPLY(recomputed_old) { UNUSED; return false; }
+APPLY(recomputed_old) { return false; }
 
 /* ---- KL ------------------------------------------------------------------------------------- */
 static void k1(double *k, double *dk, double logp, double ref) { *k = logp - ref, *dk = 1; }
@@ -661,32 +611,21 @@ static void k3_naive(double *k, double *dk, double logp, double ref) {
     *dk = -d_expm1(ref - logp);
 }
 
-static bool other_kl(Case *c, Stage s, KlFormula *f) {
+enum { K1, K2, K3_SWAPPED, K3_CLAMPED, K3_PLUS, K3_NAIVE };
+APPLY(other_kl) {
+    static KlFormula *const formula[] = {k1, k2, k3_swapped, k3_clamped, k3_plus, k3_naive};
     if (!c->ref || (c->s.grpo.beta == 0 && s != STAGE_KL) || c->s.grpo.loss_type == LOSS_GMPO) return false;
-    c->kl_formula = f;
+    c->kl_formula = formula[(int)value];
     return true;
 }
-APPLY(kl_k1) { UNUSED; return other_kl(c, s, k1); }
-APPLY(kl_k2) { UNUSED; return other_kl(c, s, k2); }
-APPLY(kl_swapped) { UNUSED; return other_kl(c, s, k3_swapped); }
-APPLY(kl_clamped) { UNUSED; return other_kl(c, s, k3_clamped); }
-APPLY(kl_plus) { UNUSED; return other_kl(c, s, k3_plus); }
-APPLY(kl_naive) { UNUSED; return other_kl(c, s, k3_naive); }
-APPLY(no_bias_correction) {
-    UNUSED;
-    const bool was = c->s.grpo.use_bias_correction_kl;
-    c->s.grpo.use_bias_correction_kl = false;
-    return was;
-}
 APPLY(bias_correction) {
-    UNUSED;
     const bool was = c->s.grpo.use_bias_correction_kl;
-    c->s.grpo.use_bias_correction_kl = true;
-    return !was;
+    c->s.grpo.use_bias_correction_kl = value != 0;
+    return was != c->s.grpo.use_bias_correction_kl;
 }
 
 /* ---- the token's loss ----------------------------------------------------------------------- */
-static bool clips(const Case *c) {
+static bool may_clip(const Case *c) {
     const LossType t = c->s.grpo.loss_type;
     return t == LOSS_GRPO || t == LOSS_BNPO || t == LOSS_DR_GRPO || t == LOSS_DAPO || t == LOSS_LUSPO;
 }
@@ -719,32 +658,28 @@ APPLY(cispo_paper) {
 }
 
 APPLY(clip_swapped) {
-    UNUSED;
     const double low = c->s.grpo.epsilon;
     c->s.grpo.epsilon = grpo_epsilon_high(&c->s.grpo);
     c->s.grpo.epsilon_high = low;
-    return clips(c) || c->s.grpo.loss_type == LOSS_CISPO || c->s.grpo.loss_type == LOSS_GMPO;
+    return may_clip(c) || c->s.grpo.loss_type == LOSS_CISPO || c->s.grpo.loss_type == LOSS_GMPO;
 }
 APPLY(clip_low_as_high) {
-    UNUSED;
     c->s.grpo.epsilon_high = NAN;
-    return clips(c) || c->s.grpo.loss_type == LOSS_CISPO || c->s.grpo.loss_type == LOSS_GMPO;
+    return may_clip(c) || c->s.grpo.loss_type == LOSS_CISPO || c->s.grpo.loss_type == LOSS_GMPO;
 }
 APPLY(dual_clip_3) {
-    UNUSED;
-    if (!clips(c) || !isnan(c->s.grpo.delta) || !isnan(c->s.grpo.dual_clip)) return false;
+    if (!may_clip(c) || !isnan(c->s.grpo.delta) || !isnan(c->s.grpo.dual_clip)) return false;
     /* for A < 0 the same as E107 with c = 3, for A > 0 the band is narrower */
     c->s.grpo.delta = 3;
     return true;
 }
-APPLY(delta_missing) { UNUSED; if (isnan(c->s.grpo.delta)) return false; c->s.grpo.delta = NAN; return true; }
+APPLY(delta_missing) { if (isnan(c->s.grpo.delta)) return false; c->s.grpo.delta = NAN; return true; }
 APPLY(kl_sign) {
-    UNUSED;
     c->s.grpo.beta = -c->s.grpo.beta;
     return c->s.grpo.beta != 0;
 }
-APPLY(kl_missing) { UNUSED; const bool was = c->s.grpo.beta != 0; c->s.grpo.beta = 0; return was; }
-APPLY(loss_sign) { UNUSED; c->policy_sign = c->policy_sign != 0 ? -c->policy_sign : -1; return true; }
+APPLY(kl_missing) { const bool was = c->s.grpo.beta != 0; c->s.grpo.beta = 0; return was; }
+APPLY(loss_sign) { c->policy_sign = c->policy_sign != 0 ? -c->policy_sign : -1; return true; }
 
 /* ---- aggregation ---------------------------------------------------------------------------- */
 /* Every aggregation is a weight per completion, c_i of E112. */
@@ -762,7 +697,6 @@ static bool other_weights(Weights *x, Case *c, Pool *p, Err *e) {
 static double least_1(double x) { return x > 1 ? x : 1; }
 #define WEIGHTS(name, value) \
     APPLY(name) { \
-        UNUSED; \
         Weights x; \
         if (!other_weights(&x, c, p, e)) return false; \
         for (size_t i = 0; i < c->d->n; i++) { \
@@ -782,11 +716,10 @@ WEIGHTS(global_token_mean, 1 / x.n_item)
 WEIGHTS(dr_grpo_sum, 1 / (x.n * x.ga))
 WEIGHTS(fixed_length, 1 / (x.n * c->s.grpo.max_completion_length * x.ga))
 WEIGHTS(ga_missing, x.w[i] * x.ga)
-APPLY(window_without_ga) { return by_window(c) && global_token_mean(c, s, p, e); }
-APPLY(window_by_micro) { return by_window(c) && token_mean(c, s, p, e); }
+APPLY(window_without_ga) { return by_window(c) && global_token_mean(c, s, p, e, 0); }
+APPLY(window_by_micro) { return by_window(c) && token_mean(c, s, p, e, 0); }
 
 APPLY(group_token_mean) {
-    UNUSED;
     Weights x;
     const size_t group = (size_t)c->s.grpo.num_generations;
     if (c->d->n % group || !other_weights(&x, c, p, e)) return false;
@@ -799,7 +732,6 @@ APPLY(group_token_mean) {
 }
 
 APPLY(nonempty) {
-    UNUSED;
     Weights x;
     double there = 0;
     if (!other_weights(&x, c, p, e)) return false;
@@ -811,15 +743,14 @@ APPLY(nonempty) {
 /* Mean over B x T of n_i l_it, padding included. */
 APPLY(luspo_110) {
     Weights x;
-    if (c->s.grpo.loss_type != LOSS_LUSPO || (!c->token_loss && by_sequence(c)) ||
+    if (c->s.grpo.loss_type != LOSS_LUSPO || (!c->token_loss && per_completion(c)) ||
         !other_weights(&x, c, p, e))
         return false;
     for (size_t i = 0; i < c->d->n; i++) x.w[i] = case_row_count(c, i) / (x.n * (double)c->d->width * x.ga);
-    return with_padding(c, s, p, e);
+    return with_padding(c, s, p, e, 0);
 }
 
 APPLY(dropped) {
-    UNUSED;
     const size_t group = (size_t)c->s.grpo.num_generations, width = c->d->width;
     if (!c->reward || c->d->n % group || c->row_weight) return false;
     unsigned char *m = own_mask(c, s, p, e);
@@ -843,7 +774,6 @@ APPLY(dropped) {
 }
 
 APPLY(kept_denominator) {
-    UNUSED;
     if (!(c->s.grpo.top_entropy_quantile < 1) || !c->entropy || c->row_weight) return false;
     GrpoMicro micro = case_micro(c, p, e);
     GrpoWindow window = case_window(c);
@@ -862,7 +792,6 @@ APPLY(kept_denominator) {
 }
 
 APPLY(bonus_by_n) {
-    UNUSED;
     if (c->s.window.entropy_coef == 0 || !c->entropy) return false;
     const GrpoMicro micro = case_micro(c, p, e);
     const GrpoWindow w = case_window(c);
@@ -872,14 +801,14 @@ APPLY(bonus_by_n) {
 
 /* ---- gradients and the step ----------------------------------------------------------------- */
 static bool tied(const Case *c) { return c->model.policy && c->model.policy->head == c->model.policy->embed; }
-APPLY(untied_head) { UNUSED; return tied(c) && (c->drop_head_grad = true); }
-APPLY(untied_embedding) { UNUSED; return tied(c) && (c->drop_embed_grad = true); }
-APPLY(adam_l2) { UNUSED; return c->s.adamw.weight_decay != 0 && (c->adam_l2 = true); }
-APPLY(adam_eps_inside) { UNUSED; c->adam_eps_factor = 1; return true; }
-APPLY(adam_decay_all) { UNUSED; return c->s.adamw.weight_decay != 0 && (c->adam_decay_all = true); }
-APPLY(adam_no_clip) { UNUSED; const bool was = c->s.max_grad_norm > 0; c->s.max_grad_norm = 0; return was; }
-APPLY(clip_eps_0) { UNUSED; c->clip_max_factor = 1; return c->s.max_grad_norm > 0; }
-APPLY(adam_no_correction) { UNUSED; c->s.step = (int64_t)1 << 40; return true; }
+APPLY(untied_head) { return tied(c) && (c->drop_head_grad = true); }
+APPLY(untied_embedding) { return tied(c) && (c->drop_embed_grad = true); }
+APPLY(adam_l2) { return c->s.adamw.weight_decay != 0 && (c->adam_l2 = true); }
+APPLY(adam_eps_inside) { c->adam_eps_factor = 1; return true; }
+APPLY(adam_decay_all) { return c->s.adamw.weight_decay != 0 && (c->adam_decay_all = true); }
+APPLY(adam_no_clip) { const bool was = c->s.max_grad_norm > 0; c->s.max_grad_norm = 0; return was; }
+APPLY(clip_eps_0) { c->clip_max_factor = 1; return c->s.max_grad_norm > 0; }
+APPLY(adam_no_correction) { c->s.step = (int64_t)1 << 40; return true; }
 
 /* ---- the table ------------------------------------------------------------------------------ */
 #define BIT(s) (1u << STAGE_##s)
@@ -900,244 +829,232 @@ enum {
     STEP = BIT(STEP)
 };
 
+/* M: a mistake; V: one with a value; S: one that is known by the size of its errors */
+#define M(...) {__VA_ARGS__, 0, false}
+#define V(...) {__VA_ARGS__, false}
+#define S(...) {__VA_ARGS__, true}
+/* why several do not show */
+#define SMALL_EPS "the deviation is large against 1e-4 in this precision, or not used"
+#define EQUAL_LENGTHS "equal lengths hide the normalisation, or that is declared"
+#define NO_KL "beta is 0, or there is no reference"
+#define TOO_COARSE "the dump's own precision hides it"
+#define MODELS_EPS "that is the model's, or below this precision"
+#define ONE_RATIO "that is declared, or all ratios are 1"
 const Mistake mistakes[] = {
-    {"D3-missing-mean", REWARDS, "E61",
-     "a missing score is replaced by the group's mean of that label instead of counting 0",
-     "no score is missing", missing_mean, false},
-    {"D4-first-label", SCORES, "E60", "only label 0 is used, as TRL reads logits[:, 0] of a reward network",
-     "there is no rewards_per_func, one label only, or the sum is not used", first_label, false},
-    {"weights-normalised", SCORES, "E60", "the label weights are divided by their sum",
-     "there is no rewards_per_func, the weights sum to 1, or normalising hides it", weights_normalised,
-     false},
-    {"weights-ignored", SCORES, "E60", "all label weights are 1",
-     "there is no rewards_per_func, or the weights are 1", weights_ignored, false},
+    M("D3-missing-mean", REWARDS, "E61", "a missing score is replaced by the group's mean of that label "
+      "instead of counting 0", "no score is missing", missing_mean),
+    M("D4-first-label", SCORES, "E60", "only label 0 is used, as TRL reads logits[:, 0] of a reward network",
+      "there is no rewards_per_func, one label only, or the sum is not used", first_label),
+    M("weights-normalised", SCORES, "E60", "the label weights are divided by their sum",
+      "there is no rewards_per_func, the weights sum to 1, or normalising hides it", weights_normalised),
+    M("weights-ignored", SCORES, "E60", "all label weights are 1", "there is no rewards_per_func, or the "
+      "weights are 1", weights_ignored),
 
-    {"D1-population", ADVANTAGES, "E83", "the deviation divides by n instead of n - 1 (NumPy's default)",
-     "rewards are not divided by a group's deviation", population, false},
-    {"D1-eps-0", ADVANTAGES, "E84", "no epsilon beside the deviation (the papers)",
-     "the deviation is large against 1e-4 in this precision, or not used", eps_0, false},
-    {"D1-eps-1e-6", ADVANTAGES, "E84", "epsilon 1e-6 instead of 1e-4 (verl)",
-     "the deviation is large against 1e-4 in this precision, or not used", eps_6, false},
-    {"D1-eps-1e-8", ADVANTAGES, "E84", "epsilon 1e-8 instead of 1e-4",
-     "the deviation is large against 1e-4 in this precision, or not used", eps_8, false},
-    {"D1-eps-1e-9", ADVANTAGES, "E84", "epsilon 1e-9 instead of 1e-4 (OpenRLHF)",
-     "the deviation is large against 1e-4 in this precision, or not used", eps_9, false},
-    {"D1-population-1e-8", ADVANTAGES, "E83", "the deviation divides by n, and epsilon is 1e-8",
-     "rewards are not divided by a group's deviation", population_8, false},
-    {"D1-eps-in-root", ADVANTAGES, "E84", "epsilon stands inside the root: sqrt(var + 1e-4)",
-     "rewards are not divided by a deviation", eps_in_root, false},
-    {"D2-single-scored", ADVANTAGES, "E87",
-     "the only scored member of a group keeps its score as advantage (verl: mean 0, deviation 1)",
-     "no group has a single scored member", single_scored, false},
-    {"D3-nan-to-zero", ADVANTAGES, "E62",
-     "missing scores become 0 before the labels are normalised (NVIDIA's program)",
-     "no score is missing, or labels are not normalised", nan_to_zero, false},
-    {"D5-batch-mean", ADVANTAGES, "E85", "scale_rewards batch takes the mean from the batch too",
-     "scale_rewards is not batch", batch_mean, false},
-    {"batch-statistics", ADVANTAGES, "E82", "mean and deviation of the whole batch instead of the group's",
-     "one group only, or labels are normalised apart", batch_statistics, false},
-    {"scale-none", ADVANTAGES, "E86", "not divided by any deviation",
-     "scale_rewards is none, or without effect", scale_none, false},
-    {"scale-batch", ADVANTAGES, "E85", "divided by the batch's deviation",
-     "scale_rewards is batch, or without effect", scale_batch, false},
-    {"scale-group", ADVANTAGES, "E84", "divided by the group's deviation",
-     "scale_rewards is group, or without effect", scale_group, false},
-    {"no-baseline", ADVANTAGES, "E84", "the group's mean is not subtracted",
-     "means are 0, or labels are normalised apart", no_baseline, false},
-    {"rloo", ADVANTAGES, "E89", "leave-one-out baseline, no division", "labels are normalised apart", rloo,
-     false},
-    {"groups-interleaved", ADVANTAGES, "E82",
-     "member j of group g is looked for at j * n_group + g: groups interleaved instead of side by side",
-     "one group only", interleaved, false},
-    {"aggregation-sum", ADVANTAGES, "E60", "labels are summed, then normalised",
-     "that is declared, or there are no rewards", aggregation_sum, false},
-    {"aggregation-gdpo", ADVANTAGES, "E63",
-     "each label is normalised, the sum whitened over the batch (normalize_then_sum)",
-     "that is declared, or there is no rewards_per_func", aggregation_gdpo, false},
-    {"aggregation-mo", ADVANTAGES, "E64", "z-scores of the labels are summed without whitening (mo_grpo)",
-     "that is declared, or there is no rewards_per_func", aggregation_mo, false},
-    {"D6-population", ADVANTAGES, "E64", "mo_grpo with the population deviation",
-     "the aggregation is not mo_grpo", mo_population, false},
-    {"D6-eps-0", ADVANTAGES, "E64", "mo_grpo without epsilon",
-     "the aggregation is not mo_grpo, or deviations are large against 1e-4", mo_eps_0, false},
-    {"D7-token-whitening", ADVANTAGES, "E63", "the sum is whitened over tokens, not completions (verl)",
-     "the aggregation is not normalize_then_sum, or lengths are unknown", token_whitening, false},
-    {"D38-nan", ADVANTAGES, "E84", "a group without spread gives 0/0 = NaN instead of 0",
-     "every group has spread", nan_without_spread, false},
-    {"D15-in-reward", ADVANTAGES | TOKEN, "E125",
-     "beta times the summed k1 is taken off the reward, as in PPO and RLOO, instead of a term of the loss",
-     "beta is 0, or there are no reference log-probabilities", kl_in_reward, false},
+    V("D1-population", ADVANTAGES, "E83", "the deviation divides by n instead of n - 1 (NumPy's default)",
+      "rewards are not divided by a group's deviation", population, NAN),
+    V("D1-eps-0", ADVANTAGES, "E84", "no epsilon beside the deviation (the papers)", SMALL_EPS, other_eps, 0),
+    V("D1-eps-1e-6", ADVANTAGES, "E84", "epsilon 1e-6 instead of 1e-4 (verl)", SMALL_EPS, other_eps, 1e-6),
+    V("D1-eps-1e-8", ADVANTAGES, "E84", "epsilon 1e-8 instead of 1e-4", SMALL_EPS, other_eps, 1e-8),
+    V("D1-eps-1e-9", ADVANTAGES, "E84", "epsilon 1e-9 instead of 1e-4 (OpenRLHF)", SMALL_EPS, other_eps,
+      1e-9),
+    V("D1-population-1e-8", ADVANTAGES, "E83", "the deviation divides by n, and epsilon is 1e-8",
+      "rewards are not divided by a group's deviation", population, 1e-8),
+    M("D1-eps-in-root", ADVANTAGES, "E84", "epsilon stands inside the root: sqrt(var + 1e-4)",
+      "rewards are not divided by a deviation", eps_in_root),
+    M("D2-single-scored", ADVANTAGES, "E87", "the only scored member of a group keeps its score as advantage "
+      "(verl: mean 0, deviation 1)", "no group has a single scored member", single_scored),
+    M("D3-nan-to-zero", ADVANTAGES, "E62", "missing scores become 0 before the labels are normalised "
+      "(NVIDIA's program)", "no score is missing, or labels are not normalised", nan_to_zero),
+    M("D5-batch-mean", ADVANTAGES, "E85", "scale_rewards batch takes the mean from the batch too",
+      "scale_rewards is not batch", batch_mean),
+    M("batch-statistics", ADVANTAGES, "E82", "mean and deviation of the whole batch instead of the group's",
+      "one group only, or labels are normalised apart", batch_statistics),
+    V("scale-none", ADVANTAGES, "E86", "not divided by any deviation",
+      "scale_rewards is none, or without effect", other_scale, SCALE_NONE),
+    V("scale-batch", ADVANTAGES, "E85", "divided by the batch's deviation",
+      "scale_rewards is batch, or without effect", other_scale, SCALE_BATCH),
+    V("scale-group", ADVANTAGES, "E84", "divided by the group's deviation",
+      "scale_rewards is group, or without effect", other_scale, SCALE_GROUP),
+    M("no-baseline", ADVANTAGES, "E84", "the group's mean is not subtracted",
+      "means are 0, or labels are normalised apart", no_baseline),
+    M("rloo", ADVANTAGES, "E89", "leave-one-out baseline, no division", "labels are normalised apart", rloo),
+    M("groups-interleaved", ADVANTAGES, "E82", "member j of group g is looked for at j * n_group + g: groups "
+      "interleaved instead of side by side", "one group only", interleaved),
+    V("aggregation-sum", ADVANTAGES, "E60", "labels are summed, then normalised",
+      "that is declared, or there are no rewards", other_aggregation, SUM_THEN_NORMALIZE),
+    V("aggregation-gdpo", ADVANTAGES, "E63", "each label is normalised, the sum whitened over the batch "
+      "(normalize_then_sum)", "that is declared, or there is no rewards_per_func", other_aggregation,
+      NORMALIZE_THEN_SUM),
+    V("aggregation-mo", ADVANTAGES, "E64", "z-scores of the labels are summed without whitening (mo_grpo)",
+      "that is declared, or there is no rewards_per_func", other_aggregation, MO_GRPO),
+    M("D6-population", ADVANTAGES, "E64", "mo_grpo with the population deviation",
+      "the aggregation is not mo_grpo", mo_population),
+    M("D6-eps-0", ADVANTAGES, "E64", "mo_grpo without epsilon", "the aggregation is not mo_grpo, or "
+      "deviations are large against 1e-4", mo_eps_0),
+    M("D7-token-whitening", ADVANTAGES, "E63", "the sum is whitened over tokens, not completions (verl)",
+      "the aggregation is not normalize_then_sum, or lengths are unknown", token_whitening),
+    M("D38-nan", ADVANTAGES, "E84", "a group without spread gives 0/0 = NaN instead of 0",
+      "every group has spread", nan_without_spread),
+    M("D15-in-reward", ADVANTAGES | TOKEN, "E125", "beta times the summed k1 is taken off the reward, as in "
+      "PPO and RLOO, instead of a term of the loss", "beta is 0, or there are no reference log-probabilities",
+      kl_in_reward),
 
-    {"D9-no-stop", MASKS, "E22", "the stop token is left out of the mask",
-     "no completion ends with a stop token", no_stop, false},
-    {"D9-no-first", MASKS, "E22", "the first token of every completion is left out of the mask",
-     "there are no masks", no_first, false},
-    {"D9-with-prompt", MASKS, "E22", "the prompt's last token counts as well",
-     "prompt and completion are apart in this dump", with_prompt_last, false},
-    {"mask-with-prompt", MASKS, "E22", "the prompt's tokens count as well",
-     "prompt and completion are apart in this dump", with_prompt, false},
-    {"mask-with-padding", MASKS, "E22", "padding counts as well", "no completion is shorter than the longest",
-     with_padding, false},
-    {"D9-pad-is-eos", MASKS, "E22", "every token equal to pad_token_id is masked away, the stop token too",
-     "pad and stop token differ", pad_is_stop, false},
+    M("D9-no-stop", MASKS, "E22", "the stop token is left out of the mask",
+      "no completion ends with a stop token", no_stop),
+    M("D9-no-first", MASKS, "E22", "the first token of every completion is left out of the mask",
+      "there are no masks", no_first),
+    M("D9-with-prompt", MASKS, "E22", "the prompt's last token counts as well", "prompt and completion are "
+      "apart in this dump", with_prompt_last),
+    M("mask-with-prompt", MASKS, "E22", "the prompt's tokens count as well", "prompt and completion are "
+      "apart in this dump", with_prompt),
+    M("mask-with-padding", MASKS, "E22", "padding counts as well",
+      "no completion is shorter than the longest", with_padding),
+    M("D9-pad-is-eos", MASKS, "E22", "every token equal to pad_token_id is masked away, the stop token too",
+      "pad and stop token differ", pad_is_stop),
 
-    {"D8-no-temperature", HEAT, "E23", "logits are not divided by the temperature", "the temperature is 1",
-     no_temperature, false},
-    {"temperature-twice", HEAT, "E23", "logits are divided by the temperature twice", "the temperature is 1",
-     temperature_twice, false},
-    {"D8-temperature-eps", HEAT, "E23", "logits are divided by the temperature + 1e-7 (TRL's PPO)",
-     "that is below this precision", temperature_eps, false},
-    {"D10-shift", ROWS, "E22", "the row of the token itself instead of the one before it", "", shifted,
-     false},
-    {"D11-positions", ROWS, "E30", "positions count the padding",
-     "no prompt is padded on its right, and rotary positions are relative", padded_positions, false},
-    {"D13-interleaved", ROWS, "E10", "rotary pairs are (2i, 2i+1) instead of (i, i + d/2)", "",
-     interleaved_pairs, false},
-    {"D13-theta-10000", ROWS, "E9", "rotary base 10000 whatever rope_theta says", "rope_theta is 10000",
-     theta_10000, false},
-    {"D13-no-scaling", ROWS, "E12", "rope_scaling is ignored", "the model has none", no_rope_scaling, false},
-    {"D14-head-zero", ROWS & ~BIT(GRAD), "E4",
-     "the head's weights are 0: a tied lm_head that was not in the file", "", head_zero, false},
-    {"qkv-bias-missing", ROWS, "E13", "the biases of q, k and v are left out", "the model has none",
-     no_qkv_bias, false},
-    {"qk-norm-missing", ROWS & ~BIT(GRAD), "E13", "q_norm and k_norm are left out", "the model has none",
-     no_qk_norm, false},
-    {"norm-eps-1e-5", ROWS, "E7", "rms_norm_eps 1e-5", "that is the model's, or below this precision",
-     norm_eps_5, false},
-    {"norm-eps-1e-6", ROWS, "E7", "rms_norm_eps 1e-6", "that is the model's, or below this precision",
-     norm_eps_6, false},
-    {"norm-eps-1e-8", ROWS, "E7", "rms_norm_eps 1e-8", "that is the model's, or below this precision",
-     norm_eps_8, false},
-    {"attention-scale-missing", ROWS, "E14", "q.k is not divided by sqrt(d)", "", unscaled_attention, false},
-    {"D27-kept-only", VALUES & ~BIT(SAMPLER), "E29",
-     "log-probabilities over what top_k, top_p and min_p kept, instead of all of the vocabulary",
-     "no filter is on, or it drops nothing", kept_only, false},
-    {"D28-logits-bf16", VALUES | BIT(LOGITS) | BIT(ENTROPIES), "E4", "logits are rounded to bfloat16",
-     "the dump's own precision hides it", logits_bf16, false},
-    {"D28-logits-fp16", VALUES | BIT(LOGITS) | BIT(ENTROPIES), "E4", "logits are rounded to float16",
-     "the dump's own precision hides it", logits_fp16, false},
-    {"logps-bf16", VALUES, "E23", "log-probabilities are rounded to bfloat16",
-     "the dump's own precision hides it", logps_bf16, false},
-    {"logps-fp16", VALUES, "E23", "log-probabilities are rounded to float16",
-     "the dump's own precision hides it", logps_fp16, false},
-    {"throughout-bf16", ROWS & ~(BIT(GRAD) | BIT(OLD)), "E4",
-     "the model ran in bfloat16: errors have the size that rounding weights, hidden rows and logits to it "
-     "causes",
-     "the dump's own precision hides it", throughout_bf16, true},
-    {"throughout-fp16", ROWS & ~(BIT(GRAD) | BIT(OLD)), "E4",
-     "the model ran in float16: errors have the size that rounding weights, hidden rows and logits to it "
-     "causes",
-     "the dump's own precision hides it", throughout_fp16, true},
-    {"old-after-update", BIT(OLD), "E81", "old log-probabilities are those of the updated policy",
-     "the dump has no param.NAME", after_update, false},
-    {"D17-recomputed-old", BIT(OLD), "E81",
-     "old log-probabilities were computed again: rounding noise makes the ratio differ from 1 on policy",
-     "old is not the policy's own", recomputed_old, true},
+    M("D8-no-temperature", HEAT, "E23", "logits are not divided by the temperature", "the temperature is 1",
+      no_temperature),
+    M("temperature-twice", HEAT, "E23", "logits are divided by the temperature twice", "the temperature is 1",
+      temperature_twice),
+    M("D8-temperature-eps", HEAT, "E23", "logits are divided by the temperature + 1e-7 (TRL's PPO)",
+      "that is below this precision", temperature_eps),
+    M("D10-shift", ROWS, "E22", "the row of the token itself instead of the one before it", "", shifted),
+    M("D11-positions", ROWS, "E30", "positions count the padding", "no prompt is padded on its right, and "
+      "rotary positions are relative", padded_positions),
+    M("D13-interleaved", ROWS, "E10", "rotary pairs are (2i, 2i+1) instead of (i, i + d/2)", "",
+      interleaved_pairs),
+    M("D13-theta-10000", ROWS, "E9", "rotary base 10000 whatever rope_theta says", "rope_theta is 10000",
+      theta_10000),
+    M("D13-no-scaling", ROWS, "E12", "rope_scaling is ignored", "the model has none", no_rope_scaling),
+    M("D14-head-zero", ROWS & ~BIT(GRAD), "E4", "the head's weights are 0: a tied lm_head that was not in "
+      "the file", "", head_zero),
+    M("qkv-bias-missing", ROWS, "E13", "the biases of q, k and v are left out", "the model has none",
+      no_qkv_bias),
+    M("qk-norm-missing", ROWS & ~BIT(GRAD), "E13", "q_norm and k_norm are left out", "the model has none",
+      no_qk_norm),
+    V("norm-eps-1e-5", ROWS, "E7", "rms_norm_eps 1e-5", MODELS_EPS, norm_eps, 1e-5),
+    V("norm-eps-1e-6", ROWS, "E7", "rms_norm_eps 1e-6", MODELS_EPS, norm_eps, 1e-6),
+    V("norm-eps-1e-8", ROWS, "E7", "rms_norm_eps 1e-8", MODELS_EPS, norm_eps, 1e-8),
+    M("attention-scale-missing", ROWS, "E14", "q.k is not divided by sqrt(d)", "", unscaled_attention),
+    M("D27-kept-only", VALUES & ~BIT(SAMPLER), "E29", "log-probabilities over what top_k, top_p and min_p "
+      "kept, instead of all of the vocabulary", "no filter is on, or it drops nothing", kept_only),
+    V("D28-logits-bf16", VALUES | BIT(LOGITS) | BIT(ENTROPIES), "E4", "logits are rounded to bfloat16",
+      TOO_COARSE, round_logits, PRECISION_BF16),
+    V("D28-logits-fp16", VALUES | BIT(LOGITS) | BIT(ENTROPIES), "E4", "logits are rounded to float16",
+      TOO_COARSE, round_logits, PRECISION_F16),
+    V("logps-bf16", VALUES, "E23", "log-probabilities are rounded to bfloat16", TOO_COARSE, round_logps,
+      PRECISION_BF16),
+    V("logps-fp16", VALUES, "E23", "log-probabilities are rounded to float16", TOO_COARSE, round_logps,
+      PRECISION_F16),
+    S("throughout-bf16", ROWS & ~(BIT(GRAD) | BIT(OLD)), "E4", "the model ran in bfloat16: errors have the "
+      "size that rounding weights, hidden rows and logits to it causes", TOO_COARSE, throughout,
+      PRECISION_BF16),
+    S("throughout-fp16", ROWS & ~(BIT(GRAD) | BIT(OLD)), "E4", "the model ran in float16: errors have the "
+      "size that rounding weights, hidden rows and logits to it causes", TOO_COARSE, throughout,
+      PRECISION_F16),
+    M("old-after-update", BIT(OLD), "E81", "old log-probabilities are those of the updated policy",
+      "the dump has no param.NAME", after_update),
+    S(RECOMPUTED_OLD, BIT(OLD), "E81", "old log-probabilities were computed again: rounding noise makes the "
+      "ratio differ from 1 on policy", "old is not the policy's own", recomputed_old, 0),
 
-    {"D24-token-mean", ISR, "E110", "the sequence's correction is a mean over tokens instead of a sum",
-     "the mode is per token, or sampler and trainer agree", isr_mean, false},
-    {"D24-truncate-2", ISR, "E110", "truncated at 2", "nothing exceeds 2", isr_truncate_2, false},
-    {"D24-none", ISR, "E110", "no correction for the sampler: all 1", "sampler and trainer agree", isr_none,
-     false},
+    M("D24-token-mean", ISR, "E110", "the sequence's correction is a mean over tokens instead of a sum",
+      "the mode is per token, or sampler and trainer agree", isr_mean),
+    M("D24-truncate-2", ISR, "E110", "truncated at 2", "nothing exceeds 2", isr_truncate_2),
+    M("D24-none", ISR, "E110", "no correction for the sampler: all 1", "sampler and trainer agree", isr_none),
 
-    {"D19-sum", RATIO, "E92", "the sequence's ratio is exp(sum) instead of exp(mean)",
-     "the level is token, or all ratios are 1", ratio_sum, false},
-    {"D19-clamp-10", RATIO, "E93", "the sequence's log ratio is cut at 10 (verl)",
-     "no log ratio exceeds 10, or the level is token", ratio_clamp_10, false},
-    {"lr-clamp-20", RATIO, "E304", "log ratios are cut to +-20 (verl, OpenRLHF)", "no log ratio exceeds 20",
-     clamp_20, false},
-    {"ratio-inverted", RATIO, "E91", "old over new", "all ratios are 1", inverted, false},
-    {"level-token", RATIO, "E91", "a ratio per token", "that is declared, or all ratios are 1", level_token,
-     false},
-    {"level-sequence", RATIO, "E92", "a ratio per completion", "that is declared, or all ratios are 1",
-     level_sequence, false},
-    {"level-sequence-token", RATIO, "E93", "the completion's ratio with the token's gradient",
-     "that is declared, or all ratios are 1", level_sequence_token, false},
+    M("D19-sum", RATIO, "E92", "the sequence's ratio is exp(sum) instead of exp(mean)",
+      "the level is token, or all ratios are 1", ratio_sum),
+    M("D19-clamp-10", RATIO, "E93", "the sequence's log ratio is cut at 10 (verl)",
+      "no log ratio exceeds 10, or the level is token", ratio_clamp_10),
+    M("lr-clamp-20", RATIO, "E304", "log ratios are cut to +-20 (verl, OpenRLHF)", "no log ratio exceeds 20",
+      clamp_20),
+    M("ratio-inverted", RATIO, "E91", "old over new", "all ratios are 1", inverted),
+    V("level-token", RATIO, "E91", "a ratio per token", ONE_RATIO, other_level, LEVEL_TOKEN),
+    V("level-sequence", RATIO, "E92", "a ratio per completion", ONE_RATIO, other_level, LEVEL_SEQUENCE),
+    V("level-sequence-token", RATIO, "E93", "the completion's ratio with the token's gradient", ONE_RATIO,
+      other_level, LEVEL_SEQUENCE_TOKEN),
 
-    {"D15-k1", KL, "E94", "k1 = -D instead of k3", "beta is 0, or there is no reference", kl_k1, false},
-    {"D15-k2", KL, "E94", "k2 = D^2/2 instead of k3", "beta is 0, or there is no reference", kl_k2, false},
-    {"D15-swapped", KL, "E94", "reference and policy are swapped in k3",
-     "beta is 0, or there is no reference", kl_swapped, false},
-    {"D15-clamp", KL, "E94", "D is cut to +-20 and k3 to +-10 (verl)", "no k3 exceeds 10", kl_clamped, false},
-    {"D15-no-bias-correction", KL, "E96", "k3 is not multiplied by the ratio (TRL before 1.16)",
-     "beta is 0, off by configuration, or all ratios are 1 and no gradient is there", no_bias_correction,
-     false},
-    {"D15-bias-correction", KL, "E96", "k3 is multiplied by the ratio although switched off",
-     "beta is 0, on by configuration, or all ratios are 1 and no gradient is there", bias_correction, false},
-    {"D15-naive-k3", BIT(KL), "E302", "exp(D) - D - 1 in float32: near the reference it is noise",
-     "D is large, or there is no reference", kl_naive, false},
-    {"D15-k3-plus", SLOPE, "E95", "value of k3, gradient of k2", "beta is 0, or no derivative is there",
-     kl_plus, false},
+    V("D15-k1", KL, "E94", "k1 = -D instead of k3", NO_KL, other_kl, K1),
+    V("D15-k2", KL, "E94", "k2 = D^2/2 instead of k3", NO_KL, other_kl, K2),
+    V("D15-swapped", KL, "E94", "reference and policy are swapped in k3", NO_KL, other_kl, K3_SWAPPED),
+    V("D15-clamp", KL, "E94", "D is cut to +-20 and k3 to +-10 (verl)", "no k3 exceeds 10", other_kl,
+      K3_CLAMPED),
+    V("D15-no-bias-correction", KL, "E96", "k3 is not multiplied by the ratio (TRL before 1.16)",
+      "beta is 0, off by configuration, or all ratios are 1 and no gradient is there", bias_correction,
+      false),
+    V("D15-bias-correction", KL, "E96", "k3 is multiplied by the ratio although switched off",
+      "beta is 0, on by configuration, or all ratios are 1 and no gradient is there", bias_correction, true),
+    V("D15-naive-k3", BIT(KL), "E302", "exp(D) - D - 1 in float32: near the reference it is noise",
+      "D is large, or there is no reference", other_kl, K3_NAIVE),
+    V("D15-k3-plus", SLOPE, "E95", "value of k3, gradient of k2", "beta is 0, or no derivative is there",
+      other_kl, K3_PLUS),
 
-    {"D18-paper", TOKEN, "E102",
-     "cispo's weight is clip(ratio, 1 - eps_l, 1 + eps_h), as in the paper, instead of min(ratio, eps_h)",
-     "the loss is not cispo", cispo_paper, false},
-    {"clip-swapped", TOKEN, "E99", "epsilon and epsilon_high are swapped",
-     "they are equal, or nothing is clipped", clip_swapped, false},
-    {"clip-low-as-high", TOKEN, "E99", "epsilon_high is ignored: epsilon on both sides",
-     "they are equal, or nothing is clipped above", clip_low_as_high, false},
-    {"dual-clip-3", TOKEN, "E107", "dual clip with c = 3 although none is declared (verl)",
-     "no ratio exceeds 3 where the advantage is negative", dual_clip_3, false},
-    {"delta-missing", TOKEN, "E101", "the declared delta is not applied",
-     "no delta is declared, or no ratio exceeds it", delta_missing, false},
-    {"kl-sign", TOKEN, "E111", "beta times KL is subtracted", "beta is 0", kl_sign, false},
-    {"kl-missing", TOKEN, "E111", "the KL term is left out", "beta is 0", kl_missing, false},
-    {"loss-sign", TOKEN, "E99", "the policy term has the wrong sign: rewards are minimised",
-     "all advantages are 0", loss_sign, false},
+    M("D18-paper", TOKEN, "E102", "cispo's weight is clip(ratio, 1 - eps_l, 1 + eps_h), as in the paper, "
+      "instead of min(ratio, eps_h)", "the loss is not cispo", cispo_paper),
+    M("clip-swapped", TOKEN, "E99", "epsilon and epsilon_high are swapped",
+      "they are equal, or nothing is clipped", clip_swapped),
+    M("clip-low-as-high", TOKEN, "E99", "epsilon_high is ignored: epsilon on both sides",
+      "they are equal, or nothing is clipped above", clip_low_as_high),
+    M("dual-clip-3", TOKEN, "E107", "dual clip with c = 3 although none is declared (verl)",
+      "no ratio exceeds 3 where the advantage is negative", dual_clip_3),
+    M("delta-missing", TOKEN, "E101", "the declared delta is not applied", "no delta is declared, or no "
+      "ratio exceeds it", delta_missing),
+    M("kl-sign", TOKEN, "E111", "beta times KL is subtracted", "beta is 0", kl_sign),
+    M("kl-missing", TOKEN, "E111", "the KL term is left out", "beta is 0", kl_missing),
+    M("loss-sign", TOKEN, "E99", "the policy term has the wrong sign: rewards are minimised",
+      "all advantages are 0", loss_sign),
 
-    {"D16-sequence-mean", SUMS, "E112", "mean over a completion's tokens, then over completions (grpo's)",
-     "equal lengths hide the normalisation, or that is declared", sequence_mean, false},
-    {"D16-token-mean", SUMS, "E112", "sum over the micro-batch's tokens, divided by their number (bnpo's)",
-     "equal lengths hide the normalisation, or that is declared", token_mean, false},
-    {"D16-group-token-mean", SUMS, "E112",
-     "token mean within each group, then the mean of the groups (the DAPO paper)",
-     "equal lengths hide the normalisation", group_token_mean, false},
-    {"D16-dr-grpo-sum", SUMS, "E112",
-     "sum over tokens, divided by completions only (Dr. GRPO without its constant)", "the loss is 0",
-     dr_grpo_sum, false},
-    {"D16-nonempty", SUMS, "E112", "mean over completions that have tokens only (verl, OpenRLHF)",
-     "no completion is empty", nonempty, false},
-    {"D16-global-token-mean", SUMS, "E112",
-     "sum divided by all tokens of the generation batch (dapo's, without GA/S)",
-     "equal lengths hide the normalisation, or that is declared", global_token_mean, false},
-    {"D16-fixed-length", SUMS, "E112", "divided by completions times max_completion_length (dr_grpo's)",
-     "that is declared", fixed_length, false},
-    {"D36-no-ga", SUMS, "E112", "dapo, cispo, vespo without the factor GA/S (TRL 1.10)",
-     "the loss has no such factor, or gradient_accumulation_steps equals steps_per_generation",
-     window_without_ga, false},
-    {"D37-micro-mean", SUMS, "E112", "the micro-batch's token mean over GA instead of the window's tokens",
-     "the loss has no window, or it is one micro-batch", window_by_micro, false},
-    {"ga-missing", SUMS, "E112", "not divided by gradient_accumulation_steps",
-     "gradient_accumulation_steps is 1", ga_missing, false},
-    {"luspo-110", SUMS, "E105", "luspo's mean over B x T, padding included (TRL 1.10)",
-     "the loss is not luspo", luspo_110, false},
-    {"D38-dropped", SUMS, "E112", "completions of groups without spread leave the loss and its denominators",
-     "every group has spread, or there are no rewards", dropped, false},
-    {"D25-kept-denominator", SUMS, "E109", "with the entropy mask, denominators count the kept tokens only",
-     "top_entropy_quantile is 1", kept_denominator, false},
-    {"D26-n-item", SUMS, "E115",
-     "the entropy bonus is divided by the tokens of the generation batch (TRL 1.10)",
-     "there is no entropy bonus, or that number is the micro-batch's own", bonus_by_n, false},
+    M("D16-sequence-mean", SUMS, "E112", "mean over a completion's tokens, then over completions (grpo's)",
+      EQUAL_LENGTHS, sequence_mean),
+    M("D16-token-mean", SUMS, "E112", "sum over the micro-batch's tokens, divided by their number (bnpo's)",
+      EQUAL_LENGTHS, token_mean),
+    M("D16-group-token-mean", SUMS, "E112", "token mean within each group, then the mean of the groups (the "
+      "DAPO paper)", "equal lengths hide the normalisation", group_token_mean),
+    M("D16-dr-grpo-sum", SUMS, "E112", "sum over tokens, divided by completions only (Dr. GRPO without its "
+      "constant)", "the loss is 0", dr_grpo_sum),
+    M("D16-nonempty", SUMS, "E112", "mean over completions that have tokens only (verl, OpenRLHF)",
+      "no completion is empty", nonempty),
+    M("D16-global-token-mean", SUMS, "E112", "sum divided by all tokens of the generation batch (dapo's, "
+      "without GA/S)", EQUAL_LENGTHS, global_token_mean),
+    M("D16-fixed-length", SUMS, "E112", "divided by completions times max_completion_length (dr_grpo's)",
+      "that is declared", fixed_length),
+    M("D36-no-ga", SUMS, "E112", "dapo, cispo, vespo without the factor GA/S (TRL 1.10)",
+      "the loss has no such factor, or gradient_accumulation_steps equals steps_per_generation",
+      window_without_ga),
+    M("D37-micro-mean", SUMS, "E112", "the micro-batch's token mean over GA instead of the window's tokens",
+      "the loss has no window, or it is one micro-batch", window_by_micro),
+    M("ga-missing", SUMS, "E112", "not divided by gradient_accumulation_steps",
+      "gradient_accumulation_steps is 1", ga_missing),
+    M("luspo-110", SUMS, "E105", "luspo's mean over B x T, padding included (TRL 1.10)",
+      "the loss is not luspo", luspo_110),
+    M("D38-dropped", SUMS, "E112", "completions of groups without spread leave the loss and its denominators",
+      "every group has spread, or there are no rewards", dropped),
+    M("D25-kept-denominator", SUMS, "E109", "with the entropy mask, denominators count the kept tokens only",
+      "top_entropy_quantile is 1", kept_denominator),
+    M("D26-n-item", SUMS, "E115", "the entropy bonus is divided by the tokens of the generation batch (TRL "
+      "1.10)", "there is no entropy bonus, or that number is the micro-batch's own", bonus_by_n),
 
-    {"D14-untied-head", BIT(GRAD), "E20",
-     "the tied head is a copy of its own: its part of the embedding's gradient is missing",
-     "the head is not tied, or its gradient not there", untied_head, false},
-    {"D14-untied-embedding", BIT(GRAD), "E20", "the embedding's own part of the tied gradient is missing",
-     "the head is not tied, or its gradient not there", untied_embedding, false},
-    {"D29-l2", STEP, "E280", "weight decay is added to the gradient (L2) instead of being decoupled",
-     "weight_decay is 0", adam_l2, false},
-    {"D29-eps-inside", STEP, "E282", "epsilon is added before the bias correction",
-     "gradients are large against epsilon", adam_eps_inside, false},
-    {"D29-decay-all", STEP, "E283", "weight decay on norms and biases too", "weight_decay is 0",
-     adam_decay_all, false},
-    {"D29-no-clip", STEP, "E284", "the gradient's norm is not clipped",
-     "the norm is below max_grad_norm, or AdamW's first step hides its length", adam_no_clip, false},
-    {"clip-norm-eps-0", STEP, "E284", "clipped by max_norm/n without + 1e-6",
-     "nothing is clipped, or that is below this precision", clip_eps_0, false},
-    {"D29-no-bias-correction", STEP, "E282", "AdamW without bias correction", "the step's number is large",
-     adam_no_correction, false},
+    M("D14-untied-head", BIT(GRAD), "E20", "the tied head is a copy of its own: its part of the embedding's "
+      "gradient is missing", "the head is not tied, or its gradient not there", untied_head),
+    M("D14-untied-embedding", BIT(GRAD), "E20", "the embedding's own part of the tied gradient is missing",
+      "the head is not tied, or its gradient not there", untied_embedding),
+    M("D29-l2", STEP, "E280", "weight decay is added to the gradient (L2) instead of being decoupled",
+      "weight_decay is 0", adam_l2),
+    M("D29-eps-inside", STEP, "E282", "epsilon is added before the bias correction",
+      "gradients are large against epsilon", adam_eps_inside),
+    M("D29-decay-all", STEP, "E283", "weight decay on norms and biases too", "weight_decay is 0",
+      adam_decay_all),
+    M("D29-no-clip", STEP, "E284", "the gradient's norm is not clipped", "the norm is below max_grad_norm, "
+      "or AdamW's first step hides its length", adam_no_clip),
+    M("clip-norm-eps-0", STEP, "E284", "clipped by max_norm/n without + 1e-6", "nothing is clipped, or that "
+      "is below this precision", clip_eps_0),
+    M("D29-no-bias-correction", STEP, "E282", "AdamW without bias correction", "the step's number is large",
+      adam_no_correction),
 };
 const int n_mistake = sizeof mistakes / sizeof *mistakes;
+bool mistake_apply(const Mistake *m, Case *c, Stage s, Pool *p, Err *e) {
+    return m->apply(c, s, p, e, m->value);
+}
 
 const Absent absent_mistakes[] =
     {{"D12-pooling", "the reward is read at another token (pad = eos, left padding)",
@@ -1196,9 +1113,8 @@ bool dialect_has(Dialect d, const char *mistake) {
 }
 
 bool mistake_changes_model(const Mistake *m) {
-    static MistakeApply *const all[] = {interleaved_pairs, unscaled_attention, no_qkv_bias,     no_qk_norm,
-                                        theta_10000,       no_rope_scaling,    norm_eps_5,      norm_eps_6,
-                                        norm_eps_8,        throughout_bf16,    throughout_fp16, after_update,
+    static MistakeApply *const all[] = {interleaved_pairs, unscaled_attention, no_qkv_bias, no_qk_norm,
+                                        theta_10000, no_rope_scaling, norm_eps, throughout, after_update,
                                         padded_positions};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) if (m->apply == all[i]) return true;
     return false;

@@ -108,7 +108,7 @@ typedef struct {
     Err *e;
 } Inputs;
 
-static void *put(Inputs *x, const char *name, const char *dtype, size_t size, size_t rows, size_t cols) {
+static void *input(Inputs *x, const char *name, const char *dtype, size_t size, size_t rows, size_t cols) {
     void *data = pool_take(&x->p, rows * (cols ? cols : 1), size, x->e);
     x->t[x->n++] = (TensorOut){.name = name, .store = sizeof(real) == 4 ? STORE_F32 : STORE_F64,
                                .n_dim = cols ? 2 : 1, .shape = {rows, cols}, .data = data, .from = STORE_REAL,
@@ -123,11 +123,11 @@ static bool is_cut(int i) { return i == 4 || i == 7; }
 static void put_ids(Inputs *x, int what) {
     const bool whole = what & WHOLE_ROWS;
     const size_t width = SHARP_COLUMNS + (whole ? SHARP_PROMPT : 0), start = whole ? SHARP_PROMPT : 0;
-    int32_t *id = put(x, whole ? "input_ids" : "completion_ids", "I32", sizeof *id, SHARP_ROWS, width);
-    unsigned char *mask = put(x, "completion_mask", "U8", 1, SHARP_ROWS, width),
-                  *attention = whole ? put(x, "attention_mask", "U8", 1, SHARP_ROWS, width) : NULL;
-    int32_t *prompt = whole ? NULL : put(x, "prompt_ids", "I32", sizeof *prompt, SHARP_ROWS, SHARP_PROMPT);
-    unsigned char *prompt_mask = put(x, "prompt_mask", "U8", 1, SHARP_ROWS, whole ? width : SHARP_PROMPT);
+    int32_t *id = input(x, whole ? "input_ids" : "completion_ids", "I32", sizeof *id, SHARP_ROWS, width);
+    unsigned char *mask = input(x, "completion_mask", "U8", 1, SHARP_ROWS, width),
+                  *attention = whole ? input(x, "attention_mask", "U8", 1, SHARP_ROWS, width) : NULL;
+    int32_t *prompt = whole ? NULL : input(x, "prompt_ids", "I32", sizeof *prompt, SHARP_ROWS, SHARP_PROMPT);
+    unsigned char *prompt_mask = input(x, "prompt_mask", "U8", 1, SHARP_ROWS, whole ? width : SHARP_PROMPT);
     if (x->e->line[0]) return;
     for (int i = 0; i < SHARP_ROWS; i++) {
         /* one prompt is shorter: padding on its right, in whole rows on its left */
@@ -154,8 +154,8 @@ static void put_ids(Inputs *x, int what) {
     }
 }
 
-static void put_scores(Inputs *x) {
-    real *score = put(x, "rewards_per_func", NULL, sizeof(real), SHARP_ROWS, SHARP_LABELS);
+static void put_rewards(Inputs *x) {
+    real *score = input(x, "rewards_per_func", NULL, sizeof(real), SHARP_ROWS, SHARP_LABELS);
     for (int i = 0; score && i < SHARP_ROWS; i++)
         for (int k = 0; k < SHARP_LABELS; k++) {
             real *s = &score[i * SHARP_LABELS + k];
@@ -171,12 +171,12 @@ static void put_tokens(Inputs *x, int what) {
     const bool whole = what & WHOLE_ROWS;
     const size_t width = SHARP_COLUMNS + (whole ? SHARP_PROMPT : 0);
     static const double tilt[SHARP_ROWS] = {1, -1, 1, -1, 0.5, 0, -1, 1, 0, 1, -0.2, -1};
-    real *logp = put(x, "per_token_logps", NULL, sizeof *logp, SHARP_ROWS, width),
-         *old = put(x, "old_per_token_logps", NULL, sizeof *old, SHARP_ROWS, width);
-    real *ref = put(x, "ref_per_token_logps", NULL, sizeof *ref, SHARP_ROWS, width),
-         *entropy = put(x, "entropies", NULL, sizeof *entropy, SHARP_ROWS, width);
-    real *sampler =
-        what & SAMPLER ? put(x, "sampling_per_token_logps", NULL, sizeof *sampler, SHARP_ROWS, width) : NULL;
+    real *logp = input(x, "per_token_logps", NULL, sizeof *logp, SHARP_ROWS, width),
+         *old = input(x, "old_per_token_logps", NULL, sizeof *old, SHARP_ROWS, width);
+    real *ref = input(x, "ref_per_token_logps", NULL, sizeof *ref, SHARP_ROWS, width),
+         *entropy = input(x, "entropies", NULL, sizeof *entropy, SHARP_ROWS, width);
+    real *sampler = !(what & SAMPLER) ? NULL : input(x, "sampling_per_token_logps", NULL, sizeof *sampler,
+                                                     SHARP_ROWS, width);
     if (x->e->line[0]) return;
     for (int i = 0; i < SHARP_ROWS; i++)
         for (size_t t = 0; t < width; t++) {
@@ -194,7 +194,7 @@ static void put_tokens(Inputs *x, int what) {
             if (sampler) sampler[j] = (real)(old[j] - between(-0.2, 0.9, 10, (uint64_t)i, t));
         }
     if (what & SCORES) return;
-    real *reward = put(x, "rewards", NULL, sizeof *reward, SHARP_ROWS, 0);
+    real *reward = input(x, "rewards", NULL, sizeof *reward, SHARP_ROWS, 0);
     for (int i = 0; reward && i < SHARP_ROWS; i++)
         reward[i] = (real)(i / SHARP_GROUP == 1 ? 0.5 : between(0, 1, 11, (uint64_t)i, 0));
 }
@@ -207,8 +207,8 @@ static void put_moments(Inputs *x, const Model *m) {
             char *name = pool_take(&x->p, 160, 1, x->e);
             if (!name) return;
             snprintf(name, 160, "%s%s", k ? "exp_avg_sq." : "exp_avg.", q->name);
-            real *to = put(x, name, NULL, sizeof *to, q->is_matrix ? (size_t)q->rows : param_count(q),
-                           q->is_matrix ? (size_t)q->cols : 0);
+            real *to = input(x, name, NULL, sizeof *to, q->is_matrix ? (size_t)q->rows : param_count(q),
+                             q->is_matrix ? (size_t)q->cols : 0);
             for (size_t j = 0; to && j < param_count(q); j++) {
                 const double g = 1e-5 * between(-1, 1, 12, (uint64_t)i, j);
                 to[j] = (real)(k ? 2e-3 * g * g : 0.2 * g);
@@ -226,12 +226,11 @@ static bool write_case(const char *dir, int k, const Policies *all, const Folder
     snprintf(file, sizeof file, "%s.safetensors", cases[k].name);
     if (!path_join(path, sizeof path, dir, file, e)) return false;
     snprintf(inputs, sizeof inputs, "%s.inputs", path);
-    snprintf(config, sizeof config,
-             "{\"num_generations\": %d, \"eos_token_id\": %d, \"pad_token_id\": %d%s, %s}", SHARP_GROUP, EOS,
-             cases[k].what & PAD_IS_EOS ? EOS : 0,
+    snprintf(config, sizeof config, "{\"num_generations\": %d, \"eos_token_id\": %d, \"pad_token_id\": %d%s, "
+             "%s}", SHARP_GROUP, EOS, cases[k].what & PAD_IS_EOS ? EOS : 0,
              cases[k].what & SCORES ? ", \"reward_weights\": [1.0, 0.5, 2.0]" : "", cases[k].config);
     put_ids(&x, cases[k].what);
-    if (cases[k].what & SCORES) put_scores(&x);
+    if (cases[k].what & SCORES) put_rewards(&x);
     if (cases[k].what & TOKENS) put_tokens(&x, cases[k].what);
     if (cases[k].what & MODEL) put_moments(&x, all->policy);
     const char *const metadata[] = {"format", "grpo-dump-1", "config", config, NULL};

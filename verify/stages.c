@@ -12,7 +12,7 @@
 #include "run/trainer.h"
 
 /* ---- tokens --------------------------------------------------------------------------------- */
-static bool is_stop(const DumpSettings *s, int id) {
+static bool stop_among(const DumpSettings *s, int id) {
     for (int i = 0; i < s->n_stop; i++) if (s->stop[i] == id) return true;
     return false;
 }
@@ -51,11 +51,11 @@ static void find_real_tokens(unsigned char *out, const Dump *d) {
             while (start < d->width && given && !given[start] && id[start] == d->set.pad) start++;
             if (start == d->width) start = 0;
         }
-        for (end = start; end < d->width && !is_stop(&d->set, id[end]);) end++;
+        for (end = start; end < d->width && !stop_among(&d->set, id[end]);) end++;
         if (end < d->width) end++;
         else while (end > start && d->set.pad >= 0 && id[end - 1] == d->set.pad) end--;
         memset(to, 0, d->width);
-        if (left_out_by_trl(d, i, end > start && is_stop(&d->set, id[end - 1]))) continue;
+        if (left_out_by_trl(d, i, end > start && stop_among(&d->set, id[end - 1]))) continue;
         if (end > start) memset(to + start, 1, end - start);
     }
 }
@@ -67,7 +67,7 @@ static void find_loss_tokens(unsigned char *out, const Dump *d, const unsigned c
     for (size_t i = 0; i < d->n; i++) {
         bool ended = false;
         for (size_t t = 0; t < d->width; t++)
-            ended = ended || (real_token[i * d->width + t] && is_stop(&d->set, d->id[i * d->width + t]));
+            ended = ended || (real_token[i * d->width + t] && stop_among(&d->set, d->id[i * d->width + t]));
         if (!ended) memset(out + i * d->width, 0, d->width);
     }
 }
@@ -120,10 +120,8 @@ static bool window_open(DumpWindow *x, const Case *c, bool share, Pool *p, Err *
         for (; end < c->count; end++) {                 /* a tree: rows k .. end - 1 */
             n_all[end] = row_ids(end == k ? before : id, &n_prompt[end], place, c, c->first + end);
             if (end == k && n_prompt[k] == 0)
-                return fail(e,
-                            "%s: completion %zu: found no prompt token, expected at least one: its last row "
-                            "predicts the first token",
-                            d->path, c->first + k);
+                return fail(e, "%s: completion %zu: found no prompt token, expected at least one: its last "
+                            "row predicts the first token", d->path, c->first + k);
             if (end > k && (!share || n_prompt[end] != n_prompt[k] ||
                             memcmp(id, before, (size_t)n_prompt[k] * sizeof *id)))
                 break;
@@ -346,10 +344,8 @@ static bool logits_values(real *logp, real *entropy, const Case *c, Pool *p, Err
     for (size_t j = c->first * d->width; ok && j < (c->first + c->count) * d->width; j++) {
         if (!c->real_token[j]) continue;
         if (d->id[j] < 0 || (size_t)d->id[j] >= v)
-            return fail(e,
-                        "%s: completion %zu, column %zu: found token id %d, expected one below the %zu of "
-                        "logits",
-                        d->path, j / d->width, j % d->width, d->id[j], v);
+            return fail(e, "%s: completion %zu, column %zu: found token id %d, expected one below the %zu of "
+                        "logits", d->path, j / d->width, j % d->width, d->id[j], v);
         size_t row = j;
         if (c->shift) {                                 /* the row one later; the last token has none */
             if (j % d->width + 1 == d->width || !c->real_token[j + 1]) continue;
@@ -479,7 +475,7 @@ double *case_row_weights(const Case *c, Pool *p, Err *e) {
 /* Everything grpo.c tells of every token, as the dump's own ratio would have it where own_ratio. */
 typedef struct { GrpoToken *token; GrpoTold *row; } Told;
 
-static bool tell(Told *t, const Case *from, bool own_ratio, Pool *p, Err *e) {
+static bool tell_case(Told *t, const Case *from, bool own_ratio, Pool *p, Err *e) {
     const Dump *d = from->d;
     Case c = *from;
     size_t *offset = pool_take(p, d->n + 1, sizeof *offset, e);
@@ -508,7 +504,7 @@ static bool tell(Told *t, const Case *from, bool own_ratio, Pool *p, Err *e) {
 
 /* E94, E96: kappa, and its derivative by the token's own logp without what a sequence shares; k and dk from
  * the case's estimator. */
-static void kl_term(double *kappa, double *own, const Case *c, size_t j, double ratio, double slope) {
+static void case_kl(double *kappa, double *own, const Case *c, size_t j, double ratio, double slope) {
     double k[3], dk[3];
     const bool corrected = c->s.grpo.use_bias_correction_kl && c->s.grpo.loss_type != LOSS_GMPO,
                sequence = c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE;
@@ -523,10 +519,10 @@ static bool compute_kl(real *out, const Case *c, Pool *p, Err *e) {
     Case x = *c;
     /* KL itself does not depend on it; grpo.c leaves it out at 0 */
     if (x.s.grpo.beta == 0) x.s.grpo.beta = 1;
-    if (!tell(&t, &x, true, p, e)) return false;
+    if (!tell_case(&t, &x, true, p, e)) return false;
     for (size_t j = 0; j < c->d->n * c->d->width; j++) {
         double kappa = t.token[j].kl, slope;
-        if (c->kl_formula && c->mask[j]) kl_term(&kappa, &slope, c, j, t.token[j].ratio, 1);
+        if (c->kl_formula && c->mask[j]) case_kl(&kappa, &slope, c, j, t.token[j].ratio, 1);
         out[j] = c->mask[j] ? (real)kappa : 0;
     }
     return true;
@@ -538,7 +534,7 @@ static bool compute_token_loss(real *out, const Case *c, Pool *p, Err *e) {
     Case x = *c;
     const double beta = c->s.grpo.beta, sign = c->policy_sign != 0 ? c->policy_sign : 1;
     x.s.grpo.beta = 0;
-    if (!tell(&t, &x, true, p, e)) return false;
+    if (!tell_case(&t, &x, true, p, e)) return false;
     real *kl = NULL;
     if (beta != 0 && (!c->kl || c->kl_formula)) {
         if (!(kl = pool_take(p, c->d->n * c->d->width, sizeof *kl, e)) || !compute_kl(kl, c, p, e))
@@ -568,7 +564,7 @@ static bool loss_by_rows(double *loss, real *dlogp, real *dentropy, const Case *
     const bool sequence =
         c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE && c->s.grpo.use_bias_correction_kl;
     Told told = {0};
-    if (split && beta != 0 && !tell(&told, &x, false, p, e)) return false;
+    if (split && beta != 0 && !tell_case(&told, &x, false, p, e)) return false;
     if (split) x.s.grpo.beta = 0;
     GrpoIn in;
     case_input(&in, offset, &x);
@@ -589,7 +585,7 @@ static bool loss_by_rows(double *loss, real *dlogp, real *dentropy, const Case *
             const double slope = c->ratio_slope ? c->ratio_slope[t] : 1;
             double g = own_dlogp[t] * scale * sign * (through_ratio ? slope : 1), kappa, own;
             if (split && beta != 0 && c->mask[t]) {
-                kl_term(&kappa, &own, c, t, told.token[t].ratio, slope);
+                case_kl(&kappa, &own, c, t, told.token[t].ratio, slope);
                 sums.policy += weight[i] * beta * kappa;
                 g += weight[i] * beta * own;
                 if (sequence) shared += weight[i] * beta * kappa;
@@ -651,10 +647,8 @@ static bool family_value(real *out, bool *found, const Dump *d, const char *pref
     if (!*found) return true;
     if (t->count != param_count(q) || t->n_dim < 1 || t->n_dim > 2 ||
         (t->n_dim == 2 && t->shape[1] != (size_t)q->cols))
-        return fail(e,
-                    "%s: tensor %.160s: found %zu numbers in %d dimensions, expected (%d,%d) as the model "
-                    "has",
-                    d->path, name, t->count, t->n_dim, q->rows, q->cols);
+        return fail(e, "%s: tensor %.160s: found %zu numbers in %d dimensions, expected (%d,%d) as the model "
+                    "has", d->path, name, t->count, t->n_dim, q->rows, q->cols);
     tensor_reals(out, t, 0, t->count);
     return true;
 }
@@ -708,7 +702,7 @@ size_t stage_size(const Case *c, Stage s) {
 }
 
 bool stage_per_row(const Case *c, Stage s) {
-    if (s == STAGE_ISR) return !grpo_isr_per_token(c->s.grpo.importance_sampling_mode);
+    if (s == STAGE_ISR) return !variant_isr_per_token(c->s.grpo.importance_sampling_mode);
     return s == STAGE_RATIO && c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE;
 }
 
@@ -816,16 +810,18 @@ bool stage_compute(real *out, const Case *c, Stage s, Pool *p, Err *e) {
     }
     case STAGE_ISR: {
         GrpoIn in;
+        const GrpoConfig *g = &c->s.grpo;
         size_t *offset = pool_take(p, d->n + 1, sizeof *offset, e);
         if (!offset) return false;
         case_input(&in, offset, c);
-        grpo_importance_ratio(out, NULL, &in, c->s.grpo.importance_sampling_mode,
-                              c->s.grpo.importance_sampling_clip_min, c->s.grpo.importance_sampling_clip_max);
+        variant_importance_ratio(out, NULL, in.old ? in.old : in.logp, in.sampler, in.mask, offset,
+                                 in.n_completion, g->importance_sampling_mode,
+                                 g->importance_sampling_clip_min, g->importance_sampling_clip_max);
         return true;
     }
     case STAGE_RATIO: {
         Told t;
-        if (!tell(&t, c, false, p, e)) return false;
+        if (!tell_case(&t, c, false, p, e)) return false;
         if (stage_per_row(c, s)) for (size_t i = 0; i < d->n; i++) out[i] = (real)t.row[i].rho;
         else for (size_t j = 0; j < all; j++) out[j] = (real)t.token[j].ratio;
         return true;
@@ -858,18 +854,14 @@ static bool ids_fit(const Case *c, const Model *m, Err *e) {
     for (size_t j = 0; m && d->id && j < d->n * d->width; j++)
         if ((c->real_token[j] || (d->whole_rows && d->real_token && d->real_token[j])) &&
             (d->id[j] < 0 || d->id[j] >= m->config.vocab))
-            return fail(e,
-                        "%s: tensor %s: completion %zu, column %zu: found token id %d, expected 0 to %d as "
-                        "the model has",
-                        d->path, d->whole_rows ? "input_ids" : "completion_ids", j / d->width, j % d->width,
-                        d->id[j], m->config.vocab - 1);
+            return fail(e, "%s: tensor %s: completion %zu, column %zu: found token id %d, expected 0 to %d "
+                        "as the model has", d->path, d->whole_rows ? "input_ids" : "completion_ids",
+                        j / d->width, j % d->width, d->id[j], m->config.vocab - 1);
     for (size_t j = 0; m && d->prompt_id && j < d->n * d->prompt_width; j++)
         if (d->prompt_mask[j] && (d->prompt_id[j] < 0 || d->prompt_id[j] >= m->config.vocab))
-            return fail(e,
-                        "%s: tensor prompt_ids: row %zu, column %zu: found token id %d, expected 0 to %d as "
-                        "the model has",
-                        d->path, j / d->prompt_width, j % d->prompt_width, d->prompt_id[j],
-                        m->config.vocab - 1);
+            return fail(e, "%s: tensor prompt_ids: row %zu, column %zu: found token id %d, expected 0 to %d "
+                        "as the model has", d->path, j / d->prompt_width, j % d->prompt_width,
+                        d->prompt_id[j], m->config.vocab - 1);
     return true;
 }
 

@@ -10,7 +10,7 @@ enum { LOGITS_WRITTEN = 1 << 22, PARAMETERS_WRITTEN = 20000000 };
 
 typedef struct { TensorOut *out; int n, capacity; Pool *p; const Case *c; } Writer;
 
-static TensorOut *declare(Writer *w, const char *name, const void *data, int n_dim, size_t a, size_t b,
+static TensorOut *add_tensor(Writer *w, const char *name, const void *data, int n_dim, size_t a, size_t b,
                           size_t c, Err *e) {
     if (w->n == w->capacity) { fail(e, "verify: more tensors to write than planned"); return NULL; }
     TensorOut *t = &w->out[w->n++];
@@ -24,7 +24,7 @@ static TensorOut *declare(Writer *w, const char *name, const void *data, int n_d
 
 static bool declare_whole(Writer *w, const char *name, const void *data, const char *dtype, size_t rows,
                           size_t cols, Err *e) {
-    TensorOut *t = data ? declare(w, name, data, 2, rows, cols, 0, e) : NULL;
+    TensorOut *t = data ? add_tensor(w, name, data, 2, rows, cols, 0, e) : NULL;
     if (t) t->dtype = dtype;
     return !data || t;
 }
@@ -37,7 +37,7 @@ static bool declare_family(Writer *w, const char *prefix, const real *base, bool
         char name[160];
         snprintf(name, sizeof name, "%s%s", prefix, q->name);
         if (!q->trainable || (only_present && !safetensors_find(w->c->d->file, name))) continue;
-        if (!declare(w, name, base + q->offset, q->is_matrix ? 2 : 1,
+        if (!add_tensor(w, name, base + q->offset, q->is_matrix ? 2 : 1,
                      q->is_matrix ? (size_t)q->rows : param_count(q), (size_t)q->cols, 0, e))
             return false;
     }
@@ -61,20 +61,20 @@ static bool declare_stage(Writer *w, Stage s, bool only_present, Err *e) {
     const StageInfo *info = &stage_info[s];
     switch (info->shape) {
     case SHAPE_PARAMETERS: return declare_family(w, info->tensor, x, only_present, e);
-    case SHAPE_ONE: return declare(w, info->tensor, x, 0, 0, 0, 0, e);
-    case SHAPE_ROWS: return declare(w, info->tensor, x, 1, d->n, 0, 0, e);
-    case SHAPE_LOGITS: return declare(w, info->tensor, x, 3, d->n, d->width, v, e);
+    case SHAPE_ONE: return add_tensor(w, info->tensor, x, 0, 0, 0, 0, e);
+    case SHAPE_ROWS: return add_tensor(w, info->tensor, x, 1, d->n, 0, 0, e);
+    case SHAPE_LOGITS: return add_tensor(w, info->tensor, x, 3, d->n, d->width, v, e);
     case SHAPE_TOKENS_OR_ROWS:
-        return declare(w, info->tensor, x, 2, d->n, stage_per_row(c, s) ? 1 : d->width, 0, e);
+        return add_tensor(w, info->tensor, x, 2, d->n, stage_per_row(c, s) ? 1 : d->width, 0, e);
     case SHAPE_MASK: return true;
-    case SHAPE_TOKENS: return declare(w, info->tensor, x, 2, d->n, d->width, 0, e);
+    case SHAPE_TOKENS: return add_tensor(w, info->tensor, x, 2, d->n, d->width, 0, e);
     }
     return true;
 }
 
 static bool declare_value(Writer *w, Stage s, Err *e) {
     const Dump *d = w->c->d;
-    return !d->value[s] || declare(w, stage_info[s].tensor, d->value[s], 2, d->n, d->width, 0, e);
+    return !d->value[s] || add_tensor(w, stage_info[s].tensor, d->value[s], 2, d->n, d->width, 0, e);
 }
 
 static bool write_dump(const char *path, const Case *c, bool only_present, Err *e) {
@@ -98,29 +98,28 @@ static bool write_dump(const char *path, const Case *c, bool only_present, Err *
         if (ok && d->width &&
             memcmp(c->mask, d->completion_mask ? d->completion_mask : c->real_token, d->n * d->width))
             ok = declare_whole(&w, "loss_mask", c->mask, "U8", d->n, d->width, e);
-        ok = ok && (!d->score || declare(&w, "rewards_per_func", d->score, 2, d->n, d->n_label, 0, e));
+        ok = ok && (!d->score || add_tensor(&w, "rewards_per_func", d->score, 2, d->n, d->n_label, 0, e));
         ok = ok && declare_value(&w, STAGE_LOGPS, e) && declare_value(&w, STAGE_OLD, e) &&
              declare_value(&w, STAGE_REF, e) && declare_value(&w, STAGE_SAMPLER, e) &&
              declare_value(&w, STAGE_ENTROPIES, e);
         ok = ok &&
-             (!d->value[STAGE_REWARDS] || declare(&w, "rewards", d->value[STAGE_REWARDS], 1, d->n, 0, 0, e));
+             (!d->value[STAGE_REWARDS] ||
+              add_tensor(&w, "rewards", d->value[STAGE_REWARDS], 1, d->n, 0, 0, e));
         ok = ok && (!d->value[STAGE_ADVANTAGES] ||
-                    declare(&w, "advantages", d->value[STAGE_ADVANTAGES], 1, d->n, 0, 0, e));
+                    add_tensor(&w, "advantages", d->value[STAGE_ADVANTAGES], 1, d->n, 0, 0, e));
     }
     /* AdamW's moments before the step */
     for (int i = 0; ok && !only_present && i < safetensors_count(d->file); i++) {
         const Tensor *t = safetensors_at(d->file, i);
         if (strncmp(t->name, "exp_avg", 7)) continue;
-        TensorOut *to = declare(&w, t->name, t->data, t->n_dim, t->shape[0], t->shape[1], 0, e);
+        TensorOut *to = add_tensor(&w, t->name, t->data, t->n_dim, t->shape[0], t->shape[1], 0, e);
         if ((ok = to != NULL)) to->store = to->from = t->store;
     }
     for (int s = STAGE_LOGITS; ok && s < N_STAGE; s++)
         if (only_present || !d->value[s]) ok = declare_stage(&w, (Stage)s, only_present, e);
     if (ok && w.n == 0 && !only_present)
-        ok = fail(e,
-                  "%s: nothing can be computed from it: give completions and a model, or arrays of "
-                  "docs/verify.md",
-                  d->path);
+        ok = fail(e, "%s: nothing can be computed from it: give completions and a model, or arrays of "
+                  "docs/verify.md", d->path);
     dump_write_settings(&config, d);
     const char *const metadata[] = {"format",   "grpo-dump-1",
                                     "producer", sizeof(real) == 4 ? "grpo.c, float" : "grpo.c, double",

@@ -56,7 +56,7 @@ def test_there_are_cases():
 
 
 @pytest.mark.parametrize("name,struct", [("GrpoConfig", eq.Config), ("GrpoIn", eq.In), ("GrpoWindow", eq.Window), ("GrpoMicro", eq.Micro), ("GrpoSums", eq.Sums),
-                                         ("GrpoRewardStats", eq.RewardStats), ("GrpoSamplerStats", eq.SamplerStats), ("GrpoMetrics", eq.Metrics)])
+                                         ("GrpoRewardStats", eq.RewardStats), ("IsrStats", eq.SamplerStats), ("GrpoMetrics", eq.Metrics)])
 def test_struct_is_the_headers(name, struct):
     header = re.sub(r"/\*.*?\*/", "", (ROOT / "build/lib/grpo64.h").read_text(), flags=re.S)
     body = re.search(r"typedef struct \{([^{}]*)\} %s;" % name, header).group(1)
