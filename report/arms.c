@@ -317,8 +317,8 @@ static bool may_differ(const char *name) {
 
 bool arm_shares_option(const char *name) { return !may_differ(name); }
 
-static bool seeds_may_differ_in(const ArmRun *a, const ArmRun *b, const char *name, const Json *x, const Json *y,
-                           Err *e) {
+static bool same_option(const ArmRun *a, const ArmRun *b, const char *name, const Json *x, const Json *y,
+                        Err *e) {
     if (may_differ(name) || json_same(x, y)) return true;
     char *p = json_text(x), *q = json_text(y);
     fail(e,
@@ -334,13 +334,13 @@ static bool same_options(const ArmRun *a, const ArmRun *b, Err *e) {
     const Json *x = json_get(a->files.config, "options"), *y = json_get(b->files.config, "options");
     static const char *const about[] = {"command", "real"};
     for (int i = 0; i < 2; i++)
-        if (!seeds_may_differ_in(a, b, about[i], json_get(a->files.config, about[i]),
+        if (!same_option(a, b, about[i], json_get(a->files.config, about[i]),
                             json_get(b->files.config, about[i]), e))
             return false;
     for (size_t i = 0; i < x->length; i++)
-        if (!seeds_may_differ_in(a, b, x->item[i].key, &x->item[i], json_get(y, x->item[i].key), e)) return false;
+        if (!same_option(a, b, x->item[i].key, &x->item[i], json_get(y, x->item[i].key), e)) return false;
     for (size_t i = 0; i < y->length; i++)
-        if (!json_get(x, y->item[i].key) && !seeds_may_differ_in(a, b, y->item[i].key, NULL, &y->item[i], e))
+        if (!json_get(x, y->item[i].key) && !same_option(a, b, y->item[i].key, NULL, &y->item[i], e))
             return false;
     return true;
 }

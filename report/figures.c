@@ -68,7 +68,8 @@ static void put_gaps(JsonWriter *w, const Section *s, const Arm *a, int row) {
                               ? section_find(s, OF_MODEL, s->quantity[q].name)
                               : -1;
         if (other >= 0)
-            json_put(w, s->quantity[q].name, arm_figure(s, a, row, other).mean - arm_figure(s, a, row, q).mean);
+            json_put(w, s->quantity[q].name,
+                     arm_figure(s, a, row, other).mean - arm_figure(s, a, row, q).mean);
     }
     json_end(w, '}');
 }
@@ -376,8 +377,8 @@ static void put_points(JsonWriter *w, const char *key, const double *x, int n) {
     json_put_raw(w, key, text);
 }
 
-/* Of one arm: windows of steps, in each x, the mean over seeds, the lowest and the highest seed. Their number;
- * 0 where the logs hold nothing under the key. */
+/* Of one arm: windows of steps, in each x, the mean over seeds, the lowest and the highest seed. Their
+ * number; 0 where the logs hold nothing under the key. */
 static int make_curve(double point[4][POINTS], const Arm *a, const char *key, const char *other) {
     const JsonLines *log = &a->run[0].files.log;
     double *step = calloc((size_t)(log->n + 1) * (size_t)(a->n_run + 1), sizeof *step),
