@@ -176,7 +176,7 @@ told 'replies: the first' sections.0.replies.0.prompt p1
 told 'replies: the middle' sections.0.replies.1.prompt p2
 is 'a reply' sections.0.replies.2.replies.1.completion '"yyy"'
 is 'its score' sections.0.replies.2.replies.1.mean_score 0.5
-cp page.html twice.html
+cp page.html twice.html; before=$nonce
 page 'the page again' "$grpo" report 'SFT=sft' 'GRPO=a,b' --title 'A & B'
 same 'the same runs' page.html twice.html
 if command -v "$grpo64" > /dev/null; then
@@ -223,6 +223,7 @@ is 'model' sections.0.arms.0.models.0 '"</script><b>"'
 told 'curve' sections.0.curves.0.panels.1.title 'Score: <script>'
 # a single run: nothing to compare it with
 page 'a single run' "$grpo" report a
+if [ "$nonce" != "$before" ]; then good; else bad 'the nonce does not follow from the figures'; fi
 is 'a quantity of the log' sections.0.log.1.quantity '"reward"'
 is 'first' sections.0.log.1.first 0.11
 is 'last' sections.0.log.1.last 0.41
