@@ -198,6 +198,7 @@ told 'answer' sections.0.answer 'From 2.000 of GRPO the mean over labels fell wi
 change() { rm -rf odd; cp -r "$1" odd; sed "$3" "$1/$2" > "odd/$2"; if cmp -s "$1/$2" "odd/$2"; then bad "the edit $3 changes nothing"; fi; }
 change b config.json 's/"beta": 0.1/"beta": 0.2/'
 works 'options' "$grpo" report SFT=sft one=a two=odd --json
+is 'a ratio of costs' sections.0.costs.rows.1.arms.2.ratio 1.181818181818
 o=sections.0.differing_options
 is 'an option that differs' $o.beta.two 0.2
 is 'of the other' $o.beta.one 0.1
@@ -334,6 +335,7 @@ mkdir many; for x in 0 1; do reply many q1 any w $x 0.5 0.5 0 0; done; for x in 
 works 'several replies to a prompt' "$grpo" report many --json
 is 'mean over replies' sections.0.arms.0.rows.any.judge.polite.mean 0.5
 is 'interval over prompts' sections.0.arms.0.rows.any.judge.polite.ci95.0 0.5
+told 'the prompt in the middle' sections.0.replies.1.prompt q2
 
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
