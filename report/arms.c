@@ -151,7 +151,9 @@ static bool take_reply(Reply *r, Section *s, bool first_run, const Json *o, cons
     return true;
 }
 
-static bool in_row(const Section *s, const Reply *r, int row) { return row == s->n_split || r->split == row; }
+static bool reply_in_row(const Section *s, const Reply *r, int row) {
+    return row == s->n_split || r->split == row;
+}
 
 static int completion_order(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -163,7 +165,7 @@ static bool count_distinct(ArmRun *r, const Section *s, Err *e) {
     for (int row = 0; row <= s->n_split; row++) {
         int n = 0, distinct = 0;
         for (int i = 0; i < r->n_reply; i++)
-            if (in_row(s, &r->reply[i], row)) text[n++] = r->reply[i].completion;
+            if (reply_in_row(s, &r->reply[i], row)) text[n++] = r->reply[i].completion;
         qsort(text, (size_t)n, sizeof *text, completion_order);
         for (int i = 0; i < n; i++) distinct += i == 0 || strcmp(text[i - 1], text[i]);
         r->distinct[row] = n ? (double)distinct / n : NAN;
@@ -495,7 +497,7 @@ bool arm_has_replies(const Arm *a) { return a->run[0].n_reply > 0; }
 int section_n_reply(const Section *s, int row) {
     const ArmRun *p = section_pattern(s);
     int n = 0;
-    for (int i = 0; p && i < p->n_reply; i++) n += in_row(s, &p->reply[i], row);
+    for (int i = 0; p && i < p->n_reply; i++) n += reply_in_row(s, &p->reply[i], row);
     return n;
 }
 
@@ -517,7 +519,7 @@ static void over_prompts(Figure *f, const Section *s, const ArmRun *r, const Arm
         for (; i < r->n_reply && r->reply[i].split == first->split &&
                !strcmp(r->reply[i].prompt, first->prompt);
              i++)
-            if (in_row(s, first, row))
+            if (reply_in_row(s, first, row))
                 all[n_all++] = r->reply[i].value[q] - (base ? base->reply[i].value[q] : 0);
         if (n_all > begin) prompt[n_prompt++] = stats_of(all + begin, n_all - begin).mean;
     }

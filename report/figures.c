@@ -74,7 +74,7 @@ static void put_gaps(JsonWriter *w, const Section *s, const Arm *a, int row) {
     json_end(w, '}');
 }
 
-static void put_row(JsonWriter *w, const Section *s, const Arm *a, int row) {
+static void put_arm_row(JsonWriter *w, const Section *s, const Arm *a, int row) {
     json_open(w, s->split[row], '{');
     json_put_int(w, "n", section_n_reply(s, row));
     put_labels(w, "judge", s, a, row, OF_JUDGE);
@@ -194,7 +194,7 @@ static void put_arm(JsonWriter *w, const Section *s, const Arm *a) {
     put_options(w, a);
     put_held_out(w, a);
     json_open(w, "rows", '{');
-    for (int row = 0; arm_has_replies(a) && row <= s->n_split; row++) put_row(w, s, a, row);
+    for (int row = 0; arm_has_replies(a) && row <= s->n_split; row++) put_arm_row(w, s, a, row);
     json_end(w, '}');
     json_open(w, "difference", '{');
     for (int row = 0; a != s->arm && arm_has_replies(a) && arm_has_replies(s->arm) && row <= s->n_split;
