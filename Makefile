@@ -74,6 +74,12 @@ build/f64/%.o: %.c build/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL) -DREAL_IS_DOUBLE -c -o $@ $<
 
+# The page of `grpo report` becomes a part of the program: its bytes as the numbers of a C array.
+build/page_html.h: report/page.html
+	@mkdir -p build
+	$(Q)od -An -v -tu1 $< | sed 's/[0-9][0-9]*/&,/g' > $@
+build/f32/report/page.o build/f64/report/page.o build/debug/report/page.o: build/page_html.h
+
 # One test program alone is made by its name: make build/f64/tests/test_json
 build/f32/tests/%: build/f32/tests/%.o build/f32/data/world.o $(OBJ32)
 	$(Q)$(LINK) -o $@ $^ $(OMPLIB) -lm
@@ -188,8 +194,7 @@ debug: grpo-debug build/make_world
 # Feeds damaged files to every parser for some minutes under the compiler's sanitizers: make fuzz ROUNDS=20000
 ROUNDS ?= 5000
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
-fuzz:
-	@mkdir -p build
+fuzz: build/page_html.h
 	$(call say,cc tests/test_fuzz.c and all sources, with sanitizers)
 	$(Q)$(CC) $(ARCHFLAG) $(WARN) -I. $(FIXED) -O1 -g $(SANITIZE) -o build/fuzz tests/test_fuzz.c $(SRC) -lm
 	$(Q)ASAN_OPTIONS=detect_leaks=0 build/fuzz $(ROUNDS) $(SEED)
@@ -237,7 +242,8 @@ errors: all build/make_world build/f32/tests/stage_tool build/f64/tests/stage_to
 -include $(wildcard build/lib32/*.d build/lib32/*/*.d build/lib64/*.d build/lib64/*/*.d)
 
 clean:
-	rm -rf build/f32 build/f64 build/debug build/lib build/lib32 build/lib64 grpo grpo64 grpo-debug
+	rm -rf build/f32 build/f64 build/debug build/lib build/lib32 build/lib64 build/page_html.h \
+	    grpo grpo64 grpo-debug
 
 .PHONY: all announce force test parity outside-judge equations mutants exercise exercise-check mistakes bench bench-quick bits ulps \
         demo experiment experiment-quick debug fuzz lib errors clean

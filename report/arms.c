@@ -12,6 +12,8 @@
 #include "lib/files.h"
 #include "lib/stats.h"
 
+enum { MAX_HASHED = 64 << 20 };         /* bytes of weights */
+
 /* The list with a place n more, zeroed; NULL: no memory, and the list is as it was. */
 static void *grown(void *list, int n, size_t size, Err *e) {
     char *more = realloc(list, (size_t)(n + 1) * size);
@@ -41,7 +43,6 @@ Origin section_told(const Section *s) {
     return section_find(s, OF_JUDGE, mean_name[OF_JUDGE]) >= 0 ? OF_JUDGE : OF_MODEL;
 }
 
-const char *origin_name(Origin o) { return o == OF_JUDGE ? "judge" : "reward model"; }
 int section_told_mean(const Section *s) {
     return section_find(s, section_told(s), mean_name[section_told(s)]);
 }
@@ -74,7 +75,7 @@ static bool find_quantities(Section *s, const Json *reply, const char *file, Err
 /* ---- replies -------------------------------------------------------------------------------- */
 
 /* The labels of a reply are those of the section, no more and no fewer; null is a missing value. */
-static bool read_labels(double *value, const Section *s, Origin g, const Json *reply, const char *file,
+static bool take_labels(double *value, const Section *s, Origin g, const Json *reply, const char *file,
                         Err *e) {
     const Json *label = json_get(reply, group_column[g]);
     double sum = 0;
@@ -125,7 +126,7 @@ static bool find_split(int *split, Section *s, bool first_run, const char *name,
 /* messages as their JSON: kept until the program ends */
 static const char *text_of(const Json *v) { return v->type == JSON_STRING ? v->string : json_text(v); }
 
-static bool read_reply(Reply *r, Section *s, bool first_run, const Json *o, const char *file, Err *e) {
+static bool take_reply(Reply *r, Section *s, bool first_run, const Json *o, const char *file, Err *e) {
     char where[1200];
     snprintf(where, sizeof where, "%s:%d", file, o->line);
     const Json *prompt = json_get(o, "prompt"), *completion = json_get(o, "completion"),
@@ -137,7 +138,7 @@ static bool read_reply(Reply *r, Section *s, bool first_run, const Json *o, cons
     r->completion = text_of(completion);
     r->split = -1;                                              /* of no row but "all" */
     if (split && !find_split(&r->split, s, first_run, text_of(split), where, e)) return false;
-    if (!read_labels(r->value, s, OF_JUDGE, o, file, e) || !read_labels(r->value, s, OF_MODEL, o, file, e))
+    if (!take_labels(r->value, s, OF_JUDGE, o, file, e) || !take_labels(r->value, s, OF_MODEL, o, file, e))
         return false;
     for (int i = 0; i < N_OWN; i++) {
         const Json *v = json_get(o, own_column[i]);
@@ -150,9 +151,11 @@ static bool read_reply(Reply *r, Section *s, bool first_run, const Json *o, cons
     return true;
 }
 
-static bool in_row(const Section *s, const Reply *r, int row) { return row == s->n_split || r->split == row; }
+static bool reply_in_row(const Section *s, const Reply *r, int row) {
+    return row == s->n_split || r->split == row;
+}
 
-static int by_text(const void *a, const void *b) {
+static int completion_order(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
@@ -162,8 +165,8 @@ static bool count_distinct(ArmRun *r, const Section *s, Err *e) {
     for (int row = 0; row <= s->n_split; row++) {
         int n = 0, distinct = 0;
         for (int i = 0; i < r->n_reply; i++)
-            if (in_row(s, &r->reply[i], row)) text[n++] = r->reply[i].completion;
-        qsort(text, (size_t)n, sizeof *text, by_text);
+            if (reply_in_row(s, &r->reply[i], row)) text[n++] = r->reply[i].completion;
+        qsort(text, (size_t)n, sizeof *text, completion_order);
         for (int i = 0; i < n; i++) distinct += i == 0 || strcmp(text[i - 1], text[i]);
         r->distinct[row] = n ? (double)distinct / n : NAN;
     }
@@ -171,8 +174,7 @@ static bool count_distinct(ArmRun *r, const Section *s, Err *e) {
     return true;
 }
 
-/* The section's first run with replies, which all others are paired with. */
-static const ArmRun *pattern(const Section *s) {
+const ArmRun *section_pattern(const Section *s) {
     for (int a = 0; a < s->n_arm; a++)
         for (int i = 0; i < s->arm[a].n_run; i++)
             if (s->arm[a].run[i].n_reply) return &s->arm[a].run[i];
@@ -196,9 +198,9 @@ static bool same_prompts(const ArmRun *p, const ArmRun *r, const char *file, Err
     return true;
 }
 
-static bool read_replies(ArmRun *r, Section *s, Err *e) {
+static bool take_replies(ArmRun *r, Section *s, Err *e) {
     char path[1100];
-    const ArmRun *first = pattern(s);
+    const ArmRun *first = section_pattern(s);
     if (!path_join(path, sizeof path, r->dir, "replies.jsonl", e)) return false;
     if (!path_exists(path)) return true;
     if (!json_lines_read(&r->reply_lines, path, false, e)) return false;
@@ -217,7 +219,7 @@ static bool read_replies(ArmRun *r, Section *s, Err *e) {
     r->reply = reply;
     for (int i = 0; i < n; i++) {
         reply[i].value = value + (size_t)i * (size_t)s->n_quantity;
-        if (!read_reply(&reply[i], s, !first, r->reply_lines.line[i], path, e)) return false;
+        if (!take_reply(&reply[i], s, !first, r->reply_lines.line[i], path, e)) return false;
     }
     r->n_reply = n;
     return (!first || same_prompts(first, r, path, e)) && count_distinct(r, s, e);
@@ -244,7 +246,19 @@ static bool read_held_out(ArmRun *r, Err *e) {
     return true;
 }
 
-static bool read_run(ArmRun *r, Section *s, const OptionTable *const *tables, Err *e) {
+/* The hash of the weights; a folder without them, with large or with broken ones is shown all the same. */
+static void read_digest(ArmRun *r) {
+    char path[1100];
+    Err e = {{0}};
+    FileMap map;
+    snprintf(path, sizeof path, "%s/final/model.safetensors", r->dir);
+    if (!path_exists(path) || !file_map(&map, path, &e)) return;
+    const bool small = map.n <= MAX_HASHED;
+    file_unmap(&map);
+    if (small && !run_files_digest(&r->files, &e)) *r->files.hex = 0;
+}
+
+static bool read_arm_run(ArmRun *r, Section *s, const OptionTable *const *tables, Err *e) {
     char log[1100], timing[1100], replies[1100];
     if (!path_join(log, sizeof log, r->dir, "log.jsonl", e) ||
         !path_join(timing, sizeof timing, r->dir, "timing.jsonl", e) ||
@@ -261,15 +275,16 @@ static bool read_run(ArmRun *r, Section *s, const OptionTable *const *tables, Er
         r->seed = json_path(r->files.config, "options.seed");
     } else if (!path_exists(replies))
         return fail(e, "%s: is no run: found neither log.jsonl nor replies.jsonl", r->dir);
+    read_digest(r);
     if (path_exists(timing) && !json_lines_read(&r->timing, timing, true, e)) return false;
     const Json *command = json_get(r->files.config, "command");
     if (command && command->type == JSON_STRING && !strcmp(command->string, "reward") && !read_held_out(r, e))
         return false;
     return read_if_there(&r->verdicts, r->dir, "verdicts.json", e) &&
-           read_if_there(&r->data, r->dir, "data.json", e) && read_replies(r, s, e);
+           read_if_there(&r->data, r->dir, "data.json", e) && take_replies(r, s, e);
 }
 
-static void free_run(ArmRun *r) {
+static void free_arm_run(ArmRun *r) {
     run_files_free(&r->files);
     json_lines_free(&r->timing);
     json_lines_free(&r->reply_lines);
@@ -283,7 +298,7 @@ static void free_run(ArmRun *r) {
 void arms_free(Arms *a) {
     for (int s = 0; s < a->n; s++) {
         for (int i = 0; i < a->section[s].n_arm; i++) {
-            for (int k = 0; k < a->section[s].arm[i].n_run; k++) free_run(&a->section[s].arm[i].run[k]);
+            for (int k = 0; k < a->section[s].arm[i].n_run; k++) free_arm_run(&a->section[s].arm[i].run[k]);
             free(a->section[s].arm[i].run);
         }
         free(a->section[s].arm);
@@ -304,8 +319,8 @@ static bool may_differ(const char *name) {
 
 bool arm_shares_option(const char *name) { return !may_differ(name); }
 
-static bool option_differs(const ArmRun *a, const ArmRun *b, const char *name, const Json *x, const Json *y,
-                           Err *e) {
+static bool same_option(const ArmRun *a, const ArmRun *b, const char *name, const Json *x, const Json *y,
+                        Err *e) {
     if (may_differ(name) || json_same(x, y)) return true;
     char *p = json_text(x), *q = json_text(y);
     fail(e,
@@ -321,13 +336,13 @@ static bool same_options(const ArmRun *a, const ArmRun *b, Err *e) {
     const Json *x = json_get(a->files.config, "options"), *y = json_get(b->files.config, "options");
     static const char *const about[] = {"command", "real"};
     for (int i = 0; i < 2; i++)
-        if (!option_differs(a, b, about[i], json_get(a->files.config, about[i]),
+        if (!same_option(a, b, about[i], json_get(a->files.config, about[i]),
                             json_get(b->files.config, about[i]), e))
             return false;
     for (size_t i = 0; i < x->length; i++)
-        if (!option_differs(a, b, x->item[i].key, &x->item[i], json_get(y, x->item[i].key), e)) return false;
+        if (!same_option(a, b, x->item[i].key, &x->item[i], json_get(y, x->item[i].key), e)) return false;
     for (size_t i = 0; i < y->length; i++)
-        if (!json_get(x, y->item[i].key) && !option_differs(a, b, y->item[i].key, NULL, &y->item[i], e))
+        if (!json_get(x, y->item[i].key) && !same_option(a, b, y->item[i].key, NULL, &y->item[i], e))
             return false;
     return true;
 }
@@ -420,7 +435,7 @@ static Section *section_named(Arms *a, const char *name, Err *e) {
     return &a->section[a->n++];
 }
 
-static bool add_runs(Arm *arm, Section *s, const OptionTable *const *tables, const char *list, Err *e) {
+static bool take_runs(Arm *arm, Section *s, const OptionTable *const *tables, const char *list, Err *e) {
     for (const char *at = list; ; at++) {
         size_t n = strcspn(at, ",");
         const char *next = at + n;
@@ -434,7 +449,7 @@ static bool add_runs(Arm *arm, Section *s, const OptionTable *const *tables, con
             return fail(e, "found \"%.80s\", expected the folder of a run: [SECTION/][NAME=]RUN[,RUN...]",
                         list);
         snprintf(r->dir, sizeof r->dir, "%.*s", (int)n, at);
-        if (!read_run(r, s, tables, e)) return false;
+        if (!read_arm_run(r, s, tables, e)) return false;
         at = next;
         if (!*at) return true;
     }
@@ -466,7 +481,7 @@ bool arms_add(Arms *a, const char *text, Err *e) {
     s->arm = more;
     Arm *arm = &s->arm[s->n_arm++];
     snprintf(arm->name, NAME_SIZE, "%s", name);
-    return add_runs(arm, s, a->tables, runs, e) && check_seeds(arm, e) && check_partners(s, arm, e) &&
+    return take_runs(arm, s, a->tables, runs, e) && check_seeds(arm, e) && check_partners(s, arm, e) &&
            check_judges(s, arm, e);
 }
 
@@ -480,9 +495,9 @@ bool arm_has_replies(const Arm *a) { return a->run[0].n_reply > 0; }
 /* ---- figures -------------------------------------------------------------------------------- */
 
 int section_n_reply(const Section *s, int row) {
-    const ArmRun *p = pattern(s);
+    const ArmRun *p = section_pattern(s);
     int n = 0;
-    for (int i = 0; p && i < p->n_reply; i++) n += in_row(s, &p->reply[i], row);
+    for (int i = 0; p && i < p->n_reply; i++) n += reply_in_row(s, &p->reply[i], row);
     return n;
 }
 
@@ -504,7 +519,7 @@ static void over_prompts(Figure *f, const Section *s, const ArmRun *r, const Arm
         for (; i < r->n_reply && r->reply[i].split == first->split &&
                !strcmp(r->reply[i].prompt, first->prompt);
              i++)
-            if (in_row(s, first, row))
+            if (reply_in_row(s, first, row))
                 all[n_all++] = r->reply[i].value[q] - (base ? base->reply[i].value[q] : 0);
         if (n_all > begin) prompt[n_prompt++] = stats_of(all + begin, n_all - begin).mean;
     }
@@ -539,13 +554,6 @@ Figure arm_figure(const Section *s, const Arm *a, int row, int quantity) {
 }
 Figure arm_difference(const Section *s, const Arm *a, int row, int quantity) {
     return of_arm(s, a, &s->arm[0], row, quantity);
-}
-
-bool section_has(const Section *s, int quantity) {
-    for (int a = 0; a < s->n_arm; a++)
-        if (arm_has_replies(&s->arm[a]) && !isnan(arm_figure(s, &s->arm[a], s->n_split, quantity).mean))
-            return true;
-    return false;
 }
 
 Figure arm_held_out(const Arm *a, const char *label, const char *metric) {

@@ -68,10 +68,10 @@ bool quantity_is_mean(const Quantity *q);                                   /* o
 /* What differences are told of: the judge's labels, or the reward model's where no judge was asked. */
 Origin section_told(const Section *s);
 
-const char *origin_name(Origin o);                                          /* "judge", "reward model" */
 /* index of the mean over its labels, -1 */
 int section_told_mean(const Section *s);
-bool section_has(const Section *s, int quantity);                           /* whether any reply has it */
+/* the first run with replies, which all others are paired with; NULL: no arm has replies */
+const ArmRun *section_pattern(const Section *s);
 
 /* mean +- half over n values; by_run[i] belongs to the arm's run i. half is NaN where there is no interval.
  */

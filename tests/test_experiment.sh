@@ -125,7 +125,7 @@ if grain STEPS=3 all; then bad "another version was accepted"; else holds "anoth
 # the pages of a part say so, with what was set; those of the whole do not
 if grain results; then good; else bad "the pages: $(tail -n 1 "$t/err")"; fi
 for page in README.md claims.md; do holds "a part: $page" "$t/x/results/$page" '^\*\*This is not the whole experiment.*SCALES 0.25M instead of 0.25M 0.52M 2.0M; SEEDS 1 instead of 1 2 3; .* SEARCHED none; .* STEPS 2 instead of 220\.$'; done
-holds "a part: report.html" "$t/x/results/report.html" '<title>.*a smaller run: SCALES 0.25M instead of'
+holds "a part: report.html" "$t/x/results/report.html" '"title":"[^"]*a smaller run: SCALES 0.25M instead of'
 holds "the reward models of all arms" "$t/x/results/README.md" '^| collapsed, overall | '
 make -n -s -f experiment/experiment.mk EXPERIMENT="$t/none" results > "$t/dry"
 count "the whole is no part" "$t/dry" 'instead of' 0; count "the whole has its pages" "$t/dry" 'experiment_tables' 2

@@ -1,6 +1,7 @@
 #!/bin/sh
-# test_report.sh: `grpo report` on small folders that are written here: figures worked out by hand, the page's form, and bad input.
+# test_report.sh: `grpo report` on small folders that are written here: figures worked out by hand, the page's safety, and bad input.
 # Run from the project's root by `make test`.
+template=$PWD/report/page.html
 . tests/commands.sh
 
 # flat FILE: the values of indented JSON, one a line, as sections.0.arms.1.name="GRPO"
@@ -114,75 +115,136 @@ is 'second section' sections.1.name '"big"'
 is 'no name' sections.2.arms.0.name '"b"'
 
 # ---- the page ---------------------------------------------------------------------------------------
-# wellformed FILE: every tag is closed in its order, every & begins a known entity, no attribute is without quotes, no id comes twice
-wellformed() {
-    awk '{ text = text $0 "\n" }
-         function wrong(what) { print what; bad = 1; exit }
-         END { if (bad) exit 1
-           while (match(text, /<[^>]*>/)) {
-               between = substr(text, 1, RSTART - 1); tag = substr(text, RSTART + 1, RLENGTH - 2); text = substr(text, RSTART + RLENGTH)
-               gsub(/&(amp|lt|gt|quot|#39);/, "", between); if (between ~ /&|</) wrong("unescaped text: " substr(between, 1, 60))
-               if (tag ~ /^!DOCTYPE html$/) continue
-               if (tag ~ /^\//) { if (n == 0 || open[n] != substr(tag, 2)) wrong("</" substr(tag, 2) "> closes <" open[n] ">"); n--; continue }
-               name = tag; sub(/[ \/].*/, "", name); rest = substr(tag, length(name) + 1)
-               if (name !~ /^[a-z0-9]+$/) wrong("no tag: <" substr(tag, 1, 60) ">")
-               if (name == "script") wrong("a script")
-               while (match(rest, /^[ \n]+[a-zA-Z-]+="[^"<]*"/)) { a = substr(rest, RSTART, RLENGTH); rest = substr(rest, RLENGTH + 1)
-                   if (a ~ /^ id=/ && seen[a]++) wrong("twice:" a)
-                   if (a ~ /(src|href)=/) wrong("something to fetch:" a) }
-               if (rest == "/") continue
-               if (rest != "") wrong("attributes of <" substr(tag, 1, 80) ">")
-               open[++n] = name }
-           if (text ~ /[^ \n]/) wrong("text after the end: " substr(text, 1, 60))
-           if (n) wrong("<" open[n] "> is never closed") }' "$1"
-}
-# holds NAME TEXT...: the page has the text; lacks NAME TEXT: it has not
-holds() { if grep -qF -e "$2" page.html; then good; else bad "$1: the page has no $2"; fi; }
-lacks() { if grep -qF -e "$2" page.html; then bad "$1: the page has $2"; else good; fi; }
+# page NAME COMMAND...: writes page.html and prints the same as JSON. The page is the template with two things put in: the figures, as --json has
+# them but on one line and with what could end the element escaped, and the nonce, which no text among them can know.
+line_end=$(printf '\342\200\250')
 page() {
     rm -f page.html
-    works "$@" --output page.html
-    complaint=$(wellformed page.html) && [ -z "$complaint" ] && good || bad "$1: the page is not well-formed: $complaint"
+    works "$@" --output page.html --json
+    sed -E 's/^ *//; s/^("([^"\\]|\\.)*"): /\1:/; s/</\\u003c/g; s/>/\\u003e/g; s/&/\\u0026/g; s/'"$line_end"'/\\u2028/g' "$out" | tr -d '\n' > embedded
+    nonce=$(sed -n "s/.*script-src 'nonce-\([0-9a-f]*\)'.*/\1/p" page.html)
+    [ ${#nonce} -eq 64 ] && good || bad "$1: no nonce: $nonce"
+    awk -v nonce="$nonce" 'NR == FNR { figures = $0; next } { gsub(/[{][{]nonce[}][}]/, nonce); p = index($0, "{{figures}}")
+        print p ? substr($0, 1, p - 1) figures substr($0, p + 11) : $0 }' embedded "$template" > expected.html
+    if cmp -s page.html expected.html; then good; else bad "$1: the page is not the template with the figures of --json: $(diff page.html expected.html | head -n 2 | cut -c1-200)"; fi
+    if grep -q '[<>&]' embedded; then bad "$1: unescaped text in the page"; else good; fi
 }
+# told NAME PATH VALUE: the value as text, a part of it: VALUE stands in it
+told() { case $(flat "$out" | grep -F "$2=") in *"$3"*) good ;; *) bad "$1: $2: found $(flat "$out" | grep -F "$2=" | head -n 1), expected $3" ;; esac; }
+# without NAME PATH: no value lies there
+without() { if flat "$out" | grep -qF "$2"; then bad "$1: found $(flat "$out" | grep -F "$2" | head -n 1)"; else good; fi; }
+if grep -v "'http://www.w3.org/2000/svg'" "$template" | grep -qE '(src|href)=|https?:|url\(|@import|innerHTML|insertAdjacent|document.write|eval\(|Function\(|style='; then bad 'the template fetches something, or makes markup of text'; else good; fi
+if [ "$(grep -c "default-src 'none'" "$template")" -eq 1 ]; then good; else bad 'the template has no policy'; fi
+
 page 'the page' "$grpo" report 'SFT=sft' 'GRPO=a,b' --title 'A & B'
-holds title '<title>A &amp; B</title>'
-holds 'mean and interval over seeds' '<td>0.844<span class="half"> ± 0.397</span></td>'
-holds 'difference' '<td>+0.344<span class="half"> ± 0.397</span> <span class="open" title="not decided">○</span></td>'
-holds verdict "</b> against SFT, 2 labels on 2 rows, 4 figures: 1 rose, 0 fell, 3 not decided."
-holds 'a baseline of one run' 'Less <i>SFT</i>, its only run, so the spread between its seeds is in no interval.'
-holds 'a curve' 'GRPO: from 0.115 to 0.415'
-holds 'cost' '<td>1 200</td><td class="half">1.00×</td>'
-holds 'predicted beside counted' '<td>1 000</td><td class="half">1.00×</td>'
-holds 'no outside network' 'color-scheme:light'
-lacks 'NaN' nan
-lacks 'no negative zero' '−0.000'
-cp page.html twice.html
+is title title '"A & B"'
+is answer sections.0.answer '"From 0.500 of SFT the mean over labels rose with GRPO (0.859)."'
+told verdict sections.0.verdicts.0.text "against SFT: of 4 figures (2 labels on 2 rows) 1 rose, 0 fell, 3 are not decided. There is no row on which all labels rose."
+is 'how many rose' sections.0.verdicts.0.rose 1
+is 'how many are open' sections.0.verdicts.0.not_decided 3
+is 'whose scores' sections.0.told '"judge"'
+is 'its labels' sections.0.labels.judge.1 '"safe"'
+is 'a row' sections.0.splits.1 '"unsafe"'
+is 'the row of all' sections.0.splits.2 '"all"'
+is 'gap between the reward model and the judge' $g.rows.benign.gap.polite 0.0625
+is steps $g.steps.1 4
+is 'replies of a run' $g.replies.1 4
+is model $g.models.1 '"m2"'
+is 'no reward model' $g.rewards.0 null
+is 'no weights' $g.weights.0 null
+c=sections.0.curves
+is 'a class of curves' $c.0.of '"training on rewards"'
+is 'its panel' $c.0.panels.0.title '"Reward"'
+is 'a line for the arms of the class' $c.0.panels.0.lines.0.arm '"GRPO"'
+is 'its steps' $c.0.panels.0.lines.0.x '[1,2,3,4]'
+is 'mean over seeds' $c.0.panels.0.lines.0.y '[0.115,0.215,0.315,0.415]'
+is 'the lowest seed' $c.0.panels.0.lines.0.low '[0.11,0.21,0.31,0.41]'
+is 'the highest seed' $c.0.panels.0.lines.0.high '[0.12,0.22,0.32,0.42]'
+is 'a panel a label' $c.0.panels.1.title '"Score: safe"'
+is 'the other class' $c.1.of '"supervised training"'
+is 'a line of one seed' $c.1.panels.0.lines.0.y '[4,3,2,1]'
+without 'no band of one seed' $c.1.panels.0.lines.0.low
+is 'frontier, the baseline' sections.0.frontier.0.score.mean 0.5
+is 'frontier, a run of its own' sections.0.frontier.2.score.mean 0.875
+is 'frontier, its KL' sections.0.frontier.2.kl.mean 0.5
+is 'unit of costs' sections.0.costs.unit '"GRPO"'
+is 'predicted operations' sections.0.costs.rows.0.arms.1.mean 1000
+is 'a cost' sections.0.costs.rows.1.arms.1.mean 1200
+is 'its ratio' sections.0.costs.rows.1.arms.1.ratio 1
+is 'an arm that tells no cost' sections.0.costs.rows.1.arms.0.mean null
+told 'replies: the first' sections.0.replies.0.prompt p1
+told 'replies: the middle' sections.0.replies.1.prompt p2
+is 'a reply' sections.0.replies.2.replies.1.completion '"yyy"'
+is 'its score' sections.0.replies.2.replies.1.mean_score 0.5
+cp page.html twice.html; before=$nonce
 page 'the page again' "$grpo" report 'SFT=sft' 'GRPO=a,b' --title 'A & B'
-if cmp -s page.html twice.html; then good; else bad 'the same runs, but another page'; fi
+same 'the same runs' page.html twice.html
 if command -v "$grpo64" > /dev/null; then
     page 'the double build' "$grpo64" report 'SFT=sft' 'GRPO=a,b' --title 'A & B'
-    if cmp -s page.html twice.html; then good; else bad 'the double build writes another page'; fi
+    same 'the double build' page.html twice.html
 fi
 refuses '*page.html: exists already*' "$grpo" report sft --output page.html
-# text of runs is text, whatever it holds
-rm -rf odd; cp -r a odd; sed 's/"completion":"xx"/"completion":"<script>alert(1)<\/script>\&amp; \\"\\u0001"/' a/replies.jsonl > odd/replies.jsonl
-page 'text that looks like HTML' "$grpo" report sft '<i>=odd'
-holds 'escaped' '&lt;script&gt;alert(1)&lt;/script&gt;&amp;amp; &quot;'
-holds 'by prompt' 'Less <i>sft</i>, prompt by prompt.'
-holds 'escaped name' '&lt;i&gt;'
-lacks 'escaped' '<script>'
+# all labels rose on a row, and refusals: of four equal differences the interval has no width
+rm -rf better; cp -r a better; sed 's/"polite":[0-9.]*,"safe":[0-9.]*},"scores"/"polite":2,"safe":2},"scores"/; s/"refusal":./"refusal":2/' a/replies.jsonl > better/replies.jsonl
+sed 's/"polite":[0-9.]*,"safe":[0-9.]*},"scores"/"polite":1,"safe":1},"scores"/; s/"refusal":./"refusal":0/' sft/replies.jsonl > even; rm -rf worse; cp -r sft worse; mv even worse/replies.jsonl
+works 'what rose' "$grpo" report SFT=worse GRPO=better --json
+told 'all labels' sections.0.verdicts.0.text '4 rose, 0 fell, 0 are not decided. All labels rose on: benign, unsafe. Replies with a refusal rose on: benign, unsafe.'
+told 'answer' sections.0.answer 'From 1.000 of SFT the mean over labels rose with GRPO (2.000).'
+works 'what fell' "$grpo" report GRPO=better SFT=worse --json
+told 'refusals' sections.0.verdicts.0.text 'Replies with a refusal fell on: benign, unsafe.'
+told 'answer' sections.0.answer 'From 2.000 of GRPO the mean over labels fell with SFT (1.000).'
+# options that differ between arms that were trained on rewards; the seed is none
+# change DIR NAME SED: odd, a copy of DIR with one file changed
+change() { rm -rf odd; cp -r "$1" odd; sed "$3" "$1/$2" > "odd/$2"; if cmp -s "$1/$2" "odd/$2"; then bad "the edit $3 changes nothing"; fi; }
+change b config.json 's/"beta": 0.1/"beta": 0.2/'
+works 'options' "$grpo" report SFT=sft one=a two=odd --json
+is 'a ratio of costs' sections.0.costs.rows.1.arms.2.ratio 1.181818181818
+o=sections.0.differing_options
+is 'an option that differs' $o.beta.two 0.2
+is 'of the other' $o.beta.one 0.1
+without 'of a policy that imitates' $o.beta.SFT
+without 'the seed' $o.seed
+# text of runs is text, whatever it holds: in prompts, replies, splits, labels, names, options, folders, keys of the log
+evil='</script><script>alert(1)</script><img onerror=1>--><!--&lt;'$line_end
+rm -rf '<img onerror=alert(3)>'; cp -r a '<img onerror=alert(3)>'
+awk -v evil="$evil" 'BEGIN { gsub(/&/, "\\\\&", evil) } { gsub(/"p1"/, "\"" evil "\""); gsub(/"xx"/, "\"" evil "\\\"\\u0001\""); gsub(/"benign"/, "\"" evil "\""); gsub(/"polite"/, "\"" evil "\""); print }' a/replies.jsonl > '<img onerror=alert(3)>/replies.jsonl'
+sed 's|"model": "m1"|"model": "</script><b>"|' a/config.json > '<img onerror=alert(3)>/config.json'
+sed 's|rewards/safe/mean|rewards/<script>/mean|' a/log.jsonl > '<img onerror=alert(3)>/log.jsonl'
+page 'text that looks like HTML' "$grpo" report '<script>/x --><i>=<img onerror=alert(3)>' --title "$evil"
+if [ "$(grep -c 'alert([123])' page.html)" -eq 1 ] && [ "$(grep -o '<script' page.html | wc -l)" -eq 2 ] && [ "$(grep -ci '<img' page.html)" -eq 0 ]; then good; else bad 'text of a run became markup'; fi
+is 'title' title "\"$evil\""
+is 'section' sections.0.name '"<script>"'
+is 'arm' sections.0.arms.0.name '"x --><i>"'
+is 'folder' sections.0.arms.0.runs.0 '"<img onerror=alert(3)>"'
+is 'prompt' sections.0.replies.0.prompt "\"$evil\""
+is 'reply' sections.0.replies.0.replies.0.completion "\"$evil"'\"\u0001"'
+is 'split' sections.0.splits.0 "\"$evil\""
+is 'label' sections.0.labels.judge.0 "\"$evil\""
+is 'model' sections.0.arms.0.models.0 '"</script><b>"'
+told 'curve' sections.0.curves.0.panels.1.title 'Score: <script>'
 # a single run: nothing to compare it with
 page 'a single run' "$grpo" report a
-holds 'first and last' '<td>0.1100</td><td>0.4100</td><td>0.2600</td>'
-lacks 'no differences' 'Differences.'
+if [ "$nonce" != "$before" ]; then good; else bad 'the nonce does not follow from the figures'; fi
+is 'a quantity of the log' sections.0.log.1.quantity '"reward"'
+is 'first' sections.0.log.1.first 0.11
+is 'last' sections.0.log.1.last 0.41
+is 'mean of the last' sections.0.log.1.mean_of_last_10 0.26
+is 'no verdict' sections.0.verdicts '[]'
+without 'no answer' sections.0.answer
 rm -rf bare; cp -r b bare; rm bare/replies.jsonl
 page 'a run without replies' "$grpo" report odd2=sft none=bare
-holds 'it is said' 'Without replies: none'
+is 'it has no rows' sections.0.arms.1.rows '{}'
+is 'and no verdict' sections.0.verdicts '[]'
+page 'no run with replies' "$grpo" report bare
+is 'no rows' sections.0.splits '[]'
 # an outside judge
 printf '{"judge": "Somebody 1.0", "what": "Shares of rude replies.", "rows": {"benign": {"rude": {"mean": 0.25, "ci95": [0.2, 0.3], "n": 4}}}}\n' > a/verdicts.json
 page 'an outside judge' "$grpo" report sft a
-holds 'its name' 'Somebody 1.0'
-holds 'its figures' '<td>0.250<span class="half"> ± 0.050</span></td>'
+is 'its name' sections.0.outside_judge.judge '"Somebody 1.0"'
+is 'what it says' sections.0.outside_judge.what '"Shares of rude replies."'
+is 'its row' sections.0.outside_judge.rows.0.split '"benign"'
+is 'its figures' sections.0.outside_judge.rows.0.metrics.rude.mean 0.25
+is 'their interval' sections.0.outside_judge.rows.0.metrics.rude.ci95.1 0.3
 sed 's/Somebody 1.0/Somebody 2.0/' a/verdicts.json > b/verdicts.json
 refuses '*b/verdicts.json: judge: found "Somebody 2.0", a/verdicts.json of the same section has "Somebody 1.0"*two sections' "$grpo" report sft a b --json
 refuses '*b/verdicts.json: judge: found "Somebody 2.0"*' "$grpo" report sft GRPO=a,b --json
@@ -202,11 +264,9 @@ is 'R2, by seed' $h.polite.r2.by_seed.1 0.85
 is 'R2, interval' $h.polite.r2.ci95.0 0.16468975
 is 'R2 of one that has none' $h.safe.r2.by_seed.0 null
 page 'held-out rows' "$grpo" report scorer=judge1,judge2
-holds 'held-out rows' '<b>Held-out rows.</b>'
-holds 'R2' '<td>0.800<span class="half"> ± 0.635</span></td>'
 cp judge1/eval.json a/eval.json
 page 'eval.json of a policy is another thing' "$grpo" report a
-lacks 'no reward model' 'Held-out rows'
+without 'no reward model' held_out
 rm a/eval.json
 echo '{"polite": [1]}' > judge2/eval.json
 refuses '*judge2/eval.json: polite: found array, expected an object*' "$grpo" report judge2 --json
@@ -224,8 +284,6 @@ refuses '*a and a: both have seed 1*' "$grpo" report GRPO=a,a --json
 refuses '*"=a": the name of the arm has 0 bytes*' "$grpo" report =a --json
 refuses '*"/x=a": the name of the section has 0 bytes*' "$grpo" report /x=a --json
 refuses '*found "a,", expected the folder of a run*' "$grpo" report GRPO=a, --json
-# change DIR NAME SED: a copy of DIR with one file changed
-change() { rm -rf odd; cp -r "$1" odd; sed "$3" "$1/$2" > "odd/$2"; if cmp -s "$1/$2" "odd/$2"; then bad "the edit $3 changes nothing"; fi; }
 change b config.json 's/"beta": 0.1/"beta": 0.2/'
 refuses '*a and odd are runs of one arm*beta: 0.1 and 0.2*' "$grpo" report GRPO=a,odd --json
 # a run made before an option existed has it as the option's default
@@ -269,12 +327,15 @@ works 'replies alone' "$grpo" report before=alone --json
 is 'no seed' sections.0.arms.0.seeds.0 null
 is "the reward model's mean" sections.0.arms.0.rows.all.mean_scores.mean 0.5
 is 'no column of refusals' sections.0.arms.0.rows.all.refusal.mean null
-if grep -q judge "$out"; then bad 'there was no judge'; else good; fi
+is 'there was no judge' sections.0.labels.judge '[]'
+is 'so the reward model is told of' sections.0.told '"scores"'
+without 'no figures of a judge' rows.all.judge
 # several replies to a prompt: one value a prompt, for replies to the same question are no independent witnesses
 mkdir many; for x in 0 1; do reply many q1 any w $x 0.5 0.5 0 0; done; for x in 0.25 0.75; do reply many q2 any w $x 0.5 0.5 0 0; done
 works 'several replies to a prompt' "$grpo" report many --json
 is 'mean over replies' sections.0.arms.0.rows.any.judge.polite.mean 0.5
 is 'interval over prompts' sections.0.arms.0.rows.any.judge.polite.ci95.0 0.5
+told 'the prompt in the middle' sections.0.replies.1.prompt q2
 
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

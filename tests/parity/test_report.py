@@ -1,9 +1,9 @@
 """`grpo report`: its figures recomputed by NumPy from the replies, and its page opened by a browser (skipped where there is none)."""
+import html
 import json
 import re
 import shutil
 import subprocess
-import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
@@ -79,20 +79,21 @@ def test_figures_over_prompts(runs):
             close(better["difference"][split][name], values(rows["better", 1], split, of) - values(rows["base", 1], split, of))
 
 
-PROBE = """<script>
+# What the browser made of the page. The script carries the page's nonce; the other one must not run.
+PROBE = """<script>window.intruder = true;</script><script nonce="NONCE">{
 const wrong = [], svg = [...document.querySelectorAll('figure svg')];
 if (document.documentElement.scrollWidth > window.innerWidth) wrong.push('wider than the window');
 for (const s of svg) {
     const box = s.getBoundingClientRect();
-    if (box.width < 100 || box.height < 80) wrong.push('a plot of ' + box.width + ' x ' + box.height);
+    if (box.width < 100 || box.height < 40) wrong.push('a plot of ' + box.width + ' x ' + box.height);
     for (const t of s.querySelectorAll('text, path')) {
         const b = t.getBoundingClientRect();
         if (b.left < box.left - 1 || b.right > box.right + 1 || b.top < box.top - 1 || b.bottom > box.bottom + 1) wrong.push('outside its plot: ' + (t.textContent || t.getAttribute('d').slice(0, 40)));
     }
-    if (!s.querySelector('title') || !s.querySelector('desc')) wrong.push('a plot without title or desc');
+    if (!s.querySelector('title').textContent || !s.querySelector('desc').textContent) wrong.push('a plot without title or desc');
 }
 for (const t of document.querySelectorAll('table')) {
-    if (!t.caption || !t.caption.textContent) wrong.push('a table without caption');
+    if (!t.getAttribute('aria-label')) wrong.push('a table without a name');
     const width = r => [...r.cells].reduce((n, c) => n + c.colSpan, 0);
     for (const th of t.querySelectorAll('th')) if (!th.scope && !th.rowSpan) wrong.push('a th without scope');
     const covered = [];                             /* columns that cells of rows above reach down into */
@@ -106,26 +107,58 @@ for (const t of document.querySelectorAll('table')) {
         }
     }
 }
-if (document.querySelectorAll('b b').length) wrong.push('text of a reply became an element');
-document.body.innerHTML = '<pre id="probe">' + JSON.stringify({wrong: wrong, plots: svg.length, tables: document.querySelectorAll('table').length}) + '</pre>';
-</script>"""
+if (document.querySelectorAll('td b, th b, img, iframe, b b').length) wrong.push('text of a run became an element');
+if (window.intruder) wrong.push('a script without the nonce ran');
+if (!document.querySelector('details') || document.querySelector('details').open) wrong.push('what the page rests on is not folded away');
+const tables = [...document.querySelectorAll('table')].map(t => ({name: t.getAttribute('aria-label'), rows: [...t.querySelectorAll('tbody tr')].map(r => [...r.cells].map(c => c.textContent))}));
+const found = {wrong, tables, plots: svg.length, title: document.title, text: document.body.textContent};
+document.body.replaceChildren(Object.assign(document.createElement('pre'), {id: 'probe', textContent: JSON.stringify(found)}));
+}</script>"""
+HOSTILE = "</script><script>window.intruder = true</script><img src=x onerror='window.intruder = true'> -->"
+
+
+def said(figure, decimals, difference=False):
+    """a cell of a table: the mean, the half-width of its interval, what became of it"""
+    def number(x, plus):
+        digits = f"{abs(x):.{decimals}f}"
+        return ("" if not digits.strip("0.") else "−" if x < 0 else "+" if plus else "") + digits
+    text = number(figure["mean"], difference)
+    if figure["ci95"] is None:
+        return text
+    sign = {"rose": " ▲", "fell": " ▼", "not decided": " ○"}[figure["verdict"]] if difference else ""
+    return text + " ± " + number((figure["ci95"][1] - figure["ci95"][0]) / 2, False) + sign
 
 
 def test_page_in_a_browser(runs, tmp_path):
     browser = next((b for b in ("chromium", "chromium-browser", "google-chrome", "chrome") if shutil.which(b)), None)
     path, rows, arms = runs
     page = tmp_path / "page.html"
-    run("f32", "report", *(f"{arm}=" + ",".join(map(str, dirs)) for arm, dirs in arms.items()), output=page)
-    text = page.read_text()
-    tree = ET.fromstring(re.sub("^<!DOCTYPE html>\n", "", text))                  # every tag closed, every & an entity
-    assert len(tree.findall(".//table")) >= 7
-    assert not re.search(r"(src|href)=|https?:|url\(|@import|<script", text)      # nothing to fetch
+    told = [f"{HOSTILE.replace('/', '|')}{arm}".replace("=", "_") + "=" + ",".join(map(str, dirs)) for arm, dirs in arms.items()]
+    printed = run("f32", "report", *told, "--json", "--title", HOSTILE, "--output", str(page))
+    text, report = page.read_text(), json.loads(printed)
+    embedded = re.search(r'<script type="application/json" id="figures">(.*)</script>', text)[1]
+    assert json.loads(embedded) == report and not re.search("[<>&\u2028\u2029]", embedded)
+    assert not re.search(r"(src|href)=|https?:(?!//www.w3.org/2000/svg)|url\(|@import", text.replace(embedded, ""))       # nothing to fetch
     if not browser:
-        pytest.skip("no chromium or chrome: the page was read by an XML reader, not by a browser")
+        pytest.skip("no chromium or chrome: the page was read as text, not by a browser")
+    nonce = re.search("nonce-([0-9a-f]{64})", text)[1]
     probed = tmp_path / "probed.html"
-    probed.write_text(text.replace("</body>", PROBE + "</body>"))
-    for width in (1200, 700):
+    probed.write_text(text.replace("</body>", PROBE.replace("NONCE", nonce) + "</body>"))
+    for width in (1200, 700, 390):
         dom = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/{width}", f"--window-size={width},900", "--dump-dom", f"file://{probed}"],
                              capture_output=True, text=True, timeout=120).stdout
-        found = json.loads(re.search(r'<pre id="probe">(.*?)</pre>', dom, re.S)[1])
-        assert found["wrong"] == [] and found["plots"] >= 8, found
+        found = json.loads(html.unescape(re.search(r'<pre id="probe">(.*?)</pre>', dom, re.S)[1]))
+        assert found["wrong"] == [] and found["plots"] >= 8 and found["title"] == HOSTILE, found["wrong"]
+        assert "question 0 <b>&" in found["text"] and report["sections"][0]["answer"] in found["text"]
+        tables = {t["name"]: t["rows"] for t in found["tables"]}
+        assert {"Scores by the judge.", "Differences.", "Conduct.", "The judge beside the reward model.", "Costs.", "Replies side by side,", "The runs:"} <= set(tables)
+        # the numbers of a table are those of the JSON
+        section = report["sections"][0]
+        base, better = section["arms"]
+        scores, differences = iter(tables["Scores by the judge."]), iter(tables["Differences."])
+        for split in (*SPLITS, "all"):
+            for arm in (base, better):
+                row = arm["rows"][split]
+                assert next(scores)[-3:] == [said(row["judge"][k], 3) for k in LABELS] + [said(row["mean_judge"], 3)]
+            difference = better["difference"][split]
+            assert next(differences)[-5:] == [said(difference[k], 3, True) for k in (*LABELS, "mean_judge", "refusal", "harmful")]
