@@ -1,4 +1,4 @@
-/* lora.c: a low-rank adapter beside a frozen linear layer (E290).
+/* lora.c: a low-rank adapter beside a frozen linear layer.
  *
  * In this order: names of targets, the branch forward (E290) and backward (E291), merging and the start
  * (E292). Which layers have one, and whether a call uses it, is model.c's; files are folder.c's. */
@@ -75,22 +75,24 @@ void lora_forward(real *y, real *u, real *scratch, const real *a, const real *b,
     for (size_t i = 0; i < count; i++) y[i] = r_fma(c->s, scratch[i], y[i]);
 }
 
-void lora_backward(real *dx, real *da, real *db, real *su, real *du, real *scratch, const real *dy,
-                   const real *x, const real *u, const real *a, const real *b, int n, const LoraShape *c) {
+void lora_backward(real *dx, real *du, real *scratch, const real *dy, const real *a, const real *b, int n,
+                   const LoraShape *c) {
     const size_t rank_count = (size_t)n * (size_t)c->r, count = (size_t)n * (size_t)c->n_in;
-    if (db) {
-        for (size_t i = 0; i < rank_count; i++) su[i] = c->s * u[i];
-        gemm_tn(db, dy, c->n_out, su, c->r, n, c->n_out, c->r);
-    }
-    if (dx) {
-        gemm_nn(du, c->r, dy, c->n_out, b, STORE_REAL, n, c->n_out, c->r);
-        for (size_t i = 0; i < rank_count; i++) du[i] *= c->s;
-    }
-    if (da) gemm_tn(da, du, c->r, x, c->n_in, n, c->r, c->n_in);
-    if (!dx) return;
+    /* forward: y += s B u */
+    gemm_nn(du, c->r, dy, c->n_out, b, STORE_REAL, n, c->n_out, c->r);
+    for (size_t i = 0; i < rank_count; i++) du[i] *= c->s;
+    /* forward: u = A x */
     gemm_nn(scratch, c->n_in, du, c->r, a, STORE_REAL, n, c->r, c->n_in);
     #pragma omp parallel for simd schedule(static) if (threads_worth(count / 4))
     for (size_t i = 0; i < count; i++) dx[i] += scratch[i];
+}
+
+void lora_backward_weights(real *da, real *db, real *su, const real *dy, const real *x, const real *u,
+                           const real *du, int n, const LoraShape *c) {
+    const size_t rank_count = (size_t)n * (size_t)c->r;
+    for (size_t i = 0; i < rank_count; i++) su[i] = c->s * u[i];
+    gemm_tn(db, dy, c->n_out, su, c->r, n, c->n_out, c->r);
+    gemm_tn(da, du, c->r, x, c->n_in, n, c->r, c->n_in);
 }
 
 /* ---- E292 --------------------------------------------------------------------------------- */
