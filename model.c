@@ -576,7 +576,6 @@ static void by_blocks(LayerRows *part, Acts *a, const Model *m, int l, int n) {
 /* E1: x0_t = W_E[id_t]. */
 static void embedding_forward(real *x, const Param *w, const int *id, int n) {
     const size_t h = (size_t)w->cols, bytes = h * store_size(w->store);
-    #pragma omp parallel for schedule(static) if (threads_worth((size_t)n * h))
     for (int t = 0; t < n; t++)
         store_to_real(x + (size_t)t * h, (const unsigned char *)w->data + (size_t)id[t] * bytes, w->store, h);
 }
