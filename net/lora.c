@@ -20,10 +20,8 @@ bool lora_check(const Lora *c, const char *where, Err *e) {
         return fail(e, "%s: rank r: found %d, expected 1 to %d", where, c->r, 1 << 16);
     if (!(c->alpha > 0 && c->alpha < 1e9))
         return fail(e, "%s: lora_alpha: found %g, expected more than 0", where, c->alpha);
-    return c->target != 0 || fail(e,
-                                  "%s: target_modules: none, expected some of q_proj, k_proj, v_proj, "
-                                  "o_proj, gate_proj, up_proj, down_proj",
-                                  where);
+    return c->target != 0 || fail(e, "%s: target_modules: none, expected some of q_proj, k_proj, v_proj, "
+                                  "o_proj, gate_proj, up_proj, down_proj", where);
 }
 
 bool lora_targets_parse(unsigned *target, const char *text, const char *where, Err *e) {
@@ -39,18 +37,15 @@ bool lora_targets_parse(unsigned *target, const char *text, const char *where, E
             char name[64];
             snprintf(name, sizeof name, "%.*s", (int)(n < 40 ? n : 40), at);
             const char *near = nearest_name(name, lora_target_names, LORA_TARGETS);
-            return fail(e,
-                        "%s: target module \"%s\"%s%s: expected some of q_proj, k_proj, v_proj, o_proj, "
+            return fail(e, "%s: target module \"%s\"%s%s: expected some of q_proj, k_proj, v_proj, o_proj, "
                         "gate_proj, up_proj, down_proj with commas, or all-linear",
                         where, name, near ? ", did you mean " : "", near ? near : "");
         }
         *target |= 1u << t;
         at += n + (at[n] == ',');
     }
-    return *target || fail(e,
-                           "%s: no target module; expected some of q_proj, k_proj, v_proj, o_proj, "
-                           "gate_proj, up_proj, down_proj with commas, or all-linear",
-                           where);
+    return *target || fail(e, "%s: no target module; expected some of q_proj, k_proj, v_proj, o_proj, "
+                           "gate_proj, up_proj, down_proj with commas, or all-linear", where);
 }
 
 const char *lora_targets_text(char out[96], unsigned target) {
