@@ -237,8 +237,8 @@ static KeySpan lay_out(const AttentionScratch *s, const ModelConfig *c, const Se
 
 void attend_batch(const AttentionRows *y, AttentionScratch *s, const ModelConfig *c, const Batch *b) {
     const int d = c->head_dim, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
-    const size_t work = (size_t)b->n_row * (size_t)q_ld * s->key_cap / 16;
-    #pragma omp parallel for schedule(dynamic, 1) num_threads(s->n_thread) if (threads_worth(work))
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(s->n_thread) \
+                if (threads_worth((size_t)b->n_row * (size_t)q_ld * s->key_cap / 16))
     for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
         const Segment *seg = &b->seg[unit / c->n_kv_head];
         const int g = unit % c->n_kv_head;
@@ -263,8 +263,8 @@ void attend_batch_backward(real *dq, real *dk, real *dv, const real *d_o, const 
     const int d = c->head_dim, kv_ld = c->n_kv_head * d, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
     const size_t scratch = attention_scratch(s->key_cap, d);
     const real scale = (real)(1 / sqrt((double)d));
-    const size_t work = (size_t)b->n_row * (size_t)q_ld * s->key_cap / 16;
-    #pragma omp parallel for schedule(dynamic, 1) num_threads(s->n_thread) if (threads_worth(work))
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(s->n_thread) \
+                if (threads_worth((size_t)b->n_row * (size_t)q_ld * s->key_cap / 16))
     for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
         const int root = unit / c->n_kv_head, g = unit % c->n_kv_head;
         if (b->seg[root].prefix >= 0) continue;

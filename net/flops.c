@@ -58,7 +58,7 @@ void tally_rows(const Model *m, double n_row, double n_seq, double attended) {
     p->seq += n_seq;
     for (int l = 0; l < m->config.n_layer; l++) {
         p->flop += attention_flops(&m->config, attended, false);
-        for (int t = 0; t < LORA_TARGETS; t++) p->flop += linear_flops(m, l, (LoraTarget)t, n_row);
+        for (LoraTarget t = 0; t < LORA_TARGETS; t++) p->flop += linear_flops(m, l, t, n_row);
     }
 }
 
@@ -83,10 +83,10 @@ void tally_backward(const Model *m, const Batch *b, double n_scored, double n_ag
         const bool again = m->config.checkpointing && l < m->config.n_layer - 1;
         p->flop += attention_flops(&m->config, attended, true);
         if (again) p->flop += attention_flops(&m->config, attended, false);
-        for (int t = 0; t < LORA_TARGETS; t++) {
-            p->flop += linear_backward_flops(m, l, (LoraTarget)t, n);
+        for (LoraTarget t = 0; t < LORA_TARGETS; t++) {
+            p->flop += linear_backward_flops(m, l, t, n);
             if (again && (t != LORA_DOWN || m->adapter[l][t][0]))
-                p->flop += linear_flops(m, l, (LoraTarget)t, n);
+                p->flop += linear_flops(m, l, t, n);
         }
     }
 }

@@ -56,64 +56,56 @@ static Param *table_add(Table *t, int rows, int cols, bool matrix, const char *f
     return p;
 }
 
-/* The adapters of the linear layer `module` of layer l, if it is a target. */
-static void table_adapter(Table *t, Model *m, int l, LoraTarget target, const char *module, int n_out,
-                          int n_in) {
-    const Lora *c = &m->config.lora;
-    if (!c->r || !(c->target >> target & 1)) return;
-    Param *none[2], **p = m->adapter ? m->adapter[l][target] : none;
-    char format[96];
-    for (int b = 0; b < 2; b++) {
-        snprintf(format, sizeof format, "base_model.model.model.layers.%%d.%s.%s.lora_%c.weight", module,
-                 lora_target_names[target], b ? 'B' : 'A');
-        p[b] = table_add(t, b ? n_out : c->r, b ? c->r : n_in, true, format, l);
-    }
+/* Of each linear map of a layer: its place in the layer, its bias's, and the module that it is part of. */
+static const struct { LayerParam weight, bias; const char *module; } linear[LORA_TARGETS] = {
+    {P_Q, P_QB, "self_attn"}, {P_K, P_KB, "self_attn"}, {P_V, P_VB, "self_attn"}, {P_O, P_OB, "self_attn"},
+    {P_GATE, P_GATEB, "mlp"}, {P_UP, P_UPB, "mlp"}, {P_DOWN, P_DOWNB, "mlp"}};
+
+/* A row for linear map t of layer l; format: its name, with places for module, map and what kind it is. */
+static Param *table_linear(Table *t, int rows, int cols, const char *format, LoraTarget map, const char *kind,
+                           int l) {
+    char name[96];
+    snprintf(name, sizeof name, format, linear[map].module, lora_target_names[map], kind);
+    return table_add(t, rows, cols, strcmp(kind, "bias") != 0, name, l);
 }
 
 static void model_table(Table *t, Model *m, const ModelConfig *c) {
-    const int q = c->n_head * c->head_dim, kv = c->n_kv_head * c->head_dim;
-    m->embed = table_add(t, c->vocab, c->hidden, true, "model.embed_tokens.weight", 0);
+    static const char layer[] = "model.layers.%%d.%s.%s.%s",
+                      adapter[] = "base_model.model.model.layers.%%d.%s.%s.%s.weight";
+    const int h = c->hidden, q = c->n_head * c->head_dim, kv = c->n_kv_head * c->head_dim, f = c->ffn;
+    const int n_in[LORA_TARGETS] = {h, h, h, q, h, h, f}, n_out[LORA_TARGETS] = {q, kv, kv, h, f, f, h};
+    const bool qkv = c->qkv_bias, mlp = c->mlp_bias,
+               biased[LORA_TARGETS] = {qkv, qkv, qkv, c->o_bias, mlp, mlp, mlp};
+    m->embed = table_add(t, c->vocab, h, true, "model.embed_tokens.weight", 0);
     for (int l = 0; l < c->n_layer; l++) {
         Param *none[LAYER_PARAMS], **p = m->layer ? m->layer[l] : none;
-        Param *none_bias[3], **b = m->mlp_bias ? m->mlp_bias[l] : none_bias;
-#define LAYER(slot, rows, cols, matrix, name) \
-    p[slot] = table_add(t, rows, cols, matrix, "model.layers.%d." name, l)
-        LAYER(P_NORM_IN, 1, c->hidden, false, "input_layernorm.weight");
-        LAYER(P_Q, q, c->hidden, true, "self_attn.q_proj.weight");
-        if (c->qkv_bias) LAYER(P_QB, 1, q, false, "self_attn.q_proj.bias");
-        LAYER(P_K, kv, c->hidden, true, "self_attn.k_proj.weight");
-        if (c->qkv_bias) LAYER(P_KB, 1, kv, false, "self_attn.k_proj.bias");
-        LAYER(P_V, kv, c->hidden, true, "self_attn.v_proj.weight");
-        if (c->qkv_bias) LAYER(P_VB, 1, kv, false, "self_attn.v_proj.bias");
-        if (c->qk_norm) LAYER(P_QN, 1, c->head_dim, false, "self_attn.q_norm.weight");
-        if (c->qk_norm) LAYER(P_KN, 1, c->head_dim, false, "self_attn.k_norm.weight");
-        LAYER(P_O, c->hidden, q, true, "self_attn.o_proj.weight");
-        if (c->o_bias) LAYER(P_OB, 1, c->hidden, false, "self_attn.o_proj.bias");
-        LAYER(P_NORM_POST, 1, c->hidden, false, "post_attention_layernorm.weight");
-        LAYER(P_GATE, c->ffn, c->hidden, true, "mlp.gate_proj.weight");
-        if (c->mlp_bias) b[0] = table_add(t, 1, c->ffn, false, "model.layers.%d.mlp.gate_proj.bias", l);
-        LAYER(P_UP, c->ffn, c->hidden, true, "mlp.up_proj.weight");
-        if (c->mlp_bias) b[1] = table_add(t, 1, c->ffn, false, "model.layers.%d.mlp.up_proj.bias", l);
-        LAYER(P_DOWN, c->hidden, c->ffn, true, "mlp.down_proj.weight");
-        if (c->mlp_bias) b[2] = table_add(t, 1, c->hidden, false, "model.layers.%d.mlp.down_proj.bias", l);
-#undef LAYER
+        p[P_NORM_IN] = table_add(t, 1, h, false, "model.layers.%d.input_layernorm.weight", l);
+        for (LoraTarget i = 0; i < LORA_TARGETS; i++) {
+            if (i == LORA_O && c->qk_norm) {
+                p[P_QN] = table_add(t, 1, c->head_dim, false, "model.layers.%d.self_attn.q_norm.weight", l);
+                p[P_KN] = table_add(t, 1, c->head_dim, false, "model.layers.%d.self_attn.k_norm.weight", l);
+            }
+            if (i == LORA_GATE)
+                p[P_NORM_POST] = table_add(t, 1, h, false,
+                                           "model.layers.%d.post_attention_layernorm.weight", l);
+            p[linear[i].weight] = table_linear(t, n_out[i], n_in[i], layer, i, "weight", l);
+            if (biased[i]) p[linear[i].bias] = table_linear(t, 1, n_out[i], layer, i, "bias", l);
+        }
     }
-    m->norm = table_add(t, 1, c->hidden, false, "model.norm.weight", 0);
+    m->norm = table_add(t, 1, h, false, "model.norm.weight", 0);
     /* the scores of a reward model are learned beside its adapter (PEFT's modules_to_save) */
     t->frozen = t->frozen && !c->n_label;
-    if (c->n_label) m->head = table_add(t, c->n_label, c->hidden, true, "score.weight", 0);
-    else m->head = c->tied ? m->embed : table_add(t, c->vocab, c->hidden, true, "lm_head.weight", 0);
+    if (c->n_label) m->head = table_add(t, c->n_label, h, true, "score.weight", 0);
+    else m->head = c->tied ? m->embed : table_add(t, c->vocab, h, true, "lm_head.weight", 0);
     m->n_base = t->n;
     t->frozen = false;
-    for (int l = 0; l < c->n_layer; l++) {
-        table_adapter(t, m, l, LORA_Q, "self_attn", q, c->hidden);
-        table_adapter(t, m, l, LORA_K, "self_attn", kv, c->hidden);
-        table_adapter(t, m, l, LORA_V, "self_attn", kv, c->hidden);
-        table_adapter(t, m, l, LORA_O, "self_attn", c->hidden, q);
-        table_adapter(t, m, l, LORA_GATE, "mlp", c->ffn, c->hidden);
-        table_adapter(t, m, l, LORA_UP, "mlp", c->ffn, c->hidden);
-        table_adapter(t, m, l, LORA_DOWN, "mlp", c->hidden, c->ffn);
-    }
+    for (int l = 0; l < c->n_layer && c->lora.r; l++)
+        for (LoraTarget i = 0; i < LORA_TARGETS; i++) {
+            Param *none[2], **ab = m->adapter ? m->adapter[l][i] : none;
+            if (!(c->lora.target >> i & 1)) continue;
+            ab[0] = table_linear(t, c->lora.r, n_in[i], adapter, i, "lora_A", l);
+            ab[1] = table_linear(t, n_out[i], c->lora.r, adapter, i, "lora_B", l);
+        }
 }
 
 /* ---- E9, E12, E307: angles of rotary positions -------------------------------------------- */
@@ -188,10 +180,9 @@ static Model *model_table_new(const ModelConfig *c, Err *e) {
     m->n_param = t.n;
     m->param = calloc((size_t)t.n, sizeof *m->param);
     m->layer = calloc((size_t)c->n_layer, sizeof *m->layer);
-    m->mlp_bias = calloc((size_t)c->n_layer, sizeof *m->mlp_bias);
     m->adapter = calloc((size_t)c->n_layer, sizeof *m->adapter);
     m->packed_at = calloc((size_t)t.n, sizeof *m->packed_at);
-    if (!m->param || !m->layer || !m->mlp_bias || !m->adapter || !m->packed_at) {
+    if (!m->param || !m->layer || !m->adapter || !m->packed_at) {
         fail(e, "model: no memory for its table");
         model_free(m);
         return NULL;
@@ -229,7 +220,6 @@ void model_free(Model *m) {
     memory_free(m->memory);
     free(m->param);
     free(m->layer);
-    free(m->mlp_bias);
     free(m->adapter);
     free(m->packed_at);
     free(m);
@@ -262,15 +252,8 @@ size_t model_parameters(const Model *m) {
     return n;
 }
 
-const Param *model_linear(const Model *m, int l, LoraTarget t) {
-    static const LayerParam place[LORA_TARGETS] = {P_Q, P_K, P_V, P_O, P_GATE, P_UP, P_DOWN};
-    return m->layer[l][place[t]];
-}
-
-const Param *model_bias(const Model *m, int l, LoraTarget t) {
-    static const LayerParam place[] = {P_QB, P_KB, P_VB, P_OB};
-    return t >= LORA_GATE ? m->mlp_bias[l][t - LORA_GATE] : m->layer[l][place[t]];
-}
+const Param *model_linear(const Model *m, int l, LoraTarget t) { return m->layer[l][linear[t].weight]; }
+const Param *model_bias(const Model *m, int l, LoraTarget t) { return m->layer[l][linear[t].bias]; }
 
 Param *const *model_adapter(const Model *m, int l, LoraTarget t) {
     return m->adapter_off || !m->adapter[l][t][0] ? NULL : m->adapter[l][t];
@@ -299,11 +282,11 @@ static void init_param(Model *m, int i, uint64_t seed) {
 void model_init_new(Model *m, uint64_t seed) {
     if (m->config.n_label) init_param(m, (int)(m->head - m->param), seed);
     for (int l = 0; l < m->config.n_layer; l++)
-        for (int t = 0; t < LORA_TARGETS; t++) {
-            Param *const *ab = model_adapter(m, l, (LoraTarget)t);
+        for (LoraTarget t = 0; t < LORA_TARGETS; t++) {
+            Param *const *ab = model_adapter(m, l, t);
             if (!ab) continue;
             const LoraShape shape = model_adapter_shape(m, ab);
-            lora_init(ab[0]->data, ab[1]->data, &shape, seed, l, (LoraTarget)t);
+            lora_init(ab[0]->data, ab[1]->data, &shape, seed, l, t);
         }
 }
 
@@ -335,11 +318,11 @@ Model model_base(const Model *m) {
 
 void model_merge(Model *m) {
     for (int l = 0; l < m->config.n_layer; l++)
-        for (int t = 0; t < LORA_TARGETS; t++) {
-            Param *const *ab = model_adapter(m, l, (LoraTarget)t);
+        for (LoraTarget t = 0; t < LORA_TARGETS; t++) {
+            Param *const *ab = model_adapter(m, l, t);
             if (!ab) continue;
             const LoraShape shape = model_adapter_shape(m, ab);
-            lora_merge(model_linear(m, l, (LoraTarget)t)->data, ab[0]->data, ab[1]->data, &shape);
+            lora_merge(model_linear(m, l, t)->data, ab[0]->data, ab[1]->data, &shape);
         }
     m->adapter_off = true;
     model_pack(m);

@@ -42,10 +42,10 @@ typedef struct {
     size_t offset;                      /* of its gradient and moments, in reals; SIZE_MAX when frozen */
 } Param;
 
-enum { LAYER_PARAMS = 16 };             /* slots of one layer in Model.layer; absent ones are NULL */
+/* Slots of one layer in Model.layer; absent ones are NULL. */
 typedef enum {
     P_NORM_IN, P_Q, P_K, P_V, P_O, P_QB, P_KB, P_VB, P_OB, P_QN, P_KN, P_NORM_POST, P_GATE, P_UP, P_DOWN,
-    P_MLPB
+    P_GATEB, P_UPB, P_DOWNB, LAYER_PARAMS
 } LayerParam;
 
 typedef struct {
@@ -54,7 +54,6 @@ typedef struct {
     Param *param;                       /* [n_param], canonical order */
     Param *embed, *norm, *head;         /* head: lm_head, or the embedding when tied, or score.weight */
     Param *(*layer)[LAYER_PARAMS];      /* [n_layer] */
-    Param *(*mlp_bias)[3];              /* [n_layer] gate, up, down; NULLs without mlp_bias */
     Param *(*adapter)[LORA_TARGETS][2]; /* [n_layer] A and B; NULLs where a layer has none */
     bool adapter_off;                   /* E293: the branch is not computed; see model_base */
     size_t n_trainable;                 /* reals of one gradient */
