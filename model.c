@@ -218,6 +218,7 @@ struct Acts {
     real *lora_wide, *lora_low, *lora_dlow[LORA_TARGETS];   /* B u or A^T du; s u; du */
 
     int *position;                      /* [max_row] */
+    const int *id;                      /* of the running call */
     AttentionScratch scratch;
     int logit_rows;                     /* of logits: a chunk, or all targets of a slice where KEPT_LOGITS
                                            allows */
@@ -573,24 +574,38 @@ static void by_blocks(LayerRows *part, Acts *a, const Model *m, int l, int n) {
     }
 }
 
-/* E1: x0_t = W_E[id_t]. */
-static void embedding_forward(real *x, const Param *w, const int *id, int n) {
+/* What a block of rows goes through in one piece: the way to the first attention, ... */
+static void embed_qkv(Acts *a, const Model *m, int l, int from, int n) {
+    const Param *w = m->embed;
     const size_t h = (size_t)w->cols, bytes = h * store_size(w->store);
-    for (int t = 0; t < n; t++)
-        store_to_real(x + (size_t)t * h, (const unsigned char *)w->data + (size_t)id[t] * bytes, w->store, h);
+    for (int t = from; t < from + n; t++)                       /* E1: x_0 = W_E[id] */
+        store_to_real(a->layer[0].x + (size_t)t * h,
+                      (const unsigned char *)w->data + (size_t)a->id[t] * bytes, w->store, h);
+    layer_qkv(a, m, l, from, n);
+}
+
+/* ... from that of layer l to the next, ... */
+static void layer_out_next_qkv(Acts *a, const Model *m, int l, int from, int n) {
+    layer_out(a, m, l, from, n);
+    layer_qkv(a, m, l + 1, from, n);
+}
+
+/* ... and from the last to the hidden rows. */
+static void layer_out_hidden(Acts *a, const Model *m, int l, int from, int n) {
+    layer_out(a, m, l, from, n);
+    norm_rows(a->hidden, a->r_last, a->x_last, m->norm, (size_t)from, (size_t)n, m->config.norm_eps);
 }
 
 const real *model_rows(Acts *a, const Model *m, const int *id, const int *position, int n,
                        Attention *attention, void *context) {
     if (position != a->position) memcpy(a->position, position, (size_t)n * sizeof(int));
-    embedding_forward(a->layer[0].x, m->embed, id, n);
+    a->id = id;
+    by_blocks(embed_qkv, a, m, 0, n);
     for (int l = 0; l < m->config.n_layer; l++) {
         const AttentionRows rows = layer_attention(&a->layer[l], n);
-        by_blocks(layer_qkv, a, m, l, n);
         attention(context, l, &rows);
-        by_blocks(layer_out, a, m, l, n);
+        by_blocks(l + 1 < m->config.n_layer ? layer_out_next_qkv : layer_out_hidden, a, m, l, n);
     }
-    norm_rows(a->hidden, a->r_last, a->x_last, m->norm, 0, (size_t)n, m->config.norm_eps);
     return a->hidden;
 }
 
