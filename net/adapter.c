@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/files.h"
+#include "lib/words.h"
 
 const char adapter_config_name[] = "adapter_config.json",
            adapter_tensors_name[] = "adapter_model.safetensors",
@@ -21,12 +22,10 @@ static bool adapter_only_lora(const Json *o, const char *file, Err *e) {
     static const char *const known[] = {
         "peft_type", "base_model_name_or_path", "task_type", "r", "lora_alpha", "use_rslora",
         "target_modules", "bias", "modules_to_save", "init_lora_weights", "lora_dropout", "inference_mode",
-        "peft_version", "revision", "auto_mapping", "megatron_core", "qalora_group_size", NULL};
+        "peft_version", "revision", "auto_mapping", "megatron_core", "qalora_group_size"};
     for (size_t i = 0; i < o->length; i++) {
         const Json *v = &o->item[i];
-        int k = 0;
-        while (known[k] && strcmp(known[k], v->key)) k++;
-        if (!known[k] && !is_neutral(v))
+        if (!name_among(v->key, known, sizeof known / sizeof *known) && !is_neutral(v))
             return fail(e, "%s:%d:%d: %s: this kind of adapter is not computed here; merge it into its base "
                         "with PEFT", file, v->line, v->column, v->key);
     }

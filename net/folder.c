@@ -19,24 +19,25 @@ enum { CHUNK = 4096 };                  /* numbers converted at once */
 
 /* ---- config.json, reading ---------------------------------------------------------------- */
 
-static bool config_int(int *out, const Json *o, const char *key, int otherwise, const char *file, Err *e) {
+static bool config_says(const Json *o, const char *key) {
     const Json *v = json_get(o, key);
+    return v && v->type != JSON_NULL;
+}
+
+static bool config_int(int *out, const Json *o, const char *key, int otherwise, const char *file, Err *e) {
     *out = otherwise;
-    return !v || v->type == JSON_NULL || json_get_int(o, key, out, file, e);
+    return !config_says(o, key) || json_get_int(o, key, out, file, e);
 }
 
 static bool config_number(double *out, const Json *o, const char *key, double otherwise, const char *file,
-                            Err *e) {
-    const Json *v = json_get(o, key);
+                          Err *e) {
     *out = otherwise;
-    return !v || v->type == JSON_NULL || json_get_number(o, key, out, file, e);
+    return !config_says(o, key) || json_get_number(o, key, out, file, e);
 }
 
-static bool config_bool(bool *out, const Json *o, const char *key, bool otherwise, const char *file,
-                          Err *e) {
-    const Json *v = json_get(o, key);
+static bool config_bool(bool *out, const Json *o, const char *key, bool otherwise, const char *file, Err *e) {
     *out = otherwise;
-    return !v || v->type == JSON_NULL || json_get_bool(o, key, out, file, e);
+    return !config_says(o, key) || json_get_bool(o, key, out, file, e);
 }
 
 static bool config_architecture(ModelConfig *c, bool *classifier, const Json *o, const char *file, Err *e) {
@@ -328,9 +329,8 @@ static bool tensor_load(Param *p, const Tensor *t, Store base_store, const char 
     if (!tensor_has_shape(t, p)) {
         char found[64], expected[64];
         tensor_shape_text(found, sizeof found, t->shape, t->n_dim);
-        tensor_shape_text(expected, sizeof expected,
-                   p->is_matrix ? (size_t[]){(size_t)p->rows, (size_t)p->cols} : (size_t[]){(size_t)p->cols},
-                   p->is_matrix ? 2 : 1);
+        const size_t shape[] = {(size_t)p->rows, (size_t)p->cols};
+        tensor_shape_text(expected, sizeof expected, shape + !p->is_matrix, p->is_matrix ? 2 : 1);
         return fail(e, "%s: tensor %s: found shape %s, expected %s; %s", file, t->name, found, expected,
                     mixed);
     }
@@ -365,9 +365,9 @@ static bool folder_load_base(Model *m, const char *dir, bool need_head, Err *e) 
         Param *p = &m->param[i];
         const Tensor *t = safetensors_find(s, p->name);
         if (p == m->head && !need_head && (!t || !tensor_has_shape(t, p))) continue;
-        ok =
-            t ? tensor_load(p, t, m->config.base_store, dir, base_mixed, e)
-              : fail(e, "%s: tensor %s is missing, which config.json asks for; %s", dir, p->name, base_mixed);
+        ok = t ? tensor_load(p, t, m->config.base_store, dir, base_mixed, e)
+               : fail(e, "%s: tensor %s is missing, which config.json asks for; %s", dir, p->name,
+                      base_mixed);
     }
     for (int i = 0; ok && i < safetensors_count(s); i++) {
         const char *name = safetensors_at(s, i)->name;
@@ -399,8 +399,7 @@ static bool folder_load_adapter(Model *m, const char *dir, bool need_head, Err *
     }
     for (int i = 0; ok && i < safetensors_count(s) && n_found < safetensors_count(s); i++) {
         const char *name = safetensors_at(s, i)->name;
-        const bool head =
-            strcmp(name, adapter_head_name) == 0 && (m->config.n_label || !need_head);
+        const bool head = strcmp(name, adapter_head_name) == 0 && (m->config.n_label || !need_head);
         const Param *p = model_find(m, name);
         if (!head && (!p || strncmp(name, prefix, sizeof prefix - 1)))
             ok = fail(e, "%s: unknown tensor %s; %s", path, name, adapter_mixed);

@@ -77,7 +77,8 @@ static void test_E291_differences(void) {
     branch_loss(&t);
     lora_backward(dx, low + N * R, scratch, t.dy, t.a, t.b, N, &t.shape);
     lora_backward_weights(da, db, low, t.dy, t.x, t.u, low + N * R, N, &t.shape);
-    struct { real *w, *got; size_t n; uint64_t start; } part[] = {{t.a, da, R * IN, 7}, {t.b, db, OUT * R, 8}, {t.x, dx, N * IN, 9}};
+    struct { real *w, *got; size_t n; uint64_t start; } part[] = {
+        {t.a, da, R * IN, 7}, {t.b, db, OUT * R, 8}, {t.x, dx, N * IN, 9}};
     for (int i = 0; i < 3 && sizeof(real) == 8; i++)
         for (size_t j = 0; j < part[i].n; j++) {
             const real keep = part[i].w[j], h = (real)1e-4;
