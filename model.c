@@ -4,7 +4,7 @@
  * maps of a layer, its two halves, the trunk, the heads; each backward stands below its forward, and each of
  * its lines below the forward line that it undoes. Not here: parameters (net/params.c), attention
  * (net/attention.c), files (net/folder.c), decoding with a cache (run/rollout.c), losses (grpo.c). The order
- * of every sum is part of what is promised; where a loop is parallel, each thread owns its outputs. */
+ * of every sum is promised (docs/numerics.md); where a loop is parallel, each thread owns its outputs. */
 #include "model.h"
 
 #include <stdlib.h>
