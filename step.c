@@ -270,6 +270,7 @@ bool step_micro_batch(Step *s, int i, Err *e) {
                            bonus ? t->dentropy : NULL);
         /* E17 to E8   */
         model_backward(t->grad, t->acts, l->model, &x.batch, t->dhidden);
+        slice_count(t, &x);
     }
     if (more < 0) return false;
     const Texts trained = step_texts(s, first, s->batch);

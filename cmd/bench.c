@@ -17,6 +17,7 @@
 #include "lib/words.h"
 #include "lib/say.h"
 #include "lib/threads.h"
+#include "net/flops.h"
 
 typedef struct {
     const char *model, *works;

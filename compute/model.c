@@ -8,8 +8,8 @@
 
 #include "compute/kinds.h"
 #include "compute/arrays.h"
-#include "net/attention.h"
 #include "model.h"
+#include "net/flops.h"
 #include "run/trainer.h"
 
 static bool flag(Call *c, const char *key) {
@@ -167,7 +167,8 @@ static bool lora_linear(JsonWriter *out, const Json *inputs, Err *e) {
     gemm_nt(y, l.n_out, x.x, l.n_in, packed, STORE_REAL, NULL, n, l.n_out, l.n_in);
     lora_forward(y, u, wide, packed_a, packed_b, x.x, n, &l);
     gemm_nn(dx, l.n_in, dy.x, l.n_out, w.x, STORE_REAL, n, l.n_out, l.n_in);
-    lora_backward(dx, da, db, su, du, wide, dy.x, x.x, u, a.x, b.x, n, &l);
+    lora_backward(dx, du, wide, dy.x, a.x, b.x, n, &l);
+    lora_backward_weights(da, db, su, dy.x, x.x, u, du, n, &l);
     memcpy(merged, w.x, w.n * sizeof *merged);
     lora_merge(merged, a.x, b.x, &l);
     kind_put_rows(out, "y", y, dy.offset, dy.n_row);

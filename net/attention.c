@@ -1,10 +1,12 @@
 /* attention.c: E14 to E17 over tiles: every step is a small matrix product (gemm_block) or a row of softmax.
  *
- * In this order: layouts, forward, backward. Not here: which rows see which (model.c, rollout.c). */
+ * In this order: layouts, forward, backward, and both over a batch. Not here: attention to a cache
+ * (rollout.c). */
 #include "net/attention.h"
 
 #include <string.h>
 
+#include "lib/threads.h"
 #include "lib/vector.h"
 
 enum { LANES = 16, FORWARD_TILE = GEMM_ROWS };
@@ -104,9 +106,8 @@ void attend(real *o, real *max, real *sum, int stat_ld, real *score, const real 
             real *s = score + (size_t)i * s_ld, row_max, row_sum;
             hide(s, n - rows + i + 1, width);
             r_softmax(s, scale, &row_max, &row_sum, width);
-            if (max)
-                max[(size_t)(t + i) * (size_t)stat_ld] = row_max,
-                                      sum[(size_t)(t + i) * (size_t)stat_ld] = row_sum;
+            const size_t stat = (size_t)(t + i) * (size_t)stat_ld;
+            if (max) max[stat] = row_max, sum[stat] = row_sum;
         }
         mix(o + (size_t)t * (size_t)ld, ld, score, s_ld, rows, span, n_span, first + t, head_dim, false);
     }
@@ -154,7 +155,7 @@ void attend_apart(real *o, real *score, const real *q, int ld, int n_row, const 
 
 /* drow_u += sum over the tile's queries, ascending, of w_tu x_t: dk from ds and q, dv from p and do. x in
  * panels of columns. */
-static void gather(real *drow, int kv_ld, const real *w, size_t ld, const real *x_panel, int n, int n_row,
+static void add_by_key(real *drow, int kv_ld, const real *w, size_t ld, const real *x_panel, int n, int n_row,
                    int head_dim) {
     gemm_block(drow, (size_t)kv_ld, w, 1, ld, x_panel, ATTENTION_TILE * LANES, n, head_dim, n_row, false);
 }
@@ -187,9 +188,111 @@ void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, 
         attention_columns(d_o_panel, ATTENTION_TILE * LANES, d_o + at, rows, ld, head_dim);
         for (int i = 0, u = 0; i < n_span; i++) {
             const int keys = i + 1 < n_span ? span[i].n : first + t + rows;
-            gather(span[i].dk, kv_ld, ds + u, s_ld, q_panel, keys, rows, head_dim);
-            gather(span[i].dv, kv_ld, p + u, s_ld, d_o_panel, keys, rows, head_dim);
+            add_by_key(span[i].dk, kv_ld, ds + u, s_ld, q_panel, keys, rows, head_dim);
+            add_by_key(span[i].dv, kv_ld, p + u, s_ld, d_o_panel, keys, rows, head_dim);
             u += keys;
         }
+    }
+}
+
+/* ---- a batch ------------------------------------------------------------------------------ */
+
+AttentionScratch attention_sizes(int max_path) {
+    return (AttentionScratch){.n_thread = thread_count(), .key_cap = round16((size_t)max_path) + 2 * LANES};
+}
+
+void attention_layout(AttentionScratch *s, Arena *a, int head_dim, bool backward) {
+    const size_t threads = (size_t)s->n_thread,
+                 panels = s->key_cap * round16((size_t)head_dim) * sizeof(real),
+                 scratch = attention_scratch(s->key_cap, head_dim) * sizeof(real);
+    s->key_t = arena_take(a, threads, panels);
+    s->value = arena_take(a, threads, panels);
+    s->score = arena_take(a, threads, scratch);
+    if (!backward) return;
+    s->value_t = arena_take(a, threads, panels);
+    s->key = arena_take(a, threads, panels);
+    s->dscore = arena_take(a, threads, scratch);
+}
+
+/* The keys and values of a segment for key/value head g, laid out in the calling thread's panels from
+ * position `at` on. */
+static KeySpan lay_out(const AttentionScratch *s, const ModelConfig *c, const Segment *seg, int g, size_t at,
+                       const real *k, const real *v, bool backward) {
+    const int d = c->head_dim, ld = c->n_kv_head * d;
+    const size_t from = ((size_t)thread_index() * s->key_cap + at) * round16((size_t)d),
+                 first = (size_t)seg->start * (size_t)ld + (size_t)(g * d);
+    KeySpan span = {.n = seg->n_row, .key_t = s->key_t + from, .value_stride = (size_t)seg->n_row * LANES};
+    attention_transpose(span.key_t, k + first, seg->n_row, ld, d);
+    if (!backward) {
+        span.value = s->value + from;
+        attention_columns(span.value, span.value_stride, v + first, seg->n_row, ld, d);
+        return span;
+    }
+    span.value_t = s->value_t + from;
+    span.key = s->key + from;
+    attention_transpose(span.value_t, v + first, seg->n_row, ld, d);
+    attention_columns(span.key, span.value_stride, k + first, seg->n_row, ld, d);
+    return span;
+}
+
+void attend_batch(const AttentionRows *y, AttentionScratch *s, const ModelConfig *c, const Batch *b) {
+    const int d = c->head_dim, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(s->n_thread) \
+                if (threads_worth((size_t)b->n_row * (size_t)q_ld * s->key_cap / 16))
+    for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
+        const Segment *seg = &b->seg[unit / c->n_kv_head];
+        const int g = unit % c->n_kv_head;
+        real *score = s->score + (size_t)thread_index() * attention_scratch(s->key_cap, d);
+        KeySpan span[2];
+        int n_span = 0;
+        if (seg->prefix >= 0) span[n_span++] = lay_out(s, c, &b->seg[seg->prefix], g, 0, y->k, y->v, false);
+        span[n_span] = lay_out(s, c, seg, g, n_span ? round16((size_t)span[0].n) : 0, y->k, y->v, false);
+        for (int j = g * per; j < (g + 1) * per; j++) {
+            const size_t q = (size_t)seg->start * (size_t)q_ld + (size_t)(j * d),
+                         stat = (size_t)seg->start * (size_t)c->n_head + (size_t)j;
+            attend(y->o + q, y->max + stat, y->sum + stat, c->n_head, score, y->q + q, q_ld, seg->n_row, span,
+                   n_span + 1, 0, d);
+        }
+    }
+}
+
+/* A thread owns dk and dv of all rows of its tree, and takes heads, then segments, then rows in ascending
+ * order: one chain for each key row. */
+void attend_batch_backward(real *dq, real *dk, real *dv, const real *d_o, const AttentionRows *y,
+                           AttentionScratch *s, const ModelConfig *c, const Batch *b) {
+    const int d = c->head_dim, kv_ld = c->n_kv_head * d, q_ld = c->n_head * d, per = c->n_head / c->n_kv_head;
+    const size_t scratch = attention_scratch(s->key_cap, d);
+    const real scale = (real)(1 / sqrt((double)d));
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(s->n_thread) \
+                if (threads_worth((size_t)b->n_row * (size_t)q_ld * s->key_cap / 16))
+    for (int unit = 0; unit < b->n_seg * c->n_kv_head; unit++) {
+        const int root = unit / c->n_kv_head, g = unit % c->n_kv_head;
+        if (b->seg[root].prefix >= 0) continue;
+        int end = root + 1;
+        while (end < b->n_seg && b->seg[end].prefix == root) end++;
+        const int row_end = b->seg[end - 1].start + b->seg[end - 1].n_row;
+        real *p = s->score + (size_t)thread_index() * scratch,
+             *ds = s->dscore + (size_t)thread_index() * scratch;
+        for (int t = b->seg[root].start; t < row_end; t++) {
+            memset(dk + (size_t)t * (size_t)kv_ld + g * d, 0, (size_t)d * sizeof(real));
+            memset(dv + (size_t)t * (size_t)kv_ld + g * d, 0, (size_t)d * sizeof(real));
+        }
+        KeySpan span[2];                                        /* the prompt's panels stay */
+        for (int j = g * per; j < (g + 1) * per; j++)
+            for (int i = root; i < end; i++) {
+                const Segment *seg = &b->seg[i];
+                KeySpan *own = &span[i > root];
+                if (i > root || j == g * per) {
+                    *own = lay_out(s, c, seg, g, i > root ? round16((size_t)span[0].n) : 0, y->k, y->v, true);
+                    own->dk = dk + (size_t)seg->start * (size_t)kv_ld + (size_t)(g * d);
+                    own->dv = dv + (size_t)seg->start * (size_t)kv_ld + (size_t)(g * d);
+                }
+                const size_t q = (size_t)seg->start * (size_t)q_ld + (size_t)(j * d),
+                             stat = (size_t)seg->start * (size_t)c->n_head + (size_t)j;
+                attend_backward(dq + q, p, ds, y->q + q, y->o + q, d_o + q, q_ld, y->max + stat,
+                                y->sum + stat, c->n_head, seg->n_row, span, i == root ? 1 : 2, 0, d, kv_ld);
+            }
+        for (int t = b->seg[root].start; t < row_end; t++)
+            for (int j = 0; j < d; j++) dk[(size_t)t * (size_t)kv_ld + (size_t)(g * d + j)] *= scale;
     }
 }

@@ -13,32 +13,34 @@
 #include "lib/json.h"
 #include "lib/rng.h"
 #include "lib/safetensors.h"
+#include "net/adapter.h"
 
 enum { CHUNK = 4096 };                  /* numbers converted at once */
 
 /* ---- config.json, reading ---------------------------------------------------------------- */
 
-static bool optional_int(int *out, const Json *o, const char *key, int otherwise, const char *file, Err *e) {
+static bool config_says(const Json *o, const char *key) {
     const Json *v = json_get(o, key);
-    *out = otherwise;
-    return !v || v->type == JSON_NULL || json_get_int(o, key, out, file, e);
+    return v && v->type != JSON_NULL;
 }
 
-static bool optional_number(double *out, const Json *o, const char *key, double otherwise, const char *file,
-                            Err *e) {
-    const Json *v = json_get(o, key);
+static bool config_int(int *out, const Json *o, const char *key, int otherwise, const char *file, Err *e) {
     *out = otherwise;
-    return !v || v->type == JSON_NULL || json_get_number(o, key, out, file, e);
+    return !config_says(o, key) || json_get_int(o, key, out, file, e);
 }
 
-static bool optional_bool(bool *out, const Json *o, const char *key, bool otherwise, const char *file,
+static bool config_number(double *out, const Json *o, const char *key, double otherwise, const char *file,
                           Err *e) {
-    const Json *v = json_get(o, key);
     *out = otherwise;
-    return !v || v->type == JSON_NULL || json_get_bool(o, key, out, file, e);
+    return !config_says(o, key) || json_get_number(o, key, out, file, e);
 }
 
-static bool read_architecture(ModelConfig *c, bool *classifier, const Json *o, const char *file, Err *e) {
+static bool config_bool(bool *out, const Json *o, const char *key, bool otherwise, const char *file, Err *e) {
+    *out = otherwise;
+    return !config_says(o, key) || json_get_bool(o, key, out, file, e);
+}
+
+static bool config_architecture(ModelConfig *c, bool *classifier, const Json *o, const char *file, Err *e) {
     static const struct { const char *prefix, *model_type; Arch arch; } known[] = {
         {"Llama", "llama", ARCH_LLAMA}, {"Qwen2", "qwen2", ARCH_QWEN2}, {"Qwen3", "qwen3", ARCH_QWEN3}};
     const Json *list = json_get(o, "architectures"), *type = json_get(o, "model_type");
@@ -55,28 +57,22 @@ static bool read_architecture(ModelConfig *c, bool *classifier, const Json *o, c
         *classifier = name && strcmp(name + n, "ForSequenceClassification") == 0;
         return true;
     }
-    return fail(e,
-                "%s: architectures: found \"%s\", expected Llama, Qwen2 or Qwen3 with ForCausalLM or "
-                "ForSequenceClassification; choose such a model",
-                file,
-                name                                ? name
-                : type && type->type == JSON_STRING ? type->string
-                                                    : "nothing");
+    if (!name) name = type && type->type == JSON_STRING ? type->string : "nothing";
+    return fail(e, "%s: architectures: found \"%s\", expected Llama, Qwen2 or Qwen3 with ForCausalLM or "
+                "ForSequenceClassification; choose such a model", file, name);
 }
 
-static bool read_rope(ModelConfig *c, const Json *o, const char *file, Err *e) {
+static bool config_rope(ModelConfig *c, const Json *o, const char *file, Err *e) {
     const Json *both = json_get(o, "rope_parameters"),
                *scaling = both && both->type == JSON_OBJECT ? both : json_get(o, "rope_scaling");
     const Json *theta = both && both->type == JSON_OBJECT && json_get(both, "rope_theta") ? both : o;
-    if (!optional_number(&c->rope_theta, theta, "rope_theta", 10000, file, e)) return false;
+    if (!config_number(&c->rope_theta, theta, "rope_theta", 10000, file, e)) return false;
     c->rope = ROPE_PLAIN;
     const Json *part = json_get(scaling, "partial_rotary_factor") ? json_get(scaling, "partial_rotary_factor")
                                                                   : json_get(o, "partial_rotary_factor");
     if (part && part->type != JSON_NULL && part->number != 1)
-        return fail(e,
-                    "%s:%d:%d: partial_rotary_factor: expected 1: heads that turn in part are not computed "
-                    "here",
-                    file, part->line, part->column);
+        return fail(e, "%s:%d:%d: partial_rotary_factor: expected 1: heads that turn in part are not "
+                    "computed here", file, part->line, part->column);
     if (!scaling || scaling->type != JSON_OBJECT) return true;
     const char *type = "default";
     if (json_get(scaling, "factor") && !json_get(scaling, "rope_type") && !json_get(scaling, "type"))
@@ -90,10 +86,8 @@ static bool read_rope(ModelConfig *c, const Json *o, const char *file, Err *e) {
     if (strcmp(type, "linear") == 0) c->rope = ROPE_LINEAR;
     else if (strcmp(type, "llama3") == 0) c->rope = ROPE_LLAMA3;
     else
-        return fail(e,
-                    "%s: rope_type: found \"%s\", expected default, linear or llama3; this scaling is not "
-                    "computed here",
-                    file, type);
+        return fail(e, "%s: rope_type: found \"%s\", expected default, linear or llama3; this scaling is not "
+                    "computed here", file, type);
     if (!json_get_number(scaling, "factor", &c->rope_factor, file, e)) return false;
     if (c->rope == ROPE_LINEAR)
         return c->rope_factor > 0 ||
@@ -109,7 +103,7 @@ static bool read_rope(ModelConfig *c, const Json *o, const char *file, Err *e) {
 }
 
 /* The first of an id or a list of ids. */
-static bool read_ids(int *id, int *n, int max, const Json *o, const char *key, const char *file, Err *e) {
+static bool config_ids(int *id, int *n, int max, const Json *o, const char *key, const char *file, Err *e) {
     const Json *v = json_get(o, key);
     *n = 0;
     if (!v || v->type == JSON_NULL) return true;
@@ -125,18 +119,16 @@ static bool read_ids(int *id, int *n, int max, const Json *o, const char *key, c
     return true;
 }
 
-static bool read_labels(ModelConfig *c, FolderInfo *info, const Json *o, const char *file, Err *e) {
+static bool config_labels(ModelConfig *c, FolderInfo *info, const Json *o, const char *file, Err *e) {
     const Json *names = json_get(o, "id2label"), *means = json_get(o, "reward_mean");
     int n = names && names->type == JSON_OBJECT ? (int)names->length : 1;
-    if (!optional_int(&n, o, "num_labels", n, file, e)) return false;
+    if (!config_int(&n, o, "num_labels", n, file, e)) return false;
     if (n < 1 || n > MAX_LABELS)
         return fail(e, "%s: num_labels: found %d, expected 1 to %d", file, n, MAX_LABELS);
     const Json *problem = json_get(o, "problem_type");
     if (problem && problem->type == JSON_STRING && strcmp(problem->string, "regression"))
-        return fail(e,
-                    "%s: problem_type: found \"%s\", expected \"regression\"; a classifier's logits are no "
-                    "scores",
-                    file, problem->string);
+        return fail(e, "%s: problem_type: found \"%s\", expected \"regression\"; a classifier's logits are "
+                    "no scores", file, problem->string);
     c->n_label = n;
     for (int k = 0; k < n; k++) {
         char key[16];
@@ -158,47 +150,43 @@ static bool read_labels(ModelConfig *c, FolderInfo *info, const Json *o, const c
     return true;
 }
 
-static bool read_config(ModelConfig *c, FolderInfo *info, const Json *o, const char *file, Err *e) {
+static bool config_read(ModelConfig *c, FolderInfo *info, const Json *o, const char *file, Err *e) {
     bool classifier = false, window, attention_bias;
     double dropout;
     memset(c, 0, sizeof *c);
     memset(info, 0, sizeof *info);
     if (o->type != JSON_OBJECT)
         return fail(e, "%s: found %s, expected an object", file, json_type_name(o->type));
-    if (!read_architecture(c, &classifier, o, file, e)) return false;
+    if (!config_architecture(c, &classifier, o, file, e)) return false;
     if (!json_get_int(o, "vocab_size", &c->vocab, file, e) ||
         !json_get_int(o, "hidden_size", &c->hidden, file, e) ||
         !json_get_int(o, "intermediate_size", &c->ffn, file, e) ||
         !json_get_int(o, "num_hidden_layers", &c->n_layer, file, e) ||
         !json_get_int(o, "num_attention_heads", &c->n_head, file, e))
         return false;
-    if (!optional_int(&c->n_kv_head, o, "num_key_value_heads", c->n_head, file, e)) return false;
+    if (!config_int(&c->n_kv_head, o, "num_key_value_heads", c->n_head, file, e)) return false;
     const Json *dim = json_get(o, "head_dim");
     if (c->n_head > 0 && (!dim || dim->type == JSON_NULL) && c->arch != ARCH_QWEN3 && c->hidden % c->n_head)
-        return fail(e,
-                    "%s: hidden_size %d is no multiple of num_attention_heads %d and there is no head_dim; "
-                    "mend the configuration",
-                    file, c->hidden, c->n_head);
+        return fail(e, "%s: hidden_size %d is no multiple of num_attention_heads %d and there is no "
+                    "head_dim; mend the configuration", file, c->hidden, c->n_head);
     const int default_dim = c->arch == ARCH_QWEN3 ? 128 : c->n_head > 0 ? c->hidden / c->n_head : 0;
-    if (!optional_int(&c->head_dim, o, "head_dim", default_dim, file, e) ||
-        !optional_int(&c->context, o, "max_position_embeddings", 2048, file, e) ||
-        !optional_number(&c->norm_eps, o, "rms_norm_eps", 1e-6, file, e) ||
-        !optional_number(&c->init_std, o, "initializer_range", 0.02, file, e) ||
-        !optional_bool(&c->tied, o, "tie_word_embeddings", false, file, e) ||
-        !optional_bool(&window, o, "use_sliding_window", false, file, e) ||
-        !optional_bool(&attention_bias, o, "attention_bias", false, file, e) ||
-        !optional_bool(&c->mlp_bias, o, "mlp_bias", false, file, e) ||
-        !optional_number(&dropout, o, "attention_dropout", 0, file, e) || !read_rope(c, o, file, e))
+    if (!config_int(&c->head_dim, o, "head_dim", default_dim, file, e) ||
+        !config_int(&c->context, o, "max_position_embeddings", 2048, file, e) ||
+        !config_number(&c->norm_eps, o, "rms_norm_eps", 1e-6, file, e) ||
+        !config_number(&c->init_std, o, "initializer_range", 0.02, file, e) ||
+        !config_bool(&c->tied, o, "tie_word_embeddings", false, file, e) ||
+        !config_bool(&window, o, "use_sliding_window", false, file, e) ||
+        !config_bool(&attention_bias, o, "attention_bias", false, file, e) ||
+        !config_bool(&c->mlp_bias, o, "mlp_bias", false, file, e) ||
+        !config_number(&dropout, o, "attention_dropout", 0, file, e) || !config_rope(c, o, file, e))
         return false;
     const Json *layers = json_get(o, "layer_types");
     for (size_t i = 0; layers && layers->type == JSON_ARRAY && i < layers->length; i++)
         window =
             window || layers->item[i].type != JSON_STRING || strcmp(layers->item[i].string, "full_attention");
     if (window)
-        return fail(e,
-                    "%s: use_sliding_window or layer_types: sliding windows are not computed here; choose a "
-                    "model without them",
-                    file);
+        return fail(e, "%s: use_sliding_window or layer_types: sliding windows are not computed here; choose "
+                    "a model without them", file);
     if (dropout != 0)
         return fail(e, "%s: attention_dropout: found %g, expected 0: dropout is not computed here", file,
                     dropout);
@@ -211,21 +199,18 @@ static bool read_config(ModelConfig *c, FolderInfo *info, const Json *o, const c
     c->mlp_bias = c->arch == ARCH_LLAMA && c->mlp_bias;
     c->qk_norm = c->arch == ARCH_QWEN3;
     int bos[1], n_bos, pad[1], n_pad;
-    if (!read_ids(info->stop, &info->n_stop, MAX_STOPS, o, "eos_token_id", file, e) ||
-        !read_ids(bos, &n_bos, 1, o, "bos_token_id", file, e) ||
-        !read_ids(pad, &n_pad, 1, o, "pad_token_id", file, e))
+    if (!config_ids(info->stop, &info->n_stop, MAX_STOPS, o, "eos_token_id", file, e) ||
+        !config_ids(bos, &n_bos, 1, o, "bos_token_id", file, e) ||
+        !config_ids(pad, &n_pad, 1, o, "pad_token_id", file, e))
         return false;
     c->eos = info->n_stop ? info->stop[0] : -1;
     c->bos = n_bos ? bos[0] : -1;
     c->pad = n_pad ? pad[0] : -1;
-    if (classifier && !read_labels(c, info, o, file, e)) return false;
+    if (classifier && !config_labels(c, info, o, file, e)) return false;
     return model_config_check(c, file, e);
 }
 
-/* ---- adapter_config.json, reading -------------------------------------------------------- */
-
-static const char *const adapter_config_name = "adapter_config.json", *const adapter_tensors_name =
-                                                                          "adapter_model.safetensors";
+/* ---- an adapter and its base ------------------------------------------------------------- */
 
 bool folder_is_adapter(const char *dir) {
     char path[1024];
@@ -233,130 +218,16 @@ bool folder_is_adapter(const char *dir) {
     return path_join(path, sizeof path, dir, adapter_config_name, &e) && path_exists(path);
 }
 
-static bool is_neutral(const Json *v) {
-    return v->type == JSON_NULL || (v->type == JSON_BOOL && v->number == 0) ||
-           ((v->type == JSON_ARRAY || v->type == JSON_OBJECT) && v->length == 0);
-}
-
-/* Everything else that PEFT can do stands in keys of its own, unset while unused: a key that says something
- * and is not known here would change the mathematics. */
-static bool only_lora(const Json *o, const char *file, Err *e) {
-    static const char *const known[] = {"peft_type",         "base_model_name_or_path",
-                                        "task_type",         "r",
-                                        "lora_alpha",        "use_rslora",
-                                        "target_modules",    "bias",
-                                        "modules_to_save",   "init_lora_weights",
-                                        "lora_dropout",      "inference_mode",
-                                        "peft_version",      "revision",
-                                        "auto_mapping",      "megatron_core",
-                                        "qalora_group_size", NULL};
-    for (size_t i = 0; i < o->length; i++) {
-        const Json *v = &o->item[i];
-        int k = 0;
-        while (known[k] && strcmp(known[k], v->key)) k++;
-        if (!known[k] && !is_neutral(v))
-            return fail(e,
-                        "%s:%d:%d: %s: this kind of adapter is not computed here; merge it into its base "
-                        "with PEFT",
-                        file, v->line, v->column, v->key);
-    }
-    const char *type, *bias = "none";
-    if (!json_get_string(o, "peft_type", &type, file, e) ||
-        (json_get(o, "bias") && !json_get_string(o, "bias", &bias, file, e)))
-        return false;
-    if (strcmp(type, "LORA"))
-        return fail(e,
-                    "%s: peft_type: found \"%s\", expected \"LORA\"; merge the adapter into its base with "
-                    "PEFT",
-                    file, type);
-    if (strcmp(bias, "none"))
-        return fail(e,
-                    "%s: bias: found \"%s\", expected \"none\": trained biases are not computed here; merge "
-                    "the adapter into its base with PEFT",
-                    file, bias);
-    const Json *start = json_get(o, "init_lora_weights");
-    if (start && start->type == JSON_STRING && strcmp(start->string, "gaussian") &&
-        strcmp(start->string, "orthogonal") && strcmp(start->string, "eva"))
-        return fail(e,
-                    "%s: init_lora_weights: found \"%s\", which changes the base's weights; convert the "
-                    "adapter with PEFT",
-                    file, start->string);
-    return true;
-}
-
-/* PEFT writes names of layers, of all of them alike, or their endings: "q_proj",
- * "model.layers.0.self_attn.q_proj". A layer that lacks one is found when its tensor is missing. */
-static bool read_targets(Lora *c, const Json *o, const char *file, Err *e) {
-    const Json *list = json_get(o, "target_modules");
-    const size_t n = list && list->type == JSON_ARRAY ? list->length : 1;
-    if (!list || (list->type != JSON_ARRAY && list->type != JSON_STRING))
-        return fail(e, "%s: target_modules: found %s, expected a list of names", file,
-                    list ? json_type_name(list->type) : "nothing");
-    for (size_t i = 0; i < n; i++) {
-        const Json *name = list->type == JSON_ARRAY ? &list->item[i] : list;
-        unsigned target;
-        char where[1100];
-        snprintf(where, sizeof where, "%s:%d:%d", file, name->line, name->column);
-        if (name->type != JSON_STRING)
-            return fail(e, "%s: target_modules: found %s, expected a name", where,
-                        json_type_name(name->type));
-        const char *end = strrchr(name->string, '.');
-        if (!lora_targets_parse(&target, end ? end + 1 : name->string, where, e)) return false;
-        c->target |= target;
-    }
-    return true;
-}
-
-static bool read_adapter(Lora *c, FolderInfo *info, bool *classifier, const char *dir, Err *e) {
-    char file[1024];
-    const char *base, *task = "CAUSAL_LM";
-    if (!path_join(file, sizeof file, dir, adapter_config_name, e)) return false;
-    Json *o = json_read_file(file, e);
-    if (!o) return false;
-    *c = (Lora){0};
-    bool ok =
-        o->type == JSON_OBJECT || fail(e, "%s: found %s, expected an object", file, json_type_name(o->type));
-    ok = ok && only_lora(o, file, e) && json_get_int(o, "r", &c->r, file, e) &&
-         json_get_number(o, "lora_alpha", &c->alpha, file, e) &&
-         optional_bool(&c->rslora, o, "use_rslora", false, file, e) && read_targets(c, o, file, e) &&
-         lora_check(c, file, e);
-    const Json *type = ok ? json_get(o, "task_type") : NULL;
-    if (type && type->type == JSON_STRING) task = type->string;
-    *classifier = strcmp(task, "SEQ_CLS") == 0;
-    if (ok && !*classifier && strcmp(task, "CAUSAL_LM"))
-        ok = fail(e, "%s: task_type: found \"%s\", expected CAUSAL_LM or SEQ_CLS", file, task);
-    const Json *save = ok ? json_get(o, "modules_to_save") : NULL;
-    for (size_t i = 0; ok && save && save->type == JSON_ARRAY && i < save->length; i++) {
-        const char *name = save->item[i].type == JSON_STRING ? save->item[i].string : "";
-        if (!*classifier || (strcmp(name, "score") && strcmp(name, "classifier")))
-            ok = fail(e,
-                      "%s: modules_to_save: found \"%s\", expected nothing but a reward model's score; merge "
-                      "the adapter into its base with PEFT",
-                      file, name);
-    }
-    const Json *name = ok ? json_get(o, "base_model_name_or_path") : NULL;
-    if (ok && (!name || name->type != JSON_STRING || !*name->string))
-        ok = fail(e, "%s: base_model_name_or_path: expected the folder of the base model; write it there",
-                  file);
-    if (ok) base = name->string, snprintf(info->base, sizeof info->base, "%s", base);
-    json_free(o);
-    return ok;
-}
-
 bool folder_base(char out[1024], const char *dir, Err *e) {
-    FolderInfo info;
-    Lora lora;
-    bool classifier;
+    AdapterConfig adapter;
     snprintf(out, 1024, "%s", dir);
     if (!folder_is_adapter(dir)) return true;
-    if (!read_adapter(&lora, &info, &classifier, dir, e)) return false;
-    snprintf(out, 1024, "%s", info.base);
-    if (*out != '/' && !path_is_folder(out) && !path_join(out, 1024, dir, info.base, e)) return false;
+    if (!adapter_read(&adapter, dir, e)) return false;
+    snprintf(out, 1024, "%s", adapter.base);
+    if (*out != '/' && !path_is_folder(out) && !path_join(out, 1024, dir, adapter.base, e)) return false;
     if (!path_is_folder(out))
-        return fail(e,
-                    "%s/%s: base_model_name_or_path: there is no folder \"%s\"; write the base model's "
-                    "folder there",
-                    dir, adapter_config_name, info.base);
+        return fail(e, "%s/%s: base_model_name_or_path: there is no folder \"%s\"; write the base model's "
+                    "folder there", dir, adapter_config_name, adapter.base);
     return !folder_is_adapter(out) ||
            fail(e, "%s: its base %s is an adapter itself; make a whole model of that first with grpo merge",
                 dir, out);
@@ -372,20 +243,20 @@ bool folder_tokenizer(char out[1024], const char *dir, Err *e) {
 
 /* ---- a folder's configuration ------------------------------------------------------------ */
 
-static bool whole_config(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
+static bool config_of_folder(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
     char path[1024];
     if (!path_join(path, sizeof path, dir, "config.json", e)) return false;
     Json *o = json_read_file(path, e);
     if (!o) return false;
-    bool ok = read_config(c, info, o, path, e);
+    bool ok = config_read(c, info, o, path, e);
     json_free(o);
     if (!ok || !path_join(path, sizeof path, dir, "generation_config.json", e) || !path_exists(path))
         return ok;
     Json *g = json_read_file(path, e);
     if (!g) return false;
     int stop[MAX_STOPS], n_stop, pad[1], n_pad;
-    ok = read_ids(stop, &n_stop, MAX_STOPS, g, "eos_token_id", path, e) &&
-         read_ids(pad, &n_pad, 1, g, "pad_token_id", path, e);
+    ok = config_ids(stop, &n_stop, MAX_STOPS, g, "eos_token_id", path, e) &&
+         config_ids(pad, &n_pad, 1, g, "pad_token_id", path, e);
     if (ok && n_stop) memcpy(info->stop, stop, sizeof stop), info->n_stop = n_stop;
     if (ok && n_pad && c->pad < 0) c->pad = pad[0];
     json_free(g);
@@ -393,59 +264,57 @@ static bool whole_config(ModelConfig *c, FolderInfo *info, const char *dir, Err 
 }
 
 /* PEFT says nowhere how many scores there are: the tensor does. */
-static bool label_count(int *n, const char *dir, Err *e) {
+static bool adapter_label_count(int *n, const char *dir, Err *e) {
     char path[1024];
     Safetensors *s =
         path_join(path, sizeof path, dir, adapter_tensors_name, e) ? safetensors_open(path, e) : NULL;
     if (!s) return false;
-    const Tensor *t = safetensors_find(s, "base_model.model.score.weight");
-    bool ok = t && t->n_dim == 2 && t->shape[0] >= 1 && t->shape[0] <= MAX_LABELS;
+    const Tensor *t = safetensors_find(s, adapter_head_name);
+    const bool ok = t && t->n_dim == 2 && t->shape[0] >= 1 && t->shape[0] <= MAX_LABELS;
     if (ok) *n = (int)t->shape[0];
-    else
-        fail(e, "%s: base_model.model.score.weight: expected 1 to %d rows, one a score: task_type is SEQ_CLS",
-             path, MAX_LABELS);
+    else fail(e, "%s: %s: expected 1 to %d rows, one a score: task_type is SEQ_CLS", path, adapter_head_name,
+              MAX_LABELS);
     safetensors_close(s);
     return ok;
 }
 
 bool folder_config(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
     char base[1024], own[1024];
-    FolderInfo unused, adapter;
-    Lora lora;
-    bool classifier;
+    FolderInfo unused;
+    AdapterConfig adapter;
     if (!info) info = &unused;
-    if (!folder_is_adapter(dir)) return whole_config(c, info, dir, e);
-    if (!read_adapter(&lora, &adapter, &classifier, dir, e) || !folder_base(base, dir, e) ||
+    if (!folder_is_adapter(dir)) return config_of_folder(c, info, dir, e);
+    if (!adapter_read(&adapter, dir, e) || !folder_base(base, dir, e) ||
         !path_join(own, sizeof own, dir, "config.json", e))
         return false;
     /* own: written by us, has the labels' names */
-    if (!whole_config(c, info, classifier && path_exists(own) ? dir : base, e)) return false;
-    if (classifier && !c->n_label) {
-        if (!label_count(&c->n_label, dir, e)) return false;
+    if (!config_of_folder(c, info, adapter.classifier && path_exists(own) ? dir : base, e)) return false;
+    if (adapter.classifier && !c->n_label) {
+        if (!adapter_label_count(&c->n_label, dir, e)) return false;
         for (int k = 0; k < c->n_label; k++) snprintf(info->label[k], sizeof info->label[k], "label_%d", k);
     }
-    if (!classifier) c->n_label = 0;
+    if (!adapter.classifier) c->n_label = 0;
     memcpy(info->base, adapter.base, sizeof info->base);
-    c->lora = lora;
+    c->lora = adapter.lora;
     return true;
 }
 
 /* ---- tensors ----------------------------------------------------------------------------- */
 
 /* Tensors that a file may hold although no parameter of ours has the name. */
-static bool is_harmless(const Model *m, const char *name) {
+static bool tensor_is_harmless(const Model *m, const char *name) {
     return (strcmp(name, "lm_head.weight") == 0 && (m->head == m->embed || m->config.n_label)) ||
            strstr(name, "rotary_emb.inv_freq") || (strcmp(name, "score.weight") == 0 && !m->config.n_label);
 }
 
-static void shape_text(char *out, size_t size, const size_t *shape, int n_dim) {
+static void tensor_shape_text(char *out, size_t size, const size_t *shape, int n_dim) {
     size_t n = (size_t)snprintf(out, size, "[");
     for (int i = 0; i < n_dim && n < size; i++)
         n += (size_t)snprintf(out + n, size - n, "%s%zu", i ? ", " : "", shape[i]);
     if (n < size) snprintf(out + n, size - n, "]");
 }
 
-static bool has_shape(const Tensor *t, const Param *p) {
+static bool tensor_has_shape(const Tensor *t, const Param *p) {
     return p->is_matrix ? t->n_dim == 2 && t->shape[0] == (size_t)p->rows && t->shape[1] == (size_t)p->cols
                         : t->n_dim == 1 && t->shape[0] == (size_t)p->cols;
 }
@@ -455,14 +324,13 @@ static const char *const base_mixed = "config.json and weights do not belong tog
                          *const adapter_mixed = "the adapter belongs to another base";
 
 /* Frozen numbers are rounded to base_store, also the vectors, which are kept in real. */
-static bool load_tensor(Param *p, const Tensor *t, Store base_store, const char *file, const char *mixed,
+static bool tensor_load(Param *p, const Tensor *t, Store base_store, const char *file, const char *mixed,
                         Err *e) {
-    if (!has_shape(t, p)) {
+    if (!tensor_has_shape(t, p)) {
         char found[64], expected[64];
-        shape_text(found, sizeof found, t->shape, t->n_dim);
-        shape_text(expected, sizeof expected,
-                   p->is_matrix ? (size_t[]){(size_t)p->rows, (size_t)p->cols} : (size_t[]){(size_t)p->cols},
-                   p->is_matrix ? 2 : 1);
+        tensor_shape_text(found, sizeof found, t->shape, t->n_dim);
+        const size_t shape[] = {(size_t)p->rows, (size_t)p->cols};
+        tensor_shape_text(expected, sizeof expected, shape + !p->is_matrix, p->is_matrix ? 2 : 1);
         return fail(e, "%s: tensor %s: found shape %s, expected %s; %s", file, t->name, found, expected,
                     mixed);
     }
@@ -489,28 +357,28 @@ static bool load_tensor(Param *p, const Tensor *t, Store base_store, const char 
 
 /* The network's own parameters. A reward model's head may be absent, or be another model's: it stays as it is
  * then. */
-static bool load_base(Model *m, const char *dir, bool need_head, Err *e) {
+static bool folder_load_base(Model *m, const char *dir, bool need_head, Err *e) {
     Safetensors *s = safetensors_open(dir, e);
     if (!s) return false;
     bool ok = true;
     for (int i = 0; ok && i < m->n_base; i++) {
         Param *p = &m->param[i];
         const Tensor *t = safetensors_find(s, p->name);
-        if (p == m->head && !need_head && (!t || !has_shape(t, p))) continue;
-        ok =
-            t ? load_tensor(p, t, m->config.base_store, dir, base_mixed, e)
-              : fail(e, "%s: tensor %s is missing, which config.json asks for; %s", dir, p->name, base_mixed);
+        if (p == m->head && !need_head && (!t || !tensor_has_shape(t, p))) continue;
+        ok = t ? tensor_load(p, t, m->config.base_store, dir, base_mixed, e)
+               : fail(e, "%s: tensor %s is missing, which config.json asks for; %s", dir, p->name,
+                      base_mixed);
     }
     for (int i = 0; ok && i < safetensors_count(s); i++) {
         const char *name = safetensors_at(s, i)->name;
-        if (!model_find(m, name) && !is_harmless(m, name))
+        if (!model_find(m, name) && !tensor_is_harmless(m, name))
             ok = fail(e, "%s: unknown tensor %s; %s", dir, name, base_mixed);
     }
     safetensors_close(s);
     return ok;
 }
 
-static bool load_adapter(Model *m, const char *dir, bool need_head, Err *e) {
+static bool folder_load_adapter(Model *m, const char *dir, bool need_head, Err *e) {
     static const char prefix[] = "base_model.model.";
     char path[1024];
     Safetensors *s =
@@ -522,17 +390,16 @@ static bool load_adapter(Model *m, const char *dir, bool need_head, Err *e) {
         Param *p = &m->param[i];
         const bool head = p == m->head && m->config.n_label;
         if (i < m->n_base && !head) continue;
-        const Tensor *t = safetensors_find(s, head ? "base_model.model.score.weight" : p->name);
+        const Tensor *t = safetensors_find(s, head ? adapter_head_name : p->name);
         n_found += t != NULL;
-        if (head && !need_head && (!t || !has_shape(t, p))) continue;
-        ok = t ? load_tensor(p, t, m->config.base_store, path, adapter_mixed, e)
+        if (head && !need_head && (!t || !tensor_has_shape(t, p))) continue;
+        ok = t ? tensor_load(p, t, m->config.base_store, path, adapter_mixed, e)
                : fail(e, "%s: tensor %s is missing; %s, or not every layer is adapted alike", path,
-                      head ? "base_model.model.score.weight" : p->name, adapter_mixed);
+                      head ? adapter_head_name : p->name, adapter_mixed);
     }
     for (int i = 0; ok && i < safetensors_count(s) && n_found < safetensors_count(s); i++) {
         const char *name = safetensors_at(s, i)->name;
-        const bool head =
-            strcmp(name, "base_model.model.score.weight") == 0 && (m->config.n_label || !need_head);
+        const bool head = strcmp(name, adapter_head_name) == 0 && (m->config.n_label || !need_head);
         const Param *p = model_find(m, name);
         if (!head && (!p || strncmp(name, prefix, sizeof prefix - 1)))
             ok = fail(e, "%s: unknown tensor %s; %s", path, name, adapter_mixed);
@@ -542,14 +409,14 @@ static bool load_adapter(Model *m, const char *dir, bool need_head, Err *e) {
 }
 
 /* strict: the folder has to hold everything. Else what it may lack has been drawn from seed. */
-static Model *load(const char *dir, const ModelConfig *c, bool strict, uint64_t seed, Err *e) {
+static Model *folder_open(const char *dir, const ModelConfig *c, bool strict, uint64_t seed, Err *e) {
     char base[1024];
     const bool adapter = folder_is_adapter(dir), need_head = strict || !c->n_label;
     Model *m = folder_base(base, dir, e) ? model_new(c, e) : NULL;
     if (!m) return NULL;
     if (!strict) model_init_new(m, seed);
-    if (load_base(m, base, need_head && !(adapter && c->n_label), e) &&
-        (!adapter || load_adapter(m, dir, need_head, e))) {
+    if (folder_load_base(m, base, need_head && !(adapter && c->n_label), e) &&
+        (!adapter || folder_load_adapter(m, dir, need_head, e))) {
         model_pack(m);
         return m;
     }
@@ -559,16 +426,16 @@ static Model *load(const char *dir, const ModelConfig *c, bool strict, uint64_t 
 
 Model *folder_load(const char *dir, FolderInfo *info, Err *e) {
     ModelConfig c;
-    return folder_config(&c, info, dir, e) ? load(dir, &c, true, 0, e) : NULL;
+    return folder_config(&c, info, dir, e) ? folder_open(dir, &c, true, 0, e) : NULL;
 }
 
 Model *folder_load_as(const char *dir, const ModelConfig *c, uint64_t seed, Err *e) {
-    return load(dir, c, false, seed, e);
+    return folder_open(dir, c, false, seed, e);
 }
 
 /* ---- writing ----------------------------------------------------------------------------- */
 
-static void write_ids(JsonWriter *w, const char *key, const int *id, int n) {
+static void config_write_ids(JsonWriter *w, const char *key, const int *id, int n) {
     json_key(w, key);
     if (n == 0) json_null(w);
     else if (n == 1) json_int(w, id[0]);
@@ -579,7 +446,7 @@ static void write_ids(JsonWriter *w, const char *key, const int *id, int n) {
     }
 }
 
-static void write_config(JsonWriter *w, const ModelConfig *c, const FolderInfo *info, Store store) {
+static void config_write(JsonWriter *w, const ModelConfig *c, const FolderInfo *info, Store store) {
     static const char *const prefix[] = {"Llama", "Qwen2", "Qwen3"}, *const type[] = {"llama", "qwen2",
                                                                                       "qwen3"};
     char name[64];
@@ -588,12 +455,14 @@ static void write_config(JsonWriter *w, const ModelConfig *c, const FolderInfo *
     json_begin(w, '{');
     json_open(w, "architectures", '['); json_string(w, name); json_end(w, ']');
     json_put_string(w, "model_type", type[c->arch]);
-    const struct { const char *key; int value;
-    } size[] = {{"vocab_size", c->vocab},           {"hidden_size", c->hidden},
-                {"intermediate_size", c->ffn},      {"num_hidden_layers", c->n_layer},
-                {"num_attention_heads", c->n_head}, {"num_key_value_heads", c->n_kv_head},
-                {"head_dim", c->head_dim},          {"max_position_embeddings", c->context}};
-    for (size_t i = 0; i < sizeof size / sizeof *size; i++) json_put_int(w, size[i].key, size[i].value);
+    json_put_int(w, "vocab_size", c->vocab);
+    json_put_int(w, "hidden_size", c->hidden);
+    json_put_int(w, "intermediate_size", c->ffn);
+    json_put_int(w, "num_hidden_layers", c->n_layer);
+    json_put_int(w, "num_attention_heads", c->n_head);
+    json_put_int(w, "num_key_value_heads", c->n_kv_head);
+    json_put_int(w, "head_dim", c->head_dim);
+    json_put_int(w, "max_position_embeddings", c->context);
     json_put_string(w, "hidden_act", "silu");
     json_put(w, "rms_norm_eps", c->norm_eps);
     json_put(w, "initializer_range", c->init_std);
@@ -616,9 +485,9 @@ static void write_config(JsonWriter *w, const ModelConfig *c, const FolderInfo *
     json_put(w, "attention_dropout", 0);
     if (c->arch != ARCH_LLAMA) json_put_bool(w, "use_sliding_window", false);
     json_put_bool(w, "tie_word_embeddings", c->tied);
-    write_ids(w, "bos_token_id", &c->bos, c->bos >= 0);
-    write_ids(w, "eos_token_id", info->stop, info->n_stop);
-    write_ids(w, "pad_token_id", &c->pad, c->pad >= 0);
+    config_write_ids(w, "bos_token_id", &c->bos, c->bos >= 0);
+    config_write_ids(w, "eos_token_id", info->stop, info->n_stop);
+    config_write_ids(w, "pad_token_id", &c->pad, c->pad >= 0);
     if (c->n_label) {
         json_put_int(w, "num_labels", c->n_label);
         json_put_string(w, "problem_type", "regression");
@@ -636,14 +505,12 @@ static void write_config(JsonWriter *w, const ModelConfig *c, const FolderInfo *
         for (int k = 0; k < c->n_label; k++) json_number(w, info->reward_mean[k]);
         json_end(w, ']');
     }
-    json_put_string(w, "torch_dtype",
-                    store == STORE_BF16                       ? "bfloat16"
-                    : store == STORE_F32 || sizeof(real) == 4 ? "float32"
-                                                              : "float64");
+    json_put_string(w, "torch_dtype", store == STORE_BF16 ? "bfloat16"
+                                    : store == STORE_F32 || sizeof(real) == 4 ? "float32" : "float64");
     json_end(w, '}');
 }
 
-static bool write_json(const char *dir, const char *name, JsonWriter *w, Err *e) {
+static bool folder_write_json(const char *dir, const char *name, JsonWriter *w, Err *e) {
     char path[1024];
     json_raw(w, "\n");
     const bool ok = path_join(path, sizeof path, dir, name, e) && file_write(path, w->text, w->length, e);
@@ -651,7 +518,7 @@ static bool write_json(const char *dir, const char *name, JsonWriter *w, Err *e)
     return ok;
 }
 
-static void declare(TensorOut *t, const Param *p, const char *name, Store store) {
+static void tensor_declare(TensorOut *t, const Param *p, const char *name, Store store) {
     *t = (TensorOut){.name = name,
                      .store = store == STORE_REAL ? (sizeof(real) == 4 ? STORE_F32 : STORE_F64) : store,
                      .data = p->data, .from = p->store};
@@ -661,7 +528,7 @@ static void declare(TensorOut *t, const Param *p, const char *name, Store store)
 }
 
 /* The network's own tensors, or those of its adapter and with them a reward model's head. */
-static bool write_tensors(const char *dir, const Model *m, bool adapter, Store store, Err *e) {
+static bool folder_write_tensors(const char *dir, const Model *m, bool adapter, Store store, Err *e) {
     char path[1024];
     TensorOut *t = calloc((size_t)m->n_param, sizeof *t);
     if (!t) return fail(e, "%s: no memory for the list of tensors", dir);
@@ -669,8 +536,8 @@ static bool write_tensors(const char *dir, const Model *m, bool adapter, Store s
     for (int i = 0; i < m->n_param; i++) {
         const Param *p = &m->param[i];
         if (adapter && p == m->head && m->config.n_label)
-            declare(&t[n++], p, "base_model.model.score.weight", store);
-        else if (adapter == (i >= m->n_base)) declare(&t[n++], p, p->name, store);
+            tensor_declare(&t[n++], p, adapter_head_name, store);
+        else if (adapter == (i >= m->n_base)) tensor_declare(&t[n++], p, p->name, store);
     }
     const bool ok =
         path_join(path, sizeof path, dir, adapter ? adapter_tensors_name : "model.safetensors", e) &&
@@ -679,33 +546,7 @@ static bool write_tensors(const char *dir, const Model *m, bool adapter, Store s
     return ok;
 }
 
-static bool write_adapter_config(const char *dir, const ModelConfig *c, const FolderInfo *info, Err *e) {
-    JsonWriter w = {.indent = 2};
-    json_begin(&w, '{');
-    json_put_string(&w, "peft_type", "LORA");
-    json_put_string(&w, "task_type", c->n_label ? "SEQ_CLS" : "CAUSAL_LM");
-    json_put_string(&w, "base_model_name_or_path", info->base);
-    json_put_int(&w, "r", c->lora.r);
-    json_put(&w, "lora_alpha", c->lora.alpha);
-    json_put_bool(&w, "use_rslora", c->lora.rslora);
-    json_open(&w, "target_modules", '[');
-    for (int t = 0; t < LORA_TARGETS; t++)
-        if (c->lora.target >> t & 1) json_string(&w, lora_target_names[t]);
-    json_end(&w, ']');
-    json_key(&w, "modules_to_save");
-    if (c->n_label) json_begin(&w, '['), json_string(&w, "score"), json_end(&w, ']');
-    else json_null(&w);
-    json_put(&w, "lora_dropout", 0);
-    json_put_string(&w, "bias", "none");
-    json_put_bool(&w, "fan_in_fan_out", false);
-    json_put_bool(&w, "use_dora", false);
-    json_put_bool(&w, "init_lora_weights", true);
-    json_put_bool(&w, "inference_mode", true);
-    json_end(&w, '}');
-    return write_json(dir, adapter_config_name, &w, e);
-}
-
-static bool copy_tokenizer(const char *dir, const char *from_dir, Err *e) {
+static bool folder_copy_tokenizer(const char *dir, const char *from_dir, Err *e) {
     static const char *const files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                                         "chat_template.jinja"};
     char source[1024], from[1024], to[1024];
@@ -720,7 +561,8 @@ static bool copy_tokenizer(const char *dir, const char *from_dir, Err *e) {
 
 /* Our ids, and whatever else from_dir says about how to draw. One that cannot be read is no reason to lose a
  * trained model. */
-static void write_generation(JsonWriter *w, const Model *m, const FolderInfo *info, const char *from_dir) {
+static void config_write_generation(JsonWriter *w, const Model *m, const FolderInfo *info,
+                                    const char *from_dir) {
     char base[1024], path[1024];
     Err e = {{0}};
     Json *from = from_dir && folder_base(base, from_dir, &e) &&
@@ -728,9 +570,9 @@ static void write_generation(JsonWriter *w, const Model *m, const FolderInfo *in
                      ? json_read_file(path, &e)
                      : NULL;
     json_begin(w, '{');
-    write_ids(w, "bos_token_id", &m->config.bos, m->config.bos >= 0);
-    write_ids(w, "eos_token_id", info->stop, info->n_stop);
-    write_ids(w, "pad_token_id", &m->config.pad, m->config.pad >= 0);
+    config_write_ids(w, "bos_token_id", &m->config.bos, m->config.bos >= 0);
+    config_write_ids(w, "eos_token_id", info->stop, info->n_stop);
+    config_write_ids(w, "pad_token_id", &m->config.pad, m->config.pad >= 0);
     for (size_t i = 0; from && from->type == JSON_OBJECT && i < from->length; i++) {
         const char *key = from->item[i].key;
         if (!strcmp(key, "bos_token_id") || !strcmp(key, "eos_token_id") || !strcmp(key, "pad_token_id"))
@@ -745,11 +587,17 @@ bool folder_save(const char *dir, const Model *m, const FolderInfo *info, const 
                  Store store, Err *e) {
     const bool adapter = m->config.lora.r && !m->adapter_off;
     if (!folder_make(dir, e)) return false;
-    if (adapter && !write_adapter_config(dir, &m->config, info, e)) return false;
     JsonWriter w = {.indent = 2};
+    if (adapter) {
+        AdapterConfig a = {.lora = m->config.lora, .classifier = m->config.n_label > 0};
+        snprintf(a.base, sizeof a.base, "%s", info->base);
+        adapter_write(&w, &a);
+        if (!folder_write_json(dir, adapter_config_name, &w, e)) return false;
+        w = (JsonWriter){.indent = 2};
+    }
     if (!adapter || m->config.n_label) {
-        write_config(&w, &m->config, info, store);
-        if (!write_json(dir, "config.json", &w, e)) return false;
+        config_write(&w, &m->config, info, store);
+        if (!folder_write_json(dir, "config.json", &w, e)) return false;
     }
     char generation[1024];
     if (!path_join(generation, sizeof generation, dir, "generation_config.json", e)) return false;
@@ -757,11 +605,11 @@ bool folder_save(const char *dir, const Model *m, const FolderInfo *info, const 
     if (m->config.n_label) remove(generation);
     else if (!adapter) {
         JsonWriter g = {.indent = 2};
-        write_generation(&g, m, info, tokenizer_dir);
-        if (!write_json(dir, "generation_config.json", &g, e)) return false;
+        config_write_generation(&g, m, info, tokenizer_dir);
+        if (!folder_write_json(dir, "generation_config.json", &g, e)) return false;
     }
-    return (!tokenizer_dir || copy_tokenizer(dir, tokenizer_dir, e)) &&
-           write_tensors(dir, m, adapter, store, e);
+    return (!tokenizer_dir || folder_copy_tokenizer(dir, tokenizer_dir, e)) &&
+           folder_write_tensors(dir, m, adapter, store, e);
 }
 
 void folder_digest(const Model *m, char hex[65]) {

@@ -6,7 +6,7 @@
 #ifndef FOLDER_H
 #define FOLDER_H
 
-#include "model.h"
+#include "net/params.h"
 
 enum { MAX_LABELS = 32, MAX_STOPS = 8 };
 

@@ -1,4 +1,4 @@
-/* lora.c: a low-rank adapter beside a frozen linear layer (E290).
+/* lora.c: a low-rank adapter beside a frozen linear layer.
  *
  * In this order: names of targets, the branch forward (E290) and backward (E291), merging and the start
  * (E292). Which layers have one, and whether a call uses it, is model.c's; files are folder.c's. */
@@ -12,45 +12,33 @@
 #include "lib/words.h"
 #include "lib/threads.h"
 
-const char *const lora_target_names[] = {"q_proj",    "k_proj",  "v_proj",    "o_proj",
-                                         "gate_proj", "up_proj", "down_proj", NULL};
+#define SOME_TARGETS "expected some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj"
+const char *const lora_target_names[] = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
+                                         "down_proj", NULL};
 
 bool lora_check(const Lora *c, const char *where, Err *e) {
     if (c->r < 1 || c->r > 1 << 16)
         return fail(e, "%s: rank r: found %d, expected 1 to %d", where, c->r, 1 << 16);
     if (!(c->alpha > 0 && c->alpha < 1e9))
         return fail(e, "%s: lora_alpha: found %g, expected more than 0", where, c->alpha);
-    return c->target != 0 || fail(e,
-                                  "%s: target_modules: none, expected some of q_proj, k_proj, v_proj, "
-                                  "o_proj, gate_proj, up_proj, down_proj",
-                                  where);
+    return c->target != 0 || fail(e, "%s: target_modules: none, " SOME_TARGETS, where);
 }
 
 bool lora_targets_parse(unsigned *target, const char *text, const char *where, Err *e) {
+    char name[41];
     *target = 0;
     if (strcmp(text, "all-linear") == 0) { *target = (1u << LORA_TARGETS) - 1; return true; }
-    for (const char *at = text; *at; ) {
-        const size_t n = strcspn(at, ",");
+    while (list_next(name, sizeof name, &text)) {
         int t = 0;
-        while (t < LORA_TARGETS &&
-               (strlen(lora_target_names[t]) != n || strncmp(lora_target_names[t], at, n)))
-            t++;
+        while (t < LORA_TARGETS && strcmp(lora_target_names[t], name)) t++;
         if (t == LORA_TARGETS) {
-            char name[64];
-            snprintf(name, sizeof name, "%.*s", (int)(n < 40 ? n : 40), at);
             const char *near = nearest_name(name, lora_target_names, LORA_TARGETS);
-            return fail(e,
-                        "%s: target module \"%s\"%s%s: expected some of q_proj, k_proj, v_proj, o_proj, "
-                        "gate_proj, up_proj, down_proj with commas, or all-linear",
-                        where, name, near ? ", did you mean " : "", near ? near : "");
+            return fail(e, "%s: target module \"%s\"%s%s: " SOME_TARGETS " with commas, or all-linear", where,
+                        name, near ? ", did you mean " : "", near ? near : "");
         }
         *target |= 1u << t;
-        at += n + (at[n] == ',');
     }
-    return *target || fail(e,
-                           "%s: no target module; expected some of q_proj, k_proj, v_proj, o_proj, "
-                           "gate_proj, up_proj, down_proj with commas, or all-linear",
-                           where);
+    return *target || fail(e, "%s: no target module; " SOME_TARGETS " with commas, or all-linear", where);
 }
 
 const char *lora_targets_text(char out[96], unsigned target) {
@@ -75,22 +63,24 @@ void lora_forward(real *y, real *u, real *scratch, const real *a, const real *b,
     for (size_t i = 0; i < count; i++) y[i] = r_fma(c->s, scratch[i], y[i]);
 }
 
-void lora_backward(real *dx, real *da, real *db, real *su, real *du, real *scratch, const real *dy,
-                   const real *x, const real *u, const real *a, const real *b, int n, const LoraShape *c) {
+void lora_backward(real *dx, real *du, real *scratch, const real *dy, const real *a, const real *b, int n,
+                   const LoraShape *c) {
     const size_t rank_count = (size_t)n * (size_t)c->r, count = (size_t)n * (size_t)c->n_in;
-    if (db) {
-        for (size_t i = 0; i < rank_count; i++) su[i] = c->s * u[i];
-        gemm_tn(db, dy, c->n_out, su, c->r, n, c->n_out, c->r);
-    }
-    if (dx) {
-        gemm_nn(du, c->r, dy, c->n_out, b, STORE_REAL, n, c->n_out, c->r);
-        for (size_t i = 0; i < rank_count; i++) du[i] *= c->s;
-    }
-    if (da) gemm_tn(da, du, c->r, x, c->n_in, n, c->r, c->n_in);
-    if (!dx) return;
+    /* forward: y += s B u */
+    gemm_nn(du, c->r, dy, c->n_out, b, STORE_REAL, n, c->n_out, c->r);
+    for (size_t i = 0; i < rank_count; i++) du[i] *= c->s;
+    /* forward: u = A x */
     gemm_nn(scratch, c->n_in, du, c->r, a, STORE_REAL, n, c->r, c->n_in);
     #pragma omp parallel for simd schedule(static) if (threads_worth(count / 4))
     for (size_t i = 0; i < count; i++) dx[i] += scratch[i];
+}
+
+void lora_backward_weights(real *da, real *db, real *su, const real *dy, const real *x, const real *u,
+                           const real *du, int n, const LoraShape *c) {
+    const size_t rank_count = (size_t)n * (size_t)c->r;
+    for (size_t i = 0; i < rank_count; i++) su[i] = c->s * u[i];
+    gemm_tn(db, dy, c->n_out, su, c->r, n, c->n_out, c->r);
+    gemm_tn(da, du, c->r, x, c->n_in, n, c->r, c->n_in);
 }
 
 /* ---- E292 --------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* lora.h: a low-rank adapter beside a frozen linear layer (E290): y = W x + s B (A x). */
+/* lora.h: a low-rank adapter beside a frozen linear layer: y = W x + s B (A x). */
 #ifndef LORA_H
 #define LORA_H
 
@@ -32,11 +32,14 @@ typedef struct { int n_out, n_in, r; real s; } LoraShape;
  * backward pass. a, b: as gemm_pack lays them. scratch [n, n_out]. */
 void lora_forward(real *y, real *u, real *scratch, const real *a, const real *b, const real *x, int n,
                   const LoraShape *c);
-/* E291: dA, dB += (both NULL: not wanted); dx, which holds W^T dy, gets A^T du added (NULL: done by an
- * earlier call, which left du). su, du [n, r], scratch [n, n_in]. Orders: s u first; dB's chain over rows of
- * dy (s u); du = s (chain over n_out of B dy); dA's chain over rows of du x. */
-void lora_backward(real *dx, real *da, real *db, real *su, real *du, real *scratch, const real *dy,
-                   const real *x, const real *u, const real *a, const real *b, int n, const LoraShape *c);
+/* E291, by the input: du [n, r] = s (chain over n_out of B dy) is written; dx, which holds W^T dy, gets
+ * A^T du added. a, b: as they are. scratch [n, n_in]. */
+void lora_backward(real *dx, real *du, real *scratch, const real *dy, const real *a, const real *b, int n,
+                   const LoraShape *c);
+/* E291, by the weights: dB += (chain over rows of dy (s u)), dA += (chain over rows of du x). su [n, r]:
+ * scratch. */
+void lora_backward_weights(real *da, real *db, real *su, const real *dy, const real *x, const real *u,
+                           const real *du, int n, const LoraShape *c);
 /* E292: W = fma(s, B A, W), each element of B A a chain over r. */
 void lora_merge(real *w, const real *a, const real *b, const LoraShape *c);
 /* E292: A uniform in +-1/sqrt(n_in), keyed by (seed, layer, target); B = 0: the adapted layer starts as the

@@ -5,7 +5,7 @@
 #ifndef WINDOW_H
 #define WINDOW_H
 
-#include "model.h"
+#include "net/batch.h"
 
 typedef struct {
     int *id, *target_row, *target_id;

@@ -1,12 +1,13 @@
 /* cost.h: what a run does and takes, predicted by formula from the lengths of its texts.
  *
  * The other half of a Cost, what was really done and taken, comes from elsewhere: networks count their passes
- * (Tally in model.h), and objects know the bytes that they hold. Everything is a double, exact as far as
+ * (net/flops.h), and objects know the bytes that they hold. Everything is a double, exact as far as
  * whole numbers are. */
 #ifndef COST_H
 #define COST_H
 
 #include "lib/json.h"
+#include "net/flops.h"
 #include "run/rollout.h"
 #include "run/trainer.h"
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/attention.h"
+#include "net/flops.h"
 #include "lib/rng.h"
 #include "lib/threads.h"
 
@@ -289,6 +289,7 @@ bool cache_prefill(Cache *c, real *last, const Model *m, const int *const *promp
             c->batch = &b;
             c->prefill_held = acts_held(acts) > c->prefill_held ? acts_held(acts) : c->prefill_held;
             const real *hidden = model_forward_keys(acts, m, &b, store_prompt_keys, c);
+            tally_forward(m, &b, 0);
             for (int i = 0; i < n; i++)
                 memcpy(last + (size_t)(first + i) * h, hidden + (size_t)(seg[i].start + seg[i].n_row - 1) * h,
                        h * sizeof(real));
@@ -343,14 +344,13 @@ const real *decode_step(Cache *c, const Model *m, const int *seq, const int *id,
     for (int i = 0; i < n; i++) c->position[i] = c->prompt_length[c->prompt_of[seq[i]]] + c->done[seq[i]];
     c->active = seq;
     find_runs(c, seq, n);
-    double attended = 0;
+    const real *hidden = model_rows(c->acts, m, id, c->position, n, cache_attention, c);
+    double attended = 0, begun = 0;
     for (int i = 0; i < n; i++) {
         attended += c->position[i] + 1;
-        if (m->tally && !c->done[seq[i]]) m->tally->forward.seq++;
+        begun += !c->done[seq[i]]++;
     }
-    model_tally_attention(m, attended);
-    const real *hidden = model_rows(c->acts, m, id, c->position, n, cache_attention, c);
-    for (int i = 0; i < n; i++) c->done[seq[i]]++;
+    tally_rows(m, n, begun, attended);
     return hidden;
 }
 
@@ -389,6 +389,7 @@ static void draw_all(Rollout *out, const Model *m, const RolloutPlan *p, const r
     const size_t vocab = (size_t)m->config.vocab, h = (size_t)m->config.hidden;
     for (int first = 0; first < n; first += LOGIT_ROWS) {
         const int rows = n - first < LOGIT_ROWS ? n - first : LOGIT_ROWS;
+        int computed = row_of ? 0 : rows;
         if (!row_of) head_logits(s->logits, m, hidden + (size_t)first * h, rows);
         else
             /* completions of one prompt share a row: computed once, then copied */
@@ -396,8 +397,9 @@ static void draw_all(Rollout *out, const Model *m, const RolloutPlan *p, const r
                 real *z = s->logits + (size_t)i * vocab;
                 if (i && row_of[first + i] == row_of[first + i - 1])
                     memcpy(z, z - vocab, vocab * sizeof(real));
-                else head_logits(z, m, hidden + (size_t)row_of[first + i] * h, 1);
+                else head_logits(z, m, hidden + (size_t)row_of[first + i] * h, 1), computed++;
             }
+        tally_head(m, computed);
         #pragma omp parallel for schedule(static) if (threads_worth((size_t)rows * vocab))
         for (int i = 0; i < rows; i++) {
             const int q = seq[first + i];

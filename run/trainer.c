@@ -8,6 +8,7 @@
 
 #include "lib/safetensors.h"
 #include "lib/threads.h"
+#include "net/flops.h"
 
 size_t trainer_bytes(const ModelConfig *c, int max_row, int max_target) {
     return model_bytes(c) +
@@ -61,6 +62,13 @@ void slice_backward(Trainer *t, const Slice *x, double temperature, bool want_de
     head_logp_backward(t->dhidden, t->grad, t->acts, t->model, &x->batch, t->hidden, temperature, t->dlogp,
                        want_dentropy ? t->dentropy : NULL);
     model_backward(t->grad, t->acts, t->model, &x->batch, t->dhidden);
+    slice_count(t, x);
+}
+
+void slice_count(const Trainer *t, const Slice *x) {
+    const int scored = batch_scored_rows(&x->batch);
+    tally_forward(t->model, &x->batch, scored);
+    tally_backward(t->model, &x->batch, scored, acts_logits_again(t->acts, scored));
 }
 
 void slice_scores(Trainer *t, const Slice *x) {
@@ -73,15 +81,19 @@ void slice_scores_backward(Trainer *t, const Slice *x) {
     head_linear_backward(t->dhidden, t->grad, t->model, t->hidden, b->n_row, b->target_row, b->n_target,
                          t->dscore);
     model_backward(t->grad, t->acts, t->model, b, t->dhidden);
+    tally_forward(t->model, b, b->n_target);
+    tally_backward(t->model, b, b->n_target, 0);
 }
 
 bool window_logp(real *logp, real *entropy, Acts *a, int max_row, int max_target, const Model *m,
                  const Window *w, double temperature, Err *e) {
     Slice x = {.max_row = max_row, .max_target = max_target};
     int more;
-    while ((more = slice_next(&x, w, &m->config, e)) > 0)
+    while ((more = slice_next(&x, w, &m->config, e)) > 0) {
         head_logp(logp + x.first_target, entropy ? entropy + x.first_target : NULL, a, m, &x.batch,
                   model_forward(a, m, &x.batch), temperature);
+        tally_forward(m, &x.batch, batch_scored_rows(&x.batch));
+    }
     return more == 0;
 }
 
@@ -89,9 +101,11 @@ bool window_scores(real *score, Acts *a, int max_row, int max_target, const Mode
                    Err *e) {
     Slice x = {.max_row = max_row, .max_target = max_target};
     int more;
-    while ((more = slice_next(&x, w, &m->config, e)) > 0)
+    while ((more = slice_next(&x, w, &m->config, e)) > 0) {
         head_linear(score + (size_t)x.first_target * (size_t)m->config.n_label, m,
                     model_forward(a, m, &x.batch), x.batch.target_row, x.batch.n_target);
+        tally_forward(m, &x.batch, x.batch.n_target);
+    }
     return more == 0;
 }
 

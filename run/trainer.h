@@ -5,6 +5,7 @@
 #define TRAINER_H
 
 #include "lib/optim.h"
+#include "model.h"
 #include "net/window.h"
 
 enum { MAX_KEPT = 80 };
@@ -47,6 +48,8 @@ Slice trainer_slices(const Trainer *t);
  * wanted), which the caller has written in between, gradients are added to t->grad. */
 void slice_forward(Trainer *t, const Slice *x, double temperature);
 void slice_backward(Trainer *t, const Slice *x, double temperature, bool want_dentropy);
+/* Counts both passes of a slice where the model keeps a tally; slice_backward has done so. */
+void slice_count(const Trainer *t, const Slice *x);
 /* The same with a head of n_label outputs (E41): the targets name the rows that are read, their ids do not
  * matter. */
 void slice_scores(Trainer *t, const Slice *x);

@@ -12,7 +12,9 @@ tests_of() {            # the programs that must see a mistake in this file
     case $1 in
         grpo.c) echo test_grpo test_known_answers ;;
         reward.c) echo test_reward test_known_answers ;;
-        model.c) echo test_model test_known_answers test_train ;;
+        model.c | net/params.c | net/batch.c) echo test_model test_known_answers test_train ;;
+        net/flops.c) echo test_model test_cost ;;
+        net/adapter.c) echo test_lora ;;
         tokenizer.c | text/chat.c | text/tokenizer_*) echo test_tokenizer ;;
         lib/optim.c) echo test_optim test_known_answers ;;
         report/*) echo report ;;

@@ -74,14 +74,11 @@ static void test_E291_differences(void) {
     Branch t = branch_new();
     real *da = numbers(R * IN, 7), *db = numbers(OUT * R, 8), *dx = numbers(N * IN, 9),
          *low = malloc(2 * N * R * sizeof(real)), *scratch = malloc(N * IN * sizeof(real));
-    real *da2 = numbers(R * IN, 7), *dx2 = numbers(N * IN, 9);
     branch_loss(&t);
-    lora_backward(dx, da, db, low, low + N * R, scratch, t.dy, t.x, t.u, t.a, t.b, N, &t.shape);
-    struct {
-        real *w, *got;
-        size_t n;
-        uint64_t start;
-    } part[] = {{t.a, da, R * IN, 7}, {t.b, db, OUT * R, 8}, {t.x, dx, N * IN, 9}};
+    lora_backward(dx, low + N * R, scratch, t.dy, t.a, t.b, N, &t.shape);
+    lora_backward_weights(da, db, low, t.dy, t.x, t.u, low + N * R, N, &t.shape);
+    struct { real *w, *got; size_t n; uint64_t start; } part[] = {
+        {t.a, da, R * IN, 7}, {t.b, db, OUT * R, 8}, {t.x, dx, N * IN, 9}};
     for (int i = 0; i < 3 && sizeof(real) == 8; i++)
         for (size_t j = 0; j < part[i].n; j++) {
             const real keep = part[i].w[j], h = (real)1e-4;
@@ -91,13 +88,7 @@ static void test_E291_differences(void) {
             /* added to what was there */
             CHECK_NEAR(part[i].got[j] - tiny_number(part[i].start, j), (up - down) / (2 * (double)h), 1e-8);
         }
-    /* without gradients (a frozen network) dx is the same, and nothing else is written */
-    branch_loss(&t);
-    lora_backward(dx2, NULL, NULL, low, low + N * R, scratch, t.dy, t.x, t.u, t.a, t.b, N, &t.shape);
-    CHECK_INT(tiny_differ(dx, dx2, N * IN), 0);
-    lora_backward(NULL, da2, db, low, low + N * R, scratch, t.dy, t.x, t.u, t.a, t.b, N, &t.shape);
-    CHECK_INT(tiny_differ(da, da2, R * IN), 0);
-    free(da), free(db), free(dx), free(da2), free(dx2), free(low), free(scratch);
+    free(da), free(db), free(dx), free(low), free(scratch);
     branch_free(&t);
 }
 

@@ -1,6 +1,7 @@
 /* test_model.c: derivatives against differences, prefix sharing, the same bits in any batch and with any
  * number of threads, heads, one row of logits, cost, what is refused. Whole networks against other programs'
  * numbers: test_known_answers.c. */
+#include "net/flops.h"
 #include "tests/tiny.h"
 
 static const Tree trees[] = {{19, 3, {18, 1, 3}}, {1, 2, {2, 1}}, {4, 0, {0}}, {16, 1, {17}}};
