@@ -78,7 +78,7 @@ typedef struct {
 
 /* ---- what works need, made when the first of them asks -------------------------------------- */
 
-static int token(const Bench *b, int sequence, int position) {
+static int bench_token(const Bench *b, int sequence, int position) {
     return (int)(rng_uniform((uint64_t)b->o->seed, RNG_SAMPLE, 0, (uint64_t)sequence, 0, (uint64_t)position) *
                  b->shape.vocab);
 }
@@ -92,7 +92,7 @@ static bool need_window(Bench *b, Err *e) {
     int *id = malloc((size_t)b->o->length * sizeof(int));
     bool ok = id || fail(e, "bench: no memory for %d tokens", b->o->length);
     for (int i = 0; ok && i < b->o->batch; i++) {
-        for (int t = 0; t < b->o->length; t++) id[t] = token(b, i, t);
+        for (int t = 0; t < b->o->length; t++) id[t] = bench_token(b, i, t);
         ok = window_add(&b->window, id, b->o->length, -1, e) >= 0;
         for (int t = 1; ok && t < b->o->length; t++)
             ok = window_target(&b->window, i * b->o->length + t - 1, id[t], e);
@@ -101,7 +101,7 @@ static bool need_window(Bench *b, Err *e) {
     return ok && (b->logp = memory_new((size_t)b->window.n_target * sizeof(real), "log-probabilities", e));
 }
 
-static int slice_rows(const Bench *b) {
+static int bench_rows(const Bench *b) {
     const int all = b->o->batch * b->o->length,
               rows = b->o->slice_rows > b->o->length ? b->o->slice_rows : b->o->length;
     return rows < all ? rows : all;
@@ -111,7 +111,7 @@ static bool need_trainer(Bench *b, Err *e) {
     if (b->trains) return true;
     if (!need_model(b, e) || !need_window(b, e)) return false;
     b->model->config.checkpointing = b->o->gradient_checkpointing;
-    if (!trainer_new(&b->trainer, b->model, slice_rows(b), slice_rows(b), e)) return false;
+    if (!trainer_new(&b->trainer, b->model, bench_rows(b), bench_rows(b), e)) return false;
     b->trainer.adamw.lr = b->o->learning_rate;
     b->trainer.schedule = SCHEDULE_CONSTANT;
     return b->trains = true;
@@ -136,7 +136,7 @@ static bool need_step(Bench *b, Err *e) {
     return step_open_synthetic(&b->step, c, o->prompt_length, &b->cost, e);
 }
 
-static void forget(Bench *b) {
+static void bench_close(Bench *b) {
     if (b->trains) trainer_free(&b->trainer);
     if (b->steps) step_close(&b->step);
     acts_free(b->acts);
@@ -168,12 +168,12 @@ static int **made_up_prompts(const Bench *b, int n, Err *e) {
     if (!prompt) fail(e, "bench: no memory for %d prompts", n);
     for (int i = 0; prompt && i < n; i++) {
         prompt[i] = id + (size_t)i * (size_t)b->o->prompt_length;
-        for (int t = 0; t < b->o->prompt_length; t++) prompt[i][t] = token(b, i, t);
+        for (int t = 0; t < b->o->prompt_length; t++) prompt[i][t] = bench_token(b, i, t);
     }
     return prompt;
 }
 
-static bool prefill(Bench *b, Result *r, Err *e) {
+static bool bench_prefill(Bench *b, Result *r, Err *e) {
     const Config *o = b->o;
     if (!need_model(b, e)) return false;
     int **prompt = made_up_prompts(b, o->prompts, e), *length = malloc((size_t)o->prompts * 2 * sizeof(int)),
@@ -200,7 +200,7 @@ static void first_token_seen(void *to, int done, int active) {
 }
 
 /* seconds: from the first tokens of all completions to the last; whole_seconds: with the prompts. */
-static bool generate(Bench *b, Result *r, int n_prompt, int group, Err *e) {
+static bool bench_rollout(Bench *b, Result *r, int n_prompt, int group, Err *e) {
     const Config *o = b->o;
     const size_t n = (size_t)n_prompt * (size_t)group, tokens = n * (size_t)o->completion_length;
     if (!need_model(b, e)) return false;
@@ -237,28 +237,28 @@ static bool generate(Bench *b, Result *r, int n_prompt, int group, Err *e) {
     free(prompt);
     return ok;
 }
-static bool decode(Bench *b, Result *r, Err *e) {
-    return generate(b, r, b->o->prompts, b->o->num_generations, e);
+static bool bench_decode(Bench *b, Result *r, Err *e) {
+    return bench_rollout(b, r, b->o->prompts, b->o->num_generations, e);
 }
-static bool decode_one(Bench *b, Result *r, Err *e) { return generate(b, r, 1, 1, e); }
+static bool bench_decode_one(Bench *b, Result *r, Err *e) { return bench_rollout(b, r, 1, 1, e); }
 
 static double window_flops(const Bench *b) {
     return model_forward_flops(&b->shape, b->window.n_row, b->o->batch * triangle(b->o->length),
                                b->window.n_target);
 }
 
-static bool score(Bench *b, Result *r, Err *e) {
+static bool bench_score(Bench *b, Result *r, Err *e) {
     if (!need_model(b, e) || !need_window(b, e) ||
-        !(b->acts || (b->acts = acts_new(b->model, slice_rows(b), slice_rows(b), false, e))))
+        !(b->acts || (b->acts = acts_new(b->model, bench_rows(b), bench_rows(b), false, e))))
         return false;
     const double start = clock_seconds();
     const bool ok =
-        window_logp(b->logp, NULL, b->acts, slice_rows(b), slice_rows(b), b->model, &b->window, 1, e);
+        window_logp(b->logp, NULL, b->acts, bench_rows(b), bench_rows(b), b->model, &b->window, 1, e);
     *r = (Result){.seconds = clock_seconds() - start, .tokens = b->window.n_row, .flops = window_flops(b)};
     return ok;
 }
 
-static bool train(Bench *b, Result *r, Err *e) {
+static bool bench_train(Bench *b, Result *r, Err *e) {
     if (!need_trainer(b, e)) return false;
     Trainer *t = &b->trainer;
     const double start = clock_seconds(), n = b->window.n_target;
@@ -279,7 +279,7 @@ static bool train(Bench *b, Result *r, Err *e) {
 
 /* Four arrays are read and three written; the gradient's norm, its clearing and the packed copies come on
  * top. */
-static bool optimiser(Bench *b, Result *r, Err *e) {
+static bool bench_optimiser(Bench *b, Result *r, Err *e) {
     if (!need_trainer(b, e)) return false;
     const double start = clock_seconds();
     const bool ok = trainer_update(&b->trainer, e);
@@ -289,7 +289,7 @@ static bool optimiser(Bench *b, Result *r, Err *e) {
     return ok;
 }
 
-static bool grpo(Bench *b, Result *r, Err *e) {
+static bool bench_grpo(Bench *b, Result *r, Err *e) {
     const Config *o = b->o;
     if (!need_step(b, e)) return false;
     const double start = clock_seconds();
@@ -306,30 +306,16 @@ static bool grpo(Bench *b, Result *r, Err *e) {
     return ok;
 }
 
+/* In the order in which they run; the names are those of --works. */
 typedef bool Work(Bench *b, Result *r, Err *e);
-static const struct { const char *name; Work *run; const char *unit;
-} work[] = {
-    {"prefill", prefill, "tokens"},      {"decode", decode, "tokens"}, {"decode_one", decode_one, "tokens"},
-    {"score", score, "tokens"},          {"train", train, "tokens"},   {"optimiser", optimiser, "parameters"},
-    {"grpo", grpo, "completion tokens"},
-};
+static const struct { const char *name; Work *run; const char *unit; } work[] = {
+    {"prefill", bench_prefill, "tokens"}, {"decode", bench_decode, "tokens"},
+    {"decode_one", bench_decode_one, "tokens"}, {"score", bench_score, "tokens"},
+    {"train", bench_train, "tokens"}, {"optimiser", bench_optimiser, "parameters"},
+    {"grpo", bench_grpo, "completion tokens"}};
+static const char *const work_names[] = {"prefill", "decode",    "decode_one", "score",
+                                         "train",   "optimiser", "grpo",       NULL};
 enum { N_WORK = sizeof work / sizeof *work };
-
-static int find_work(const char *name, size_t n) {
-    for (int i = 0; i < N_WORK; i++)
-        if (strlen(work[i].name) == n && !strncmp(work[i].name, name, n)) return i;
-    return -1;
-}
-
-static bool unknown_work(const char *found, Err *e) {
-    const char *names[N_WORK];
-    for (int i = 0; i < N_WORK; i++) names[i] = work[i].name;
-    const char *near = nearest_name(found, names, N_WORK);
-    return fail(e,
-                "--works: found \"%.40s\", expected some of prefill, decode, decode_one, score, train, "
-                "optimiser, grpo, with commas%s%s",
-                found, near ? "; did you mean " : "", near ? near : "");
-}
 
 /* ---- all works, and what is told of them ---------------------------------------------------- */
 
@@ -340,7 +326,7 @@ static int by_seconds(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static bool measure(Told *t, Bench *b, int w, double fma, Err *e) {
+static bool bench_measure(Told *t, Bench *b, int w, double fma, Err *e) {
     const int n = b->o->repeats;
     Result *r = calloc((size_t)n + 1, sizeof *r);
     bool ok = r || fail(e, "bench: no memory for %d results", n);
@@ -355,49 +341,46 @@ static bool measure(Told *t, Bench *b, int w, double fma, Err *e) {
         t->gbs = t->median.bytes / t->median.seconds / 1e9;
     }
     free(r);
-    forget(b);
+    bench_close(b);
     if (ok && t->median.bytes > 0)
         t->read_share = t->gbs * 1e9 / machine_read_peak(b->threads, t->median.span);
     return ok;
 }
 
-static void number(JsonWriter *w, const char *key, double x) { json_put(w, key, x); }
-
-static void write_told(JsonWriter *w, const Told *t) {
-    json_begin(w, '{');
-    number(w, "seconds", t->median.seconds);
-    number(w, "seconds_min", t->low);
-    number(w, "seconds_max", t->high);
-    if (t->median.whole_seconds > 0) number(w, "seconds_with_prompts", t->median.whole_seconds);
-    number(w, "tokens_per_second", t->median.tokens / t->median.seconds);
-    if (t->median.flops > 0) number(w, "gflops", t->gflops), number(w, "share_of_fma_peak", t->fma_share);
+/* As JSON, which goes into the whole, and as a line of text at once. */
+static bool bench_tell(JsonWriter *w, const char *name, const char *unit, const Told *t, bool json, Err *e) {
+    JsonWriter one = {0};
+    json_begin(&one, '{');
+    json_put(&one, "seconds", t->median.seconds);
+    json_put(&one, "seconds_min", t->low);
+    json_put(&one, "seconds_max", t->high);
+    if (t->median.whole_seconds > 0) json_put(&one, "seconds_with_prompts", t->median.whole_seconds);
+    json_put(&one, "tokens_per_second", t->median.tokens / t->median.seconds);
+    if (t->median.flops > 0)
+        json_put(&one, "gflops", t->gflops), json_put(&one, "share_of_fma_peak", t->fma_share);
     if (t->median.bytes > 0)
-        number(w, "gigabytes_per_second", t->gbs), number(w, "share_of_read_peak", t->read_share);
-    number(w, "memory_bytes", t->memory);
-    json_end(w, '}');
+        json_put(&one, "gigabytes_per_second", t->gbs), json_put(&one, "share_of_read_peak", t->read_share);
+    json_put(&one, "memory_bytes", t->memory);
+    json_end(&one, '}');
+    json_put_raw(w, name, one.text);
+    Json *v = json_parse(one.text, one.length, "bench", 1, e);
+    if (v && !json) {
+        printf("%-11s", name);
+        say(v, " {seconds%9T}  ({seconds_min%9T} to {seconds_max%9T})  {tokens_per_second%10.0f} ");
+        printf("%s/s", unit);
+        if (json_get(v, "gflops"))
+            say(v, "  {gflops%.1f} GFLOP/s, {share_of_fma_peak%.2f} of the peak");
+        if (json_get(v, "share_of_read_peak"))
+            say(v, "  {gigabytes_per_second%.1f} GB/s, {share_of_read_peak%.2f} of a plain read");
+        say(v, "  {memory_bytes%B}\n");
+        fflush(stdout);
+    }
+    json_free(v);
+    free(one.text);
+    return v != NULL;
 }
 
-static void print_told(const char *name, const char *unit, const Told *t) {
-    char rate[32], memory[32];
-    const double r = t->median.tokens / t->median.seconds;
-    snprintf(rate, sizeof rate,
-             r < 1e4   ? "%.4g"
-             : r < 1e7 ? "%.4g k"
-                       : "%.4g M",
-             r < 1e4   ? r
-             : r < 1e7 ? r / 1e3
-                       : r / 1e6);
-    human_bytes(memory, t->memory);
-    printf("%-11s %9.2f ms  (%.2f to %.2f)  %8s %s/s", name, 1e3 * t->median.seconds, 1e3 * t->low,
-           1e3 * t->high, rate, unit);
-    if (t->median.flops > 0) printf("  %.1f GFLOP/s = %.0f %% of the peak", t->gflops, 100 * t->fma_share);
-    if (t->median.bytes > 0) printf("  %.1f GB/s = %.0f %% of a plain read", t->gbs, 100 * t->read_share);
-    if (!isnan(t->memory)) printf("  %s", memory);
-    putchar('\n');
-    fflush(stdout);
-}
-
-static bool works(Bench *b, Err *e) {
+static bool bench_works(Bench *b, Err *e) {
     const Config *o = b->o;
     const double fma = machine_fma_peak(b->threads), read = machine_read_peak(b->threads, MACHINE_BIG);
     JsonWriter w = {0};
@@ -406,8 +389,8 @@ static bool works(Bench *b, Err *e) {
     json_put_string(&w, "real", REAL_DTYPE);
     json_put_string(&w, "vectors", machine_vectors());
     json_put_int(&w, "threads", b->threads);
-    number(&w, "fma_peak_gflops", fma / 1e9);
-    number(&w, "read_peak_gigabytes_per_second", read / 1e9);
+    json_put(&w, "fma_peak_gflops", fma / 1e9);
+    json_put(&w, "read_peak_gigabytes_per_second", read / 1e9);
     json_open(&w, "works", '{');
     if (!o->json)
         printf("%s, %s, %d thread%s: multiply-adds %.1f GFLOP/s, memory read %.1f GB/s\n", REAL_DTYPE,
@@ -415,16 +398,13 @@ static bool works(Bench *b, Err *e) {
     bool ok = true;
     for (int i = 0; ok && i < N_WORK; i++) {
         bool wanted = !o->works;
-        for (const char *at = o->works; at && *at && !wanted; ) {
-            const size_t n = strcspn(at, ",");
-            wanted = find_work(at, n) == i;
-            at += n + (at[n] == ',');
-        }
+        char name[64];
+        for (const char *at = o->works; at && !wanted && list_next(name, sizeof name, &at); )
+            wanted = !strcmp(name, work[i].name);
         Told t;
-        if (!wanted || !(ok = measure(&t, b, i, fma, e))) continue;
-        json_key(&w, work[i].name);
-        write_told(&w, &t);
-        if (!o->json) print_told(work[i].name, work[i].unit, &t);
+        if (wanted)
+            ok = bench_measure(&t, b, i, fma, e) &&
+                 bench_tell(&w, work[i].name, work[i].unit, &t, o->json, e);
     }
     json_end(&w, '}');
     json_end(&w, '}');
@@ -442,7 +422,7 @@ static void fill(real *x, size_t n) {
 
 /* "KIND m n k copies times": one of gemm.h's products with y (m, n), x (m, k), W (n, k), the weights in turn
  * from as many copies as a model has layers. `check` is a weighted sum of the first result. */
-static bool product(JsonWriter *w, const char *line, Err *e) {
+static bool bench_product(JsonWriter *w, const char *line, Err *e) {
     char kind[8];
     int m, n, k, copies, times;
     if (sscanf(line, "product %7s %d %d %d %d %d", kind, &m, &n, &k, &copies, &times) != 6 || m < 1 ||
@@ -475,9 +455,9 @@ static bool product(JsonWriter *w, const char *line, Err *e) {
                 check += (double)out[j] * (double)(1 + j % 5);
         }
         seconds = (clock_seconds() - seconds) / times;
-        number(w, "seconds", seconds);
-        number(w, "gflops", 2.0 * m * n * k / seconds / 1e9);
-        number(w, "check", check);
+        json_put(w, "seconds", seconds);
+        json_put(w, "gflops", 2.0 * m * n * k / seconds / 1e9);
+        json_put(w, "check", check);
     }
     memory_free(one);
     memory_free(many);
@@ -486,7 +466,7 @@ static bool product(JsonWriter *w, const char *line, Err *e) {
     return ok;
 }
 
-static void write_ids(JsonWriter *w, const int *id, int n) {
+static void bench_ids(JsonWriter *w, const int *id, int n) {
     json_begin(w, '[');
     for (int t = 0; t < n; t++) json_int(w, id[t]);
     json_end(w, ']');
@@ -494,87 +474,81 @@ static void write_ids(JsonWriter *w, const int *id, int n) {
 
 /* What a run of train or grpo was given, so that another program can do the same work and compare loss and
  * norm of the gradient. */
-static void tell(JsonWriter *w, const Bench *b) {
-    json_open(w, "batch", '[');
-    for (int i = 0; b->trains && i < b->o->batch; i++)
-        write_ids(w, b->window.id + (size_t)i * (size_t)b->o->length, b->o->length);
-    json_end(w, ']');
+static void bench_batch(JsonWriter *w, const Bench *b) {
     const Generation *g = &b->step.gen;
     const int n = b->steps ? g->n_completion : 0;
+    json_open(w, "batch", '[');
+    for (int i = 0; b->trains && i < b->o->batch; i++)
+        bench_ids(w, b->window.id + (size_t)i * (size_t)b->o->length, b->o->length);
+    json_end(w, ']');
     json_open(w, "prompts", '[');
-    for (int i = 0; i < n; i++) write_ids(w, g->prompt[i / b->o->num_generations].id, b->o->prompt_length);
+    for (int i = 0; i < n; i++) bench_ids(w, g->prompt[i / b->o->num_generations].id, b->o->prompt_length);
     json_end(w, ']');
     json_open(w, "completions", '[');
-    for (int i = 0; i < n; i++) write_ids(w, g->token + g->offset[i], g->out.length[i]);
+    for (int i = 0; i < n; i++) bench_ids(w, g->token + g->offset[i], g->out.length[i]);
     json_end(w, ']');
     json_open(w, "advantages", '[');
     for (int i = 0; i < n; i++) json_number(w, (double)g->adv[i]);
     json_end(w, ']');
 }
 
-static bool machine(JsonWriter *w, const char *line, Err *e) {
+static bool bench_machine(JsonWriter *w, const char *line, Err *e) {
     int threads;
     double bytes = MACHINE_BIG;         /* that are read again and again */
     if (sscanf(line, "machine %d %lf", &threads, &bytes) < 1 || threads < 1 || !(bytes >= 1 && bytes < 1e12))
         return fail(e, "turn \"%.60s\": expected machine THREADS [BYTES]", line);
-    number(w, "fma_peak_gflops", machine_fma_peak(threads) / 1e9);
-    number(w, "read_peak_gigabytes_per_second", machine_read_peak(threads, bytes) / 1e9);
+    json_put(w, "fma_peak_gflops", machine_fma_peak(threads) / 1e9);
+    json_put(w, "read_peak_gigabytes_per_second", machine_read_peak(threads, bytes) / 1e9);
     json_put_string(w, "vectors", machine_vectors());
     machine_memory_forget();            /* the array that was read */
     return true;
 }
 
-static bool turn(Bench *b, JsonWriter *w, const char *line, Err *e) {
+static bool bench_turn(Bench *b, JsonWriter *w, const char *line, Err *e) {
     const bool told = !strncmp(line, "tell ", 5);
     const char *name = told ? line + 5 : line;
     Result r = {0};
-    if (!strncmp(line, "product ", 8)) return product(w, line, e);
-    if (!strncmp(line, "machine ", 8)) return machine(w, line, e);
-    const int i = find_work(name, strlen(name));
-    if (i < 0) return unknown_work(name, e);
-    if (!work[i].run(b, &r, e)) return false;
-    number(w, "seconds", r.whole_seconds > 0 ? r.whole_seconds : r.seconds);
-    number(w, "decode_seconds", r.seconds);
-    number(w, "tokens", r.tokens);
-    number(w, "flops", r.flops);
-    number(w, "bytes", r.bytes);
-    number(w, "loss", r.loss);
-    number(w, "grad_norm", r.grad_norm);
-    number(w, "memory_bytes", machine_memory_most());
-    if (told) tell(w, b);
+    if (!strncmp(line, "product ", 8)) return bench_product(w, line, e);
+    if (!strncmp(line, "machine ", 8)) return bench_machine(w, line, e);
+    int i;
+    if (!choice_parse(&i, work_names, name, "turn", e) || !work[i].run(b, &r, e)) return false;
+    json_put(w, "seconds", r.whole_seconds > 0 ? r.whole_seconds : r.seconds);
+    json_put(w, "decode_seconds", r.seconds);
+    json_put(w, "tokens", r.tokens);
+    json_put(w, "flops", r.flops);
+    json_put(w, "bytes", r.bytes);
+    json_put(w, "loss", r.loss);
+    json_put(w, "grad_norm", r.grad_norm);
+    json_put(w, "memory_bytes", machine_memory_most());
+    if (told) bench_batch(w, b);
     return true;
 }
 
-static bool turns(Bench *b, Err *e) {
+static bool bench_turns(Bench *b, Err *e) {
     char line[256];
     bool ok = true;
     while (ok && fgets(line, sizeof line, stdin)) {
         JsonWriter w = {0};
         line[strcspn(line, "\n")] = 0;
         json_begin(&w, '{');
-        ok = turn(b, &w, line, e);
+        ok = bench_turn(b, &w, line, e);
         json_end(&w, '}');
         if (ok) puts(w.text), fflush(stdout);
         free(w.text);
     }
-    forget(b);
+    bench_close(b);
     return ok;
 }
 
-static bool check(const Config *o, const ModelConfig *c, Err *e) {
+static bool bench_check(const Config *o, const ModelConfig *c, Err *e) {
     if (c->n_label) return fail(e, "%s: is a reward model; expected a language model", o->model);
     if (o->batch < 1 || o->length < 2 || o->prompts < 1 || o->num_generations < 2 || o->prompt_length < 1 ||
-        o->completion_length < 2)
-        return fail(e,
-                    "--batch %d, --length %d, --prompts %d, --num-generations %d, --prompt-length %d, "
-                    "--completion-length %d: expected at least 1, 2, 1, 2, 1, 2",
-                    o->batch, o->length, o->prompts, o->num_generations, o->prompt_length,
-                    o->completion_length);
-    if ((double)o->batch * o->length > 1e8 ||
+        o->completion_length < 2 || (double)o->batch * o->length > 1e8 ||
         (double)o->prompts * (o->prompt_length + (double)o->num_generations * o->completion_length) > 1e8)
         return fail(e,
                     "--batch %d, --length %d, --prompts %d, --num-generations %d, --prompt-length %d, "
-                    "--completion-length %d: expected at most 1e8 tokens a step; lower them",
+                    "--completion-length %d: expected at least 1, 2, 1, 2, 1, 2, and at most 1e8 tokens a "
+                    "step",
                     o->batch, o->length, o->prompts, o->num_generations, o->prompt_length,
                     o->completion_length);
     if (o->length > c->context || o->prompt_length + o->completion_length > c->context)
@@ -589,13 +563,10 @@ static bool check(const Config *o, const ModelConfig *c, Err *e) {
     if (!(o->learning_rate >= 0) || !(o->temperature > 0))
         return fail(e, "--learning-rate %g, --temperature %g: out of range", o->learning_rate,
                     o->temperature);
-    for (const char *at = o->works; at && *at; ) {
-        const size_t n = strcspn(at, ",");
-        char name[64];
-        snprintf(name, sizeof name, "%.*s", (int)(n < 63 ? n : 63), at);
-        if (find_work(at, n) < 0) return unknown_work(name, e);
-        at += n + (at[n] == ',');
-    }
+    char name[64];
+    int i;
+    for (const char *at = o->works; at && list_next(name, sizeof name, &at); )
+        if (!choice_parse(&i, work_names, name, "--works", e)) return false;
     return true;
 }
 
@@ -605,10 +576,10 @@ int cmd_bench(int argc, char **argv, Err *e) {
     if (r) return r < 0 ? -1 : 0;
     if (!o.model) { fail(e, "--model: not given; expected the folder of a model"); return -1; }
     Bench b = {.o = &o};
-    if (!folder_config(&b.shape, NULL, o.model, e) || !check(&o, &b.shape, e)) return -1;
+    if (!folder_config(&b.shape, NULL, o.model, e) || !bench_check(&o, &b.shape, e)) return -1;
     if (o.threads) threads_use(o.threads);
     b.threads = thread_count();
-    const bool ok = o.turns ? turns(&b, e) : works(&b, e);
-    forget(&b);
+    const bool ok = o.turns ? bench_turns(&b, e) : bench_works(&b, e);
+    bench_close(&b);
     return ok ? 0 : -1;
 }

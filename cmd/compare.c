@@ -8,6 +8,7 @@
 #include "cmd/commands.h"
 #include "run/options.h"
 #include "run/run_files.h"
+#include "lib/say.h"
 #include "lib/stats.h"
 
 typedef struct { bool json; } Config;
@@ -65,7 +66,7 @@ static const char *next_key(const Json *a, const Json *b, const char *key) {
 typedef struct { const Json *a, *b; const char *key; int common; bool same; } Verdict;
 
 /* Steps that only one log has (other --logging-steps, a longer run) are passed over. */
-static Verdict judge(const RunFiles *a, const RunFiles *b) {
+static Verdict compare_runs(const RunFiles *a, const RunFiles *b) {
     Verdict v = {.key = NULL};
     for (int i = 0, j = 0; i < a->log.n && j < b->log.n; ) {
         const double s = step_of(a->log.line[i]), t = step_of(b->log.line[j]);
@@ -83,147 +84,123 @@ static Verdict judge(const RunFiles *a, const RunFiles *b) {
     return v;
 }
 
-/* ---- telling ------------------------------------------------------------------------------ */
+/* ---- the value of all that was found ------------------------------------------------------- */
 
-static void tell_option(JsonWriter *w, const char *key, const Json *a, const Json *b) {
+static void put_option(JsonWriter *w, const char *key, const Json *a, const Json *b) {
     if (json_same(a, b)) return;
-    char *x = json_text(a), *y = json_text(b);
-    if (w) {
-        json_open(w, key, '[');
-        json_raw(w, a ? x : "null"), json_raw(w, b ? y : "null");
-        json_end(w, ']');
-    } else
-        printf("  %-30s %-28s %-28s%s\n", key, x, y,
-               run_option_has_effect(key) ? "" : " no effect on the numbers");
-    free(x);
-    free(y);
+    json_open(w, key, '[');
+    json_value(w, a), json_value(w, b);
+    json_end(w, ']');
 }
 
-static void tell_options(JsonWriter *w, const RunFiles *a, const RunFiles *b) {
+static void put_options(JsonWriter *w, const RunFiles *a, const RunFiles *b) {
     const Json *x = json_get(a->config, "options"), *y = json_get(b->config, "options");
     static const char *const about[] = {"command", "real"};
-    if (w) json_open(w, "options", '{');
-    else printf("options that differ\n");
     for (int i = 0; i < 2; i++)
-        tell_option(w, about[i], json_get(a->config, about[i]), json_get(b->config, about[i]));
+        put_option(w, about[i], json_get(a->config, about[i]), json_get(b->config, about[i]));
     for (size_t i = 0; x && i < x->length; i++)
-        tell_option(w, x->item[i].key, &x->item[i], json_get(y, x->item[i].key));
+        put_option(w, x->item[i].key, &x->item[i], json_get(y, x->item[i].key));
     for (size_t i = 0; y && i < y->length; i++)
-        if (!json_get(x, y->item[i].key)) tell_option(w, y->item[i].key, NULL, &y->item[i]);
-    if (w) json_end(w, '}');
+        if (!json_get(x, y->item[i].key)) put_option(w, y->item[i].key, NULL, &y->item[i]);
 }
-
-/* Of one quantity in one log: first, last, mean over the last lines. */
-typedef struct { double first, last, mean; } Course;
 
 static double value_of(const Json *line, const char *key) {
     const Json *v = json_get(line, key);
     return v && v->type == JSON_NUMBER ? v->number : NAN;
 }
 
-static Course course_of(const RunFiles *r, const char *key) {
+/* Of one quantity in one log: first, last, mean over the last lines. */
+static void put_course(JsonWriter *w, const char *name, const RunFiles *r, const char *key) {
     double x[LAST];
     const int from = r->log.n > LAST ? r->log.n - LAST : 0;
     for (int i = from; i < r->log.n; i++) x[i - from] = value_of(r->log.line[i], key);
-    return (Course){value_of(r->log.line[0], key), value_of(r->log.line[r->log.n - 1], key),
-                    stats_of(x, (size_t)(r->log.n - from)).mean};
-}
-
-static void json_course(JsonWriter *w, const char *name, Course c) {
     json_open(w, name, '{');
-    json_put(w, "first", c.first);
-    json_put(w, "last", c.last);
-    json_put(w, "mean_last_10", c.mean);
+    json_put(w, "first", value_of(r->log.line[0], key));
+    json_put(w, "last", value_of(r->log.line[r->log.n - 1], key));
+    json_put(w, "mean_last_10", stats_of(x, (size_t)(r->log.n - from)).mean);
     json_end(w, '}');
 }
 
-static void tell_metric(JsonWriter *w, const RunFiles *a, const RunFiles *b, const char *key) {
-    const Course x = course_of(a, key), y = course_of(b, key);
+static void put_metric(JsonWriter *w, const RunFiles *a, const RunFiles *b, const char *key) {
     if (!strcmp(key, "step")) return;
-    if (w) {
-        json_open(w, key, '{');
-        json_course(w, "a", x);
-        json_course(w, "b", y);
-        json_end(w, '}');
-    } else
-        printf("  %-30s %12.6g %12.6g %12.6g   %12.6g %12.6g %12.6g\n", key, x.first, x.last, x.mean, y.first,
-               y.last, y.mean);
+    json_open(w, key, '{');
+    put_course(w, "a", a, key);
+    put_course(w, "b", b, key);
+    json_end(w, '}');
 }
 
-static void tell_metrics(JsonWriter *w, const RunFiles *a, const RunFiles *b) {
-    if (w) json_open(w, "metrics", '{');
-    else
-        printf("%-32s %12s %12s %12s   %12s %12s %12s\n", "metrics", "A: first", "last", "mean of 10",
-               "B: first", "last", "mean of 10");
+static void put_run(JsonWriter *w, const char *name, const RunFiles *r) {
+    json_open(w, name, '{');
+    json_put_string(w, "run", r->dir);
+    json_put_int(w, "log_lines", r->log.n);
+    json_put(w, "last_step", step_of(r->log.line[r->log.n - 1]));
+    json_put_string(w, "sha256", r->hex[0] ? r->hex : NULL);
+    json_end(w, '}');
+}
+
+static void put_all(JsonWriter *w, const RunFiles *a, const RunFiles *b, const Verdict *v) {
     const Json *first = a->log.line[0], *other = b->log.line[0];
-    for (size_t i = 0; i < first->length; i++) tell_metric(w, a, b, first->item[i].key);
+    json_begin(w, '{');
+    json_put_bool(w, "same", v->same);
+    json_put_int(w, "common_steps", v->common);
+    if (v->key) {
+        json_open(w, "first_difference", '{');
+        json_put(w, "step", step_of(v->a));
+        json_put_string(w, "quantity", v->key);
+        json_put_value(w, "a", json_get(v->a, v->key));
+        json_put_value(w, "b", json_get(v->b, v->key));
+        json_open(w, "also", '[');
+        for (const char *key = v->key; (key = next_key(v->a, v->b, key)); ) json_string(w, key);
+        json_end(w, ']');
+        json_end(w, '}');
+    } else json_put_null(w, "first_difference");
+    put_run(w, "a", a);
+    put_run(w, "b", b);
+    json_open(w, "options", '{');
+    put_options(w, a, b);
+    json_end(w, '}');
+    json_open(w, "metrics", '{');
+    for (size_t i = 0; i < first->length; i++) put_metric(w, a, b, first->item[i].key);
     for (size_t i = 0; i < other->length; i++)
-        if (!json_get(first, other->item[i].key)) tell_metric(w, a, b, other->item[i].key);
-    if (w) json_end(w, '}');
+        if (!json_get(first, other->item[i].key)) put_metric(w, a, b, other->item[i].key);
+    json_end(w, '}');
+    json_end(w, '}');
 }
 
-static void tell_text(const RunFiles *a, const RunFiles *b, const Verdict *v) {
-    printf("A: %s, %d log lines to step %g\nB: %s, %d log lines to step %g\n", a->dir, a->log.n,
-           step_of(a->log.line[a->log.n - 1]), b->dir, b->log.n, step_of(b->log.line[b->log.n - 1]));
-    tell_options(NULL, a, b);
-    tell_metrics(NULL, a, b);
-    if (v->key) {
-        const Json *p = json_get(v->a, v->key), *q = json_get(v->b, v->key);
-        char *x = json_text(p), *y = json_text(q);
-        printf("first difference: step %g, %s: %s against %s", step_of(v->a), v->key, x, y);
-        if (p && q && p->type == JSON_NUMBER && q->type == JSON_NUMBER)
-            printf(" (by %.3g)", fabs(p->number - q->number));
-        const char *more = next_key(v->a, v->b, v->key);
-        for (const char *key = more; key; key = next_key(v->a, v->b, key))
-            printf("%s%s", key == more ? "\n  and in the same step: " : ", ", key);
-        putchar('\n');
-        free(x);
-        free(y);
-    } else if (v->common) printf("first difference: none in the %d steps that both logs have\n", v->common);
-    else printf("first difference: the logs have no step in common\n");
-    if (a->hex[0] && b->hex[0] && !strcmp(a->hex, b->hex))
-        printf("final weights: the same, SHA-256 %s\n", a->hex);
-    else if (a->hex[0] && b->hex[0])
-        printf("final weights: different, SHA-256 %.16s... and %.16s...\n", a->hex, b->hex);
-    else if (a->hex[0] || b->hex[0]) printf("final weights: only %s has them\n", a->hex[0] ? "A" : "B");
-    else printf("final weights: neither run has them yet\n");
-    printf("%s\n", v->same ? "the same bits" : "not the same bits");
-}
-
-static void tell_json(const RunFiles *a, const RunFiles *b, const Verdict *v) {
-    JsonWriter w = {.indent = 2};
-    const RunFiles *run[] = {a, b};
-    static const char *const name[] = {"a", "b"};
-    json_begin(&w, '{');
-    json_put_bool(&w, "same", v->same);
-    json_put_int(&w, "common_steps", v->common);
-    json_key(&w, "first_difference");
-    if (v->key) {
-        char *x = json_text(json_get(v->a, v->key)), *y = json_text(json_get(v->b, v->key));
-        json_begin(&w, '{');
-        json_put(&w, "step", step_of(v->a));
-        json_put_string(&w, "quantity", v->key);
-        json_put_raw(&w, "a", json_get(v->a, v->key) ? x : "null");
-        json_put_raw(&w, "b", json_get(v->b, v->key) ? y : "null");
-        json_end(&w, '}');
-        free(x);
-        free(y);
-    } else json_null(&w);
-    for (int i = 0; i < 2; i++) {
-        json_open(&w, name[i], '{');
-        json_put_string(&w, "run", run[i]->dir);
-        json_put_int(&w, "log_lines", run[i]->log.n);
-        json_put(&w, "last_step", step_of(run[i]->log.line[run[i]->log.n - 1]));
-        json_key(&w, "sha256");
-        if (run[i]->hex[0]) json_string(&w, run[i]->hex);
-        else json_null(&w);
-        json_end(&w, '}');
+static void tell_compare(const Json *v) {
+    const Json *options = json_get(v, "options"), *metrics = json_get(v, "metrics"),
+               *first = json_get(v, "first_difference"), *also = json_get(first, "also");
+    const char *a = json_get(json_get(v, "a"), "sha256")->string,
+               *b = json_get(json_get(v, "b"), "sha256")->string;
+    say(v, "A: {a.run}, {a.log_lines} log lines to step {a.last_step}\n"
+           "B: {b.run}, {b.log_lines} log lines to step {b.last_step}\noptions that differ\n");
+    for (size_t i = 0; i < options->length; i++) {
+        const Json *o = &options->item[i];
+        say(o, "  {@%-30s} ");
+        say(&o->item[0], "{%-28s} ");
+        say(&o->item[1], "{%-28s}");
+        puts(run_option_has_effect(o->key) ? "" : " no effect on the numbers");
     }
-    tell_options(&w, a, b);
-    tell_metrics(&w, a, b);
-    json_end(&w, '}');
-    puts(w.text);
-    free(w.text);
+    printf("%-32s %12s %12s %12s   %12s %12s %12s\n", "metrics", "A: first", "last", "mean of 10",
+           "B: first", "last", "mean of 10");
+    for (size_t i = 0; i < metrics->length; i++)
+        say(&metrics->item[i], "  {@%-30s} {a.first%12.6g} {a.last%12.6g} {a.mean_last_10%12.6g}   "
+                               "{b.first%12.6g} {b.last%12.6g} {b.mean_last_10%12.6g}\n");
+    printf("first difference: ");
+    if (also) {
+        say(first, "step {step}, {quantity}: {a} against {b}");
+        if (!isnan(value_of(first, "a") - value_of(first, "b")))
+            printf(" (by %.3g)", fabs(value_of(first, "a") - value_of(first, "b")));
+        for (size_t i = 0; i < also->length; i++)
+            printf("%s%s", i ? ", " : "\n  and in the same step: ", also->item[i].string);
+    } else say(v, value_of(v, "common_steps") > 0 ? "none in the {common_steps} steps that both logs have"
+                                                  : "the logs have no step in common");
+    say(v, a && b && !strcmp(a, b) ? "\nfinal weights: the same, SHA-256 {a.sha256}\n"
+           : a && b ? "\nfinal weights: different, SHA-256 {a.sha256%.16s}... and {b.sha256%.16s}...\n"
+           : a      ? "\nfinal weights: only A has them\n"
+           : b      ? "\nfinal weights: only B has them\n"
+                    : "\nfinal weights: neither run has them yet\n");
+    puts(json_get(v, "same")->number != 0 ? "the same bits" : "not the same bits");
 }
 
 int cmd_compare(int argc, char **argv, Err *e) {
@@ -252,10 +229,10 @@ int cmd_compare(int argc, char **argv, Err *e) {
     }
     int code = -1;
     if (open_run(&run[0], dir[0], e) && open_run(&run[1], dir[1], e)) {
-        const Verdict v = judge(&run[0], &run[1]);
-        if (c.json) tell_json(&run[0], &run[1], &v);
-        else tell_text(&run[0], &run[1], &v);
-        code = v.same ? 0 : 1;
+        const Verdict v = compare_runs(&run[0], &run[1]);
+        JsonWriter w = {.indent = 2};
+        put_all(&w, &run[0], &run[1], &v);
+        if (say_result(&w, c.json, tell_compare, e)) code = v.same ? 0 : 1;
     }
     run_files_free(&run[0]);
     run_files_free(&run[1]);

@@ -40,8 +40,7 @@ static const OptionTable table = {
 
 /* All that is told, as text or as JSON. */
 typedef struct {
-    ModelConfig shape;                  /* of the folder, or with the adapter that a run would add */
-    Lora own;                           /* r 0: the folder is no adapter */
+    ModelConfig shape;                  /* with the adapter that a run would add */
     FolderInfo info;
     size_t parameters, trained;
     char hex[65], template[160];
@@ -68,7 +67,6 @@ static bool collect(Facts *f, const Config *o, Err *e) {
     if (!m) return false;
     folder_digest(m, f->hex);
     f->parameters = model_parameters(m);
-    f->own = f->shape.lora;
     model_free(m);
     Tokenizer *t = folder_tokenizer(own, o->model, &ignored) ? tokenizer_load(own, &ignored) : NULL;
     f->entries = t ? tokenizer_vocab(t) : -1;
@@ -93,117 +91,106 @@ static bool collect(Facts *f, const Config *o, Err *e) {
 
 static const char *const arch[] = {"Llama", "Qwen2", "Qwen3"};
 
-static void tell(const Facts *f, const Config *o) {
+static void put_facts(JsonWriter *w, const Facts *f, const Config *o) {
     const ModelConfig *c = &f->shape;
-    char size[32], names[96];
-    printf("%s: %s, %s, %zu parameters\n", o->model, arch[c->arch],
-           c->n_label ? "reward model" : "language model", f->parameters);
-    printf("  layers %d, width %d, heads %d (key/value %d) of %d, inner %d, vocabulary %d, context %d, %s "
-           "head\n",
-           c->n_layer, c->hidden, c->n_head, c->n_kv_head, c->head_dim, c->ffn, c->vocab, c->context,
-           c->n_label ? "regression"
-           : c->tied  ? "tied"
-                      : "own");
-    for (int k = 0; k < c->n_label; k++)
-        printf("  label %d: %s, mean %.4f\n", k, f->info.label[k], f->info.reward_mean[k]);
-    if (f->own.r)
-        printf("  adapter of rank %d, alpha %g%s, beside %s of %s\n", f->own.r, f->own.alpha,
-               f->own.rslora ? " (rank-stabilised)" : "", lora_targets_text(names, f->own.target),
-               f->info.base);
-    printf("  weights %s\n", f->hex);
-    if (f->entries < 0) printf("  tokenizer: %s\n", f->template);
-    else printf("  tokenizer: %d entries, template %s\n", f->entries, f->template);
-    printf("one GRPO step of %d prompts (%d tokens), %d completions each (%d tokens): %d rows\n", o->prompts,
-           o->prompt_length, o->num_generations, o->completion_length,
-           o->prompts * (o->prompt_length + o->num_generations * o->completion_length));
-    human_bytes(size, f->bytes);
-    printf("  memory to train: %s (weights, gradient, two moments, activations of a slice)\n", size);
-    if (c->lora.r)
-        printf("  adapter of rank %d beside %s: %zu parameters are trained\n", c->lora.r,
-               lora_targets_text(names, c->lora.target), f->trained);
-    if (!c->n_label)
-        printf("  operations: generation %.3g, training %.3g (E190, E192)\n", f->generation, f->training);
+    const struct { const char *key; int value; } size[] = {
+        {"layers", c->n_layer}, {"width", c->hidden}, {"heads", c->n_head}, {"key_value_heads", c->n_kv_head},
+        {"head_dim", c->head_dim}, {"inner", c->ffn}, {"vocabulary", c->vocab}, {"context", c->context},
+        {"tokenizer_entries", f->entries}};
+    char names[96];
+    json_begin(w, '{');
+    json_put_string(w, "model", o->model);
+    json_put_string(w, "architecture", arch[c->arch]);
+    json_put_int(w, "parameters", (long long)f->parameters);
+    json_put_int(w, "trained", (long long)f->trained);
+    json_put_string(w, "sha256", f->hex);
+    for (size_t i = 0; i < sizeof size / sizeof *size; i++) json_put_int(w, size[i].key, size[i].value);
+    json_put_string(w, "head", c->n_label ? "regression" : c->tied ? "tied" : "own");
+    json_put_string(w, "template", f->template);
+    json_open(w, "labels", '{');        /* and what is added to their scores */
+    for (int k = 0; k < c->n_label; k++) json_put(w, f->info.label[k], f->info.reward_mean[k]);
+    json_end(w, '}');
+    if (c->lora.r) {
+        json_open(w, "adapter", '{');
+        json_put_int(w, "rank", c->lora.r);
+        json_put(w, "alpha", c->lora.alpha);
+        json_put_bool(w, "rslora", c->lora.rslora);
+        json_put_string(w, "beside", lora_targets_text(names, c->lora.target));
+        json_put_string(w, "base", f->info.base);
+        json_end(w, '}');
+    }
+    json_open(w, "options", '{');
+    options_write(w, o, &table);
+    json_end(w, '}');
+    json_put(w, "training_bytes", f->bytes);
+    json_put(w, "generation_flops", c->n_label ? NAN : f->generation);
+    json_put(w, "training_flops", c->n_label ? NAN : f->training);
+    json_end(w, '}');
 }
 
-static void tell_json(const Facts *f, const Config *o) {
-    const ModelConfig *c = &f->shape;
-    const struct {
-        const char *key;
-        int value;
-    } size[] = {{"layers", c->n_layer},
-                {"width", c->hidden},
-                {"heads", c->n_head},
-                {"key_value_heads", c->n_kv_head},
-                {"head_dim", c->head_dim},
-                {"inner", c->ffn},
-                {"vocabulary", c->vocab},
-                {"context", c->context},
-                {"tokenizer_entries", f->entries}};
-    JsonWriter w = {.indent = 2};
-    json_begin(&w, '{');
-    json_put_string(&w, "model", o->model);
-    json_put_string(&w, "architecture", arch[c->arch]);
-    json_put_int(&w, "parameters", (long long)f->parameters);
-    json_put_int(&w, "trained", (long long)f->trained);
-    json_put_string(&w, "sha256", f->hex);
-    for (size_t i = 0; i < sizeof size / sizeof *size; i++) json_put_int(&w, size[i].key, size[i].value);
-    json_put_string(&w, "template", f->template);
-    json_open(&w, "labels", '{');        /* and what is added to their scores */
-    for (int k = 0; k < c->n_label; k++) json_put(&w, f->info.label[k], f->info.reward_mean[k]);
-    json_end(&w, '}');
-    json_put(&w, "training_bytes", f->bytes);
-    json_put(&w, "generation_flops", c->n_label ? NAN : f->generation);
-    json_put(&w, "training_flops", c->n_label ? NAN : f->training);
-    json_end(&w, '}');
-    puts(w.text);
-    free(w.text);
+static void tell_facts(const Json *v) {
+    const Json *label = json_get(v, "labels");
+    say(v, label->length ? "{model}: {architecture}, reward model"
+                         : "{model}: {architecture}, language model");
+    say(v, ", {parameters} parameters\n  layers {layers}, width {width}, heads {heads} (key/value "
+           "{key_value_heads}) of {head_dim}, inner {inner}, vocabulary {vocabulary}, context {context}, "
+           "{head} head\n");
+    for (size_t k = 0; k < label->length; k++) {
+        printf("  label %zu", k);
+        say(&label->item[k], ": {@}, mean {%.4f}\n");
+    }
+    if (json_get(v, "adapter"))
+        say(v, "  adapter of rank {adapter.rank}, alpha {adapter.alpha}, beside {adapter.beside} of "
+               "{adapter.base}: {trained} parameters are trained\n");
+    say(v, "  weights {sha256}\n  tokenizer: ");
+    say(v, json_get(v, "tokenizer_entries")->number < 0
+               ? "{template}\n"
+               : "{tokenizer_entries} entries, template {template}\n");
+    say(v, "one GRPO step, --prompts {options.prompts} of {options.prompt_length} tokens, --num-generations "
+           "{options.num_generations} of {options.completion_length} tokens\n  memory to train: "
+           "{training_bytes%B} (weights, gradient, two moments, activations of a slice)\n");
+    if (!label->length)
+        say(v, "  operations: generation {generation_flops%.3g}, training {training_flops%.3g} (E190, "
+               "E192)\n");
 }
 
-static void json_plan(const char *command, const RunPlan *p) {
-    JsonWriter w = {0};
-    json_begin(&w, '{');
-    json_put_string(&w, "command", command);
-    json_put_int(&w, "steps", p->n_step);
-    json_put(&w, "memory_bytes", p->memory);
-    json_put(&w, "step_seconds", p->step_seconds);
-    json_put(&w, "seconds", p->step_seconds * p->n_step);
-    json_put(&w, "completion_length", p->length > 0 ? p->length : NAN);
-    json_put_string(&w, "completion_length_from",
+static void put_plan(JsonWriter *w, const char *command, const RunPlan *p) {
+    json_begin(w, '{');
+    json_put_string(w, "command", command);
+    json_put_int(w, "steps", p->n_step);
+    json_put(w, "memory_bytes", p->memory);
+    json_put(w, "step_seconds", p->step_seconds);
+    json_put(w, "seconds", p->step_seconds * p->n_step);
+    json_put_string(w, "seconds_from", p->how);
+    json_put(w, "completion_length", p->length > 0 ? p->length : NAN);
+    json_put_string(w, "completion_length_from",
                     p->length <= 0       ? "data"
                     : p->mean_length > 0 ? "given mean"
                                          : "maximum");
-    json_key(&w, "predicted"); cost_json(&w, &p->cost);
-    json_end(&w, '}');
-    puts(w.text);
-    free(w.text);
+    json_key(w, "predicted"); cost_json(w, &p->cost);
+    json_end(w, '}');
 }
 
-static void tell_plan(const char *command, const RunPlan *p) {
-    char bytes[32], step[32], all[32];
-    human_bytes(bytes, p->memory);
-    human_time(step, p->step_seconds);
-    human_time(all, p->step_seconds * p->n_step);
-    printf("%s: %d update%s\n  memory: %s at most\n", command, p->n_step, p->n_step == 1 ? "" : "s", bytes);
-    for (int k = 0; k < N_MEM; k++) {
-        human_bytes(bytes, p->cost.memory[k]);
-        if (p->cost.memory[k] > 0) printf("    %-12s %10s\n", memory_names[k], bytes);
-    }
-    printf("  time: %s an update, %s in all (%s)\n", step, all, p->how);
-    if (p->length > 0)
-        printf("  lengths: completions of %g tokens, %s\n", p->length,
-               p->mean_length > 0
-                   ? "the mean that was given"
-                   : "the most that they may have; --mean-completion-length says what to expect");
-    else printf("  lengths: those of the data\n");
-    printf("  tokens: %.0f of prompts, %.0f of completions\n  operations: %.4g\n    %-12s %12s %12s %14s "
-           "%14s\n",
-           p->cost.prompt, p->cost.completion, cost_flops(&p->cost), "", "forward", "backward",
-           "rows forward", "rows backward");
+static void tell_plan(const Json *v) {
+    const Json *cost = json_get(v, "predicted"), *memory = json_get(cost, "memory"),
+               *from = json_get(v, "completion_length_from");
+    say(v, "{command}: {steps} updates\n  memory: {memory_bytes%B} at most\n");
+    for (size_t k = 0; k < memory->length; k++)
+        if (memory->item[k].number > 0) say(&memory->item[k], "    {@%-12s} {%10B}\n");
+    say(v, "  time: {step_seconds%T} an update, {seconds%T} in all ({seconds_from})\n  lengths: ");
+    say(v, *from->string == 'd' ? "those of the data\n"
+           : *from->string == 'g'
+               ? "completions of {completion_length%g} tokens, the mean that was given\n"
+               : "completions of {completion_length%g} tokens, the most that they may have; "
+                 "--mean-completion-length says what to expect\n");
+    say(cost, "  tokens: {tokens.prompt%.0f} of prompts, {tokens.completion%.0f} of completions\n"
+              "  operations: {total_flops%.4g}\n");
+    printf("    %-12s %12s %12s %14s %14s\n", "", "forward", "backward", "rows forward", "rows backward");
     for (int k = 0; k < N_NET; k++) {
-        const Tally *t = &p->cost.net[k];
-        if (t->forward.row > 0)
-            printf("    %-12s %12.4g %12.4g %14.0f %14.0f\n", net_names[k], t->forward.flop, t->backward.flop,
-                   t->forward.row, t->backward.row);
+        const Json *flops = &json_get(cost, "flops")->item[k], *rows_of = &json_get(cost, "passes")->item[k];
+        if (!(json_get(rows_of, "forward")->number > 0)) continue;
+        say(flops, "    {@%-12s} {forward%12.4g} {backward%12.4g}");
+        say(rows_of, " {forward%14.0f} {backward%14.0f}\n");
     }
 }
 
@@ -255,9 +242,9 @@ static int plan_run(int argc, char **argv, Err *e) {
     for (int k = 1; k < argc; k++) if (!strcmp(argv[k], "--json")) json = k;
     const int r = command[i].plan(&p, argc, argv, e);
     if (r || p.memory < 0) return r;                            /* an error, or --help */
-    if (json > 0) json_plan(command[i].name, &p);
-    else tell_plan(command[i].name, &p);
-    return 0;
+    JsonWriter w = {0};
+    put_plan(&w, command[i].name, &p);
+    return say_result(&w, json > 0, tell_plan, e) ? 0 : -1;
 }
 
 int cmd_info(int argc, char **argv, Err *e) {
@@ -267,7 +254,7 @@ int cmd_info(int argc, char **argv, Err *e) {
     const int r = options_parse(&o, &table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
     if (!check(&o, e) || !collect(&f, &o, e)) return -1;
-    if (o.json) tell_json(&f, &o);
-    else tell(&f, &o);
-    return 0;
+    JsonWriter w = {.indent = 2};
+    put_facts(&w, &f, &o);
+    return say_result(&w, o.json, tell_facts, e) ? 0 : -1;
 }

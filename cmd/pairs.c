@@ -7,12 +7,10 @@
 #include <string.h>
 
 #include "cmd/commands.h"
+#include "run/evaluate.h"
 #include "run/options.h"
-#include "run/scorer.h"
-#include "run/speaker.h"
 #include "lib/files.h"
 #include "lib/machine.h"
-#include "reward.h"
 #include "lib/say.h"
 
 typedef struct {
@@ -46,7 +44,7 @@ static const OptionTable table = {
 
 typedef struct { Config c; FileWriter file; bool begun; int n_prompt, n_pair, n_tied; Costs costs; } Pairs;
 
-static void write_prompt(JsonWriter *w, const Example *x) {
+static void pairs_prompt(JsonWriter *w, const Example *x) {
     const Json *given = x->row ? json_get(x->row, "prompt") : NULL;
     json_key(w, "prompt");
     if (given) { json_value(w, given); return; }
@@ -74,7 +72,7 @@ static bool write_pair(Pairs *p, const Reply *reply, const real *reward, int n, 
     p->n_pair++;
     JsonWriter w = {0};
     json_begin(&w, '{');
-    write_prompt(&w, reply->prompt);
+    pairs_prompt(&w, reply->prompt);
     json_put_string(&w, "chosen", reply[best].completion);
     json_put_string(&w, "rejected", reply[worst].completion);
     json_put_string(&w, "chosen_finish_reason", reply[best].ended ? "stop" : "length");
@@ -92,34 +90,13 @@ static bool write_pair(Pairs *p, const Reply *reply, const real *reward, int n, 
 
 /* ---- replies sampled here ----------------------------------------------------------------- */
 
-static bool some_prompts(Pairs *p, const Speaker *s, Scorer *scorer, const double *weight, const Dataset *d,
-                         int first, int n, Err *e) {
-    const Config *c = &p->c;
-    const int group = c->speak.num_generations, total = n * group, n_label = scorer_n_label(scorer);
-    Answers a;
-    Reply *reply = calloc((size_t)total, sizeof *reply);
-    char **text = calloc((size_t)total, sizeof *text);
-    real *score = malloc((size_t)total * (size_t)n_label * sizeof(real)),
-         *reward = malloc((size_t)total * sizeof(real));
-    bool ok = speaker_answer(&a, s, &d->row[first], n, first, group, c->speak.max_completion_length,
-                             &c->speak.sampling, c->speak.seed, 0, d->path, e) &&
-              ((reply && text && score && reward) || fail(e, "pairs: no memory for %d replies", total));
-    for (int i = 0; ok && i < total; i++) {
-        ok = (text[i] = answer_text(&a, s, i, e)) != NULL;
-        reply[i] = (Reply){&d->row[first + i / group], text[i], a.out.ended[i]};
-    }
-    ok = ok && scorer_score(scorer, score, reply, total, e);
-    if (ok) answers_cost(&p->costs, &a, s, NULL);
-    if (ok)
-        reward_weighted_sum(reward, score, weight, (size_t)total, (size_t)n_label, (size_t)group,
-                            MISSING_MEAN);
-    for (int i = 0; ok && i < n; i++) ok = write_pair(p, reply + i * group, reward + i * group, group, e);
-    for (int i = 0; text && i < total; i++) free(text[i]);
-    free(text);
-    free(reply);
-    free(score);
-    free(reward);
-    answers_free(&a);
+static bool some_prompts(Pairs *p, const Speaker *s, const EvalPlan *plan, int first, int n, Err *e) {
+    const int group = plan->num_generations;
+    Judged j;
+    bool ok = judged_new(&j, plan, s, first, n, e);
+    if (ok) answers_cost(&p->costs, &j.answers, s, NULL);
+    for (int i = 0; ok && i < n; i++) ok = write_pair(p, j.reply + i * group, j.reward + i * group, group, e);
+    judged_free(&j);
     return ok;
 }
 
@@ -139,8 +116,7 @@ static bool sampled(Pairs *p, const Dataset *d, Err *e) {
                     "equal",
                     c->speak.sampling.temperature);
     if (!sampling_check(&c->speak.sampling, e)) return false;
-    Scorer *scorer =
-        scorer_open(&c->scorer, c->slice_rows, e);
+    Scorer *scorer = scorer_open(&c->scorer, c->slice_rows, e);
     bool ok = scorer &&
               parse_weights(weight, c->scorer.weights, scorer_labels(scorer), scorer_n_label(scorer),
                             "--reward-weights", e) &&
@@ -149,12 +125,15 @@ static bool sampled(Pairs *p, const Dataset *d, Err *e) {
         s.model->tally = &p->costs.measured.net[NET_POLICY];
         scorer_count(scorer, &p->costs);
     }
+    const EvalPlan plan = {.data = d, .scorer = scorer, .weight = weight, .missing = MISSING_MEAN,
+                           .sampling = c->speak.sampling, .num_generations = c->speak.num_generations,
+                           .max_completion_length = c->speak.max_completion_length, .seed = c->speak.seed};
     const double start = clock_seconds();
     Progress progress;
     progress_begin(&progress, "pairs", d->n);
     for (int first = 0; ok && first < d->n; first += c->batch) {
         const int n = d->n - first < c->batch ? d->n - first : c->batch;
-        ok = some_prompts(p, &s, scorer, weight, d, first, n, e);
+        ok = some_prompts(p, &s, &plan, first, n, e);
         progress_at(&progress, first + n, NULL);
     }
     progress_end(&progress);

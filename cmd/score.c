@@ -45,9 +45,8 @@ static void write_row(JsonWriter *w, const Example *x, const real *score, const 
                       int n_label, double reward) {
     json_begin(w, '{');
     for (size_t i = 0; x->row && i < x->row->length; i++)
-        if (strcmp(x->row->item[i].key, "scores") && strcmp(x->row->item[i].key, "reward")) {
+        if (strcmp(x->row->item[i].key, "scores") && strcmp(x->row->item[i].key, "reward"))
             json_put_value(w, x->row->item[i].key, &x->row->item[i]);
-        }
     json_open(w, "scores", '{');
     for (int k = 0; k < n_label; k++) json_put(w, label[k], score[k]);
     json_end(w, '}');
@@ -89,7 +88,7 @@ static bool emit(FileWriter *file, const Config *c, const Dataset *d, const real
     return ok;
 }
 
-static bool score(const Config *c, Err *e) {
+static bool score_all(const Config *c, Err *e) {
     Dataset d;
     double weight[MAX_LABELS];
     if (!c->dataset)
@@ -101,8 +100,7 @@ static bool score(const Config *c, Err *e) {
     FileWriter file;
     /* before the work, not after it */
     if (c->output && !file_begin(&file, c->output, e)) return false;
-    Scorer *s =
-        scorer_open(&c->scorer, c->slice_rows, e);
+    Scorer *s = scorer_open(&c->scorer, c->slice_rows, e);
     if (!s) {
         if (c->output) file_abandon(&file);
         return false;
@@ -142,5 +140,5 @@ int cmd_score(int argc, char **argv, Err *e) {
     Config c;
     const int r = options_parse(&c, &table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
-    return score(&c, e) ? 0 : -1;
+    return score_all(&c, e) ? 0 : -1;
 }

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cmd/eval.h"
 #include "cmd/step_open.h"
+#include "run/evaluate.h"
 #include "lib/files.h"
 
 void step_log_generation(JsonWriter *w, Step *s) {

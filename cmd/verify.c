@@ -10,6 +10,7 @@
 #include "run/options.h"
 #include "verify/data.h"
 #include "lib/files.h"
+#include "lib/say.h"
 #include "tokenizer.h"
 #include "verify/diagnose.h"
 #include "verify/write.h"
@@ -72,7 +73,7 @@ static void unload(Loaded *l) {
     if (l->tokenizer) tokenizer_free(l->tokenizer);
 }
 
-static bool load(Loaded *l, Dump *d, const VerifyConfig *c, Err *e) {
+static bool verify_load(Loaded *l, Dump *d, const VerifyConfig *c, Err *e) {
     FolderInfo other;
     if (!load_one(&l->policy, &l->info, c->model, d, e) || !load_one(&l->old, &other, c->old_model, d, e) ||
         !load_one(&l->reference, &other, c->ref_model, d, e))
@@ -84,18 +85,28 @@ static bool load(Loaded *l, Dump *d, const VerifyConfig *c, Err *e) {
 }
 
 /* ---- the catalogue -------------------------------------------------------------------------- */
-static int list_catalogue(bool json) {
+static void tell_catalogue(const Json *v) {
+    printf("%-24s %-6s %-40s %s\n", "name", "", "stages", "what is done instead of ours");
+    for (size_t i = 0; i < v->length; i++) {
+        const Json *m = &v->item[i], *all = json_get(m, "stages");
+        char stages[200] = "";
+        for (size_t s = 0; s < all->length; s++)
+            snprintf(stages + strlen(stages), sizeof stages - strlen(stages), s ? ",%s" : "%s",
+                     all->item[s].string);
+        say(m, "{name%-24s} {equation%-6s} ");
+        printf("%-40s ", stages);
+        say(m, "{explanation}\n");
+    }
+    printf("\nwhat a dump of a GRPO step cannot hold:\n");
+    for (const Absent *a = absent_mistakes; a->name; a++)
+        printf("%-24s %s: %s\n", a->name, a->line, a->reason);
+}
+
+static int list_catalogue(bool json, Err *e) {
     JsonWriter w = {.indent = 1};
-    if (json) json_begin(&w, '[');
-    else printf("%-24s %-6s %-40s %s\n", "name", "", "stages", "what is done instead of ours");
+    json_begin(&w, '[');
     for (int i = 0; i < n_mistake; i++) {
         const Mistake *m = &mistakes[i];
-        char stages[200] = "";
-        for (int s = 0; s < N_STAGE; s++)
-            if (m->stages >> s & 1)
-                snprintf(stages + strlen(stages), sizeof stages - strlen(stages), "%s%s", *stages ? "," : "",
-                         stage_info[s].name);
-        if (!json) { printf("%-24s %-6s %-40s %s\n", m->name, m->equation, stages, m->line); continue; }
         json_begin(&w, '{');
         json_put_string(&w, "name", m->name);
         json_put_string(&w, "equation", m->equation);
@@ -109,16 +120,8 @@ static int list_catalogue(bool json) {
         json_end(&w, ']');
         json_end(&w, '}');
     }
-    if (json) {
-        json_end(&w, ']');
-        printf("%s\n", w.text);
-        free(w.text);
-        return 0;
-    }
-    printf("\nwhat a dump of a GRPO step cannot hold:\n");
-    for (const Absent *a = absent_mistakes; a->name; a++)
-        printf("%-24s %s: %s\n", a->name, a->line, a->reason);
-    return 0;
+    json_end(&w, ']');
+    return say_result(&w, json, tell_catalogue, e) ? 0 : -1;
 }
 
 /* ---- the report ----------------------------------------------------------------------------- */
@@ -143,107 +146,6 @@ static void place_text(char *out, size_t size, const Report *r, const Item *x, c
     for (char *c = text; c && *c; c++) if ((unsigned char)*c < 0x20) *c = ' ';
     if (text) snprintf(out + strlen(out), size - strlen(out), " \"%.24s\"", text);
     free(text);
-}
-
-static const char *const verdict_kinds[] = {"right", "right-as", "differs", "wrong", "unknown"};
-
-static const Item *worst_item(const Report *r, const StageReport *x) {
-    const Item *worst = &r->item[x->first];
-    for (int i = 1; i < x->n; i++) {
-        const Item *it = &r->item[x->first + i];
-        if ((it->tolerance > 0 ? it->max_abs / it->tolerance : it->max_abs) >
-            (worst->tolerance > 0 ? worst->max_abs / worst->tolerance : worst->max_abs))
-            worst = it;
-    }
-    return worst;
-}
-
-static void print_gap(const char *what, const Gap *g) {
-    printf("  %-28s %10.3g %10.3g %10.3g %10.3g %9.2f %%  (%zu tokens)\n", what, g->mean, g->sd, g->p95,
-           g->max, 100 * g->outside, g->n);
-}
-
-static void print_blind(const Report *r) {
-    int blind, all;
-    blind_counts(r, &blind, &all);
-    if (all == 0) return;
-    printf("\nblind to %d of %d mistakes that could stand in these stages%s\n", blind, all,
-           blind ? ":" : "; every one of them would have shown");
-    bool *done = calloc((size_t)n_mistake, sizeof *done);
-    for (int i = 0; done && i < n_mistake; i++) {
-        if (r->visible[i] != HIDDEN || done[i]) continue;
-        printf("  %s:", mistakes[i].hidden[0] ? mistakes[i].hidden : "no difference beyond the tolerance");
-        int n = 0;
-        for (int k = i; k < n_mistake; k++)
-            if (r->visible[k] == HIDDEN && !strcmp(mistakes[k].hidden, mistakes[i].hidden))
-                printf("%s %s", n++ ? "," : "", mistakes[k].name), done[k] = true;
-        printf("\n");
-    }
-    free(done);
-    int n = 0;
-    for (int i = 0; i < n_mistake; i++)
-        if (r->visible[i] == UNTRIED)
-            printf("%s %s",
-                   n++ ? "," : "not tried on a model of this size while all is right:", mistakes[i].name);
-    if (n) printf("\n");
-}
-
-static void print_report(const Report *r, const Loaded *l) {
-    const Dump *d = r->d;
-    const GrpoConfig *g = &d->set.grpo;
-    int right = 0, wrong = 0;
-    printf("%s: %zu completions", d->path, d->n);
-    if (d->width)
-        printf(", %zu columns%s", d->width, d->whole_rows ? " (prompt and completion in one row)" : "");
-    if (d->n_label) printf(", %zu labels", d->n_label);
-    if (d->producer) printf("; by %.60s", d->producer);
-    printf("\ndeclared: %s%s, loss_type %s, ratio per %s, scale_rewards %s, %s, beta %g, temperature %g\n",
-           dialect_names[d->set.dialect], d->set.dialect_given ? "" : " (not said)",
-           loss_type_names[g->loss_type], importance_sampling_level_names[g->importance_sampling_level],
-           scale_rewards_names[g->scale_rewards],
-           multi_objective_aggregation_names[g->multi_objective_aggregation], g->beta,
-           d->set.sampling.temperature);
-    if (*d->unused_keys) printf("not used, of config: %s\n", d->unused_keys);
-    if (*d->unused_tensors) printf("not used, of tensors: %s\n", d->unused_tensors);
-    printf("\n%-15s %-8s %9s %9s %9s %9s %9s %9s  %s\n", "stage", "type", "max error", "mean", "relative",
-           "ulps", "tolerance", "our float", "worst at");
-    for (int s = 0; s < N_STAGE; s++) {
-        const StageReport *x = &r->stage[s];
-        char verdict[1400], place[128] = "", many[32] = "";
-        if (!x->judged) continue;
-        report_verdict(verdict, sizeof verdict, r, (Stage)s);
-        if (x->n) {
-            const Item *it = worst_item(r, x);
-            place_text(place, sizeof place, r, it, l);
-            if (x->n > 1) snprintf(many, sizeof many, " (%d tensors)", x->n);
-            printf("%-15s %-8s %9.2g %9.2g %9.2g %9.3g %9.2g ", stage_info[s].name,
-                   stage_info[s].shape == SHAPE_MASK ? "mask" : precision_names[it->precision], it->max_abs,
-                   it->mean_abs, it->max_rel, it->ulps, it->tolerance);
-            if (isnan(it->ours)) printf("%9s", "-");
-            else printf("%9.2g", it->ours);
-            printf("  %s%s%s%s\n", x->n > 1 ? it->name : "", x->n > 1 ? " " : "", place, many);
-            if (x->verdict != VERDICT_RIGHT && it->worst_given == it->worst_given)
-                printf("%15s found %.9g, right is %.9g\n", "", it->worst_given, it->worst_right);
-        } else printf("%-15s\n", stage_info[s].name);
-        printf("%15s %s%s%s\n", "", verdict, *x->note ? "; " : "", x->note);
-        if (x->verdict == VERDICT_RIGHT || x->verdict == VERDICT_RIGHT_AS) right++;
-        else wrong++;
-    }
-    for (int s = 0; s < N_STAGE; s++)
-        if (r->stage[s].present && !r->stage[s].judged)
-            printf("%-15s not judged: %s\n", stage_info[s].name, r->stage[s].obstacle);
-    if (r->table.there) {
-        const SamplerTable *t = &r->table;
-        printf("\nlog-probabilities: %-9s %10s %10s %10s %10s %s\n", "", "mean", "sd", "p95", "max",
-               "ratio outside the clip band");
-        print_gap("trainer - sampler", &t->both);
-        if (t->oracle)
-            print_gap("trainer - double precision", &t->trainer),
-                print_gap("sampler - double precision", &t->sampler);
-    }
-    print_blind(r);
-    printf("\n%d of %d stages right%s\n", right, right + wrong,
-           wrong ? "" : ", as far as this dump can show");
 }
 
 static void json_item(JsonWriter *w, const Report *r, const Item *x, const Loaded *l) {
@@ -278,123 +180,214 @@ static void json_gap(JsonWriter *w, const char *key, const Gap *g) {
     json_end(w, '}');
 }
 
-static void print_json(const Report *r, const Loaded *l) {
-    JsonWriter w = {.indent = 1};
+static void put_report(JsonWriter *w, const Report *r, const Loaded *l) {
+    static const char *const verdict_kinds[] = {"right", "right-as", "differs", "wrong", "unknown"};
+    const Dump *d = r->d;
+    const GrpoConfig *g = &d->set.grpo;
     int blind, all;
-    json_begin(&w, '{');
-    json_put_string(&w, "dump", r->d->path);
-    json_put_string(&w, "dialect", dialect_names[r->d->set.dialect]);
-    json_put_bool(&w, "right", report_all_right(r));
-    json_open(&w, "stages", '[');
+    json_begin(w, '{');
+    json_put_string(w, "dump", d->path);
+    json_put_string(w, "dialect", dialect_names[d->set.dialect]);
+    json_put_bool(w, "right", report_all_right(r));
+    json_put_int(w, "completions", (long long)d->n);
+    json_put_int(w, "columns", (long long)d->width);
+    json_put_bool(w, "whole_rows", d->whole_rows);
+    json_put_int(w, "labels", (long long)d->n_label);
+    json_put_string(w, "producer", d->producer);
+    json_open(w, "declared", '{');
+    json_put_string(w, "dialect", d->set.dialect_given ? "" : " (not said)");
+    json_put_string(w, "loss_type", loss_type_names[g->loss_type]);
+    json_put_string(w, "level", importance_sampling_level_names[g->importance_sampling_level]);
+    json_put_string(w, "scale_rewards", scale_rewards_names[g->scale_rewards]);
+    json_put_string(w, "aggregation", multi_objective_aggregation_names[g->multi_objective_aggregation]);
+    json_put(w, "beta", g->beta);
+    json_put(w, "temperature", d->set.sampling.temperature);
+    json_put_string(w, "unused_keys", d->unused_keys);
+    json_put_string(w, "unused_tensors", d->unused_tensors);
+    json_end(w, '}');
+    json_open(w, "stages", '[');
     for (int s = 0; s < N_STAGE; s++) {
         const StageReport *x = &r->stage[s];
         char verdict[1400];
         if (!x->judged) continue;
         report_verdict(verdict, sizeof verdict, r, (Stage)s);
-        json_begin(&w, '{');
-        json_put_string(&w, "stage", stage_info[s].name);
-        json_put_string(&w, "equation", stage_info[s].equation);
-        json_put_string(&w, "kind", verdict_kinds[x->verdict]);
-        json_put_string(&w, "verdict", verdict);
-        json_open(&w, "names", '[');
-        for (int i = 0; i < x->n_name; i++) json_string(&w, x->name[i]);
-        json_end(&w, ']');
-        if (*x->note) json_put_string(&w, "note", x->note);
-        json_open(&w, "tensors", '[');
-        for (int i = 0; i < x->n; i++) json_item(&w, r, &r->item[x->first + i], l);
-        json_end(&w, ']');
-        json_end(&w, '}');
+        json_begin(w, '{');
+        json_put_string(w, "stage", stage_info[s].name);
+        json_put_string(w, "equation", stage_info[s].equation);
+        json_put_string(w, "kind", verdict_kinds[x->verdict]);
+        json_put_string(w, "verdict", verdict);
+        json_open(w, "names", '[');
+        for (int i = 0; i < x->n_name; i++) json_string(w, x->name[i]);
+        json_end(w, ']');
+        if (*x->note) json_put_string(w, "note", x->note);
+        json_open(w, "tensors", '[');
+        for (int i = 0; i < x->n; i++) json_item(w, r, &r->item[x->first + i], l);
+        json_end(w, ']');
+        json_end(w, '}');
     }
-    json_end(&w, ']');
-    json_open(&w, "not_judged", '[');
+    json_end(w, ']');
+    json_open(w, "not_judged", '[');
     for (int s = 0; s < N_STAGE; s++) {
         if (!r->stage[s].present || r->stage[s].judged) continue;
-        json_begin(&w, '{');
-        json_put_string(&w, "stage", stage_info[s].name);
-        json_put_string(&w, "reason", r->stage[s].obstacle);
-        json_end(&w, '}');
+        json_begin(w, '{');
+        json_put_string(w, "stage", stage_info[s].name);
+        json_put_string(w, "reason", r->stage[s].obstacle);
+        json_end(w, '}');
     }
-    json_end(&w, ']');
+    json_end(w, ']');
     if (r->table.there) {
-        json_open(&w, "sampler", '{');
-        json_gap(&w, "trainer_minus_sampler", &r->table.both);
+        json_open(w, "sampler", '{');
+        json_gap(w, "trainer_minus_sampler", &r->table.both);
         if (r->table.oracle)
-            json_gap(&w, "trainer_minus_double", &r->table.trainer),
-                json_gap(&w, "sampler_minus_double", &r->table.sampler);
-        json_end(&w, '}');
+            json_gap(w, "trainer_minus_double", &r->table.trainer),
+                json_gap(w, "sampler_minus_double", &r->table.sampler);
+        json_end(w, '}');
     }
     blind_counts(r, &blind, &all);
-    json_open(&w, "blind", '{');
-    json_put_int(&w, "count", blind);
-    json_put_int(&w, "of", all);
-    json_open(&w, "mistakes", '[');
+    json_open(w, "blind", '{');
+    json_put_int(w, "count", blind);
+    json_put_int(w, "of", all);
+    json_open(w, "mistakes", '[');
     for (int i = 0; i < n_mistake; i++) {
         if (r->visible[i] != HIDDEN) continue;
-        json_begin(&w, '{');
-        json_put_string(&w, "name", mistakes[i].name);
-        json_put_string(&w, "reason", mistakes[i].hidden);
-        json_end(&w, '}');
+        json_begin(w, '{');
+        json_put_string(w, "name", mistakes[i].name);
+        json_put_string(w, "reason", mistakes[i].hidden);
+        json_end(w, '}');
     }
-    json_end(&w, ']');
-    json_open(&w, "untried", '[');
-    for (int i = 0; i < n_mistake; i++) if (r->visible[i] == UNTRIED) json_string(&w, mistakes[i].name);
-    json_end(&w, ']'), json_end(&w, '}');
-    json_end(&w, '}');
-    printf("%s\n", w.text ? w.text : "");
-    free(w.text);
+    json_end(w, ']');
+    json_open(w, "untried", '[');
+    for (int i = 0; i < n_mistake; i++) if (r->visible[i] == UNTRIED) json_string(w, mistakes[i].name);
+    json_end(w, ']');
+    json_end(w, '}');
+    json_end(w, '}');
+}
+
+/* ---- the report as text --------------------------------------------------------------------- */
+static double beyond(const Json *tensor) {      /* its error, in tolerances where it has one */
+    const Json *error = json_get(tensor, "max_abs_error"), *tolerance = json_get(tensor, "tolerance");
+    return tolerance->number > 0 ? error->number / tolerance->number : error->number;
+}
+
+/* Of a stage's tensors the one that is farthest off; NULL where it has none. */
+static const Json *worst_tensor(const Json *stage) {
+    const Json *all = json_get(stage, "tensors"), *worst = all->length ? all->item : NULL;
+    for (size_t i = 1; i < all->length; i++) if (beyond(&all->item[i]) > beyond(worst)) worst = &all->item[i];
+    return worst;
+}
+
+static bool stage_right(const Json *stage) { return !strncmp(json_get(stage, "kind")->string, "right", 5); }
+
+static void tell_blind(const Json *blind) {
+    const Json *all = json_get(blind, "mistakes"), *untried = json_get(blind, "untried");
+    if (json_get(blind, "of")->number == 0) return;
+    say(blind, "\nblind to {count} of {of} mistakes that could stand in these stages");
+    puts(all->length ? ":" : "; every one of them would have shown");
+    for (size_t i = 0; i < all->length; i++) {          /* those of one reason together */
+        const char *reason = json_get(&all->item[i], "reason")->string;
+        size_t k = 0;
+        while (strcmp(json_get(&all->item[k], "reason")->string, reason)) k++;
+        if (k < i) continue;
+        printf("  %s:", *reason ? reason : "no difference beyond the tolerance");
+        for (; k < all->length; k++)
+            if (!strcmp(json_get(&all->item[k], "reason")->string, reason))
+                say(&all->item[k], k > i ? ", {name}" : " {name}");
+        putchar('\n');
+    }
+    for (size_t i = 0; i < untried->length; i++)
+        printf("%s %s", i ? "," : "not tried on a model of this size while all is right:",
+               untried->item[i].string);
+    if (untried->length) putchar('\n');
+}
+
+static void tell_stage(const Json *x) {
+    const Json *worst = worst_tensor(x);
+    const size_t n = json_get(x, "tensors")->length;
+    say(x, worst ? "{stage%-15s} " : "{stage%-15s}\n");
+    if (worst) {
+        say(worst, "{dtype%-8s} {max_abs_error%9.2g} {mean_abs_error%9.2g} {max_rel_error%9.2g} "
+                   "{max_ulps%9.3g} {tolerance%9.2g} {our_float_error%9.2g}  ");
+        say(worst, n > 1 ? "{name} {worst.place}" : "{worst.place}");
+        if (n > 1) printf(" (%zu tensors)", n);
+        putchar('\n');
+        if (strcmp(json_get(x, "kind")->string, "right") &&
+            json_get(json_get(worst, "worst"), "found")->type == JSON_NUMBER)
+            say(worst, "                found {worst.found%.9g}, right is {worst.right%.9g}\n");
+    }
+    say(x, json_get(x, "note") ? "                {verdict}; {note}\n" : "                {verdict}\n");
+}
+
+static void tell_report(const Json *v) {
+    const Json *stages = json_get(v, "stages"), *not_judged = json_get(v, "not_judged"),
+               *gaps = json_get(v, "sampler"), *declared = json_get(v, "declared");
+    static const char *const gap_name[] = {"trainer - sampler", "trainer - double precision",
+                                           "sampler - double precision"};
+    int right = 0;
+    say(v, "{dump}: {completions} completions");
+    if (json_get(v, "columns")->number > 0)
+        say(v, json_get(v, "whole_rows")->number != 0
+                   ? ", {columns} columns (prompt and completion in one row)"
+                   : ", {columns} columns");
+    if (json_get(v, "labels")->number > 0) say(v, ", {labels} labels");
+    if (json_get(v, "producer")->type == JSON_STRING) say(v, "; by {producer%.60s}");
+    say(v, "\ndeclared: {dialect}{declared.dialect}, loss_type {declared.loss_type}, ratio per "
+           "{declared.level}, scale_rewards {declared.scale_rewards}, {declared.aggregation}, beta "
+           "{declared.beta%g}, temperature {declared.temperature%g}\n");
+    if (json_get(declared, "unused_keys")->length) say(v, "not used, of config: {declared.unused_keys}\n");
+    if (json_get(declared, "unused_tensors")->length)
+        say(v, "not used, of tensors: {declared.unused_tensors}\n");
+    printf("\n%-15s %-8s %9s %9s %9s %9s %9s %9s  %s\n", "stage", "type", "max error", "mean", "relative",
+           "ulps", "tolerance", "our float", "worst at");
+    for (size_t i = 0; i < stages->length; i++) {
+        tell_stage(&stages->item[i]);
+        right += stage_right(&stages->item[i]);
+    }
+    for (size_t i = 0; i < not_judged->length; i++)
+        say(&not_judged->item[i], "{stage%-15s} not judged: {reason}\n");
+    if (gaps)
+        printf("\nlog-probabilities: %-9s %10s %10s %10s %10s %s\n", "", "mean", "sd", "p95", "max",
+               "ratio outside the clip band");
+    for (size_t i = 0; gaps && i < gaps->length; i++) {
+        printf("  %-28s", gap_name[i]);
+        say(&gaps->item[i], " {mean%10.3g} {sd%10.3g} {p95%10.3g} {max%10.3g} ");
+        printf("%9.2f %%", 100 * json_get(&gaps->item[i], "share_outside")->number);
+        say(&gaps->item[i], "  ({tokens} tokens)\n");
+    }
+    tell_blind(json_get(v, "blind"));
+    printf("\n%d of %zu stages right%s\n", right, stages->length,
+           right < (int)stages->length ? "" : ", as far as this dump can show");
 }
 
 /* ---- JUnit ---------------------------------------------------------------------------------- */
-static void xml(FILE *f, const char *text) {
-    for (const char *c = text; *c; c++)
-        switch (*c) {
-        case '<': fputs("&lt;", f); break;
-        case '>': fputs("&gt;", f); break;
-        case '&': fputs("&amp;", f); break;
-        case '"': fputs("&quot;", f); break;
-        default: fputc((unsigned char)*c < 0x20 ? ' ' : *c, f);
-        }
-}
-
-static bool write_junit(const char *path, const Report *r, const Loaded *l, Err *e) {
+static bool write_junit(const char *path, const Json *v, Err *e) {
+    const Json *stages = json_get(v, "stages"), *not_judged = json_get(v, "not_judged");
     FILE *f = fopen(path, "w");
     if (!f) return fail(e, "%s: could not be written", path);
-    int n = 0, failures = 0, skipped = 0, blind, all;
-    for (int s = 0; s < N_STAGE; s++) {
-        n += r->stage[s].present;
-        skipped += r->stage[s].present && !r->stage[s].judged;
-        failures += r->stage[s].judged && r->stage[s].verdict != VERDICT_RIGHT &&
-                    r->stage[s].verdict != VERDICT_RIGHT_AS;
-    }
+    size_t failures = stages->length;
+    for (size_t i = 0; i < stages->length; i++) failures -= stage_right(&stages->item[i]);
     fprintf(f,
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"grpo verify\" tests=\"%d\" "
-            "failures=\"%d\" skipped=\"%d\">\n",
-            n, failures, skipped);
-    for (int s = 0; s < N_STAGE; s++) {
-        const StageReport *x = &r->stage[s];
-        char verdict[1400], place[128] = "";
-        if (!x->present) continue;
-        fprintf(f, "  <testcase classname=\""), xml(f, r->d->path),
-            fprintf(f, "\" name=\"%s\">", stage_info[s].name);
-        if (!x->judged) fprintf(f, "<skipped message=\"%s\"/>", x->obstacle);
-        else if (x->verdict != VERDICT_RIGHT && x->verdict != VERDICT_RIGHT_AS) {
-            report_verdict(verdict, sizeof verdict, r, (Stage)s);
-            fprintf(f, "<failure message=\""), xml(f, verdict), fprintf(f, "\">");
-            if (x->n) {
-                const Item *it = worst_item(r, x);
-                place_text(place, sizeof place, r, it, l);
-                fprintf(f, "%s: largest error %g, tolerance %g; ", it->name, it->max_abs, it->tolerance),
-                    xml(f, place),
-                    fprintf(f, ": found %.9g, right is %.9g", it->worst_given, it->worst_right);
-            }
-            fprintf(f, "</failure>");
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"grpo verify\" tests=\"%zu\" "
+            "failures=\"%zu\" skipped=\"%zu\">\n",
+            stages->length + not_judged->length, failures, not_judged->length);
+    for (size_t i = 0; i < stages->length + not_judged->length; i++) {
+        const bool judged = i < stages->length;
+        const Json *x = judged ? &stages->item[i] : &not_judged->item[i - stages->length];
+        say_html(f, v, "  <testcase classname=\"{dump}\"");
+        say_html(f, x, " name=\"{stage}\">");
+        if (!judged) say_html(f, x, "<skipped message=\"{reason}\"/>");
+        else if (!stage_right(x)) {
+            say_html(f, x, "<failure message=\"{verdict}\">");
+            if (worst_tensor(x))
+                say_html(f, worst_tensor(x),
+                         "{name}: largest error {max_abs_error%g}, tolerance {tolerance%g}; {worst.place}: "
+                         "found {worst.found%.9g}, right is {worst.right%.9g}");
+            fputs("</failure>", f);
         }
-        fprintf(f, "</testcase>\n");
+        fputs("</testcase>\n", f);
     }
-    blind_counts(r, &blind, &all);
-    fprintf(f, "  <system-out>blind to %d of %d mistakes</system-out>\n</testsuite>\n", blind, all);
-    if (fclose(f)) return fail(e, "%s: could not be written whole", path);
-    return true;
+    say_html(f, v, "  <system-out>blind to {blind.count} of {blind.of} mistakes</system-out>\n"
+                   "</testsuite>\n");
+    return !fclose(f) || fail(e, "%s: could not be written whole", path);
 }
 
 /* ---- float and double ----------------------------------------------------------------------- */
@@ -455,13 +448,20 @@ static bool something_judged(const Report *r, Err *e) {
 
 static int judge_here(const VerifyConfig *c, Dump *d, const Policies *model, const Loaded *l, Err *e) {
     Report r;
+    JsonWriter w = {.indent = 1};
+    Json *v = NULL;
     int code = -1;
-    if (report_make(&r, d, model, c->float_values, c->quick, e) && something_judged(&r, e) &&
-        (!c->junit || write_junit(c->junit, &r, l, e))) {
-        if (c->json) print_json(&r, l);
-        else print_report(&r, l);
+    if (report_make(&r, d, model, c->float_values, c->quick, e) && something_judged(&r, e)) {
+        put_report(&w, &r, l);
+        v = json_parse(w.text, w.length, "the report", 1, e);
+    }
+    if (v && (!c->junit || write_junit(c->junit, v, e))) {
+        if (c->json) puts(w.text);
+        else tell_report(v);
         code = report_all_right(&r) ? 0 : 1;
     }
+    json_free(v);
+    free(w.text);
     report_free(&r);
     return code;
 }
@@ -499,7 +499,7 @@ static int verify_dump(const VerifyConfig *c, const char *path, int argc, char *
     Loaded l = {0};
     int code = -1;
     if (!dump_open(&d, path, c->dialect, e)) return -1;
-    if (load(&l, &d, c, e)) {
+    if (verify_load(&l, &d, c, e)) {
         const Policies model = {l.policy, l.old, l.reference};
         if (c->write) {
             Dump inputs;
@@ -518,7 +518,7 @@ int cmd_verify(int argc, char **argv, Err *e) {
     VerifyConfig c;
     const int parsed = options_parse(&c, &table, argc, argv, e);
     if (parsed) return parsed < 0 ? -1 : 0;
-    if (c.list) return list_catalogue(c.json);
+    if (c.list) return list_catalogue(c.json, e);
     if (c.sharp && !c.write) { fail(e, "--sharp: expected --write FOLDER beside it"); return -1; }
     if (c.sharp) return write_sharp(c.write, e) ? 0 : -1;
     if (c.dataset) {

@@ -546,7 +546,10 @@ void json_string_n(JsonWriter *w, const char *s, size_t n) {
     w->comma = true;
 }
 
-void json_string(JsonWriter *w, const char *s) { json_string_n(w, s, strlen(s)); }
+void json_string(JsonWriter *w, const char *s) {
+    if (s) json_string_n(w, s, strlen(s));
+    else json_null(w);
+}
 
 static void append_word(JsonWriter *w, const char *word) {
     separate(w);
@@ -576,8 +579,8 @@ void json_null(JsonWriter *w) { append_word(w, "null"); }
 void json_raw(JsonWriter *w, const char *text) { append_word(w, text); }
 
 void json_value(JsonWriter *w, const Json *v) {
-    const bool object = v->type == JSON_OBJECT;
-    switch (v->type) {
+    const bool object = v && v->type == JSON_OBJECT;
+    switch (v ? v->type : JSON_NULL) {
     case JSON_NULL: json_null(w); break;
     case JSON_BOOL: json_bool(w, v->number != 0); break;
     case JSON_NUMBER: json_number(w, v->number); break;

@@ -49,13 +49,13 @@ typedef struct {
 void json_begin(JsonWriter *w, char open);                      /* '{' or '[' */
 void json_end(JsonWriter *w, char close);                       /* '}' or ']' */
 void json_key(JsonWriter *w, const char *key);
-void json_string(JsonWriter *w, const char *s);
+void json_string(JsonWriter *w, const char *s);                 /* NULL: null */
 void json_string_n(JsonWriter *w, const char *s, size_t n);     /* invalid UTF-8 is written as U+FFFD */
 void json_number(JsonWriter *w, double x);
 void json_int(JsonWriter *w, long long x);
 void json_bool(JsonWriter *w, bool x);
 void json_null(JsonWriter *w);
-void json_value(JsonWriter *w, const Json *v);                  /* a whole tree, copied */
+void json_value(JsonWriter *w, const Json *v);                  /* a whole tree, copied; NULL: null */
 /* already JSON, or "\n" between JSONL lines */
 void json_raw(JsonWriter *w, const char *text);
 

@@ -1,7 +1,9 @@
-/* say.c: how numbers are told to people, and the progress line. Only the progress line prints, on stderr. */
+/* say.c: how numbers are told to people, a value of JSON told as text, and the progress line. The text goes
+ * to stdout, the progress to stderr. */
 #include "say.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,6 +21,75 @@ void human_time(char out[32], double s) {
     else if (s < 120) snprintf(out, 32, "%.3g s", s);
     else if (s < 7200) snprintf(out, 32, "%.3g minutes", s / 60);
     else snprintf(out, 32, "%.3g hours", s / 3600);
+}
+
+/* ---- a value as text ------------------------------------------------------------------------ */
+
+/* Text between tags or in an attribute: it can never become markup, nor hold what XML forbids. */
+static void put_escaped(FILE *f, const char *s) {
+    for (; *s; s++)
+        switch (*s) {
+        case '<': fputs("&lt;", f); break;
+        case '>': fputs("&gt;", f); break;
+        case '&': fputs("&amp;", f); break;
+        case '"': fputs("&quot;", f); break;
+        default: putc((unsigned char)*s < ' ' && *s != '\n' ? ' ' : *s, f);
+        }
+}
+
+static void say_value(FILE *f, bool markup, const Json *v, const char *format) {
+    const char kind = *format ? format[strlen(format) - 1] : 's', *point = strchr(format, '.');
+    const JsonType type = v ? v->type : JSON_NULL;
+    int width = *format ? atoi(format + 1 + (format[1] == '+')) : 0;
+    char text[32], *written = NULL;
+    const char *s = text;
+    snprintf(text, sizeof text, width ? "-" : "none");
+    if (type == JSON_NUMBER && strchr("efg", kind)) { fprintf(f, format, v->number); return; }
+    if (type == JSON_NUMBER && kind == 'B') human_bytes(text, v->number);
+    else if (type == JSON_NUMBER && kind == 'T') human_time(text, v->number);
+    else if (type == JSON_STRING && kind != 'q') s = v->string;
+    else if (type == JSON_BOOL) s = v->number != 0 ? "yes" : "no";
+    else if (type != JSON_NULL) s = written = json_text(v);
+    if (markup) put_escaped(f, s);
+    else if (kind == 's' && point) fprintf(f, "%*.*s", width, atoi(point + 1), s);
+    else {
+        /* the continuation bytes of UTF-8 take no place */
+        for (const char *c = s; width && *c; c++)
+            if (((unsigned char)*c & 0xC0) == 0x80) width += width < 0 ? -1 : 1;
+        fprintf(f, "%*s", width, s);
+    }
+    free(written);
+}
+
+static void say_to(FILE *f, bool markup, const Json *o, const char *template) {
+    for (const char *t = template; *t; t++) {
+        if (*t != '{') { putc(*t, f); continue; }
+        const Json *v = o;
+        Json name = {.type = JSON_STRING, .string = o->key};
+        char key[64], format[16];
+        for (t++; !strchr("%}", *t); t += *t == '.') {
+            const size_t n = strcspn(t, ".%}");
+            snprintf(key, sizeof key, "%.*s", (int)n, t);
+            v = strcmp(key, "@") ? json_get(v, key) : &name;
+            t += n;
+        }
+        const size_t n = strcspn(t, "}");
+        snprintf(format, sizeof format, "%.*s", (int)n, t);
+        say_value(f, markup, v, format);
+        t += n;
+    }
+}
+
+void say(const Json *o, const char *template) { say_to(stdout, false, o, template); }
+void say_html(FILE *f, const Json *o, const char *template) { say_to(f, true, o, template); }
+
+bool say_result(JsonWriter *w, bool json, void (*tell)(const Json *), Err *e) {
+    Json *v = json ? NULL : json_parse(w->text, w->length, "the result", 1, e);
+    if (json) puts(w->text);
+    else if (v) tell(v);
+    json_free(v);
+    free(w->text);
+    return json || v;
 }
 
 /* ---- progress ------------------------------------------------------------------------------- */

@@ -53,7 +53,7 @@ case $(sed -n 5p turns) in *'"prompts":[['*'"completions":[['*'"advantages":['*)
 
 refuses '*bench: --model: not given*' "$grpo" bench
 refuses '*nowhere*not*' "$grpo" bench --model nowhere
-refuses '*--works: found "trian"*did you mean train*' "$grpo" bench --model m --works score,trian
+refuses '*--works: found "trian"*did you mean "train"*' "$grpo" bench --model m --works score,trian
 refuses '*the context of m holds 112 tokens*' "$grpo" bench --model m --length 113
 refuses '*the context of m holds 112 tokens*' "$grpo" bench --model m --prompt-length 100
 refuses '*--num-generations 1*at least*' "$grpo" bench --model m --num-generations 1

@@ -247,7 +247,7 @@ refuses '*lora_r: the run was started with 4, now it is 5*' "$grpo" sft --model 
 works 'info of an adapter' "$grpo" info --model lora/final
 says 'info of an adapter' '*adapter of rank 4, alpha 8, beside q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj of sft/final*'
 works 'info with an adapter to come' "$grpo" info --model sft/final --use-peft
-says 'info with an adapter to come' '*adapter of rank 16 beside q_proj,v_proj: * parameters are trained*'
+says 'info with an adapter to come' '*adapter of rank 16, alpha 32, beside q_proj,v_proj of sft/final: 2048 parameters are trained*'
 works merge "$grpo" merge --model lora/final --output-dir merged
 says merge 'merged: sft/final with the adapter lora/final'
 works 'sample from an adapter' "$grpo" sample --model lora/final --dataset questions.jsonl --max-completion-length 16 --output lora-samples.jsonl
@@ -316,10 +316,32 @@ refuses '*num_attention_heads 2 is no multiple of num_key_value_heads 3*' "$grpo
 find . | sort > "$t/io/before"
 works trace "$grpo" trace $train --tokens 2
 says 'trace: text' '*R = sum_k w_k r_k = 1\**(E60)*(E82)*(E83)*A = (R - mean)/(std + 0.0001) = *(E84)*(E73)*(E112)*(E284)*'
+# a page of it by default, which says what it leaves out and how all of it is seen
+works 'trace: a page' "$grpo" trace $train --per-device-train-batch-size 32
+says 'trace: a page' '*PROMPT 1 of 8*and 7 prompts more (--prompts)*completion 1.4: A = *and * tokens more (--tokens)*UPDATE*--prompts -1 --completions -1 --tokens -1 *'
+if [ "$(wc -l < "$out")" -gt 60 ] && [ "$(wc -l < "$out")" -lt 110 ] && [ "$(grep -c '^PROMPT ' "$out")" -eq 1 ]; then good; else bad "trace: a page: $(wc -l < "$out") lines"; fi
+works 'trace: two completions of two prompts' "$grpo" trace $train --prompts 2 --completions 2 --tokens 1
+if [ "$(grep -c '^PROMPT ' "$out") $(grep -c '^  completion [12].[12]: A = .* n = ' "$out") $(grep -c '^     0 ' "$out") $(grep -c 'and 2 completions more' "$out")" = '2 4 4 2' ]; then good; else bad "trace --prompts 2 --completions 2 --tokens 1: $(cat "$out")"; fi
+works 'trace: all' "$grpo" trace $train --prompts -1 --completions -1 --tokens -1
+if grep -q ' more (\|leave nothing out' "$out"; then bad 'trace: all: something is left out'; else good; fi
 works 'trace --json' "$grpo" trace $train --tokens -1 --update 6 --json
 find . | sort > "$t/io/after"
 same 'trace writes nothing' "$t/io/before" "$t/io/after"
 cp "$out" trace.json
+# as a page of HTML: every token of every completion, and no text that becomes markup
+printf '{"prompt": "<script>alert(1)</script> \\"fix\\" & <b>"}\n' > markup.jsonl
+markup="--model sft/final --dataset markup.jsonl --max-completion-length 8 --num-generations 4 --per-device-train-batch-size 4 --max-steps 1 --reward-cmd"
+judge='while read -r line; do rest=${line#*\"prompt\"}; echo "{\"scores\": {\"<i>\": $((${#rest} % 3)), \"b\": $((${#rest} % 7))}, \"id\": $i}"; i=$((i + 1)); done'
+works 'trace --html' "$grpo" trace $markup "i=0; $judge" --html page.html
+says 'trace --html' 'page.html: update 1 of 1*'
+works 'trace of the same' "$grpo" trace $markup "i=0; $judge" --json
+tokens=$(grep -o '"completion_length":[0-9]*' "$out" | awk -F : '{ n += $2 } END { print n }')
+if [ "$(grep -o '<span class="\(up\|down\)" style="--a:0\.[0-9]*"' page.html | wc -l)" -eq "$tokens" ]; then good; else bad "trace --html: expected $tokens coloured tokens"; fi
+if grep -q 'alert' page.html && ! grep -q '<script\|<b>\(&\|$\)\|<i>' page.html && grep -q '&lt;script&gt;alert(1)&lt;/script&gt; &quot;fix&quot; &amp; &lt;b&gt;' page.html && grep -q '<th>&lt;i&gt;</th>' page.html; then good; else bad "trace --html: text that became markup: $(grep alert page.html)"; fi
+if grep -q 'class="up"' page.html && grep -q 'class="down"' page.html; then good; else bad 'trace --html: one colour only'; fi
+refuses '*page.html: exists already; give another --html*' "$grpo" trace $train --html page.html
+refuses '*--html, --json*' "$grpo" trace $train --html other.html --json
+refuses '*nowhere/page.html: could not be written*' "$grpo" trace $train --html nowhere/page.html
 if [ "$(sha_of trace.json)" = "$("$grpo" info --model run/final | sed -n 's/^  weights //p')" ]; then good; else bad 'trace --update 6: its weights are not those of train'; fi
 works 'trace of a checkpoint' "$grpo" trace --config run/config.json --max-steps 6 --update 4 --json
 cp "$out" fourth.json

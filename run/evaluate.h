@@ -1,7 +1,7 @@
-/* eval.h: policies side by side on the same prompts: `grpo eval`, and the table at the end of `train
+/* evaluate.h: policies side by side on the same prompts: `grpo eval`, and the table at the end of `train
  * --eval-split`. */
-#ifndef EVAL_H
-#define EVAL_H
+#ifndef EVALUATE_H
+#define EVALUATE_H
 
 #include "run/scorer.h"
 #include "run/speaker.h"
@@ -17,6 +17,19 @@ typedef struct {
     int num_generations, max_completion_length, seed;
     const char *group_by;               /* a column of the data set; NULL: no groups */
 } EvalPlan;
+
+/* Replies of `s` to the plan's prompts first .. first + n - 1, num_generations to each side by side, with
+ * their scores [n, n_label] and rewards [n] (E60). judged_free also after a failure. */
+typedef struct {
+    Answers answers;
+    int n;                              /* of replies */
+    Reply *reply;
+    char **text;                        /* of reply: the strings that it points to */
+    real *score, *reward;
+    bool missing;                       /* some label is */
+} Judged;
+bool judged_new(Judged *j, const EvalPlan *plan, const Speaker *s, int first, int n, Err *e);
+void judged_free(Judged *j);
 
 /* Every quantity is first averaged over the completions of a prompt; intervals are over prompts (completions
  * of one prompt are not independent), differences are paired by prompt. */
