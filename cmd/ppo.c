@@ -368,7 +368,7 @@ static bool minibatch(Ppo *p, const int *prompt, int n_prompt, bool warm, Err *e
     return trainer_update(p->t.trainer, e);
 }
 
-static int by_number(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
+static int by_index(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
 
 /* All epochs: in each, the prompts are dealt out to minibatches anew; within one they keep their order. */
 static bool minibatches(Ppo *p, int64_t generation, Err *e) {
@@ -383,7 +383,7 @@ static bool minibatches(Ppo *p, int64_t generation, Err *e) {
         rng_permutation(p->order, n, (uint64_t)p->c->step.run.seed, RNG_MINIBATCH,
                         (uint64_t)generation * (uint64_t)epochs + (uint64_t)epoch);
         for (int k = 0; k < m && t->step < t->n_step; k++) {
-            qsort(p->order + k * size, (size_t)size, sizeof(int), by_number);
+            qsort(p->order + k * size, (size_t)size, sizeof(int), by_index);
             if (!minibatch(p, p->order + k * size, size, warm, e)) return false;
         }
     }

@@ -47,7 +47,9 @@ double d_sin(double x);                 /* |x| <= 1e9 */
 double d_cos(double x);
 double d_tanh(double x);
 double d_pow(double x, double y);       /* x >= 0 */
-static inline double d_clamp(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+static inline double d_clamp(double x, double low, double high) {
+    return x < low ? low : x > high ? high : x;
+}
 
 /* The same in real; in the double build these are the d_ functions. */
 real r_exp(real x);

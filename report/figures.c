@@ -47,7 +47,7 @@ static void put_text_or_null(JsonWriter *w, const char *text) {
 
 /* ---- an arm --------------------------------------------------------------------------------- */
 
-static void put_labels(JsonWriter *w, const char *key, const Section *s, const Arm *a, int row,
+static void figure_labels(JsonWriter *w, const char *key, const Section *s, const Arm *a, int row,
                        Origin origin) {
     bool begun = false;
     for (int q = 0; q < s->n_quantity; q++) {
@@ -77,8 +77,8 @@ static void put_gaps(JsonWriter *w, const Section *s, const Arm *a, int row) {
 static void put_arm_row(JsonWriter *w, const Section *s, const Arm *a, int row) {
     json_open(w, s->split[row], '{');
     json_put_int(w, "n", section_n_reply(s, row));
-    put_labels(w, "judge", s, a, row, OF_JUDGE);
-    put_labels(w, "scores", s, a, row, OF_MODEL);
+    figure_labels(w, "judge", s, a, row, OF_JUDGE);
+    figure_labels(w, "scores", s, a, row, OF_MODEL);
     put_gaps(w, s, a, row);
     for (int q = 0; q < s->n_quantity; q++) {
         if (s->quantity[q].origin != OF_REPLY && !quantity_is_mean(&s->quantity[q])) continue;
@@ -131,7 +131,7 @@ static void put_cost(JsonWriter *w, const Arm *a) {
     json_end(w, '}');
 }
 
-static void put_options(JsonWriter *w, const Arm *a) {
+static void figure_options(JsonWriter *w, const Arm *a) {
     const Json *o = json_get(a->run[0].files.config, "options");
     json_open(w, "options", '{');
     for (size_t i = 0; o && o->type == JSON_OBJECT && i < o->length; i++)
@@ -191,7 +191,7 @@ static void put_arm(JsonWriter *w, const Section *s, const Arm *a) {
     json_put_string(w, "name", a->name);
     json_put_string(w, "command", arm_command(a));
     put_runs(w, a);
-    put_options(w, a);
+    figure_options(w, a);
     put_held_out(w, a);
     json_open(w, "rows", '{');
     for (int row = 0; arm_has_replies(a) && row <= s->n_split; row++) put_arm_row(w, s, a, row);

@@ -111,7 +111,7 @@ void texts_keep(Trainer *t, const char *name, Texts *x) {
 /* ---- E190, E192: one network ---------------------------------------------------------------- */
 
 static double outputs(const ModelConfig *c) { return 2.0 * (c->n_label ? c->n_label : c->vocab) * c->hidden; }
-static double attention_flops(const ModelConfig *c) { return 4.0 * c->n_head * c->head_dim * c->n_layer; }
+static double attention_cost(const ModelConfig *c) { return 4.0 * c->n_head * c->head_dim * c->n_layer; }
 
 /* Sums of r * in and of r * out over all adapters: their weights. */
 static void adapter_weights(const ModelConfig *c, double *in, double *out) {
@@ -142,9 +142,9 @@ double cost_backward(const ModelConfig *c, const Texts *t, double n_scored, bool
     const double layers = model_forward_flops(c, t->row, 0, 0);
     const double down =
         c->lora.r && c->lora.target >> LORA_DOWN & 1 ? 0 : 2.0 * c->n_layer * c->ffn * c->hidden * t->row;
-    const double once_more = layers - down + attention_flops(c) * t->attended + 2 * (in + out) * t->row;
+    const double once_more = layers - down + attention_cost(c) * t->attended + 2 * (in + out) * t->row;
     const double again = c->checkpointing ? once_more / c->n_layer * (c->n_layer - 1) : 0;
-    return again + (full ? 2 : 1) * layers + 2.5 * attention_flops(c) * t->attended +
+    return again + (full ? 2 : 1) * layers + 2.5 * attention_cost(c) * t->attended +
            ((head ? 2 : 1) + (logits_anew ? 1 : 0)) * outputs(c) * n_scored + 4 * (in + out) * t->row;
 }
 

@@ -96,7 +96,7 @@ static bool may_matter(const Json *v) {
     return true;
 }
 
-static void append(char *to, size_t size, const char *separator, const char *text) {
+static void note(char *to, size_t size, const char *separator, const char *text) {
     const size_t n = strlen(to);
     snprintf(to + n, size - n, "%s%.60s", n ? separator : "", text);
 }
@@ -112,7 +112,7 @@ static bool read_generation(Generation *g, char ignored[1024], const char *path,
         const struct Setting *s = setting;
         while (s < setting + N_SETTING && strcmp(s->name, v->key)) s++;
         if (s == setting + N_SETTING) {
-            if (may_matter(v)) append(ignored, 1024, ", ", v->key);
+            if (may_matter(v)) note(ignored, 1024, ", ", v->key);
             continue;
         }
         if (v->type == JSON_NULL) continue;
@@ -143,7 +143,7 @@ static void describe(char *to, size_t size, const Drawing *d) {
     for (int i = 0; i < 4; i++) {
         char one[64];
         snprintf(one, sizeof one, "%s %g", filter[i].name, filter[i].value);
-        if (filter[i].value != filter[i].off) append(filters, sizeof filters, ", ", one);
+        if (filter[i].value != filter[i].off) note(filters, sizeof filters, ", ", one);
     }
     char first[64] = "greedy";
     if (s->temperature != 0) snprintf(first, sizeof first, "temperature %g", s->temperature);
@@ -171,7 +171,7 @@ bool drawing_settle(Drawing *d, const Generation *asked, const char *command, co
         double *u = field(&use, &setting[i]);
         const double f = *field(&file, &setting[i]);
         if (!isnan(*u)) continue;
-        if (!isnan(f)) append(taken, sizeof taken, ", ", setting[i].name);
+        if (!isnan(f)) note(taken, sizeof taken, ", ", setting[i].name);
         *u = !isnan(f) ? f : says ? setting[i].transformers : setting[i].silent;
     }
     d->sampling = use.do_sample != 0 ? (Sampling){use.temperature, (int)use.top_k, use.top_p, use.min_p}

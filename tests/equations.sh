@@ -38,7 +38,7 @@ code=$(find . -path ./build -prune -o -path ./tests -prune -o -name 'unicode.*' 
     $1 == "kind" { known[$2] = 1; next }
     { kind = $1; file = $2; sub(/^[^ ]* [^ ]* ?/, " "); name = file; sub(/^\.\//, "", name) }
     kind == "code" {
-        rest = $0; if (sub(/^ APPLY\(/, " ", rest)) sub(/\)/, "(", rest)       # verify/mistakes.c: a macro before the name
+        rest = $0; if (sub(/^ APPLY\(/, " ", rest)) sub(/\)/, "(", rest)       # verify/applied.c: a macro before the name
         for (; match(rest, /[A-Za-z_][A-Za-z0-9_]*\(/); rest = substr(rest, RSTART + RLENGTH)) has[name, substr(rest, RSTART, RLENGTH - 1)] = 1
         n = numbers($0, e)
         for (i = 1; i <= n; i++) { in_code[e[i]] = name; if (!between[i]) needed[e[i]] = name }

@@ -355,7 +355,7 @@ void dump_write_settings(JsonWriter *w, const Dump *d) {
 }
 
 /* ---- shapes --------------------------------------------------------------------------------- */
-static bool tensor_has_shape(const Tensor *t, int n_dim, size_t a, size_t b) {
+static bool dump_has_shape(const Tensor *t, int n_dim, size_t a, size_t b) {
     return t->n_dim == n_dim && (n_dim < 1 || t->shape[0] == a) && (n_dim < 2 || t->shape[1] == b);
 }
 
@@ -458,7 +458,7 @@ static bool take_ids(Dump *d, Err *e) {
                       !take_whole(d, d->real_token, attention, true, e)))
         return false;
     if (d->whole_rows && prompt_mask) {
-        if (!tensor_has_shape(prompt_mask, 2, d->n, d->width))
+        if (!dump_has_shape(prompt_mask, 2, d->n, d->width))
             return wrong_shape(d, prompt_mask, "that of input_ids", e);
         return (d->prompt_mask = pool_take(&d->pool, prompt_mask->count, 1, e)) &&
                take_whole(d, d->prompt_mask, prompt_mask, true, e);
@@ -475,7 +475,7 @@ static bool take_ids(Dump *d, Err *e) {
     if (!d->prompt_id || !d->prompt_mask || !take_whole(d, d->prompt_id, prompt, false, e)) return false;
     memset(d->prompt_mask, 1, prompt->count);
     if (!prompt_mask) return true;
-    if (!tensor_has_shape(prompt_mask, 2, d->n, d->prompt_width))
+    if (!dump_has_shape(prompt_mask, 2, d->n, d->prompt_width))
         return wrong_shape(d, prompt_mask, "that of prompt_ids", e);
     return take_whole(d, d->prompt_mask, prompt_mask, true, e);
 }
@@ -492,11 +492,11 @@ static bool take_value(Dump *d, Stage s, Err *e) {
     if (!want_reals(d, t, e)) return false;
     bool fits = true;
     switch (info->shape) {
-    case SHAPE_TOKENS: fits = tensor_has_shape(t, 2, d->n, d->width); break;
-    case SHAPE_ROWS: fits = tensor_has_shape(t, 1, d->n, 0) || tensor_has_shape(t, 2, d->n, 1); break;
+    case SHAPE_TOKENS: fits = dump_has_shape(t, 2, d->n, d->width); break;
+    case SHAPE_ROWS: fits = dump_has_shape(t, 1, d->n, 0) || dump_has_shape(t, 2, d->n, 1); break;
     case SHAPE_TOKENS_OR_ROWS:
-        d->per_row[s] = tensor_has_shape(t, 1, d->n, 0) || (tensor_has_shape(t, 2, d->n, 1) && d->width != 1);
-        fits = d->per_row[s] || tensor_has_shape(t, 2, d->n, d->width);
+        d->per_row[s] = dump_has_shape(t, 1, d->n, 0) || (dump_has_shape(t, 2, d->n, 1) && d->width != 1);
+        fits = d->per_row[s] || dump_has_shape(t, 2, d->n, d->width);
         break;
     case SHAPE_ONE: fits = t->count == 1 && t->n_dim <= 1; break;
     case SHAPE_LOGITS:

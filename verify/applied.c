@@ -1,0 +1,810 @@
+/* applied.c: each mistake made on purpose: other settings, changed inputs, a changed model; another formula
+ * only where nothing else reaches.
+ *
+ * In this order: rewards and advantages, masks, the model, sampler and ratio, KL, the token's loss,
+ * aggregation, gradients and the step. The table that names them is mistakes.c. */
+#include "verify/applied.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAYBE __attribute__((unused))
+#undef APPLY
+#define APPLY(name) \
+    bool apply_##name(Case *c MAYBE, Stage s MAYBE, Pool *p MAYBE, Err *e MAYBE, double value MAYBE)
+
+/* ---- rewards -------------------------------------------------------------------------------- */
+APPLY(missing_mean) { c->s.grpo.missing_labels = MISSING_MEAN; return true; }
+
+static double *own_weights(Case *c, Pool *p, Err *e) {
+    double *w = c->score ? pool_take(p, c->d->n_label, sizeof *w, e) : NULL;
+    if (!w) return NULL;
+    memcpy(w, c->weight, c->d->n_label * sizeof *w);
+    c->weight = w;
+    return w;
+}
+
+APPLY(first_label) {
+    double *w = own_weights(c, p, e);
+    for (size_t k = 1; w && k < c->d->n_label; k++) w[k] = 0;
+    return w;
+}
+
+APPLY(weights_normalised) {
+    double *w = own_weights(c, p, e), sum = 0;
+    for (size_t k = 0; w && k < c->d->n_label; k++) sum += w[k];
+    for (size_t k = 0; w && k < c->d->n_label; k++) w[k] /= sum;
+    return w && sum != 0;
+}
+
+APPLY(weights_ignored) {
+    double *w = own_weights(c, p, e);
+    for (size_t k = 0; w && k < c->d->n_label; k++) w[k] = 1;
+    return w;
+}
+
+/* ---- advantages ----------------------------------------------------------------------------- */
+static bool sums_first(const Case *c) { return c->s.grpo.multi_objective_aggregation == SUM_THEN_NORMALIZE; }
+
+/* E82 to E86 with the case's statistics: another divisor, epsilon, or set of rewards. */
+static void other_statistics(real *adv, const Case *c) {
+    const size_t n = c->d->n, group = (size_t)c->s.grpo.num_generations;
+    const ScaleRewards scale = c->s.grpo.scale_rewards;
+    const bool batch_std = c->statistics.batch_std || scale == SCALE_BATCH;
+    for (size_t g = 0; g < n; g += group) {
+        double mean, sd;
+        const size_t scored = reward_moments(&mean, NULL, c->reward + g, group, 1, 1);
+        if (c->statistics.batch_mean) reward_moments(&mean, NULL, c->reward, n, 1, 1);
+        reward_moments(NULL, &sd, batch_std ? c->reward : c->reward + g, batch_std ? n : group, 1,
+                       c->statistics.ddof);
+        double divisor =
+            c->statistics.eps_in_root ? sqrt(sd * sd + c->statistics.eps) : sd + c->statistics.eps;
+        if (scale == SCALE_NONE && !c->statistics.batch_std) divisor = 1;
+        const bool alone = c->statistics.single_scored && scored == 1 && scale == SCALE_GROUP;
+        for (size_t i = g; i < g + group; i++) {
+            double a = c->reward[i] - (c->statistics.no_mean || alone ? 0 : mean);
+            a /= alone ? 1 + c->statistics.eps : divisor;
+            adv[i] = isnan(a) ? 0 : (real)a;
+        }
+    }
+}
+
+/* E63 where NaN became 0 before the z-scores, or each completion counts as often as it has tokens (D7). */
+static bool other_gdpo(real *adv, const Case *c, Pool *p, Err *e) {
+    const size_t n = c->d->n, k = c->d->n_label;
+    real *z = pool_take(p, n * k, sizeof *z, e);
+    if (!z) return false;
+    for (size_t j = 0; j < n * k; j++)
+        z[j] = c->statistics.nan_to_zero && isnan(c->score[j]) ? 0 : c->score[j];
+    reward_group_z(z, z, n, k, (size_t)c->s.grpo.num_generations, 1, c->statistics.label_eps);
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0;
+        bool scored = false;
+        for (size_t l = 0; l < k; l++) {
+            scored = scored || !isnan(c->score[i * k + l]);
+            if (!isnan(z[i * k + l])) sum += c->weight[l] * z[i * k + l];
+        }
+        adv[i] = scored ? (real)sum : (real)NAN;
+    }
+    if (!c->statistics.by_token) { reward_whiten(adv, n, c->s.grpo.std_eps); return true; }
+    double count = 0, sum = 0, square = 0;
+    for (size_t i = 0; i < n; i++) {
+        count += case_row_count(c, i);
+        if (!isnan(adv[i])) sum += case_row_count(c, i) * adv[i];
+    }
+    for (size_t i = 0; i < n; i++)
+        if (!isnan(adv[i])) square += case_row_count(c, i) * (adv[i] - sum / count) * (adv[i] - sum / count);
+    for (size_t i = 0; i < n; i++)
+        adv[i] = isnan(adv[i]) ? 0 : (real)((adv[i] - sum / count) / sqrt(square / (count - 1) + 1e-8));
+    return true;
+}
+
+static AdvantageFormula other_advantages;
+
+/* Member j of group g stands at j n_group + g: put in our order, computed, put back. */
+static bool interleaved_advantages(real *adv, const Case *from, Pool *p, Err *e) {
+    Case c = *from;
+    const size_t n = c.d->n, group = (size_t)c.s.grpo.num_generations, n_group = n / group, k = c.d->n_label;
+    real *reward = pool_take(p, n, sizeof *reward, e), *score = pool_take(p, n * k, sizeof *score, e),
+         *own = pool_take(p, n, sizeof *own, e);
+    if (!reward || !score || !own) return false;
+    for (size_t g = 0; g < n_group; g++)
+        for (size_t j = 0; j < group; j++) {
+            if (c.reward) reward[g * group + j] = c.reward[j * n_group + g];
+            if (c.score)
+                memcpy(score + (g * group + j) * k, c.score + (j * n_group + g) * k, k * sizeof *score);
+        }
+    if (c.reward) c.reward = reward;
+    if (c.score) c.score = score;
+    c.statistics.interleaved = false;
+    if (!other_advantages(own, &c, p, e)) return false;
+    for (size_t g = 0; g < n_group; g++)
+        for (size_t j = 0; j < group; j++) adv[j * n_group + g] = own[g * group + j];
+    return true;
+}
+
+static bool other_advantages(real *adv, const Case *c, Pool *p, Err *e) {
+    const size_t n = c->d->n, group = (size_t)c->s.grpo.num_generations;
+    if (c->statistics.interleaved) return interleaved_advantages(adv, c, p, e);
+    switch (c->s.grpo.multi_objective_aggregation) {
+    case SUM_THEN_NORMALIZE:
+        if (c->statistics.rloo) variant_rloo_advantage(adv, c->reward, n, group, false, 0);
+        else other_statistics(adv, c);
+        return true;
+    case NORMALIZE_THEN_SUM: return other_gdpo(adv, c, p, e);
+    case MO_GRPO:
+        reward_mo_grpo(adv, c->score, c->weight, n, c->d->n_label, group, c->statistics.ddof,
+                       c->statistics.label_eps);
+        return true;
+    }
+    return true;
+}
+
+static bool statistics(Case *c) {
+    if (!c->advantage_formula) {
+        c->advantage_formula = other_advantages;
+        c->statistics.ddof = 1;
+        c->statistics.eps = c->statistics.label_eps = c->s.grpo.std_eps;
+    }
+    return true;
+}
+
+static bool spread(Case *c) { return sums_first(c) && statistics(c); }
+APPLY(other_eps) { return spread(c) && (c->statistics.eps = value, true); }
+APPLY(population) {
+    if (!spread(c)) return false;
+    c->statistics.ddof = 0;
+    return isnan(value) || apply_other_eps(c, s, p, e, value);
+}
+APPLY(eps_in_root) { return spread(c) && (c->statistics.eps_in_root = true); }
+APPLY(single_scored) { return spread(c) && (c->statistics.single_scored = true); }
+APPLY(nan_to_zero) {
+    return c->s.grpo.multi_objective_aggregation == NORMALIZE_THEN_SUM && statistics(c) &&
+           (c->statistics.nan_to_zero = true);
+}
+APPLY(batch_mean) {
+    return spread(c) && c->s.grpo.scale_rewards == SCALE_BATCH && (c->statistics.batch_mean = true);
+}
+APPLY(batch_statistics) {
+    return spread(c) && c->s.grpo.scale_rewards == SCALE_GROUP &&
+           (c->statistics.batch_mean = c->statistics.batch_std = true);
+}
+APPLY(no_baseline) { return spread(c) && (c->statistics.no_mean = true); }
+APPLY(rloo) { return spread(c) && (c->statistics.rloo = true); }
+APPLY(interleaved) { return statistics(c) && (c->statistics.interleaved = true); }
+APPLY(nan_without_spread) { return c->statistics.nan_without_spread = true; }
+
+APPLY(other_scale) {
+    const ScaleRewards was = c->s.grpo.scale_rewards;
+    c->s.grpo.scale_rewards = (ScaleRewards)value;
+    return sums_first(c) && was != c->s.grpo.scale_rewards;
+}
+
+APPLY(other_aggregation) {
+    const Aggregation was = c->s.grpo.multi_objective_aggregation;
+    c->s.grpo.multi_objective_aggregation = (Aggregation)value;
+    return was != c->s.grpo.multi_objective_aggregation && !stage_obstacle(c, STAGE_ADVANTAGES);
+}
+APPLY(mo_population) {
+    if (c->s.grpo.multi_objective_aggregation != MO_GRPO) return false;
+    statistics(c);
+    c->statistics.ddof = 0;
+    return true;
+}
+APPLY(mo_eps_0) {
+    if (c->s.grpo.multi_objective_aggregation != MO_GRPO) return false;
+    statistics(c);
+    c->statistics.label_eps = 0;
+    return true;
+}
+APPLY(token_whitening) {
+    if (c->s.grpo.multi_objective_aggregation != NORMALIZE_THEN_SUM || !c->d->width) return false;
+    statistics(c);
+    c->statistics.label_eps = 1e-6;
+    return c->statistics.by_token = true;
+}
+
+APPLY(kl_in_reward) {
+    const size_t n = c->d->n, width = c->d->width;
+    if (c->s.grpo.beta == 0) return false;
+    /* all that is left of it in the loss */
+    if (s != STAGE_ADVANTAGES && c->d->value[STAGE_ADVANTAGES]) { c->s.grpo.beta = 0; return true; }
+    if (!sums_first(c) || !c->reward || !c->logp || !c->ref) return false;
+    real *reward = pool_take(p, n, sizeof *reward, e);
+    if (!reward) return false;
+    for (size_t i = 0; i < n; i++) {
+        double kl = 0;
+        for (size_t j = i * width; j < (i + 1) * width; j++)
+            if (c->mask[j]) kl += (double)(c->old ? c->old[j] : c->logp[j]) - c->ref[j];
+        reward[i] = (real)(c->reward[i] - c->s.grpo.beta * kl);
+    }
+    c->reward = reward;
+    if (s == STAGE_ADVANTAGES) return true;
+    real *adv = pool_take(p, n, sizeof *adv, e);
+    if (!adv || !stage_compute(adv, c, STAGE_ADVANTAGES, p, e)) return false;
+    c->advantage = adv;
+    c->s.grpo.beta = 0;
+    return true;
+}
+
+/* ---- masks: the tensor itself, or the mask that the loss is formed with --------------------- */
+static unsigned char *own_mask(Case *c, Stage s, Pool *p, Err *e) {
+    const unsigned char **field = s == STAGE_MASK        ? &c->real_token
+                                  : s == STAGE_LOSS_MASK ? &c->loss_token
+                                                         : &c->mask;
+    unsigned char *m = pool_take(p, c->d->n * c->d->width, 1, e);
+    if (!m) return NULL;
+    memcpy(m, *field, c->d->n * c->d->width);
+    *field = m;
+    return m;
+}
+
+APPLY(no_stop) {
+    if (!c->d->id || !c->s.n_stop) return false;
+    unsigned char *m = own_mask(c, s, p, e);
+    for (size_t j = 0; m && j < c->d->n * c->d->width; j++)
+        for (int k = 0; k < c->s.n_stop; k++) if (c->d->id[j] == c->s.stop[k]) m[j] = 0;
+    return m;
+}
+
+APPLY(no_first) {
+    const size_t width = c->d->width;
+    unsigned char *m = own_mask(c, s, p, e);
+    for (size_t i = 0; m && i < c->d->n; i++)
+        for (size_t t = 0; t < width; t++)
+            if (m[i * width + t]) { m[i * width + t] = 0; break; }
+    return m;
+}
+
+/* Columns of a row's prompt, its last `most` real tokens. */
+static bool with_prompt_tokens(Case *c, Stage s, size_t most, Pool *p, Err *e) {
+    const size_t width = c->d->width;
+    if (!c->d->whole_rows) return false;
+    const unsigned char *token = c->real_token;
+    unsigned char *m = own_mask(c, s, p, e);
+    for (size_t i = 0; m && i < c->d->n; i++) {
+        size_t start = 0, n = 0;
+        while (start < width && !token[i * width + start]) start++;
+        for (size_t t = start; t-- > 0 && n < most;)
+            if (row_prompt_token(c->d, i, t)) m[i * width + t] = 1, n++;
+    }
+    return m;
+}
+APPLY(with_prompt_last) { return with_prompt_tokens(c, s, 1, p, e); }
+APPLY(with_prompt) { return with_prompt_tokens(c, s, SIZE_MAX, p, e); }
+
+APPLY(with_padding) {
+    const size_t width = c->d->width;
+    const unsigned char *token = c->real_token;
+    unsigned char *m = own_mask(c, s, p, e);
+    for (size_t i = 0; m && i < c->d->n; i++) {
+        size_t t = 0;
+        if (c->d->whole_rows) while (t < width && !token[i * width + t]) t++;
+        for (; t < width; t++) m[i * width + t] = 1;
+    }
+    return m;
+}
+
+APPLY(pad_is_stop) {
+    if (!c->d->id || c->s.pad < 0) return false;
+    unsigned char *m = own_mask(c, s, p, e);
+    for (size_t j = 0; m && j < c->d->n * c->d->width; j++) if (c->d->id[j] == c->s.pad) m[j] = 0;
+    return m;
+}
+
+/* ---- the model ------------------------------------------------------------------------------ */
+APPLY(no_temperature) { c->s.sampling.temperature = 1; return true; }
+APPLY(temperature_twice) { c->s.sampling.temperature *= c->s.sampling.temperature; return true; }
+APPLY(temperature_eps) { c->s.sampling.temperature += 1e-7; return true; }
+APPLY(shifted) { return c->shift = true; }
+APPLY(kept_only) {
+    return (c->s.sampling.top_k > 0 || c->s.sampling.top_p < 1 || c->s.sampling.min_p > 0) &&
+           (c->kept_only = true);
+}
+APPLY(round_logits) { c->round_logits = (int)value; return true; }
+APPLY(round_logps) { c->round_logp = (int)value; return true; }
+APPLY(head_zero) { return c->zero_logits = true; }
+APPLY(padded_positions) { return c->pad_positions = true; }
+
+/* Where the case keeps the model that stage s runs. */
+static const Model **model_slot(Case *c, Stage s) {
+    if (s == STAGE_REF) return &c->model.reference;
+    return (s == STAGE_OLD || s == STAGE_SAMPLER) && c->model.old ? &c->model.old : &c->model.policy;
+}
+
+/* A copy of it under another configuration; weights of the same name and size are kept. NULL: no model, or no
+ * memory. */
+static Model *changed_model(Case *c, Stage s, const ModelConfig *config, Pool *p, Err *e) {
+    const Model **slot = model_slot(c, s);
+    Model *m = pool_model(p, config, e);
+    if (!m) return NULL;
+    model_copy(m, *slot);
+    *slot = m;
+    return m;
+}
+
+static bool other_config(Case *c, Stage s, ModelConfig config, Pool *p, Err *e) {
+    Model *m = changed_model(c, s, &config, p, e);
+    if (m) model_pack(m);
+    return m;
+}
+
+#define HAS_MODEL \
+    if (!*model_slot(c, s)) return false; \
+    const ModelConfig config = (*model_slot(c, s))->config; \
+    ModelConfig other = config; \
+    (void)other
+
+/* Pairs (2i, 2i+1) instead of (i, i+d/2): the same as our rotation on rows of q and k in another order. */
+static void permute_heads(real *x, int n_head, int head_dim, size_t cols, bool back) {
+    real *copy = malloc((size_t)head_dim * cols * sizeof *copy);
+    for (int h = 0; copy && h < n_head; h++) {
+        real *rows = x + (size_t)h * (size_t)head_dim * cols;
+        memcpy(copy, rows, (size_t)head_dim * cols * sizeof *copy);
+        for (int i = 0; i < head_dim; i++) {
+            const int pair = i < head_dim / 2 ? 2 * i : 2 * (i - head_dim / 2) + 1;
+            memcpy(rows + (size_t)(back ? pair : i) * cols, copy + (size_t)(back ? i : pair) * cols,
+                   cols * sizeof *copy);
+        }
+    }
+    free(copy);
+}
+
+/* Each of q, k and what stands beside them; base NULL: the parameters themselves, else an array laid out like
+ * them. */
+static void each_qk(const Model *m, real *base, bool keys,
+                    void (*f)(real *x, int n_head, int head_dim, size_t cols, bool back), bool back) {
+    const ModelConfig *g = &m->config;
+    for (int l = 0; l < g->n_layer; l++)
+        for (int k = 0; k < (keys ? 2 : 1); k++) {
+            const int heads = k ? g->n_kv_head : g->n_head;
+            const Param *const part[] = {m->layer[l][k ? P_K : P_Q], m->layer[l][k ? P_KB : P_QB],
+                                         m->layer[l][k ? P_KN : P_QN]};
+            for (int j = 0; j < 3; j++)
+                if (part[j])
+                    f(base ? base + part[j]->offset : part[j]->data, j == 2 ? 1 : heads, g->head_dim,
+                      j == 0 ? (size_t)g->hidden : 1, back);
+        }
+}
+
+static void interleaved_back(real *grad, const Model *m) { each_qk(m, grad, true, permute_heads, true); }
+
+APPLY(interleaved_pairs) {
+    HAS_MODEL;
+    Model *m = changed_model(c, s, &config, p, e);
+    if (!m) return false;
+    each_qk(m, NULL, true, permute_heads, false);
+    model_pack(m);
+    c->grad_back = interleaved_back;
+    return true;
+}
+
+static void scale_head(real *x, int n_head, int head_dim, size_t cols, bool back) {
+    (void)back;
+    for (size_t j = 0; j < (size_t)n_head * (size_t)head_dim * cols; j++)
+        x[j] *= (real)sqrt((double)head_dim);
+}
+
+/* With q-norm the weights before it do not matter: its own weight is scaled, and theirs with it do no harm.
+ */
+static void unscaled_back(real *grad, const Model *m) {
+    const ModelConfig *g = &m->config;
+    for (int l = 0; l < g->n_layer; l++) {
+        const Param *const part[] = {g->qk_norm ? m->layer[l][P_QN] : m->layer[l][P_Q],
+                                     g->qk_norm ? NULL : m->layer[l][P_QB]};
+        for (int j = 0; j < 2; j++)
+            for (size_t k = 0; part[j] && k < param_count(part[j]); k++)
+                grad[part[j]->offset + k] *= (real)sqrt((double)g->head_dim);
+    }
+}
+
+APPLY(unscaled_attention) {
+    HAS_MODEL;
+    Model *m = changed_model(c, s, &config, p, e);
+    if (!m) return false;
+    if (config.qk_norm)
+        for (int l = 0; l < config.n_layer; l++)
+            scale_head(m->layer[l][P_QN]->data, 1, config.head_dim, 1, false);
+    else each_qk(m, NULL, false, scale_head, false);
+    model_pack(m);
+    c->grad_back = unscaled_back;
+    return true;
+}
+
+APPLY(no_qkv_bias) {
+    HAS_MODEL;
+    if (!config.qkv_bias) return false;
+    Model *m = changed_model(c, s, &config, p, e);
+    if (!m) return false;
+    for (int l = 0; l < config.n_layer; l++) {
+        const Param *const part[] = {m->layer[l][P_QB], m->layer[l][P_KB], m->layer[l][P_VB]};
+        for (int j = 0; j < 3; j++)
+            if (part[j]) memset(part[j]->data, 0, param_count(part[j]) * sizeof(real));
+    }
+    model_pack(m);
+    return true;
+}
+
+APPLY(no_qk_norm) {
+    HAS_MODEL;
+    other.qk_norm = false;
+    return config.qk_norm && s != STAGE_GRAD && other_config(c, s, other, p, e);
+}
+APPLY(theta_10000) {
+    HAS_MODEL;
+    other.rope_theta = 10000;
+    return config.rope_theta != 10000 && other_config(c, s, other, p, e);
+}
+APPLY(no_rope_scaling) {
+    HAS_MODEL;
+    other.rope = ROPE_PLAIN;
+    return config.rope != ROPE_PLAIN && other_config(c, s, other, p, e);
+}
+APPLY(norm_eps) {
+    HAS_MODEL;
+    other.norm_eps = value;
+    return config.norm_eps != value && other_config(c, s, other, p, e);
+}
+
+/* Weights, the last hidden row, logits and log-probabilities rounded: errors of the size that the type
+ * causes, not its very bits. */
+APPLY(throughout) {
+    HAS_MODEL;
+    Model *m = changed_model(c, s, &config, p, e);
+    if (!m) return false;
+    for (int i = 0; i < m->n_param; i++)
+        for (size_t j = 0; j < param_count(&m->param[i]); j++)
+            ((real *)m->param[i].data)[j] = round_to(((real *)m->param[i].data)[j], (Precision)value);
+    model_pack(m);
+    c->round_hidden = c->round_logits = (int)value;
+    return true;
+}
+
+/* The policy of param.NAME. */
+APPLY(after_update) {
+    HAS_MODEL;
+    Model *m =
+        c->d->tensor[STAGE_STEP] && c->model.policy ? pool_model(p, &c->model.policy->config, e) : NULL;
+    if (!m) return false;
+    for (int i = 0; i < m->n_param; i++) {
+        char name[160];
+        snprintf(name, sizeof name, "param.%s", m->param[i].name);
+        const Tensor *t = safetensors_find(c->d->file, name);
+        if (!t || t->count != param_count(&m->param[i])) return false;
+        tensor_reals(m->param[i].data, t, 0, t->count);
+    }
+    model_pack(m);
+    c->model.old = m;
+    return true;
+}
+
+/* ---- sampler and ratio ---------------------------------------------------------------------- */
+static real *own_tokens(const real **field, const Case *c, Pool *p, Err *e) {
+    real *x = pool_take(p, c->d->n * c->d->width, sizeof *x, e);
+    if (!x) return NULL;
+    if (*field) memcpy(x, *field, c->d->n * c->d->width * sizeof *x);
+    *field = x;
+    return x;
+}
+
+APPLY(isr_mean) {
+    if (variant_isr_per_token(c->s.grpo.importance_sampling_mode)) return false;
+    const real *old = c->old ? c->old : c->logp;
+    real *sampler = own_tokens(&c->sampler, c, p, e);
+    for (size_t j = 0; sampler && j < c->d->n * c->d->width; j++) {
+        const double n = case_row_count(c, j / c->d->width);
+        sampler[j] = (real)(old[j] - ((double)old[j] - sampler[j]) / (n > 1 ? n : 1));
+    }
+    return sampler;
+}
+
+APPLY(isr_truncate_2) {
+    GrpoConfig *g = &c->s.grpo;
+    if (g->importance_sampling_mode == ISR_TOKEN_MASK) g->importance_sampling_mode = ISR_TOKEN_TRUNCATE;
+    if (g->importance_sampling_mode == ISR_SEQUENCE_MASK) g->importance_sampling_mode = ISR_SEQUENCE_TRUNCATE;
+    g->importance_sampling_clip_max = 2;
+    return true;
+}
+
+APPLY(isr_none) { c->sampler = c->old ? c->old : c->logp; return true; }
+
+/* log ratio of every token -> another, by moving old; slope: d of the other by logp, in units of the right
+ * one. */
+static bool other_ratio(Case *c, real **old, double **slope, Pool *p, Err *e) {
+    const size_t all = c->d->n * c->d->width;
+    if (!c->logp) return false;
+    if (!c->old) c->old = c->logp;
+    if (!(*old = own_tokens(&c->old, c, p, e)) || !(*slope = pool_take(p, all, sizeof **slope, e)))
+        return false;
+    for (size_t j = 0; j < all; j++) (*slope)[j] = c->ratio_slope ? c->ratio_slope[j] : 1;
+    c->ratio_slope = *slope;
+    return true;
+}
+
+static double mean_log_ratio(const Case *c, size_t i) {
+    double sum = 0;
+    const double n = case_row_count(c, i);
+    for (size_t j = i * c->d->width; j < (i + 1) * c->d->width; j++)
+        if (c->mask[j]) sum += (double)c->logp[j] - c->old[j];
+    return sum / (n > 1 ? n : 1);
+}
+
+static bool per_completion(const Case *c) { return c->s.grpo.importance_sampling_level != LEVEL_TOKEN; }
+
+APPLY(ratio_sum) {
+    real *old;
+    double *slope;
+    if (!per_completion(c) || !other_ratio(c, &old, &slope, p, e)) return false;
+    for (size_t j = 0; j < c->d->n * c->d->width; j++) {
+        const double n = case_row_count(c, j / c->d->width);
+        old[j] = (real)(c->logp[j] - ((double)c->logp[j] - old[j]) * (n > 1 ? n : 1));
+        slope[j] *= c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE && n > 1 ? n : 1;
+    }
+    return true;
+}
+
+APPLY(ratio_clamp_10) {
+    real *old;
+    double *slope;
+    if (!per_completion(c) || !other_ratio(c, &old, &slope, p, e)) return false;
+    for (size_t i = 0; i < c->d->n; i++) {
+        const double mean = mean_log_ratio(c, i);
+        for (size_t j = i * c->d->width; mean > 10 && j < (i + 1) * c->d->width; j++) {
+            old[j] = (real)(c->logp[j] - ((double)c->logp[j] - old[j]) * 10 / mean);
+            slope[j] = 0;
+        }
+    }
+    return true;
+}
+
+APPLY(clamp_20) {
+    real *old;
+    double *slope;
+    if (!other_ratio(c, &old, &slope, p, e)) return false;
+    for (size_t j = 0; j < c->d->n * c->d->width; j++) {
+        const double lr = (double)c->logp[j] - old[j];
+        if (!(fabs(lr) > 20)) continue;
+        old[j] = (real)(c->logp[j] - (lr > 0 ? 20 : -20));
+        slope[j] = 0;
+    }
+    return true;
+}
+
+APPLY(inverted) {
+    real *old;
+    double *slope;
+    if (!other_ratio(c, &old, &slope, p, e)) return false;
+    for (size_t j = 0; j < c->d->n * c->d->width; j++)
+        old[j] = (real)(2 * (double)c->logp[j] - old[j]), slope[j] = -slope[j];
+    return true;
+}
+
+APPLY(other_level) {
+    const ImportanceLevel was = c->s.grpo.importance_sampling_level;
+    c->s.grpo.importance_sampling_level = (ImportanceLevel)value;
+    return was != c->s.grpo.importance_sampling_level;
+}
+
+/* E81: rounding noise where the very numbers ought to stand; verdict by size (diagnose.c). */
+APPLY(recomputed_old) { return false; }
+
+/* ---- KL ------------------------------------------------------------------------------------- */
+static void k1(double *k, double *dk, double logp, double ref) { *k = logp - ref, *dk = 1; }
+static void k2(double *k, double *dk, double logp, double ref) {
+    *k = (ref - logp) * (ref - logp) / 2, *dk = logp - ref;
+}
+static void k3_swapped(double *k, double *dk, double logp, double ref) {
+    *k = grpo_k3(logp - ref), *dk = d_expm1(logp - ref);
+}
+static void k3_clamped(double *k, double *dk, double logp, double ref) {
+    const double d = ref - logp, cut = d > 20 ? 20 : d < -20 ? -20 : d, k3 = grpo_k3(cut);
+    *k = k3 > 10 ? 10 : k3;
+    *dk = k3 > 10 || cut != d ? 0 : -d_expm1(d);
+}
+static void k3_plus(double *k, double *dk, double logp, double ref) {
+    *k = grpo_k3(ref - logp), *dk = logp - ref;
+}
+static void k3_naive(double *k, double *dk, double logp, double ref) {
+    const float d = (float)ref - (float)logp, e = (float)d_exp(d), less = e - d;
+    *k = (float)(less - 1);
+    *dk = -d_expm1(ref - logp);
+}
+
+APPLY(other_kl) {
+    static KlFormula *const formula[] = {k1, k2, k3_swapped, k3_clamped, k3_plus, k3_naive};
+    if (!c->ref || (c->s.grpo.beta == 0 && s != STAGE_KL) || c->s.grpo.loss_type == LOSS_GMPO) return false;
+    c->kl_formula = formula[(int)value];
+    return true;
+}
+APPLY(bias_correction) {
+    const bool was = c->s.grpo.use_bias_correction_kl;
+    c->s.grpo.use_bias_correction_kl = value != 0;
+    return was != c->s.grpo.use_bias_correction_kl;
+}
+
+/* ---- the token's loss ----------------------------------------------------------------------- */
+static bool may_clip(const Case *c) {
+    const LossType t = c->s.grpo.loss_type;
+    return t == LOSS_GRPO || t == LOSS_BNPO || t == LOSS_DR_GRPO || t == LOSS_DAPO || t == LOSS_LUSPO;
+}
+
+/* cispo's constant weight stands where the sampler's correction does: in front of the policy term, without a
+ * gradient. */
+APPLY(cispo_paper) {
+    const size_t n = c->d->n, width = c->d->width;
+    const double low = 1 - c->s.grpo.epsilon, ceiling = grpo_epsilon_high(&c->s.grpo), high = 1 + ceiling;
+    if (c->s.grpo.loss_type != LOSS_CISPO || !c->logp) return false;
+    const bool own = c->ratio && s != STAGE_DLOGP && s != STAGE_GRAD,
+               per_row = own ? c->ratio_per_row : stage_per_row(c, STAGE_RATIO);
+    real *ratio = pool_take(p, n * width, sizeof *ratio, e), *isr = pool_take(p, n * width, sizeof *isr, e);
+    if (!ratio || !isr || (!own && !stage_compute(ratio, c, STAGE_RATIO, p, e))) return false;
+    for (size_t j = 0; j < n * width; j++) {
+        const double rho = (own ? c->ratio : ratio)[per_row ? j / width : j],
+                     ours = rho < ceiling ? rho : ceiling,
+                     theirs = rho < low    ? low
+                              : rho > high ? high
+                                           : rho;
+        const double already = c->isr && c->s.grpo.importance_sampling_correction
+                                   ? (double)c->isr[c->isr_per_row ? j / width : j]
+                                   : 1;
+        isr[j] = (real)(already * (theirs / ours));
+    }
+    c->isr = isr;
+    c->isr_per_row = false;
+    c->s.grpo.importance_sampling_correction = true;
+    return true;
+}
+
+APPLY(clip_swapped) {
+    const double low = c->s.grpo.epsilon;
+    c->s.grpo.epsilon = grpo_epsilon_high(&c->s.grpo);
+    c->s.grpo.epsilon_high = low;
+    return may_clip(c) || c->s.grpo.loss_type == LOSS_CISPO || c->s.grpo.loss_type == LOSS_GMPO;
+}
+APPLY(clip_low_as_high) {
+    c->s.grpo.epsilon_high = NAN;
+    return may_clip(c) || c->s.grpo.loss_type == LOSS_CISPO || c->s.grpo.loss_type == LOSS_GMPO;
+}
+APPLY(dual_clip_3) {
+    if (!may_clip(c) || !isnan(c->s.grpo.delta) || !isnan(c->s.grpo.dual_clip)) return false;
+    /* for A < 0 the same as E107 with c = 3, for A > 0 the band is narrower */
+    c->s.grpo.delta = 3;
+    return true;
+}
+APPLY(delta_missing) { if (isnan(c->s.grpo.delta)) return false; c->s.grpo.delta = NAN; return true; }
+APPLY(kl_sign) {
+    c->s.grpo.beta = -c->s.grpo.beta;
+    return c->s.grpo.beta != 0;
+}
+APPLY(kl_missing) { const bool was = c->s.grpo.beta != 0; c->s.grpo.beta = 0; return was; }
+APPLY(loss_sign) { c->policy_sign = c->policy_sign != 0 ? -c->policy_sign : -1; return true; }
+
+/* ---- aggregation ---------------------------------------------------------------------------- */
+/* Every aggregation is a weight per completion, c_i of E112. */
+typedef struct { double *w, n, n_micro, ga, n_item, window_ga; } Weights;
+
+static bool other_weights(Weights *x, Case *c, Pool *p, Err *e) {
+    const GrpoWindow w = case_window(c);
+    double *own = case_row_weights(c, p, e);
+    *x = (Weights){.w = own, .n = (double)c->d->n, .ga = w.training ? w.gradient_accumulation_steps : 1,
+                   .n_item = (w.n_item > 1 ? w.n_item : 1) / w.n_process};
+    for (size_t i = 0; i < c->d->n; i++) x->n_micro += case_row_count(c, i);
+    c->row_weight = own;
+    return own;
+}
+static double least_1(double x) { return x > 1 ? x : 1; }
+#define WEIGHTS(name, value) \
+    APPLY(name) { \
+        Weights x; \
+        if (!other_weights(&x, c, p, e)) return false; \
+        for (size_t i = 0; i < c->d->n; i++) { \
+            const double n_i = least_1(case_row_count(c, i)); \
+            (void)n_i; \
+            x.w[i] = (value); \
+        } \
+        return true; \
+    }
+static bool by_window(const Case *c) {
+    return c->s.grpo.loss_type == LOSS_DAPO || c->s.grpo.loss_type == LOSS_CISPO ||
+           c->s.grpo.loss_type == LOSS_VESPO;
+}
+WEIGHTS(sequence_mean, 1 / (x.n * n_i * x.ga))
+WEIGHTS(token_mean, 1 / (least_1(x.n_micro) * x.ga))
+WEIGHTS(global_token_mean, 1 / x.n_item)
+WEIGHTS(dr_grpo_sum, 1 / (x.n * x.ga))
+WEIGHTS(fixed_length, 1 / (x.n * c->s.grpo.max_completion_length * x.ga))
+WEIGHTS(ga_missing, x.w[i] * x.ga)
+APPLY(window_without_ga) { return by_window(c) && apply_global_token_mean(c, s, p, e, 0); }
+APPLY(window_by_micro) { return by_window(c) && apply_token_mean(c, s, p, e, 0); }
+
+APPLY(group_token_mean) {
+    Weights x;
+    const size_t group = (size_t)c->s.grpo.num_generations;
+    if (c->d->n % group || !other_weights(&x, c, p, e)) return false;
+    for (size_t g = 0; g < c->d->n; g += group) {
+        double n = 0;
+        for (size_t i = g; i < g + group; i++) n += case_row_count(c, i);
+        for (size_t i = g; i < g + group; i++) x.w[i] = 1 / (least_1(n) * (x.n / (double)group) * x.ga);
+    }
+    return true;
+}
+
+APPLY(nonempty) {
+    Weights x;
+    double there = 0;
+    if (!other_weights(&x, c, p, e)) return false;
+    for (size_t i = 0; i < c->d->n; i++) there += case_row_count(c, i) > 0;
+    for (size_t i = 0; i < c->d->n; i++) x.w[i] = 1 / (least_1(there) * least_1(case_row_count(c, i)) * x.ga);
+    return true;
+}
+
+/* Mean over B x T of n_i l_it, padding included. */
+APPLY(luspo_110) {
+    Weights x;
+    if (c->s.grpo.loss_type != LOSS_LUSPO || (!c->token_loss && per_completion(c)) ||
+        !other_weights(&x, c, p, e))
+        return false;
+    for (size_t i = 0; i < c->d->n; i++) x.w[i] = case_row_count(c, i) / (x.n * (double)c->d->width * x.ga);
+    return apply_with_padding(c, s, p, e, 0);
+}
+
+APPLY(dropped) {
+    const size_t group = (size_t)c->s.grpo.num_generations, width = c->d->width;
+    if (!c->reward || c->d->n % group || c->row_weight) return false;
+    unsigned char *m = own_mask(c, s, p, e);
+    double live = 0;
+    if (!m) return false;
+    for (size_t g = 0; g < c->d->n; g += group) {
+        double sd;
+        reward_moments(NULL, &sd, c->reward + g, group, 1, 1);
+        if (sd == 0) memset(m + g * width, 0, group * width);
+        else live += (double)group;
+    }
+    GrpoMicro micro = case_micro(c, p, e);
+    const GrpoWindow window = case_window(c);
+    double *w = pool_take(p, c->d->n, sizeof *w, e);
+    if (!w || live == 0) return false;
+    micro.n_completion = (size_t)live;
+    for (size_t i = 0; i < c->d->n; i++)
+        w[i] = grpo_token_weight(&c->s.grpo, &window, &micro, case_row_count(c, i));
+    c->row_weight = w;
+    return true;
+}
+
+APPLY(kept_denominator) {
+    if (!(c->s.grpo.top_entropy_quantile < 1) || !c->entropy || c->row_weight) return false;
+    GrpoMicro micro = case_micro(c, p, e);
+    GrpoWindow window = case_window(c);
+    double *w = pool_take(p, c->d->n, sizeof *w, e);
+    if (!w) return false;
+    micro.n_token = micro.n_entropy_token;
+    if (isnan(c->s.window.n_item)) window.n_item = micro.n_entropy_token;
+    for (size_t i = 0; i < c->d->n; i++) {
+        double n = 0;
+        for (size_t j = i * c->d->width; j < (i + 1) * c->d->width; j++)
+            n += c->mask[j] && c->entropy[j] >= micro.entropy_threshold;
+        w[i] = grpo_token_weight(&c->s.grpo, &window, &micro, n);
+    }
+    c->row_weight = w;
+    return true;
+}
+
+APPLY(bonus_by_n) {
+    if (c->s.window.entropy_coef == 0 || !c->entropy) return false;
+    const GrpoMicro micro = case_micro(c, p, e);
+    const GrpoWindow w = case_window(c);
+    c->s.window.entropy_coef *= least_1(micro.n_entropy_token) / (least_1(w.n_item) / w.n_process);
+    return true;
+}
+
+/* ---- gradients and the step ----------------------------------------------------------------- */
+static bool tied(const Case *c) { return c->model.policy && c->model.policy->head == c->model.policy->embed; }
+APPLY(untied_head) { return tied(c) && (c->drop_head_grad = true); }
+APPLY(untied_embedding) { return tied(c) && (c->drop_embed_grad = true); }
+APPLY(adam_l2) { return c->s.adamw.weight_decay != 0 && (c->adam_l2 = true); }
+APPLY(adam_eps_inside) { c->adam_eps_factor = 1; return true; }
+APPLY(adam_decay_all) { return c->s.adamw.weight_decay != 0 && (c->adam_decay_all = true); }
+APPLY(adam_no_clip) { const bool was = c->s.max_grad_norm > 0; c->s.max_grad_norm = 0; return was; }
+APPLY(clip_eps_0) { c->clip_max_factor = 1; return c->s.max_grad_norm > 0; }
+APPLY(adam_no_correction) { c->s.step = (int64_t)1 << 40; return true; }
