@@ -98,7 +98,7 @@ const Mistake mistakes[] = {
       "that is declared, or there is no rewards_per_func", apply_other_aggregation, NORMALIZE_THEN_SUM),
     V("aggregation-mo", ADVANTAGES, "E64", "z-scores of the labels are summed without whitening (mo_grpo)",
       "that is declared, or there is no rewards_per_func", apply_other_aggregation, MO_GRPO),
-    M("D6-population", ADVANTAGES, "E64", "mo_grpo with the apply_population deviation",
+    M("D6-population", ADVANTAGES, "E64", "mo_grpo with the population deviation",
       "the aggregation is not mo_grpo", apply_mo_population),
     M("D6-eps-0", ADVANTAGES, "E64", "mo_grpo without epsilon",
       "the aggregation is not mo_grpo, or "
