@@ -125,8 +125,8 @@ static void step_advantage(Step *s) {
     memcpy(g->multiplier, r->multiplier, sizeof g->multiplier);
     if (r->floors)
         combine_floor_advantage(g->adv, g->cost, r->multiplier, g->reward, g->score, r->floor,
-                               s->c->multiplier_learning_rate, s->c->multiplier_max, n, n_label, group,
-                               s->c->grpo.std_eps);
+                                s->c->multiplier_learning_rate, s->c->multiplier_max, n, n_label, group,
+                                s->c->grpo.std_eps);
     if (s->c->grpo.mask_truncated_completions) grpo_mask_truncated(g->mask, g->offset, g->ended, n);
     g->n_item = 0;
     for (size_t t = 0; t < g->offset[n]; t++) g->n_item += g->mask[t];

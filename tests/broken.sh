@@ -11,7 +11,9 @@ copy_to() {
 tests_of() {            # the programs that must see a mistake in this file
     case $1 in
         grpo.c) echo test_grpo test_known_answers ;;
+        variants.c) echo test_variants test_grpo test_known_answers ;;
         reward.c) echo test_reward test_known_answers ;;
+        baselines/combine.c) echo test_combine test_known_answers ;;
         model.c | net/params.c | net/batch.c) echo test_model test_known_answers test_train ;;
         net/flops.c) echo test_model test_cost ;;
         net/adapter.c) echo test_lora ;;
