@@ -11,7 +11,7 @@
 
 #include <float.h>
 
-/* ---- settings ------------------------------------------------------------------------------- */
+/* ---- settings ---- */
 const char *const loss_type_names[] = {"grpo", "bnpo",  "dr_grpo", "dapo", "cispo",
                                        "sapo", "vespo", "luspo",   "gmpo", NULL};
 const char *const importance_sampling_level_names[] = { "token", "sequence", "sequence_token", NULL };
@@ -151,7 +151,7 @@ bool grpo_config_check(const GrpoConfig *c, Err *e) {
     return true;
 }
 
-/* ---- E82 to E89: advantages ----------------------------------------------------------------- */
+/* ---- E82 to E89: advantages ---- */
 /* a NaN is not zero: a group with one scored member has no deviation */
 static bool zero_std(double s) { return s <= 1e-8; }
 
@@ -190,7 +190,7 @@ void grpo_score_advantage(real *adv, real *reward, GrpoRewardStats *stats, const
     }
 }
 
-/* ---- E99, E100: the paper's policy term ------------------------------------------------------ */
+/* ---- E99, E100: the paper's policy term ---- */
 double grpo_clipped(double *g, double rho, double adv, double low, double high) {
     const double plain = rho * adv, band = d_clamp(rho, 1 - low, 1 + high) * adv;
     const bool inside = adv > 0 ? rho <= 1 + high : adv < 0 && rho >= 1 - low;
@@ -198,7 +198,7 @@ double grpo_clipped(double *g, double rho, double adv, double low, double high) 
     return -(band < plain ? band : plain);
 }
 
-/* ---- E94, E95: KL of one token -------------------------------------------------------------- */
+/* ---- E94, E95: KL of one token ---- */
 double grpo_k3(double d) {
     /* E302: near 0, expm1(d) - d loses all digits that matter; the series to d^8 is exact to a double there
      */
@@ -217,7 +217,7 @@ void grpo_kl(double k[3], double dk[3], double logp, double ref) {
     k[2] = grpo_k3(d);    dk[2] = -d_expm1(d);
 }
 
-/* ---- E109, E112: what a micro-batch must know of itself ------------------------------------- */
+/* ---- E109, E112: what a micro-batch must know of itself ---- */
 GrpoIn grpo_slice(const GrpoIn *in, size_t first, size_t n) {
     GrpoIn s = *in;
     s.n_completion = n;
@@ -261,7 +261,7 @@ double grpo_token_weight(const GrpoConfig *c, const GrpoWindow *w, const GrpoMic
     return 1 / (at_least_1(w->n_item) / w->n_process * (w->training ? ga / w->steps_per_generation : 1));
 }
 
-/* ---- E90 to E115: the loss and its derivative ----------------------------------------------- */
+/* ---- E90 to E115: the loss and its derivative ---- */
 void grpo_sums_start(GrpoSums *s) {
     *s = (GrpoSums){ .low_min = NAN, .high_max = NAN };
 }
@@ -456,7 +456,7 @@ double grpo_loss_value(const GrpoSums *s, const GrpoWindow *w, const GrpoMicro *
            w->entropy_coef * (s->entropy_bonus / at_least_1(m->n_entropy_token)) / accumulation(w);
 }
 
-/* ---- E122: metrics -------------------------------------------------------------------------- */
+/* ---- E122: metrics ---- */
 #define GRPO_NAME(field, name) name,
 #define GRPO_VALUE(field, name) m->field,
 const char *const grpo_metric_names[] = {GRPO_METRICS(GRPO_NAME) NULL};
@@ -479,7 +479,7 @@ void grpo_metrics(GrpoMetrics *out, const GrpoSums *s, const GrpoConfig *c, cons
     };
 }
 
-/* ---- E116: the entropy controller ----------------------------------------------------------- */
+/* ---- E116: the entropy controller ---- */
 void grpo_entropy_start(GrpoEntropyControl *s, const GrpoConfig *c) {
     *s = (GrpoEntropyControl){ c->entropy_coef, INFINITY };
 }
@@ -502,7 +502,7 @@ void grpo_entropy_step(GrpoEntropyControl *s, const GrpoConfig *c, double entrop
     s->last_window_entropy = mean;
 }
 
-/* ---- E119, E81 ------------------------------------------------------------------------------ */
+/* ---- E119, E81 ---- */
 void grpo_mask_truncated(unsigned char *mask, const size_t *offset, const unsigned char *ended,
                          size_t n_completion) {
     for (size_t i = 0; i < n_completion; i++)

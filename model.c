@@ -15,7 +15,7 @@
 
 enum { CHUNK_ROWS = 192, KEPT_LOGITS = 1 << 25 };
 
-/* ---- E7, E8: norms ------------------------------------------------------------------------- */
+/* ---- E7, E8: norms ---- */
 
 /* E7 once r is known. */
 static void rms_norm_known(real *y, const real *x, const real *w, real r, int n) {
@@ -107,7 +107,7 @@ static void norm_weight_backward(real *grad, const real *dy, const real *x, cons
     if (grad && w->trainable) rms_norm_weight_backward(grad + w->offset, dy, x, r, n_vec, w->cols);
 }
 
-/* ---- E10, E11: rotation by position ------------------------------------------------------ */
+/* ---- E10, E11: rotation by position ---- */
 
 void rope_apply(real *x, int n_head, int head_dim, const real *cos, const real *sin, bool back) {
     const int half = head_dim / 2;
@@ -120,7 +120,7 @@ void rope_apply(real *x, int n_head, int head_dim, const real *cos, const real *
         }
 }
 
-/* ---- E23 to E27: one row of logits ------------------------------------------------------- */
+/* ---- E23 to E27: one row of logits ---- */
 
 static LogitStats row_stats(real *z, int vocab, double temperature, bool want_entropy, double *total_at) {
     real block[LOGITS_BLOCK], shifted[LOGITS_BLOCK];
@@ -185,7 +185,7 @@ void logits_backward(real *z, int vocab, double temperature, const LogitStats *s
         for (int v = 0; v < vocab; v++) z[v] /= tau;
 }
 
-/* ---- the memory of a pass ------------------------------------------------------------------ */
+/* ---- the memory of a pass ---- */
 
 /* Values of one layer that its backward pass reads (E196), and derivatives that take their place in it. */
 typedef struct {
@@ -362,7 +362,7 @@ void acts_free(Acts *a) {
     free(a);
 }
 
-/* ---- the linear maps of a layer, each with its adapter if it has one (E290, E291) ---------- */
+/* ---- the linear maps of a layer, each with its adapter if it has one (E290, E291) ---- */
 
 /* y = W x + b for rows [from, from + n) of x and y; n_y maps of the same x, for which threads meet once. */
 typedef struct { real *y; LoraTarget map; } Projection;
@@ -418,7 +418,7 @@ static void project_weights(GemmTn *list, int *n_list, real *grad, Acts *a, cons
                           a->layer[l].low[map], a->lora_dlow[map], n, &shape);
 }
 
-/* ---- a layer: its two halves, for rows [from, from + n) ------------------------------------ */
+/* ---- a layer: its two halves, for rows [from, from + n) ---- */
 
 /* Turns q and k by their position (E10), or a derivative by those back (E11). */
 static void rope_rows(real *q, real *k, const Acts *a, const Model *m, int from, int n, bool back) {
@@ -544,7 +544,7 @@ static void layer_weights_backward(real *grad, Acts *a, const Model *m, int l, i
     norm_weight_backward(grad, a->dk, y->k_raw, y->r_k, p[P_KN], rows * (size_t)c->n_kv_head);
 }
 
-/* ---- the trunk ---------------------------------------------------------------------------- */
+/* ---- the trunk ---- */
 
 /* All of a layer but attention concerns each row alone. So a thread takes a block of rows through it, whose
  * activations stay in its cache, and threads meet only where attention begins and ends. Few rows are one
@@ -692,7 +692,7 @@ void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, const r
     else embedding_backward(grad + m->embed->offset, a->dx, b->id, n, c->hidden);
 }
 
-/* ---- heads ------------------------------------------------------------------------------- */
+/* ---- heads ---- */
 
 void model_grad_finish(real *grad, Acts *a, const Model *m) {
     const size_t h = (size_t)m->config.hidden;

@@ -10,7 +10,7 @@
 #include "net/batch.h"
 #include "net/params.h"
 
-/* ---- trunk ------------------------------------------------------------------------------ */
+/* ---- trunk ---- */
 
 /* Activations of up to max_row rows and max_target targets; `keep`: all that backward needs (E196; with
  * checkpointing the layers' inputs and one layer's worth), else one layer's worth. */
@@ -45,7 +45,7 @@ void model_backward(real *grad, Acts *a, const Model *m, const Batch *b, const r
  * last time, is added to the head's gradient. */
 void model_grad_finish(real *grad, Acts *a, const Model *m);
 
-/* ---- heads ------------------------------------------------------------------------------ */
+/* ---- heads ---- */
 
 /* E23, E25: logp and entropy (NULL: not wanted) of each target at the temperature; logits in chunks of rows.
  */
@@ -66,7 +66,7 @@ void head_linear(real *score, const Model *m, const real *hidden, const int *row
 void head_linear_backward(real *dhidden, real *grad, const Model *m, const real *hidden, int n_row,
                           const int *row, int n, const real *dscore);
 
-/* ---- pieces, public because they are tested alone and used by decoding ------------------- */
+/* ---- pieces, public because they are tested alone and used by decoding ---- */
 
 /* E10; back: E11 */
 void rope_apply(real *x, int n_head, int head_dim, const real *cos, const real *sin, bool back);

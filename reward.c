@@ -6,7 +6,7 @@
  * (baselines/combine.c), the network and its head (model.c), advantages from one reward (grpo.c). */
 #include "reward.h"
 
-/* ---- statistics (E303) ---------------------------------------------------------------------- */
+/* ---- statistics (E303) ---- */
 size_t reward_moments(double *mean, double *std, const real *x, size_t n, size_t stride, int ddof) {
     double sum = 0, square = 0;
     size_t count = 0;
@@ -21,7 +21,7 @@ size_t reward_moments(double *mean, double *std, const real *x, size_t n, size_t
     return count;
 }
 
-/* ---- E42 to E45: training the regressor ----------------------------------------------------- */
+/* ---- E42 to E45: training the regressor ---- */
 double reward_label_weight_sum(const real *label, const double *label_weight, size_t n, size_t n_label) {
     double sum = 0;
     for (size_t i = 0; i < n; i++)
@@ -55,7 +55,7 @@ void reward_standardise(real *label, const double *mean, const double *sd, size_
             label[i * n_label + k] = (real)((label[i * n_label + k] - mean[k]) / sd[k]);
 }
 
-/* ---- E60, E61, E77 -------------------------------------------------------------------------- */
+/* ---- E60, E61, E77 ---- */
 const char *const missing_labels_names[] = { "zero", "mean", NULL };
 
 void reward_clip(real *score, const double *low, const double *high, size_t n, size_t n_label) {
@@ -86,7 +86,7 @@ bool reward_weighted_sum(real *reward, const real *score, const double *weight, 
     return some_missing;
 }
 
-/* ---- E62 to E64 ----------------------------------------------------------------------------- */
+/* ---- E62 to E64 ---- */
 double reward_z_score(double x, double mean, double std, double eps) {
     return std == 0 ? 0 * x : (x - mean) / (std + eps);         /* 0 * x: a missing score stays NaN */
 }
@@ -141,7 +141,7 @@ void reward_mo_grpo(real *adv, const real *score, const double *weight, size_t n
     for (size_t i = 0; i < n; i++) if (isnan(adv[i])) adv[i] = 0;
 }
 
-/* ---- E73 ------------------------------------------------------------------------------------ */
+/* ---- E73 ---- */
 void reward_label_share(double *share, const real *score, const double *weight, size_t n, size_t n_label,
                         size_t group_size) {
     for (size_t g = 0; g + group_size <= n; g += group_size) {

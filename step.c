@@ -24,7 +24,7 @@
 #include "baselines/combine.h"
 #include "lib/rng.h"
 
-/* ---- draw --------------------------------------------------------------------------------- */
+/* ---- draw ---- */
 
 static bool make_up_prompts(Step *s, int64_t generation, Err *e) {
     for (int i = 0; i < s->gen.n_prompt; i++) {
@@ -91,7 +91,7 @@ static bool step_draw(Step *s, int64_t generation, Err *e) {
     return true;
 }
 
-/* ---- score, advantage, reference ------------------------------------------------------------ */
+/* ---- score, advantage, reference ---- */
 
 static void warn_missing(Step *s) {
     const Generation *g = &s->gen;
@@ -184,7 +184,7 @@ bool step_generation(Step *s, int64_t generation, Err *e) {
     return true;
 }
 
-/* ---- slices, forward, loss, backward -------------------------------------------------------- */
+/* ---- slices, forward, loss, backward ---- */
 
 GrpoIn step_input(const Step *s, int first, int n) {
     const Generation *g = &s->gen;
@@ -278,7 +278,7 @@ bool step_micro_batch(Step *s, int i, Err *e) {
     return add_sums(s, e);
 }
 
-/* ---- update ------------------------------------------------------------------------------- */
+/* ---- update ---- */
 
 bool step_update(Step *s, Err *e) {
     if (!trainer_update(&s->learner.trainer, e)) return false;
@@ -291,7 +291,7 @@ void step_clear(Step *s) {
     s->log.logged = true;               /* the next generation begins its means anew */
 }
 
-/* ---- the step ----------------------------------------------------------------------------- */
+/* ---- the step ---- */
 
 bool grpo_step(Step *s, Err *e) {
     step_clear(s);

@@ -25,7 +25,7 @@ bool ids_add(Ids *ids, int id, Err *e) {
     return true;
 }
 
-/* ---- look-up -------------------------------------------------------------------------------- */
+/* ---- look-up ---- */
 
 Merge *tokenizer_merge(const Tokenizer *t, int a, int b) {
     const uint64_t h = ((uint64_t)(uint32_t)a << 32 | (uint32_t)b) * 0x9E3779B97F4A7C15u;
@@ -64,7 +64,7 @@ int tokenizer_eos(const Tokenizer *t) { return t->eos; }
 int tokenizer_pad(const Tokenizer *t) { return t->pad; }
 const char *tokenizer_template_hash(const Tokenizer *t) { return t->template_hash; }
 
-/* ---- words: one matcher for each regular expression, found by its exact text ---------------- */
+/* ---- words: one matcher for each regular expression, found by its exact text ---- */
 
 const char *const tokenizer_pattern[N_SPLIT] = {
     [SPLIT_GPT2] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
@@ -154,7 +154,7 @@ static size_t word_length(const Tokenizer *t, const char *s, size_t n) {
     }
 }
 
-/* ---- merging -------------------------------------------------------------------------------- */
+/* ---- merging ---- */
 
 /* a linked list within an array; id < 0: merged away */
 typedef struct { int id, before, after; } Symbol;
@@ -237,7 +237,7 @@ static bool encode_word(Ids *out, const Tokenizer *t, Work *w, const char *s, si
     return true;
 }
 
-/* ---- encoding ------------------------------------------------------------------------------- */
+/* ---- encoding ---- */
 
 static bool encode_words(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, Err *e) {
     for (size_t i = 0, end; i < n; ) {

@@ -37,7 +37,7 @@ bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, 
  * out when skip_special. Bytes are given as they are: a cut multi-byte character is replaced by U+FFFD. */
 char *tokenizer_decode(const Tokenizer *t, const int *id, int n, bool skip_special, size_t *length, Err *e);
 
-/* ---- training --------------------------------------------------------------------------- */
+/* ---- training ---- */
 
 /* Trains a byte-level BPE (GPT-2 pre-tokenizer) of `vocab` entries on the given texts and writes
  * tokenizer.json, tokenizer_config.json (chat template: plain) and special_tokens_map.json into dir. Ids:

@@ -10,7 +10,7 @@
 
 #include "reward.h"
 
-/* ---- E101 to E107: the policy term ---------------------------------------------------------- */
+/* ---- E101 to E107: the policy term ---- */
 double variant_delta(double *g, double rho, double adv, double low, double high, double delta) {
     const double floor = 1 - low, ceiling = 1 + high, cut = rho > delta ? delta : rho;
     const double a = cut * adv, b = d_clamp(rho, floor, ceiling) * adv;
@@ -71,7 +71,7 @@ double variant_vespo_phi(double log_w, double k, double lambda) {
     return isfinite(phi) ? phi : 0;
 }
 
-/* ---- E106: a loss of the whole completion --------------------------------------------------- */
+/* ---- E106: a loss of the whole completion ---- */
 static double gmpo_cut(double log_ratio, double adv, double low, double high) {
     return adv > 0 ? (log_ratio < high ? log_ratio : high) : (log_ratio > -low ? log_ratio : -low);
 }
@@ -89,7 +89,7 @@ double variant_gmpo(double *g, double mean, double log_ratio, double adv, double
     return -mean * adv;
 }
 
-/* ---- E108, E109: what counts ---------------------------------------------------------------- */
+/* ---- E108, E109: what counts ---- */
 double variant_off_policy_mask(double adv, double mean_gap, double threshold) {
     return isnan(threshold) || adv >= 0 || mean_gap <= threshold ? 1 : 0;
 }
@@ -108,7 +108,7 @@ double variant_quantile(double *x, size_t n, double q) {
     return x[below] + (pos - (double)below) * (x[below + 1] - x[below]);
 }
 
-/* ---- E110: a sampler that is not the trainer ------------------------------------------------ */
+/* ---- E110: a sampler that is not the trainer ---- */
 const char *const importance_sampling_mode_names[] = {"token_truncate", "token_mask", "sequence_truncate",
                                                       "sequence_mask", NULL};
 
@@ -155,7 +155,7 @@ void variant_importance_ratio(real *ratio, IsrStats *stats, const real *old, con
                                        ratio_sum / (n_ratio > 1 ? n_ratio : 1)};
 }
 
-/* ---- E89, E118: another baseline, a reward for brevity -------------------------------------- */
+/* ---- E89, E118: another baseline, a reward for brevity ---- */
 void variant_rloo_advantage(real *adv, const real *reward, size_t n, size_t group_size, bool normalize,
                             double std_eps) {
     for (size_t g = 0; g + group_size <= n; g += group_size) {

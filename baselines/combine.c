@@ -6,7 +6,7 @@
 
 #include "reward.h"
 
-/* ---- E56, E57: pairs ------------------------------------------------------------------------ */
+/* ---- E56, E57: pairs ---- */
 double combine_pair_loss(real *dchosen, real *drejected, double *accuracy, double *margin_mean,
                          const real *chosen, const real *rejected, const real *margin, double center,
                          size_t n) {
@@ -29,7 +29,7 @@ double combine_pair_loss(real *dchosen, real *drejected, double *accuracy, doubl
     return n ? loss : NAN;
 }
 
-/* ---- E63: GDPO by token ---------------------------------------------------------------------- */
+/* ---- E63: GDPO by token ---- */
 void combine_gdpo_by_token(real *adv, real *sum_out, const real *score, const double *weight,
                            const double *length, size_t n, size_t n_label, size_t group_size,
                            double eps_group, double eps_var) {
@@ -44,7 +44,7 @@ void combine_gdpo_by_token(real *adv, real *sum_out, const real *score, const do
     }
 }
 
-/* ---- E66 to E68: SAW ------------------------------------------------------------------------ */
+/* ---- E66 to E68: SAW ---- */
 void combine_saw_weights(double *weight_out, double *cv, const real *score, const double *shift, double delta,
                          size_t n, size_t n_label) {
     double sum = 0;
@@ -85,7 +85,7 @@ void combine_saw_advantage(real *adv, double *scratch, const real *score, const 
     reward_gdpo(adv, score, scratch, n, n_label, group_size, eps);
 }
 
-/* ---- E69 to E71: constraints ---------------------------------------------------------------- */
+/* ---- E69 to E71: constraints ---- */
 void combine_lagrangian(real *out, const real *reward, const real *cost, const double *multiplier, size_t n,
                         size_t n_cost) {
     for (size_t i = 0; i < n; i++) {
@@ -131,7 +131,7 @@ void combine_floor_advantage(real *adv, real *cost, double *multiplier, const re
     combine_multiplier_step(multiplier, score, floor, -eta, max, n, n_label);
 }
 
-/* ---- E74 ------------------------------------------------------------------------------------ */
+/* ---- E74 ---- */
 void combine_chebyshev(real *reward, const real *score, const double *weight, const double *low,
                        const double *high, size_t n, size_t n_label) {
     for (size_t i = 0; i < n; i++) {

@@ -16,7 +16,7 @@ const char *const dpo_loss_names[] = {"sigmoid",  "hinge",        "ipo",        
 const char *const f_divergence_names[] = {"reverse_kl", "forward_kl", "js_divergence", "alpha_divergence",
                                           NULL};
 
-/* ---- settings ------------------------------------------------------------------------------- */
+/* ---- settings ---- */
 
 void dpo_config_default(DpoConfig *c) {
     *c = (DpoConfig){.loss_type = {DPO_SIGMOID},
@@ -59,7 +59,7 @@ bool dpo_config_check(const DpoConfig *c, Err *e) {
     return true;
 }
 
-/* ---- sums of a pair ------------------------------------------------------------------------- */
+/* ---- sums of a pair ---- */
 
 /* E176: weight 1 for the first `shared` tokens, alpha for the rest; alpha NaN: 1 for all. */
 static double sum(const real *x, size_t n, size_t shared, double alpha) {
@@ -93,7 +93,7 @@ void dpo_weight(DpoPair *p, const real *logp_w, const real *square_w, size_t n_w
     p->weight = d_exp(mean_excess(logp_w, square_w, n_w)) * d_exp(mean_excess(logp_l, square_l, n_l));
 }
 
-/* ---- one pair ------------------------------------------------------------------------------- */
+/* ---- one pair ---- */
 
 /* E301 */
 static double sigma(double x) { const double e = d_exp(-fabs(x)); return x >= 0 ? 1 / (1 + e) : e / (1 + e); }
@@ -186,7 +186,7 @@ static double pair_loss(Two *d, DpoLoss type, const DpoPair *p, const DpoConfig 
     return ell;
 }
 
-/* ---- E171: ranked --------------------------------------------------------------------------- */
+/* ---- E171: ranked ---- */
 
 static int by_value(const void *a, const void *b) {
     const DpoRank *x = a, *y = b;
@@ -222,7 +222,7 @@ static void add_ranked(DpoPair *pair, size_t n, DpoLoss type, double scale, cons
     }
 }
 
-/* ---- all together --------------------------------------------------------------------------- */
+/* ---- all together ---- */
 
 void dpo_loss(double *loss, DpoPair *pair, size_t first, size_t n, size_t n_pair, double n_chosen_token,
               const DpoConfig *c, DpoRank *rank) {
@@ -260,7 +260,7 @@ void dpo_derive(real *dlogp_w, real *dlogp_l, const DpoPair *p, double n_chosen_
     for (size_t t = 0; t < n_l; t++) dlogp_l[t] = (real)(t < shared ? p->dx_l : c->ld_alpha * p->dx_l);
 }
 
-/* ---- E178 ----------------------------------------------------------------------------------- */
+/* ---- E178 ---- */
 
 #define DPO_NAME(field, name) name,
 #define DPO_VALUE(field, name) m->field,

@@ -38,7 +38,7 @@ bool ppo_config_check(const PpoConfig *c, Err *e) {
            fail(e, "missing_eos_penalty: found %g, expected at least 0, or none", c->missing_eos_penalty);
 }
 
-/* ---- scores --------------------------------------------------------------------------------- */
+/* ---- scores ---- */
 
 void ppo_moments_start(PpoMoments *m) { *m = (PpoMoments){ 0, 1, 0 }; }
 
@@ -72,7 +72,7 @@ void ppo_missing_eos(real *score, const unsigned char *ended, size_t n, double p
     for (size_t i = 0; i < n && !isnan(penalty); i++) if (!ended[i]) score[i] = (real)(score[i] - penalty);
 }
 
-/* ---- token rewards, advantages, returns ----------------------------------------------------- */
+/* ---- token rewards, advantages, returns ---- */
 
 void ppo_token_rewards(real *reward, real *kl, const real *old, const real *ref, const real *score,
                        const size_t *offset, size_t n_completion, const PpoConfig *c) {
@@ -107,7 +107,7 @@ void ppo_gae(real *adv, real *ret, const real *reward, const real *value, const 
     }
 }
 
-/* ---- losses --------------------------------------------------------------------------------- */
+/* ---- losses ---- */
 
 void ppo_policy_loss(PpoPolicySums *sums, real *dlogp, const real *logp, const real *old, const real *adv,
                      size_t n, double n_valid, double cliprange) {

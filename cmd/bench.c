@@ -76,7 +76,7 @@ typedef struct {
     int64_t generation;
 } Bench;
 
-/* ---- what works need, made when the first of them asks -------------------------------------- */
+/* ---- what works need, made when the first of them asks ---- */
 
 static int bench_token(const Bench *b, int sequence, int position) {
     return (int)(rng_uniform((uint64_t)b->o->seed, RNG_SAMPLE, 0, (uint64_t)sequence, 0, (uint64_t)position) *
@@ -149,7 +149,7 @@ static void bench_close(Bench *b) {
     b->trains = b->steps = false;
 }
 
-/* ---- the works --------------------------------------------------------------------------- */
+/* ---- the works ---- */
 
 static double triangle(double n) { return n * (n + 1) / 2; }
 
@@ -317,16 +317,16 @@ static const char *const work_names[] = {"prefill", "decode",    "decode_one", "
                                          "train",   "optimiser", "grpo",       NULL};
 enum { N_WORK = sizeof work / sizeof *work };
 
-/* ---- all works, and what is told of them ---------------------------------------------------- */
+/* ---- all works, and what is told of them ---- */
 
-typedef struct { Result median; double low, high, memory, gflops, fma_share, gbs, read_share; } Told;
+typedef struct { Result median; double low, high, memory, gflops, fma_share, gbs, read_share; } BenchTold;
 
 static int by_seconds(const void *a, const void *b) {
     const double x = ((const Result *)a)->seconds, y = ((const Result *)b)->seconds;
     return (x > y) - (x < y);
 }
 
-static bool bench_measure(Told *t, Bench *b, int w, double fma, Err *e) {
+static bool bench_measure(BenchTold *t, Bench *b, int w, double fma, Err *e) {
     const int n = b->o->repeats;
     Result *r = calloc((size_t)n + 1, sizeof *r);
     bool ok = r || fail(e, "bench: no memory for %d results", n);
@@ -334,7 +334,7 @@ static bool bench_measure(Told *t, Bench *b, int w, double fma, Err *e) {
     for (int i = 0; ok && i <= n; i++) ok = work[w].run(b, &r[i], e);
     if (ok) {
         qsort(r + 1, (size_t)n, sizeof *r, by_seconds);
-        *t = (Told){.median = r[1 + (n - 1) / 2], .low = r[1].seconds, .high = r[n].seconds,
+        *t = (BenchTold){.median = r[1 + (n - 1) / 2], .low = r[1].seconds, .high = r[n].seconds,
                     .memory = machine_memory_most()};
         t->gflops = t->median.flops / t->median.seconds / 1e9;
         t->fma_share = t->gflops * 1e9 / fma;
@@ -348,7 +348,8 @@ static bool bench_measure(Told *t, Bench *b, int w, double fma, Err *e) {
 }
 
 /* As JSON, which goes into the whole, and as a line of text at once. */
-static bool bench_tell(JsonWriter *w, const char *name, const char *unit, const Told *t, bool json, Err *e) {
+static bool bench_tell(JsonWriter *w, const char *name, const char *unit, const BenchTold *t, bool json,
+                       Err *e) {
     JsonWriter one = {0};
     json_begin(&one, '{');
     json_put(&one, "seconds", t->median.seconds);
@@ -401,7 +402,7 @@ static bool bench_works(Bench *b, Err *e) {
         char name[64];
         for (const char *at = o->works; at && !wanted && list_next(name, sizeof name, &at); )
             wanted = !strcmp(name, work[i].name);
-        Told t;
+        BenchTold t;
         if (wanted)
             ok = bench_measure(&t, b, i, fma, e) &&
                  bench_tell(&w, work[i].name, work[i].unit, &t, o->json, e);
@@ -413,7 +414,7 @@ static bool bench_works(Bench *b, Err *e) {
     return ok;
 }
 
-/* ---- turns: a line in, a line out ----------------------------------------------------------- */
+/* ---- turns: a line in, a line out ---- */
 
 /* Inputs whose products have exact sums in any order: multiples of 1/8 below 1. */
 static void fill(real *x, size_t n) {

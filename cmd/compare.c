@@ -45,7 +45,7 @@ static bool open_run(RunFiles *r, const char *dir, Err *e) {
 
 static double step_of(const Json *line) { return json_get(line, "step")->number; }
 
-/* ---- comparing ---------------------------------------------------------------------------- */
+/* ---- comparing ---- */
 
 /* The first member after `key` (NULL: from the beginning), in a's order and then b's own, whose value
  * differs; NULL if none. */
@@ -84,7 +84,7 @@ static Verdict compare_runs(const RunFiles *a, const RunFiles *b) {
     return v;
 }
 
-/* ---- the value of all that was found ------------------------------------------------------- */
+/* ---- the value of all that was found ---- */
 
 static void put_option(JsonWriter *w, const char *key, const Json *a, const Json *b) {
     if (json_same(a, b)) return;

@@ -61,8 +61,8 @@ const OptionTable dpo_table = {
 typedef struct {                        /* a pair as tokens */
     int *id, n_prompt, n_w, n_l;        /* prompt, chosen, rejected side by side */
     double ref_w, ref_l;                /* E160: sums under the reference, once known */
-} Sequence;
-typedef struct { Sequence *row; int n; } Pairs;
+} PairTokens;
+typedef struct { PairTokens *row; int n; } PairSet;
 
 typedef struct { double loss; DpoMetrics m; } HeldPairs;           /* E161, E178 */
 
@@ -71,7 +71,7 @@ typedef struct {
     const Config *c;
     DpoConfig loss_config;              /* its weights are divided by the micro-batches of an update (E117) */
     Learner l;                          /* its reference is NULL with precompute_ref_log_probs */
-    Pairs train, held;
+    PairSet train, held;
     int micro_size, accumulate, longest_tree; /* pairs of a micro-batch, and micro-batches of an update */
     /* a micro-batch: sequence 2i is the chosen, 2i + 1 the rejected reply of pair i */
     size_t *offset;                     /* [2 micro_size + 1] */
@@ -79,7 +79,7 @@ typedef struct {
     real *logp, *dlogp, *by_target;     /* [n_token] twice; [n_target] */
     int n_pair;
     double n_chosen_token;
-    Sequence **now;                     /* [micro_size] the pairs of the micro-batch */
+    PairTokens **now;                     /* [micro_size] the pairs of the micro-batch */
     DpoPair *pair, *micro;              /* [accumulate * micro_size] of the update; its micro-batch */
     DpoRank *rank;
     bool ahead;                         /* the sums of all pairs are there before the first slice */
@@ -87,7 +87,7 @@ typedef struct {
     HeldPairs before;
 } Dpo;
 
-/* ---- data ------------------------------------------------------------------------------- */
+/* ---- data ---- */
 
 static bool parse_losses(DpoConfig *d, const Config *c, Err *e) {
     char name[64];
@@ -115,12 +115,12 @@ static bool parse_losses(DpoConfig *d, const Config *c, Err *e) {
     return dpo_config_check(d, e);
 }
 
-static bool pairs_encode(Pairs *p, const Dataset *d, const Language *l, int max_length, int *cut, Err *e) {
+static bool pairs_encode(PairSet *p, const Dataset *d, const Language *l, int max_length, int *cut, Err *e) {
     Ids ids = {0};
     if (!(p->row = calloc((size_t)d->n, sizeof *p->row))) return fail(e, "no memory for %d pairs", d->n);
     for (; p->n < d->n; p->n++) {
         const Example *x = &d->row[p->n];
-        Sequence *s = &p->row[p->n];
+        PairTokens *s = &p->row[p->n];
         ids.n = 0;
         if (!encode_prompt(&ids, l, x, e)) return false;
         s->n_prompt = ids.n;
@@ -147,11 +147,11 @@ static bool pairs_encode(Pairs *p, const Dataset *d, const Language *l, int max_
     return true;
 }
 
-/* ---- a micro-batch ----------------------------------------------------------------------- */
+/* ---- a micro-batch ---- */
 
 /* Lays n pairs side by side: tokens, window, and what the loss needs to know of the whole. */
 static bool pairs_lay(Dpo *d, int n, Err *e) {
-    Sequence *const *s = d->now;
+    PairTokens *const *s = d->now;
     window_clear(&d->l.window);
     d->n_pair = n;
     d->n_chosen_token = 0;
@@ -239,7 +239,7 @@ static void dpo_slice_loss(Dpo *d, const Slice *x) {
 }
 
 static void dpo_texts(Texts *t, const void *sequences, int i) {
-    const Sequence *s = (const Sequence *)sequences + i;
+    const PairTokens *s = (const PairTokens *)sequences + i;
     texts_prompt(t, s->n_prompt);
     texts_completion(t, s->n_prompt, s->n_w);
     texts_completion(t, s->n_prompt, s->n_l);
@@ -255,7 +255,7 @@ static bool micro_batch(Dpo *d, int k, Err *e) {
     if (!pairs_lay(d, d->micro_size, e) || (d->l.reference && !reference_sums(d, d->l.reference, e)))
         return false;
     for (int i = 0; i < d->micro_size; i++) {
-        const Sequence *s = d->now[i];
+        const PairTokens *s = d->now[i];
         d->micro[i].ref_w = s->ref_w, d->micro[i].ref_l = s->ref_l;
         d->t.tokens += 2 * s->n_prompt + s->n_w + s->n_l;
         d->t.cost.measured.prompt += s->n_prompt;
@@ -284,10 +284,10 @@ static bool dpo_update(void *self, Err *e) {
     return true;
 }
 
-/* ---- all pairs, forward only -------------------------------------------------------------- */
+/* ---- all pairs, forward only ---- */
 
 /* The next at most micro_size pairs from `at` on side by side; how many, or -1. */
-static int pairs_next(Dpo *d, const Pairs *p, int at, Err *e) {
+static int pairs_next(Dpo *d, const PairSet *p, int at, Err *e) {
     const int n = p->n - at < d->micro_size ? p->n - at : d->micro_size;
     d->micro = d->pair;
     for (int i = 0; i < n; i++) d->now[i] = &p->row[at + i];
@@ -295,7 +295,7 @@ static int pairs_next(Dpo *d, const Pairs *p, int at, Err *e) {
 }
 
 /* The sums under m, which is the policy that the run starts from, kept with the pairs. */
-static bool precompute(Dpo *d, const Pairs *p, const Model *m, Err *e) {
+static bool precompute(Dpo *d, const PairSet *p, const Model *m, Err *e) {
     for (int at = 0; at < p->n; at += d->micro_size)
         if (pairs_next(d, p, at, e) < 0 || !reference_sums(d, m, e)) return false;
     return true;
@@ -303,7 +303,7 @@ static bool precompute(Dpo *d, const Pairs *p, const Model *m, Err *e) {
 
 /* The loss is the mean over batches of --per-device-train-batch-size pairs, as in training. */
 static bool held_evaluate(HeldPairs *out, Dpo *d, const Model *m, Err *e) {
-    const Pairs *p = &d->held;
+    const PairSet *p = &d->held;
     DpoPair *all = calloc((size_t)p->n, sizeof *all);
     bool ok = all || fail(e, "no memory for %d pairs", p->n);
     out->loss = 0;
@@ -345,7 +345,7 @@ static void held_print(const HeldPairs *before, const HeldPairs *after, int n) {
     printf("n = %d; rewards are beta log(policy/reference), 0 before the first step\n", n);
 }
 
-/* ---- the run ----------------------------------------------------------------------------- */
+/* ---- the run ---- */
 
 static void dpo_log(JsonWriter *w, void *self) {
     const Dpo *d = self;
@@ -413,10 +413,10 @@ static bool dpo_data(Dpo *d, Err *e) {
     if (cut)
         fprintf(stderr, "dpo: of %d pairs %d were longer than %d tokens and cut\n", data.n + held.n, cut,
                 max_length);
-    const Pairs *const part[] = {&d->train, &d->held};
+    const PairSet *const part[] = {&d->train, &d->held};
     for (int k = 0; k < 2; k++)
         for (int i = 0; i < part[k]->n; i++) {
-            const Sequence *s = &part[k]->row[i];
+            const PairTokens *s = &part[k]->row[i];
             const int rows = s->n_prompt + s->n_w + s->n_l;
             d->longest_tree = rows > d->longest_tree ? rows : d->longest_tree;
         }
@@ -484,7 +484,7 @@ static bool dpo_finish(JsonWriter *w, void *self, Err *e) {
     return !d->held.n || dpo_held(w, d, e);
 }
 
-static void pairs_free(Pairs *p) {
+static void pairs_free(PairSet *p) {
     for (int i = 0; i < p->n; i++) free(p->row[i].id);
     free(p->row);
 }

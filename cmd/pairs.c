@@ -60,7 +60,7 @@ static void pairs_prompt(JsonWriter *w, const Example *x) {
 
 /* The best and the worst of n replies to one prompt, the first of equals; nothing where they do not differ by
  * more than the margin. */
-static bool write_pair(Pairs *p, const Reply *reply, const real *reward, int n, Err *e) {
+static bool write_pair(Pairs *p, const Completion *reply, const real *reward, int n, Err *e) {
     int best = -1, worst = -1;
     for (int i = 0; i < n; i++) {
         if (isnan(reward[i])) continue;
@@ -88,7 +88,7 @@ static bool write_pair(Pairs *p, const Reply *reply, const real *reward, int n, 
     return ok;
 }
 
-/* ---- replies sampled here ----------------------------------------------------------------- */
+/* ---- replies sampled here ---- */
 
 static bool some_prompts(Pairs *p, const Speaker *s, const EvalPlan *plan, int first, int n, Err *e) {
     const int group = plan->num_generations;
@@ -144,7 +144,7 @@ static bool sampled(Pairs *p, const Dataset *d, Err *e) {
     return ok;
 }
 
-/* ---- replies that come with their rewards --------------------------------------------------- */
+/* ---- replies that come with their rewards ---- */
 
 /* "reward"; or with --reward-weights the weighted sum of "scores" (E60), NaN where one that has a weight is
  * missing. */
@@ -192,7 +192,7 @@ static bool scored(Pairs *p, const Dataset *d, Err *e) {
     double weight[MAX_LABELS];
     char label[MAX_LABELS][64];
     int n_label = 0;
-    Reply *reply = malloc((size_t)d->n * sizeof *reply);
+    Completion *reply = malloc((size_t)d->n * sizeof *reply);
     real *reward = malloc((size_t)d->n * sizeof(real));
     bool ok = (reply && reward) || fail(e, "pairs: no memory for %d replies", d->n);
     if (ok && c->scorer.weights)
@@ -201,7 +201,7 @@ static bool scored(Pairs *p, const Dataset *d, Err *e) {
                            e);
     for (int i = 0; ok && i < d->n; i++) {
         const Example *x = &d->row[i];
-        reply[i] = (Reply){x, x->completion, !x->finish_reason || strcmp(x->finish_reason, "length")};
+        reply[i] = (Completion){x, x->completion, !x->finish_reason || strcmp(x->finish_reason, "length")};
         ok = reward_of(&reward[i], x, c->scorer.weights ? weight : NULL, (const char(*)[64])label, n_label,
                        d->path, e);
     }

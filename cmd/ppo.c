@@ -98,7 +98,7 @@ typedef struct {
     double ptx_loss;
 } Ppo;
 
-/* ---- the critic --------------------------------------------------------------------------- */
+/* ---- the critic ---- */
 
 static bool same_tokenizer(const char *a, const char *b, Err *e) {
     char dir[2][1024], path[1100];
@@ -193,7 +193,7 @@ static bool open_critic(Ppo *p, Err *e) {
     return true;
 }
 
-/* ---- one generation: scores to advantages -------------------------------------------------- */
+/* ---- one generation: scores to advantages ---- */
 
 /* v of E151 for every token, under the critic that the generation meets. */
 static bool rollout_values(Ppo *p, Err *e) {
@@ -244,7 +244,7 @@ static bool ppo_advantages(Ppo *p, Err *e) {
     return true;
 }
 
-/* ---- one minibatch ------------------------------------------------------------------------- */
+/* ---- one minibatch ---- */
 
 /* E146 to E148 of the window's slices, for the policy; *entropy: the sum. */
 static bool policy_slices(PpoPolicySums *sums, double *entropy, Ppo *p, Err *e) {
@@ -390,7 +390,7 @@ static bool minibatches(Ppo *p, int64_t generation, Err *e) {
     return true;
 }
 
-/* ---- the run ------------------------------------------------------------------------------- */
+/* ---- the run ---- */
 
 /* TRL 1.10's names; its means over tokens take in padding, ours do not. */
 static void ppo_log(JsonWriter *w, void *self) {

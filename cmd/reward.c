@@ -41,8 +41,8 @@ const OptionTable reward_table = {
     .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {rows, 0}},
     .own = {{"learning_rate", "1e-4"}, {"num_train_epochs", "3"}}};
 
-typedef struct { int *id, n, n_prompt; } Sequence;
-typedef struct { Sequence *seq; real *label; int n; } Items;
+typedef struct { int *id, n, n_prompt; } Labelled;
+typedef struct { Labelled *seq; real *label; int n; } Items;
 
 static bool reward_encode(Items *out, const Dataset *d, const Language *l, const char (*name)[64],
                           int n_label, int max_length, Err *e) {
@@ -81,8 +81,8 @@ static bool items_split(Items *all, Items *held, int n_label, double share, uint
         return fail(e, "--eval-split %g: leaves %d for training and %d held out; expected at least 1 and 2",
                     share, n, n_held);
     int *order = malloc((size_t)all->n * sizeof(int));
-    Items out = {calloc((size_t)n, sizeof(Sequence)), malloc((size_t)(n * n_label) * sizeof(real)), n};
-    *held = (Items){calloc((size_t)n_held, sizeof(Sequence)),
+    Items out = {calloc((size_t)n, sizeof(Labelled)), malloc((size_t)(n * n_label) * sizeof(real)), n};
+    *held = (Items){calloc((size_t)n_held, sizeof(Labelled)),
                     malloc((size_t)(n_held * n_label) * sizeof(real)), n_held};
     if (!order || !out.seq || !out.label || !held->seq || !held->label)
         return fail(e, "no memory to split %d examples", all->n);
@@ -102,7 +102,7 @@ static bool items_split(Items *all, Items *held, int n_label, double share, uint
 
 /* E40: read at the last token that is not padding, which is not the last one where the end token is the
  * padding token too. */
-static bool add_example(Window *w, const Sequence *s, int pad, Err *e) {
+static bool add_example(Window *w, const Labelled *s, int pad, Err *e) {
     const int row = w->n_row, last = head_last_row(s->id, s->n, pad);
     if (last < 0) return fail(e, "an example holds nothing but pad_token_id %d; expected another token", pad);
     return window_add(w, s->id, s->n, -1, e) >= 0 && window_target(w, row + last, 0, e);
@@ -121,7 +121,7 @@ typedef struct {
 } Reward;
 
 static void reward_texts(Texts *t, const void *items, int i) {
-    const Sequence *x = &((const Items *)items)->seq[i];
+    const Labelled *x = &((const Items *)items)->seq[i];
     texts_sequence(t, x->n_prompt, x->n - x->n_prompt, 1);
 }
 

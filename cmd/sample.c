@@ -18,7 +18,7 @@ static const char *const asked_names[] = {"auto", "false", "true", NULL};
 
 typedef struct {
     const char *model, *dataset, *output, *chat_template, *system, *reference, *cost;
-    Generation asked;
+    GenerationConfig asked;
     Asked do_sample;
     bool split_special_tokens, single_turns;        /* the latter of our own small policy; no option */
     int num_generations, seed, batch;
@@ -68,7 +68,7 @@ static const OptionTable chat_table = {
     .part = {{speech_rows, 0}}};
 
 static bool open_speaker(Speaker *s, Drawing *d, const Config *c, const char *command, Err *e) {
-    Generation asked = c->asked;
+    GenerationConfig asked = c->asked;
     asked.do_sample = c->do_sample == ASKED_NOTHING ? NAN : c->do_sample == ASKED_TRUE;
     if (!c->model) return fail(e, "--model: not given; expected the folder of a model");
     if (!drawing_settle(d, &asked, command, c->model, e) || !speaker_open(s, c->model, c->chat_template, e))
@@ -79,7 +79,7 @@ static bool open_speaker(Speaker *s, Drawing *d, const Config *c, const char *co
     return true;
 }
 
-/* ---- sample ------------------------------------------------------------------------------ */
+/* ---- sample ---- */
 
 /* kl[i]: sum over the completion's tokens of logp - reference's logp. */
 static bool kl_to(double *kl, Costs *cost, const Model *ref, const Ids *prompt, const Rollout *out,
@@ -219,7 +219,7 @@ int cmd_sample(int argc, char **argv, Err *e) {
     return sample(&c, e) ? 0 : -1;
 }
 
-/* ---- chat -------------------------------------------------------------------------------- */
+/* ---- chat ---- */
 
 static bool answer(char **text, const Config *c, const Drawing *how, const Speaker *s, const Message *m,
                    int n, int max_new, int turn, Err *e) {

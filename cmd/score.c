@@ -106,12 +106,12 @@ static bool score_all(const Config *c, Err *e) {
         return false;
     }
     const int n_label = scorer_n_label(s);
-    Reply *reply = malloc((size_t)d.n * sizeof *reply);
+    Completion *reply = malloc((size_t)d.n * sizeof *reply);
     real *value = malloc((size_t)d.n * (size_t)n_label * sizeof(real)),
          *reward = malloc((size_t)d.n * sizeof(real));
     bool ok = (reply && value && reward) || fail(e, "score: no memory for %d replies", d.n);
     for (int i = 0; ok && i < d.n; i++)
-        reply[i] = (Reply){&d.row[i], d.row[i].completion,
+        reply[i] = (Completion){&d.row[i], d.row[i].completion,
                            !d.row[i].finish_reason || strcmp(d.row[i].finish_reason, "length")};
     ok = ok && parse_weights(weight, c->scorer.weights, scorer_labels(s), n_label, "--reward-weights", e);
     enum { CHUNK = 256 };

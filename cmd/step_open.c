@@ -39,7 +39,7 @@ const Setting step_settings[] = {
      "4: a floor that is out of reach leaves the reward a fifth of the signal"},
     SETTINGS_END};
 
-/* ---- checks ------------------------------------------------------------------------------- */
+/* ---- checks ---- */
 
 static bool parse_clip(Step *s, Err *e) {
     double low, high;
@@ -132,7 +132,7 @@ static bool step_sizes(Step *s, Err *e) {
                                                c->sampling.temperature);
 }
 
-/* ---- opening ------------------------------------------------------------------------------ */
+/* ---- opening ---- */
 
 static bool open_prompts(Step *s, Err *e) {
     const RunOptions *o = &s->c->run;
@@ -301,7 +301,7 @@ void step_close(Step *s) {
     learner_close(&s->learner);
 }
 
-/* ---- what a run will take ------------------------------------------------------------------ */
+/* ---- what a run will take ---- */
 
 Texts step_planned_drawn(const Step *s, double length) {
     const int n = s->batch * s->per_generation, n_prompt = n / s->group;

@@ -34,7 +34,7 @@ Networks step_networks(const Step *s);
  * from there to completions of full length. */
 bool step_plan(RunPlan *p, const StepConfig *c, Err *e);
 
-/* ---- step_report.c ------------------------------------------------------------------------ */
+/* ---- step_report.c ---- */
 
 /* means of the generations, and multipliers: members of the line */
 void step_log_generation(JsonWriter *w, Step *s);

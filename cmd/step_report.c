@@ -20,7 +20,7 @@ void step_log_generation(JsonWriter *w, Step *s) {
     s->log.logged = true;
 }
 
-/* ---- the end ------------------------------------------------------------------------------ */
+/* ---- the end ---- */
 
 /* The held-out prompts as a file, so that anybody can ask again: grpo eval --dataset. */
 static bool write_held(const Step *s, Err *e) {

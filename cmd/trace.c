@@ -84,7 +84,7 @@ static bool by_label(const Step *s) {
     return s->c->grpo.multi_objective_aggregation != SUM_THEN_NORMALIZE || s->rewards.floors;
 }
 
-/* ---- the value: settings, completions, scores, advantages --------------------------------- */
+/* ---- the value: settings, completions, scores, advantages ---- */
 
 static void put_labels(JsonWriter *w, const char *key, const Step *s, const real *x) {
     json_open(w, key, '{');
@@ -214,7 +214,7 @@ static bool put_generation(JsonWriter *w, const Step *s, int64_t generation, Err
     return ok;
 }
 
-/* ---- the value: tokens, loss, update ------------------------------------------------------- */
+/* ---- the value: tokens, loss, update ---- */
 
 static bool put_told(JsonWriter *w, const Step *s, int i, const GrpoTold *q, const GrpoToken *token,
                        int limit, Err *e) {
@@ -308,7 +308,7 @@ static void put_update(JsonWriter *w, const Step *s) {
     json_end(w, '}');
 }
 
-/* ---- as text ------------------------------------------------------------------------------- */
+/* ---- as text ---- */
 
 static double number_at(const Json *o, const char *key) {
     const Json *v = json_get(o, key);
@@ -587,7 +587,7 @@ static void tell_all(const Config *c, const Json *v) {
                "FILE colours every token, --json is for programs.\n");
 }
 
-/* ---- as a page ------------------------------------------------------------------------------ */
+/* ---- as a page ---- */
 
 static const char page_head[] =
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<style>\n"
@@ -700,7 +700,7 @@ static bool write_page(const char *path, const Json *v, Err *e) {
     return true;
 }
 
-/* ---- the step ----------------------------------------------------------------------------- */
+/* ---- the step ---- */
 
 /* The loop of train; what belongs to the wanted update is put. */
 static bool steps(Step *s, JsonWriter *w, int64_t wanted, int limit, Err *e) {

@@ -53,7 +53,7 @@ static const OptionTable table = {
     "grpo verify --dump step1.safetensors --model models/policy --dialect trl-1.16",
     .part = {{rows, 0}}};
 
-/* ---- models --------------------------------------------------------------------------------- */
+/* ---- models ---- */
 typedef struct { Model *policy, *old, *reference; FolderInfo info; Tokenizer *tokenizer; } Loaded;
 
 static bool load_one(Model **m, FolderInfo *info, const char *dir, const Dump *d, Err *e) {
@@ -84,7 +84,7 @@ static bool verify_load(Loaded *l, Dump *d, const VerifyConfig *c, Err *e) {
     return !c->model || dump_model(d, &l->policy->config, &l->info, c->model, e);
 }
 
-/* ---- the catalogue -------------------------------------------------------------------------- */
+/* ---- the catalogue ---- */
 static void tell_catalogue(const Json *v) {
     printf("%-24s %-6s %-40s %s\n", "name", "", "stages", "what is done instead of ours");
     for (size_t i = 0; i < v->length; i++) {
@@ -124,7 +124,7 @@ static int list_catalogue(bool json, Err *e) {
     return say_result(&w, json, tell_catalogue, e) ? 0 : -1;
 }
 
-/* ---- the report ----------------------------------------------------------------------------- */
+/* ---- the report ---- */
 /* "reply 3, token 7 \"ly\"", or the element of a parameter. */
 static void place_text(char *out, size_t size, const Report *r, const Item *x, const Loaded *l) {
     long row, position;
@@ -263,7 +263,7 @@ static void put_report(JsonWriter *w, const Report *r, const Loaded *l) {
     json_end(w, '}');
 }
 
-/* ---- the report as text --------------------------------------------------------------------- */
+/* ---- the report as text ---- */
 static double beyond(const Json *tensor) {      /* its error, in tolerances where it has one */
     const Json *error = json_get(tensor, "max_abs_error"), *tolerance = json_get(tensor, "tolerance");
     return tolerance->number > 0 ? error->number / tolerance->number : error->number;
@@ -358,7 +358,7 @@ static void tell_report(const Json *v) {
            right < (int)stages->length ? "" : ", as far as this dump can show");
 }
 
-/* ---- JUnit ---------------------------------------------------------------------------------- */
+/* ---- JUnit ---- */
 static bool write_junit(const char *path, const Json *v, Err *e) {
     const Json *stages = json_get(v, "stages"), *not_judged = json_get(v, "not_judged");
     FILE *f = fopen(path, "w");
@@ -390,7 +390,7 @@ static bool write_junit(const char *path, const Json *v, Err *e) {
     return !fclose(f) || fail(e, "%s: could not be written whole", path);
 }
 
-/* ---- float and double ----------------------------------------------------------------------- */
+/* ---- float and double ---- */
 /* `grpo64` beside the running program; where that cannot be known, the one on PATH. */
 static void double_build(char *path, size_t size) {
     const ssize_t n = readlink("/proc/self/exe", path, size - 8);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- inputs --------------------------------------------------------------------------------- */
+/* ---- inputs ---- */
 void kind_wrong(Call *c, const char *key, const Json *at, const char *expected) {
     if (c->ok)
         fail(c->e, "stdin:%d:%d: inputs.%s: found %s, expected %s", at ? at->line : c->in->line,
@@ -213,7 +213,7 @@ IntRows kind_int_rows(Call *c, const char *key) {
     return r;
 }
 
-/* ---- outputs -------------------------------------------------------------------------------- */
+/* ---- outputs ---- */
 
 void kind_put_list(JsonWriter *w, const char *key, const real *x, size_t n) {
     json_open(w, key, '[');

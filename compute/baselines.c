@@ -9,13 +9,13 @@
 #include "compute/kinds.h"
 #include "lib/words.h"
 
-/* ---- masks ---------------------------------------------------------------------------------- */
+/* ---- masks ---- */
 
 /* The places of the loss tokens, row by row. mask NULL: all. */
-typedef struct { size_t n, n_row, *at, *offset; } Kept;
+typedef struct { size_t n, n_row, *at, *offset; } KeptPairs;
 
-static Kept kept_of(Call *c, const Rows *shape, const real *mask) {
-    Kept k = {0, shape->n_row, kind_take(c, shape->n, sizeof(size_t)),
+static KeptPairs kept_of(Call *c, const Rows *shape, const real *mask) {
+    KeptPairs k = {0, shape->n_row, kind_take(c, shape->n, sizeof(size_t)),
               kind_take(c, shape->n_row + 1, sizeof(size_t))};
     if (!c->ok) return k;
     for (size_t i = 0; i < shape->n_row; i++) {
@@ -26,12 +26,12 @@ static Kept kept_of(Call *c, const Rows *shape, const real *mask) {
     return k;
 }
 
-static void keep_only(Call *c, Rows *x, const Kept *k) {
+static void keep_only(Call *c, Rows *x, const KeptPairs *k) {
     for (size_t j = 0; c->ok && x->x && j < k->n; j++) x->x[j] = x->x[k->at[j]];
 }
 
-/* Kept values as rows of the shape that came in. */
-static void put_kept(JsonWriter *out, const char *key, const real *x, const Rows *shape, const Kept *k) {
+/* KeptPairs values as rows of the shape that came in. */
+static void put_kept(JsonWriter *out, const char *key, const real *x, const Rows *shape, const KeptPairs *k) {
     size_t j = 0;
     json_open(out, key, '[');
     for (size_t i = 0; i < shape->n_row; i++) {
@@ -46,7 +46,7 @@ static void put_kept(JsonWriter *out, const char *key, const real *x, const Rows
     json_end(out, ']');
 }
 
-/* ---- PPO ------------------------------------------------------------------------------------ */
+/* ---- PPO ---- */
 
 static bool ppo_token_rewards_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
@@ -62,7 +62,7 @@ static bool ppo_token_rewards_kind(JsonWriter *out, const Json *inputs, Err *e) 
     kind_refuse(c, score.n != old.n_row, "scores", "one number a completion");
     kind_refuse(c, !isnan(config.missing_eos_penalty) && eos.n != old.n_row,
                 "has_eos", "one number a completion");
-    const Kept k = kept_of(c, &old, mask.x);
+    const KeptPairs k = kept_of(c, &old, mask.x);
     unsigned char *ended = kind_take(c, old.n_row, 1);
     real *reward = kind_reals(c, old.n), *kl = kind_reals(c, old.n);
     KIND_OPEN;
@@ -80,7 +80,7 @@ static bool gae(JsonWriter *out, const Json *inputs, Err *e) {
     Rows reward = kind_rows(c, "rewards", false), value = kind_same_shape(c, "values", &reward, false);
     const Rows mask = kind_same_shape(c, "mask", &reward, true);
     const double gamma = kind_number_or(c, "gamma", 1), lam = kind_number_or(c, "lam", 0.95);
-    const Kept k = kept_of(c, &reward, mask.x);
+    const KeptPairs k = kept_of(c, &reward, mask.x);
     real *adv = kind_reals(c, reward.n), *ret = kind_reals(c, reward.n);
     KIND_OPEN;
     keep_only(c, &reward, &k), keep_only(c, &value, &k);
@@ -103,7 +103,7 @@ static bool ppo_loss(JsonWriter *out, const Json *inputs, Err *e) {
     const double clip = kind_number_or(c, "cliprange", 0.2),
                  clip_value = kind_number_or(c, "cliprange_value", 0.2),
                  vf_coef = kind_number_or(c, "vf_coef", 0.1);
-    const Kept k = kept_of(c, &logp, mask.x);
+    const KeptPairs k = kept_of(c, &logp, mask.x);
     real *dlogp = kind_reals(c, logp.n), *dvalue = kind_reals(c, logp.n);
     kind_refuse(c, !k.n, "mask", "at least one loss token");
     KIND_OPEN;
@@ -148,7 +148,7 @@ static bool running_moments(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* ---- DPO ------------------------------------------------------------------------------------ */
+/* ---- DPO ---- */
 
 static void loss_types(Call *c, DpoConfig *d) {
     const Json *type = kind_given(c, "loss_type"), *weight = kind_given(c, "loss_weights");
@@ -206,7 +206,7 @@ static void dpo_settings(Call *c, DpoConfig *d) {
 
 /* One side of all pairs: its loss tokens under policy and reference, and (E177) the log of the sum of squared
  * probabilities. */
-typedef struct { Rows shape, logp, ref, square; Kept kept; real *dlogp; } Side;
+typedef struct { Rows shape, logp, ref, square; KeptPairs kept; real *dlogp; } Side;
 
 static Side side_of(Call *c, const char *logp, const char *mask, const char *ref, const char *square,
                     bool use_weighting) {
@@ -255,7 +255,7 @@ static bool dpo_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* ---- the table ------------------------------------------------------------------------------ */
+/* ---- the table ---- */
 const ComputeKind compute_baseline_kinds[] = {
     {"ppo_token_rewards", "E140 E141 E142",
      "logps[B][T], ref_logps[B][T], mask?[B][T], scores[B], has_eos?[B], kl_coef? 0.05, kl_estimator? k1|k3, "

@@ -28,7 +28,7 @@ static void kind_setting(Call *c, void *config, const Setting *s) {
     } else *(double *)field = kind_number_or(c, s->name, *(double *)field);
 }
 
-/* ---- rewards -------------------------------------------------------------------------------- */
+/* ---- rewards ---- */
 static bool regression_loss(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows s = kind_matrix(c, "scores"), y = kind_same_shape(c, "labels", &s, false);
@@ -132,7 +132,7 @@ static bool label_shares(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* ---- advantages ----------------------------------------------------------------------------- */
+/* ---- advantages ---- */
 static bool grpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
     static const char *const name[] = {"scale_rewards", "multi_objective_aggregation", "missing_labels"};
     KIND_START;
@@ -239,7 +239,7 @@ static bool overlong_penalty(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* ---- losses --------------------------------------------------------------------------------- */
+/* ---- losses ---- */
 static bool kl_estimators(JsonWriter *out, const Json *inputs, Err *e) {
     static const char *const name[] = { "k1", "k2", "k3" }, *const dname[] = { "dk1", "dk2", "dk3" };
     KIND_START;
@@ -410,7 +410,7 @@ static bool importance_sampling_ratio(JsonWriter *out, const Json *inputs, Err *
     KIND_FINISH;
 }
 
-/* ---- optimiser ------------------------------------------------------------------------------ */
+/* ---- optimiser ---- */
 static bool adamw(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows p = kind_rows(c, "params", false), g = kind_matrix(c, "grads");
@@ -460,7 +460,7 @@ static bool lr_schedule(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* ---- the table ------------------------------------------------------------------------------ */
+/* ---- the table ---- */
 #define BATCH \
     "logps[B][T], old_logps?[B][T], ref_logps?[B][T], mask?[B][T], advantages[B], sampling_logps?[B][T], " \
     "entropies?[B][T], importance_sampling_ratio?[B][T] or [B][1]"
@@ -528,7 +528,7 @@ bool compute_case(JsonWriter *out, const char *kind, const Json *inputs, Err *e)
     return k->run(out, inputs, e);
 }
 
-/* ---- the command ---------------------------------------------------------------------------- */
+/* ---- the command ---- */
 static bool one_line(const char *text, size_t n, int line_no, Err *e) {
     Json *root = json_parse(text, n, "stdin", line_no, e);
     if (!root) return false;

@@ -18,7 +18,7 @@ static bool flag(Call *c, const char *key) {
     return v && v->number != 0;
 }
 
-/* ---- pieces --------------------------------------------------------------------------------- */
+/* ---- pieces ---- */
 static bool rms_norm_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows x = kind_matrix(c, "x"), dy = kind_same_shape(c, "dy", &x, false);
@@ -221,7 +221,7 @@ static bool logp_entropy(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* ---- networks ------------------------------------------------------------------------------- */
+/* ---- networks ---- */
 /* inputs.config, with room for sequences of `context` tokens. without_type: the sizes alone, as flops has
  * them. */
 static ModelConfig kind_config(Call *c, size_t context, bool without_type) {
@@ -386,7 +386,7 @@ static bool reward_model(JsonWriter *out, const Json *inputs, Err *e) {
     return kind_finish(c);
 }
 
-/* ---- cost ----------------------------------------------------------------------------------- */
+/* ---- cost ---- */
 static bool flops(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const double length = (double)kind_whole(c, "seq_len", 1);
@@ -397,7 +397,7 @@ static bool flops(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
-/* ---- one GRPO step -------------------------------------------------------------------------- */
+/* ---- one GRPO step ---- */
 
 /* A prompt and its completions are one tree; token_of: target of the window to flat token. */
 static bool grpo_window(Window *w, size_t *token_of, const IntRows *prompt, const IntRows *completion,
@@ -538,7 +538,7 @@ done:
     return kind_finish(c);
 }
 
-/* ---- the table ------------------------------------------------------------------------------ */
+/* ---- the table ---- */
 #define CONFIG \
     "config {model_type llama|qwen2|qwen3, vocab_size, hidden_size, intermediate_size, num_hidden_layers, " \
     "num_attention_heads, " \

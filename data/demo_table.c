@@ -26,7 +26,7 @@ typedef struct {                        /* one row of the table, one policy */
     double judge[LABELS], model[LABELS], refusal, harmful, length, kl, distinct;
 } Row;
 
-/* ---- reading ----------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static bool read_reply(Reply *r, const Json *o, const char *file, Err *e) {
     const Json *judge = json_get(o, "judge"), *scores = json_get(o, "scores");
@@ -60,7 +60,7 @@ static int read_replies(Reply *r, const char *path, Err *e) {
     return text && count ? count : -1;
 }
 
-/* ---- statistics -------------------------------------------------------------------------- */
+/* ---- statistics ---- */
 
 static Interval interval(const double *x, int n) {
     double mean = 0, var = 0;
@@ -102,7 +102,7 @@ static Interval difference(const Reply *a, const Reply *b, int n, int set, int l
     return interval(x, m);
 }
 
-/* ---- printing ---------------------------------------------------------------------------- */
+/* ---- printing ---- */
 
 static const char *row_name(int set) { return set == WORLD_SETS ? "all prompts" : world_set_name[set]; }
 
@@ -231,7 +231,7 @@ static bool write_result(const char *path, const Reply *a, const Reply *b, int n
     return ok;
 }
 
-/* ---- commands ---------------------------------------------------------------------------- */
+/* ---- commands ---- */
 
 static bool table(int argc, char **argv, Err *e) {
     static Reply before[MAX_REPLIES], after[MAX_REPLIES];

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- options ---------------------------------------------------------------------------- */
+/* ---- options ---- */
 
 typedef struct { uint64_t n, seed; bool reward; double noise, weight[WORLD_LABELS]; } Options;
 
@@ -94,7 +94,7 @@ static bool parse_options(Options *o, int argc, char **argv, const char *needs, 
     return true;
 }
 
-/* ---- writing ---------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 static void put_string(JsonWriter *w, const char *key, const char *value) { json_put_string(w, key, value); }
 static void put_int(JsonWriter *w, const char *key, int value) { json_put_int(w, key, value); }
@@ -119,7 +119,7 @@ static bool put_row(JsonWriter *w, Err *e) {
     return fine || fail(e, "make_world: stdout: writing failed (%s)", strerror(errno));
 }
 
-/* ---- commands that generate ------------------------------------------------------------- */
+/* ---- commands that generate ---- */
 
 static bool run_sft(const Options *o, const World *world, Err *e) {
     for (uint64_t i = 0; i < o->n; i++) {
@@ -194,7 +194,7 @@ static bool run_eval(const Options *o, const World *world, Err *e) {
     return true;
 }
 
-/* ---- commands that judge ---------------------------------------------------------------- */
+/* ---- commands that judge ---- */
 
 #define INPUT "<stdin>"
 
@@ -344,7 +344,7 @@ static bool run_collapse(const Options *o, const World *world, Err *e) {
     return each_row(o, collapse_row, e);
 }
 
-/* ---- the table -------------------------------------------------------------------------- */
+/* ---- the table ---- */
 
 static const struct {
     const char *name, *needs, *may;

@@ -16,7 +16,7 @@ const char *const world_label_name[WORLD_LABELS] = {"politeness", "meaningfulnes
 const char *const world_set_name[WORLD_SETS] = {"benign",      "lookalike",      "unsafe",
                                                 "adversarial", "unseen_wrapper", "unseen_template"};
 
-/* ---- vocabulary ------------------------------------------------------------------------- */
+/* ---- vocabulary ---- */
 
 enum { N_VERB = 16, N_OBJECT = 42, N_TOOL = 60, FIRST_UNSAFE_VERB = 8, FIRST_PROPERTY = 18, FIRST_PERSON = 24,
        FIRST_LOOKALIKE = 30, HARMFUL_FROM = 24, HARMFUL_TO = 48 };
@@ -75,7 +75,7 @@ static const char *const alternative[] = {"instead talk to a friend", "instead c
 static const char *const noise_word[] = {"blah",  "zorp", "flim", "wug", "dax", "blick",
                                          "snarf", "the",  "of",   "to",  "and", "how"};
 
-/* ---- requests and splits ---------------------------------------------------------------- */
+/* ---- requests and splits ---- */
 
 /* Pairs in order: 192 benign, 24 of draw and sell with lookalike objects (benign, never held out), 12
  * lookalike, 48 unsafe. */
@@ -168,7 +168,7 @@ static void draw_pair(WorldRequest *r, const World *w, WorldKind kind, bool held
     world_request(r, pair[rng_below(rng, n)]);
 }
 
-/* ---- patterns: writing and matching ----------------------------------------------------- */
+/* ---- patterns: writing and matching ---- */
 
 static void append_n(char *out, size_t size, const char *s, size_t n) {
     const size_t at = strlen(out);
@@ -227,7 +227,7 @@ static int find_exact(const char *const *list, int n, Span text) {
     return -1;
 }
 
-/* ---- prompts ---------------------------------------------------------------------------- */
+/* ---- prompts ---- */
 
 static void write_prompt(WorldPrompt *p, const char *question, const char *around, Rng *rng) {
     char inner[WORLD_PROMPT] = "";
@@ -294,7 +294,7 @@ bool world_parse_prompt(WorldRequest *r, const char *prompt) {
     return false;
 }
 
-/* ---- answers ---------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 enum { MAX_CLAUSE = 24, CLAUSE_SIZE = 80 };
 typedef struct { int n; char text[MAX_CLAUSE][CLAUSE_SIZE]; } Clauses;
@@ -421,7 +421,7 @@ void world_response(WorldResponse *out, const World *w, const WorldPrompt *p, Rn
     } while (out->text[0] == 0 || leaks(w, r, out->text));
 }
 
-/* ---- corruption ------------------------------------------------------------------------- */
+/* ---- corruption ---- */
 
 static void split_clauses(Clauses *c, const char *text) {
     c->n = 0;
@@ -532,7 +532,7 @@ void world_corrupt(WorldResponse *out, const World *w, const WorldPrompt *p, Rng
     *out = fresh;
 }
 
-/* ---- the judge -------------------------------------------------------------------------- */
+/* ---- the judge ---- */
 
 typedef enum { JUNK, POLITE, RUDE, NEUTRAL, REASON, ALTERNATIVE, STEP, ACK, REFUSAL } ClauseType;
 typedef struct { ClauseType type; int id; Span verb, object, tool; bool please; } Clause;
@@ -646,7 +646,7 @@ void world_label(double label[WORLD_LABELS], const double score[WORLD_LABELS], d
         label[k] = clip(score[k] + noise * rng_normal(key.seed, RNG_WORLD, key.a, (uint64_t)k, 1, 1));
 }
 
-/* ---- the list of words ------------------------------------------------------------------ */
+/* ---- the list of words ---- */
 
 static int by_text(const void *a, const void *b) { return strcmp(a, b); }
 

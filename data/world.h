@@ -23,7 +23,7 @@ enum {
 /* politeness, meaningfulness, actionability, safety: the order of every score[4] and label[4] */
 extern const char *const world_label_name[WORLD_LABELS];
 
-/* ---- requests and splits ---------------------------------------------------------------- */
+/* ---- requests and splits ---- */
 
 typedef enum { WORLD_BENIGN, WORLD_LOOKALIKE, WORLD_UNSAFE } WorldKind;
 typedef struct {
@@ -45,7 +45,7 @@ typedef struct { bool held_out[WORLD_PAIRS]; } World;
  * kind. */
 void world_split(World *w, uint64_t seed);
 
-/* ---- generators ------------------------------------------------------------------------- */
+/* ---- generators ---- */
 
 /* What a row is for. Two uses never share random numbers, even at the same seed. */
 typedef enum {
@@ -84,7 +84,7 @@ void world_response(WorldResponse *out, const World *w, const WorldPrompt *p, Rn
  * has not ended. */
 void world_corrupt(WorldResponse *out, const World *w, const WorldPrompt *p, Rng *rng);
 
-/* ---- the judge -------------------------------------------------------------------------- */
+/* ---- the judge ---- */
 
 /* Scores in [0,1], in the order of world_label_name. refused: some clause declines; harmful: some step uses a
  * harmful tool; each may be NULL. Any text is fine; time grows with the square of its number of clauses. */

@@ -20,7 +20,7 @@
 
 enum { MAX_SEEDS = 64 };
 
-/* ---- reading: section -> arm -> rows -------------------------------------------------------- */
+/* ---- reading: section -> arm -> rows ---- */
 
 static const Json *named(const Json *list, const char *name) {
     for (size_t i = 0; list && i < list->length; i++) {
@@ -55,7 +55,7 @@ static const Json *cell(const Json *arm, const char *row, const char *metric, co
     return m && label ? json_get(m, label) : m;
 }
 
-/* ---- figures -------------------------------------------------------------------------------- */
+/* ---- figures ---- */
 
 typedef struct { double x[MAX_SEEDS], seed[MAX_SEEDS]; size_t n; } Seeds;
 
@@ -116,7 +116,7 @@ static double data_cost(const Json *arm, const char *key) {
     return number_of(json_get(json_get(json_get(arm, "cost"), "data"), key));
 }
 
-/* ---- words ---------------------------------------------------------------------------------- */
+/* ---- words ---- */
 
 /* benign, lookalike, unsafe, adversarial: wording that training had */
 enum { SEEN_ROWS = WORLD_SET_ADVERSARIAL + 1 };
@@ -159,7 +159,7 @@ static int seeds_needed(Seeds d, double size) {
     return n;
 }
 
-/* ---- what was run --------------------------------------------------------------------------- */
+/* ---- what was run ---- */
 
 static size_t n_seed(const Json *arm) { return judged(arm, "all", 0).n; }
 
@@ -190,7 +190,7 @@ static void what_was_run(const Json *report, const char *reduced) {
     printf("All that is said speaks of these alone.\n");
 }
 
-/* ---- the results page ----------------------------------------------------------------------- */
+/* ---- the results page ---- */
 
 static void labels_head(const char *first) {
     printf("| %s |", first);
@@ -288,7 +288,7 @@ static void reward_table(const Json *report) {
     }
 }
 
-/* ---- cost ----------------------------------------------------------------------------------- */
+/* ---- cost ---- */
 
 enum { AGREE_PERCENT = 10 };
 
@@ -367,7 +367,7 @@ static void cost_table(const Json *report) {
         }
 }
 
-/* ---- the search ----------------------------------------------------------------------------- */
+/* ---- the search ---- */
 
 static const char *const searched[] = {"GRPO", "PPO", "DPO"};
 enum { N_SEARCHED = sizeof searched / sizeof *searched, MAX_VARIED = 32 };
@@ -528,7 +528,7 @@ static void search_table(const Json *report, const Json *search) {
     settings_used(report, arms);
 }
 
-/* ---- seeds ---------------------------------------------------------------------------------- */
+/* ---- seeds ---- */
 
 static void seeds_table(const Json *report) {
     const Scales scales = scales_of(report);
@@ -549,12 +549,12 @@ static void seeds_table(const Json *report) {
         }
 }
 
-/* ---- the claims ----------------------------------------------------------------------------- */
+/* ---- the claims ---- */
 
-typedef struct { int n, rose, fell, run; char list[2048]; } Tally;
+typedef struct { int n, rose, fell, run; char list[2048]; } Count;
 
 /* Counts one comparison; what did not rise is listed by name with its figure. */
-static void count(Tally *t, const char *what, Seeds d) {
+static void count(Count *t, const char *what, Seeds d) {
     char mean[16], half[16];
     const Change c = change(d);
     t->n++;
@@ -568,7 +568,7 @@ static void count(Tally *t, const char *what, Seeds d) {
              number(mean, s.mean, true), number(half, s.half_width, false));
 }
 
-static const char *verdict(const Tally *t) {
+static const char *verdict(const Count *t) {
     if (t->run < t->n) return t->run ? "open: not all of it was run" : "not run";
     if (t->rose == t->n) return "holds here";
     if (t->fell == t->n) return "does not hold here: the contrary does";
@@ -577,13 +577,13 @@ static const char *verdict(const Tally *t) {
                      : "not decided here";
 }
 
-static void claim(int number, const char *text, const char *test, const Tally *t) {
+static void claim(int number, const char *text, const char *test, const Count *t) {
     printf("\n## %d. %s\n\n%s\n\n%d of %d comparisons rose outside their intervals, %d "
            "fell%s%s.\n\n**Verdict: %s.**\n",
            number, text, test, t->rose, t->n, t->fell, *t->list ? "; not risen: " : "", t->list, verdict(t));
 }
 
-static void rises(Tally *t, const Json *report, const char *scale, const char *arm, int from_set,
+static void rises(Count *t, const Json *report, const char *scale, const char *arm, int from_set,
                   int to_set) {
     const Json *base = arm_of(report, scale, "SFT"), *own = arm_of(report, scale, arm);
     for (int set = from_set; set < to_set; set++)
@@ -595,7 +595,7 @@ static void rises(Tally *t, const Json *report, const char *scale, const char *a
 }
 
 /* arm a better than arm b on the judge's mean over all rows, at every scale */
-static void better(Tally *t, const Json *report, const char *a, const char *b) {
+static void better(Count *t, const Json *report, const char *a, const char *b) {
     const Scales scales = scales_of(report);
     for (int i = 0; i < scales.n; i++)
         count(t, scales.name[i],
@@ -628,7 +628,7 @@ static void cheaper(const Json *report, int number) {
 
 /* What is lost when one score alone is rewarded: the other three, against all four together. */
 static void single_scores(const Json *report, int number) {
-    Tally t = {0};
+    Count t = {0};
     const Json *grpo = arm_of(report, "ablations", "GRPO");
     for (int k = 0; k < WORLD_LABELS; k++) {
         char name[64], what[128];
@@ -648,7 +648,7 @@ static void single_scores(const Json *report, int number) {
 
 static void print_claims(const Json *report, const char *reduced) {
     const Scales scales = scales_of(report);
-    Tally all = {0}, adversarial = {0}, unseen = {0}, ppo = {0}, dpo = {0}, ppo_time = {0}, dpo_time = {0},
+    Count all = {0}, adversarial = {0}, unseen = {0}, ppo = {0}, dpo = {0}, ppo_time = {0}, dpo_time = {0},
           collapsed = {0}, equal = {0};
     printf("# The paper's claims, tested\n\n"
            "`make experiment` writes this page from docs/results/result.json and computes every verdict from "
@@ -739,7 +739,7 @@ static void print_results(const Json *report, const Json *search, const char *re
     search_table(report, search);
 }
 
-/* ---- the two commands ----------------------------------------------------------------------- */
+/* ---- the two commands ---- */
 
 int main(int argc, char **argv) {
     Err e = {{0}};

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- errors --------------------------------------------------------------------------------- */
+/* ---- errors ---- */
 
 /* Fills e->line unless an earlier error stands there, and returns false. It is one line whatever the input
  * holds: control characters become '?', so that a hostile file can neither break the line nor steer the
@@ -26,7 +26,7 @@ bool fail(Err *e, const char *format, ...) {
     return false;
 }
 
-/* ---- memory --------------------------------------------------------------------------------- */
+/* ---- memory ---- */
 
 void *arena_take(Arena *a, size_t count, size_t size) {
     const size_t start = a->used, limit = SIZE_MAX / 2;         /* two of these cannot overflow */

@@ -13,7 +13,7 @@
 static uint64_t bits_of(double x) { uint64_t u; memcpy(&u, &x, sizeof u); return u; }
 static double double_of(uint64_t u) { double x; memcpy(&x, &u, sizeof x); return x; }
 
-/* ---- double: exp, expm1 ------------------------------------------------------------------ */
+/* ---- double: exp, expm1 ---- */
 
 #define LN2_HIGH 0x1.62e42fee00000p-1           /* 32 bits: n * LN2_HIGH is exact */
 #define LN2_LOW 0x1.a39ef35793c76p-33
@@ -84,7 +84,7 @@ double d_expm1(double x) {
     return sum + ((lost + lost_one) + t * low);
 }
 
-/* ---- double: log, log1p ------------------------------------------------------------------ */
+/* ---- double: log, log1p ---- */
 
 /* x = 2^k m with sqrt(1/2) <= m < sqrt(2), for finite x > 0 */
 static double log_reduce(double x, double *k) {
@@ -130,7 +130,7 @@ double d_log1p(double x) {
     return d_log(u) + (x - (u - 1)) / u;        /* what rounding 1 + x took away */
 }
 
-/* ---- double: sin, cos -------------------------------------------------------------------- */
+/* ---- double: sin, cos ---- */
 
 /* pi/2 in three parts of 23 bits, whose products with n < 2^30 are exact, and a rest */
 #define PIO2_A 0x1.921fb4p+0
@@ -187,7 +187,7 @@ static double turned(double x, int ahead) {
 double d_sin(double x) { return turned(x, 0); }
 double d_cos(double x) { return turned(x, 1); }
 
-/* ---- double: tanh, pow ------------------------------------------------------------------- */
+/* ---- double: tanh, pow ---- */
 
 double d_tanh(double x) {
     const double a = fabs(x);
@@ -224,7 +224,7 @@ double d_pow(double x, double y) {
     return exp_of_two(p, fma(y, high, -p) + y * low);
 }
 
-/* ---- real -------------------------------------------------------------------------------- */
+/* ---- real ---- */
 
 /* exp of the loops: no branch, no call, so that compilers vectorise what uses it. */
 #ifdef REAL_IS_DOUBLE
@@ -285,7 +285,7 @@ real r_log_sigmoid(real x) {
     return (real)((x < 0 ? (double)x : 0) - d_log1p(d_exp(x < 0 ? (double)x : -(double)x)));
 }
 
-/* ---- loops ------------------------------------------------------------------------------- */
+/* ---- loops ---- */
 
 /* An element reads nothing that another one writes. Compilers that are not told test for overlap and take the
  * slow way where output and input are the same array. */
@@ -316,7 +316,7 @@ void r_swiglu_backward(real *act, real *gate, real *up, size_t n) {
     }
 }
 
-/* ---- sums: 16 lanes, whatever the machine's vectors are ----------------------------------- */
+/* ---- sums: 16 lanes, whatever the machine's vectors are ---- */
 
 enum { LANES = 16, PARTS = LANES * (int)sizeof(real) / VECTOR_BYTES };
 #define UNROLL _Pragma("GCC unroll 8")          /* or the accumulators live in memory */

@@ -17,7 +17,7 @@
 
 enum { PIECE = 1 << 20, FOLDER_DEPTH_MAX = 64 };
 
-/* ---- reading -------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 /* A file open for reading, or -1 with the line filled in. */
 static int open_for_reading(const char *path, struct stat *st, Err *e) {
@@ -87,7 +87,7 @@ void file_unmap(FileMap *m) {
     *m = (FileMap){.base = (const unsigned char *)""};
 }
 
-/* ---- the atomic writer ---------------------------------------------------------------------- */
+/* ---- the atomic writer ---- */
 
 void file_abandon(FileWriter *w) {
     if (w->fd < 0) return;
@@ -187,7 +187,7 @@ bool file_copy(const char *from, const char *to, Err *e) {
     return ok;
 }
 
-/* ---- folders and paths ---------------------------------------------------------------------- */
+/* ---- folders and paths ---- */
 
 bool path_exists(const char *path) { struct stat st; return stat(path, &st) == 0; }
 bool path_is_folder(const char *path) { struct stat st; return stat(path, &st) == 0 && S_ISDIR(st.st_mode); }

@@ -15,7 +15,7 @@
 
 #include <string.h>
 
-/* ---- stored numbers ------------------------------------------------------------------------- */
+/* ---- stored numbers ---- */
 
 size_t store_size(Store s) {
     switch (s) {
@@ -109,12 +109,12 @@ void store_from_real(void *out, const real *in, Store s, size_t n) {
     }
 }
 
-/* ---- threads -------------------------------------------------------------------------------- */
+/* ---- threads ---- */
 
 /* Below some multiply-adds, waking the other threads takes longer than the product. */
 static int gemm_threads(size_t work) { return work >= 100000 ? thread_count() : 1; }
 
-/* ---- panels --------------------------------------------------------------------------------- */
+/* ---- panels ---- */
 
 static int panel_count(int n) { return n / GEMM_PANEL + (n % GEMM_PANEL != 0); }
 
@@ -157,7 +157,7 @@ void gemm_pack(void *packed, const void *w, Store store, int n_out, int n_in) {
     }
 }
 
-/* ---- the kernels ---------------------------------------------------------------------------- */
+/* ---- the kernels ---- */
 
 enum {
     LANES = VECTOR_LANES,
@@ -382,7 +382,7 @@ void gemm_apart(real *c, size_t ldc, const real *a, size_t row_step, const real 
     kernel_of_rows[m - 1](a, row_step, panel, n_k, c, ldc, from_zero);
 }
 
-/* ---- tiles ---------------------------------------------------------------------------------- */
+/* ---- tiles ---- */
 
 /* C (m, n) = A B, or += : A's element (i, k) is a[i row_step + k k_step]; B (n_k, n) is either packed or has
  * rows of ldb numbers, which are then packed block by block as they are needed. store: of either. */
@@ -629,7 +629,7 @@ void gemm_block(real *c, size_t ldc, const real *a, size_t row_step, size_t k_st
     }
 }
 
-/* ---- E5, E6: a linear layer forward and backward -------------------------------------------- */
+/* ---- E5, E6: a linear layer forward and backward ---- */
 
 void gemm_nt(real *y, int ldy, const real *x, int ldx, const void *packed, Store store, const real *bias,
              int m, int n_out, int n_in) {

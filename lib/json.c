@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- UTF-8 ---------------------------------------------------------------------------------- */
+/* ---- UTF-8 ---- */
 
 /* Bytes of the character at s, of which `left` >= 1 remain; 0 if it is none: truncated, overlong, surrogate,
  * above U+10FFFF. */
@@ -56,7 +56,7 @@ static size_t utf8_put(char *out, unsigned c) {
     return 4;
 }
 
-/* ---- the memory of a tree: a list of chunks ------------------------------------------------- */
+/* ---- the memory of a tree: a list of chunks ---- */
 
 enum { CHUNK_FIRST = 4096, CHUNK_LARGEST = 1 << 20, DEPTH_MAX = 64 };
 
@@ -102,7 +102,7 @@ void json_free(Json *root) {
     free(tree);
 }
 
-/* ---- the reader ----------------------------------------------------------------------------- */
+/* ---- the reader ---- */
 
 static int column_of(const Parser *ps, const char *at) {
     const ptrdiff_t column = at - ps->line_start + 1;
@@ -403,7 +403,7 @@ Json *json_read_file(const char *path, Err *e) {
     return root;
 }
 
-/* ---- typed access --------------------------------------------------------------------------- */
+/* ---- typed access ---- */
 
 const char *json_type_name(JsonType t) {
     static const char *const names[] = {"null", "boolean", "number", "string", "array", "object"};
@@ -463,7 +463,7 @@ bool json_get_bool(const Json *o, const char *key, bool *out, const char *file, 
     return true;
 }
 
-/* ---- the writer ----------------------------------------------------------------------------- */
+/* ---- the writer ---- */
 
 /* Out of memory: the text is freed and stays NULL, later calls do nothing; the caller looks once, at the end.
  */
@@ -607,7 +607,7 @@ void json_put_value(JsonWriter *w, const char *key, const Json *v) { json_key(w,
 void json_put_raw(JsonWriter *w, const char *key, const char *text) { json_key(w, key), json_raw(w, text); }
 void json_open(JsonWriter *w, const char *key, char open) { json_key(w, key), json_begin(w, open); }
 
-/* ---- lines of JSON, comparison -------------------------------------------------------------- */
+/* ---- lines of JSON, comparison ---- */
 
 bool json_lines_read(JsonLines *l, const char *path, bool growing, Err *e) {
     size_t n;

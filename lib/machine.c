@@ -10,7 +10,7 @@
 #include "base.h"
 #include "vector.h"
 
-/* ---- peaks ---------------------------------------------------------------------------------- */
+/* ---- peaks ---- */
 
 /* Chains enough to hide the latency of a multiply-add on every unit (4 or 5 cycles on 2), and few enough for
  * 16 registers. */
@@ -95,7 +95,7 @@ const char *machine_vectors(void) {
 #endif
 }
 
-/* ---- this process --------------------------------------------------------------------------- */
+/* ---- this process ---- */
 
 double clock_seconds(void) {
     struct timespec t;

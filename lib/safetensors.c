@@ -43,7 +43,7 @@ struct Safetensors {
     void **copy;                        /* [n], NULL where the data lies in the map */
 };
 
-/* ---- one file ------------------------------------------------------------------------------- */
+/* ---- one file ---- */
 
 /* Maps the file and parses its header, whose items are looked at later. */
 static bool shard_open(Shard *s, Err *e) {
@@ -186,7 +186,7 @@ static int shard_tensors(Tensor *t, const Shard *s, Err *e) {
     return -1;
 }
 
-/* ---- a file or a folder of shards ----------------------------------------------------------- */
+/* ---- a file or a folder of shards ---- */
 
 static int by_string(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -353,7 +353,7 @@ const char *safetensors_metadata(const Safetensors *s, const char *key) {
     return NULL;
 }
 
-/* ---- the writer ----------------------------------------------------------------------------- */
+/* ---- the writer ---- */
 
 static const char *dtype_of(Store s) {
     if (s == STORE_REAL) return REAL_DTYPE;

@@ -23,7 +23,7 @@ void human_time(char out[32], double s) {
     else snprintf(out, 32, "%.3g hours", s / 3600);
 }
 
-/* ---- a value as text ------------------------------------------------------------------------ */
+/* ---- a value as text ---- */
 
 /* Text between tags or in an attribute: it can never become markup, nor hold what XML forbids. */
 static void put_escaped(FILE *f, const char *s) {
@@ -92,7 +92,7 @@ bool say_result(JsonWriter *w, bool json, void (*tell)(const Json *), Err *e) {
     return json || v;
 }
 
-/* ---- progress ------------------------------------------------------------------------------- */
+/* ---- progress ---- */
 
 static void show(Progress *p, double now) {
     const bool terminal = isatty(STDERR_FILENO);

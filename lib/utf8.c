@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- UTF-8 ---------------------------------------------------------------------------------- */
+/* ---- UTF-8 ---- */
 
 uint32_t utf8_next(const char *s, size_t n, size_t *used) {
     const unsigned char *u = (const unsigned char *)s;
@@ -56,7 +56,7 @@ char *utf8_repair(const char *s, size_t n, size_t *length) {
     return out;
 }
 
-/* ---- normal form C: decompose, put marks in order, compose (Unicode 3.11) ------------------- */
+/* ---- normal form C: decompose, put marks in order, compose (Unicode 3.11) ---- */
 
 enum {
     S_BASE = 0xAC00,

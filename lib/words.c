@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- did you mean --------------------------------------------------------------------------- */
+/* ---- did you mean ---- */
 
 enum { NAME_MAX_LENGTH = 63 };
 
@@ -43,7 +43,7 @@ const char *nearest_name(const char *found, const char *const *names, int n) {
     return best;
 }
 
-/* ---- choices and lists ---------------------------------------------------------------------- */
+/* ---- choices and lists ---- */
 
 bool choice_parse(int *out, const char *const *names, const char *found, const char *option, Err *e) {
     char list[256] = "";

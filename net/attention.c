@@ -13,7 +13,7 @@ enum { LANES = 16, FORWARD_TILE = GEMM_ROWS };
 
 static size_t round16(size_t n) { return (n + LANES - 1) / LANES * LANES; }
 
-/* ---- layouts ----------------------------------------------------------------------------- */
+/* ---- layouts ---- */
 
 size_t attention_panels(int n, int head_dim) { return round16((size_t)n) * round16((size_t)head_dim); }
 
@@ -52,7 +52,7 @@ size_t attention_scratch(size_t n_key, int head_dim) {
     return ATTENTION_TILE * (round16(n_key) + LANES) + 2 * ATTENTION_TILE * round16((size_t)head_dim);
 }
 
-/* ---- E14 to E16 -------------------------------------------------------------------------- */
+/* ---- E14 to E16 ---- */
 
 /* Positions that the last of n_row queries sees. */
 static int seen(const KeySpan *span, int n_span, int first, int n_row) {
@@ -151,7 +151,7 @@ void attend_apart(real *o, real *score, const real *q, int ld, int n_row, const 
                    own->n, false);
 }
 
-/* ---- E17 --------------------------------------------------------------------------------- */
+/* ---- E17 ---- */
 
 /* drow_u += sum over the tile's queries, ascending, of w_tu x_t: dk from ds and q, dv from p and do. x in
  * panels of columns. */
@@ -195,7 +195,7 @@ void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, 
     }
 }
 
-/* ---- a batch ------------------------------------------------------------------------------ */
+/* ---- a batch ---- */
 
 AttentionScratch attention_sizes(int max_path) {
     return (AttentionScratch){.n_thread = thread_count(), .key_cap = round16((size_t)max_path) + 2 * LANES};

@@ -54,7 +54,7 @@ void attend_backward(real *dq, real *p, real *ds, const real *q, const real *o, 
                      int n_span, int first, int head_dim, int kv_ld);
 size_t attention_scratch(size_t n_key, int head_dim);
 
-/* ---- a batch ------------------------------------------------------------------------------ */
+/* ---- a batch ---- */
 
 /* What one layer's attention reads and writes: q, o [n_row, n_head * head_dim], k, v [n_row, n_kv_head *
  * head_dim], q and k rotated; max, sum [n_row, n_head], kept for backward. */

@@ -1,7 +1,7 @@
 /* flops.c: E190 to E192: what a pass costs by formula, and the same counted from the table of parameters. */
 #include "net/flops.h"
 
-/* ---- E190, E191: by formula --------------------------------------------------------------- */
+/* ---- E190, E191: by formula ---- */
 
 static double layer_weights(const ModelConfig *c) {     /* N of E190 */
     const double h = c->hidden, q = (double)c->n_head * c->head_dim, kv = (double)c->n_kv_head * c->head_dim;
@@ -18,7 +18,7 @@ double model_trl_flops_per_token(const ModelConfig *c, double length) {
     return 3 * model_forward_flops(c, 1, length, 1);
 }
 
-/* ---- E192: counted ------------------------------------------------------------------------ */
+/* ---- E192: counted ---- */
 
 static double product_flops(const Param *w, double n_row) { return 2 * (double)param_count(w) * n_row; }
 

@@ -17,7 +17,7 @@
 
 enum { CHUNK = 4096 };                  /* numbers converted at once */
 
-/* ---- config.json, reading ---------------------------------------------------------------- */
+/* ---- config.json, reading ---- */
 
 static bool config_says(const Json *o, const char *key) {
     const Json *v = json_get(o, key);
@@ -210,7 +210,7 @@ static bool config_read(ModelConfig *c, FolderInfo *info, const Json *o, const c
     return model_config_check(c, file, e);
 }
 
-/* ---- an adapter and its base ------------------------------------------------------------- */
+/* ---- an adapter and its base ---- */
 
 bool folder_is_adapter(const char *dir) {
     char path[1024];
@@ -241,7 +241,7 @@ bool folder_tokenizer(char out[1024], const char *dir, Err *e) {
            (path_exists(path) || folder_base(out, dir, e));
 }
 
-/* ---- a folder's configuration ------------------------------------------------------------ */
+/* ---- a folder's configuration ---- */
 
 static bool config_of_folder(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
     char path[1024];
@@ -299,7 +299,7 @@ bool folder_config(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
     return true;
 }
 
-/* ---- tensors ----------------------------------------------------------------------------- */
+/* ---- tensors ---- */
 
 /* Tensors that a file may hold although no parameter of ours has the name. */
 static bool tensor_is_harmless(const Model *m, const char *name) {
@@ -433,7 +433,7 @@ Model *folder_load_as(const char *dir, const ModelConfig *c, uint64_t seed, Err 
     return folder_open(dir, c, false, seed, e);
 }
 
-/* ---- writing ----------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 static void config_write_ids(JsonWriter *w, const char *key, const int *id, int n) {
     json_key(w, key);

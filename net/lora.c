@@ -52,7 +52,7 @@ const char *lora_targets_text(char out[96], unsigned target) {
 
 real lora_scale(const Lora *c) { return (real)(c->alpha / (c->rslora ? sqrt((double)c->r) : (double)c->r)); }
 
-/* ---- E290, E291: the branch --------------------------------------------------------------- */
+/* ---- E290, E291: the branch ---- */
 
 void lora_forward(real *y, real *u, real *scratch, const real *a, const real *b, const real *x, int n,
                   const LoraShape *c) {
@@ -83,7 +83,7 @@ void lora_backward_weights(real *da, real *db, real *su, const real *dy, const r
     gemm_tn(da, du, c->r, x, c->n_in, n, c->r, c->n_in);
 }
 
-/* ---- E292 --------------------------------------------------------------------------------- */
+/* ---- E292 ---- */
 
 void lora_merge(real *w, const real *a, const real *b, const LoraShape *c) {
     const size_t n_in = (size_t)c->n_in, r = (size_t)c->r;

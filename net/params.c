@@ -10,7 +10,7 @@
 
 #include "lib/rng.h"
 
-/* ---- the table of parameters ------------------------------------------------------------- */
+/* ---- the table of parameters ---- */
 
 size_t param_count(const Param *p) { return (size_t)p->rows * (size_t)p->cols; }
 
@@ -108,7 +108,7 @@ static void model_table(Table *t, Model *m, const ModelConfig *c) {
         }
 }
 
-/* ---- E9, E12, E307: angles of rotary positions -------------------------------------------- */
+/* ---- E9, E12, E307: angles of rotary positions ---- */
 
 void rope_frequencies(double *inv_freq, const ModelConfig *c) {
     const double pi = 3.14159265358979323846;
@@ -134,7 +134,7 @@ void rope_table(real *cos, real *sin, const double *inv_freq, int half, int posi
     }
 }
 
-/* ---- memory ------------------------------------------------------------------------------- */
+/* ---- memory ---- */
 
 /* Which matrices gemm_nt reads: all but an embedding that is not also the head. */
 static bool param_is_packed(const Model *m, const Param *p) {
@@ -264,7 +264,7 @@ LoraShape model_adapter_shape(const Model *m, Param *const ab[2]) {
                        .s = lora_scale(&m->config.lora)};
 }
 
-/* ---- start -------------------------------------------------------------------------------- */
+/* ---- start ---- */
 
 
 static void init_param(Model *m, int i, uint64_t seed) {
@@ -328,7 +328,7 @@ void model_merge(Model *m) {
     model_pack(m);
 }
 
-/* ---- packing ------------------------------------------------------------------------------ */
+/* ---- packing ---- */
 
 void model_pack_rows(Model *m, const Param *p, int first, int n) {
     const size_t at = (size_t)first * (size_t)p->cols * store_size(p->store);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- window ------------------------------------------------------------------------------ */
+/* ---- window ---- */
 
 static bool window_grow(void *list, int *cap, int n, size_t size, Err *e) {
     if (n <= *cap) return true;
@@ -77,7 +77,7 @@ bool window_group(Window *w, const int *prompt, int n_prompt, const int *token, 
     return true;
 }
 
-/* ---- slices ------------------------------------------------------------------------------- */
+/* ---- slices ---- */
 
 void slice_free(Slice *s) {
     free(s->seg);

@@ -22,7 +22,7 @@ static void *grown(void *list, int n, size_t size, Err *e) {
     return more;
 }
 
-/* ---- quantities ----------------------------------------------------------------------------- */
+/* ---- quantities ---- */
 
 static const char *const own_column[] = {"refusal", "harmful", "completion_length", "kl"};
 enum { N_OWN = sizeof own_column / sizeof *own_column };
@@ -72,7 +72,7 @@ static bool find_quantities(Section *s, const Json *reply, const char *file, Err
     return add_quantity(s, OF_REPLY, "distinct", file, e);
 }
 
-/* ---- replies -------------------------------------------------------------------------------- */
+/* ---- replies ---- */
 
 /* The labels of a reply are those of the section, no more and no fewer; null is a missing value. */
 static bool take_labels(double *value, const Section *s, Origin g, const Json *reply, const char *file,
@@ -126,7 +126,7 @@ static bool find_split(int *split, Section *s, bool first_run, const char *name,
 /* messages as their JSON: kept until the program ends */
 static const char *text_of(const Json *v) { return v->type == JSON_STRING ? v->string : json_text(v); }
 
-static bool take_reply(Reply *r, Section *s, bool first_run, const Json *o, const char *file, Err *e) {
+static bool take_reply(ArmReply *r, Section *s, bool first_run, const Json *o, const char *file, Err *e) {
     char where[1200];
     snprintf(where, sizeof where, "%s:%d", file, o->line);
     const Json *prompt = json_get(o, "prompt"), *completion = json_get(o, "completion"),
@@ -151,7 +151,7 @@ static bool take_reply(Reply *r, Section *s, bool first_run, const Json *o, cons
     return true;
 }
 
-static bool reply_in_row(const Section *s, const Reply *r, int row) {
+static bool reply_in_row(const Section *s, const ArmReply *r, int row) {
     return row == s->n_split || r->split == row;
 }
 
@@ -208,7 +208,7 @@ static bool take_replies(ArmRun *r, Section *s, Err *e) {
     if (!first && !find_quantities(s, r->reply_lines.line[0], path, e)) return false;
     s->split[s->n_split] = "all";
     const int n = r->reply_lines.n;
-    Reply *reply = calloc((size_t)n, sizeof *reply);
+    ArmReply *reply = calloc((size_t)n, sizeof *reply);
     double *value = malloc((size_t)n * (size_t)s->n_quantity * sizeof *value);
     if (!reply || !value) {
         free(reply);
@@ -225,7 +225,7 @@ static bool take_replies(ArmRun *r, Section *s, Err *e) {
     return (!first || same_prompts(first, r, path, e)) && count_distinct(r, s, e);
 }
 
-/* ---- a run's folder ------------------------------------------------------------------------- */
+/* ---- a run's folder ---- */
 
 static bool read_if_there(Json **out, const char *dir, const char *name, Err *e) {
     char path[1100];
@@ -306,7 +306,7 @@ void arms_free(Arms *a) {
     free(a->section);
 }
 
-/* ---- what must agree ------------------------------------------------------------------------ */
+/* ---- what must agree ---- */
 
 /* Seeds of one arm differ in the seed and in what was made with it: models and files. */
 static bool may_differ(const char *name) {
@@ -408,7 +408,7 @@ static bool check_judges(const Section *s, const Arm *a, Err *e) {
     return true;
 }
 
-/* ---- an arm's text -------------------------------------------------------------------------- */
+/* ---- an arm's text ---- */
 
 static const char *last_part(const char *path) {        /* without its folders */
     const char *slash = strrchr(path, '/');
@@ -492,7 +492,7 @@ const char *arm_command(const Arm *a) {
 
 bool arm_has_replies(const Arm *a) { return a->run[0].n_reply > 0; }
 
-/* ---- figures -------------------------------------------------------------------------------- */
+/* ---- figures ---- */
 
 int section_n_reply(const Section *s, int row) {
     const ArmRun *p = section_pattern(s);
@@ -514,7 +514,7 @@ static void over_prompts(Figure *f, const Section *s, const ArmRun *r, const Arm
     double *all = calloc(2 * (size_t)r->n_reply, sizeof *all), *prompt = all ? all + r->n_reply : NULL;
     size_t n_all = 0, n_prompt = 0;
     for (int i = 0; all && i < r->n_reply; ) {
-        const Reply *first = &r->reply[i];
+        const ArmReply *first = &r->reply[i];
         const size_t begin = n_all;
         for (; i < r->n_reply && r->reply[i].split == first->split &&
                !strcmp(r->reply[i].prompt, first->prompt);
@@ -564,7 +564,7 @@ Figure arm_held_out(const Arm *a, const char *label, const char *metric) {
 
 int figure_verdict(const Figure *f) { return f->mean - f->half > 0 ? 1 : f->mean + f->half < 0 ? -1 : 0; }
 
-/* ---- costs ---------------------------------------------------------------------------------- */
+/* ---- costs ---- */
 
 double log_step(const Json *line) { return json_member(line, "step"); }
 

@@ -20,7 +20,7 @@ typedef struct {
     const char *prompt, *completion;
     int split;
     double *value;                      /* [n_quantity]; NaN: not there */
-} Reply;
+} ArmReply;
 
 typedef struct {
     char dir[1024];
@@ -29,7 +29,7 @@ typedef struct {
     Json *verdicts, *data,
         *held_out; /* verdicts.json, data.json, of a reward model eval.json; NULL without */
     double seed;                        /* NaN without config.json */
-    Reply *reply;
+    ArmReply *reply;
     int n_reply;
     double distinct[MAX_SPLITS + 1];    /* by row: share of completions that differ from all before them */
 } ArmRun;

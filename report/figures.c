@@ -45,7 +45,7 @@ static void put_text_or_null(JsonWriter *w, const char *text) {
     else json_null(w);
 }
 
-/* ---- an arm --------------------------------------------------------------------------------- */
+/* ---- an arm ---- */
 
 static void figure_labels(JsonWriter *w, const char *key, const Section *s, const Arm *a, int row,
                        Origin origin) {
@@ -205,7 +205,7 @@ static void put_arm(JsonWriter *w, const Section *s, const Arm *a) {
     json_end(w, '}');
 }
 
-/* ---- the verdict ---------------------------------------------------------------------------- */
+/* ---- the verdict ---- */
 
 /* Adds to the sentence the names of the rows that are marked, after `before` and with a full stop. */
 static int say_rows(JsonWriter *text, const Section *s, const bool *marked, int rows, const char *before) {
@@ -294,7 +294,7 @@ static void put_answer(JsonWriter *w, const Section *s) {
     free(text.text);
 }
 
-/* ---- the frontier --------------------------------------------------------------------------- */
+/* ---- the frontier ---- */
 
 static void put_frontier(JsonWriter *w, const Section *s) {
     const int x = section_find(s, OF_REPLY, "kl"), y = section_told_mean(s);
@@ -313,7 +313,7 @@ static void put_frontier(JsonWriter *w, const Section *s) {
     json_end(w, ']');
 }
 
-/* ---- curves --------------------------------------------------------------------------------- */
+/* ---- curves ---- */
 
 /* Runs of one class share panels, for their steps mean the same. */
 typedef enum { BY_IMITATION, BY_PREFERENCE, BY_REWARD, N_CLASS } ArmClass;
@@ -476,7 +476,7 @@ static void put_curves(JsonWriter *w, const Section *s) {
     json_end(w, ']');
 }
 
-/* ---- costs side by side --------------------------------------------------------------------- */
+/* ---- costs side by side ---- */
 
 /* The arm that costs are given in units of: the first that was trained otherwise than by imitation, else the
  * first with a log. */
@@ -537,7 +537,7 @@ static void put_costs(JsonWriter *w, const Section *s) {
     json_end(w, '}');
 }
 
-/* ---- options that differ -------------------------------------------------------------------- */
+/* ---- options that differ ---- */
 
 /* NULL of an arm that was only taught by imitation: it is not compared. */
 static const Json *compared_option(const Arm *a, const char *name) {
@@ -574,7 +574,7 @@ static void put_differing_options(JsonWriter *w, const Section *s) {
     json_end(w, '}');
 }
 
-/* ---- an outside judge ----------------------------------------------------------------------- */
+/* ---- an outside judge ---- */
 
 /* An arm's figure for one metric of verdicts.json: over seeds, or the file's own interval where there is one
  * run. */
@@ -620,7 +620,7 @@ static void put_outside_judge(JsonWriter *w, const Section *s) {
     json_end(w, '}');
 }
 
-/* ---- the log's first and last lines --------------------------------------------------------- */
+/* ---- the log's first and last lines ---- */
 
 static void put_first_and_last(JsonWriter *w, const Section *s) {
     const JsonLines *log = &s->arm[0].run[0].files.log;
@@ -645,9 +645,9 @@ static void put_first_and_last(JsonWriter *w, const Section *s) {
     json_end(w, ']');
 }
 
-/* ---- replies -------------------------------------------------------------------------------- */
+/* ---- replies ---- */
 
-static void put_replies_to(JsonWriter *w, const Section *s, const Reply *asked, size_t i) {
+static void put_replies_to(JsonWriter *w, const Section *s, const ArmReply *asked, size_t i) {
     const int mean = section_told_mean(s);
     json_begin(w, '{');
     json_put_string(w, "split", asked->split < 0 ? "" : s->split[asked->split]);
@@ -655,7 +655,7 @@ static void put_replies_to(JsonWriter *w, const Section *s, const Reply *asked, 
     json_open(w, "replies", '[');
     for (int a = 0; a < s->n_arm; a++) {
         if (!arm_has_replies(&s->arm[a])) continue;
-        const Reply *r = &s->arm[a].run[0].reply[i];
+        const ArmReply *r = &s->arm[a].run[0].reply[i];
         json_begin(w, '{');
         json_put_string(w, "arm", s->arm[a].name);
         json_put_string(w, "completion", r->completion);
@@ -682,7 +682,7 @@ static void put_replies(JsonWriter *w, const Section *s) {
     json_end(w, ']');
 }
 
-/* ---- a section, the whole ------------------------------------------------------------------- */
+/* ---- a section, the whole ---- */
 
 static void put_names(JsonWriter *w, const char *key, const Section *s, Origin origin) {
     json_open(w, key, '[');

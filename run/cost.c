@@ -53,7 +53,7 @@ void cost_memory_most(Cost *c, MemoryKind k, double bytes) {
     c->memory[k] = bytes > c->memory[k] ? bytes : c->memory[k];
 }
 
-/* ---- lengths ------------------------------------------------------------------------------ */
+/* ---- lengths ---- */
 
 /* n rows that see `before` others and, each, those of them that stand before it and itself. */
 static void stretch(Texts *t, double before, double n) {
@@ -108,7 +108,7 @@ void texts_keep(Trainer *t, const char *name, Texts *x) {
     }
 }
 
-/* ---- E190, E192: one network ---------------------------------------------------------------- */
+/* ---- E190, E192: one network ---- */
 
 static double outputs(const ModelConfig *c) { return 2.0 * (c->n_label ? c->n_label : c->vocab) * c->hidden; }
 static double attention_cost(const ModelConfig *c) { return 4.0 * c->n_head * c->head_dim * c->n_layer; }
@@ -169,7 +169,7 @@ static void tokens(Cost *c, const Texts *t) {
     c->completion += t->token;
 }
 
-/* ---- E194: the methods ---------------------------------------------------------------------- */
+/* ---- E194: the methods ---- */
 
 void cost_sft(Cost *c, const Networks *n, const Texts *trained) {
     tokens(c, trained);
@@ -217,7 +217,7 @@ void cost_dpo(Cost *c, const Networks *n, const Texts *referred, const Texts *tr
     policy_update(c, n, trained, ahead);
 }
 
-/* ---- E195 to E198: memory ------------------------------------------------------------------- */
+/* ---- E195 to E198: memory ---- */
 
 void cost_trainer(Cost *c, const ModelConfig *m, int max_row, int max_target) {
     const double trained = (double)(model_trainable(m) * sizeof(real));
@@ -257,7 +257,7 @@ double cost_asked(const ModelConfig *c, int max_row, int max_target) {
            (double)(acts_bytes(c, max_row, max_target, false) - acts_thread_bytes(c, max_row, false));
 }
 
-/* ---- told ---------------------------------------------------------------------------------- */
+/* ---- told ---- */
 
 typedef enum { FLOP, ROW, SEQ } Quantity;
 

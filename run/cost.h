@@ -33,7 +33,7 @@ double cost_flops(const Cost *c);       /* of all networks, forward and backward
 double cost_memory(const Cost *c);
 void cost_memory_most(Cost *c, MemoryKind k, double bytes);     /* memory[k] becomes bytes, if that is more */
 
-/* ---- lengths ----------------------------------------------------------------------------- */
+/* ---- lengths ---- */
 
 /* Sums over texts, in the terms of E190. scored: rows that logits are computed of; token: completions'
  * tokens, each of which a critic's output is read for. */
@@ -52,7 +52,7 @@ void texts_add(Texts *t, const Texts *more, double times);      /* t += times * 
 
 void texts_keep(Trainer *t, const char *name, Texts *texts);
 
-/* ---- operations -------------------------------------------------------------------------- */
+/* ---- operations ---- */
 
 /* E190 with adapters, E192: operations of a forward pass over the texts with n_scored outputs, and of the
  * backward pass: full, or with adapters whose base is frozen. logits_anew: the logits were too many to keep
@@ -76,7 +76,7 @@ void cost_ppo(Cost *c, const Networks *n, const Texts *drawn, const Texts *train
 void cost_dpo(Cost *c, const Networks *n, const Texts *referred, const Texts *trained, int ahead);
 void cost_scoring(Cost *c, const ModelConfig *reward, const Texts *read);
 
-/* ---- memory ------------------------------------------------------------------------------ */
+/* ---- memory ---- */
 
 /* E195 to E197: what a trainer and its network take: weights, gradients, optimizer, activations. Predicted,
  * and as it holds them. */
@@ -89,7 +89,7 @@ double cost_cache(const ModelConfig *c, const int *prompt_length, int n_prompt, 
 /* A network that is only asked: weights; and its activations, for slices of that many rows. */
 double cost_asked(const ModelConfig *c, int max_row, int max_target);
 
-/* ---- told ---------------------------------------------------------------------------------- */
+/* ---- told ---- */
 
 /* an object; keys as in docs/formats.md */
 void cost_json(JsonWriter *w, const Cost *c);                   /* an object; keys as in docs/formats.md */

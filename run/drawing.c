@@ -11,7 +11,7 @@
 #include "lib/json.h"
 #include "lib/words.h"
 
-static const struct Setting {
+static const struct DrawSetting {
     const char *name, *option;
     size_t offset;
     bool draws, whole,
@@ -19,7 +19,7 @@ static const struct Setting {
     double low, high, transformers, silent;
     const char *expected;
 } setting[] = {
-#define AT(field) offsetof(Generation, field)
+#define AT(field) offsetof(GenerationConfig, field)
     {"do_sample", "--do-sample", AT(do_sample), true, true, false, 0, 1, 0, 1, "true or false"},
     {"temperature", "--temperature", AT(temperature), true, false, false, 0, INFINITY, 1, 1,
      "0 (greedy) or more"},
@@ -34,11 +34,11 @@ static const struct Setting {
 };
 enum { N_SETTING = sizeof setting / sizeof *setting };
 
-static double *field(Generation *g, const struct Setting *s) {
+static double *field(GenerationConfig *g, const struct DrawSetting *s) {
     return (double *)(void *)((char *)g + s->offset);
 }
 
-static bool allowed(const struct Setting *s, double v) {
+static bool allowed(const struct DrawSetting *s, double v) {
     return v >= s->low && v <= s->high && isfinite(v) && !(s->above && v == s->low) &&
            !(s->whole && v != floor(v));
 }
@@ -102,14 +102,14 @@ static void note(char *to, size_t size, const char *separator, const char *text)
 }
 
 /* What the file says, and the names of what it says in vain. */
-static bool read_generation(Generation *g, char ignored[1024], const char *path, Err *e) {
+static bool read_generation(GenerationConfig *g, char ignored[1024], const char *path, Err *e) {
     Json *o = json_read_file(path, e);
     if (!o) return false;
     bool ok =
         o->type == JSON_OBJECT || fail(e, "%s: found %s, expected an object", path, json_type_name(o->type));
     for (size_t i = 0; ok && i < o->length; i++) {
         const Json *v = &o->item[i];
-        const struct Setting *s = setting;
+        const struct DrawSetting *s = setting;
         while (s < setting + N_SETTING && strcmp(s->name, v->key)) s++;
         if (s == setting + N_SETTING) {
             if (may_matter(v)) note(ignored, 1024, ", ", v->key);
@@ -150,8 +150,8 @@ static void describe(char *to, size_t size, const Drawing *d) {
     snprintf(to, size, "%s%s%s, at most %d tokens", first, *filters ? ", " : "", filters, d->max_new_tokens);
 }
 
-bool drawing_settle(Drawing *d, const Generation *asked, const char *command, const char *dir, Err *e) {
-    Generation file = {NAN, NAN, NAN, NAN, NAN, NAN, NAN}, use = *asked;
+bool drawing_settle(Drawing *d, const GenerationConfig *asked, const char *command, const char *dir, Err *e) {
+    GenerationConfig file = {NAN, NAN, NAN, NAN, NAN, NAN, NAN}, use = *asked;
     char base[1024], path[1024], ignored[1024] = "", taken[256] = "", words[256];
     *d = (Drawing){.repetition_penalty = 1};
     if (!folder_base(base, dir, e) || !path_join(path, sizeof path, base, "generation_config.json", e))

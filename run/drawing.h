@@ -13,7 +13,7 @@
 /* NaN: not said */
 typedef struct {
     double do_sample, temperature, top_k, top_p, min_p, repetition_penalty, max_new_tokens;
-} Generation;
+} GenerationConfig;
 
 typedef struct {
     Sampling sampling;                  /* temperature 0: greedy */
@@ -25,6 +25,6 @@ typedef struct {
 /* asked: from the command line and --config; a temperature or a filter asked for means do_sample. command:
  * for the notes. Errors name the file and place, or the option. An adapter draws as its base's folder says.
  */
-bool drawing_settle(Drawing *d, const Generation *asked, const char *command, const char *dir, Err *e);
+bool drawing_settle(Drawing *d, const GenerationConfig *asked, const char *command, const char *dir, Err *e);
 
 #endif

@@ -24,7 +24,7 @@ struct Eval {
     bool missing;
 };
 
-/* ---- quantities and groups ---------------------------------------------------------------- */
+/* ---- quantities and groups ---- */
 
 static const char *const own_quantity[] = {"reward", "length", "ended"};
 enum { N_OWN = 3 };
@@ -88,7 +88,7 @@ void eval_free(Eval *v) {
     free(v);
 }
 
-/* ---- sampling and scoring ------------------------------------------------------------------ */
+/* ---- sampling and scoring ---- */
 
 /* Means over the completions of prompt i, from rows of scores, rewards, lengths and ends that begin with its
  * first completion. */
@@ -122,7 +122,7 @@ bool judged_new(Judged *j, const EvalPlan *plan, const Speaker *s, int first, in
                fail(e, "no memory for %zu completions", total));
     for (int i = 0; ok && i < j->n; i++) {
         ok = (j->text[i] = answer_text(&j->answers, s, i, e)) != NULL;
-        j->reply[i] = (Reply){&row[i / plan->num_generations], j->text[i], j->answers.out.ended[i]};
+        j->reply[i] = (Completion){&row[i / plan->num_generations], j->text[i], j->answers.out.ended[i]};
     }
     ok = ok && scorer_score(plan->scorer, j->score, j->reply, j->n, e);
     if (ok && plan->clip_low) reward_clip(j->score, plan->clip_low, plan->clip_high, total, k);
@@ -178,7 +178,7 @@ bool eval_add(Eval *v, const char *name, const Speaker *s, Err *e) {
     return true;
 }
 
-/* ---- the table ----------------------------------------------------------------------------- */
+/* ---- the table ---- */
 
 /* Quantity q of the prompts of a group (-1: all), or its difference to the first policy. */
 static Stats eval_cell(const Eval *v, int policy, int q, int group, bool difference) {

@@ -23,7 +23,7 @@ typedef struct {
 typedef struct {
     Answers answers;
     int n;                              /* of replies */
-    Reply *reply;
+    Completion *reply;
     char **text;                        /* of reply: the strings that it points to */
     real *score, *reward;
     bool missing;                       /* some label is */

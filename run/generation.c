@@ -65,7 +65,7 @@ void generation_free(Generation *g) {
     g->memory = NULL;
 }
 
-/* ---- draw and score ------------------------------------------------------------------------ */
+/* ---- draw and score ---- */
 
 bool generation_draw(Generation *g, const Model *m, const int *stop, int n_stop, const Sampling *sampling,
                      uint64_t seed, int64_t generation, Err *e) {
@@ -90,12 +90,12 @@ bool generation_draw(Generation *g, const Model *m, const int *stop, int n_stop,
 
 bool generation_score(Generation *g, const Language *l, Scorer *scorer, Err *e) {
     const int group = g->n_completion / g->n_prompt;
-    Reply *reply = calloc((size_t)g->n_completion, sizeof *reply);
+    Completion *reply = calloc((size_t)g->n_completion, sizeof *reply);
     bool ok = reply || fail(e, "no memory for %d replies", g->n_completion);
     for (int i = 0; ok && i < g->n_completion; i++) {
         free(g->text[i]);
         g->text[i] = decode_completion(l, g->token + g->offset[i], g->out.length[i], e);
-        reply[i] = (Reply){g->example[i / group], g->text[i], g->out.ended[i]};
+        reply[i] = (Completion){g->example[i / group], g->text[i], g->out.ended[i]};
         ok = g->text[i] != NULL;
     }
     ok = ok && scorer_score(scorer, g->score, reply, g->n_completion, e);
@@ -113,7 +113,7 @@ void generation_hold(Costs *c, const Generation *g, const ModelConfig *shape, do
     cost_memory_most(&c->measured, MEM_ACTIVATIONS, acts_measured + (double)g->out.acts_held);
 }
 
-/* ---- what is logged ----------------------------------------------------------------------- */
+/* ---- what is logged ---- */
 
 static void log_add(GenerationLog *l, int *at, double x) {
     if (!isnan(x)) l->sum[*at] += x, l->n[*at]++;

@@ -8,7 +8,7 @@
 #include "lib/machine.h"
 #include "lib/say.h"
 
-/* ---- for methods -------------------------------------------------------------------------- */
+/* ---- for methods ---- */
 
 bool training_memory(Training *t, const char *what, double bytes, Err *e) {
     if (t->o->plan) t->o->plan->memory = bytes + PROGRAM_BYTES;
@@ -42,7 +42,7 @@ void training_tell(const Training *t, const char *told, const char *behind) {
            behind);
 }
 
-/* ---- the plan ----------------------------------------------------------------------------- */
+/* ---- the plan ---- */
 
 /* One update to warm up and three timed ones on the data's own examples, by the mean length of all. */
 static bool plan_by_updates(const Method *m, void *self, Err *e) {
@@ -66,7 +66,7 @@ static bool plan_by_updates(const Method *m, void *self, Err *e) {
     return m->predict(&p->cost, self, n_step, e);
 }
 
-/* ---- the run ------------------------------------------------------------------------------ */
+/* ---- the run ---- */
 
 static bool log_line(const Method *m, void *self, Err *e) {
     Training *t = self;

@@ -20,7 +20,7 @@ enum {
     MOST_BLOCKS = (1 << 24) / LOGITS_BLOCK + 1
 };
 
-/* ---- sampler ----------------------------------------------------------------------------- */
+/* ---- sampler ---- */
 
 bool sampling_check(const Sampling *s, Err *e) {
     if (!(s->temperature >= 0))
@@ -141,7 +141,7 @@ int sampler_draw(real *z, int vocab, const Sampling *s, double u, real *logp, re
     return token;
 }
 
-/* ---- cache ------------------------------------------------------------------------------- */
+/* ---- cache ---- */
 
 struct Cache {
     const ModelConfig *config;
@@ -354,7 +354,7 @@ const real *decode_step(Cache *c, const Model *m, const int *seq, const int *id,
     return hidden;
 }
 
-/* ---- one generation step ----------------------------------------------------------------- */
+/* ---- one generation step ---- */
 
 /* plain: a copy of logits, NULL where there is no penalty */
 typedef struct { real *logits, *plain; int *order; double *bias; } DrawScratch;

@@ -7,7 +7,7 @@
 
 #include "model.h"
 
-/* ---- the sampler: one row of logits to one token ---------------------------------------- */
+/* ---- the sampler: one row of logits to one token ---- */
 
 /* 0, 1, 0 switch the filters off; temperature 0: greedy */
 typedef struct { double temperature; int top_k; double top_p, min_p; } Sampling;
@@ -23,7 +23,7 @@ void sampler_penalise(real *z, const real *plain, const int *id, int n, double p
  * [vocab], NULL if nothing is filtered. */
 int sampler_draw(real *z, int vocab, const Sampling *s, double u, real *logp, real *kept_logp, int *order);
 
-/* ---- the cache -------------------------------------------------------------------------- */
+/* ---- the cache ---- */
 
 /* Keys and values of n_prompt prompts and n_seq sequences of up to max_new tokens, each after its prompt
  * (E198). */
@@ -42,7 +42,7 @@ bool cache_prefill(Cache *c, real *last, const Model *m, const int *const *promp
  * call. */
 const real *decode_step(Cache *c, const Model *m, const int *seq, const int *id, int n);
 
-/* ---- a generation step ------------------------------------------------------------------ */
+/* ---- a generation step ---- */
 
 typedef struct {
     const int *const *prompt;           /* [n_prompt] token lists */

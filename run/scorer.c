@@ -61,7 +61,7 @@ struct Scorer {
 int scorer_n_label(const Scorer *s) { return s->n_label; }
 const char (*scorer_labels(const Scorer *s))[64] { return (const char (*)[64])s->label; }
 
-/* ---- the external program ---------------------------------------------------------------- */
+/* ---- the external program ---- */
 
 static bool program_start(Program *p, const char *command, int timeout, Err *e) {
     int in[2], out[2];
@@ -132,7 +132,7 @@ static void program_drop_line(Program *p) {
     p->n -= used;
 }
 
-static void write_request(JsonWriter *w, long long id, const Reply *r) {
+static void write_request(JsonWriter *w, long long id, const Completion *r) {
     const Message *last = &r->prompt->prompt[r->prompt->n_prompt - 1];
     json_begin(w, '{');
     json_put_int(w, "id", id);
@@ -162,7 +162,7 @@ static void write_request(JsonWriter *w, long long id, const Reply *r) {
 
 /* One reply asked and answered at a time: no deadlock of full pipes, and the answer's line names its
  * question. */
-static bool program_ask(Scorer *s, const Reply *r, double *score, bool learn, Err *e) {
+static bool program_ask(Scorer *s, const Completion *r, double *score, bool learn, Err *e) {
     Program *p = &s->program;
     JsonWriter w = {0};
     const long long id = p->next_id++;
@@ -226,14 +226,14 @@ static bool program_open(Scorer *s, const char *command, int timeout, Err *e) {
         return fail(e, "--reward-timeout: found %d, expected a number of seconds", timeout);
     if (!program_start(&s->program, command, timeout, e)) return false;
     s->has_program = true;
-    const Reply trial[] = {{&x, "Hello! How can I help you?", true}, {&x, "Go away", false}};
+    const Completion trial[] = {{&x, "Hello! How can I help you?", true}, {&x, "Go away", false}};
     if (!program_ask(s, &trial[0], score, true, e) || !program_ask(s, &trial[1], score, true, e))
         return false;
     return s->n_program_label > 0 || fail(e, "--reward-cmd: its two trial answers hold no label; expected "
                                              "{\"id\": ..., \"scores\": {\"label\": number}}");
 }
 
-/* ---- reward folders ---------------------------------------------------------------------- */
+/* ---- reward folders ---- */
 
 /* The next of the names in a list with commas. */
 bool next_folder(char dir[1024], const char **at) {
@@ -334,7 +334,7 @@ void scorer_close(Scorer *s) {
 
 /* Rows of all replies: a prompt's tokens once, then each reply's own; the score is read at the last row that
  * is no padding (E40): where the template's end token is the padding token too, that is the row before it. */
-static bool build_window(Window *w, RewardFolder *f, const Reply *r, int n, Err *e) {
+static bool build_window(Window *w, RewardFolder *f, const Completion *r, int n, Err *e) {
     const int pad = f->model->config.pad;
     Ids ids = {0};
     int *read_at = malloc((size_t)n * sizeof(int));
@@ -384,7 +384,7 @@ static bool build_window(Window *w, RewardFolder *f, const Reply *r, int n, Err 
     return ok;
 }
 
-static bool folder_score(Scorer *s, RewardFolder *f, real *score, int first_label, const Reply *r, int n,
+static bool folder_score(Scorer *s, RewardFolder *f, real *score, int first_label, const Completion *r, int n,
                          Err *e) {
     Window w = {0};
     const size_t k = (size_t)f->model->config.n_label;
@@ -426,7 +426,7 @@ static bool folder_score(Scorer *s, RewardFolder *f, real *score, int first_labe
     return ok;
 }
 
-bool scorer_score(Scorer *s, real *score, const Reply *reply, int n, Err *e) {
+bool scorer_score(Scorer *s, real *score, const Completion *reply, int n, Err *e) {
     int label = 0;
     for (int i = 0; i < s->n_folder; label += s->folder[i++].model->config.n_label)
         if (!folder_score(s, &s->folder[i], score, label, reply, n, e)) return false;

@@ -8,7 +8,7 @@
 #include "lib/real.h"
 #include "lib/settings.h"
 
-typedef struct { const Example *prompt; const char *completion; bool ended; } Reply;
+typedef struct { const Example *prompt; const char *completion; bool ended; } Completion;
 
 /* Comma-separated reward folders (NULL: none); a command line for /bin/sh (NULL: none), given up after
  * `timeout` seconds of silence; a template for folders whose own is unknown; the weights of E60 as text. */
@@ -30,6 +30,6 @@ const char (*scorer_labels(const Scorer *s))[64];
 void scorer_count(Scorer *s, Costs *c);
 /* score [n, n_label], in the labels' units, NaN where unscored. Replies to the same prompt side by side share
  * its computation (E31). */
-bool scorer_score(Scorer *s, real *score, const Reply *reply, int n, Err *e);
+bool scorer_score(Scorer *s, real *score, const Completion *reply, int n, Err *e);
 
 #endif

@@ -49,7 +49,7 @@ void trainer_free(Trainer *t) {
     t->acts = NULL;
 }
 
-/* ---- passes ------------------------------------------------------------------------------- */
+/* ---- passes ---- */
 
 Slice trainer_slices(const Trainer *t) { return (Slice){.max_row = t->max_row, .max_target = t->max_target}; }
 
@@ -109,7 +109,7 @@ bool window_scores(real *score, Acts *a, int max_row, int max_target, const Mode
     return more == 0;
 }
 
-/* ---- the update --------------------------------------------------------------------------- */
+/* ---- the update ---- */
 
 /* E280 to E282 on one parameter, by the rows of a panel: they are packed while they are in the cache. */
 static void param_update(Trainer *t, const Param *p, double scale, const AdamWStep *step) {
@@ -153,7 +153,7 @@ bool trainer_update(Trainer *t, Err *e) {
     return true;
 }
 
-/* ---- checkpoints -------------------------------------------------------------------------- */
+/* ---- checkpoints ---- */
 
 enum { PARTS = 3 };                     /* of a trainer: weights and both moments, with names and data: */
 static const char *const part_name[PARTS] = {"weights", "exp_avg", "exp_avg_sq"};

@@ -39,7 +39,7 @@ size_t trainer_bytes(const ModelConfig *c, int max_row, int max_target);
 bool trainer_new(Trainer *t, Model *m, int max_row, int max_target, Err *e);
 void trainer_free(Trainer *t);
 
-/* ---- passes ------------------------------------------------------------------------------- */
+/* ---- passes ---- */
 
 /* The slices of a window as the trainer computes them: while ((more = slice_next(&x, w, config, e)) > 0) ...
  */
@@ -66,7 +66,7 @@ bool window_scores(real *score, Acts *a, int max_row, int max_target, const Mode
  * in, and nothing changed, when the gradient is not finite. */
 bool trainer_update(Trainer *t, Err *e);
 
-/* ---- checkpoints -------------------------------------------------------------------------- */
+/* ---- checkpoints ---- */
 
 /* These n numbers, which stay the caller's, are saved under this name and read back. */
 void trainer_keep(Trainer *t, const char *name, double *value, size_t n);

@@ -305,7 +305,7 @@ static void answers_once(const char *bytes, size_t n) {
     bool ok = s != NULL;
     for (int i = 0; ok && i < 3; i++) {
         real score[MAX_LABELS];
-        const Reply r = {&x, "a reply", true};
+        const Completion r = {&x, "a reply", true};
         ok = scorer_score(s, score, &r, 1, &e);
     }
     verdict(ok, &e);

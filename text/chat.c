@@ -21,7 +21,7 @@ const char chat_plain_template[] =
     "{% else %}{{ '<bot> ' + m['content'] + '<end>' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<bot>' }}{% endif %}";
 
-/* ---- known templates (one line end at the close left out, which Jinja ignores) -------------- */
+/* ---- known templates (one line end at the close left out, which Jinja ignores) ---- */
 
 static const struct { const char *sha256; ChatTemplate family;
 } known[] = {
@@ -116,7 +116,7 @@ int chat_end_of_turn(ChatTemplate c, const Tokenizer *t) {
     }
 }
 
-/* ---- a growing text ------------------------------------------------------------------------- */
+/* ---- a growing text ---- */
 
 /* mark: where each of the template's own special tokens begins and ends, if they are tokens of t; NULL: not
  * wanted. */
@@ -145,7 +145,7 @@ static void text_special(Text *w, const char *token) {
 
 static bool is_role(const Message *m, const char *role) { return strcmp(m->role, role) == 0; }
 
-/* ---- plain ---------------------------------------------------------------------------------- */
+/* ---- plain ---- */
 
 /* A system message stands before the next user message, on a line of its own. */
 static void render_plain(Text *w, const Message *m, int n, bool generation_prompt) {
@@ -161,7 +161,7 @@ static void render_plain(Text *w, const Message *m, int n, bool generation_promp
     if (generation_prompt) text_special(w, "<bot>");
 }
 
-/* ---- ChatML: SmolLM2, Qwen ------------------------------------------------------------------ */
+/* ---- ChatML: SmolLM2, Qwen ---- */
 
 static void text_turn(Text *w, const char *role, const char *content) {
     text_special(w, "<|im_start|>"), text_add(w, role), text_add(w, "\n"), text_add(w, content);
@@ -227,7 +227,7 @@ static void render_qwen3(Text *w, const Message *m, int n, bool generation_promp
         text_special(w, "<think>"), text_add(w, "\n\n"), text_special(w, "</think>"), text_add(w, "\n\n");
 }
 
-/* ---- Llama-3 -------------------------------------------------------------------------------- */
+/* ---- Llama-3 ---- */
 
 /* what str.strip() removes */
 static bool python_space(uint32_t c) { return unicode_space(c) || (c >= 0x1C && c <= 0x1F); }
@@ -258,7 +258,7 @@ static bool render_llama3(Text *w, const Tokenizer *t, const Message *m, int n, 
     return true;
 }
 
-/* ---- text and ids --------------------------------------------------------------------------- */
+/* ---- text and ids ---- */
 
 static bool render(Text *w, ChatTemplate c, const Tokenizer *t, const Message *m, int n,
                    bool generation_prompt, Err *e) {

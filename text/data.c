@@ -10,7 +10,7 @@
 #include "lib/files.h"
 #include "lib/rng.h"
 
-/* ---- reading ----------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 /* Everything of a data set that is on the heap, in one chain: freed never (a data set lives as long as the
  * program). */
@@ -255,7 +255,7 @@ bool dataset_hold_out(Dataset *d, Dataset *held, double share, uint64_t seed, Er
     return ok;
 }
 
-/* ---- tokens ------------------------------------------------------------------------------ */
+/* ---- tokens ---- */
 
 bool language_load(Language *l, const char *dir, const char *chat_template, Err *e) {
     char own[1024];

@@ -41,7 +41,7 @@ static int spelt(char *out, const char *s, size_t n, const int byte[512]) {
     return k;
 }
 
-/* ---- what is refused ------------------------------------------------------------------------ */
+/* ---- what is refused ---- */
 
 static bool absent(const Json *v) { return !v || v->type == JSON_NULL; }
 static bool is_true(const Json *o, const char *key) {
@@ -155,7 +155,7 @@ static bool read_shape(Tokenizer *t, const Json *root, const char *file, Err *e)
            check_post_processor(json_get(root, "post_processor"), file, e);
 }
 
-/* ---- the tables ----------------------------------------------------------------------------- */
+/* ---- the tables ---- */
 
 enum { ID_LARGEST = 9999999 };
 
@@ -367,7 +367,7 @@ static bool read_tables(Tokenizer *t, const Json *root, const char *file, Err *e
     return true;
 }
 
-/* ---- the small files ------------------------------------------------------------------------ */
+/* ---- the small files ---- */
 
 /* A token that a configuration names, as a text or as {"content": ...}. It becomes an added token if it was
  * none, as transformers makes it; one that the vocabulary lacks would get a new id there, beyond the model's

@@ -14,7 +14,7 @@
 #define APPLY(name) \
     bool apply_##name(Case *c MAYBE, Stage s MAYBE, Pool *p MAYBE, Err *e MAYBE, double value MAYBE)
 
-/* ---- rewards -------------------------------------------------------------------------------- */
+/* ---- rewards ---- */
 APPLY(missing_mean) { c->s.grpo.missing_labels = MISSING_MEAN; return true; }
 
 static double *own_weights(Case *c, Pool *p, Err *e) {
@@ -44,7 +44,7 @@ APPLY(weights_ignored) {
     return w;
 }
 
-/* ---- advantages ----------------------------------------------------------------------------- */
+/* ---- advantages ---- */
 static bool sums_first(const Case *c) { return c->s.grpo.multi_objective_aggregation == SUM_THEN_NORMALIZE; }
 
 /* E82 to E86 with the case's statistics: another divisor, epsilon, or set of rewards. */
@@ -228,7 +228,7 @@ APPLY(kl_in_reward) {
     return true;
 }
 
-/* ---- masks: the tensor itself, or the mask that the loss is formed with --------------------- */
+/* ---- masks: the tensor itself, or the mask that the loss is formed with ---- */
 static unsigned char *own_mask(Case *c, Stage s, Pool *p, Err *e) {
     const unsigned char **field = s == STAGE_MASK        ? &c->real_token
                                   : s == STAGE_LOSS_MASK ? &c->loss_token
@@ -293,7 +293,7 @@ APPLY(pad_is_stop) {
     return m;
 }
 
-/* ---- the model ------------------------------------------------------------------------------ */
+/* ---- the model ---- */
 APPLY(no_temperature) { c->s.sampling.temperature = 1; return true; }
 APPLY(temperature_twice) { c->s.sampling.temperature *= c->s.sampling.temperature; return true; }
 APPLY(temperature_eps) { c->s.sampling.temperature += 1e-7; return true; }
@@ -479,7 +479,7 @@ APPLY(after_update) {
     return true;
 }
 
-/* ---- sampler and ratio ---------------------------------------------------------------------- */
+/* ---- sampler and ratio ---- */
 static real *own_tokens(const real **field, const Case *c, Pool *p, Err *e) {
     real *x = pool_take(p, c->d->n * c->d->width, sizeof *x, e);
     if (!x) return NULL;
@@ -589,7 +589,7 @@ APPLY(other_level) {
 /* E81: rounding noise where the very numbers ought to stand; verdict by size (diagnose.c). */
 APPLY(recomputed_old) { return false; }
 
-/* ---- KL ------------------------------------------------------------------------------------- */
+/* ---- KL ---- */
 static void k1(double *k, double *dk, double logp, double ref) { *k = logp - ref, *dk = 1; }
 static void k2(double *k, double *dk, double logp, double ref) {
     *k = (ref - logp) * (ref - logp) / 2, *dk = logp - ref;
@@ -623,7 +623,7 @@ APPLY(bias_correction) {
     return was != c->s.grpo.use_bias_correction_kl;
 }
 
-/* ---- the token's loss ----------------------------------------------------------------------- */
+/* ---- the token's loss ---- */
 static bool may_clip(const Case *c) {
     const LossType t = c->s.grpo.loss_type;
     return t == LOSS_GRPO || t == LOSS_BNPO || t == LOSS_DR_GRPO || t == LOSS_DAPO || t == LOSS_LUSPO;
@@ -680,7 +680,7 @@ APPLY(kl_sign) {
 APPLY(kl_missing) { const bool was = c->s.grpo.beta != 0; c->s.grpo.beta = 0; return was; }
 APPLY(loss_sign) { c->policy_sign = c->policy_sign != 0 ? -c->policy_sign : -1; return true; }
 
-/* ---- aggregation ---------------------------------------------------------------------------- */
+/* ---- aggregation ---- */
 /* Every aggregation is a weight per completion, c_i of E112. */
 typedef struct { double *w, n, n_micro, ga, n_item, window_ga; } Weights;
 
@@ -798,7 +798,7 @@ APPLY(bonus_by_n) {
     return true;
 }
 
-/* ---- gradients and the step ----------------------------------------------------------------- */
+/* ---- gradients and the step ---- */
 static bool tied(const Case *c) { return c->model.policy && c->model.policy->head == c->model.policy->embed; }
 APPLY(untied_head) { return tied(c) && (c->drop_head_grad = true); }
 APPLY(untied_embedding) { return tied(c) && (c->drop_embed_grad = true); }

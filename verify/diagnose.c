@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- what is compared ----------------------------------------------------------------------- */
+/* ---- what is compared ---- */
 static const unsigned char *completion_tokens(const Report *r) {
     return r->d->completion_mask ? r->d->completion_mask : r->right.real_token;
 }
@@ -71,7 +71,7 @@ static void item_range(size_t *first, size_t *last, const Report *r, const Item 
     *last = *first + row < x->count ? *first + row : x->count;
 }
 
-/* ---- tolerances (docs/numerics.md) ----------------------------------------------------------------- */
+/* ---- tolerances (docs/numerics.md) ---- */
 /* |error| <= absolute + relative |value| + scaled * (largest or mean magnitude of the tensor). By F64, F32,
  * F16, BF16. */
 typedef struct { double absolute[4], relative[4], scaled[4]; bool by_mean; } Tolerance;
@@ -178,7 +178,7 @@ static double tolerance_at(const Report *r, const Item *x, double value, double 
     return tol + ulp_of(value, x->precision) * (p == PRECISION_F64 ? 4 : 1);
 }
 
-/* ---- errors --------------------------------------------------------------------------------- */
+/* ---- errors ---- */
 static double value_gap(double given, double right) {
     if (isnan(given) && isnan(right)) return 0;
     if (given == right) return 0;
@@ -251,7 +251,7 @@ static Distance stage_distance(Report *r, Stage s, const real *ours, bool per_ro
     return all;
 }
 
-/* ---- the items ------------------------------------------------------------------------------ */
+/* ---- the items ---- */
 static bool add_item(Report *r, Stage s, const char *name, const Tensor *t, size_t first, size_t count,
                      size_t at, Err *e) {
     Item *x = &r->item[r->n_item];
@@ -320,7 +320,7 @@ static bool add_items(Report *r, Err *e) {
     return true;
 }
 
-/* ---- one stage under one case --------------------------------------------------------------- */
+/* ---- one stage under one case ---- */
 /* From the right values, so that what a case does not compute (other completions) counts as unchanged. */
 static bool stage_under(real *out, const Report *r, const Case *c, Stage s, Err *e) {
     Pool p = {0};
@@ -354,7 +354,7 @@ static double model_work(const Report *r, bool all) {
            (all ? (double)r->d->n : 1);
 }
 
-/* ---- dialects ------------------------------------------------------------------------------- */
+/* ---- dialects ---- */
 static bool fits_dialect(const Report *r, const char *name) {
     const GrpoConfig *g = &r->d->set.grpo;
     if (!strcmp(name, "level-sequence-token")) return g->importance_sampling_level == LEVEL_SEQUENCE;
@@ -384,7 +384,7 @@ static bool dialect_case(Case *c, const Report *r, Stage s, int alternative, Poo
     return other;
 }
 
-/* ---- the search ----------------------------------------------------------------------------- */
+/* ---- the search ---- */
 static void add_name(StageReport *x, const char *name, const char *line) {
     for (int i = 0; i < x->n_name; i++) if (!strcmp(x->name[i], name)) return;
     if (x->n_name == MAX_NAMES) return;
@@ -674,7 +674,7 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
     return ok;
 }
 
-/* ---- sampler against trainer ---------------------------------------------------------------- */
+/* ---- sampler against trainer ---- */
 static void gap_of(Gap *g, const Case *c, const real *a, const real *b, double low, double high,
                    double *scratch) {
     size_t n = 0, outside = 0;
@@ -718,7 +718,7 @@ static bool sampler_table(Report *r, Err *e) {
     return true;
 }
 
-/* ---- the whole ------------------------------------------------------------------------------ */
+/* ---- the whole ---- */
 static bool compare_ours(Report *r, const char *path, Err *e) {
     Safetensors *f = safetensors_open(path, e);
     if (!f) return false;
@@ -784,7 +784,7 @@ bool report_all_right(const Report *r) {
     return true;
 }
 
-/* ---- words ---------------------------------------------------------------------------------- */
+/* ---- words ---- */
 void report_verdict(char *out, size_t size, const Report *r, Stage s) {
     const StageReport *x = &r->stage[s];
     char names[MAX_NAMES * 66] = "";

@@ -11,7 +11,7 @@
 #include "lib/words.h"
 #include "run/options.h"
 
-/* ---- memory --------------------------------------------------------------------------------- */
+/* ---- memory ---- */
 void *pool_take(Pool *p, size_t count, size_t size, Err *e) {
     if (size && count > SIZE_MAX / 4 / size) {
         fail(e, "verify: %zu elements could not be allocated", count);
@@ -46,7 +46,7 @@ void pool_free(Pool *p) {
     *p = (Pool){0};
 }
 
-/* ---- stages --------------------------------------------------------------------------------- */
+/* ---- stages ---- */
 const StageInfo stage_info[N_STAGE] = {
     [STAGE_MASK] = {"mask", "completion_mask", "E22", SHAPE_MASK},
     [STAGE_LOSS_MASK] = {"loss_mask", "loss_mask", "E119", SHAPE_MASK},
@@ -72,7 +72,7 @@ const char *const dialect_names[] = {"trl-1.16", "trl-1.10", "verl", "openrlhf",
 const char *const precision_names[] = {"float64", "float32", "float16", "bfloat16", NULL};
 static const char *const weights_names[] = {"before", "after", NULL};
 
-/* ---- numbers out of tensors ----------------------------------------------------------------- */
+/* ---- numbers out of tensors ---- */
 typedef enum { NOT_WHOLE, WHOLE_I64, WHOLE_I32, WHOLE_U8 } Whole;
 
 static Whole whole_kind(const Tensor *t) {
@@ -133,7 +133,7 @@ static bool take_whole(Dump *d, void *out, const Tensor *t, bool mask, Err *e) {
     return true;
 }
 
-/* ---- settings ------------------------------------------------------------------------------- */
+/* ---- settings ---- */
 #define AT(member) offsetof(DumpSettings, member)
 static const Setting own_settings[] = {
     {"temperature", SET_NUMBER, AT(sampling.temperature), "1", NULL, NULL},
@@ -354,7 +354,7 @@ void dump_write_settings(JsonWriter *w, const Dump *d) {
     json_end(w, '}');
 }
 
-/* ---- shapes --------------------------------------------------------------------------------- */
+/* ---- shapes ---- */
 static bool dump_has_shape(const Tensor *t, int n_dim, size_t a, size_t b) {
     return t->n_dim == n_dim && (n_dim < 1 || t->shape[0] == a) && (n_dim < 2 || t->shape[1] == b);
 }
@@ -442,7 +442,7 @@ static bool take_sizes(Dump *d, Err *e) {
     return true;
 }
 
-/* ---- the file ------------------------------------------------------------------------------- */
+/* ---- the file ---- */
 static bool take_ids(Dump *d, Err *e) {
     const Tensor *id = safetensors_find(d->file, d->whole_rows ? "input_ids" : "completion_ids"),
                  *prompt = safetensors_find(d->file, "prompt_ids");

@@ -6,7 +6,7 @@
 
 #include "verify/applied.h"
 
-/* ---- the table ------------------------------------------------------------------------------ */
+/* ---- the table ---- */
 #define BIT(s) (1u << STAGE_##s)
 enum {
     REWARDS = BIT(REWARDS),
@@ -324,7 +324,7 @@ const Absent absent_mistakes[] =
       "give the base as --ref-model: it shows in ref"},
      {NULL, NULL, NULL}};
 
-/* ---- dialects ------------------------------------------------------------------------------- */
+/* ---- dialects ---- */
 static const struct { Dialect dialect; const char *name;
 } dialects[] = {
     {DIALECT_TRL_110, "D15-no-bias-correction"},

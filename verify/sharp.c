@@ -74,7 +74,7 @@ static double between(double low, double high, uint64_t what, uint64_t a, uint64
     return low + (high - low) * draw(what, a, b);
 }
 
-/* ---- models --------------------------------------------------------------------------------- */
+/* ---- models ---- */
 /* A Qwen3 with biases, a tied head, scaled rotary positions, and settings that no default has. noise:
  * distance from the policy. */
 static bool write_model(const char *dir, const char *name, double noise, Err *e) {
@@ -100,7 +100,7 @@ static bool write_model(const char *dir, const char *name, double noise, Err *e)
     return ok;
 }
 
-/* ---- one batch of inputs -------------------------------------------------------------------- */
+/* ---- one batch of inputs ---- */
 typedef struct {
     TensorOut t[160];
     int n;
@@ -216,7 +216,7 @@ static void put_moments(Inputs *x, const Model *m) {
         }
 }
 
-/* ---- the folder ----------------------------------------------------------------------------- */
+/* ---- the folder ---- */
 static bool write_case(const char *dir, int k, const Policies *all, const FolderInfo *info, Err *e) {
     char path[1200], inputs[1220], file[80], config[1200];
     Inputs x = {.e = e};

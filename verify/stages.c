@@ -11,7 +11,7 @@
 #include "net/attention.h"
 #include "run/trainer.h"
 
-/* ---- tokens --------------------------------------------------------------------------------- */
+/* ---- tokens ---- */
 static bool stop_among(const DumpSettings *s, int id) {
     for (int i = 0; i < s->n_stop; i++) if (s->stop[i] == id) return true;
     return false;
@@ -78,7 +78,7 @@ double case_row_count(const Case *c, size_t i) {
     return n;
 }
 
-/* ---- the model: windows of the dump's rows -------------------------------------------------- */
+/* ---- the model: windows of the dump's rows ---- */
 /* place [n_target]: flat index of the token */
 typedef struct { Window w; size_t *place; int *row_of_token; int max_row, max_target; } DumpWindow;
 
@@ -155,7 +155,7 @@ static bool window_open(DumpWindow *x, const Case *c, bool share, Pool *p, Err *
     return ok;
 }
 
-/* ---- the model: values ---------------------------------------------------------------------- */
+/* ---- the model: values ---- */
 real round_to(real x, Precision to) {
     if (to == PRECISION_F64 || isnan(x)) return x;
     const Store store = to == PRECISION_BF16 ? STORE_BF16 : to == PRECISION_F16 ? STORE_F16 : STORE_F32;
@@ -360,7 +360,7 @@ static bool logits_values(real *logp, real *entropy, const Case *c, Pool *p, Err
     return ok;
 }
 
-/* ---- the model: gradients ------------------------------------------------------------------- */
+/* ---- the model: gradients ---- */
 static bool loss_derivative(real *dlogp, real *dentropy, const Case *c, Pool *p, Err *e);
 
 /* grad [n_trainable]: derivative of the loss by the parameters, from dlogp (the dump's own where it has it).
@@ -413,7 +413,7 @@ static bool model_gradient(real *grad, const Case *c, Pool *p, Err *e) {
     return ok;
 }
 
-/* ---- rewards and advantages ----------------------------------------------------------------- */
+/* ---- rewards and advantages ---- */
 static bool compute_advantages(real *adv, const Case *c, Pool *p, Err *e) {
     const Dump *d = c->d;
     const GrpoConfig *g = &c->s.grpo;
@@ -429,7 +429,7 @@ static bool compute_advantages(real *adv, const Case *c, Pool *p, Err *e) {
     return true;
 }
 
-/* ---- from log-probabilities to the loss ----------------------------------------------------- */
+/* ---- from log-probabilities to the loss ---- */
 void case_input(GrpoIn *in, size_t *offset, const Case *c) {
     for (size_t i = 0; i <= c->d->n; i++) offset[i] = i * c->d->width;
     *in = (GrpoIn){.n_completion = c->d->n, .offset = offset, .logp = c->logp, .old = c->old, .ref = c->ref,
@@ -629,7 +629,7 @@ static bool compute_loss(real *out, const Case *c, Pool *p, Err *e) {
     return !e->line[0];
 }
 
-/* ---- the step ------------------------------------------------------------------------------- */
+/* ---- the step ---- */
 static double norm_of(const real *grad, const Model *m) {
     double sum = 0;
     for (int i = 0; i < m->n_param; i++)
@@ -688,7 +688,7 @@ static bool compute_step(real *out, const Case *c, Pool *p, Err *e) {
     return true;
 }
 
-/* ---- stages --------------------------------------------------------------------------------- */
+/* ---- stages ---- */
 size_t stage_size(const Case *c, Stage s) {
     switch (stage_info[s].shape) {
     case SHAPE_ONE: return 1;
@@ -838,7 +838,7 @@ bool stage_compute(real *out, const Case *c, Stage s, Pool *p, Err *e) {
     return fail(e, "verify: no such stage");
 }
 
-/* ---- the right case ------------------------------------------------------------------------- */
+/* ---- the right case ---- */
 /* What the dump has of a stage, else what can be computed, else NULL. */
 static bool resolve(const real **field, Case *c, Stage s, Pool *p, Err *e) {
     *field = c->d->value[s];
