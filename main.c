@@ -3,11 +3,8 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "compute/kinds.h"
 #include "lib/real.h"
 #include "lib/words.h"
-
-static int compute(int argc, char **argv, Err *e) { (void)e; return cmd_compute(argc, argv); }
 
 static const struct { const char *name, *what; int (*run)(int argc, char **argv, Err *e); } command[] = {
     {"init", "a new random model folder and tokenizer", cmd_init},
@@ -21,7 +18,7 @@ static const struct { const char *name, *what; int (*run)(int argc, char **argv,
     {"sample", "completions for the prompts of a file", cmd_sample},
     {"chat", "talk to a model in the terminal", cmd_chat},
     {"score", "scores of given replies, per label and weighted", cmd_score},
-    {"compute", "the mathematics as a filter: JSON lines in, values and derivatives out", compute},
+    {"compute", "the mathematics as a filter: JSON lines in, values and derivatives out", cmd_compute},
     {"eval", "policies side by side on the same prompts, with intervals", cmd_eval},
     {"verify", "whether another program's numbers are right, and if not, why", cmd_verify},
     {"compare", "where two runs first differ, and their metrics side by side", cmd_compare},

@@ -14,6 +14,7 @@ int cmd_dpo(int argc, char **argv, Err *e);
 int cmd_reward(int argc, char **argv, Err *e);
 int cmd_train(int argc, char **argv, Err *e);
 int cmd_trace(int argc, char **argv, Err *e);
+int cmd_compute(int argc, char **argv, Err *e);
 int cmd_eval(int argc, char **argv, Err *e);
 int cmd_compare(int argc, char **argv, Err *e);
 int cmd_report(int argc, char **argv, Err *e);

@@ -528,91 +528,16 @@ bool compute_case(JsonWriter *out, const char *kind, const Json *inputs, Err *e)
     return k->run(out, inputs, e);
 }
 
-/* ---- the command ---- */
-static bool one_line(const char *text, size_t n, int line_no, Err *e) {
-    Json *root = json_parse(text, n, "stdin", line_no, e);
-    if (!root) return false;
-    JsonWriter w = { 0 };
-    const char *kind;
-    bool ok = json_get_string(root, "kind", &kind, "stdin", e);
-    json_begin(&w, '{');
-    json_key(&w, "outputs");
-    ok = ok && compute_case(&w, kind, json_get(root, "inputs"), e);
-    if (ok) {
-        json_end(&w, '}');
-        fwrite(w.text, 1, w.length, stdout);
-        fputc('\n', stdout);
-        fflush(stdout);
-    }
-    free(w.text);
-    json_free(root);
-    return ok;
-}
-
-static void list_loss_settings(void) {
+void compute_inputs(char *out, size_t size, const ComputeKind *k) {
     const Setting *const rows[] = {grpo_settings, grpo_group_settings, window_settings};
+    size_t n = (size_t)snprintf(out, size, "%s", k->inputs);
+    if (k->run != grpo_loss_kind) return;
     const char *between = "";
     for (int j = 0; j < 3; j++)
-        for (const Setting *s = rows[j]; s->name; s++)
-            if (s->kind != SET_HEADING && loss_setting(s->name)) {
-                printf("%s%s", between, s->name);
+        for (const Setting *r = rows[j]; r->name && n < size; r++)
+            if (r->kind != SET_HEADING && loss_setting(r->name)) {
+                n += (size_t)snprintf(out + n, size - n, "%s%s", between, r->name);
                 between = ", ";
             }
-    putchar('}');
-}
-
-static int list(void) {
-    const ComputeKind *const table[] = { compute_kinds, compute_baseline_kinds, compute_model_kinds };
-    for (int j = 0; j < 3; j++)
-        for (const ComputeKind *k = table[j]; k->kind; k++) {
-            printf("%s\n    %s\n    inputs: %s", k->kind, k->equations, k->inputs);
-            if (k->run == grpo_loss_kind) list_loss_settings();
-            putchar('\n');
-        }
-    return 0;
-}
-
-int cmd_compute(int argc, char **argv) {
-    for (int a = 1; a < argc; a++) {
-        if (!strcmp(argv[a], "--list")) return list();
-        if (!strcmp(argv[a], "--help") || !strcmp(argv[a], "-h")) {
-            puts("grpo compute [--list] < CASES.jsonl\n"
-                 "Each line {\"kind\": ..., \"inputs\": {...}} gives a line {\"outputs\": {...}}. --list: "
-                 "kinds, inputs, equations.\n\n"
-                 "    echo '{\"kind\": \"rloo_advantages\", \"inputs\": {\"rewards\": [1, 0, 0.5], "
-                 "\"num_generations\": 3}}' | grpo compute");
-            return 0;
-        }
-        fprintf(stderr, "grpo compute: unknown option \"%s\", expected --list or --help\n", argv[a]);
-        return 2;
-    }
-    Err e = { "" };
-    char *line = NULL;
-    size_t n = 0, capacity = 0;
-    int line_no = 1, status = 0;
-    for (int ch = 0; ch != EOF && status == 0; ) {
-        ch = getchar();
-        if (n + 1 >= capacity) {
-            char *more = realloc(line, capacity = 2 * capacity + 4096);
-            if (!more) {
-                fail(&e, "stdin:%d: %zu bytes for a line could not be allocated", line_no, capacity);
-                status = 2;
-                break;
-            }
-            line = more;
-        }
-        if (ch != '\n' && ch != EOF) { line[n++] = (char)ch; continue; }
-        line[n] = 0;
-        if (strspn(line, " \t\r") < n && !one_line(line, n, line_no, &e)) status = 2;
-        n = 0;
-        line_no++;
-    }
-    free(line);
-    if (status) {
-        /* errors of grpo.c and lib name no line of the input */
-        if (strncmp(e.line, "stdin:", 6))
-            fprintf(stderr, "grpo compute: stdin:%d: %s\n", line_no - 1, e.line);
-        else fprintf(stderr, "grpo compute: %s\n", e.line);
-    }
-    return status;
+    if (n < size) snprintf(out + n, size - n, "}");
 }

@@ -30,6 +30,7 @@ typedef struct {
 } LossSettings;
 void compute_loss_settings(Call *c, LossSettings *s, const char *name);
 
-int cmd_compute(int argc, char **argv);
+/* The inputs of a kind, with the settings of a loss spelt out. */
+void compute_inputs(char *out, size_t size, const ComputeKind *k);
 
 #endif
