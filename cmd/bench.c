@@ -93,9 +93,7 @@ static bool need_window(Bench *b, Err *e) {
     bool ok = id || fail(e, "bench: no memory for %d tokens", b->o->length);
     for (int i = 0; ok && i < b->o->batch; i++) {
         for (int t = 0; t < b->o->length; t++) id[t] = bench_token(b, i, t);
-        ok = window_add(&b->window, id, b->o->length, -1, e) >= 0;
-        for (int t = 1; ok && t < b->o->length; t++)
-            ok = window_target(&b->window, i * b->o->length + t - 1, id[t], e);
+        ok = window_sequence(&b->window, id, b->o->length, 1, e);
     }
     free(id);
     return ok && (b->logp = memory_new((size_t)b->window.n_target * sizeof(real), "log-probabilities", e));

@@ -307,8 +307,7 @@ static bool lm(JsonWriter *out, const Json *inputs, Err *e) {
     kind_refuse(c, config.n_label, "config", "no num_labels");
     Window w = { 0 };
     Slice s = { 0 };
-    c->ok = c->ok && window_add(&w, id.x, (int)n, -1, e) == 0;
-    for (size_t t = 0; c->ok && t + 1 < n; t++) c->ok = window_target(&w, (int)t, id.x[t + 1], e);
+    c->ok = c->ok && window_sequence(&w, id.x, (int)n, 1, e);
     Model *m = c->ok && whole_window(&s, c, &w, &config) ? model_new(&config, e) : NULL;
     Acts *a = m ? acts_new(m, (int)n, (int)n, true, e) : NULL;
     c->ok = c->ok && a;
@@ -399,33 +398,6 @@ static bool flops(JsonWriter *out, const Json *inputs, Err *e) {
 
 /* ---- one GRPO step ---- */
 
-/* A prompt and its completions are one tree; token_of: target of the window to flat token. */
-static bool grpo_window(Window *w, size_t *token_of, const IntRows *prompt, const IntRows *completion,
-                        size_t group, Err *e) {
-    for (size_t p = 0; p < prompt->n_row; p++) {
-        const int root = window_add(w, prompt->x + prompt->offset[p],
-                                    (int)(prompt->offset[p + 1] - prompt->offset[p]), -1, e),
-                  last = w->n_row - 1;
-        if (root < 0) return false;
-        /* E22: the prompt's last row predicts all first tokens */
-        for (size_t i = p * group; i < (p + 1) * group; i++) {
-            token_of[w->n_target] = completion->offset[i];
-            if (!window_target(w, last, completion->x[completion->offset[i]], e)) return false;
-        }
-        for (size_t i = p * group; i < (p + 1) * group; i++) {
-            const size_t from = completion->offset[i], n = completion->offset[i + 1] - from,
-                         row = (size_t)w->n_row;
-            if (n < 2) continue;
-            if (window_add(w, completion->x + from, (int)n - 1, root, e) < 0) return false;
-            for (size_t t = 1; t < n; t++) {
-                token_of[w->n_target] = from + t;
-                if (!window_target(w, (int)(row + t) - 1, completion->x[from + t], e)) return false;
-            }
-        }
-    }
-    return true;
-}
-
 static void put_padded_rows(JsonWriter *out, const char *key, const real *x, const IntRows *row) {
     size_t longest = 0;
     for (size_t i = 0; i < row->n_row; i++)
@@ -463,7 +435,7 @@ static bool grpo_step(JsonWriter *out, const Json *inputs, Err *e) {
     if (c->ok && !grpo_config_check(&loss.config, e)) c->ok = false;
     kind_refuse(c, loss.config.entropy_coef != 0 || loss.config.use_adaptive_entropy,
                 "train", "no entropy bonus");
-    size_t *token_of = kind_take(c, tokens, sizeof *token_of);
+    int *token_of = kind_take(c, 2 * tokens, sizeof *token_of), *completion_of = token_of + tokens;
     unsigned char *mask = kind_take(c, tokens, 1);
     real *logp = kind_reals(c, 5 * tokens), *ref = logp + tokens, *by_target = ref + tokens,
          *entropy = by_target + tokens, *dlogp = entropy + tokens;
@@ -472,8 +444,11 @@ static bool grpo_step(JsonWriter *out, const Json *inputs, Err *e) {
     double *scratch = kind_take(c, tokens, sizeof *scratch);
     Window w = { 0 };
     Slice s = { 0 };
-    c->ok = c->ok && grpo_window(&w, token_of, &prompt, &completion, group, e) &&
-            whole_window(&s, c, &w, &config);
+    for (size_t p = 0; c->ok && p < prompt.n_row; p++)
+        c->ok = window_group(&w, prompt.x + prompt.offset[p], (int)(prompt.offset[p + 1] - prompt.offset[p]),
+                             completion.x, completion.offset, (int)(p * group), (int)group, token_of,
+                             completion_of, e);
+    c->ok = c->ok && whole_window(&s, c, &w, &config);
     Model *m = c->ok ? model_new(&config, e) : NULL, *other = m ? model_new(&config, e) : NULL;
     Trainer t = { 0 };
     c->ok = c->ok && other && trainer_new(&t, m, w.n_row, w.n_target, e);

@@ -310,6 +310,7 @@ static void cache_attention(void *context, int layer, const AttentionRows *y) {
     const int d = c->head_dim, heads = c->n_kv_head, ld = heads * d, q_ld = c->n_head * d,
               per = c->n_head / heads;
     const size_t work = (size_t)y->n_row * (size_t)q_ld * (s->score_cap / ATTENTION_TILE) / 4;
+    (void)work;                         /* without OpenMP nobody asks */
     #pragma omp parallel for schedule(static) num_threads(s->n_thread) if (threads_worth(work))
     for (int unit = 0; unit < s->n_run * heads; unit++) {
         const int g = unit % heads, row = s->run[unit / heads], n = s->run[unit / heads + 1] - row;
