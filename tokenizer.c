@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "lib/unicode.h"
-#include "text/tokenizer_tables.h"
 
 bool ids_add(Ids *ids, int id, Err *e) {
     if (ids->n == ids->capacity) {

@@ -12,7 +12,6 @@
 #include "lib/json.h"
 #include "lib/sha256.h"
 #include "lib/unicode.h"
-#include "text/tokenizer_tables.h"
 
 /* ---- byte letters: GPT-2's characters for bytes ---- */
 

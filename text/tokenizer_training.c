@@ -11,7 +11,6 @@
 #include "lib/json.h"
 #include "lib/unicode.h"
 #include "text/chat.h"
-#include "text/tokenizer_tables.h"
 
 static const char *const trained_special[] = {"<pad>", "<user>", "<bot>", "<end>"};
 enum { N_SPECIAL = 4, N_FIRST = N_SPECIAL + 256, TRAINED_LONGEST = 500, VOCAB_MOST = 65536 };
