@@ -48,10 +48,15 @@ ELSEWHERE = {
 }
 
 
+def help_lines(command):
+    """What --help prints, with one line an option."""
+    return re.sub(r"\n {35}", " ", run("f32", command, "--help"))
+
+
 def our_options(command):
     """name: default as --help prints it (None: no default)."""
     found = {}
-    for line in re.sub(r"\n {35}", " ", run("f32", command, "--help")).splitlines():         # one line an option
+    for line in help_lines(command).splitlines():
         m = re.match(r"  --([a-z0-9-]+)\s.*?(?:\[([^\]]*)\])?$", line)
         if m:
             found[m[1].replace("-", "_")] = m[2]
@@ -112,7 +117,7 @@ def test_every_listed_field_exists():
 
 def test_choices():
     """The values that a choice takes are TRL's, but for those of our own."""
-    text = run("f32", "train", "--help")
+    text = help_lines("train")
     choice = lambda key: set(re.search(rf"  --{key} .*?: (.*) \[", text)[1].split(" | "))
     help_of = {f.name: f.metadata.get("help", "") for f in dataclasses.fields(GRPOConfig)}
     for key, own in (("loss_type", {"gmpo"}), ("scale_rewards", set()), ("multi_objective_aggregation", {"mo_grpo"}), ("importance_sampling_level", {"sequence_token"})):
