@@ -55,7 +55,7 @@ static const Setting rows[] = {
      "scores by their running moments"},
     {"score_clip", SET_NUMBER, AT(ppo.score_clip), "none", NULL, "then cut to -clip .. clip"},
     {"ptx_coef", SET_NUMBER, AT(ppo.ptx_coef), "0", NULL,
-     "weight of the supervised loss on --ptx-dataset "},
+     "weight of the supervised loss on --ptx-dataset"},
     {"ptx_dataset", SET_STRING, AT(ptx_dataset), NULL, NULL, "JSONL of prompts with completions"},
     SETTINGS_END};
 const OptionTable ppo_table = {
@@ -427,7 +427,6 @@ static void ppo_log(JsonWriter *w, void *self) {
     json_put(w, "val/num_eos_tokens", ended);
     if (p->ptx.n && policy) json_put(w, "loss/ptx", p->ptx_loss);
 }
-
 
 /* A generation and all its updates. */
 static bool ppo_update(void *self, Err *e) {

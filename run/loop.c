@@ -30,6 +30,8 @@ bool training_final(JsonWriter *w, Training *t, Learner *l, const char *key, dou
         !folder_save(t->final, l->model, &l->info, t->o->model, run_store(t->o), e))
         return false;
     folder_digest(l->model, t->hex);
+    t->updates = l->trainer.step;
+    json_put_int(w, "steps", t->updates);
     json_put(w, key, value);
     json_put_string(w, "final", t->final);
     json_put_string(w, "sha256", t->hex);
@@ -38,7 +40,7 @@ bool training_final(JsonWriter *w, Training *t, Learner *l, const char *key, dou
 
 void training_tell(const Training *t, const char *told, const char *behind) {
     if (t->o->json) return;
-    printf("%s: %lld steps, %s, weights %.16s%s\n", t->final, (long long)t->trainer->step, told, t->hex,
+    printf("%s: %lld steps, %s, weights %.16s%s\n", t->final, (long long)t->updates, told, t->hex,
            behind);
 }
 
@@ -106,7 +108,6 @@ static bool finish(const Method *m, void *self, Err *e) {
     Training *t = self;
     JsonWriter w = {0};
     json_begin(&w, '{');
-    json_put_int(&w, "steps", t->trainer->step);
     const bool ok = m->finish(&w, self, e);
     json_end(&w, '}');
     if (ok && t->o->json) puts(w.text);

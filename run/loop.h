@@ -22,7 +22,8 @@ typedef struct {
     TextsOf *texts_of;
     const void *texts;
     double smooth;                      /* a running mean of the loss, for the progress line */
-    char final[600], hex[65];           /* once it is written */
+    char final[600], hex[65];           /* once it is written, after so many updates of what it holds: */
+    int64_t updates;
 } Training;
 
 typedef struct {
@@ -53,8 +54,8 @@ bool training_memory(Training *t, const char *what, double bytes, Err *e);
 void training_smooth(Training *t, double loss);
 int training_example(Training *t, int i);               /* the i-th of the coming update */
 double training_epoch(const Training *t);               /* passes over the data made so far */
-/* Writes final/, and key: value, final and sha256 as members of *w; training_tell then prints, unless --json
- * is given, "DIR: N steps, TOLD, weights HEX" and `behind`. */
+/* Writes final/, and steps, key: value, final and sha256 as members of *w; training_tell then prints, unless
+ * --json is given, "DIR: N steps, TOLD, weights HEX" and `behind`. */
 bool training_final(JsonWriter *w, Training *t, Learner *l, const char *key, double value, Err *e);
 void training_tell(const Training *t, const char *told, const char *behind);
 

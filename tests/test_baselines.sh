@@ -185,6 +185,7 @@ same_run 'ppo: how a minibatch is cut changes nothing' ppo ppo-two
 works 'ppo of an adapter' "$grpo" ppo $ppo --output-dir ppo-lora --max-steps 8 --use-peft --lora-r 4 --base-dtype bf16
 works 'ppo with all that PPO-max has' "$grpo" ppo $ppo --output-dir ppo-max --max-steps 16 --score-norm standardise --score-clip 1 --critic-warmup-steps 1 --missing-eos-penalty 0.5 \
     --kl-estimator k3 --whiten-rewards --value-learning-rate 2e-3 --ptx-coef 0.1 --ptx-dataset sft.jsonl
+says 'ppo --critic-warmup-steps: the updates of the policy' 'ppo-max/final: 8 steps, reward of the last *'
 case $(head -n 1 ppo-max/log.jsonl) in *'"loss/policy_avg":null'*) good ;; *) bad 'ppo --critic-warmup-steps: the policy was trained' ;; esac
 case $(tail -n 2 ppo-max/log.jsonl | head -n 1) in *'"loss/ptx":'[0-9]*) good ;; *) bad 'ppo --ptx-coef: no loss/ptx (E155)' ;; esac
 cost_of ppo
