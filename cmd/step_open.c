@@ -406,6 +406,7 @@ static bool cycle_seconds(double *seconds, const Step *s, double length, Err *e)
     Cost once = {.prompt = 0};
     StepConfig measured = *s->c;
     measured.run.max_steps = 1;
+    measured.run.plan = NULL;           /* whose memory is the run's, not that of short steps */
     measured.eval_split = 0;
     if ((a < b && !timed_cycle(&short_seconds, &rate, &measured, prompt, a, e)) ||
         !timed_cycle(&long_seconds, &rate, &measured, prompt, b, e) ||

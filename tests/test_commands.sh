@@ -197,6 +197,12 @@ policy_of() { sed 's/"reward":{[^}]*}/"reward":{}/g; s/"total_flops":[0-9.e+]*/"
 if [ "$(plan_of | policy_of)" = "$(log_of alike | policy_of)" ] && [ -n "$(plan_of)" ]; then good; else bad "info --run train: $(plan_of), the run: $(log_of alike)"; fi
 works 'info --run train, a mean length' "$grpo" info --run train --mean-completion-length 9.5 $train
 says 'info --run train, a mean length' '*train: 6 updates*weights *cache *reference *reward *lengths: completions of 9.5 tokens, the mean that was given*456 of completions*operations: *policy *reference *reward *'
+# the memory that info names is what the run names, whatever the lengths of the short steps that are timed
+long="$train --max-completion-length 60 --per-device-train-batch-size 16"
+works 'train, long completions' "$grpo" train $long --max-steps 1 --output-dir lengthy
+said=$(sed -n 's/^grpo: needs \(.*\) of memory of .*/\1/p' "$err")
+works 'info --run train, long completions' "$grpo" info --run train $long --max-steps 1
+says "info --run train: memory as the run says, $said" "*memory: $said at most*"
 refuses '*--mean-completion-length: found "none"*' "$grpo" info --run train $train --mean-completion-length none
 refuses '*--mean-completion-length: the lengths of sft are those of its data*' "$grpo" info --run sft --mean-completion-length 9 --model base --dataset sft.jsonl
 refuses '*--run: found "trane", expected sft, reward, train, ppo or dpo*' "$grpo" info --run trane
