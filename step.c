@@ -240,6 +240,9 @@ bool step_micro_batch(Step *s, int i, Err *e) {
     const GrpoConfig *c = &s->c->grpo;
     Learner *l = &s->learner;
     Trainer *t = &l->trainer;
+    Acts *acts = t->acts;
+    real *grad = t->grad, *dhidden = t->dhidden;
+    const Model *policy = l->model;
     MicroBatch *b = &s->micro;
     const double temperature = s->c->sampling.temperature;
     const int first = step_first_completion(s, i);
@@ -252,24 +255,18 @@ bool step_micro_batch(Step *s, int i, Err *e) {
                              .gradient_accumulation_steps = s->accumulate,
                              .steps_per_generation = s->per_generation, .training = true,
                              .entropy_coef = grpo_entropy_coef(&s->control, c)};
-    const bool bonus = b->window.entropy_coef != 0;
-    /* E109, E112  */
+    const real *dentropy = b->window.entropy_coef != 0 ? t->dentropy : NULL;
+    /* E109, E112 */
     grpo_micro(&b->whole, &in, c, s->gen.scratch);
     grpo_sums_start(&b->sums);
     Slice x = trainer_slices(t);
-    /* 1: a slice, 0: no more, -1: e is filled */
-    while ((more = slice_next(&x, &l->window, &l->model->config, e)) > 0) {
-        /* E1 to E16   */
-        const real *hidden = model_forward(t->acts, l->model, &x.batch);
-        /* E23, E25    */
-        head_logp(t->logp, t->entropy, t->acts, l->model, &x.batch, hidden, temperature);
-        /* E99 to E115 */
-        slice_loss(s, &x);
-        head_logp_backward(t->dhidden, t->grad, t->acts, l->model, &x.batch, hidden, temperature, t->dlogp,
-                           /* E24, E26    */
-                           bonus ? t->dentropy : NULL);
-        /* E17 to E8   */
-        model_backward(t->grad, t->acts, l->model, &x.batch, t->dhidden);
+    /* slice_next: 1, there is one; 0, no more; -1, e is filled in */
+    while ((more = slice_next(&x, &l->window, &policy->config, e)) > 0) {
+        const real *hidden = model_forward(acts, policy, &x.batch);                     /* E1 to E16 */
+        head_logp(t->logp, t->entropy, acts, policy, &x.batch, hidden, temperature);    /* E23, E25 */
+        slice_loss(s, &x);                                                              /* E99 to E115 */
+        head_logp_backward(dhidden, grad, acts, policy, &x.batch, hidden, temperature, t->dlogp, dentropy);
+        model_backward(grad, acts, policy, &x.batch, dhidden);                          /* E24 to E6 */
         slice_count(t, &x);
     }
     if (more < 0) return false;
@@ -296,12 +293,9 @@ void step_clear(Step *s) {
 bool grpo_step(Step *s, Err *e) {
     step_clear(s);
     while (s->update.n_micro < s->accumulate) {
-        /* draw, score, advantage           */
-        if (s->at == 0 && !step_generation(s, s->generation, e)) return false;
-        /* slices: forward, loss, backward  */
-        if (!step_micro_batch(s, s->at, e)) return false;
+        if (s->at == 0 && !step_generation(s, s->generation, e)) return false;  /* draw, score, advantage */
+        if (!step_micro_batch(s, s->at, e)) return false;                       /* forward, loss, backward */
         if (++s->at == step_micro_batches(s)) s->at = 0, s->generation++;
     }
-    /* clip the norm, AdamW             */
-    return step_update(s, e);
+    return step_update(s, e);                                                   /* clip the norm, AdamW */
 }

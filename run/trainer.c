@@ -28,9 +28,10 @@ bool trainer_new(Trainer *t, Model *m, int max_row, int max_target, Err *e) {
     t->v = memory_new(weights, "second moments", e);
     t->dhidden = memory_new(t->dhidden_held, "gradients of hidden rows", e);
     real *value = memory_new(n * sizeof(real), "values of a slice", e);
-    if (k) t->score = value, t->dscore = value + (size_t)max_target * k;
-    else t->logp = value, t->entropy = value + max_target, t->dlogp = t->entropy + max_target,
-         t->dentropy = t->dlogp + max_target;
+    if (value && k) t->score = value, t->dscore = value + (size_t)max_target * k;
+    if (value && !k)
+        t->logp = value, t->entropy = value + max_target, t->dlogp = t->entropy + max_target,
+        t->dentropy = t->dlogp + max_target;
     t->acts =
         t->grad && t->m && t->v && t->dhidden && value ? acts_new(m, max_row, max_target, true, e) : NULL;
     if (t->acts) return true;
@@ -214,10 +215,10 @@ static bool load_numbers(double *to, size_t n, const Safetensors *s, const char 
     const Tensor *x = safetensors_find(s, full);
     if (!x || x->count != n || strcmp(x->dtype, "F64"))
         return fail(e,
-                    "%s: %s: expected %zu numbers of type F64; the checkpoint is of another version of the "
+                    "%s: %s: expected %zu number%s of type F64; the checkpoint is of another version of the "
                     "program "
                     "or of a run with other options: start the run again",
-                    path, full, n);
+                    path, full, n, n == 1 ? "" : "s");
     memcpy(to, x->data, n * sizeof(double));
     return true;
 }

@@ -793,7 +793,7 @@ case "$(multipliers floor-dead)" in *' 0 '|'') bad "the test needs a multiplier 
 damaged floor-dead floor-lost; sed 's/"floor-dead"/"floor-lost"/' floor-dead/config.json > floor-lost/config.json; cp alive/checkpoint.safetensors floor-lost/
 works 'a floor, --resume' "$grpo" train --output-dir floor-dead --resume
 same_run 'a floor: the death of the program and --resume' floor-alive floor-dead
-refuses '*floor-lost/checkpoint.safetensors: multipliers: expected 1 numbers of type F64; the checkpoint is of another version of the program or of a run with other options*' "$grpo" train --output-dir floor-lost --resume
+refuses '*floor-lost/checkpoint.safetensors: multipliers: expected 1 number of type F64; the checkpoint is of another version of the program or of a run with other options*' "$grpo" train --output-dir floor-lost --resume
 refuses '*reward_floors: the run was started with "a=4", now it is "a=5"*' "$grpo" train --output-dir floor-dead --reward-floors a=5 --resume
 # what cannot be meant
 floors() { pattern=$1; shift; refuses "$pattern" "$grpo" train $train --output-dir x --reward-floors "$@"; }

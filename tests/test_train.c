@@ -322,7 +322,7 @@ static void test_resume_is_the_same_run(void) {
         CHECK(safetensors_write(path, out, 4, (const char *const[]){NULL}, &e));
         CHECK_ERROR(!trainer_load(&c, path, &e), e, "step: found -1");
         CHECK(safetensors_write(path, out, 3, (const char *const[]){NULL}, &e));
-        CHECK_ERROR(!trainer_load(&c, path, &e), e, "step: expected 1 numbers");
+        CHECK_ERROR(!trainer_load(&c, path, &e), e, "step: expected 1 number");
         CHECK(safetensors_write(path, out + 1, 3, (const char *const[]){NULL}, &e));
         CHECK_ERROR(!trainer_load(&c, path, &e), e, "weights: expected");
         trainer_free(&a), trainer_free(&b), trainer_free(&c), trainer_free(&d);
