@@ -387,7 +387,8 @@ static void test_E294_as_peft_writes(void) {
     Err e = {{0}};
     Model *m = write_pair(TINY_LABELS, &info);
     const char *const config =
-        "{\"peft_type\": \"LORA\", \"task_type\": \"SEQ_CLS\", \"base_model_name_or_path\": \"../adapter/../base\", "
+        "{\"peft_type\": \"LORA\", \"task_type\": \"SEQ_CLS\", "
+        "\"base_model_name_or_path\": \"../adapter/../base\", "
         "\"r\": 3, \"lora_alpha\": 5.0, \"use_rslora\": false,"
         "\"lora_dropout\": 0.05, \"bias\": \"none\", \"alpha_pattern\": {}, \"loftq_config\": {}, "
         "\"eva_config\": null, \"lora_bias\": false, \"init_lora_weights\": true,"
