@@ -1,5 +1,6 @@
 /* verify.c: `grpo verify`: options, the models, the double build as judge, and the report as text, JSON and
  * JUnit. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -266,6 +267,7 @@ static void put_report(JsonWriter *w, const Report *r, const Loaded *l) {
 /* ---- the report as text ---- */
 static double beyond(const Json *tensor) {      /* its error, in tolerances where it has one */
     const Json *error = json_get(tensor, "max_abs_error"), *tolerance = json_get(tensor, "tolerance");
+    if (error->type != JSON_NUMBER) return INFINITY;
     return tolerance->number > 0 ? error->number / tolerance->number : error->number;
 }
 
@@ -301,12 +303,17 @@ static void tell_blind(const Json *blind) {
 }
 
 static void tell_stage(const Json *x) {
+    static const char *const error_name[] = {"max_abs_error", "mean_abs_error", "max_rel_error", "max_ulps"};
     const Json *worst = worst_tensor(x);
     const size_t n = json_get(x, "tensors")->length;
     say(x, worst ? "{stage%-15s} " : "{stage%-15s}\n");
     if (worst) {
-        say(worst, "{dtype%-8s} {max_abs_error%9.2g} {mean_abs_error%9.2g} {max_rel_error%9.2g} "
-                   "{max_ulps%9.3g} {tolerance%9.2g} {our_float_error%9.2g}  ");
+        say(worst, "{dtype%-8s} ");
+        for (int k = 0; k < 4; k++) {                   /* JSON has no infinity: null */
+            const Json *error = json_get(worst, error_name[k]);
+            printf(k < 3 ? "%9.2g " : "%9.3g ", error->type == JSON_NUMBER ? error->number : INFINITY);
+        }
+        say(worst, "{tolerance%9.2g} {our_float_error%9.2g}  ");
         say(worst, n > 1 ? "{name} {worst.place}" : "{worst.place}");
         if (n > 1) printf(" (%zu tensors)", n);
         putchar('\n');

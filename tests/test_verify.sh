@@ -32,6 +32,9 @@ gives 0 ./grpo verify --dump $golden/right-grpo-token.safetensors
 has '7 of 7 stages right, as far as this dump can show'
 has 'blind to '
 has 'completion 0, token 4'
+# an error without bound is told as such, and is the largest
+gives 1 ./grpo verify --quick --dump $golden/D38-nan-advantages.safetensors
+has '       inf       inf         0       inf '
 gives 1 ./grpo verify --dump $golden/D1-population-advantages.safetensors
 has 'wrong: D1-population (the deviation divides by n instead of n - 1'
 gives 1 ./grpo64 verify --dump $golden/D1-population-advantages.safetensors
