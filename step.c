@@ -65,16 +65,12 @@ Texts step_texts(const Step *s, int first, int n) {
 /* What was drawn, into the ledger and the memory's record. */
 static void note_drawn(Step *s) {
     const Generation *g = &s->gen;
-    const Learner *l = &s->learner;
     const Texts drawn = step_texts(s, 0, g->n_completion);
-    Cost planned = {.prompt = 0}, held = planned;
     texts_add(&s->drawn, &drawn, 1);
     s->cost->measured.prompt += drawn.prompt;
     s->cost->measured.completion += drawn.token;
     s->tokens += drawn.prompt * s->group + drawn.token;
-    cost_trainer(&planned, &l->shape, l->rows, l->rows);
-    cost_trainer_held(&held, &l->trainer);
-    generation_hold(s->cost, g, &l->shape, planned.memory[MEM_ACTIVATIONS], held.memory[MEM_ACTIVATIONS]);
+    generation_hold(s->cost, g, &s->learner.shape, s->acts_planned, s->acts_held);
 }
 
 /* E81: the policy's completions of the next prompts. */
@@ -132,29 +128,29 @@ static void step_advantage(Step *s) {
     for (size_t t = 0; t < g->offset[n]; t++) g->n_item += g->mask[t];
 }
 
+/* The tree of a prompt and those of its completions that are first .. first + n - 1, into the window. */
+static bool add_tree(Step *s, int first, int n, Err *e) {
+    const Generation *g = &s->gen;
+    const Ids *prompt = &g->prompt[first / s->group];
+    return window_group(&s->learner.window, prompt->id, prompt->n, g->token, g->offset, first, n,
+                        s->micro.token_of, s->micro.completion_of, e);
+}
+
 /* Completions first .. first + n - 1 as a window: each prompt once, then those of its completions. */
 static bool step_lay(Step *s, int first, int n, Err *e) {
-    const Generation *g = &s->gen;
     window_clear(&s->learner.window);
     for (int i = first, end; i < first + n; i = end) {
-        const Ids *prompt = &g->prompt[i / s->group];
         end = (i / s->group + 1) * s->group < first + n ? (i / s->group + 1) * s->group : first + n;
-        if (!window_group(&s->learner.window, prompt->id, prompt->n, g->token, g->offset, i, end - i,
-                          s->micro.token_of, s->micro.completion_of, e))
-            return false;
+        if (!add_tree(s, i, end - i, e)) return false;
     }
     return true;
 }
 
 bool step_window(Step *s, const int *prompt, int n, Err *e) {
-    const Generation *g = &s->gen;
+    if (!prompt) return step_lay(s, 0, n * s->group, e);
     window_clear(&s->learner.window);
-    for (int i = 0; i < n; i++) {
-        const int k = prompt ? prompt[i] : i;
-        if (!window_group(&s->learner.window, g->prompt[k].id, g->prompt[k].n, g->token, g->offset,
-                          k * s->group, s->group, s->micro.token_of, s->micro.completion_of, e))
-            return false;
-    }
+    for (int i = 0; i < n; i++)
+        if (!add_tree(s, prompt[i] * s->group, s->group, e)) return false;
     return true;
 }
 

@@ -438,7 +438,7 @@ static bool dpo_open(void *self, Err *e) {
     for (int j = 0; j < d->loss_config.n_loss; j++) d->loss_config.loss_weight[j] /= d->accumulate;
     d->ahead = d->loss_config.use_weighting || dpo_ranked(&d->loss_config);
     if (!learner_shape(l, o, true, e) || !dpo_data(d, e) ||
-        !training_memory(&d->t, "dpo", learner_bytes(l, o, reference), e) ||
+        !run_memory(o, "dpo", learner_bytes(l, o, reference), e) ||
         !learner_load(l, o, reference, e) || !dpo_memory(d, e))
         return false;
     l->base.tally = referred;

@@ -307,11 +307,8 @@ static bool pretraining_text(Ppo *p, Err *e) {
         const Example *x = &p->ptx.row[order_at(&p->ptx_order, at++)];
         Ids *ids = &p->ptx_ids;
         ids->n = 0;
-        if (!encode_prompt(ids, &l->language, x, e)) return false;
-        const int n_prompt = ids->n;
-        if (!encode_completion(ids, &l->language, x->completion,
-                               !x->finish_reason || strcmp(x->finish_reason, "length"), e))
-            return false;
+        int n_prompt;
+        if (!encode_example(ids, &n_prompt, &l->language, x, e)) return false;
         const int length = ids->n < limit ? ids->n : limit;
         if (n_prompt >= length)
             return fail(e,

@@ -301,7 +301,7 @@ static bool reward_open(void *self, Err *e) {
     l->shape.n_label = s->n_label;
     s->t.batch = o->per_device_train_batch_size * o->gradient_accumulation_steps;
     if (!(s->label = malloc((size_t)s->t.batch * k * sizeof(real)))) return fail(e, "no memory for labels");
-    if (!training_memory(&s->t, "reward", learner_bytes(l, o, false), e) || !learner_load(l, o, false, e))
+    if (!run_memory(o, "reward", learner_bytes(l, o, false), e) || !learner_load(l, o, false, e))
         return false;
     s->t.order = (Order){.n = s->items.n, .seed = (uint64_t)o->seed};
     s->t.texts_of = reward_texts, s->t.texts = &s->items;

@@ -25,11 +25,7 @@ static bool sft_encode(Sequence *s, const Dataset *d, const Language *l, int max
     Ids ids = {0};
     for (int i = 0; i < d->n; i++) {
         ids.n = 0;
-        if (!encode_prompt(&ids, l, &d->row[i], e)) return false;
-        s[i].n_prompt = ids.n;
-        if (!encode_completion(&ids, l, d->row[i].completion,
-                               !d->row[i].finish_reason || strcmp(d->row[i].finish_reason, "length"), e))
-            return false;
+        if (!encode_example(&ids, &s[i].n_prompt, l, &d->row[i], e)) return false;
         if (s[i].n_prompt >= max_length)
             return fail(e, "%s:%d: the prompt alone has %d tokens, expected fewer than --max-length %d",
                         d->path, d->row[i].line, s[i].n_prompt, max_length);
@@ -124,7 +120,7 @@ static bool sft_open(void *self, Err *e) {
     if (cut)
         fprintf(stderr, "sft: %d of %d examples were longer than %d tokens and cut\n", cut, n, max_length);
     l->rows = o->slice_rows > max_length ? o->slice_rows : max_length;
-    if (!training_memory(&s->t, "sft", learner_bytes(l, o, false), e) || !learner_load(l, o, false, e))
+    if (!run_memory(o, "sft", learner_bytes(l, o, false), e) || !learner_load(l, o, false, e))
         return false;
     s->t.batch = o->per_device_train_batch_size * o->gradient_accumulation_steps;
     s->t.order = (Order){.n = n, .seed = (uint64_t)o->seed};

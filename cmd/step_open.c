@@ -205,9 +205,8 @@ static bool plan_memory(Step *s, Err *e) {
     const double need =
         learner_bytes(l, &c->run, has_reference(c)) + scorer +
         generation_bytes(n_prompt, s->group, max_new, s->rewards.n_label ? s->rewards.n_label : 1) +
-        (double)rollout_bytes(&l->shape, s->prompts.longest, n_prompt, s->group, max_new) + PROGRAM_BYTES;
-    if (c->run.plan) c->run.plan->memory = need;
-    return memory_plan(s->prompts.synthetic || c->run.plan ? NULL : "grpo", need, e);
+        (double)rollout_bytes(&l->shape, s->prompts.longest, n_prompt, s->group, max_new);
+    return run_memory(&c->run, s->prompts.synthetic ? NULL : "grpo", need, e);
 }
 
 static bool open_scorer(Step *s, Err *e) {
@@ -252,6 +251,10 @@ static bool open_networks(Step *s, Err *e) {
         !generation_new(&s->gen, n_completion / s->group, s->group, max_new, s->rewards.n_label, e))
         return false;
     watch(s);
+    Cost planned = {.prompt = 0}, held = planned;
+    cost_trainer(&planned, &l->shape, l->rows, l->rows);
+    cost_trainer_held(&held, &l->trainer);
+    s->acts_planned = planned.memory[MEM_ACTIVATIONS], s->acts_held = held.memory[MEM_ACTIVATIONS];
     const size_t n_target = (size_t)n_completion * (size_t)max_new;
     if (!(s->micro.token_of = memory_new(2 * n_target * sizeof(int), "targets", e))) return false;
     s->micro.completion_of = s->micro.token_of + n_target;

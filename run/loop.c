@@ -10,11 +10,6 @@
 
 /* ---- for methods ---- */
 
-bool training_memory(Training *t, const char *what, double bytes, Err *e) {
-    if (t->o->plan) t->o->plan->memory = bytes + PROGRAM_BYTES;
-    return memory_plan(t->o->plan ? NULL : what, bytes + PROGRAM_BYTES, e);
-}
-
 void training_smooth(Training *t, double loss) {
     t->smooth = t->smooth == 0 ? loss : 0.95 * t->smooth + 0.05 * loss;
 }
@@ -119,9 +114,7 @@ static bool run_method(const Method *m, void *self, Err *e) {
     Training *t = self;
     const RunOptions *o = t->o;
     if (!run_options_check(o, e)) return false;
-    if (!o->plan && !o->resume && !folder_is_empty(o->output_dir))
-        return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume",
-                    o->output_dir);
+    if (!o->plan && !o->resume && !run_folder_check(o, e)) return false;
     if (o->plan && m->plan) return m->plan(o->plan, self, e);
     if (!m->open(self, e)) return false;
     if (o->plan) return plan_by_updates(m, self, e);

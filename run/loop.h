@@ -48,9 +48,8 @@ typedef struct {
 /* Runs the command; plan: as `grpo info --run` wants it, else NULL. Exit code, or -1 with e filled in. */
 int loop_command(const Method *m, RunPlan *plan, int argc, char **argv, Err *e);
 
-/* For methods: memory told before it is taken; the loss into the running mean; an example's place in the
+/* For methods: the loss into the running mean; an example's place in the
  * data. */
-bool training_memory(Training *t, const char *what, double bytes, Err *e);
 void training_smooth(Training *t, double loss);
 int training_example(Training *t, int i);               /* the i-th of the coming update */
 double training_epoch(const Training *t);               /* passes over the data made so far */

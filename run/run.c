@@ -220,6 +220,12 @@ static void run_tell_options(const OptionTable *table, const void *config, const
     fprintf(stderr, "; all options: %s\n", config_path);
 }
 
+bool run_folder_check(const RunOptions *o, Err *e) {
+    return folder_is_empty(o->output_dir) ||
+           fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume",
+                o->output_dir);
+}
+
 bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t,
                Err *e) {
     char config_path[600], timing_path[600];
@@ -233,9 +239,7 @@ bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOp
     if (o->resume) {
         if (!resume(r, table, config, config_path, timing_path, t, e)) return false;
     } else {
-        if (!folder_is_empty(o->output_dir))
-            return fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume",
-                        o->output_dir);
+        if (!run_folder_check(o, e)) return false;
         JsonWriter w = {.indent = 2};
         json_begin(&w, '{');
         json_put_string(&w, "command", table->command);
@@ -345,6 +349,11 @@ bool memory_plan(const char *what, double bytes, Err *e) {
                     "add --gradient-checkpointing, or take a smaller model",
                     need, have);
     return true;
+}
+
+bool run_memory(const RunOptions *o, const char *what, double bytes, Err *e) {
+    if (o->plan) o->plan->memory = bytes + PROGRAM_BYTES;
+    return memory_plan(o->plan ? NULL : what, bytes + PROGRAM_BYTES, e);
 }
 
 int order_at(Order *o, int64_t at) {

@@ -90,6 +90,10 @@ void run_end(Run *r);
 
 /* Prints what the run will take on stderr (what NULL: does not) and refuses it when the machine has less. */
 bool memory_plan(const char *what, double bytes, Err *e);
+/* The same for a run, into its plan where only that is wanted; what NULL: silently. */
+bool run_memory(const RunOptions *o, const char *what, double bytes, Err *e);
+/* Whether a new run may be made in its folder. */
+bool run_folder_check(const RunOptions *o, Err *e);
 /* of the program itself, its libraries, and the small things that no plan counts */
 enum { PROGRAM_BYTES = 6 << 20 };
 

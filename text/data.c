@@ -290,6 +290,13 @@ bool encode_completion(Ids *out, const Language *l, const char *text, bool ended
     return ok;
 }
 
+bool encode_example(Ids *out, int *n_prompt, const Language *l, const Example *x, Err *e) {
+    const bool cut = x->finish_reason && !strcmp(x->finish_reason, "length");
+    if (!encode_prompt(out, l, x, e)) return false;
+    *n_prompt = out->n;
+    return encode_completion(out, l, x->completion, !cut, e);
+}
+
 char *decode_completion(const Language *l, const int *id, int n, Err *e) {
     int *known = malloc(((size_t)n + 1) * sizeof(int)), n_known = 0;
     if (!known) { fail(e, "no memory for %d tokens", n); return NULL; }

@@ -41,6 +41,8 @@ void language_free(Language *l);
  * it ended. */
 bool encode_prompt(Ids *out, const Language *l, const Example *x, Err *e);
 bool encode_completion(Ids *out, const Language *l, const char *text, bool ended, Err *e);
+/* Both, and how many tokens are the prompt's. */
+bool encode_example(Ids *out, int *n_prompt, const Language *l, const Example *x, Err *e);
 /* The text of a sampled completion, without its closing token; to be freed. */
 char *decode_completion(const Language *l, const int *id, int n, Err *e);
 
