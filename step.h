@@ -68,8 +68,7 @@ typedef struct {
     int at;                             /* its next micro-batch */
     GenerationLog log;
     Costs *cost;                        /* the caller's: what is done is counted there */
-    double acts_planned,
-        acts_held; /* bytes of the trainer's activations, which stay while completions are drawn */
+    double acts_planned, acts_held;     /* bytes of the trainer's activations, which stay while it draws */
     Texts drawn, trained;               /* the ledger of lengths that the prediction is made from */
     double tokens;                      /* drawn so far, with their prompts as often as they were answered */
 } Step;
