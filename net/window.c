@@ -54,25 +54,33 @@ bool window_sequence(Window *w, const int *id, int n, int first, Err *e) {
     return true;
 }
 
+/* The targets of the state before the token at place `at` of completion c, or after its last one. */
+static bool state_targets(Window *w, int row, const int *token, int at, bool ended, int c, int *token_of,
+                          int *completion_of, Err *e) {
+    for (int extra = w->extra && ended; extra <= w->extra; extra++) {
+        token_of[w->n_target] = extra ? ~at : at;
+        completion_of[w->n_target] = c;
+        if (!window_target(w, row, extra ? w->extra_id : token[at - ended], e)) return false;
+    }
+    return true;
+}
+
 bool window_group(Window *w, const int *prompt, int n_prompt, const int *token, const size_t *offset,
                   int first, int n, int *token_of, int *completion_of, Err *e) {
     const int root = window_add(w, prompt, n_prompt, -1, e), last = w->n_row - 1;
     if (root < 0) return false;
     /* E22: the prompt's last row predicts every first token */
+    for (int c = first; c < first + n; c++)
+        if (!state_targets(w, last, token, (int)offset[c], false, c, token_of, completion_of, e))
+            return false;
     for (int c = first; c < first + n; c++) {
-        token_of[w->n_target] = (int)offset[c];
-        completion_of[w->n_target] = c;
-        if (!window_target(w, last, token[offset[c]], e)) return false;
-    }
-    for (int c = first; c < first + n; c++) {
-        const int *id = token + offset[c], length = (int)(offset[c + 1] - offset[c]), start = w->n_row;
-        if (length < 2) continue;
-        if (window_add(w, id, length - 1, root, e) < 0) return false;
-        for (int t = 1; t < length; t++) {
-            token_of[w->n_target] = (int)offset[c] + t;
-            completion_of[w->n_target] = c;
-            if (!window_target(w, start + t - 1, id[t], e)) return false;
-        }
+        const int at = (int)offset[c], end = (int)offset[c + 1], start = w->n_row,
+                  n_row = end - at - 1 + w->last_row;
+        if (!n_row) continue;
+        if (window_add(w, token + at, n_row, root, e) < 0) return false;
+        for (int t = at + 1; t <= at + n_row; t++)
+            if (!state_targets(w, start + t - at - 1, token, t, t == end, c, token_of, completion_of, e))
+                return false;
     }
     return true;
 }

@@ -407,6 +407,33 @@ static void test_window_group(void) {
     window_free(&w);
 }
 
+/* The same two completions, seen as states: with the row of each last token, and with one more target. */
+static void test_window_group_states(void) {
+    const int prompt[] = {5, 6, 7}, token[] = {2, 3, 4, 1};
+    const size_t offset[] = {0, 2, 3};                  /* completions: 2 3; 4 */
+    static const struct {
+        bool last_row, extra;
+        int n_row, n_target, row[10], id[10], token_of[10], completion_of[10];
+    } want[] = {
+        {true, false, 6, 5, {2, 2, 3, 4, 5}, {2, 4, 3, 3, 4}, {0, 2, 1, 2, 3}, {0, 1, 0, 0, 1}},
+        {false, true, 4, 6, {2, 2, 2, 2, 3, 3}, {2, 8, 4, 8, 3, 8}, {0, ~0, 2, ~2, 1, ~1},
+         {0, 0, 1, 1, 0, 0}},
+        {true, true, 6, 8, {2, 2, 2, 2, 3, 3, 4, 5}, {2, 8, 4, 8, 3, 8, 8, 8},
+         {0, ~0, 2, ~2, 1, ~1, ~2, ~3}, {0, 0, 1, 1, 0, 0, 0, 1}}};
+    for (int k = 0; k < 3; k++) {
+        Window w = {.last_row = want[k].last_row, .extra = want[k].extra, .extra_id = 8};
+        int token_of[10], completion_of[10];
+        Err e = {{0}};
+        CHECK(window_group(&w, prompt, 3, token, offset, 0, 2, token_of, completion_of, &e));
+        CHECK_INT(w.n_row, want[k].n_row);
+        CHECK_INT(w.n_target, want[k].n_target);
+        const size_t n = (size_t)w.n_target * sizeof(int);
+        CHECK(!memcmp(w.target_row, want[k].row, n) && !memcmp(w.target_id, want[k].id, n));
+        CHECK(!memcmp(token_of, want[k].token_of, n) && !memcmp(completion_of, want[k].completion_of, n));
+        window_free(&w);
+    }
+}
+
 int main(void) {
     test_E117_slices_change_no_bit();
     test_E196_checkpointing_changes_no_bit();
@@ -419,6 +446,7 @@ int main(void) {
     test_resume_is_the_same_run();
     test_partner_in_the_same_checkpoint();
     test_window_group();
+    test_window_group_states();
     test_trainer_bytes();
     return test_end();
 }
