@@ -11,6 +11,7 @@
 #include "baselines/dpo.h"
 #include "cmd/commands.h"
 #include "run/loop.h"
+#include "run/pairs.h"
 #include "grpo.h"
 #include "lib/files.h"
 #include "lib/words.h"
@@ -57,12 +58,6 @@ const OptionTable dpo_table = {
     "--learning-rate 1e-5",
     .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {rows, 0}},
     .own = {{"learning_rate", "1e-6"}, {"num_train_epochs", "3"}}};
-
-typedef struct {                        /* a pair as tokens */
-    int *id, n_prompt, n_w, n_l;        /* prompt, chosen, rejected side by side */
-    double ref_w, ref_l;                /* E160: sums under the reference, once known */
-} PairTokens;
-typedef struct { PairTokens *row; int n; } PairSet;
 
 typedef struct { double loss; DpoMetrics m; } HeldPairs;           /* E161, E178 */
 
@@ -113,38 +108,6 @@ static bool parse_losses(DpoConfig *d, const Config *c, Err *e) {
         at = end + 1;
     }
     return dpo_config_check(d, e);
-}
-
-static bool pairs_encode(PairSet *p, const Dataset *d, const Language *l, int max_length, int *cut, Err *e) {
-    Ids ids = {0};
-    if (!(p->row = calloc((size_t)d->n, sizeof *p->row))) return fail(e, "no memory for %d pairs", d->n);
-    for (; p->n < d->n; p->n++) {
-        const Example *x = &d->row[p->n];
-        PairTokens *s = &p->row[p->n];
-        ids.n = 0;
-        if (!encode_prompt(&ids, l, x, e)) return false;
-        s->n_prompt = ids.n;
-        if (s->n_prompt >= max_length)
-            return fail(e, "%s:%d: the prompt alone has %d tokens, expected fewer than --max-length %d",
-                        d->path, x->line, s->n_prompt, max_length);
-        const int room = max_length - s->n_prompt;
-        bool long_pair = false;
-        if (!encode_completion(&ids, l, x->chosen, !x->chosen_cut, e)) return false;
-        s->n_w = ids.n - s->n_prompt;
-        if (s->n_w > room) s->n_w = room, ids.n = max_length, long_pair = true;
-        const int before = ids.n;
-        if (!encode_completion(&ids, l, x->rejected, !x->rejected_cut, e)) return false;
-        s->n_l = ids.n - before;
-        if (s->n_l > room) s->n_l = room, ids.n = before + room, long_pair = true;
-        if (!s->n_w || !s->n_l)
-            return fail(e, "%s:%d: %s: is empty and was cut; expected at least one token", d->path, x->line,
-                        s->n_w ? "rejected" : "chosen");
-        *cut += long_pair;
-        if (!(s->id = malloc((size_t)ids.n * sizeof(int)))) return fail(e, "no memory for %d tokens", ids.n);
-        memcpy(s->id, ids.id, (size_t)ids.n * sizeof(int));
-    }
-    free(ids.id);
-    return true;
 }
 
 /* ---- a micro-batch ---- */
@@ -413,13 +376,8 @@ static bool dpo_data(Dpo *d, Err *e) {
     if (cut)
         fprintf(stderr, "dpo: of %d pairs %d were longer than %d tokens and cut\n", data.n + held.n, cut,
                 max_length);
-    const PairSet *const part[] = {&d->train, &d->held};
-    for (int k = 0; k < 2; k++)
-        for (int i = 0; i < part[k]->n; i++) {
-            const PairTokens *s = &part[k]->row[i];
-            const int rows = s->n_prompt + s->n_w + s->n_l;
-            d->longest_tree = rows > d->longest_tree ? rows : d->longest_tree;
-        }
+    const int train = pairs_longest(&d->train), other = pairs_longest(&d->held);
+    d->longest_tree = train > other ? train : other;
     d->l.rows = o->slice_rows > d->longest_tree ? o->slice_rows : d->longest_tree;
     return true;
 }
@@ -482,11 +440,6 @@ static bool dpo_finish(JsonWriter *w, void *self, Err *e) {
     snprintf(told, sizeof told, "loss of the last %.4f", d->loss);
     training_tell(&d->t, told, "");
     return !d->held.n || dpo_held(w, d, e);
-}
-
-static void pairs_free(PairSet *p) {
-    for (int i = 0; i < p->n; i++) free(p->row[i].id);
-    free(p->row);
 }
 
 static void dpo_close(void *self) {

@@ -1,0 +1,21 @@
+/* run/pairs.h: preference pairs as tokens, for all methods that learn from a chosen and a rejected reply. */
+#ifndef RUN_PAIRS_H
+#define RUN_PAIRS_H
+
+#include "text/data.h"
+
+typedef struct {
+    int *id, n_prompt, n_w, n_l;        /* prompt, chosen, rejected side by side; no part is empty */
+    double ref_w, ref_l;                /* E160: sums under the reference, the caller's to set */
+} PairTokens;
+typedef struct { PairTokens *row; int n; } PairSet;
+
+/* The rows of d, loaded with NEED_PAIR, in their order. A reply is cut where prompt and reply would exceed
+ * max_length tokens, and *cut += the number of pairs that this happened to. An error is a prompt that leaves
+ * no room, or a reply without tokens. The set is the caller's to free, also after a failure. */
+bool pairs_encode(PairSet *p, const Dataset *d, const Language *l, int max_length, int *cut, Err *e);
+void pairs_free(PairSet *p);
+/* Tokens of the longest pair: prompt, chosen and rejected together. */
+int pairs_longest(const PairSet *p);
+
+#endif
