@@ -155,10 +155,19 @@ experiment-quick: all build/make_world build/demo_table build/experiment_tables
 	@$(conduct) EXPERIMENT=runs/experiment-quick SCALES=0.25M SEEDS="1 2" N_SFT=16000 N_REWARD=6000 STEPS=40 \
 	    N_EVAL=64 ABLATIONS="only-safety equal" SEARCHED= results
 
-build/experiment_tables: build/f32/experiment/tables.o
+# Puts the claims of the nine other methods to the test at the smallest scale: two hours on two cores. It keeps what is
+# done and shares the experiment's stages where its folder is the same; it writes docs/results/others.md.
+OTHERS ?= runs/others
+others: all build/make_world build/demo_table build/experiment_others
+	@$(MAKE) --no-print-directory -j$(JOBS) -f experiment/others.mk EXPERIMENT=$(OTHERS) JOBS=$(JOBS) others
+	@mkdir -p docs/results
+	@cp $(OTHERS)/results/others.md docs/results
+
+build/experiment_tables: build/f32/experiment/tables.o build/f32/experiment/reading.o
+build/experiment_others: build/f32/experiment/others.o build/f32/experiment/reading.o
 build/demo_table: build/f32/data/demo_table.o
 build/make_world: build/f32/data/make_world.o
-build/experiment_tables build/demo_table build/make_world: build/f32/data/world.o $(OBJ32)
+build/experiment_tables build/experiment_others build/demo_table build/make_world: build/f32/data/world.o $(OBJ32)
 	$(Q)$(LINK) -o $@ $^ $(OMPLIB) -lm
 
 # Holds code, tests and docs/equations.md to each other by the numbers of the equations.
@@ -246,6 +255,6 @@ clean:
 	    grpo grpo64 grpo-debug
 
 .PHONY: all announce force test parity outside-judge equations mutants exercise exercise-check mistakes bench bench-quick bits ulps \
-        demo experiment experiment-quick debug fuzz lib errors clean
+        demo experiment experiment-quick others debug fuzz lib errors clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)

@@ -34,12 +34,12 @@ $(1)/$(2)/DPO-time: $(1)/$(firstword $(SEEDS))/GRPO $(1)/$(firstword $(SEEDS))/D
 endef
 define arm
 $(1)/$(2)/$(3): $(1)/$(2)/sft $(if $(filter collapsed,$(3)),collapsed,reward)/$(2) $(if $(filter dpo,$(KIND.$(3))),$(1)/$(2)/pairs)
-	$$(stage) $(or $(KIND.$(3)),train) --learning-rate $(RATE.$(or $(KIND.$(3)),train).$(1)) $(ARM.$(3))
+	$$(stage) $(or $(KIND.$(3)),train)$(FROM.$(3):%=:%) --learning-rate $(RATE.$(or $(KIND.$(3)),train).$(1)) $(ARM.$(3))
 endef
 # The search shares the SFT weights and the pairs of the smallest scale's first seed.
 define candidate
 search/1/$(1): $(ABLATION_SCALE)/1/sft reward/1 $(ABLATION_SCALE)/1/pairs
-	$$(stage) $(KIND.$(firstword $(subst -, ,$(1)))) $(ARM.$(1))
+	$$(stage) $(KIND.$(firstword $(subst -, ,$(1))))$(FROM.$(firstword $(subst -, ,$(1))):%=:%) $(ARM.$(1))
 endef
 $(foreach k,$(SEEDS),$(eval $(call seed,$(k)))$(foreach s,$(SCALES),$(eval $(call scale,$(s),$(k)))$(foreach a,$(METHODS),$(eval $(call arm,$(s),$(k),$(a))))))
 $(foreach k,$(SEEDS),$(foreach a,$(ABLATIONS),$(eval $(call arm,$(ABLATION_SCALE),$(k),$(a)))))

@@ -1,10 +1,12 @@
 #!/bin/sh
-# stage.sh NAME KIND [OPTION...]: makes one stage of the experiment (experiment.mk) in $EXPERIMENT/NAME, unless it is there.
+# stage.sh NAME KIND[:FROM] [OPTION...]: makes one stage of the experiment (experiment.mk, others.mk) in $EXPERIMENT/NAME, unless it is there.
 #
+# FROM names a stage of the same scale and seed whose files this one reads in place of the usual ones: pairs, reward models.
 # A finished stage holds stage.txt: what it was made from. A stage that was made from something else is an error, never reused and never
 # overwritten; one that was interrupted goes on from its last checkpoint.
 set -eu
-name=$1 kind=$2; shift 2
+name=$1 kind=${2%%:*} from=${2#"${2%%:*}"}; shift 2
+from=${from#:}
 grpo=./grpo world=build/make_world table=build/demo_table recipe=configs/experiment.json
 dir=$EXPERIMENT/$name run=$EXPERIMENT/$name/run
 scale=${name%%/*} arm=${name##*/} seed=${name#*/}; seed=${seed%%/*}
@@ -19,8 +21,15 @@ updates() { awk -F'"step":' 'NF > 1 { split($2, a, /[,}]/); s = a[1] } END { pri
 
 # ---- what this stage is made from -----------------------------------------------------------------------------------------------------------------
 part=$kind
-case $kind in collapsed) part=reward ;; world|init|base) part= ;; esac
-made="$kind $*, draw $draw of $N_EVAL, $N_SFT pairs, $N_REWARD rows, $STEPS updates${part:+, recipe $("$table" part "$recipe" "$part" | cksum)}"
+case $kind in
+collapsed|value|rewarded|known) part=reward ;;
+direct) part=dpo ;;
+dvpo) part=ppo ;;
+grouped|staged) part=train ;;
+demonstrated) part=sft ;;
+world|init|base|ranked|near|prefs|preferred|demos|diverse|weights|mix|mixture|searched-mixture|greedy|collab|best-of) part= ;;
+esac
+made="$kind${from:+ from $from} $*, draw $draw of $N_EVAL, $N_SFT pairs, $N_REWARD rows, $STEPS updates${part:+, recipe $("$table" part "$recipe" "$part" | cksum)}"
 if [ -f "$dir/stage.txt" ]; then
     [ "$made" = "$(cat "$dir/stage.txt")" ] && exit 0
     echo "$dir/stage.txt: found \"$(cat "$dir/stage.txt")\", expected \"$made\": this folder holds another version of the experiment; give another: make experiment EXPERIMENT=FOLDER" >&2
@@ -109,10 +118,11 @@ train|ppo)
 dpo)
     steps=-1
     case $arm in *-time) steps=$(same_time) ;; esac
-    train dpo --model "$start/run/final" --dataset "$EXPERIMENT/$scale/$seed/pairs/pairs.jsonl" --max-steps "$steps" "$@"
-    cp "$EXPERIMENT/$scale/$seed/pairs/data.json" "$run/data.json"
+    pairs=$EXPERIMENT/$scale/$seed/${from:-pairs}
+    train dpo --model "$start/run/final" --dataset "$pairs/pairs.jsonl" --max-steps "$steps" "$@"
+    [ ! -f "$pairs/data.json" ] || cp "$pairs/data.json" "$run/data.json"
     replies "$run/final" "$run" ;;
-*)  echo "stage.sh: found kind \"$kind\", expected world, init, sft, reward, collapsed, base, pairs, train, ppo or dpo" >&2; exit 2 ;;
+*)  . experiment/others.sh ;;
 esac
 echo "$made" > "$dir/stage.txt"
 
