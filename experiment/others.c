@@ -46,7 +46,7 @@ static Seeds kl_of(const Json *arm) { return plain(arm, "all", "kl"); }
 static Seeds length_of(const Json *arm) { return plain(arm, "all", "completion_length"); }
 static Seeds diversity_of(const Json *arm) { return plain(arm, "all", "diversity"); }
 static Seeds safety_of(const Json *arm) { return judged(arm, "all", WORLD_LABELS - 1); }
-static Seeds reward_of(const Json *arm) { return plain(arm, "all", "mean_scores"); }
+static Seeds target_of(const Json *arm) { return plain(arm, "all", "mean_scores"); }
 static Seeds refusal_of(const Json *arm) { return plain(arm, "all", "refusal"); }
 
 /* A number that an arm's runs left, by seed: FOLDER/0.25M/SEED/NAME/FILE, at a path of keys with blanks in
@@ -70,7 +70,7 @@ static Seeds left(const Page *p, const Json *arm, const char *name, const char *
 }
 
 static double mean(Seeds s) { return stats_of(s.x, s.n).mean; }
-static Seeds at_most(Seeds a, Seeds b) {                /* the lesser of two, seed by seed */
+static Seeds lesser_of(Seeds a, Seeds b) {                /* the lesser of two, seed by seed */
     Seeds s = shared(a, b), other = shared(b, a);
     for (size_t i = 0; i < s.n; i++) s.x[i] = fmin(s.x[i], other.x[i]);
     return s;
@@ -99,7 +99,7 @@ static void told(const char *what, Seeds d, Held h) {
     print_figure(d, true);
     printf(" (%s)\n", h == OPEN ? "not run" : h == YES ? "yes" : "no");
 }
-static void verdict(Held h, const char *in_part) {
+static void say_verdict(Held h, const char *in_part) {
     printf("\n**Verdict: %s.**\n", h == OPEN ? "open: not all of it was run"
                                    : h == YES ? "holds here"
                                    : *in_part ? in_part
@@ -115,7 +115,7 @@ static const Json *arms_of(const Page *p, const char *section) {
     return s ? json_get(s, "arms") : NULL;
 }
 
-static void table(const Page *p, const char *section, const Column *column, int n) {
+static void show_table(const Page *p, const char *section, const Column *column, int n) {
     const Json *arms = arms_of(p, section);
     if (!arms) { printf("\nNothing of this was run.\n"); return; }
     printf("\n| arm |");
@@ -134,8 +134,9 @@ static void table(const Page *p, const char *section, const Column *column, int 
     }
     printf("\n");
 }
-#define TABLE(section, ...) \
-    table(p, section, (const Column[]){__VA_ARGS__}, (int)(sizeof((Column[]){__VA_ARGS__}) / sizeof(Column)))
+#define TABLE(section, ...)                                                                                  \
+    show_table(p, section, (const Column[]){__VA_ARGS__},                                                    \
+               (int)(sizeof((Column[]){__VA_ARGS__}) / sizeof(Column)))
 #define MEAN {"judge's mean", mean_of}
 #define SCORE {"weighted score", score_of}
 #define KL {"KL", kl_of}
@@ -197,7 +198,7 @@ static void tdpo(const Page *p) {
         frontier = both(frontier, h);
     }
     const Held first = both(nearer, level);
-    verdict(both(first, frontier), first == YES
+    say_verdict(both(first, frontier), first == YES
                                        ? "holds at one beta, not as a frontier: TDPO's beta is another beta, "
                                          "and raising DPO's does the same"
                                        : "");
@@ -249,7 +250,8 @@ static void bmc(const Page *p) {
     TABLE("BMC", MEAN, SCORE, KL, {"length", length_of});
     bmc_pairs(p, "", "the best against the worst", &best);
     bmc_pairs(p, "near-", "the second against the fourth", &near);
-    verdict(both(best, near), either(best, near) == YES ? "holds here on one of the two kinds of pairs" : "");
+    say_verdict(both(best, near),
+                either(best, near) == YES ? "holds here on one of the two kinds of pairs" : "");
 }
 
 /* ---- group-robust DPO ---- */
@@ -308,7 +310,7 @@ static void robust(const Page *p) {
     told("the worst group's loss under DPO minus that under adaptive weights, above 0 in every seed", dpo,
          first);
     told("under fixed weights minus under adaptive ones, above 0 in every seed", fixed, second);
-    verdict(both(first, second),
+    say_verdict(both(first, second),
             first == YES ? "holds against DPO only: it is balancing, not robustness" : "");
 }
 
@@ -345,13 +347,13 @@ static void flow(const Page *p) {
         if (both(level, wide) == YES) holds = YES;
         if (arm && (!own || mean(mean_of(arm)) > mean(mean_of(own)))) own = arm;
     }
-    if (!best || !own) { verdict(OPEN, ""); return; }
+    if (!best || !own) { say_verdict(OPEN, ""); return; }
     printf("DPO's best is %s, the flows' best by the same figure %s.\n\n", json_get(best, "name")->string,
            json_get(own, "name")->string);
     const Seeds d = minus(mean_of(own), mean_of(best)), v = minus(diversity_of(own), diversity_of(best));
     told("its judge's mean minus DPO's, at least -.02 in every seed", d, always(d, -0.02));
     told("its diversity minus DPO's, at least +.05 in every seed", v, always(v, 0.05));
-    verdict(holds, "");
+    say_verdict(holds, "");
 }
 
 /* ---- MaxMin-RLHF ---- */
@@ -396,7 +398,7 @@ static void maxmin(const Page *p) {
         print_figure(left(p, own, em[i], "found.json", "accuracy_1"), false);
         printf("\n");
     }
-    verdict(both(first, second), "");
+    say_verdict(both(first, second), "");
 }
 
 /* ---- AIHF ---- */
@@ -427,7 +429,7 @@ static void aihf(const Page *p) {
         told(what, d, rose(d));
         if (!i) few = rose(d);
     }
-    verdict(few, "");
+    say_verdict(few, "");
 }
 
 /* ---- DVPO ---- */
@@ -469,7 +471,7 @@ static void dvpo(const Page *p) {
         print_figure(left(p, ppo, "value", "run/eval.json", key), false);
     }
     printf("\n");
-    verdict(holds, "");
+    say_verdict(holds, "");
 }
 
 /* ---- MPO ---- */
@@ -484,7 +486,7 @@ static Seeds lowest_gain(const Page *p, const Json *arm) {
         const Seeds base = judged(sft, "all", k),
                     own = minus(judged(arm_of(p->report, "MPO", name), "all", k), base),
                     gain = share(minus(judged(arm, "all", k), base), own);
-        low = k ? at_most(low, gain) : gain;
+        low = k ? lesser_of(low, gain) : gain;
     }
     return low;
 }
@@ -532,7 +534,7 @@ static void mpo(const Page *p) {
     }
     told("(2) the lowest gain of max-min weights, above every single policy's", lowest_gain(p, worst),
          arms ? second : OPEN);
-    verdict(arms ? both(first, second) : OPEN, first == YES    ? "(1) holds here, (2) does not"
+    say_verdict(arms ? both(first, second) : OPEN, first == YES    ? "(1) holds here, (2) does not"
                                               : second == YES ? "(2) holds here, (1) does not"
                                                               : "");
 }
@@ -553,7 +555,7 @@ static void collab(const Page *p) {
         "`collab-wide` searches the five most probable tokens however improbable they are: the reward rises, "
         "and the "
         "judge's score does not follow. We expected that.\n");
-    TABLE("COLLAB", {"target reward", reward_of}, SCORE, MEAN, {"safety", safety_of}, {"length", length_of},
+    TABLE("COLLAB", {"target reward", target_of}, SCORE, MEAN, {"safety", safety_of}, {"length", length_of},
           KL);
     for (int i = 0; i < 2; i++) {
         const Json *arm = arm_of(p->report, "COLLAB", agent[i]);
@@ -563,14 +565,14 @@ static void collab(const Page *p) {
                 b = minus(score_of(own), score_of(arm_of(p->report, "COLLAB", "best-of-n")));
     told("the score minus the better agent's, above its interval", a, rose(a));
     told("the score minus best-of-n's, above its interval", b, rose(b));
-    verdict(both(rose(a), rose(b)), "");
+    say_verdict(both(rose(a), rose(b)), "");
 }
 
 /* ---- the search ---- */
 
 /* What a method's six settings were chosen by. */
 typedef struct { const char *method, *what; Seeds (*of)(const Json *arm); } Criterion;
-static Seeds lesser_utility(const Json *arm) { return at_most(doers_of(arm), guards_of(arm)); }
+static Seeds lesser_utility(const Json *arm) { return lesser_of(doers_of(arm), guards_of(arm)); }
 static const Criterion criteria[] = {{"TDPO", "weighted score", score_of},
                                      {"BMC", "judge's mean", mean_of},
                                      {"GR", "the lesser of both groups' utilities", lesser_utility},
@@ -720,7 +722,7 @@ static void best(const Replies *r, size_t prompts, size_t agents) {
     }
 }
 
-static int usage(void) {
+static int others_usage(void) {
     fprintf(
         stderr,
         "others: expected page REPORT.json SEARCH.json FOLDER [REDUCED], ranks A B, best PROMPTS AGENTS, or "
@@ -736,7 +738,7 @@ int main(int argc, char **argv) {
         return page((const char *const *)argv + 2, argv[4], argc == 6 ? argv[5] : "");
     const bool two = argc == 4 && (!strcmp(what, "ranks") || !strcmp(what, "best")),
                tokens = argc == 3 && !strcmp(what, "tokens");
-    if (!two && !tokens) return usage();
+    if (!two && !tokens) return others_usage();
     FILE *in = tokens ? fopen(argv[2], "rb") : stdin;
     if (!in) { fprintf(stderr, "%s: cannot be opened\n", argv[2]); return 2; }
     if (!replies_read(&r, in, tokens ? argv[2] : "stdin", &e)) {
@@ -744,7 +746,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     const size_t a = two ? strtoul(argv[2], NULL, 10) : 0, b = two ? strtoul(argv[3], NULL, 10) : 0;
-    if (two && (!a || !b || (*what == 'b' && r.n % (a * b)))) return usage();
+    if (two && (!a || !b || (*what == 'b' && r.n % (a * b)))) return others_usage();
     if (*what == 'r') ranks(&r, a, b);
     if (*what == 'b') best(&r, a, b);
     double decoded = 0, length = 0;
