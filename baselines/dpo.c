@@ -75,8 +75,7 @@ void dpo_pair(DpoPair *p, const real *logp_w, const real *ref_w, size_t n_w, con
     const size_t shared = n_w < n_l ? n_w : n_l;
     p->n_w = (double)n_w, p->n_l = (double)n_l;
     p->logp_w = sum(logp_w, n_w, shared, c->ld_alpha), p->logp_l = sum(logp_l, n_l, shared, c->ld_alpha);
-    if (ref_w) p->ref_w = sum(ref_w, n_w, shared, c->ld_alpha);
-    if (ref_l) p->ref_l = sum(ref_l, n_l, shared, c->ld_alpha);
+    p->ref_w = sum(ref_w, n_w, shared, c->ld_alpha), p->ref_l = sum(ref_l, n_l, shared, c->ld_alpha);
     p->nll_w = -sum(logp_w, n_w, n_w, NAN);
     p->weight = 1;
     p->dx_w = p->dx_l = p->ranked_loss = p->ranked_dx_w = p->ranked_dx_l = 0;

@@ -44,8 +44,7 @@ typedef struct {                        /* one pair */
     double ranked_loss, ranked_dx_w, ranked_dx_l;       /* E171's share in the pair; dpo_loss uses it */
 } DpoPair;
 
-/* E160, E176: the sums of one pair; ref_w, ref_l may be NULL where they are known already (E179): then ref_w,
- * ref_l of *p stay. */
+/* E160, E176: the sums of one pair. */
 void dpo_pair(DpoPair *p, const real *logp_w, const real *ref_w, size_t n_w, const real *logp_l,
               const real *ref_l, size_t n_l, const DpoConfig *c);
 /* E177: p->weight from the tokens' logp and log sum_v p_v^2; a constant. */

@@ -1,17 +1,16 @@
-/* dpo.c: `grpo dpo`: direct preference optimisation on pairs of replies: data, windows, the
- * loop, the log. The mathematics is in baselines/dpo.c.
+/* dpo.c: `grpo dpo`: direct preference optimisation on pairs of replies: options, data, the loop, the log. A
+ * micro-batch is in run/pair_batch.c, the mathematics in baselines/.
  *
- * The reference is the policy that the run starts from; its sums (E160) are constants of the pairs, and E179
+ * The reference is the policy that the run starts from; its values are constants of the pairs, and E179
  * computes them all before the first step. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "baselines/dpo.h"
 #include "cmd/commands.h"
 #include "run/loop.h"
-#include "run/pairs.h"
+#include "run/pair_batch.h"
 #include "grpo.h"
 #include "lib/files.h"
 #include "lib/words.h"
@@ -48,7 +47,7 @@ static const Setting rows[] = {
     {"discopop_tau", SET_NUMBER, AT(dpo.discopop_tau), "0.05", NULL, "discopop"},
     {"max_length", SET_INT, AT(max_length), "1024", NULL, "longer replies are cut at the end"},
     {"precompute_ref_log_probs", SET_BOOL, AT(precompute_ref_log_probs), "false", NULL,
-     "the reference's sums of all pairs before the first step: no second copy of the weights, the same bits"},
+     "the reference's values of all pairs before the first step: no second copy of the weights, same bits"},
     {"eval_split", SET_NUMBER, AT(eval_split), "0", NULL,
      "this share of the pairs is held out; the run ends with a table of before and after on them"},
     SETTINGS_END};
@@ -64,21 +63,9 @@ typedef struct { double loss; DpoMetrics m; } HeldPairs;           /* E161, E178
 typedef struct {
     Training t;                         /* stands first */
     const Config *c;
-    DpoConfig loss_config;              /* its weights are divided by the micro-batches of an update (E117) */
     Learner l;                          /* its reference is NULL with precompute_ref_log_probs */
     PairSet train, held;
-    int micro_size, accumulate, longest_tree; /* pairs of a micro-batch, and micro-batches of an update */
-    /* a micro-batch: sequence 2i is the chosen, 2i + 1 the rejected reply of pair i */
-    size_t *offset;                     /* [2 micro_size + 1] */
-    int *token, *token_of, *sequence_of; /* [n_token]; [n_target] flat place and sequence of a target */
-    real *logp, *dlogp, *by_target;     /* [n_token] twice; [n_target] */
-    int n_pair;
-    double n_chosen_token;
-    PairTokens **now;                     /* [micro_size] the pairs of the micro-batch */
-    DpoPair *pair, *micro;              /* [accumulate * micro_size] of the update; its micro-batch */
-    DpoRank *rank;
-    bool ahead;                         /* the sums of all pairs are there before the first slice */
-    double loss, entropy_sum, n_token;  /* of the update */
+    PairBatch b;
     HeldPairs before;
 } Dpo;
 
@@ -110,96 +97,7 @@ static bool parse_losses(DpoConfig *d, const Config *c, Err *e) {
     return dpo_config_check(d, e);
 }
 
-/* ---- a micro-batch ---- */
-
-/* Lays n pairs side by side: tokens, window, and what the loss needs to know of the whole. */
-static bool pairs_lay(Dpo *d, int n, Err *e) {
-    PairTokens *const *s = d->now;
-    window_clear(&d->l.window);
-    d->n_pair = n;
-    d->n_chosen_token = 0;
-    for (int i = 0; i < n; i++) {
-        const size_t at = d->offset[2 * i], n_w = (size_t)s[i]->n_w, n_l = (size_t)s[i]->n_l;
-        memcpy(d->token + at, s[i]->id + s[i]->n_prompt, (n_w + n_l) * sizeof(int));
-        d->offset[2 * i + 1] = at + n_w;
-        d->offset[2 * i + 2] = at + n_w + n_l;
-        d->n_chosen_token += (double)n_w;
-        if (!window_group(&d->l.window, s[i]->id, s[i]->n_prompt, d->token, d->offset, 2 * i, 2, d->token_of,
-                          d->sequence_of, e))
-            return false;
-    }
-    return true;
-}
-
-/* E23 of every token of the micro-batch under m, to its flat place. */
-static bool logps(real *out, Dpo *d, const Model *m, double temperature, Err *e) {
-    const Window *w = &d->l.window;
-    if (!window_logp(d->by_target, NULL, d->l.trainer.acts, d->l.rows, d->l.rows, m, w, temperature, e))
-        return false;
-    for (int i = 0; i < w->n_target; i++) out[d->token_of[i]] = d->by_target[i];
-    return true;
-}
-
-/* E160 of pairs first .. first + n - 1 from their tokens; the reference's sums stay. */
-static void pair_sums(Dpo *d, int first, int n) {
-    for (int i = first; i < first + n; i++) {
-        const size_t w = d->offset[2 * i], l = d->offset[2 * i + 1];
-        dpo_pair(&d->micro[i], d->logp + w, NULL, l - w, d->logp + l, NULL, d->offset[2 * i + 2] - l,
-                 &d->loss_config);
-    }
-}
-
-/* The reference's sums of the micro-batch, kept with the pairs. */
-static bool reference_sums(Dpo *d, const Model *reference, Err *e) {
-    if (!logps(d->logp, d, reference, 1, e)) return false;
-    pair_sums(d, 0, d->n_pair);
-    for (int i = 0; i < d->n_pair; i++)
-        d->now[i]->ref_w = d->micro[i].logp_w, d->now[i]->ref_l = d->micro[i].logp_l;
-    return true;
-}
-
-/* E177: log sum_v p_v^2 = 2 logp - logp at temperature 1/2, whatever the token. */
-static bool pair_weights(Dpo *d, const Model *m, Err *e) {
-    const size_t n = d->offset[2 * d->n_pair];
-    real *square = d->dlogp;
-    if (!logps(square, d, m, 0.5, e)) return false;
-    for (size_t t = 0; t < n; t++) square[t] = (real)(2.0 * d->logp[t] - square[t]);
-    for (int i = 0; i < d->n_pair; i++) {
-        const size_t w = d->offset[2 * i], l = d->offset[2 * i + 1];
-        dpo_weight(&d->micro[i], d->logp + w, square + w, l - w, d->logp + l, square + l,
-                   d->offset[2 * i + 2] - l);
-    }
-    return true;
-}
-
-/* Forward only: the sums of all pairs of the micro-batch under m. */
-static bool pairs_forward(Dpo *d, const Model *m, Err *e) {
-    if (!logps(d->logp, d, m, 1, e)) return false;
-    pair_sums(d, 0, d->n_pair);
-    return !d->loss_config.use_weighting || pair_weights(d, m, e);
-}
-
-/* From the values of a slice to their derivatives: E160 to E177. Targets belong to pairs low .. high. */
-static void dpo_slice_loss(Dpo *d, const Slice *x) {
-    Trainer *t = &d->l.trainer;
-    const int n = x->batch.n_target, *token_of = d->token_of + x->first_target,
-              *sequence_of = d->sequence_of + x->first_target;
-    int low = d->n_pair, high = -1;
-    for (int i = 0; i < n; i++) {
-        const int p = sequence_of[i] / 2;
-        d->logp[token_of[i]] = t->logp[i];
-        d->entropy_sum += t->entropy[i];
-        low = p < low ? p : low, high = p > high ? p : high;
-    }
-    d->n_token += n;
-    if (!d->ahead) pair_sums(d, low, high - low + 1);
-    dpo_loss(&d->loss, d->micro, (size_t)low, (size_t)(high - low + 1), (size_t)d->n_pair, d->n_chosen_token,
-             &d->loss_config, d->rank);
-    for (int i = low; i <= high; i++)
-        dpo_derive(d->dlogp + d->offset[2 * i], d->dlogp + d->offset[2 * i + 1], &d->micro[i],
-                   d->n_chosen_token, &d->loss_config);
-    for (int i = 0; i < n; i++) t->dlogp[i] = d->dlogp[token_of[i]];
-}
+/* ---- an update ---- */
 
 static void dpo_texts(Texts *t, const void *sequences, int i) {
     const PairTokens *s = (const PairTokens *)sequences + i;
@@ -210,77 +108,65 @@ static void dpo_texts(Texts *t, const void *sequences, int i) {
 
 /* The k-th of the update. */
 static bool micro_batch(Dpo *d, int k, Err *e) {
-    Trainer *t = &d->l.trainer;
-    int more;
-    for (int i = 0; i < d->micro_size; i++)
-        d->now[i] = &d->train.row[training_example(&d->t, k * d->micro_size + i)];
-    d->micro = d->pair + k * d->micro_size;
-    if (!pairs_lay(d, d->micro_size, e) || (d->l.reference && !reference_sums(d, d->l.reference, e)))
+    PairBatch *b = &d->b;
+    for (int i = 0; i < b->size; i++)
+        b->now[i] = &d->train.row[training_example(&d->t, k * b->size + i)];
+    if (!pair_batch_lay(b, k, b->size, e) ||
+        (d->l.reference && !pair_batch_refer(b, d->l.reference, false, e)))
         return false;
-    for (int i = 0; i < d->micro_size; i++) {
-        const PairTokens *s = d->now[i];
-        d->micro[i].ref_w = s->ref_w, d->micro[i].ref_l = s->ref_l;
+    for (int i = 0; i < b->size; i++) {
+        const PairTokens *s = b->now[i];
         d->t.tokens += 2 * s->n_prompt + s->n_w + s->n_l;
         d->t.cost.measured.prompt += s->n_prompt;
     }
-    d->t.cost.measured.completion += (double)d->offset[2 * d->micro_size];
-    if (d->ahead && !pairs_forward(d, d->l.model, e)) return false;
-    Slice x = trainer_slices(t);
-    while ((more = slice_next(&x, &d->l.window, &t->model->config, e)) > 0) {
-        slice_forward(t, &x, 1);
-        dpo_slice_loss(d, &x);
-        slice_backward(t, &x, 1, false);
-    }
-    return more == 0;
+    d->t.cost.measured.completion += (double)b->offset[2 * b->size];
+    return pair_batch_learn(b, e);
 }
 
 static bool dpo_update(void *self, Err *e) {
     Dpo *d = self;
-    d->loss = d->entropy_sum = d->n_token = 0;
-    for (int k = 0; k < d->accumulate; k++)
+    d->b.loss = d->b.entropy_sum = d->b.n_token = 0;
+    for (int k = 0; k < d->b.accumulate; k++)
         if (!micro_batch(d, k, e)) return false;
-    if (!isfinite(d->loss))
+    if (!isfinite(d->b.loss))
         return fail(e, "step %lld: the loss is %g: the step is not applied; lower --learning-rate",
-                    (long long)d->l.trainer.step + 1, d->loss);
+                    (long long)d->l.trainer.step + 1, d->b.loss);
     if (!trainer_update(&d->l.trainer, e)) return false;
-    training_smooth(&d->t, d->loss);
+    training_smooth(&d->t, d->b.loss);
     return true;
 }
 
 /* ---- all pairs, forward only ---- */
 
-/* The next at most micro_size pairs from `at` on side by side; how many, or -1. */
-static int pairs_next(Dpo *d, const PairSet *p, int at, Err *e) {
-    const int n = p->n - at < d->micro_size ? p->n - at : d->micro_size;
-    d->micro = d->pair;
-    for (int i = 0; i < n; i++) d->now[i] = &p->row[at + i];
-    return pairs_lay(d, n, e) ? n : -1;
+/* The next pairs from `at` on side by side, a micro-batch at most; how many, or -1. */
+static int pairs_next(PairBatch *b, const PairSet *p, int at, Err *e) {
+    const int n = p->n - at < b->size ? p->n - at : b->size;
+    for (int i = 0; i < n; i++) b->now[i] = &p->row[at + i];
+    return pair_batch_lay(b, 0, n, e) ? n : -1;
 }
 
-/* The sums under m, which is the policy that the run starts from, kept with the pairs. */
-static bool precompute(Dpo *d, const PairSet *p, const Model *m, Err *e) {
-    for (int at = 0; at < p->n; at += d->micro_size)
-        if (pairs_next(d, p, at, e) < 0 || !reference_sums(d, m, e)) return false;
+/* The values under m, which is the policy that the run starts from, kept with the pairs. */
+static bool precompute(PairBatch *b, const PairSet *p, const Model *m, Err *e) {
+    for (int at = 0; at < p->n; at += b->size)
+        if (pairs_next(b, p, at, e) < 0 || !pair_batch_refer(b, m, true, e)) return false;
     return true;
 }
 
 /* The loss is the mean over batches of --per-device-train-batch-size pairs, as in training. */
 static bool held_evaluate(HeldPairs *out, Dpo *d, const Model *m, Err *e) {
     const PairSet *p = &d->held;
+    PairBatch *b = &d->b;
     DpoPair *all = calloc((size_t)p->n, sizeof *all);
     bool ok = all || fail(e, "no memory for %d pairs", p->n);
     out->loss = 0;
     for (int at = 0, n; ok && at < p->n; at += n) {
         double loss = 0;
-        if ((n = pairs_next(d, p, at, e)) < 0) { ok = false; break; }
-        for (int i = 0; i < n; i++)
-            d->micro[i].ref_w = d->now[i]->ref_w, d->micro[i].ref_l = d->now[i]->ref_l;
-        if (!(ok = pairs_forward(d, m, e))) break;
-        dpo_loss(&loss, d->micro, 0, (size_t)n, (size_t)n, d->n_chosen_token, &d->loss_config, d->rank);
-        out->loss += loss * d->accumulate * n / p->n;
-        memcpy(all + at, d->micro, (size_t)n * sizeof *all);
+        if ((n = pairs_next(b, p, at, e)) < 0 || !pair_batch_forward(b, m, e)) { ok = false; break; }
+        dpo_loss(&loss, b->micro, 0, (size_t)n, (size_t)n, b->n_chosen_token, &b->config, b->rank);
+        out->loss += loss * b->accumulate * n / p->n;
+        memcpy(all + at, b->micro, (size_t)n * sizeof *all);
     }
-    if (ok) dpo_metrics(&out->m, all, (size_t)p->n, &d->loss_config);
+    if (ok) dpo_metrics(&out->m, all, (size_t)p->n, &b->config);
     free(all);
     return ok;
 }
@@ -313,10 +199,10 @@ static void held_print(const HeldPairs *before, const HeldPairs *after, int n) {
 static void dpo_log(JsonWriter *w, void *self) {
     const Dpo *d = self;
     DpoMetrics m;
-    dpo_metrics(&m, d->pair, (size_t)d->t.batch, &d->loss_config);
-    json_put(w, "loss", d->loss);
+    dpo_metrics(&m, d->b.pair, (size_t)d->t.batch, &d->b.config);
+    json_put(w, "loss", d->b.loss);
     for (int j = 0; dpo_metric_names[j]; j++) json_put(w, dpo_metric_names[j], dpo_metric(&m, j));
-    json_put(w, "entropy", d->entropy_sum / d->n_token);
+    json_put(w, "entropy", d->b.entropy_sum / d->b.n_token);
     json_put(w, "grad_norm", d->l.trainer.grad_norm);
     json_put(w, "learning_rate", d->l.trainer.lr);
     json_put(w, "epoch", training_epoch(&d->t));
@@ -335,33 +221,12 @@ static bool dpo_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     if (d->c->precompute_ref_log_probs) net.reference = d->l.shape;
     const Texts trained = order_texts(&d->t.order, 0, n_step * d->t.batch, dpo_texts, d->train.row),
                 all = order_texts(&d->t.order, 0, d->train.n, dpo_texts, d->train.row);
-    const int ahead = !d->ahead ? 0 : d->loss_config.use_weighting ? 2 : 1;
+    const int ahead = !d->b.ahead ? 0 : d->b.config.use_weighting ? 2 : 1;
     cost_dpo(c, &net, d->l.reference ? &trained : &all, &trained, ahead);
     return true;
 }
 
-static bool dpo_memory(Dpo *d, Err *e) {
-    /* the targets of any micro-batch */
-    const size_t n = (size_t)d->micro_size, n_token = n * (size_t)(d->longest_tree + 2);
-    Arena a = {0};
-    do {                                /* once to count, once to point */
-        if (a.used && !(a.base = memory_new(a.used, "pairs", e))) return false;
-        a.used = 0;
-        d->offset = arena_take(&a, 2 * n + 1, sizeof *d->offset);
-        d->token = arena_take(&a, n_token, sizeof(int));
-        d->token_of = arena_take(&a, n_token, sizeof(int));
-        d->sequence_of = arena_take(&a, n_token, sizeof(int));
-        d->logp = arena_take(&a, n_token, sizeof(real));
-        d->dlogp = arena_take(&a, n_token, sizeof(real));
-        d->by_target = arena_take(&a, n_token, sizeof(real));
-        d->now = arena_take(&a, n, sizeof *d->now);
-        d->pair = arena_take(&a, n * (size_t)d->accumulate, sizeof *d->pair);
-        d->rank = arena_take(&a, 2 * n, sizeof *d->rank);
-    } while (!a.base);
-    return true;
-}
-
-static bool dpo_data(Dpo *d, Err *e) {
+static bool dpo_data(Dpo *d, int *longest_tree, Err *e) {
     const Config *c = d->c;
     const RunOptions *o = d->t.o;
     Dataset data, held = {.n = 0};
@@ -377,8 +242,8 @@ static bool dpo_data(Dpo *d, Err *e) {
         fprintf(stderr, "dpo: of %d pairs %d were longer than %d tokens and cut\n", data.n + held.n, cut,
                 max_length);
     const int train = pairs_longest(&d->train), other = pairs_longest(&d->held);
-    d->longest_tree = train > other ? train : other;
-    d->l.rows = o->slice_rows > d->longest_tree ? o->slice_rows : d->longest_tree;
+    *longest_tree = train > other ? train : other;
+    d->l.rows = o->slice_rows > *longest_tree ? o->slice_rows : *longest_tree;
     return true;
 }
 
@@ -389,24 +254,26 @@ static bool dpo_open(void *self, Err *e) {
     Learner *l = &d->l;
     const bool reference = !c->precompute_ref_log_probs;
     Tally *referred = &d->t.cost.measured.net[NET_REFERENCE];
-    d->loss_config = c->dpo;
-    d->micro_size = o->per_device_train_batch_size, d->accumulate = o->gradient_accumulation_steps;
-    d->t.batch = d->micro_size * d->accumulate;
-    if (!parse_losses(&d->loss_config, c, e)) return false;
-    for (int j = 0; j < d->loss_config.n_loss; j++) d->loss_config.loss_weight[j] /= d->accumulate;
-    d->ahead = d->loss_config.use_weighting || dpo_ranked(&d->loss_config);
-    if (!learner_shape(l, o, true, e) || !dpo_data(d, e) ||
+    PairBatch *b = &d->b;
+    int longest_tree;
+    b->l = l, b->config = c->dpo;
+    b->size = o->per_device_train_batch_size, b->accumulate = o->gradient_accumulation_steps;
+    d->t.batch = b->size * b->accumulate;
+    if (!parse_losses(&b->config, c, e)) return false;
+    for (int j = 0; j < b->config.n_loss; j++) b->config.loss_weight[j] /= b->accumulate;
+    b->ahead = b->config.use_weighting || dpo_ranked(&b->config);
+    if (!learner_shape(l, o, true, e) || !dpo_data(d, &longest_tree, e) ||
         !run_memory(o, "dpo", learner_bytes(l, o, reference), e) ||
-        !learner_load(l, o, reference, e) || !dpo_memory(d, e))
+        !learner_load(l, o, reference, e) || !pair_batch_new(b, longest_tree, e))
         return false;
     l->base.tally = referred;
     if (l->copy) l->copy->tally = referred;
     /* here the policy still is the one that the run starts from: a new adapter's B is 0 */
     Model start = *l->model;
     start.tally = referred;
-    if (!reference && !precompute(d, &d->train, &start, e)) return false;
+    if (!reference && !precompute(b, &d->train, &start, e)) return false;
     if (d->held.n && !o->plan &&
-        (!precompute(d, &d->held, l->model, e) || !held_evaluate(&d->before, d, l->model, e)))
+        (!precompute(b, &d->held, l->model, e) || !held_evaluate(&d->before, d, l->model, e)))
         return false;
     l->model->tally = &d->t.cost.measured.net[NET_POLICY];
     d->t.order = (Order){.n = d->train.n, .seed = (uint64_t)o->seed};
@@ -436,15 +303,15 @@ static bool dpo_held(JsonWriter *w, Dpo *d, Err *e) {
 static bool dpo_finish(JsonWriter *w, void *self, Err *e) {
     Dpo *d = self;
     char told[64];
-    if (!training_final(w, &d->t, &d->l, "loss", d->loss, e)) return false;
-    snprintf(told, sizeof told, "loss of the last %.4f", d->loss);
+    if (!training_final(w, &d->t, &d->l, "loss", d->b.loss, e)) return false;
+    snprintf(told, sizeof told, "loss of the last %.4f", d->b.loss);
     training_tell(&d->t, told, "");
     return !d->held.n || dpo_held(w, d, e);
 }
 
 static void dpo_close(void *self) {
     Dpo *d = self;
-    memory_free(d->offset);             /* and all that lies behind it */
+    pair_batch_free(&d->b);
     pairs_free(&d->train);
     pairs_free(&d->held);
     learner_close(&d->l);

@@ -43,7 +43,7 @@ bool pairs_encode(PairSet *p, const Dataset *d, const Language *l, int max_lengt
 }
 
 void pairs_free(PairSet *p) {
-    for (int i = 0; i < p->n; i++) free(p->row[i].id);
+    for (int i = 0; i < p->n; i++) free(p->row[i].id), free(p->row[i].reference);
     free(p->row);
     *p = (PairSet){0};
 }

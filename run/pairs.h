@@ -2,11 +2,12 @@
 #ifndef RUN_PAIRS_H
 #define RUN_PAIRS_H
 
+#include "lib/real.h"
 #include "text/data.h"
 
 typedef struct {
     int *id, n_prompt, n_w, n_l;        /* prompt, chosen, rejected side by side; no part is empty */
-    double ref_w, ref_l;                /* E160: sums under the reference, the caller's to set */
+    real *reference; /* [n_w + n_l] logp of the replies under a reference, if the caller keeps it; or NULL */
 } PairTokens;
 typedef struct { PairTokens *row; int n; } PairSet;
 

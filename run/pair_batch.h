@@ -1,0 +1,44 @@
+/* run/pair_batch.h: a micro-batch of preference pairs side by side in one window: the log-probabilities of
+ * its tokens under policy and reference, and the passes between which the loss of the pairs stands.
+ *
+ * In this order: pair_batch_lay, pair_batch_refer for pairs that do not keep the reference's values, and then
+ * pair_batch_learn, which adds to the gradient, or pair_batch_forward, which does not. */
+#ifndef PAIR_BATCH_H
+#define PAIR_BATCH_H
+
+#include "baselines/dpo.h"
+#include "run/learner.h"
+#include "run/pairs.h"
+
+typedef struct {
+    DpoConfig config;                   /* its weights are divided by the micro-batches of an update (E117) */
+    int size, accumulate;               /* pairs of a micro-batch, and micro-batches of an update, at most */
+    bool ahead;                         /* the sums of all pairs are there before the first slice */
+    Learner *l;                         /* its window is the micro-batch's */
+    int n_pair;
+    PairTokens **now;                   /* [size] the pairs of the micro-batch */
+    /* sequence 2i is the chosen, 2i + 1 the rejected reply of pair i */
+    size_t *offset;                     /* [2 size + 1] */
+    int *token, *token_of, *sequence_of; /* [n_token]; [n_target] flat place and sequence of a target */
+    real *logp, *reference, *dlogp, *by_target;         /* [n_token] three times; [n_target] */
+    double n_chosen_token;
+    DpoPair *pair, *micro;              /* [accumulate * size] of the update; its micro-batch */
+    DpoRank *rank;
+    double loss, entropy_sum, n_token;  /* of the update so far */
+} PairBatch;
+
+/* Memory for pairs of at most longest_tree tokens; size and accumulate are set. To be freed. */
+bool pair_batch_new(PairBatch *b, int longest_tree, Err *e);
+void pair_batch_free(PairBatch *b);
+
+/* Lays now[0 .. n - 1] side by side as the k-th micro-batch of the update: tokens and window, and what the
+ * pairs keep of the reference. */
+bool pair_batch_lay(PairBatch *b, int k, int n, Err *e);
+/* E179: the reference's values of every token; keep: with the pairs too, which own them. */
+bool pair_batch_refer(PairBatch *b, const Model *reference, bool keep, Err *e);
+/* Forward only: the sums of all pairs under m, and their weights (E177). */
+bool pair_batch_forward(PairBatch *b, const Model *m, Err *e);
+/* E160 to E177: the loss is added to b->loss and its gradient to the trainer's. */
+bool pair_batch_learn(PairBatch *b, Err *e);
+
+#endif
