@@ -1,10 +1,11 @@
-/* baselines.c: the kinds of `grpo compute` for the methods that GRPO is compared with: PPO and DPO.
+/* baselines.c: the kinds of `grpo compute` for the methods that GRPO is compared with: PPO, DPO, DVPO.
  *
  * baselines/ knows loss tokens only: masked places are left out on the way in and come back as 0. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "baselines/dpo.h"
+#include "baselines/dvpo.h"
 #include "baselines/ppo.h"
 #include "compute/kinds.h"
 #include "lib/words.h"
@@ -148,6 +149,29 @@ static bool running_moments(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
+/* ---- DVPO ---- */
+
+static bool dvpo_targets_kind(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    Rows value = kind_rows(c, "values", false);
+    const Rows mask = kind_same_shape(c, "mask", &value, true),
+               score = kind_rows(c, "terminal_rewards", false);
+    const double gamma = kind_number_or(c, "gamma", 1), lam = kind_number_or(c, "lam", 0.95);
+    kind_refuse(c, score.n != value.n_row, "terminal_rewards", "one number a reply");
+    const KeptPairs k = kept_of(c, &value, mask.x);
+    real *target = kind_reals(c, value.n), *dvalue = kind_reals(c, value.n);
+    kind_refuse(c, !k.n, "mask", "at least one value");
+    double sum = 0;
+    KIND_OPEN;
+    keep_only(c, &value, &k);
+    dvpo_targets(target, value.x, score.x, k.offset, k.n_row, gamma, lam);
+    dvpo_value_loss(&sum, dvalue, value.x, target, k.n, (double)k.n);
+    put_kept(out, "targets", target, &value, &k);
+    json_put(out, "loss", sum / (double)k.n);
+    put_kept(out, "dvalues", dvalue, &value, &k);
+    KIND_FINISH;
+}
+
 /* ---- DPO ---- */
 
 static void loss_types(Call *c, DpoConfig *d) {
@@ -269,6 +293,8 @@ const ComputeKind compute_baseline_kinds[] = {
      ppo_loss},
     {"running_moments", "E152 E153", "batches[steps][any], clip?, score_norm? off|standardise|scale",
      running_moments},
+    {"dvpo_targets", "E240 E241 E242",
+     "values[B][T], mask?[B][T], terminal_rewards[B], gamma? 1, lam? 0.95", dvpo_targets_kind},
     {"dpo_loss", "E160 to E178",
      "chosen_logps[B][T], rejected_logps[B][T], chosen_mask?[B][T], rejected_mask?[B][T], "
      "ref_chosen_logps[B][T], ref_rejected_logps[B][T], "

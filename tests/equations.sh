@@ -14,13 +14,13 @@ code=$(find . -path ./build -prune -o -path ./tests -prune -o -name 'unicode.*' 
     # MA[T]H so that this line does not find itself; real.h's __FAST_MATH__ is another word
     grep -rnE '(^|[^_A-Za-z])MA[T]H( section|\.md|s?,? [0-9E]|$)' --include='*.[ch]' --include='*.md' --include='*.sh' --include='*.py' --include=Makefile --exclude-dir=build --exclude-dir=.git . | sed 's|^|lost |'
 } | awk '
-    # numbers of a line: E12, and E12 to E17 as all of them (those in between need no paragraph: a range may pass over facts); those of the other methods (E126 to E139, E200 to E279) are told at their functions
+    # numbers of a line: E12, and E12 to E17 as all of them (those in between need no paragraph: a range may pass over facts); nor do those of the other methods, E200 to E279
     function numbers(line, found,    n, from, to, i) {
         n = 0
         while (match(line, /[^A-Za-z0-9]E[1-9][0-9]*( to E[1-9][0-9]*)?/)) {
             from = substr(line, RSTART + 2, RLENGTH - 2); to = from + 0
             if (split(from, part, " to E") == 2) to = part[2] + 0
-            for (i = from + 0; i <= to; i++) if (i < 126 || (i > 139 && i < 200) || i > 279) { found[++n] = i; between[n] = i > from + 0 && i < to }
+            for (i = from + 0; i <= to; i++) { found[++n] = i; between[n] = (i > from + 0 && i < to) || (i >= 200 && i < 280) }
             line = substr(line, RSTART + RLENGTH)
         }
         return n
