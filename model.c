@@ -1,10 +1,11 @@
 /* model.c: from tokens to log-probabilities, and back.
  *
- * In this order: the pieces (norm, rotation, one row of logits), the memory of a pass, the linear
- * maps of a layer, its two halves, the trunk, the heads; each backward stands below its forward, and each of
- * its lines below the forward line that it undoes. Not here: parameters (net/params.c), attention
- * (net/attention.c), files (net/folder.c), decoding with a cache (run/rollout.c), losses (grpo.c). The order
- * of every sum is promised (docs/numerics.md); where a loop is parallel, each thread owns its outputs. */
+ * In this order: the pieces (norm, rotation), the memory of a pass, the linear maps of a layer, its two
+ * halves, the trunk, the heads; each backward stands below its forward, and each of its lines below the
+ * forward line that it undoes. Not here: parameters (net/params.c), attention (net/attention.c), one row of
+ * logits (net/logits.c), files (net/folder.c), decoding with a cache (run/rollout.c), losses (grpo.c). The
+ * order of every sum is promised (docs/numerics.md); where a loop is parallel, each thread owns its outputs.
+ */
 #include "model.h"
 
 #include <stdlib.h>
@@ -118,71 +119,6 @@ void rope_apply(real *x, int n_head, int head_dim, const real *cos, const real *
             x[i] = a * cos[i] - b * s;
             x[i + half] = b * cos[i] + a * s;
         }
-}
-
-/* ---- E23 to E27: one row of logits ---- */
-
-static LogitStats row_stats(real *z, int vocab, double temperature, bool want_entropy, double *total_at) {
-    real block[LOGITS_BLOCK], shifted[LOGITS_BLOCK];
-    if (temperature != 1)
-        for (int v = 0; v < vocab; v++) z[v] /= (real)temperature;
-    const real max = r_max(z, (size_t)vocab);
-    double sum = 0, mean = 0, total = 0;
-    for (int v = 0; v < vocab; v += LOGITS_BLOCK) {
-        const size_t n = (size_t)(vocab - v < LOGITS_BLOCK ? vocab - v : LOGITS_BLOCK);
-        r_exp_array(block, z + v, max, n);
-        sum += r_sum(block, n);
-        if (total_at) {
-            for (size_t i = 0; i < n; i++) total += block[i];
-            total_at[v / LOGITS_BLOCK] = total;
-        }
-        if (!want_entropy) continue;
-        for (size_t i = 0; i < n; i++) shifted[i] = z[(size_t)v + i] - max;
-        mean += r_dot(block, shifted, n);
-    }
-    const double log_sum = d_log(sum);
-    return (LogitStats){.max = max, .sum = (real)sum, .log_sum = (real)log_sum,
-                        .entropy = (real)(log_sum - mean / sum)};
-}
-
-LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entropy) {
-    return row_stats(z, vocab, temperature, want_entropy, NULL);
-}
-
-LogitStats logits_totals(real *z, int vocab, double temperature, double *total_at) {
-    return row_stats(z, vocab, temperature, false, total_at);
-}
-
-void logits_backward(real *z, int vocab, double temperature, const LogitStats *s, const int *target,
-                     const real *dlogp, const real *dentropy, int n) {
-    const real tau = (real)temperature;
-    real c_sum = 0, h_sum = 0;
-    for (int i = 0; i < n; i++) {
-        c_sum += dlogp[i];
-        if (dentropy) h_sum += dentropy[i];
-    }
-    for (int v0 = 0; v0 < vocab; v0 += LOGITS_BLOCK) {
-        real p[LOGITS_BLOCK];
-        const int m = vocab - v0 < LOGITS_BLOCK ? vocab - v0 : LOGITS_BLOCK;
-        r_exp_array(p, z + v0, s->max, (size_t)m);
-        for (int v = 0; v < m; v++) {
-            p[v] /= s->sum;
-            const real logp = z[v0 + v] - s->max - s->log_sum;
-            z[v0 + v] = -(p[v] * c_sum);
-            if (h_sum != 0) z[v0 + v] -= h_sum * p[v] * (logp + s->entropy);
-        }
-    }
-    /* c_y of equal targets is summed first, ascending, on the first of them */
-    for (int i = 0; i < n; i++) {
-        bool first = true;
-        for (int k = 0; first && k < i; k++) first = target[k] != target[i];
-        if (!first) continue;
-        real c = dlogp[i];
-        for (int k = i + 1; k < n; k++) if (target[k] == target[i]) c += dlogp[k];
-        z[target[i]] += c;
-    }
-    if (temperature != 1)
-        for (int v = 0; v < vocab; v++) z[v] /= tau;
 }
 
 /* ---- the memory of a pass ---- */
@@ -733,27 +669,41 @@ static real *chunk(Acts *a, const Model *m, const real *hidden, int first, int n
     return a->logits + (kept ? (size_t)first * (size_t)m->config.vocab : 0);
 }
 
+/* The second model's logits of the same chunk of scored rows. */
+static real *second_chunk(const SecondModel *second, const Batch *b, int first) {
+    int n;
+    real *logits = chunk(second->acts, second->model, second->hidden, first, scored_rows(second->acts, b),
+                         false, &n);
+    head_logits(logits, second->model, second->acts->scored_hidden, n);
+    return logits;
+}
+
 void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *b, const real *hidden,
-               double temperature) {
+               double temperature, const SecondModel *second) {
     const int vocab = m->config.vocab, n_scored = scored_rows(a, b);
     a->logits_kept = !acts_logits_again(a, n_scored);
     for (int first = 0, n; first < n_scored; first += n) {
         real *logits = chunk(a, m, hidden, first, n_scored, a->logits_kept, &n);
         head_logits(logits, m, a->scored_hidden, n);
+        real *other = second ? second_chunk(second, b, first) : NULL;
         #pragma omp parallel for schedule(static) if (threads_worth((size_t)n * (size_t)vocab))
         for (int i = 0; i < n; i++) {
-            real *z = logits + (size_t)i * (size_t)vocab;
+            const size_t at = (size_t)i * (size_t)vocab;
+            real *z = logits + at;
             const LogitStats s = a->stats[first + i] = logits_stats(z, vocab, temperature, true);
+            const real kl = second ? logits_kl(other + at, z, &s, vocab, temperature) : 0;
             for (int k = a->scored_at[first + i]; k < a->scored_at[first + i + 1]; k++) {
                 logp[k] = z[b->target_id[k]] - s.max - s.log_sum;
                 if (entropy) entropy[k] = s.entropy;
+                if (second) second->kl[k] = kl;
             }
         }
     }
 }
 
 void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, const Batch *b,
-                        const real *hidden, double temperature, const real *dlogp, const real *dentropy) {
+                        const real *hidden, double temperature, const real *dlogp, const real *dentropy,
+                        const SecondModel *second) {
     const int vocab = m->config.vocab, n_scored = scored_rows(a, b);
     const size_t h = (size_t)m->config.hidden;
     const bool kept = a->logits_kept && !acts_logits_again(a, n_scored);
@@ -762,14 +712,19 @@ void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, cons
     for (int first = 0, n; first < n_scored; first += n) {
         real *logits = chunk(a, m, hidden, first, n_scored, kept, &n);
         if (!kept) head_logits(logits, m, a->scored_hidden, n);
+        real *others = second && second->dkl ? second_chunk(second, b, first) : NULL;
         #pragma omp parallel for schedule(static) if (threads_worth((size_t)n * (size_t)vocab))
         for (int i = 0; i < n; i++) {
-            real *z = logits + (size_t)i * (size_t)vocab;
+            real *z = logits + (size_t)i * (size_t)vocab, dkl = 0;
             const int at = a->scored_at[first + i], count = a->scored_at[first + i + 1] - at;
             if (temperature != 1 && !kept)
                 for (int v = 0; v < vocab; v++) z[v] /= (real)temperature;
+            real *other = others ? others + (size_t)i * (size_t)vocab : NULL;
+            for (int k = 0; other && k < count; k++) dkl += second->dkl[at + k];
+            if (dkl != 0) logits_kl_backward(other, z, &a->stats[first + i], vocab, temperature, dkl);
             logits_backward(z, vocab, temperature, &a->stats[first + i], b->target_id + at, dlogp + at,
                             dentropy ? dentropy + at : NULL, count);
+            if (dkl != 0) sum_of(z, z, other, (size_t)vocab);
         }
         gemm_nn(a->dscored, (int)h, logits, vocab, m->head->data, m->head->store, n, vocab, (int)h);
         for (int i = 0; i < n; i++)

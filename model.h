@@ -8,6 +8,7 @@
 
 #include "net/attention.h"
 #include "net/batch.h"
+#include "net/logits.h"
 #include "net/params.h"
 
 /* ---- trunk ---- */
@@ -47,15 +48,28 @@ void model_grad_finish(real *grad, Acts *a, const Model *m);
 
 /* ---- heads ---- */
 
+/* A second model of the same vocabulary that reads the same batch: at every target's row its distribution p~
+ * beside this one's p. Its logits are made in its own activations chunk by chunk, also once more for the
+ * derivative, and never kept. */
+typedef struct {
+    const Model *model;
+    Acts *acts;                         /* for as many rows and targets; they need keep nothing */
+    const real *hidden;                 /* model_forward of these two */
+    real *kl;                           /* [n_target] out: E201: KL(p~ || p) at the target's row */
+    const real *dkl;                    /* [n_target] E204: the loss's derivative by kl; NULL: none */
+} SecondModel;
+
 /* E23, E25: logp and entropy (NULL: not wanted) of each target at the temperature; logits in chunks of rows.
- */
+ * With a second model (NULL: none) also its kl, which is 0 to the bit where both models are the same. */
 void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *b, const real *hidden,
-               double temperature);
+               double temperature, const SecondModel *second);
 /* E24, E26: dhidden [n_row, hidden] is written (zero where nothing is scored), grad += ; dentropy may be
  * NULL. grad NULL: head frozen. Must follow head_logp on the same batch and hidden rows: it goes on from the
- * logits, or, where they were too many to keep, computes them anew. */
+ * logits, or, where they were too many to keep, computes them anew. E204: a second model's dkl is read, if
+ * there is one; nothing is derived by the second model. */
 void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, const Batch *b,
-                        const real *hidden, double temperature, const real *dlogp, const real *dentropy);
+                        const real *hidden, double temperature, const real *dlogp, const real *dentropy,
+                        const SecondModel *second);
 /* z [n, vocab] = hidden rows times the head: E4. */
 void head_logits(real *z, const Model *m, const real *hidden, int n);
 /* E40: the last of n ids that is not pad; -1 if there is none. pad -1: the last. */
@@ -76,18 +90,4 @@ void rms_norm(real *y, real *r, const real *x, const real *w, int n, double eps)
 void rms_norm_backward(real *dx, const real *dy, const real *x, const real *w, real r, int n);
 /* E8, dw += ; rows ascending, r [n_vec] */
 void rms_norm_weight_backward(real *dw, const real *dy, const real *x, const real *r, size_t n_vec, int n);
-/* E23, E25, E27: one row of logits; z is divided by tau in place. The sum goes over blocks of LOGITS_BLOCK in
- * ascending order. */
-/* lse = max + log_sum; log p_v = (z_v - max) - log_sum */
-typedef struct { real max, sum, log_sum, entropy; } LogitStats;
-LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entropy);
-/* The same without entropy, for E308: total_at [blocks of LOGITS_BLOCK ids]: the sum of exp(z - max) over all
- * ids up to a block's end, one by one in double. */
-enum { LOGITS_BLOCK = 4096 };
-LogitStats logits_totals(real *z, int vocab, double temperature, double *total_at);
-/* E24, E26: z [vocab] (as left by logits_stats) becomes dz, for n targets of this row with derivatives dlogp
- * and (or NULL) dentropy. */
-void logits_backward(real *z, int vocab, double temperature, const LogitStats *s, const int *target,
-                     const real *dlogp, const real *dentropy, int n);
-
 #endif

@@ -259,9 +259,10 @@ bool step_micro_batch(Step *s, int i, Err *e) {
     /* slice_next: 1, there is one; 0, no more; -1, e is filled in */
     while ((more = slice_next(&x, &l->window, &policy->config, e)) > 0) {
         const real *hidden = model_forward(acts, policy, &x.batch);                     /* E1 to E16 */
-        head_logp(t->logp, t->entropy, acts, policy, &x.batch, hidden, temperature);    /* E23, E25 */
+        head_logp(t->logp, t->entropy, acts, policy, &x.batch, hidden, temperature, NULL);  /* E23, E25 */
         slice_loss(s, &x);                                                              /* E99 to E115 */
-        head_logp_backward(dhidden, grad, acts, policy, &x.batch, hidden, temperature, t->dlogp, dentropy);
+        head_logp_backward(dhidden, grad, acts, policy, &x.batch, hidden, temperature, t->dlogp, dentropy,
+                           NULL);
         model_backward(grad, acts, policy, &x.batch, dhidden);                          /* E24 to E6 */
         slice_count(t, &x);
     }

@@ -320,8 +320,8 @@ static bool lm(JsonWriter *out, const Json *inputs, Err *e) {
         fill_weights(m);
         const real *hidden = model_forward(a, m, &s.batch);
         head_logits(z, m, hidden, (int)n);
-        head_logp(logp, NULL, a, m, &s.batch, hidden, tau);
-        head_logp_backward(dhidden, grad, a, m, &s.batch, hidden, tau, dlogp.x, NULL);
+        head_logp(logp, NULL, a, m, &s.batch, hidden, tau, NULL);
+        head_logp_backward(dhidden, grad, a, m, &s.batch, hidden, tau, dlogp.x, NULL, NULL);
         model_backward(grad, a, m, &s.batch, dhidden);
         model_grad_finish(grad, a, m);
         json_begin(out, '{');

@@ -54,16 +54,25 @@ void trainer_free(Trainer *t) {
 
 Slice trainer_slices(const Trainer *t) { return (Slice){.max_row = t->max_row, .max_target = t->max_target}; }
 
+/* The second model reads a slice, too. */
+static void second_forward(SecondModel *second, const Batch *b) {
+    if (!second) return;
+    second->hidden = model_forward(second->acts, second->model, b);
+    tally_forward(second->model, b, batch_scored_rows(b));
+}
+
 void slice_forward(Trainer *t, const Slice *x, double temperature) {
     t->hidden = model_forward(t->acts, t->model, &x->batch);
-    head_logp(t->logp, t->entropy, t->acts, t->model, &x->batch, t->hidden, temperature);
+    second_forward(t->second, &x->batch);
+    head_logp(t->logp, t->entropy, t->acts, t->model, &x->batch, t->hidden, temperature, t->second);
 }
 
 void slice_backward(Trainer *t, const Slice *x, double temperature, bool want_dentropy) {
     head_logp_backward(t->dhidden, t->grad, t->acts, t->model, &x->batch, t->hidden, temperature, t->dlogp,
-                       want_dentropy ? t->dentropy : NULL);
+                       want_dentropy ? t->dentropy : NULL, t->second);
     model_backward(t->grad, t->acts, t->model, &x->batch, t->dhidden);
     slice_count(t, x);
+    if (t->second && t->second->dkl) tally_head(t->second->model, batch_scored_rows(&x->batch));
 }
 
 void slice_count(const Trainer *t, const Slice *x) {
@@ -86,16 +95,31 @@ void slice_scores_backward(Trainer *t, const Slice *x) {
     tally_backward(t->model, b, b->n_target, 0);
 }
 
-bool window_logp(real *logp, real *entropy, Acts *a, int max_row, int max_target, const Model *m,
-                 const Window *w, double temperature, Err *e) {
+static bool window_pass(real *logp, real *entropy, SecondModel *second, Acts *a, int max_row, int max_target,
+                        const Model *m, const Window *w, double temperature, Err *e) {
     Slice x = {.max_row = max_row, .max_target = max_target};
+    real *const kl = second ? second->kl : NULL;
     int more;
     while ((more = slice_next(&x, w, &m->config, e)) > 0) {
-        head_logp(logp + x.first_target, entropy ? entropy + x.first_target : NULL, a, m, &x.batch,
-                  model_forward(a, m, &x.batch), temperature);
+        const real *hidden = model_forward(a, m, &x.batch);
+        second_forward(second, &x.batch);
+        if (second) second->kl = kl + x.first_target;
+        head_logp(logp + x.first_target, entropy ? entropy + x.first_target : NULL, a, m, &x.batch, hidden,
+                  temperature, second);
         tally_forward(m, &x.batch, batch_scored_rows(&x.batch));
     }
+    if (second) second->kl = kl;
     return more == 0;
+}
+
+bool window_logp(real *logp, real *entropy, Acts *a, int max_row, int max_target, const Model *m,
+                 const Window *w, double temperature, Err *e) {
+    return window_pass(logp, entropy, NULL, a, max_row, max_target, m, w, temperature, e);
+}
+
+bool window_kl(real *logp, SecondModel *second, Acts *a, int max_row, int max_target, const Model *m,
+               const Window *w, double temperature, Err *e) {
+    return window_pass(logp, NULL, second, a, max_row, max_target, m, w, temperature, e);
 }
 
 bool window_scores(real *score, Acts *a, int max_row, int max_target, const Model *m, const Window *w,

@@ -20,6 +20,7 @@ typedef struct Trainer {
     real *dhidden;                      /* [max_row, hidden] */
     real *logp, *entropy, *dlogp, *dentropy;    /* [max_target] of the running slice, of a language model; */
     real *score, *dscore;                       /* [max_target, n_label], of a reward model or a critic */
+    SecondModel *second;                /* NULL, or the caller's: it reads each slice too */
     AdamW adamw;                        /* lr is the base rate */
     double max_grad_norm;
     Schedule schedule;
@@ -45,7 +46,8 @@ void trainer_free(Trainer *t);
  */
 Slice trainer_slices(const Trainer *t);
 /* E1 to E25: t->logp and t->entropy of the slice's targets; and back: from t->dlogp (and t->dentropy, if
- * wanted), which the caller has written in between, gradients are added to t->grad. */
+ * wanted), which the caller has written in between, gradients are added to t->grad. With a second model also
+ * its kl (E201), and back from its dkl (E204). */
 void slice_forward(Trainer *t, const Slice *x, double temperature);
 void slice_backward(Trainer *t, const Slice *x, double temperature, bool want_dentropy);
 /* Counts both passes of a slice where the model keeps a tally; slice_backward has done so. */
@@ -59,6 +61,9 @@ void slice_scores_backward(Trainer *t, const Slice *x);
  * scores [n_target, n_label]; rows: of a slice. */
 bool window_logp(real *logp, real *entropy, Acts *a, int max_row, int max_target, const Model *m,
                  const Window *w, double temperature, Err *e);
+/* The same with a second model, whose kl is of all targets of the window. */
+bool window_kl(real *logp, SecondModel *second, Acts *a, int max_row, int max_target, const Model *m,
+               const Window *w, double temperature, Err *e);
 bool window_scores(real *score, Acts *a, int max_row, int max_target, const Model *m, const Window *w,
                    Err *e);
 

@@ -15,6 +15,7 @@ tests_of() {            # the programs that must see a mistake in this file
         reward.c) echo test_reward test_known_answers ;;
         baselines/combine.c) echo test_combine test_known_answers ;;
         model.c | net/params.c | net/batch.c) echo test_model test_known_answers test_train ;;
+        net/logits.c) echo test_model test_known_answers ;;
         net/flops.c) echo test_model test_cost ;;
         net/adapter.c) echo test_lora ;;
         tokenizer.c | text/chat.c | text/tokenizer_*) echo test_tokenizer ;;

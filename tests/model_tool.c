@@ -135,9 +135,9 @@ static bool run(const char *dir, const char *case_path, const char *out_path, Er
             return false;
         for (size_t i = 0; i < n; i++) dlogp[i] = flat[c.flat[i]], dentropy[i] = flat2[c.flat[i]];
         head_logits(logits, m, hidden, w.n_row);
-        head_logp(logp, entropy, a, m, &s.batch, hidden, c.temperature);
+        head_logp(logp, entropy, a, m, &s.batch, hidden, c.temperature, NULL);
         head_logp_backward(dhidden, grad, a, m, &s.batch, hidden, c.temperature, dlogp,
-                           json_get(o, "dentropies") ? dentropy : NULL);
+                           json_get(o, "dentropies") ? dentropy : NULL, NULL);
         for (size_t i = 0; i < n; i++) flat[c.flat[i]] = logp[i], flat2[c.flat[i]] = entropy[i];
         put(&out, "logits", logits, rows, vocab, true);
         put(&out, "logps", flat, 1, n, false);

@@ -16,7 +16,8 @@ typedef struct {
     Window w;
     int key[MAX_TARGET];
     Batch b;
-    real *logp, *entropy, *dlogp, *dentropy, *grad, *dhidden;
+    real *logp, *entropy, *dlogp, *dentropy, *kl, *dkl, *grad, *dhidden;
+    SecondModel second;                 /* model NULL: none */
 } Run;
 
 static void run_open(Run *r, Model *m, const Tree *tree, int n_tree, bool shared) {
@@ -26,30 +27,42 @@ static void run_open(Run *r, Model *m, const Tree *tree, int n_tree, bool shared
     r->b = tiny_batch(&r->w);
     CHECK(batch_check(&r->b, &m->config, &e));
     r->a = acts_new(m, r->b.n_row, r->b.n_target, true, &e);
-    real **list[] = {&r->logp, &r->entropy, &r->dlogp, &r->dentropy};
-    for (int i = 0; i < 4; i++) *list[i] = calloc((size_t)r->b.n_target, sizeof(real));
+    real **list[] = {&r->logp, &r->entropy, &r->dlogp, &r->dentropy, &r->kl, &r->dkl};
+    for (int i = 0; i < 6; i++) *list[i] = calloc((size_t)r->b.n_target, sizeof(real));
     r->grad = calloc(m->n_trainable, sizeof(real));
     r->dhidden = calloc((size_t)r->b.n_row * (size_t)m->config.hidden, sizeof(real));
     for (int i = 0; i < r->b.n_target; i++)
-        r->dlogp[i] = weight_of(r->key[i], 1), r->dentropy[i] = weight_of(r->key[i], 2);
+        r->dlogp[i] = weight_of(r->key[i], 1), r->dentropy[i] = weight_of(r->key[i], 2),
+        r->dkl[i] = weight_of(r->key[i], 3);
+}
+
+/* The same with a second model beside it, which may be the same model. */
+static void run_second(Run *r, const Model *m) {
+    Err e = {{0}};
+    r->second = (SecondModel){.model = m, .acts = acts_new(m, r->b.n_row, r->b.n_target, false, &e),
+                              .kl = r->kl, .dkl = r->dkl};
+    r->second.hidden = model_forward(r->second.acts, m, &r->b);
 }
 
 static void run_close(Run *r) {
     acts_free(r->a);
     window_free(&r->w);
-    free(r->logp), free(r->entropy), free(r->dlogp), free(r->dentropy), free(r->grad), free(r->dhidden);
+    acts_free(r->second.acts);
+    free(r->logp), free(r->entropy), free(r->dlogp), free(r->dentropy), free(r->kl), free(r->dkl);
+    free(r->grad), free(r->dhidden);
 }
 
 static const real *run_forward(Run *r) {
     const real *hidden = model_forward(r->a, r->m, &r->b);
-    head_logp(r->logp, r->entropy, r->a, r->m, &r->b, hidden, tau);
+    head_logp(r->logp, r->entropy, r->a, r->m, &r->b, hidden, tau, r->second.model ? &r->second : NULL);
     return hidden;
 }
 
 static void run_backward(Run *r) {
     const real *hidden = run_forward(r);
     memset(r->grad, 0, r->m->n_trainable * sizeof(real));
-    head_logp_backward(r->dhidden, r->grad, r->a, r->m, &r->b, hidden, tau, r->dlogp, r->dentropy);
+    head_logp_backward(r->dhidden, r->grad, r->a, r->m, &r->b, hidden, tau, r->dlogp, r->dentropy,
+                       r->second.model ? &r->second : NULL);
     model_backward(r->grad, r->a, r->m, &r->b, r->dhidden);
     model_grad_finish(r->grad, r->a, r->m);
 }
@@ -62,7 +75,8 @@ static double run_loss(void *to) {
     model_pack(r->m);
     run_forward(r);
     for (int i = 0; i < r->b.n_target; i++)
-        loss += (double)r->dlogp[i] * r->logp[i] + (double)r->dentropy[i] * r->entropy[i];
+        loss += (double)r->dlogp[i] * r->logp[i] + (double)r->dentropy[i] * r->entropy[i] +
+                (double)r->dkl[i] * r->kl[i];                   /* kl is 0 without a second model */
     return loss;
 }
 
@@ -257,7 +271,7 @@ static void test_same_bits_in_any_batch(void) {
                 real *logp = calloc((size_t)b.n_target, sizeof(real)),
                      *entropy = calloc((size_t)b.n_target, sizeof(real));
                 const real *hidden = model_forward(a, m, &b);
-                head_logp(logp, entropy, a, m, &b, hidden, tau);
+                head_logp(logp, entropy, a, m, &b, hidden, tau, NULL);
                 for (int i = 0, target = 0; i < n; i++) {
                     CHECK_INT(tiny_differ(hidden + (size_t)b.seg[i].start * h, alone + (size_t)of[i] * 64 * h,
                                           (size_t)b.seg[i].n_row * h),
@@ -352,13 +366,75 @@ static void test_logits_kept_or_anew(void) {
     const size_t n = (size_t)r.b.n_row * (size_t)m->config.hidden;
     const real *hidden = run_forward(&r);
     real *dhidden = calloc(n, sizeof(real)), *grad = calloc(m->n_trainable, sizeof(real));
-    head_logp_backward(r.dhidden, r.grad, r.a, m, &r.b, hidden, tau, r.dlogp, r.dentropy);
-    head_logp_backward(dhidden, grad, r.a, m, &r.b, hidden, tau, r.dlogp, r.dentropy);
+    head_logp_backward(r.dhidden, r.grad, r.a, m, &r.b, hidden, tau, r.dlogp, r.dentropy, NULL);
+    head_logp_backward(dhidden, grad, r.a, m, &r.b, hidden, tau, r.dlogp, r.dentropy, NULL);
     CHECK(memcmp(dhidden, r.dhidden, n * sizeof(real)) == 0);
     CHECK(memcmp(grad, r.grad, m->n_trainable * sizeof(real)) == 0);
     free(dhidden), free(grad);
     run_close(&r);
     model_free(m);
+}
+
+/* Another model of the same shape. */
+static Model *model_beside(int k) {
+    Model *m = tiny_model(k);
+    for (size_t j = 0; j < m->n_trainable; j++) m->weights[j] += (real)(0.05 * tiny_number(31, j));
+    model_pack(m);
+    return m;
+}
+
+/* E28, E201, E204: a second model at every target's row. Several chunks of rows. */
+static void test_E28_second_model(void) {
+    static const Tree large[] = {{60, 4, {40, 1, 60, 33}}, {100, 2, {90, 50}}, {7, 3, {3, 17, 16}}};
+    Model *m = tiny_model(TINY_BIG), *other = model_beside(TINY_BIG);
+    const int vocab = m->config.vocab;
+    real *z = calloc(2 * (size_t)vocab, sizeof(real));
+    Run r, alone;
+    run_open(&r, m, large, 3, true);
+    run_open(&alone, m, large, 3, true);
+    run_backward(&alone);
+    run_second(&r, other);
+    run_backward(&r);
+    CHECK(tiny_differ(r.logp, alone.logp, (size_t)r.b.n_target) == 0);
+    CHECK(tiny_differ(r.grad, alone.grad, m->n_trainable) > 0);
+    const real *hidden = run_forward(&r);
+    for (int i = 0; i < r.b.n_target; i++) {            /* from the definition */
+        const size_t at = (size_t)r.b.target_row[i] * (size_t)m->config.hidden;
+        double kl = 0, sum[2] = {0, 0};
+        head_logits(z, m, hidden + at, 1);
+        head_logits(z + vocab, other, r.second.hidden + at, 1);
+        for (int v = 0; v < vocab; v++)
+            for (int k = 0; k < 2; k++) sum[k] += exp(z[k * vocab + v] / tau);
+        for (int v = 0; v < vocab; v++)
+            kl += exp(z[vocab + v] / tau) / sum[1] *
+                  (z[vocab + v] / tau - log(sum[1]) - z[v] / tau + log(sum[0]));
+        CHECK_NEAR(r.kl[i], kl, (sizeof(real) == 4 ? 1e-6 : 1e-14) * (1 + kl));
+    }
+    r.second.dkl = NULL;                                /* no derivative: the bits of one model alone */
+    run_backward(&r);
+    CHECK_INT(tiny_differ(r.grad, alone.grad, m->n_trainable), 0);
+    run_close(&r);
+    run_open(&r, m, large, 3, true);
+    run_second(&r, m);                                  /* itself: both are 0 to the bit */
+    run_backward(&r);
+    for (int i = 0; i < r.b.n_target; i++) CHECK_NEAR(r.kl[i], 0, 0);
+    CHECK_INT(tiny_differ(r.grad, alone.grad, m->n_trainable), 0);
+    run_close(&r), run_close(&alone);
+    free(z);
+    model_free(m), model_free(other);
+}
+
+static void test_E204_differences(void) {
+    if (sizeof(real) == 4) return;
+    Model *m = tiny_model(0), *other = model_beside(0);
+    Run r;
+    set_threads(1);
+    run_open(&r, m, trees, N_TREE, true);
+    run_second(&r, other);
+    run_backward(&r);
+    check_gradient(run_loss, &r, m, r.grad);
+    run_close(&r);
+    model_free(m), model_free(other);
 }
 
 static void test_E9_linear_scaling(void) {
@@ -526,6 +602,8 @@ int main(void) {
     test_same_gradient_with_any_threads();
     test_E23_to_E27_logits();
     test_logits_kept_or_anew();
+    test_E28_second_model();
+    test_E204_differences();
     test_E9_linear_scaling();
     test_E33_counts();
     test_E190_flops();

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/safetensors.h"
+#include "net/flops.h"
 #include "tests/tiny.h"
 
 static const Tree trees[] = {{9, 3, {8, 1, 3}}, {1, 2, {2, 1}},       {4, 0, {0}},
@@ -52,7 +53,7 @@ static void test_E117_slices_change_no_bit(void) {
             Err none = {{0}};
             Acts *acts = acts_new(m, w.n_row, w.n_target, false, &none);
             real *direct = calloc(MAX_TARGET, sizeof(real));
-            head_logp(direct, NULL, acts, m, &whole, model_forward(acts, m, &whole), 0.7);
+            head_logp(direct, NULL, acts, m, &whole, model_forward(acts, m, &whole), 0.7, NULL);
             acts_free(acts);
             for (size_t i = 0; i < sizeof slice / sizeof *slice; i++) {
                 Trainer t;
@@ -81,6 +82,48 @@ static void test_E117_slices_change_no_bit(void) {
             window_free(&w);
             model_free(m);
         }
+}
+
+/* The same with a second model: here an adapter's base, on the same weights. */
+static void test_E201_slices_change_no_bit(void) {
+    static const int slice[][2] = {{MAX_ROW, MAX_TARGET}, {36, 40}};
+    Model *m = tiny_model(TINY_ADAPTED);
+    Model base = model_base(m);
+    Tally tally[2] = {{.forward = {.row = 0}}};
+    int key[MAX_TARGET];
+    Window w = window_of(m, key);
+    Trainer t[2];
+    real kl[2][MAX_TARGET] = {{0}}, logp[MAX_TARGET], dkl[MAX_TARGET], running[MAX_TARGET];
+    for (int i = 0; i < MAX_TARGET; i++) dkl[i] = (real)0.3;
+    for (int i = 0; i < 2; i++) {
+        Err e = {{0}};
+        Weights weights = {.key = key};
+        base.tally = &tally[i];
+        CHECK(trainer_new(&t[i], m, slice[i][0], slice[i][1], &e));
+        Acts *acts = acts_new(&base, slice[i][0], slice[i][1], false, &e);
+        SecondModel second = {.model = &base, .acts = acts, .kl = kl[i]};
+        CHECK(window_kl(logp, &second, t[i].acts, slice[i][0], slice[i][1], m, &w, 0.7, &e));
+        CHECK(second.kl == kl[i] && kl[i][w.n_target - 1] > 0);
+        second.kl = running, second.dkl = dkl;
+        t[i].second = &second;
+        CHECK(accumulate(&t[i], &w, 0.7, derive, &weights, false, &e));
+        CHECK(i || !tiny_differ(running, kl[i], (size_t)w.n_target));
+        acts_free(acts);
+    }
+    CHECK_INT(tiny_differ(kl[0], kl[1], MAX_TARGET), 0);
+    CHECK_INT(tiny_differ(t[0].grad, t[1].grad, m->n_trainable), 0);
+    /* two passes, and the head once more for the derivative */
+    CHECK_NEAR(tally[0].forward.row, 2 * w.n_row, 0);
+    CHECK_NEAR(tally[0].forward.flop, tally[1].forward.flop, 0);
+    Tally head = {.forward = {.row = 0}};
+    base.tally = &head;
+    const Batch whole = tiny_batch(&w);
+    for (int i = 0; i < 2; i++) tally_forward(&base, &whole, batch_scored_rows(&whole));
+    tally_head(&base, batch_scored_rows(&whole));
+    CHECK_NEAR(tally[0].forward.flop, head.forward.flop, 0);
+    trainer_free(&t[0]), trainer_free(&t[1]);
+    window_free(&w);
+    model_free(m);
 }
 
 /* Gradients and values with all activations kept, and with each layer's input alone (twice, since a pass must
@@ -436,6 +479,7 @@ static void test_window_group_states(void) {
 
 int main(void) {
     test_E117_slices_change_no_bit();
+    test_E201_slices_change_no_bit();
     test_E196_checkpointing_changes_no_bit();
     test_E44_slices_of_scores(TINY_LABELS);
     test_E44_slices_of_scores(TINY_ADAPTED + TINY_LABELS);

@@ -392,11 +392,11 @@ static bool model_gradient(real *grad, const Case *c, Pool *p, Err *e) {
     int more = 0;
     while (ok && (more = slice_next(&s, &x.w, &m->config, e)) > 0) {
         const real *hidden = model_forward(a, m, &s.batch);
-        head_logp(logp, entropy, a, m, &s.batch, hidden, c->s.sampling.temperature);
+        head_logp(logp, entropy, a, m, &s.batch, hidden, c->s.sampling.temperature, NULL);
         for (int k = 0; k < s.batch.n_target; k++)
             dl[k] = dlogp[x.place[s.first_target + k]], dh[k] = dentropy[x.place[s.first_target + k]];
         head_logp_backward(dhidden, sum, a, m, &s.batch, hidden, c->s.sampling.temperature, dl,
-                           with_entropy ? dh : NULL);
+                           with_entropy ? dh : NULL, NULL);
         model_backward(sum, a, m, &s.batch, dhidden);
     }
     ok = ok && more == 0;
