@@ -88,7 +88,7 @@ build/f64/tests/%: build/f64/tests/%.o build/f64/data/world.o $(OBJ64)
 
 # Every test, in float and in double; the last line is "N passed, N failed".
 PROGRAMS = $(foreach bits,32 64,$(TESTS:%=build/f$(bits)/tests/%))
-test: all build/make_world build/demo_table build/experiment_tables $(PROGRAMS)
+test: all build/make_world build/demo_table build/experiment_tables build/experiment_others $(PROGRAMS)
 	@sh tests/run.sh $(PROGRAMS) $(wildcard tests/test_*.sh) tests/equations.sh
 
 # Compares with PyTorch, transformers, TRL and PEFT, in a virtual environment of its own. PyTorch's CPU

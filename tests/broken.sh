@@ -21,6 +21,7 @@ tests_of() {            # the programs that must see a mistake in this file
         tokenizer.c | text/chat.c | text/tokenizer_*) echo test_tokenizer ;;
         lib/optim.c) echo test_optim test_known_answers ;;
         report/*) echo report ;;
+        experiment/others.c) echo others ;;
         cmd/* | step.c | run/run.c | run/loop.c | run/options.c | run/scorer.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;
         run/trainer.c | net/window.c) echo test_train ;;
         *) n=${1##*/}; echo "test_${n%.c}" ;;
@@ -30,7 +31,7 @@ tests_of() {            # the programs that must see a mistake in this file
 is_red() {
     for t in $(tests_of "$1"); do
         if [ -f "tests/test_$t.sh" ]; then
-            make -s ${2+"$2"} grpo grpo64 build/make_world build/demo_table > log 2>&1 || { tail -n 3 log; return 2; }
+            make -s ${2+"$2"} grpo grpo64 build/make_world build/demo_table build/experiment_others > log 2>&1 || { tail -n 3 log; return 2; }
             program="sh tests/test_$t.sh"
         else
             make -s ${2+"$2"} "build/f64/tests/$t" > log 2>&1 || { tail -n 3 log; return 2; }
