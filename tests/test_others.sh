@@ -65,6 +65,9 @@ says "flows: as good and wider" "GDPO: gen" "holds here."
 report FLOW SFT=.4,.4,.4==.9,.9,.9 DPO=.6,.6,.6==.7,.7,.7 flow-10=.59,.6,.61==.76,.74,.76
 says "flows: .04 wider in one seed" "GDPO: gen" "does not hold here."
 
+report FLOW SFT=.4,.4,.4==.9,.9,.9 DPO=.6,.6,.6==.7,.7,.7 flow-10=.55,.6,.61==.8,.8,.8
+says "flows: wider but worse" "GDPO: gen" "does not hold here."
+
 report MAXMIN SFT/safety=.4,.41,.4 one-model/safety=.7,.7,.71 max-min=.6,.6,.61
 says "max-min: both groups" MaxMin "holds here."
 report MAXMIN SFT=.6,.6,.6 one-model/safety=.7,.7,.71 max-min=.6,.6,.6
