@@ -94,16 +94,12 @@ void dpo_weight(DpoPair *p, const real *logp_w, const real *square_w, size_t n_w
 
 /* ---- one pair ---- */
 
-/* E301 */
-static double sigma(double x) { const double e = d_exp(-fabs(x)); return x >= 0 ? 1 / (1 + e) : e / (1 + e); }
-static double log_sigma(double x) { return (x < 0 ? x : 0) - d_log1p(d_exp(-fabs(x))); }
-
 /* E162: s(x) and s'(x). */
 static double f_score(double *slope, double x, const DpoConfig *c) {
     const double a = c->f_alpha_divergence_coef - 1;
     switch (c->f_divergence_type) {
     case F_FORWARD_KL: *slope = d_exp(-x); return 1 - *slope;
-    case F_JS: *slope = sigma(-x); return 0.69314718055994530942 + log_sigma(x);
+    case F_JS: *slope = d_sigmoid(-x); return 0.69314718055994530942 + d_log_sigmoid(x);
     case F_ALPHA:
         if (fabs(a) < 1e-6) break;
         if (a * x > 80) { *slope = 0; return (d_exp(80) - 1) / a; }     /* the limit is a constant */
@@ -127,7 +123,7 @@ static double pair_loss(Two *d, DpoLoss type, const DpoPair *p, const DpoConfig 
     double ell, g;                              /* g: d ell / d delta_s */
     switch (type) {
     case DPO_SIGMOID:                           /* E163 */
-        ell = -log_sigma(a), g = -beta * sigma(-a);
+        ell = -d_log_sigmoid(a), g = -beta * d_sigmoid(-a);
         break;
     case DPO_HINGE:                             /* E164 */
         ell = a < 1 ? 1 - a : 0, g = a < 1 ? -beta : 0;
@@ -138,44 +134,45 @@ static double pair_loss(Two *d, DpoLoss type, const DpoPair *p, const DpoConfig 
         return off * off;
     }
     case DPO_ROBUST:                            /* E166 */
-        ell = (-(1 - eps) * log_sigma(a) + eps * log_sigma(-a)) / (1 - 2 * eps);
-        g = -beta * ((1 - eps) * sigma(-a) + eps * sigma(a)) / (1 - 2 * eps);
+        ell = (-(1 - eps) * d_log_sigmoid(a) + eps * d_log_sigmoid(-a)) / (1 - 2 * eps);
+        g = -beta * ((1 - eps) * d_sigmoid(-a) + eps * d_sigmoid(a)) / (1 - 2 * eps);
         break;
     case DPO_EXO_PAIR: {                        /* E167 */
-        const double q = sigma(a), r = sigma(-a), log_p = d_log1p(-eps), log_eps = d_log(eps);
-        ell = q * (log_sigma(a) - log_p) + r * (log_sigma(-a) - log_eps),
+        const double q = d_sigmoid(a), r = d_sigmoid(-a), log_p = d_log1p(-eps), log_eps = d_log(eps);
+        ell = q * (d_log_sigmoid(a) - log_p) + r * (d_log_sigmoid(-a) - log_eps),
         g = beta * q * r * (a - (log_p - log_eps));
         break;
     }
     case DPO_NCA_PAIR:                          /* E168 */
-        *d = (Two){ beta * (sigma(u) / 2 - sigma(-u)), beta * sigma(y) / 2 };
-        return -log_sigma(u) - log_sigma(-u) / 2 - log_sigma(-y) / 2;
+        *d = (Two){ beta * (d_sigmoid(u) / 2 - d_sigmoid(-u)), beta * d_sigmoid(y) / 2 };
+        return -d_log_sigmoid(u) - d_log_sigmoid(-u) / 2 - d_log_sigmoid(-y) / 2;
     case DPO_BCO_PAIR:                          /* E169 */
-        *d = (Two){ -beta * sigma(-u), beta * sigma(y) };
-        return -log_sigma(u) - log_sigma(-y);
+        *d = (Two){ -beta * d_sigmoid(-u), beta * d_sigmoid(y) };
+        return -d_log_sigmoid(u) - d_log_sigmoid(-y);
     case DPO_SPPO_HARD: {                       /* E170 */
         const double off_w = x_w - 1 / (2 * beta), off_l = x_l + 1 / (2 * beta);
         *d = (Two){ 2 * off_w, 2 * off_l };
         return off_w * off_w + off_l * off_l;
     }
     case DPO_APO_ZERO:                          /* E172 */
-        *d = (Two){ -beta * sigma(u) * sigma(-u), beta * sigma(y) * sigma(-y) };
-        return sigma(-u) + sigma(y);
+        *d = (Two){ -beta * d_sigmoid(u) * d_sigmoid(-u), beta * d_sigmoid(y) * d_sigmoid(-y) };
+        return d_sigmoid(-u) + d_sigmoid(y);
     case DPO_APO_DOWN: {
-        const double both = sigma(u - y) * sigma(y - u);
-        *d = (Two){ beta * (sigma(u) * sigma(-u) - both), beta * both };
-        return sigma(u) + sigma(y - u);
+        const double both = d_sigmoid(u - y) * d_sigmoid(y - u);
+        *d = (Two){ beta * (d_sigmoid(u) * d_sigmoid(-u) - both), beta * both };
+        return d_sigmoid(u) + d_sigmoid(y - u);
     }
     case DPO_DISCOPOP: {                        /* E173 */
-        const double mu = sigma(a / c->discopop_tau), other = sigma(-a / c->discopop_tau), power = d_exp(-a);
-        ell = -other * log_sigma(a) + mu * power;
-        g = beta * (-other * sigma(-a) - mu * power + mu * other / c->discopop_tau * (power + log_sigma(a)));
+        const double mu = d_sigmoid(a / c->discopop_tau), other = d_sigmoid(-a / c->discopop_tau),
+                     power = d_exp(-a), log_sigma = d_log_sigmoid(a);
+        ell = -other * log_sigma + mu * power;
+        g = beta * (-other * d_sigmoid(-a) - mu * power + mu * other / c->discopop_tau * (power + log_sigma));
         break;
     }
     case DPO_SIGMOID_NORM: {                    /* E174 */
-        const double b = beta * (s_w / n_w - s_l / n_l), k = -beta * sigma(-b);
+        const double b = beta * (s_w / n_w - s_l / n_l), k = -beta * d_sigmoid(-b);
         *d = (Two){ k * slope_w / n_w, -k * slope_l / n_l };
-        return -log_sigma(b);
+        return -d_log_sigmoid(b);
     }
     default:                                    /* of the batch, not of a pair: E171, E175 */
         *d = (Two){ 0, 0 };
@@ -214,8 +211,8 @@ static void add_ranked(DpoPair *pair, size_t n, DpoLoss type, double scale, cons
     for (size_t j = 0; j < n; j++) {
         DpoPair *a = &pair[rank[j].at], *b = type == DPO_AOT ? a : &pair[rank[n + j].at];
         const double x = beta * (rank[j].value - rank[n + j].value),
-                     k = scale * beta * (eps * sigma(x) - (1 - eps) * sigma(-x));
-        a->ranked_loss += scale * (-(1 - eps) * log_sigma(x) - eps * log_sigma(-x));
+                     k = scale * beta * (eps * d_sigmoid(x) - (1 - eps) * d_sigmoid(-x));
+        a->ranked_loss += scale * (-(1 - eps) * d_log_sigmoid(x) - eps * d_log_sigmoid(-x));
         a->ranked_dx_w += k;
         b->ranked_dx_l -= k;
     }

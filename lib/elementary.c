@@ -281,9 +281,13 @@ static inline real sigmoid_inline(real x) {
 
 real r_sigmoid(real x) { return sigmoid_inline(x); }
 /* In double also for float: two roundings instead of one would cost the last bit. */
-real r_log_sigmoid(real x) {
-    return (real)((x < 0 ? (double)x : 0) - d_log1p(d_exp(x < 0 ? (double)x : -(double)x)));
+real r_log_sigmoid(real x) { return (real)d_log_sigmoid(x); }
+
+double d_sigmoid(double x) {
+    const double e = d_exp(-fabs(x));
+    return (x < 0 ? e : 1) / (1 + e);
 }
+double d_log_sigmoid(double x) { return (x < 0 ? x : 0) - d_log1p(d_exp(-fabs(x))); }
 
 /* ---- loops ---- */
 

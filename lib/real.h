@@ -47,6 +47,8 @@ double d_sin(double x);                 /* |x| <= 1e9 */
 double d_cos(double x);
 double d_tanh(double x);
 double d_pow(double x, double y);       /* x >= 0 */
+double d_sigmoid(double x);             /* E301 */
+double d_log_sigmoid(double x);         /* E301 */
 static inline double d_clamp(double x, double low, double high) {
     return x < low ? low : x > high ? high : x;
 }
