@@ -170,8 +170,9 @@ static bool read_window(real *logp, real *entropy, Step *s, const Model *m, Err 
 }
 
 bool step_generation(Step *s, int64_t generation, Err *e) {
-    if (!step_draw(s, generation, e) || !step_score(s, e)) return false;
-    step_advantage(s);
+    if (!step_draw(s, generation, e) || (!s->c->unscored && !step_score(s, e))) return false;
+    if (s->c->unscored) s->gen.stats = (GrpoRewardStats){NAN, NAN, NAN};
+    else step_advantage(s);
     if (s->learner.reference && /* E23 under the reference */
         (!step_lay(s, 0, s->gen.n_completion, e) ||
          !read_window(s->gen.ref, NULL, s, s->learner.reference, e)))

@@ -105,7 +105,11 @@ static void put_facts(JsonWriter *w, const Facts *f, const Config *o) {
     json_put_int(w, "trained", (long long)f->trained);
     json_put_string(w, "sha256", f->hex);
     for (size_t i = 0; i < sizeof size / sizeof *size; i++) json_put_int(w, size[i].key, size[i].value);
-    json_put_string(w, "head", c->n_label ? "regression" : c->tied ? "tied" : "own");
+    json_put_string(w, "head",
+                    f->info.value_model ? "value"
+                    : c->n_label        ? "regression"
+                    : c->tied           ? "tied"
+                                        : "own");
     json_put_string(w, "template", f->template);
     json_open(w, "labels", '{');        /* and what is added to their scores */
     for (int k = 0; k < c->n_label; k++) json_put(w, f->info.label[k], f->info.reward_mean[k]);

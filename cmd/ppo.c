@@ -1,24 +1,32 @@
 /* ppo.c: `grpo ppo`: PPO with a critic: generations as `train` makes them, values, token
- * rewards, advantages, updates of policy and critic, the log. The mathematics is in baselines/ppo.c.
+ * rewards, advantages, updates of policy and critic, the log. The mathematics is in baselines/ppo.c; with a
+ * critic that is frozen (DVPO), in baselines/dvpo.c.
  *
  * The critic is a network of its own with one output, read at the row that predicts a token (E151; no bias).
  * A minibatch is whole groups: a prompt and its completions stay together (E31). The critic's trainer counts
- * the updates, since it takes part in all of them. */
+ * the updates, since it takes part in all of them; that of the policy, where the critic has none. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "baselines/dvpo.h"
 #include "baselines/ppo.h"
 #include "cmd/commands.h"
 #include "cmd/step_open.h"
+#include "run/critic.h"
 #include "lib/files.h"
 #include "lib/rng.h"
 #include "lib/machine.h"
 
+typedef enum { CRITIC_TRAINED, CRITIC_FROZEN } CriticKind;
+static const char *const critic_names[] = {"trained", "frozen", NULL};
+
 typedef struct {
     StepConfig step;
     PpoConfig ppo;
+    CriticKind critic;
+    DvpoAdvantage advantage;
     const char *value_model, *ptx_dataset;
     double value_learning_rate;
     int critic_warmup_steps;
@@ -45,6 +53,10 @@ static const Setting rows[] = {
     {"cliprange", SET_NUMBER, AT(ppo.cliprange), "0.2", NULL, "clip half-width of the ratio"},
     {"cliprange_value", SET_NUMBER, AT(ppo.cliprange_value), "0.2", NULL, "clip half-width of the value"},
     {"vf_coef", SET_NUMBER, AT(ppo.vf_coef), "0.1", NULL, "weight of the value loss"},
+    {"critic", SET_CHOICE, AT(critic), "trained", critic_names,
+     "frozen: nothing but the values of --value-model says how good a completion is; no scores (DVPO)"},
+    {"advantage", SET_CHOICE, AT(advantage), "td", dvpo_advantage_names,
+     "of a frozen critic: q, the value after the token, or td, by lambda what it is above that before"},
     {"value_model", SET_STRING, AT(value_model), NULL, NULL,
      "folder that the critic starts from; none: the first reward folder, else --model"},
     {"value_learning_rate", SET_NUMBER, AT(value_learning_rate), "none", NULL,
@@ -77,15 +89,17 @@ typedef struct {
     const Config *c;
     StepConfig step_config;             /* the given one, as Step takes it */
     Step s;
-    Learner value;                      /* the critic; its trainer's partner is the policy's */
+    Critic critic;                      /* its trainer's partner is the policy's */
     PpoMoments moments;
     bool warned;
     real *score;                        /* [n_completion] s_i */
-    real *kl, *reward, *values, *adv, *ret;     /* [n_token], flat places of s.gen */
+    real *kl, *reward, *values, *adv, *ret;     /* [n_token], flat places of s.gen; of a frozen critic
+                                                   a completion has one value more, behind its others */
     real *mb_old, *mb_adv, *mb_value, *mb_ret;  /* [n_target] of the minibatch, in the window's order */
     int *order;                         /* [n_prompt] as they are dealt out to minibatches */
     int64_t generation;
-    Texts valued; /* the critic's ledger: of its updates; s.trained: of the policy's; ptx_read: */
+    Texts valued; /* the critic's ledger: of its updates, or of what a frozen one read; s.trained: of the
+                     policy's; ptx_read: */
     Texts ptx_read;
     /* of the generation: means over its completions, and means of its minibatches */
     double mean_kl, mean_entropy, mean_non_score, mean_score, stat[N_STAT], ratio_square;
@@ -100,93 +114,35 @@ typedef struct {
 
 /* ---- the critic ---- */
 
-static bool same_tokenizer(const char *a, const char *b, Err *e) {
-    char dir[2][1024], path[1100];
-    char *text[2] = {NULL, NULL};
-    size_t n[2] = {0, 0};
-    const char *const given[] = {a, b};
-    bool ok = true;
-    for (int k = 0; ok && k < 2; k++)
-        ok = folder_tokenizer(dir[k], given[k], e) &&
-             path_join(path, sizeof path, dir[k], "tokenizer.json", e) &&
-             (text[k] = file_read(path, &n[k], e));
-    ok = ok && ((n[0] == n[1] && !memcmp(text[0], text[1], n[0])) ||
-                fail(e,
-                     "--value-model %s: its tokenizer.json is not that of %s, but a critic reads the "
-                     "policy's tokens; give another --value-model, for instance the policy itself",
-                     a, b));
-    free(text[0]);
-    free(text[1]);
-    return ok;
-}
-
-/* E154: of a reward model the output is its weighted score, R of E60 without the constant; a language model's
- * output is drawn. */
-static Model *critic_of(const char *dir, ModelConfig shape, const FolderInfo *info, const Step *s, Err *e) {
-    const int k = shape.n_label, hidden = shape.hidden;
-    shape.n_label = 1;
-    if (!k) return folder_load_as(dir, &shape, (uint64_t)s->c->run.seed, e);
-    Model *from = folder_load(dir, NULL, e), *m = from ? model_new(&shape, e) : NULL;
-    if (m) {
-        model_copy(m, from);
-        const real *w = from->head->data;
-        real *out = m->head->data;
-        bool known = false;
-        double weight[MAX_LABELS];
-        for (int i = 0; i < k; i++) {
-            weight[i] = 0;
-            for (int j = 0; j < s->rewards.n_label; j++)
-                if (!strcmp(info->label[i], s->rewards.label[j]))
-                    weight[i] = s->rewards.weight[j], known = true;
-        }
-        for (int j = 0; j < hidden; j++) {
-            double sum = 0;
-            for (int i = 0; i < k; i++) sum += (known ? weight[i] : 1) * (double)w[i * hidden + j];
-            out[j] = (real)sum;
-        }
-        model_pack(m);
-    }
-    model_free(from);
-    return m;
-}
-
 static bool open_critic(Ppo *p, Err *e) {
     const Config *c = p->c;
     Step *s = &p->s;
     char dir[1024];
-    Learner *v = &p->value;
-    ModelConfig shape;
-    FolderInfo info;
+    Critic *v = &p->critic;
     const char *from = c->value_model           ? c->value_model
                        : c->step.scorer.folders ? c->step.scorer.folders
                                                 : c->step.run.model;
     snprintf(dir, sizeof dir, "%.*s", c->value_model ? (int)strlen(from) : (int)strcspn(from, ","), from);
-    if (!folder_config(&shape, &info, dir, e) || !same_tokenizer(dir, c->step.run.model, e)) return false;
-    shape.checkpointing = c->step.run.gradient_checkpointing;
-    if (shape.lora.r)
-        return fail(e,
-                    "--value-model %s: is an adapter; a critic is trained whole: merge it first (grpo "
-                    "merge), or give another --value-model",
-                    dir);
-    if (shape.vocab < s->learner.model->config.vocab || shape.context < s->learner.model->config.context)
-        return fail(e,
-                    "--value-model %s: vocabulary %d and context %d, expected at least the policy's %d and "
-                    "%d",
-                    dir, shape.vocab, shape.context, s->learner.model->config.vocab,
-                    s->learner.model->config.context);
-    v->shape = shape;
-    v->shape.n_label = 1;
-    v->rows = s->learner.rows;
-    const double need =
-        learner_bytes(&s->learner, &c->step.run, true) + (double)trainer_bytes(&v->shape, v->rows, v->rows);
+    v->frozen = c->critic == CRITIC_FROZEN;
+    v->max_row = s->learner.rows;
+    v->max_target = v->max_row + (v->frozen ? s->group : 0);            /* that of a last row beside */
+    if (!critic_shape(v, dir, c->step.run.model, &s->learner.model->config, e)) return false;
+    if (v->frozen && !v->info.value_model)
+        fprintf(
+            stderr,
+            "ppo: --value-model %s: not of `grpo reward --loss-type value`, so that its output was hardly "
+            "trained at the rows whose values are read: a reward model's only at the last\n",
+            dir);
+    const double need = learner_bytes(&s->learner, &c->step.run, true) + critic_bytes(v);
     if (!memory_plan(c->step.run.plan ? NULL : "ppo, critic included", need, e) ||
-        !(v->model = critic_of(dir, shape, &info, s, e)) ||
-        !trainer_new(&v->trainer, v->model, v->rows, v->rows, e))
+        !critic_load(v, s->rewards.label, s->rewards.weight, s->rewards.n_label, (uint64_t)c->step.run.seed,
+                     e))
         return false;
+    v->model->tally = &p->t.cost.measured.net[NET_VALUE];
+    if (v->frozen) return true;
     run_trainer(&v->trainer, &c->step.run, (int)s->learner.trainer.n_step);
     if (!isnan(c->value_learning_rate)) v->trainer.adamw.lr = c->value_learning_rate;
     v->trainer.partner = &s->learner.trainer;
-    v->model->tally = &p->t.cost.measured.net[NET_VALUE];
     /* the policy's schedule begins when it does */
     const int64_t left = s->learner.trainer.n_step - (int64_t)c->critic_warmup_steps * p->t.unit;
     s->learner.trainer.n_step = left > 1 ? left : 1;
@@ -195,15 +151,38 @@ static bool open_critic(Ppo *p, Err *e) {
 
 /* ---- one generation: scores to advantages ---- */
 
-/* v of E151 for every token, under the critic that the generation meets. */
+/* v of E151 for every token, under the critic that the generation meets; under a frozen one, v_n too. */
 static bool rollout_values(Ppo *p, Err *e) {
     Step *s = &p->s;
-    const Learner *v = &p->value;
-    if (!step_window(s, NULL, s->gen.n_prompt, e) ||
-        !window_scores(p->mb_value, v->trainer.acts, v->rows, v->rows, v->model, &s->learner.window, e))
-        return false;
-    for (int i = 0; i < s->learner.window.n_target; i++) p->values[s->micro.token_of[i]] = p->mb_value[i];
-    return true;
+    const Critic *v = &p->critic;
+    Window *w = &s->learner.window;
+    w->last_row = v->frozen;
+    const bool ok = step_window(s, NULL, s->gen.n_prompt, e) && critic_values(p->mb_value, v, w, e);
+    w->last_row = false;
+    for (int i = 0; ok && i < w->n_target; i++)
+        p->values[s->micro.token_of[i] + (v->frozen ? s->micro.completion_of[i] : 0)] = p->mb_value[i];
+    return ok;
+}
+
+/* All that a frozen critic read: a completion's last row too, and at the prompt's end once for each. */
+static Texts read_states(const Step *s) {
+    Texts t = {0};
+    for (int i = 0; i < s->gen.n_completion; i++) {
+        const double prompt = s->gen.prompt[i / s->group].n;
+        if (i % s->group == 0) texts_reply_prompt(&t, prompt);
+        texts_states(&t, prompt, s->gen.out.length[i]);
+    }
+    return t;
+}
+
+/* The value of the finished text stands where PPO has the score: in what is told, not in a token's reward. */
+static void frozen_scores(Ppo *p) {
+    Generation *g = &p->s.gen;
+    const Texts read = read_states(&p->s);
+    texts_add(&p->valued, &read, 1);
+    for (int i = 0; i < g->n_completion; i++)
+        p->score[i] = p->values[g->offset[i + 1] + (size_t)i];
+    reward_moments(&g->stats.reward, NULL, p->score, (size_t)g->n_completion, 1, 1);
 }
 
 /* E142, E152, E153. An unscored completion gets the mean of the others: no news, good or bad. */
@@ -226,20 +205,25 @@ static bool ppo_scores(Ppo *p, Err *e) {
     return true;
 }
 
-/* E140 to E145, and what is logged of them. */
+/* E140 to E145 or, frozen, E243 and E245; and what is logged of them. */
 static bool ppo_advantages(Ppo *p, Err *e) {
     const Generation *g = &p->s.gen;
     const PpoConfig *c = &p->c->ppo;
     const size_t n = (size_t)g->n_completion, n_token = g->offset[n];
-    if (!ppo_scores(p, e) || !rollout_values(p, e)) return false;
+    const bool frozen = p->critic.frozen;
+    if (frozen) memset(p->score, 0, n * sizeof(real));
+    if ((!frozen && !ppo_scores(p, e)) || !rollout_values(p, e)) return false;
     ppo_token_rewards(p->reward, p->kl, g->old, g->ref, p->score, g->offset, n, c);
+    if (frozen) frozen_scores(p);
     double kl = 0, entropy = 0, score = 0;
     for (size_t t = 0; t < n_token; t++) kl += p->kl[t], entropy -= g->old[t];
     for (size_t i = 0; i < n; i++) score += p->score[i];
     p->mean_kl = kl / (double)n, p->mean_entropy = entropy / (double)n,
     p->mean_non_score = -c->kl_coef * kl / (double)n, p->mean_score = score / (double)n;
     if (c->whiten_rewards) ppo_whiten(p->reward, n_token, true);
-    ppo_gae(p->adv, p->ret, p->reward, p->values, g->offset, n, c->gamma, c->lam);
+    if (frozen)
+        dvpo_advantages(p->adv, p->reward, p->values, g->offset, n, p->c->advantage, c->gamma, c->lam);
+    else ppo_gae(p->adv, p->ret, p->reward, p->values, g->offset, n, c->gamma, c->lam);
     if (c->whiten_advantages) ppo_whiten(p->adv, n_token, false);
     return true;
 }
@@ -265,7 +249,7 @@ static bool policy_slices(PpoPolicySums *sums, double *entropy, Ppo *p, Err *e) 
 
 /* E149, E150, for the critic. */
 static bool value_slices(PpoValueSums *sums, Ppo *p, Err *e) {
-    Trainer *t = &p->value.trainer;
+    Trainer *t = &p->critic.trainer;
     const Window *w = &p->s.learner.window;
     Slice x = trainer_slices(t);
     int more;
@@ -336,15 +320,16 @@ static bool minibatch(Ppo *p, const int *prompt, int n_prompt, bool warm, Err *e
     double entropy = 0;
     if (!step_window(s, prompt, n_prompt, e)) return false;
     const int n = s->learner.window.n_target;
+    const bool learns = !p->critic.frozen;
     for (int i = 0; i < n; i++) {
         const int t = s->micro.token_of[i];
-        p->mb_old[i] = g->old[t], p->mb_adv[i] = p->adv[t], p->mb_value[i] = p->values[t],
-        p->mb_ret[i] = p->ret[t];
+        p->mb_old[i] = g->old[t], p->mb_adv[i] = p->adv[t];
+        if (learns) p->mb_value[i] = p->values[t], p->mb_ret[i] = p->ret[t];
     }
-    if (!value_slices(&v, p, e)) return false;
+    if (learns && !value_slices(&v, p, e)) return false;
     for (int i = 0; i < n_prompt; i++) {
         const Texts one = step_texts(s, prompt[i] * s->group, s->group);
-        texts_add(&p->valued, &one, 1);
+        if (learns) texts_add(&p->valued, &one, 1);
         if (warm) texts_add(&s->trained, &one, 1);
     }
     if (warm && (!policy_slices(&a, &entropy, p, e) || (p->ptx.n && !pretraining_text(p, e)))) return false;
@@ -354,7 +339,7 @@ static bool minibatch(Ppo *p, const int *prompt, int n_prompt, bool warm, Err *e
                     "--learning-rate or look at "
                     "the scores of this step",
                     (long long)p->t.trainer->step + 1, a.loss / n, v.loss / n);
-    stat_add(p, VF_LOSS, v.loss / n), stat_add(p, VF_CLIP, v.clipped / n);
+    if (learns) stat_add(p, VF_LOSS, v.loss / n), stat_add(p, VF_CLIP, v.clipped / n);
     if (warm) {
         stat_add(p, PG_LOSS, a.loss / n), stat_add(p, PG_CLIP, a.clipped / n),
             stat_add(p, APPROX_KL, a.approxkl / n);
@@ -362,7 +347,7 @@ static bool minibatch(Ppo *p, const int *prompt, int n_prompt, bool warm, Err *e
         p->ratio_square += (a.ratio / n - 1) * (a.ratio / n - 1);
         if (!trainer_update(&s->learner.trainer, e)) return false;
     }
-    return trainer_update(p->t.trainer, e);
+    return !learns || trainer_update(&p->critic.trainer, e);
 }
 
 static int by_index(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
@@ -394,15 +379,16 @@ static void ppo_log(JsonWriter *w, void *self) {
     Ppo *p = self;
     Step *s = &p->s;
     const Generation *g = &s->gen;
-    const bool policy = p->n_stat[RATIO] > 0;
+    const bool policy = p->n_stat[RATIO] > 0, critic = p->n_stat[VF_LOSS] > 0;
     const int n_ratio = p->n_stat[RATIO];
     double ended = 0;
     for (int i = 0; i < g->n_completion; i++) ended += g->ended[i];
     const double off = stat_mean(p, RATIO) - 1;
     json_put_int(w, "episode", p->generation * g->n_completion);
-    json_put(w, "loss", (policy ? stat_mean(p, PG_LOSS) : 0) + p->c->ppo.vf_coef * stat_mean(p, VF_LOSS));
+    json_put(w, "loss", (policy ? stat_mean(p, PG_LOSS) : 0) +
+                         (critic ? p->c->ppo.vf_coef * stat_mean(p, VF_LOSS) : 0));
     json_put(w, "grad_norm", policy ? s->learner.trainer.grad_norm : NAN);
-    json_put(w, "value_grad_norm", p->t.trainer->grad_norm);
+    json_put(w, "value_grad_norm", critic ? p->critic.trainer.grad_norm : NAN);
     json_put(w, "learning_rate", policy ? s->learner.trainer.lr : 0);
     json_put_int(w, "num_tokens", (long long)p->t.tokens);
     json_put(w, "epoch", (double)p->generation * g->n_prompt / s->prompts.train.n);
@@ -439,28 +425,34 @@ static bool ppo_update(void *self, Err *e) {
 
 static void ppo_detail(char text[128], void *self) {
     const Ppo *p = self;
-    snprintf(text, 128, "reward %.4f  kl %.4f  value loss %.4f", p->s.gen.stats.reward, p->mean_kl,
-             stat_mean(p, VF_LOSS));
+    const int n = snprintf(text, 128, "%s %.4f  kl %.4f", p->critic.frozen ? "value" : "reward",
+                           p->s.gen.stats.reward, p->mean_kl);
+    if (!p->critic.frozen) snprintf(text + n, 128 - (size_t)n, "  value loss %.4f", stat_mean(p, VF_LOSS));
 }
 
 static Networks ppo_networks(const Ppo *p) {
     Networks net = step_networks(&p->s);
-    net.value = p->value.shape;
+    net.value = p->critic.shape;
     return net;
+}
+
+static void ppo_cost(Cost *c, const Ppo *p, const Networks *net, const Texts *drawn, const Texts *trained,
+                     const Texts *valued) {
+    (p->critic.frozen ? cost_dvpo : cost_ppo)(c, net, drawn, trained, valued);
 }
 
 static bool ppo_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     const Ppo *p = self;
     (void)n_step, (void)e;              /* the ledgers have the lengths */
     const Networks net = ppo_networks(p);
-    cost_ppo(c, &net, &p->s.drawn, &p->s.trained, &p->valued);
+    ppo_cost(c, p, &net, &p->s.drawn, &p->s.trained, &p->valued);
     if (p->ptx.n) cost_sft(c, &net, &p->ptx_read);
     return true;
 }
 
 static bool ppo_memory(Ppo *p, Err *e) {
     const Generation *g = &p->s.gen;
-    const size_t n = (size_t)g->n_completion, n_token = n * (size_t)g->max_new;
+    const size_t n = (size_t)g->n_completion, n_value = n * ((size_t)g->max_new + 1);
     real **const list[] = {&p->kl,     &p->reward, &p->values,   &p->adv,   &p->ret,
                            &p->mb_old, &p->mb_adv, &p->mb_value, &p->mb_ret};
     Arena a = {0};
@@ -469,9 +461,37 @@ static bool ppo_memory(Ppo *p, Err *e) {
         a.used = 0;
         p->score = arena_take(&a, n, sizeof(real));
         for (size_t i = 0; i < sizeof list / sizeof *list; i++)
-            *list[i] = arena_take(&a, n_token, sizeof(real));
+            *list[i] = arena_take(&a, n_value, sizeof(real));
         p->order = arena_take(&a, (size_t)g->n_prompt, sizeof(int));
     } while (!a.base);
+    return true;
+}
+
+/* What a frozen critic leaves without effect. */
+static bool frozen_check(const Config *c, Err *e) {
+    const ScorerOptions *o = &c->step.scorer;
+    PpoConfig d;
+    ppo_config_default(&d);
+    const struct { bool given; const char *name;
+    } idle[] = {{c->critic_warmup_steps != 0, "critic-warmup-steps"},
+                {c->ppo.vf_coef != d.vf_coef, "vf-coef"},
+                {c->ppo.cliprange_value != d.cliprange_value, "cliprange-value"},
+                {!isnan(c->value_learning_rate), "value-learning-rate"},
+                {o->folders != NULL, "reward-model"},
+                {o->program != NULL, "reward-cmd"},
+                {o->weights != NULL, "reward-weights"},
+                {c->step.reward_clip != NULL, "reward-clip"},
+                {c->ppo.score_norm != d.score_norm, "score-norm"},
+                {!isnan(c->ppo.score_clip), "score-clip"},
+                {!isnan(c->ppo.missing_eos_penalty), "missing-eos-penalty"},
+                {c->ppo.whiten_rewards, "whiten-rewards"},
+                {c->step.eval_split != 0, "eval-split"}};
+    if (!c->value_model)
+        return fail(e, "--critic frozen: needs --value-model, a folder of `grpo reward --loss-type value`");
+    for (size_t i = 0; i < sizeof idle / sizeof *idle; i++)
+        if (idle[i].given)
+            return fail(e, "--%s: has no effect with --critic frozen, which learns no values and asks nobody "
+                           "for scores; leave it out", idle[i].name);
     return true;
 }
 
@@ -486,8 +506,12 @@ static bool ppo_check(Ppo *p, Err *e) {
                     c->value_learning_rate);
     if ((c->ppo.ptx_coef > 0) != (c->ptx_dataset != NULL))
         return fail(e, "--ptx-coef and --ptx-dataset: expected both or neither");
+    if (c->critic == CRITIC_FROZEN ? !frozen_check(c, e) : c->advantage == ADVANTAGE_Q)
+        return e->line[0] ? false
+                          : fail(e, "--advantage q: is of --critic frozen; a critic that learns gives td");
     *s = c->step;
     s->critic = true;
+    s->unscored = c->critic == CRITIC_FROZEN;
     s->steps_per_generation = c->step.run.gradient_accumulation_steps * c->ppo.num_mini_batches;
     s->grpo.num_iterations = c->ppo.num_ppo_epochs;
     p->t.unit = c->ppo.num_ppo_epochs * c->ppo.num_mini_batches;
@@ -513,7 +537,7 @@ static bool ppo_open(void *self, Err *e) {
     if (!step_open(&p->s, &p->step_config, &p->t.cost, e) || !open_critic(p, e) || !ppo_memory(p, e))
         return false;
     ppo_moments_start(&p->moments);
-    Trainer *t = p->t.trainer = &p->value.trainer;
+    Trainer *t = p->t.trainer = p->critic.frozen ? &p->s.learner.trainer : &p->critic.trainer;
     step_keep(&p->s, t);
     texts_keep(t, "valued", &p->valued);
     texts_keep(t, "ptx", &p->ptx_read);
@@ -525,13 +549,8 @@ static bool ppo_open(void *self, Err *e) {
 
 static void ppo_hold(void *self) {
     Ppo *p = self;
-    const Learner *v = &p->value;
-    Cost planned = {.prompt = 0}, held = planned;
     learner_hold(&p->t.cost, &p->s.learner);
-    cost_trainer(&planned, &v->shape, v->rows, v->rows);
-    cost_trainer_held(&held, &v->trainer);
-    cost_memory_most(&p->t.cost.predicted, MEM_CRITIC, cost_trained(&planned));
-    cost_memory_most(&p->t.cost.measured, MEM_CRITIC, cost_trained(&held));
+    critic_hold(&p->t.cost, &p->critic);
     p->generation = p->t.trainer->step / p->t.unit;
 }
 
@@ -557,14 +576,15 @@ static bool ppo_plan(RunPlan *to, void *self, Err *e) {
     const double passes = n_step / c->ppo.num_mini_batches,
                  cold = fmin(passes, (double)c->critic_warmup_steps * c->ppo.num_ppo_epochs);
     const Texts one = step_planned_drawn(s, length);
+    const bool frozen = p->critic.frozen;
     Texts drawn = {0}, trained = {0}, valued = {0};
-    texts_add(&drawn, &one, generations), texts_add(&trained, &one, passes - cold),
-        texts_add(&valued, &one, passes);
+    texts_add(&drawn, &one, generations), texts_add(&trained, &one, passes - cold);
+    if (frozen) valued = step_planned_states(s, length, generations);
+    else texts_add(&valued, &one, passes);
     const double tree = s->prompts.longest + (double)s->group * full;
     const int rows = c->step.run.slice_rows > (int)tree ? c->step.run.slice_rows : (int)tree;
     Networks net = ppo_networks(p);
     net.logits_anew = !acts_keep_logits(&net.policy, rows);
-    Cost critic = {.prompt = 0};
     StepConfig config = p->step_config;
     config.grpo.max_completion_length = full;
     s->c = &config;
@@ -573,13 +593,14 @@ static bool ppo_plan(RunPlan *to, void *self, Err *e) {
     to->how = "a generation of short completions was timed on this machine, the rest is counted (E194); "
               "without checkpoints "
               "and --ptx-dataset";
-    cost_ppo(&to->cost, &net, &drawn, &trained, &valued);
+    ppo_cost(&to->cost, p, &net, &drawn, &trained, &valued);
     const bool ok = step_planned_rest(&to->cost, s, length, generations, e);
     s->c = &p->step_config;
-    cost_trainer(&critic, &net.value, rows, rows);
-    to->cost.memory[MEM_CRITIC] = cost_trained(&critic);
-    to->memory = cost_memory(&to->cost) + (double)(acts_thread_bytes(&net.policy, rows, true) +
-                                                   acts_thread_bytes(&net.value, rows, true)) + PROGRAM_BYTES;
+    to->cost.memory[MEM_CRITIC] = critic_planned(&p->critic, rows, rows + (frozen ? s->group : 0));
+    to->memory =
+        cost_memory(&to->cost) +
+        (double)(acts_thread_bytes(&net.policy, rows, true) + acts_thread_bytes(&net.value, rows, !frozen)) +
+        PROGRAM_BYTES;
     to->step_seconds = seconds / operations * cost_flops(&to->cost) / n_step;
     return ok;
 }
@@ -588,8 +609,9 @@ static bool ppo_finish(JsonWriter *w, void *self, Err *e) {
     Ppo *p = self;
     char path[600];
     FolderInfo info = {.label = {"value"}};
-    return path_join(path, sizeof path, p->t.o->output_dir, "value", e) &&
-           folder_save(path, p->value.model, &info, p->t.o->model, run_store(p->t.o), e) &&
+    return (p->critic.frozen ||
+            (path_join(path, sizeof path, p->t.o->output_dir, "value", e) &&
+             folder_save(path, p->critic.model, &info, p->t.o->model, run_store(p->t.o), e))) &&
            step_finish(w, &p->t, &p->s, e);
 }
 
@@ -599,7 +621,7 @@ static void ppo_close(void *self) {
     window_free(&p->ptx_window);
     free(p->ptx_ids.id);
     free(p->ptx_order.order);
-    learner_close(&p->value);
+    critic_close(&p->critic);
     step_close(&p->s);
 }
 

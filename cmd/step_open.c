@@ -246,7 +246,7 @@ static bool open_networks(Step *s, Err *e) {
     const StepConfig *c = s->c;
     Learner *l = &s->learner;
     const int n_completion = s->batch * s->per_generation, max_new = c->grpo.max_completion_length;
-    if (!plan_memory(s, e) || (!s->prompts.synthetic && !open_scorer(s, e)) ||
+    if (!plan_memory(s, e) || (!s->prompts.synthetic && !c->unscored && !open_scorer(s, e)) ||
         !learner_load(l, &c->run, has_reference(c), e) ||
         !generation_new(&s->gen, n_completion / s->group, s->group, max_new, s->rewards.n_label, e))
         return false;
@@ -255,7 +255,7 @@ static bool open_networks(Step *s, Err *e) {
     cost_trainer(&planned, &l->shape, l->rows, l->rows);
     cost_trainer_held(&held, &l->trainer);
     s->acts_planned = planned.memory[MEM_ACTIVATIONS], s->acts_held = held.memory[MEM_ACTIVATIONS];
-    const size_t n_target = (size_t)n_completion * (size_t)max_new;
+    const size_t n_target = (size_t)n_completion * ((size_t)max_new + 1);       /* last rows too */
     if (!(s->micro.token_of = memory_new(2 * n_target * sizeof(int), "targets", e))) return false;
     s->micro.completion_of = s->micro.token_of + n_target;
     grpo_entropy_start(&s->control, &c->grpo);
@@ -327,11 +327,26 @@ Texts step_planned_pass(const Step *s, double length) {
     return t;
 }
 
+/* `read` generations of completions that are run whole, with their prompts. */
+static Texts planned_replies(const Step *s, void (*reply)(Texts *, double, double), double length,
+                             double read) {
+    const int n = s->batch * s->per_generation, n_prompt = n / s->group;
+    Texts all = {0}, one = {0};
+    texts_add(&all, &s->prompts.lengths, read * n_prompt / s->prompts.train.n);
+    all.scored = 0;
+    reply(&one, s->prompts.lengths.prompt / s->prompts.train.n, length);
+    texts_add(&all, &one, read * n);
+    return all;
+}
+
+Texts step_planned_states(const Step *s, double length, double read) {
+    return planned_replies(s, texts_states, length, read);
+}
+
 bool step_planned_rest(Cost *c, const Step *s, double length, double read, Err *e) {
     const StepConfig *o = s->c;
     const int n = s->batch * s->per_generation, n_prompt = n / s->group,
               max_new = o->grpo.max_completion_length;
-    const double prompt = s->prompts.lengths.prompt / s->prompts.train.n;
     const int rows = rows_at_once(s);
     int *lengths = malloc((size_t)n_prompt * sizeof(int));
     if (!lengths) return fail(e, "no memory for %d prompts", n_prompt);
@@ -342,11 +357,7 @@ bool step_planned_rest(Cost *c, const Step *s, double length, double read, Err *
     if (has_reference(o) && !o->run.adapter.use_peft)
         cost_memory_most(c, MEM_REFERENCE, (double)model_bytes(&s->learner.shape));
     free(lengths);
-    Texts replies = {0}, reply = {0};
-    texts_add(&replies, &s->prompts.lengths, read * n_prompt / s->prompts.train.n);
-    replies.scored = 0;
-    texts_reply(&reply, prompt, length);
-    texts_add(&replies, &reply, read * n);
+    const Texts replies = planned_replies(s, texts_reply, length, read);
     const char *at = o->scorer.folders;
     char dir[1024];
     ModelConfig reward;

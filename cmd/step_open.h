@@ -25,6 +25,8 @@ void step_seek(Step *s);
  * as the data's and completions have `length` tokens. */
 Texts step_planned_drawn(const Step *s, double length);
 Texts step_planned_pass(const Step *s, double length);
+/* What a critic reads of `read` generations, after the last tokens too. */
+Texts step_planned_states(const Step *s, double length, double read);
 /* Memory by kind (E195 to E198), and the reward models' passes over `read` generations of completions as long
  * as the policy's, added to c. */
 bool step_planned_rest(Cost *c, const Step *s, double length, double read, Err *e);

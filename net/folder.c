@@ -130,6 +130,7 @@ static bool config_labels(ModelConfig *c, FolderInfo *info, const Json *o, const
         return fail(e, "%s: problem_type: found \"%s\", expected \"regression\"; a classifier's logits are "
                     "no scores", file, problem->string);
     c->n_label = n;
+    if (!config_bool(&info->value_model, o, "value_model", false, file, e)) return false;
     for (int k = 0; k < n; k++) {
         char key[16];
         snprintf(key, sizeof key, "%d", k);
@@ -504,6 +505,7 @@ static void config_write(JsonWriter *w, const ModelConfig *c, const FolderInfo *
         json_open(w, "reward_mean", '[');
         for (int k = 0; k < c->n_label; k++) json_number(w, info->reward_mean[k]);
         json_end(w, ']');
+        if (info->value_model) json_put_bool(w, "value_model", true);
     }
     json_put_string(w, "torch_dtype", store == STORE_BF16 ? "bfloat16"
                                     : store == STORE_F32 || sizeof(real) == 4 ? "float32" : "float64");

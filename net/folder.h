@@ -14,6 +14,7 @@ enum { MAX_LABELS = 32, MAX_STOPS = 8 };
 typedef struct {
     char label[MAX_LABELS][64];         /* id2label, n = config.n_label */
     double reward_mean[MAX_LABELS];     /* E45; 0 where the folder has none */
+    bool value_model;                   /* its output was trained at every row of a reply (E241) */
     int stop[MAX_STOPS], n_stop;        /* eos_token_id of generation_config.json, else of config.json */
     char base[1024]; /* of an adapter: its base_model_name_or_path, as it is written; else "" */
 } FolderInfo;

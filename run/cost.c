@@ -89,6 +89,12 @@ void texts_reply(Texts *t, double p, double length) {
     t->scored++;
 }
 
+void texts_states(Texts *t, double p, double length) {
+    stretch(t, p, length);
+    t->token += length;
+    t->scored += length + 1;
+}
+
 void texts_add(Texts *t, const Texts *more, double times) {
     t->prompt += times * more->prompt;
     t->token += times * more->token;
@@ -209,6 +215,12 @@ void cost_ppo(Cost *c, const Networks *n, const Texts *drawn, const Texts *train
     forward(c, NET_VALUE, &n->value, drawn, drawn->token);
     policy_update(c, n, trained, 0);
     forward_and_backward(c, NET_VALUE, &n->value, valued, valued->token, false);
+}
+
+void cost_dvpo(Cost *c, const Networks *n, const Texts *drawn, const Texts *trained, const Texts *valued) {
+    generation(c, n, drawn);
+    forward(c, NET_VALUE, &n->value, valued, valued->scored);
+    policy_update(c, n, trained, 0);
 }
 
 void cost_dpo(Cost *c, const Networks *n, const Texts *referred, const Texts *trained, int ahead) {

@@ -48,6 +48,8 @@ void texts_sequence(Texts *t, double p, double length, double read);
 /* A reply of that many tokens to a prompt of p, run whole and read once (a reward model); and its prompt. */
 void texts_reply_prompt(Texts *t, double p);
 void texts_reply(Texts *t, double p, double length);
+/* The same, read before each of its tokens and after the last. */
+void texts_states(Texts *t, double p, double length);
 void texts_add(Texts *t, const Texts *more, double times);      /* t += times * more */
 
 void texts_keep(Trainer *t, const char *name, Texts *texts);
@@ -73,6 +75,8 @@ void cost_sft(Cost *c, const Networks *n, const Texts *trained);
 void cost_reward(Cost *c, const ModelConfig *reward, const Texts *trained);
 void cost_grpo(Cost *c, const Networks *n, const Texts *drawn, const Texts *trained, int ahead);
 void cost_ppo(Cost *c, const Networks *n, const Texts *drawn, const Texts *trained, const Texts *valued);
+/* valued: what the frozen critic reads, which is no more than what was drawn. */
+void cost_dvpo(Cost *c, const Networks *n, const Texts *drawn, const Texts *trained, const Texts *valued);
 void cost_dpo(Cost *c, const Networks *n, const Texts *referred, const Texts *trained, int ahead);
 void cost_scoring(Cost *c, const ModelConfig *reward, const Texts *read);
 

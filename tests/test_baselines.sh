@@ -4,30 +4,6 @@
 # shellcheck disable=SC2086  # $dpo and $ppo are lists of words
 . tests/commands.sh
 
-steps() { grep -v '"cost"' "$1/log.jsonl"; }
-# killed NAME WHOLE KILLED COMMAND...: kill -9 after some lines of the log, then --resume, gives the run WHOLE
-killed() {
-    name=$1 whole=$2 run=$3; shift 3
-    "$@" --output-dir "$run" > "$out" 2> "$err" & victim=$!
-    while kill -0 $victim 2> /dev/null && [ "$(cat "$run/log.jsonl" 2> /dev/null | wc -l)" -lt 12 ]; do nap; done
-    kill -9 $victim 2> /dev/null; wait $victim 2> /dev/null
-    if [ -d "$run/final" ]; then bad "$name: the run was over before it was killed"; else good; fi
-    printf '{"step":1,"step_ti' >> "$run/timing.jsonl"      # as a kill in the midst of writing leaves it
-    works "$name --resume" "$@" --output-dir "$run" --resume
-    if grep -q -v '^{"step":[0-9]*,.*}$' "$run/timing.jsonl" || grep -q '}{\|ti{' "$run/timing.jsonl"; then bad "$name: timing.jsonl holds a broken line: $(grep 'ti{' "$run/timing.jsonl")"; else good; fi
-    same_run "$name: kill -9 and --resume" "$whole" "$run"
-    steps "$whole" > a; steps "$run" > b
-    same "$name: the log" a b
-}
-
-# cost_of RUN: what its log says that it cost: operations, rows, sequences, tokens as predicted are what was counted; each kind of memory within a tenth
-cost_of() {
-    sed -n '$s/.*"predicted":\(.*\),"memory":{\([^}]*\)}},"measured":\(.*\),"memory":{\([^}]*\)}.*/\1\n\3\n\2\n\4/p' "$1/log.jsonl" > cost
-    if [ "$(wc -l < cost)" -eq 4 ] && [ "$(sed -n 1p cost)" = "$(sed -n 2p cost)" ] && grep -q '"forward":[1-9]' cost; then good; else bad "$1: predicted and counted: $(sed -n '1,2p' cost)"; fi
-    if sed -n '3,4p' cost | tr ',' ' ' | sed 's/"[a-z]*"://g' | awk '{ n = NF; for (i = 1; i <= NF; i++) x[NR, i] = $i }
-        END { for (i = 1; i <= n; i++) { d = x[1, i] - x[2, i]; if (d < 0) d = -d; if (d > 0.1 * x[2, i]) exit 1 } exit n != 8 }'; then good; else bad "$1: memory predicted and taken: $(sed -n '3,4p' cost)"; fi
-}
-
 $world sft --n 600 --seed 1 > sft.jsonl
 $world grammar --n 200 --seed 101 > labelled.jsonl
 $world prompts --kind rl --n 60 --seed 1003 > prompts.jsonl
@@ -88,11 +64,6 @@ works 'dpo in slices' "$grpo" dpo $dpo --output-dir dpo-slices --max-steps 12 --
 same_run 'dpo --slice-rows' dpo dpo-slices
 works 'dpo --precompute-ref-log-probs' "$grpo" dpo $dpo --output-dir dpo-before --max-steps 12 --precompute-ref-log-probs true
 same_run 'dpo: the reference before or beside (E179)' dpo dpo-before
-# plan_is_log NAME RUN: what info said last is what the log of RUN says, but for memory
-plan_is_log() {
-    a=$(sed -n 's/.*"predicted":\(.*\),"memory":.*/\1/p' "$out") b=$(sed -n '$s/.*"predicted":\(.*\),"memory":.*"measured".*/\1/p' "$2/log.jsonl")
-    if [ "$a" = "$b" ] && [ -n "$a" ]; then good; else bad "$1: $a, the run: $b"; fi
-}
 works 'info --run dpo' "$grpo" info --run dpo --json $dpo --max-steps 12
 plan_is_log 'info --run dpo' dpo
 works 'info --run dpo --precompute-ref-log-probs' "$grpo" info --run dpo --json $dpo --max-steps 12 --precompute-ref-log-probs true

@@ -8,14 +8,6 @@ sha_of() { sed -n 's/.*"sha256": *"\([0-9a-f]*\)".*/\1/p' "$1" | tail -n 1; }
 # damaged FROM TO: a copy of a folder to be spoiled
 damaged() { rm -rf "$2"; cp -R "$1" "$2"; }
 
-# cost_of RUN: what its log says that it cost: operations, rows, sequences, tokens as predicted are what was counted; each kind of memory within a tenth
-cost_of() {
-    sed -n '$s/.*"predicted":\(.*\),"memory":{\([^}]*\)}},"measured":\(.*\),"memory":{\([^}]*\)}.*/\1\n\3\n\2\n\4/p' "$1/log.jsonl" > cost
-    if [ "$(wc -l < cost)" -eq 4 ] && [ "$(sed -n 1p cost)" = "$(sed -n 2p cost)" ] && grep -q '"forward":[1-9]' cost; then good; else bad "$1: predicted and counted: $(sed -n '1,2p' cost)"; fi
-    if sed -n '3,4p' cost | tr ',' ' ' | sed 's/"[a-z]*"://g' | awk '{ n = NF; for (i = 1; i <= NF; i++) x[NR, i] = $i }
-        END { for (i = 1; i <= n; i++) { d = x[1, i] - x[2, i]; if (d < 0) d = -d; if (d > 0.1 * x[2, i]) exit 1 } exit n != 8 }'; then good; else bad "$1: memory predicted and taken: $(sed -n '3,4p' cost)"; fi
-}
-
 # ---- a tiny world, and every command once ------------------------------------------------------
 $world sft --n 600 --seed 1 > sft.jsonl
 $world grammar --n 200 --seed 101 > labelled.jsonl

@@ -42,6 +42,13 @@ static void test_E190_lengths(void) {
     CHECK_NEAR(r.attended, 15, 0);
     CHECK_NEAR(r.scored, 2, 0);
     CHECK_NEAR(r.seq, 2, 0);
+    Texts v = {0};
+    /* a value before each of two tokens and after the last; of an empty reply, that of the prompt */
+    texts_reply_prompt(&v, 3), texts_states(&v, 3, 2), texts_states(&v, 3, 0);
+    CHECK_NEAR(v.row, 5, 0);
+    CHECK_NEAR(v.attended, 15, 0);
+    CHECK_NEAR(v.scored, 4, 0);
+    CHECK_NEAR(v.token, 2, 0);
     texts_add(&r, &t, 2);
     CHECK_NEAR(r.row, 17, 0);
     CHECK_NEAR(r.attended, 53, 0);
@@ -99,6 +106,16 @@ static void test_E194_methods(void) {
     CHECK_NEAR(p.net[NET_VALUE].forward.flop, 3 * (4320 + 912 + 8 * 6), 0);
     CHECK_NEAR(p.net[NET_VALUE].backward.flop, 2 * (2 * 4320 + 2280 + 2 * 8 * 6), 0);
     CHECK_NEAR(p.completion, 6, 0);
+
+    Cost f = {.prompt = 0};
+    Texts states = {0};
+    texts_reply_prompt(&states, 3), texts_states(&states, 3, 2);                /* rows 5, which see 15 */
+    cost_dvpo(&f, &n, &t, &twice, &states);
+    CHECK_NEAR(f.net[NET_POLICY].forward.flop, 3 * FORWARD, 0);
+    CHECK_NEAR(f.net[NET_POLICY].backward.flop, 2 * BACKWARD, 0);
+    CHECK_NEAR(f.net[NET_REFERENCE].forward.flop, FORWARD, 0);
+    CHECK_NEAR(f.net[NET_VALUE].forward.flop, 2 * 360 * 5 + 48 * 15 + 8 * 3, 0);
+    CHECK_NEAR(f.net[NET_VALUE].backward.flop, 0, 0);
 
     Cost d = {.prompt = 0};
     cost_dpo(&d, &n, &t, &twice, 0);

@@ -1,0 +1,73 @@
+#!/bin/sh
+# test_dvpo.sh: DVPO from the outside, on a tiny world: a value model of stored replies, and `ppo --critic frozen` by its values alone; what must
+# not change a bit; what it costs; bad input. Run from the project's root by `make test`.
+# shellcheck disable=SC2086  # $ppo and $frozen are lists of words
+. tests/commands.sh
+
+$world sft --n 600 --seed 1 > sft.jsonl
+$world grammar --n 200 --seed 101 > labelled.jsonl
+sed 's/"labels":{.*"safety"/"labels":{"safety"/' labelled.jsonl > safety.jsonl
+$world prompts --kind rl --n 60 --seed 1003 > prompts.jsonl
+works init "$grpo" init --tokenizer-data sft.jsonl --output-dir base --hidden-size 16 --num-hidden-layers 2 --num-attention-heads 2 --intermediate-size 32 --vocab-size 420
+works sft "$grpo" sft --model base --dataset sft.jsonl --output-dir sft --max-steps 20 --per-device-train-batch-size 16 --learning-rate 5e-3
+works 'a regression of one label' "$grpo" reward --model sft/final --dataset safety.jsonl --output-dir safety --max-steps 20 --per-device-train-batch-size 8 --learning-rate 3e-3
+works 'a regression of four' "$grpo" reward --model sft/final --dataset labelled.jsonl --output-dir four --max-steps 2 --per-device-train-batch-size 8
+value=safety
+
+# ---- the policy by frozen values (E243 to E245) --------------------------------------------------
+ppo="--model sft/final --dataset prompts.jsonl --max-completion-length 16 --num-generations 2 --per-device-train-batch-size 4 --num-mini-batches 2 --learning-rate 1e-3"
+frozen="$ppo --critic frozen --value-model $value/final"
+for advantage in q td; do
+    works "ppo --advantage $advantage" "$grpo" ppo $frozen --output-dir $advantage --max-steps 24 --advantage $advantage
+    says "ppo --advantage $advantage" "$advantage/final: 24 steps, reward of the last *weights*"
+    cost_of $advantage
+done
+if [ "$(grep -c '"value_grad_norm":null.*"reward":null.*"objective/kl":.*"objective/scores":[-0-9].*"loss/value_avg":null' td/log.jsonl)" -eq 3 ]; then good; else bad "ppo --critic frozen: its log: $(head -n 1 td/log.jsonl)"; fi
+if [ -e td/value ]; then bad 'ppo --critic frozen: writes a critic that it did not train'; else good; fi
+if cmp -s q/final/model.safetensors td/final/model.safetensors; then bad '--advantage changes nothing'; else good; fi
+works 'td is what is taken by default' "$grpo" ppo $frozen --output-dir default --max-steps 24
+same_run 'ppo --advantage td' td default
+works 'lambda 1' "$grpo" ppo $frozen --output-dir lam --max-steps 24 --lam 1
+if cmp -s lam/final/model.safetensors td/final/model.safetensors; then bad '--lam changes nothing'; else good; fi
+works 'ppo with 2 threads' env OMP_NUM_THREADS=2 "$grpo" ppo $frozen --output-dir threads --max-steps 24
+same_run 'ppo --critic frozen: 2 threads' td threads
+works 'ppo in slices' "$grpo" ppo $frozen --output-dir slices --max-steps 24 --slice-rows 1
+same_run 'ppo --critic frozen --slice-rows' td slices
+# a prompt of few tokens with many completions: more last rows than the slice has others
+printf '{"prompt": "hi"}\n' > hi.jsonl
+works 'many completions of a short prompt' "$grpo" ppo $frozen --dataset hi.jsonl --output-dir many --max-completion-length 1 --num-generations 24 --per-device-train-batch-size 24 --num-mini-batches 1 --slice-rows 1 --max-steps 4
+cost_of many
+long="$grpo ppo $frozen --max-steps 400 --save-steps 8"
+works 'ppo --critic frozen, 400 steps' $long --output-dir whole
+killed 'ppo --critic frozen' whole killed $long
+same 'ppo --critic frozen: the log, and what it cost' whole/log.jsonl killed/log.jsonl
+works 'a recipe' "$grpo" ppo --config td/config.json --output-dir recipe
+same_run "a run's config.json gives the run again" td recipe
+printf '{"prompt": "how do i fix the car?"}\n' > alike.jsonl
+alike="$frozen --dataset alike.jsonl --max-completion-length 1 --max-steps 16"
+works 'ppo on one prompt' "$grpo" ppo $alike --output-dir alike
+works 'info --run ppo --critic frozen' "$grpo" info --run ppo --json $alike
+plan_is_log 'info --run ppo --critic frozen' alike
+# v_n is the score: what a reward model says of the finished text, constant and all, is what a frozen critic reads in the same folder at the last row
+# (of the drawn tokens; the reward model reads the text, which may have others)
+works 'PPO on one prompt' "$grpo" ppo $ppo --reward-model $value/final --dataset alike.jsonl --max-completion-length 1 --output-dir scored --max-steps 8
+a=$(sed -n '1s/.*"objective.scores":\([^,]*\),.*/\1/p' alike/log.jsonl) b=$(sed -n '1s/.*"objective.scores":\([^,]*\),.*/\1/p' scored/log.jsonl)
+if [ -n "$a" ] && echo "$a $b" | awk '{ exit !($1 - $2 < 0.01 && $2 - $1 < 0.01) }'; then good; else bad "the value of finished texts is $a, their score $b"; fi
+works 'PPO beside it' "$grpo" ppo $ppo --reward-model safety/final --output-dir ppo --max-steps 24
+memory() { sed -n '$s/.*"predicted".*"critic":\([0-9]*\)}},"measured".*/\1/p' "$1/log.jsonl"; }
+if [ "$(memory td)" -lt "$(memory ppo)" ]; then good; else bad "a frozen critic takes $(memory td) bytes, one that learns $(memory ppo)"; fi
+
+refuses '*--critic frozen: needs --value-model*' "$grpo" ppo $ppo --output-dir x --critic frozen
+refuses '*four/final: has 4 labels, expected one*' "$grpo" ppo $ppo --output-dir x --critic frozen --value-model four/final
+refuses '*sft/final: has 0 labels, expected one*' "$grpo" ppo $ppo --output-dir x --critic frozen --value-model sft/final
+refuses '*--advantage q: is of --critic frozen*' "$grpo" ppo $ppo --output-dir x --reward-model safety/final --advantage q
+refuses '*critic: found "frosen"*did you mean frozen*' "$grpo" ppo $ppo --output-dir x --critic frosen
+for idle in '--critic-warmup-steps 1' '--vf-coef 0.2' '--cliprange-value 0.1' '--value-learning-rate 1e-4' '--reward-model safety/final' '--reward-weights safety=1' \
+    '--score-clip 1' '--missing-eos-penalty 1' '--whiten-rewards' '--eval-split 0.1'; do
+    refuses "*${idle%% *}: has no effect with --critic frozen*leave it out*" "$grpo" ppo $frozen --output-dir x $idle
+done
+refuses '*lam: the run was started with 0.95, now it is 1*' "$grpo" ppo $frozen --output-dir td --max-steps 24 --resume --lam 1
+if [ -e x ]; then bad 'a refused run left its folder behind'; else good; fi
+
+printf '%s passed, %s failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
