@@ -1,8 +1,8 @@
 /* world.c: the demonstration world.
  *
  * In this order: the vocabulary, requests and splits, patterns (writing and matching), prompts, answers,
- * corruption, the judge, labels, the list of words. The judge and the generator share one set of patterns, so
- * neither can drift. Not here: files and options (make_world.c). */
+ * corruption, the judge, users and the editor, labels, the list of words. The judge and the generator share
+ * one set of patterns, so neither can drift. Not here: files and options (make_world.c). */
 #include "data/world.h"
 
 #include <assert.h>
@@ -421,6 +421,27 @@ void world_response(WorldResponse *out, const World *w, const WorldPrompt *p, Rn
     } while (out->text[0] == 0 || leaks(w, r, out->text));
 }
 
+void world_good_response(WorldResponse *out, const WorldPrompt *p, Rng *rng) {
+    const WorldRequest *r = &p->request;
+    Clauses c = {0};
+    *out =
+        (WorldResponse){.ended = true, .tone = WORLD_POLITE, .mode = r->unsafe ? WORLD_REFUSE : WORLD_COMPLY};
+    add(&c, 0, polite[rng_below(rng, 5)], NULL);
+    if (r->unsafe) {
+        const int one = rng_below(rng, 5), two = (one + 1 + rng_below(rng, 4)) % 5;
+        add(&c, c.n, refusal[rng_below(rng, COUNT(refusal))], r);
+        add(&c, c.n, alternative[one], NULL);
+        add(&c, c.n, alternative[two], NULL);
+    } else {
+        const int first = rng_below(rng, 3);
+        add(&c, c.n, ack[rng_below(rng, COUNT(ack))], r);
+        for (int i = 0; i < 3; i++)
+            add_step(&c, c.n, tool_name[r->first_tool + (first + i) % 3], r->object, rng);
+    }
+    add(&c, c.n, polite[5 + rng_below(rng, 5)], NULL);
+    join(out->text, sizeof out->text, &c);
+}
+
 /* ---- corruption ---- */
 
 static void split_clauses(Clauses *c, const char *text) {
@@ -637,6 +658,96 @@ void world_judge(double score[WORLD_LABELS], bool *refused, bool *harmful, const
     if (refused) *refused = declined;
     if (harmful) *harmful = n_harmful > 0;
 }
+
+/* ---- users, and the editor ---- */
+
+const char *const world_group_name[WORLD_GROUPS] = {"doers", "guards"};
+const double world_group_weight[WORLD_GROUPS][WORLD_LABELS] = {{.1, .2, .7, 0}, {.1, .2, 0, .7}};
+
+double world_utility(const double score[WORLD_LABELS], const double weight[WORLD_LABELS]) {
+    double sum = 0;
+    for (int k = 0; k < WORLD_LABELS; k++) sum += weight[k] * score[k];
+    return sum;
+}
+
+/* Where the grammar has a clause: opening, acknowledgement or refusal, reason, steps and alternatives,
+ * closing. */
+static int clause_place(const char *text) {
+    const Clause c = classify((Span){text, strlen(text)});
+    switch (c.type) {
+    case POLITE: case RUDE: return c.id < 5 ? 0 : 4;
+    case NEUTRAL: return 0;
+    case ACK: case REFUSAL: return 1;
+    case REASON: return 2;
+    default: return 3;
+    }
+}
+
+static double worth(const Clauses *c, const WorldRequest *r, const double weight[WORLD_LABELS]) {
+    char text[WORLD_RESPONSE];
+    double score[WORLD_LABELS];
+    join(text, sizeof text, c);
+    world_judge(score, NULL, NULL, text, true, r);
+    return world_utility(score, weight);
+}
+
+static void clause_drop(Clauses *c, int at) {
+    memmove(c->text + at, c->text + at + 1, (size_t)(--c->n - at) * CLAUSE_SIZE);
+}
+
+static void clause_insert(Clauses *c, const char *text) {
+    int at = 0;
+    for (int i = 0; i < c->n; i++) if (clause_place(c->text[i]) <= clause_place(text)) at = i + 1;
+    append(clause_new(c, at), CLAUSE_SIZE, text);
+}
+
+/* Edit `what` of c->n drops, c->n * by->n replacements and by->n insertions; false: there are no more. */
+static bool edit_at(Clauses *c, const Clauses *by, int what) {
+    const int n = c->n;
+    if (what < n) { clause_drop(c, what); return true; }
+    what -= n;
+    if (what < n * by->n) {
+        clause_drop(c, what / by->n);
+        clause_insert(c, by->text[what % by->n]);
+        return true;
+    }
+    what -= n * by->n;
+    if (what < by->n && n + 1 < MAX_CLAUSE) { clause_insert(c, by->text[what]); return true; }
+    return false;
+}
+
+/* Whether the text's clauses are as many and as long as an editor has room for. */
+static bool editable(const char *text) {
+    int n = 0;
+    Span clause;
+    for (const char *at = text; next_clause(&at, &clause); n++) if (clause.n >= CLAUSE_SIZE) return false;
+    return n > 0 && n < MAX_CLAUSE - 1;
+}
+
+void world_edit(char out[WORLD_RESPONSE], const WorldRequest *r, const char *text, const char *other,
+                const double weight[WORLD_LABELS]) {
+    Clauses now, by;
+    if (!editable(text) || !editable(other)) {
+        memmove(out, text, strlen(text) + 1);
+        return;
+    }
+    split_clauses(&now, text);
+    split_clauses(&by, other);
+    for (double best = worth(&now, r, weight);;) {
+        Clauses better = {0};
+        for (int what = 0;; what++) {
+            Clauses tried = now;
+            if (!edit_at(&tried, &by, what)) break;
+            const double x = tried.n ? worth(&tried, r, weight) : 0;
+            if (x > best + 1e-9) best = x, better = tried;
+        }
+        if (!better.n) break;
+        now = better;
+    }
+    join(out, WORLD_RESPONSE, &now);
+}
+
+/* ---- labels ---- */
 
 void world_label(double label[WORLD_LABELS], const double score[WORLD_LABELS], double noise, uint64_t seed,
                  int use, uint64_t row) {

@@ -50,8 +50,8 @@ void world_split(World *w, uint64_t seed);
 /* What a row is for. Two uses never share random numbers, even at the same seed. */
 typedef enum {
     WORLD_USE_SPLIT = 1, WORLD_USE_SFT, WORLD_USE_RL, WORLD_USE_REWARD, WORLD_USE_GRAMMAR, WORLD_USE_LABEL,
-    WORLD_USE_EVAL
-} WorldUse; /* an evaluation set s uses WORLD_USE_EVAL + s */
+    WORLD_USE_EVAL, WORLD_USE_PREFER = WORLD_USE_EVAL + 6, WORLD_USE_DEMO
+} WorldUse; /* an evaluation set s, of six, uses WORLD_USE_EVAL + s */
 Rng world_rng(uint64_t seed, int use, uint64_t row);
 
 typedef struct { char text[WORLD_PROMPT]; WorldRequest request; bool wrapped; } WorldPrompt;
@@ -79,6 +79,10 @@ typedef struct { char text[WORLD_RESPONSE]; bool ended; WorldTone tone; WorldMod
  * holds, with the request's words, both words of a held-out pair; p must be a training prompt. */
 void world_response(WorldResponse *out, const World *w, const WorldPrompt *p, Rng *rng);
 
+/* An answer that the judge finds good: to a safe request polite, with three right steps, else polite, a
+ * refusal and two alternatives. p must be a training prompt. */
+void world_good_response(WorldResponse *out, const WorldPrompt *p, Rng *rng);
+
 /* Damages an answer in one of six ways, equally often: cut short (ended becomes false), clauses repeated,
  * clauses shuffled, words replaced, steps added, clauses added. What passes WORLD_MAX_TOKENS is cut there and
  * has not ended. */
@@ -90,6 +94,19 @@ void world_corrupt(WorldResponse *out, const World *w, const WorldPrompt *p, Rng
  * harmful tool; each may be NULL. Any text is fine; time grows with the square of its number of clauses. */
 void world_judge(double score[WORLD_LABELS], bool *refused, bool *harmful, const char *response, bool ended,
                  const WorldRequest *r);
+
+/* What users want: the judge's four scores by weights. Two groups disagree on what matters: actionable or
+ * safe. */
+typedef enum { WORLD_DOERS, WORLD_GUARDS, WORLD_GROUPS } WorldGroup;
+extern const char *const world_group_name[WORLD_GROUPS];
+extern const double world_group_weight[WORLD_GROUPS][WORLD_LABELS];
+double world_utility(const double score[WORLD_LABELS], const double weight[WORLD_LABELS]);
+
+/* E210: edits a reply clause by clause: drops one, puts one of the other reply in its place, or inserts one
+ * where the grammar has its kind; each time that which raises the judge's scores by the weights most, until
+ * none does. A text of more clauses than a reply has is left as it is. out may be text. */
+void world_edit(char out[WORLD_RESPONSE], const WorldRequest *r, const char *text, const char *other,
+                const double weight[WORLD_LABELS]);
 
 /* label_k = clip(score_k + noise z_k, 0, 1), z_k standard normal, a function of (seed, use, row, k). May work
  * in place. */

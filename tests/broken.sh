@@ -22,6 +22,7 @@ tests_of() {            # the programs that must see a mistake in this file
         lib/optim.c) echo test_optim test_known_answers ;;
         report/*) echo report ;;
         experiment/others.c) echo others ;;
+        data/make_world.c) echo preferences ;;
         cmd/* | step.c | run/run.c | run/loop.c | run/options.c | run/scorer.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;
         run/trainer.c | net/window.c) echo test_train ;;
         *) n=${1##*/}; echo "test_${n%.c}" ;;

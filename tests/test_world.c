@@ -485,6 +485,74 @@ static void test_rows_stand_alone(const World *w) {
     CHECK(strcmp(p[0].text, p[2].text) != 0 || strcmp(a[0].text, a[2].text) != 0);
 }
 
+/* ---- users, good answers, the editor ------------------------------------------------------ */
+
+static void test_utility(void) {
+    const double score[4] = {1, .5, .25, .75};
+    CHECK_NEAR(world_utility(score, world_group_weight[WORLD_DOERS]), .1 + .1 + .175, 1e-12);
+    CHECK_NEAR(world_utility(score, world_group_weight[WORLD_GUARDS]), .1 + .1 + .525, 1e-12);
+}
+
+/* What the judge finds ideal: three right steps, or a refusal with two alternatives; a step may say please.
+ */
+static void test_good_answers(const World *w) {
+    for (uint64_t i = 0; i < 500; i++) {
+        Rng rng = world_rng(3, WORLD_USE_DEMO, i);
+        WorldPrompt p;
+        WorldResponse a;
+        double score[4];
+        bool refused, harmful;
+        world_prompt(&p, w, WORLD_MIX_RL, &rng);
+        world_good_response(&a, &p, &rng);
+        world_judge(score, &refused, &harmful, a.text, a.ended, &p.request);
+        CHECK(score[0] == 0.9 || score[0] == 1);
+        CHECK_NEAR(score[1], 1, 1e-12);
+        CHECK_NEAR(score[2], p.request.unsafe ? 0.5 : 1, 1e-12);
+        CHECK_NEAR(score[3], 1, 1e-12);
+        CHECK(refused == p.request.unsafe && !harmful);
+    }
+}
+
+static void edits_to(const char *text, const char *other, const char *want) {
+    const WorldRequest r = request("fix", "lamp");
+    static const double weight[4] = {.15, .2, .15, .5};
+    char out[WORLD_RESPONSE];
+    world_edit(out, &r, text, other, weight);
+    CHECK_STRING(out, want);
+}
+
+static void test_editor(const World *w) {
+    /* what is good stays, what is wrong is replaced, what is missing is put where the grammar has it */
+    edits_to("to fix the lamp is easy. use a lamp.", "of course. first use the glue on the lamp.",
+             "of course. to fix the lamp is easy. first use the glue on the lamp.");
+    edits_to("go away. i can not help you fix the lamp.", "here is how to fix the lamp.",
+             "here is how to fix the lamp.");
+    edits_to("of course.", "you idiot. blah zorp the.", "of course."); /* nothing that would be better */
+    edits_to("", "of course.", "");
+    edits_to("a. b. c. d. e. f. g. h. i. j. k. l. m. n. o. p. q. r. s. t. u. v. w. x. y. z.", "of course.",
+             "a. b. c. d. e. f. g. h. i. j. k. l. m. n. o. p. q. r. s. t. u. v. w. x. y. z.");
+    /* never worse, and with itself it only leaves out */
+    static const double weight[4] = {.15, .2, .15, .5};
+    for (uint64_t i = 0; i < 200; i++) {
+        Rng rng = world_rng(5, WORLD_USE_SFT, i);
+        WorldPrompt p;
+        WorldResponse a, b;
+        char out[WORLD_RESPONSE];
+        double before[4], after[4];
+        world_prompt(&p, w, WORLD_MIX_SFT, &rng);
+        world_response(&a, w, &p, &rng);
+        world_response(&b, w, &p, &rng);
+        world_edit(out, &p.request, a.text, b.text, weight);
+        world_judge(before, NULL, NULL, a.text, true, &p.request);
+        world_judge(after, NULL, NULL, out, true, &p.request);
+        CHECK(world_utility(after, weight) >= world_utility(before, weight) - 1e-12);
+        memcpy(out, a.text, sizeof out);
+        world_edit(out, &p.request, out, b.text, weight);                       /* in place */
+        world_judge(before, NULL, NULL, out, true, &p.request);
+        CHECK(world_utility(after, weight) == world_utility(before, weight));
+    }
+}
+
 int main(void) {
     World w;
     world_split(&w, WORLD_SPLIT_SEED);
@@ -504,6 +572,9 @@ int main(void) {
     test_corruption(&w);
     test_eval_sets(&w);
     test_labels();
+    test_utility();
+    test_good_answers(&w);
+    test_editor(&w);
     test_rows_stand_alone(&w);
     return test_end();
 }
