@@ -12,7 +12,8 @@
 const char *const dpo_loss_names[] = {"sigmoid",  "hinge",        "ipo",          "exo_pair",
                                       "nca_pair", "robust",       "bco_pair",     "sppo_hard",
                                       "aot",      "aot_unpaired", "apo_zero",     "apo_down",
-                                      "discopop", "sft",          "sigmoid_norm", NULL};
+                                      "discopop", "sft",          "sigmoid_norm", "ipo_sum",
+                                      NULL};
 const char *const f_divergence_names[] = {"reverse_kl", "forward_kl", "js_divergence", "alpha_divergence",
                                           NULL};
 
@@ -132,6 +133,11 @@ static double pair_loss(Two *d, DpoLoss type, const DpoPair *p, const DpoConfig 
         const double off = s_w / n_w - s_l / n_l - 1 / (2 * beta);
         *d = (Two){ 2 * off * slope_w / n_w, -2 * off * slope_l / n_l };
         return off * off;
+    }
+    case DPO_IPO_SUM: {                         /* E165 of sums, as the paper has it */
+        const double off = s_w - s_l - 1 / (2 * beta);
+        ell = off * off, g = 2 * off;
+        break;
     }
     case DPO_ROBUST:                            /* E166 */
         ell = (-(1 - eps) * d_log_sigmoid(a) + eps * d_log_sigmoid(-a)) / (1 - 2 * eps);

@@ -10,6 +10,7 @@
 
 #include "cmd/commands.h"
 #include "run/loop.h"
+#include "run/changed.h"
 #include "run/pair_batch.h"
 #include "grpo.h"
 #include "lib/files.h"
@@ -18,7 +19,8 @@
 typedef struct {
     RunOptions run;
     DpoConfig dpo;
-    const char *loss_type, *loss_weights;
+    BmcConfig bmc;
+    const char *loss_type, *loss_weights, *bmc_stop_words;
     int max_length;
     bool precompute_ref_log_probs;
     double eval_split;
@@ -31,7 +33,7 @@ static const Setting rows[] = {
      "inverse temperature: larger stays closer to the reference"},
     {"loss_type", SET_STRING, AT(loss_type), "sigmoid", NULL,
      "one or several, with commas: sigmoid, hinge, ipo, robust, exo_pair, nca_pair, bco_pair, sppo_hard, "
-     "aot, aot_unpaired, apo_zero, apo_down, discopop, sft, sigmoid_norm"},
+     "aot, aot_unpaired, apo_zero, apo_down, discopop, sft, sigmoid_norm, ipo_sum"},
     {"loss_weights", SET_STRING, AT(loss_weights), NULL, NULL,
      "a weight for each of several losses, with commas; none: 1 each"},
     {"label_smoothing", SET_NUMBER, AT(dpo.label_smoothing), "0", NULL,
@@ -45,6 +47,12 @@ static const Setting rows[] = {
     {"use_weighting", SET_BOOL, AT(dpo.use_weighting), "false", NULL,
      "pairs weighted by how likely the policy finds them"},
     {"discopop_tau", SET_NUMBER, AT(dpo.discopop_tau), "0.05", NULL, "discopop"},
+    {"bmc_delta", SET_NUMBER, AT(bmc.delta), "0", NULL,
+     "tokens where the two replies differ weigh more, 1 + min(1/p, this); 0: all weigh the same"},
+    {"bmc_reference", SET_CHOICE, AT(bmc.reference), "reference", bmc_reference_names,
+     "whose probabilities weigh the reference's tokens: its own (as the authors' program) or the policy's"},
+    {"bmc_stop_words", SET_STRING, AT(bmc_stop_words), NULL, NULL,
+     "file of words, one a line, that never count as different"},
     {"max_length", SET_INT, AT(max_length), "1024", NULL, "longer replies are cut at the end"},
     {"precompute_ref_log_probs", SET_BOOL, AT(precompute_ref_log_probs), "false", NULL,
      "the reference's values of all pairs before the first step: no second copy of the weights, same bits"},
@@ -94,7 +102,7 @@ static bool parse_losses(DpoConfig *d, const Config *c, Err *e) {
                         c->loss_weights, d->n_loss, d->n_loss > 1 ? "s" : "");
         at = end + 1;
     }
-    return dpo_config_check(d, e);
+    return dpo_config_check(d, e) && bmc_config_check(&c->bmc, d, e);
 }
 
 /* ---- an update ---- */
@@ -238,6 +246,10 @@ static bool dpo_data(Dpo *d, int *longest_tree, Err *e) {
     if (!pairs_encode(&d->train, &data, &d->l.language, max_length, &cut, e) ||
         (held.n && !pairs_encode(&d->held, &held, &d->l.language, max_length, &cut, e)))
         return false;
+    if (c->bmc.delta != 0 &&
+        (!pairs_changed(&d->train, &data, &d->l.language, c->bmc_stop_words, e) ||
+         !pairs_changed(&d->held, &held, &d->l.language, c->bmc_stop_words, e)))
+        return false;
     if (cut)
         fprintf(stderr, "dpo: of %d pairs %d were longer than %d tokens and cut\n", data.n + held.n, cut,
                 max_length);
@@ -256,7 +268,7 @@ static bool dpo_open(void *self, Err *e) {
     Tally *referred = &d->t.cost.measured.net[NET_REFERENCE];
     PairBatch *b = &d->b;
     int longest_tree;
-    b->l = l, b->config = c->dpo;
+    b->l = l, b->config = c->dpo, b->bmc = c->bmc;
     b->size = o->per_device_train_batch_size, b->accumulate = o->gradient_accumulation_steps;
     d->t.batch = b->size * b->accumulate;
     if (!parse_losses(&b->config, c, e)) return false;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "baselines/bmc.h"
 #include "baselines/dpo.h"
 #include "baselines/dvpo.h"
 #include "baselines/ppo.h"
@@ -279,6 +280,55 @@ static bool dpo_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
+/* ---- BMC ---- */
+
+/* 0 and 1 of every token of a reply as bytes. */
+static unsigned char *changed_of(Call *c, const char *key, const Rows *like) {
+    const Rows given = kind_same_shape(c, key, like, false);
+    unsigned char *changed = kind_take(c, like->n, 1);
+    for (size_t t = 0; c->ok && t < like->n; t++) changed[t] = given.x[t] != 0;
+    return changed;
+}
+
+static void put_weights(JsonWriter *out, const char *key, const real *logp, const unsigned char *changed,
+                        size_t n, double delta) {
+    json_open(out, key, '[');
+    for (size_t t = 0; t < n; t++) json_number(out, bmc_weight(logp[t], changed[t], delta));
+    json_end(out, ']');
+}
+
+static bool bmc_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    const Rows w = kind_rows(c, "chosen_logps", false),
+               ref_w = kind_same_shape(c, "ref_chosen_logps", &w, false),
+               l = kind_rows(c, "rejected_logps", false),
+               ref_l = kind_same_shape(c, "ref_rejected_logps", &l, false);
+    const unsigned char *changed_w = changed_of(c, "chosen_changed", &w),
+                        *changed_l = changed_of(c, "rejected_changed", &l);
+    BmcConfig config = {.delta = kind_number_or(c, "delta", 2)};
+    DpoConfig d;
+    dpo_config_default(&d);
+    d.beta = kind_number_or(c, "beta", d.beta);
+    if (kind_given(c, "reference_weights"))
+        config.reference = (BmcReference)kind_choice(c, "reference_weights", bmc_reference_names);
+    c->ok = c->ok && dpo_config_check(&d, e) && bmc_config_check(&config, &d, e);
+    real *dw = kind_reals(c, w.n), *dl = kind_reals(c, l.n);
+    KIND_OPEN;
+    DpoPair p;
+    double loss = 0;
+    dpo_pair(&p, w.x, ref_w.x, w.n, l.x, ref_l.x, l.n, &d);
+    bmc_pair(&p, w.x, ref_w.x, changed_w, w.n, l.x, ref_l.x, changed_l, l.n, &config);
+    dpo_loss(&loss, &p, 0, 1, 1, (double)w.n, &d, NULL);
+    dpo_derive(dw, dl, &p, (double)w.n, &d);
+    bmc_derive(dw, w.x, changed_w, w.n, config.delta), bmc_derive(dl, l.x, changed_l, l.n, config.delta);
+    json_put(out, "loss", loss);
+    put_weights(out, "chosen_weights", w.x, changed_w, w.n, config.delta);
+    put_weights(out, "rejected_weights", l.x, changed_l, l.n, config.delta);
+    kind_put_list(out, "dchosen_logps", dw, w.n);
+    kind_put_list(out, "drejected_logps", dl, l.n);
+    KIND_FINISH;
+}
+
 /* ---- the table ---- */
 const ComputeKind compute_baseline_kinds[] = {
     {"ppo_token_rewards", "E140 E141 E142",
@@ -302,5 +352,9 @@ const ComputeKind compute_baseline_kinds[] = {
      "beta, label_smoothing, discopop_tau, ld_alpha, f_divergence_type, "
      "f_alpha_divergence_coef, use_weighting}",
      dpo_loss_kind},
+    {"bmc_loss", "E206 E207 E208",
+     "chosen_logps[T], ref_chosen_logps[T], chosen_changed[T], rejected_logps[T], ref_rejected_logps[T], "
+     "rejected_changed[T], delta? 2, beta? 0.1, reference_weights? reference|policy",
+     bmc_loss_kind},
     {NULL, NULL, NULL, NULL},
 };

@@ -71,12 +71,16 @@ bool pair_batch_refer(PairBatch *b, const Model *reference, bool keep, Err *e) {
     return true;
 }
 
-/* E160 of pairs first .. first + n - 1 from their tokens. */
+/* E160, or E207, of pairs first .. first + n - 1 from their tokens. */
 static void pair_sums(PairBatch *b, int first, int n) {
     for (int i = first; i < first + n; i++) {
         const size_t w = b->offset[2 * i], l = b->offset[2 * i + 1], end = b->offset[2 * i + 2];
         dpo_pair(&b->micro[i], b->logp + w, b->reference + w, l - w, b->logp + l, b->reference + l, end - l,
                  &b->config);
+        if (!b->bmc.delta) continue;
+        const unsigned char *changed = b->now[i]->changed;
+        bmc_pair(&b->micro[i], b->logp + w, b->reference + w, changed, l - w, b->logp + l, b->reference + l,
+                 changed + (l - w), end - l, &b->bmc);
     }
 }
 
@@ -116,9 +120,12 @@ static void pair_slice_loss(PairBatch *b, const Slice *x) {
     if (!b->ahead) pair_sums(b, low, high - low + 1);
     dpo_loss(&b->loss, b->micro, (size_t)low, (size_t)(high - low + 1), (size_t)b->n_pair, b->n_chosen_token,
              &b->config, b->rank);
-    for (int i = low; i <= high; i++)
-        dpo_derive(b->dlogp + b->offset[2 * i], b->dlogp + b->offset[2 * i + 1], &b->micro[i],
-                   b->n_chosen_token, &b->config);
+    for (int i = low; i <= high; i++) {
+        const size_t w = b->offset[2 * i], l = b->offset[2 * i + 1], end = b->offset[2 * i + 2];
+        dpo_derive(b->dlogp + w, b->dlogp + l, &b->micro[i], b->n_chosen_token, &b->config);
+        if (b->bmc.delta)
+            bmc_derive(b->dlogp + w, b->logp + w, b->now[i]->changed, end - w, b->bmc.delta);
+    }
     for (int i = 0; i < n; i++) t->dlogp[i] = b->dlogp[token_of[i]];
 }
 

@@ -6,12 +6,13 @@
 #ifndef PAIR_BATCH_H
 #define PAIR_BATCH_H
 
-#include "baselines/dpo.h"
+#include "baselines/bmc.h"
 #include "run/learner.h"
 #include "run/pairs.h"
 
 typedef struct {
     DpoConfig config;                   /* its weights are divided by the micro-batches of an update (E117) */
+    BmcConfig bmc;                      /* with a delta the pairs know what is changed in them */
     int size, accumulate;               /* pairs of a micro-batch, and micro-batches of an update, at most */
     bool ahead;                         /* the sums of all pairs are there before the first slice */
     Learner *l;                         /* its window is the micro-batch's */
@@ -38,7 +39,7 @@ bool pair_batch_lay(PairBatch *b, int k, int n, Err *e);
 bool pair_batch_refer(PairBatch *b, const Model *reference, bool keep, Err *e);
 /* Forward only: the sums of all pairs under m, and their weights (E177). */
 bool pair_batch_forward(PairBatch *b, const Model *m, Err *e);
-/* E160 to E177: the loss is added to b->loss and its gradient to the trainer's. */
+/* E160 to E177, E206 to E208: the loss is added to b->loss and its gradient to the trainer's. */
 bool pair_batch_learn(PairBatch *b, Err *e);
 
 #endif

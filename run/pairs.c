@@ -43,7 +43,11 @@ bool pairs_encode(PairSet *p, const Dataset *d, const Language *l, int max_lengt
 }
 
 void pairs_free(PairSet *p) {
-    for (int i = 0; i < p->n; i++) free(p->row[i].id), free(p->row[i].reference);
+    for (int i = 0; i < p->n; i++) {
+        free(p->row[i].id);
+        free(p->row[i].reference);
+        free(p->row[i].changed);
+    }
     free(p->row);
     *p = (PairSet){0};
 }

@@ -8,6 +8,7 @@
 typedef struct {
     int *id, n_prompt, n_w, n_l;        /* prompt, chosen, rejected side by side; no part is empty */
     real *reference; /* [n_w + n_l] logp of the replies under a reference, if the caller keeps it; or NULL */
+    unsigned char *changed; /* [n_w + n_l] E209, where the caller wants it; or NULL */
 } PairTokens;
 typedef struct { PairTokens *row; int n; } PairSet;
 

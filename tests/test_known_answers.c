@@ -11,7 +11,6 @@
 
 /* Kinds of other methods: listed, so that a kind with a misspelt name is not taken for one of them. */
 static const char *const not_yet[] = {"tdpo_loss",
-                                      "bmc_loss",
                                       "gr_dpo_step",
                                       "maxmin_em",
                                       "aihf_reward_loss",
