@@ -13,8 +13,9 @@ bool bmc_config_check(const BmcConfig *c, const DpoConfig *d, Err *e) {
     for (int j = 0; j < d->n_loss; j++)
         for (size_t k = 0; k < sizeof by_mean / sizeof *by_mean; k++)
             if (d->loss_type[j] == by_mean[k])
-                return fail(e, "bmc_delta: found %g, but loss_type %s is made of means over tokens; expected a "
-                               "loss of sums (sigmoid, say, or ipo_sum)",
+                return fail(e,
+                            "bmc_delta: found %g, but loss_type %s is made of means over tokens; expected a "
+                            "loss of sums (sigmoid, say, or ipo_sum)",
                             c->delta, dpo_loss_names[by_mean[k]]);
     if (!isnan(d->ld_alpha))
         return fail(e, "bmc_delta: found %g beside ld_alpha %g, but both weigh the tokens; leave one out",

@@ -1,4 +1,5 @@
-/* bmc.h: tokens weighted by where two replies differ (BMC), a modifier of the losses of pairs that sum tokens.
+/* bmc.h: tokens weighted by where two replies differ (BMC), a modifier of the losses of pairs that sum
+ * tokens.
  *
  * Per pair: bmc_changed once, from the tokens alone; then bmc_sum in place of the plain sums of dpo_pair, and
  * bmc_derive behind dpo_derive. A token's weight is a constant of its log-probability, in nats at temperature

@@ -1,6 +1,6 @@
 /* pairs.c: `grpo pairs`: preference pairs, the best and the worst of several scored replies to a prompt:
- * replies sampled here, or read with their rewards (what `sample` and `score` write). The lines are what
- * `dpo` reads. */
+ * replies sampled here, or read with their rewards (what `sample` and `score` write); or pairs that are given
+ * and bridged by a program. The lines are what `dpo` reads. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,12 +9,14 @@
 #include "cmd/commands.h"
 #include "run/evaluate.h"
 #include "run/options.h"
+#include "run/program.h"
 #include "lib/files.h"
 #include "lib/machine.h"
 #include "lib/say.h"
+#include "lib/words.h"
 
 typedef struct {
-    const char *model, *dataset, *output, *cost;
+    const char *model, *dataset, *output, *cost, *bridge;
     ScorerOptions scorer;
     SpeakerOptions speak;
     int batch, slice_rows;
@@ -27,9 +29,11 @@ static const Setting rows[] = {
      "folder of the policy that answers; none: the data set holds scored replies"},
     {"dataset", SET_STRING, AT(dataset), NULL, NULL,
      "JSONL or text file of prompts; or of replies with \"reward\" or \"scores\", those to one prompt side "
-     "by side"},
+     "by side; or, with --bridge-cmd, of pairs"},
     {"output", SET_STRING, AT(output), NULL, NULL, "file to write; must not exist; else stdout"},
     {"margin", SET_NUMBER, AT(margin), "0", NULL, "a pair needs rewards that differ by more than this"},
+    {"bridge_cmd", SET_STRING, AT(bridge), NULL, NULL,
+     "program that answers each pair with a new chosen reply: the rejected one, put right where it is wrong"},
     {"batch", SET_INT, AT(batch), "16", NULL, "prompts at once: memory only, no bit changes"},
     {"slice_rows", SET_INT, AT(slice_rows), "1024", NULL, "tokens scored at once: memory only"},
     {"cost", SET_STRING, AT(cost), NULL, NULL,
@@ -42,7 +46,14 @@ static const OptionTable table = {
     .part = {{rows, 0}, {scorer_settings, AT(scorer)}, {speaker_settings, AT(speak)}},
     .own = {{"num_generations", "8"}}};
 
-typedef struct { Config c; FileWriter file; bool begun; int n_prompt, n_pair, n_tied; Costs costs; } Pairs;
+typedef struct {
+    Config c;
+    FileWriter file;
+    bool begun;
+    int n_prompt, n_pair, n_tied;       /* tied: prompts, or bridged pairs, without a difference */
+    Costs costs;
+    Program program;
+} Pairs;
 
 static void pairs_prompt(JsonWriter *w, const Example *x) {
     const Json *given = x->row ? json_get(x->row, "prompt") : NULL;
@@ -56,6 +67,16 @@ static void pairs_prompt(JsonWriter *w, const Example *x) {
         json_end(w, '}');
     }
     json_end(w, ']');
+}
+
+static bool write_line(Pairs *p, JsonWriter *w, Err *e) {
+    json_end(w, '}');
+    json_raw(w, "\n");
+    const bool ok = p->c.output ? file_append(&p->file, w->text, w->length, e)
+                                : fwrite(w->text, 1, w->length, stdout) == w->length ||
+                                      fail(e, "standard output: could not be written");
+    free(w->text);
+    return ok;
 }
 
 /* The best and the worst of n replies to one prompt, the first of equals; nothing where they do not differ by
@@ -79,13 +100,7 @@ static bool write_pair(Pairs *p, const Completion *reply, const real *reward, in
     json_put_string(&w, "rejected_finish_reason", reply[worst].ended ? "stop" : "length");
     json_put(&w, "score_chosen", reward[best]);
     json_put(&w, "score_rejected", reward[worst]);
-    json_end(&w, '}');
-    json_raw(&w, "\n");
-    const bool ok = p->c.output ? file_append(&p->file, w.text, w.length, e)
-                                : fwrite(w.text, 1, w.length, stdout) == w.length ||
-                                      fail(e, "standard output: could not be written");
-    free(w.text);
-    return ok;
+    return write_line(p, &w, e);
 }
 
 /* ---- replies sampled here ---- */
@@ -214,6 +229,63 @@ static bool scored(Pairs *p, const Dataset *d, Err *e) {
     return ok;
 }
 
+/* ---- E210: pairs that are bridged ---- */
+
+/* A pair with the bridged reply as its chosen one, or nothing where that is the rejected reply as it was.
+ * What was known of the former chosen reply is left out. */
+static bool bridge_pair(Pairs *p, const Example *x, Err *e) {
+    static const char *const known[] = {"prompt", "chosen", "rejected", "messages", "chosen_finish_reason",
+                                        "score_chosen"};
+    const Told told[] = {{"chosen", x->chosen}, {"rejected", x->rejected}};
+    Json *answer = program_ask(&p->program, x, told, 2, "chosen", JSON_STRING, "\"text\"", e);
+    if (!answer) return false;
+    const char *bridged = json_get(answer, "chosen")->string;
+    JsonWriter w = {0};
+    bool ok = *bridged || fail(e, "--bridge-cmd: answered line %lld with an empty text; expected a reply",
+                               p->program.next_id - 1);
+    p->n_prompt++;
+    if (ok && !strcmp(bridged, x->rejected)) p->n_tied++;
+    else if (ok) {
+        p->n_pair++;
+        json_begin(&w, '{');
+        pairs_prompt(&w, x);
+        json_put_string(&w, "chosen", bridged);
+        json_put_string(&w, "rejected", x->rejected);
+        for (size_t i = 0; i < x->row->length; i++)
+            if (!name_among(x->row->item[i].key, known, sizeof known / sizeof *known))
+                json_put_value(&w, x->row->item[i].key, &x->row->item[i]);
+        ok = write_line(p, &w, e);
+    }
+    json_free(answer);
+    return ok;
+}
+
+static bool bridged(Pairs *p, const Dataset *d, Err *e) {
+    if (!program_start(&p->program, "--bridge-cmd", p->c.bridge, p->c.scorer.timeout, e)) return false;
+    bool ok = true;
+    for (int i = 0; ok && i < d->n; i++) ok = bridge_pair(p, &d->row[i], e);
+    program_stop(&p->program);
+    if (ok && !p->n_pair)
+        ok = fail(e, "--bridge-cmd: gave back each of %d rejected replies as it was", p->n_prompt);
+    if (ok)
+        fprintf(stderr, "pairs: %d of %d pairs were bridged, %d rejected replies came back as they were\n",
+                p->n_pair, p->n_prompt, p->n_tied);
+    return ok;
+}
+
+/* What became of the prompts; an error if no pair did. */
+static bool pairs_told(const Pairs *p, Err *e) {
+    if (!p->n_pair)
+        return fail(e,
+                    "%s: of %d prompts none gave a pair: their rewards differ by %g at most; more "
+                    "--num-generations, a lower --margin",
+                    p->c.dataset, p->n_prompt, p->c.margin);
+    fprintf(stderr,
+            "pairs: %d of %d prompts gave a pair, %d had rewards that do not differ by more than %g\n",
+            p->n_pair, p->n_prompt, p->n_tied, p->c.margin);
+    return true;
+}
+
 static bool pairs(Pairs *p, Err *e) {
     const Config *c = &p->c;
     Dataset d;
@@ -228,18 +300,20 @@ static bool pairs(Pairs *p, Err *e) {
     if (c->cost && path_exists(c->cost)) return fail(e, "%s: exists already; give another --cost", c->cost);
     if (c->output && path_exists(c->output))
         return fail(e, "%s: exists already; give another --output", c->output);
-    if (!dataset_load(&d, c->dataset, c->model ? NEED_PROMPT : NEED_COMPLETION, c->speak.system, e))
+    if (c->bridge && (c->model || c->margin != 0))
+        return fail(e,
+                    "--bridge-cmd: bridges pairs that the data set holds; make them first, without it, and "
+                    "leave out %s here",
+                    c->model ? "--model" : "--margin");
+    if (!dataset_load(&d, c->dataset, c->bridge  ? NEED_PAIR
+                                      : c->model ? NEED_PROMPT
+                                                 : NEED_COMPLETION, c->speak.system, e))
         return false;
     if (c->output && !(p->begun = file_begin(&p->file, c->output, e))) return false;
-    if (!(c->model ? sampled(p, &d, e) : scored(p, &d, e))) return false;
-    if (!p->n_pair)
-        return fail(e,
-                    "%s: of %d prompts none gave a pair: their rewards differ by %g at most; more "
-                    "--num-generations, a lower --margin",
-                    c->dataset, p->n_prompt, c->margin);
-    fprintf(stderr,
-            "pairs: %d of %d prompts gave a pair, %d had rewards that do not differ by more than %g\n",
-            p->n_pair, p->n_prompt, p->n_tied, c->margin);
+    if (!(c->bridge  ? bridged(p, &d, e)
+          : c->model ? sampled(p, &d, e) && pairs_told(p, e)
+                     : scored(p, &d, e) && pairs_told(p, e)))
+        return false;
     if (c->cost && !costs_write(c->cost, &p->costs, e)) return false;
     if (!c->output) return true;
     p->begun = false;

@@ -2,17 +2,12 @@
  * text) and from external programs that answer JSON lines. */
 #include "run/scorer.h"
 
-#include <errno.h>
 #include <math.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "run/program.h"
 #include "run/trainer.h"
 
 #define AT(member) offsetof(ScorerOptions, member)
@@ -40,14 +35,6 @@ typedef struct {
     bool cut;
     Texts read;
 } RewardFolder;
-typedef struct {
-    const char *command;
-    pid_t pid;
-    int to, from, timeout;
-    char *buffer;
-    size_t n, capacity;
-    long long next_id;
-} Program;
 
 struct Scorer {
     int n_label, n_folder, n_program_label, slice_rows;
@@ -63,132 +50,14 @@ const char (*scorer_labels(const Scorer *s))[64] { return (const char (*)[64])s-
 
 /* ---- the external program ---- */
 
-static bool program_start(Program *p, const char *command, int timeout, Err *e) {
-    int in[2], out[2];
-    if (pipe(in) || pipe(out)) return fail(e, "--reward-cmd: no pipe: %s", strerror(errno));
-    signal(SIGPIPE, SIG_IGN);
-    *p = (Program){.command = command, .timeout = timeout, .pid = fork()};
-    if (p->pid < 0) return fail(e, "--reward-cmd: cannot be started: %s", strerror(errno));
-    if (p->pid == 0) {
-        setpgid(0, 0);                          /* so that what it starts can be ended with it */
-        dup2(in[0], 0);
-        dup2(out[1], 1);
-        close(in[0]), close(in[1]), close(out[0]), close(out[1]);
-        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-        _exit(127);
-    }
-    close(in[0]), close(out[1]);
-    p->to = in[1], p->from = out[0];
-    return true;
-}
-
-static bool program_died(Program *p, Err *e) {
-    int status = 0;
-    waitpid(p->pid, &status, 0);
-    p->pid = 0;
-    return fail(e, "--reward-cmd \"%.80s\": the program ended (%s %d) before it answered every line",
-                p->command, WIFSIGNALED(status) ? "signal" : "exit code",
-                WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-}
-
-/* Its input ends; a program that goes on all the same is ended after two seconds. */
-static void program_stop(Program *p) {
-    close(p->to);
-    close(p->from);
-    for (int i = 0; p->pid > 0 && i < 200 && waitpid(p->pid, NULL, WNOHANG) == 0; i++) {
-        if (i == 100) kill(-p->pid, SIGTERM);
-        if (i == 199) kill(-p->pid, SIGKILL), waitpid(p->pid, NULL, 0);
-        nanosleep(&(struct timespec){0, 20000000}, NULL);
-    }
-    free(p->buffer);
-}
-
-static bool program_line(Program *p, char **line, Err *e) {
-    for (;;) {
-        char *end = p->n ? memchr(p->buffer, '\n', p->n) : NULL;
-        if (end) { *end = 0; *line = p->buffer; return true; }
-        struct pollfd f = {.fd = p->from, .events = POLLIN};
-        const int ready = poll(&f, 1, p->timeout * 1000);
-        if (ready < 0 && errno == EINTR) continue;
-        if (ready == 0)
-            return fail(e,
-                        "--reward-cmd \"%.80s\": silent for %d seconds; does it flush its output after every "
-                        "line (Python: print(..., flush=True))? If it only needs longer: --reward-timeout",
-                        p->command, p->timeout);
-        if (p->capacity - p->n < 65536) {
-            char *more = realloc(p->buffer, p->capacity = p->capacity * 2 + 131072);
-            if (!more) return fail(e, "--reward-cmd: no memory for its answer");
-            p->buffer = more;
-        }
-        const ssize_t got = read(p->from, p->buffer + p->n, 65536);
-        if (got <= 0) return program_died(p, e);
-        p->n += (size_t)got;
-    }
-}
-
-static void program_drop_line(Program *p) {
-    const size_t used = strlen(p->buffer) + 1;
-    memmove(p->buffer, p->buffer + used, p->n - used);
-    p->n -= used;
-}
-
-static void write_request(JsonWriter *w, long long id, const Completion *r) {
-    const Message *last = &r->prompt->prompt[r->prompt->n_prompt - 1];
-    json_begin(w, '{');
-    json_put_int(w, "id", id);
-    json_put_string(w, "prompt", last->content);
-    json_open(w, "messages", '[');
-    for (int i = 0; i < r->prompt->n_prompt; i++) {
-        json_begin(w, '{');
-        json_put_string(w, "role", r->prompt->prompt[i].role);
-        json_put_string(w, "content", r->prompt->prompt[i].content);
-        json_end(w, '}');
-    }
-    json_end(w, ']');
-    json_put_string(w, "completion", r->completion);
-    json_put_string(w, "finish_reason", r->ended ? "stop" : "length");
-    const Json *row = r->prompt->row;
-    for (size_t i = 0; row && i < row->length; i++) {
-        static const char *const ours[] = {"id", "prompt", "messages", "completion", "finish_reason"};
-        bool taken = false;
-        for (size_t k = 0; k < sizeof ours / sizeof *ours; k++)
-            taken = taken || !strcmp(ours[k], row->item[i].key);
-        if (taken) continue;
-        json_put_value(w, row->item[i].key, &row->item[i]);
-    }
-    json_end(w, '}');
-    json_raw(w, "\n");
-}
-
-/* One reply asked and answered at a time: no deadlock of full pipes, and the answer's line names its
- * question. */
-static bool program_ask(Scorer *s, const Completion *r, double *score, bool learn, Err *e) {
-    Program *p = &s->program;
-    JsonWriter w = {0};
-    const long long id = p->next_id++;
-    write_request(&w, id, r);
-    size_t sent = 0;
-    while (sent < w.length) {
-        const ssize_t n = write(p->to, w.text + sent, w.length - sent);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) { free(w.text); return program_died(p, e); }
-        sent += (size_t)n;
-    }
-    free(w.text);
-    char *line = NULL;
-    if (!program_line(p, &line, e)) return false;
-    Json *answer = json_parse(line, strlen(line), "answer of --reward-cmd", 1, e);
-    const Json *scores = answer ? json_get(answer, "scores") : NULL,
-               *got = answer ? json_get(answer, "id") : NULL;
-    bool ok = answer != NULL;
-    if (ok && (!scores || scores->type != JSON_OBJECT || !got || got->type != JSON_NUMBER))
-        ok = fail(e,
-                  "--reward-cmd: found \"%.80s\", expected {\"id\": %lld, \"scores\": {\"label\": number or "
-                  "null}}",
-                  line, id);
-    if (ok && got->number != (double)id)
-        ok = fail(e, "--reward-cmd: answered id %.0f to line %lld; answer every line, in order", got->number,
-                  id);
+/* One reply's scores; learn: labels that are new are taken in. */
+static bool program_score(Scorer *s, const Completion *r, double *score, bool learn, Err *e) {
+    const Told told[] = {{"completion", r->completion}, {"finish_reason", r->ended ? "stop" : "length"}};
+    Json *answer = program_ask(&s->program, r->prompt, told, 2, "scores", JSON_OBJECT,
+                               "{\"label\": number or null}", e);
+    if (!answer) return false;
+    const Json *scores = json_get(answer, "scores");
+    bool ok = true;
     const int first = s->n_label - s->n_program_label;
     for (int k = 0; k < s->n_program_label; k++) score[k] = NAN;
     for (size_t i = 0; ok && i < scores->length; i++) {
@@ -214,7 +83,6 @@ static bool program_ask(Scorer *s, const Completion *r, double *score, bool lear
         if (score) score[k] = v->type == JSON_NULL ? NAN : v->number;
     }
     json_free(answer);
-    if (ok) program_drop_line(p);
     return ok;
 }
 
@@ -222,12 +90,10 @@ static bool program_open(Scorer *s, const char *command, int timeout, Err *e) {
     const Message hello = {"user", "Say hello."};
     const Example x = {.prompt = &hello, .n_prompt = 1};
     double score[MAX_LABELS];
-    if (timeout < 1 || timeout > 1000000)
-        return fail(e, "--reward-timeout: found %d, expected a number of seconds", timeout);
-    if (!program_start(&s->program, command, timeout, e)) return false;
+    if (!program_start(&s->program, "--reward-cmd", command, timeout, e)) return false;
     s->has_program = true;
     const Completion trial[] = {{&x, "Hello! How can I help you?", true}, {&x, "Go away", false}};
-    if (!program_ask(s, &trial[0], score, true, e) || !program_ask(s, &trial[1], score, true, e))
+    if (!program_score(s, &trial[0], score, true, e) || !program_score(s, &trial[1], score, true, e))
         return false;
     return s->n_program_label > 0 || fail(e, "--reward-cmd: its two trial answers hold no label; expected "
                                              "{\"id\": ..., \"scores\": {\"label\": number}}");
@@ -433,7 +299,7 @@ bool scorer_score(Scorer *s, real *score, const Completion *reply, int n, Err *e
     add_cost(s, n);
     double answer[MAX_LABELS];
     for (int i = 0; s->has_program && i < n; i++) {
-        if (!program_ask(s, &reply[i], answer, false, e)) return false;
+        if (!program_score(s, &reply[i], answer, false, e)) return false;
         for (int k = 0; k < s->n_program_label; k++)
             score[(size_t)i * (size_t)s->n_label + (size_t)(label + k)] = (real)answer[k];
     }

@@ -18,6 +18,7 @@ static bool blocks_are(const char *w, const char *l, const char *want_w, const c
 }
 
 static void test_E209_blocks(void) {
+    CHECK(blocks_are("abxc", "abyc", "..x.", "..x."));         /* first "ab", then "c" to its right */
     CHECK(blocks_are("axcdy", "abcd", ".x..x", ".x.."));        /* first "cd", then "a" to its left */
     CHECK(blocks_are("abc", "abc", "...", "..."));
     CHECK(blocks_are("abc", "def", "xxx", "xxx"));
@@ -32,7 +33,8 @@ static void test_E209_blocks(void) {
 }
 
 enum { W = 4, L = 3 };
-static real logp[W + L] = {(real)-0.2, (real)-2.0, (real)-0.1, (real)-0.9, (real)-0.3, (real)-0.6, (real)-1.1};
+static real logp[W + L] = {(real)-0.2, (real)-2.0, (real)-0.1, (real)-0.9,
+                           (real)-0.3, (real)-0.6, (real)-1.1};
 static const real ref[W + L] = {(real)-0.4, (real)-1, (real)-0.2, (real)-0.3, (real)-0.2, (real)-1.5, -1};
 static const unsigned char changed[W + L] = {0, 1, 1, 0, 1, 0, 1};
 
@@ -80,6 +82,12 @@ static void test_E208_derivative(void) {
     }
 }
 
+static void test_E206_weight(void) {
+    CHECK_NEAR(bmc_weight((real)-0.5, true, 3), 1 + exp(0.5), 1e-6);
+    CHECK_NEAR(bmc_weight((real)-2, true, 3), 4, 0);
+    CHECK_NEAR(bmc_weight((real)-0.5, false, 3), 1, 0);
+}
+
 /* Where nothing is changed the loss is DPO's, bit for bit. */
 static void test_E207_alike(void) {
     static const unsigned char none[W + L] = {0};
@@ -112,6 +120,7 @@ static void test_settings(void) {
 
 int main(void) {
     test_E209_blocks();
+    test_E206_weight();
     test_E208_derivative();
     test_E207_alike();
     test_settings();

@@ -1,0 +1,84 @@
+#!/bin/sh
+# test_pairs.sh: what the losses of pairs have beside DPO, from the outside: bridged pairs and weighted tokens (BMC); what must not change a bit; bad input.
+# Run from the project's root by `make test`.
+# shellcheck disable=SC2086  # $dpo is a list of words
+. tests/commands.sh
+
+$world sft --n 300 --seed 1 > sft.jsonl
+works init "$grpo" init --tokenizer-data sft.jsonl --output-dir base --hidden-size 16 --num-hidden-layers 2 --num-attention-heads 2 --intermediate-size 32 --vocab-size 420
+# an answer of the world against its first words, with something else behind them
+sed 's/^{"prompt":\("[^"]*"\),"completion":"\([^"]*\)".*/\1|\2/' sft.jsonl | head -n 48 | awk -F'|' '{
+    n = split($2, word, " "); half = ""
+    for (i = 1; i <= n / 2; i++) half = half word[i] " "
+    printf "{\"prompt\":%s,\"chosen\":\"%s\",\"rejected\":\"%sYou want the car\",\"user\":%d,\"score_chosen\":1,\"score_rejected\":0}\n", $1, $2, half, NR }' > pairs.jsonl
+if [ "$(grep -c '"prompt":".*"chosen":".*"rejected":".*You want' pairs.jsonl)" -eq 48 ]; then good; else bad "the pairs: $(head -n 1 pairs.jsonl)"; fi
+dpo="--model base --dataset pairs.jsonl --per-device-train-batch-size 4 --learning-rate 1e-3"
+# alike NAME OPTION...: one thread or three, whole or in slices, the reference beside or before: the same bits, and what they cost is what was predicted
+alike() {
+    run=$1; shift
+    works "dpo: $run" "$grpo" dpo $dpo --output-dir "$run" --max-steps 6 "$@"
+    cost_of "$run"
+    works "dpo: $run with 3 threads" env OMP_NUM_THREADS=3 "$grpo" dpo $dpo --output-dir "$run-threads" --max-steps 6 "$@"
+    same_run "dpo: $run with 3 threads" "$run" "$run-threads"
+    works "dpo: $run in slices" "$grpo" dpo $dpo --output-dir "$run-slices" --max-steps 6 --slice-rows 1 --precompute-ref-log-probs true "$@"
+    same_run "dpo: $run in slices, the reference before" "$run" "$run-slices"
+    works "info --run dpo: $run" "$grpo" info --run dpo --json $dpo --max-steps 6 "$@"
+    plan_is_log "info --run dpo: $run" "$run"
+}
+# differ NAME RUN RUN
+differ() { if cmp -s "$2/final/model.safetensors" "$3/final/model.safetensors"; then bad "$1: $2 and $3 are the same"; else good; fi; }
+
+# ---- BMC -----------------------------------------------------------------------------------------
+works dpo "$grpo" dpo $dpo --output-dir dpo --max-steps 6
+alike bmc --bmc-delta 2
+differ 'dpo --bmc-delta' dpo bmc
+works 'dpo --bmc-delta 0' "$grpo" dpo $dpo --output-dir bmc-0 --max-steps 6 --bmc-delta 0 --bmc-stop-words nowhere
+same 'dpo --bmc-delta 0 is dpo' dpo/final/model.safetensors bmc-0/final/model.safetensors
+alike bmc-policy --bmc-delta 2 --bmc-reference policy --loss-type ipo_sum,aot --use-weighting false --eval-split 0.25
+printf 'YOU\n\n want \n' > stop.txt
+works 'dpo --bmc-stop-words' "$grpo" dpo $dpo --output-dir bmc-stop --max-steps 6 --bmc-delta 2 --bmc-stop-words stop.txt
+differ 'dpo --bmc-stop-words' bmc bmc-stop
+# every token of the vocabulary as a word in large letters: nothing counts as different any more
+{ sed 's/,/\n/g' base/tokenizer.json | sed -n 's/^.*"\([^" ]*\)": *[0-9][0-9}]*$/\1/p' | sed 's/Ġ//' | tr 'a-z' 'A-Z'; printf ',\n'; } > every.txt
+printf '{"prompt": "hi", "chosen": "%s", "rejected": "%s"}\n' yes no you,want the.house a bee sea dee > words.jsonl
+for delta in 0 2; do
+    works 'dpo, nothing but stop-words' "$grpo" dpo $dpo --dataset words.jsonl --output-dir every-$delta --max-steps 6 --bmc-delta $delta --bmc-stop-words every.txt
+done
+works 'dpo, no stop-words' "$grpo" dpo $dpo --dataset words.jsonl --output-dir every-none --max-steps 6 --bmc-delta 2
+same 'dpo, nothing but stop-words, is dpo' every-0/final/model.safetensors every-2/final/model.safetensors
+differ 'dpo, no stop-words' every-0 every-none
+refuses '*bmc_delta: found -1*' "$grpo" dpo $dpo --output-dir x --bmc-delta -1
+for loss in ipo sigmoid_norm sft; do refuses "*bmc_delta: found 1, but loss_type $loss is made of means over tokens*" "$grpo" dpo $dpo --output-dir x --bmc-delta 1 --loss-type sigmoid,$loss; done
+refuses '*bmc_delta: found 1 beside ld_alpha 0.5*' "$grpo" dpo $dpo --output-dir x --bmc-delta 1 --ld-alpha 0.5
+refuses '*nowhere: could not be read*' "$grpo" dpo $dpo --output-dir x --bmc-delta 1 --bmc-stop-words nowhere
+refuses '*bmc_reference: *poliy*policy*' "$grpo" dpo $dpo --output-dir x --bmc-delta 1 --bmc-reference poliy
+
+# ---- bridges -------------------------------------------------------------------------------------
+# a bridge that answers with the text $1
+bridge() { printf '%s' "while read -r line; do id=\${line#*:}; id=\${id%%,*}; echo \"{\\\"id\\\": \$id, \\\"chosen\\\": \\\"$1\\\"}\"; done"; }
+works 'pairs --bridge-cmd' "$grpo" pairs --dataset pairs.jsonl --bridge-cmd "$(bridge 'number $id')" --output bridged.jsonl
+case $(cat "$err") in *'pairs: 48 of 48 pairs were bridged, 0 rejected replies came back as they were'*) good ;; *) bad "pairs --bridge-cmd: $(cat "$err")" ;; esac
+sed 's/"chosen":"[^"]*"\(.*\),"score_chosen":1/"chosen":"number"\1/' pairs.jsonl > a
+sed 's/"chosen":"number [0-9]*"/"chosen":"number"/' bridged.jsonl > b
+same 'pairs --bridge-cmd: all else stays, but for the score of the former chosen reply' a b
+if [ "$(sed -n 48p bridged.jsonl | grep -c '"chosen":"number 47"')" -eq 1 ]; then good; else bad "pairs --bridge-cmd: $(sed -n 48p bridged.jsonl)"; fi
+works 'dpo on bridged pairs' "$grpo" dpo $dpo --dataset bridged.jsonl --output-dir bridged --max-steps 2 --bmc-delta 2
+printf '%s\n' '{"prompt": "a", "chosen": "x", "rejected": "same"}' '{"prompt": "b", "chosen": "x", "rejected": "other"}' > two.jsonl
+works 'pairs --bridge-cmd that changes nothing' "$grpo" pairs --dataset two.jsonl --bridge-cmd "$(bridge same)"
+says 'pairs --bridge-cmd that changes nothing' '{"prompt":"b","chosen":"same","rejected":"other"}'
+case $(cat "$err") in *'1 of 2 pairs were bridged, 1 rejected'*) good ;; *) bad "pairs --bridge-cmd: $(cat "$err")" ;; esac
+works 'what the bridge is told' "$grpo" pairs --dataset two.jsonl --bridge-cmd 'tee -a told | while read -r line; do id=${line#*:}; echo "{\"id\": ${id%%,*}, \"chosen\": \"y\"}"; done'
+if [ "$(head -n 1 told)" = '{"id":0,"prompt":"a","messages":[{"role":"user","content":"a"}],"chosen":"x","rejected":"same"}' ]; then good; else bad "what the bridge is told: $(head -n 1 told)"; fi
+refuses '*--bridge-cmd: answered line 0 with an empty text*' "$grpo" pairs --dataset two.jsonl --bridge-cmd "$(bridge '')"
+refuses '*--bridge-cmd: answered id 7 to line 0*' "$grpo" pairs --dataset two.jsonl --bridge-cmd 'while read -r l; do echo "{\"id\": 7, \"chosen\": \"y\"}"; done'
+refuses '*--bridge-cmd: found "{"id": 0}", expected {"id": 0, "chosen": "text"}*' "$grpo" pairs --dataset two.jsonl --bridge-cmd 'while read -r l; do echo "{\"id\": 0}"; done'
+refuses '*answer of --bridge-cmd:1:*' "$grpo" pairs --dataset two.jsonl --bridge-cmd 'while read -r l; do echo "no JSON"; done'
+refuses '*--bridge-cmd "read -r l": the program ended*' "$grpo" pairs --dataset two.jsonl --bridge-cmd 'read -r l'
+refuses '*--bridge-cmd "sleep 9": silent for 1 seconds*' "$grpo" pairs --dataset two.jsonl --bridge-cmd 'sleep 9' --reward-timeout 1
+head -n 1 two.jsonl > one.jsonl
+refuses '*--bridge-cmd: gave back each of 1 rejected replies as it was*' "$grpo" pairs --dataset two.jsonl --bridge-cmd "$(bridge same)" --dataset one.jsonl
+refuses '*--bridge-cmd: bridges pairs that the data set holds*--model*' "$grpo" pairs --dataset two.jsonl --bridge-cmd cat --model base
+refuses '*--bridge-cmd: bridges pairs that the data set holds*--margin*' "$grpo" pairs --dataset two.jsonl --bridge-cmd cat --margin 1
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
