@@ -678,6 +678,17 @@ static real *second_chunk(const SecondModel *second, const Batch *b, int first) 
     return logits;
 }
 
+/* Its values of the targets of the i-th scored row, whose own logits are z. */
+static void second_values(const SecondModel *second, const Acts *a, const Batch *b, int i, real *other,
+                          const real *z, int vocab, double temperature) {
+    const LogitStats s = logits_stats(other, vocab, temperature, false);
+    const real kl = logits_kl(other, &s, z, &a->stats[i], vocab);
+    for (int k = a->scored_at[i]; k < a->scored_at[i + 1]; k++) {
+        second->logp[k] = other[b->target_id[k]] - s.max - s.log_sum;
+        second->kl[k] = kl;
+    }
+}
+
 void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *b, const real *hidden,
                double temperature, const SecondModel *second) {
     const int vocab = m->config.vocab, n_scored = scored_rows(a, b);
@@ -691,12 +702,11 @@ void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *
             const size_t at = (size_t)i * (size_t)vocab;
             real *z = logits + at;
             const LogitStats s = a->stats[first + i] = logits_stats(z, vocab, temperature, true);
-            const real kl = second ? logits_kl(other + at, z, &s, vocab, temperature) : 0;
             for (int k = a->scored_at[first + i]; k < a->scored_at[first + i + 1]; k++) {
                 logp[k] = z[b->target_id[k]] - s.max - s.log_sum;
                 if (entropy) entropy[k] = s.entropy;
-                if (second) second->kl[k] = kl;
             }
+            if (second) second_values(second, a, b, first + i, other + at, z, vocab, temperature);
         }
     }
 }
@@ -721,7 +731,10 @@ void head_logp_backward(real *dhidden, real *grad, Acts *a, const Model *m, cons
                 for (int v = 0; v < vocab; v++) z[v] /= (real)temperature;
             real *other = others ? others + (size_t)i * (size_t)vocab : NULL;
             for (int k = 0; other && k < count; k++) dkl += second->dkl[at + k];
-            if (dkl != 0) logits_kl_backward(other, z, &a->stats[first + i], vocab, temperature, dkl);
+            if (dkl != 0) {
+                const LogitStats s = logits_stats(other, vocab, temperature, false);
+                logits_kl_backward(other, &s, z, &a->stats[first + i], vocab, temperature, dkl);
+            }
             logits_backward(z, vocab, temperature, &a->stats[first + i], b->target_id + at, dlogp + at,
                             dentropy ? dentropy + at : NULL, count);
             if (dkl != 0) sum_of(z, z, other, (size_t)vocab);

@@ -55,12 +55,12 @@ typedef struct {
     const Model *model;
     Acts *acts;                         /* for as many rows and targets; they need keep nothing */
     const real *hidden;                 /* model_forward of these two */
-    real *kl;                           /* [n_target] out: E201: KL(p~ || p) at the target's row */
+    real *logp, *kl;                    /* [n_target] out: log p~ of the target; KL(p~ || p) at its row */
     const real *dkl;                    /* [n_target] E204: the loss's derivative by kl; NULL: none */
 } SecondModel;
 
 /* E23, E25: logp and entropy (NULL: not wanted) of each target at the temperature; logits in chunks of rows.
- * With a second model (NULL: none) also its kl, which is 0 to the bit where both models are the same. */
+ * With a second model (NULL: none) also its values, of which kl is 0 to the bit where both models are the same. */
 void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *b, const real *hidden,
                double temperature, const SecondModel *second);
 /* E24, E26: dhidden [n_row, hidden] is written (zero where nothing is scored), grad += ; dentropy may be

@@ -64,29 +64,27 @@ void logits_backward(real *z, int vocab, double temperature, const LogitStats *s
         for (int v = 0; v < vocab; v++) z[v] /= tau;
 }
 
-real logits_kl(real *other, const real *z, const LogitStats *s, int vocab, double temperature) {
-    const LogitStats so = logits_stats(other, vocab, temperature, false);
+real logits_kl(const real *other, const LogitStats *of_other, const real *z, const LogitStats *s, int vocab) {
     real p[LOGITS_BLOCK], gap[LOGITS_BLOCK];
     double sum = 0;
     for (int v0 = 0; v0 < vocab; v0 += LOGITS_BLOCK) {
         const size_t n = (size_t)(vocab - v0 < LOGITS_BLOCK ? vocab - v0 : LOGITS_BLOCK);
-        r_exp_array(p, other + v0, so.max, n);
+        r_exp_array(p, other + v0, of_other->max, n);
         for (size_t i = 0, v = (size_t)v0; i < n; i++, v++)
-            gap[i] = (other[v] - so.max - so.log_sum) - (z[v] - s->max - s->log_sum);
+            gap[i] = (other[v] - of_other->max - of_other->log_sum) - (z[v] - s->max - s->log_sum);
         sum += r_dot(p, gap, n);
     }
-    return (real)(sum / so.sum);
+    return (real)(sum / of_other->sum);
 }
 
-void logits_kl_backward(real *other, const real *z, const LogitStats *s, int vocab, double temperature,
-                        real c) {
-    const LogitStats so = logits_stats(other, vocab, temperature, false);
+void logits_kl_backward(real *other, const LogitStats *of_other, const real *z, const LogitStats *s,
+                        int vocab, double temperature, real c) {
     real p[LOGITS_BLOCK], q[LOGITS_BLOCK];
     for (int v0 = 0; v0 < vocab; v0 += LOGITS_BLOCK) {
         const size_t n = (size_t)(vocab - v0 < LOGITS_BLOCK ? vocab - v0 : LOGITS_BLOCK);
         r_exp_array(p, z + v0, s->max, n);
-        r_exp_array(q, other + v0, so.max, n);
+        r_exp_array(q, other + v0, of_other->max, n);
         for (size_t i = 0; i < n; i++)
-            other[(size_t)v0 + i] = c * (p[i] / s->sum - q[i] / so.sum) / (real)temperature;
+            other[(size_t)v0 + i] = c * (p[i] / s->sum - q[i] / of_other->sum) / (real)temperature;
     }
 }

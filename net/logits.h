@@ -20,10 +20,10 @@ LogitStats logits_totals(real *z, int vocab, double temperature, double *total_a
  * and (or NULL) dentropy. */
 void logits_backward(real *z, int vocab, double temperature, const LogitStats *s, const int *target,
                      const real *dlogp, const real *dentropy, int n);
-/* E28: KL(p~ || p) of the rows other, raw logits, and z, as left by logits_stats with s; sums as there. And
- * back: other becomes c times the derivative by the raw logits of p. */
-real logits_kl(real *other, const real *z, const LogitStats *s, int vocab, double temperature);
-void logits_kl_backward(real *other, const real *z, const LogitStats *s, int vocab, double temperature,
-                        real c);
+/* E28: KL(p~ || p) of the rows other and z, both as left by logits_stats; sums as there. And back: other
+ * becomes c times the derivative by the logits of p before the temperature. */
+real logits_kl(const real *other, const LogitStats *of_other, const real *z, const LogitStats *s, int vocab);
+void logits_kl_backward(real *other, const LogitStats *of_other, const real *z, const LogitStats *s,
+                        int vocab, double temperature, real c);
 
 #endif

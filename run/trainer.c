@@ -56,14 +56,13 @@ Slice trainer_slices(const Trainer *t) { return (Slice){.max_row = t->max_row, .
 
 /* The second model reads a slice, too. */
 static void second_forward(SecondModel *second, const Batch *b) {
-    if (!second) return;
     second->hidden = model_forward(second->acts, second->model, b);
     tally_forward(second->model, b, batch_scored_rows(b));
 }
 
 void slice_forward(Trainer *t, const Slice *x, double temperature) {
     t->hidden = model_forward(t->acts, t->model, &x->batch);
-    second_forward(t->second, &x->batch);
+    if (t->second) second_forward(t->second, &x->batch);
     head_logp(t->logp, t->entropy, t->acts, t->model, &x->batch, t->hidden, temperature, t->second);
 }
 
@@ -95,20 +94,21 @@ void slice_scores_backward(Trainer *t, const Slice *x) {
     tally_backward(t->model, b, b->n_target, 0);
 }
 
-static bool window_pass(real *logp, real *entropy, SecondModel *second, Acts *a, int max_row, int max_target,
-                        const Model *m, const Window *w, double temperature, Err *e) {
+static bool window_pass(real *logp, real *entropy, const SecondModel *second, Acts *a, int max_row,
+                        int max_target, const Model *m, const Window *w, double temperature, Err *e) {
     Slice x = {.max_row = max_row, .max_target = max_target};
-    real *const kl = second ? second->kl : NULL;
+    SecondModel part = second ? *second : (SecondModel){NULL};
     int more;
     while ((more = slice_next(&x, w, &m->config, e)) > 0) {
         const real *hidden = model_forward(a, m, &x.batch);
-        second_forward(second, &x.batch);
-        if (second) second->kl = kl + x.first_target;
+        if (second) {
+            second_forward(&part, &x.batch);
+            part.logp = second->logp + x.first_target, part.kl = second->kl + x.first_target;
+        }
         head_logp(logp + x.first_target, entropy ? entropy + x.first_target : NULL, a, m, &x.batch, hidden,
-                  temperature, second);
+                  temperature, second ? &part : NULL);
         tally_forward(m, &x.batch, batch_scored_rows(&x.batch));
     }
-    if (second) second->kl = kl;
     return more == 0;
 }
 
@@ -117,7 +117,7 @@ bool window_logp(real *logp, real *entropy, Acts *a, int max_row, int max_target
     return window_pass(logp, entropy, NULL, a, max_row, max_target, m, w, temperature, e);
 }
 
-bool window_kl(real *logp, SecondModel *second, Acts *a, int max_row, int max_target, const Model *m,
+bool window_kl(real *logp, const SecondModel *second, Acts *a, int max_row, int max_target, const Model *m,
                const Window *w, double temperature, Err *e) {
     return window_pass(logp, NULL, second, a, max_row, max_target, m, w, temperature, e);
 }

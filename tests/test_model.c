@@ -16,7 +16,7 @@ typedef struct {
     Window w;
     int key[MAX_TARGET];
     Batch b;
-    real *logp, *entropy, *dlogp, *dentropy, *kl, *dkl, *grad, *dhidden;
+    real *logp, *entropy, *dlogp, *dentropy, *logp_other, *kl, *dkl, *grad, *dhidden;
     SecondModel second;                 /* model NULL: none */
 } Run;
 
@@ -27,8 +27,9 @@ static void run_open(Run *r, Model *m, const Tree *tree, int n_tree, bool shared
     r->b = tiny_batch(&r->w);
     CHECK(batch_check(&r->b, &m->config, &e));
     r->a = acts_new(m, r->b.n_row, r->b.n_target, true, &e);
-    real **list[] = {&r->logp, &r->entropy, &r->dlogp, &r->dentropy, &r->kl, &r->dkl};
-    for (int i = 0; i < 6; i++) *list[i] = calloc((size_t)r->b.n_target, sizeof(real));
+    real **list[] = {&r->logp, &r->entropy, &r->dlogp, &r->dentropy, &r->kl, &r->dkl,
+                     &r->logp_other};
+    for (int i = 0; i < 7; i++) *list[i] = calloc((size_t)r->b.n_target, sizeof(real));
     r->grad = calloc(m->n_trainable, sizeof(real));
     r->dhidden = calloc((size_t)r->b.n_row * (size_t)m->config.hidden, sizeof(real));
     for (int i = 0; i < r->b.n_target; i++)
@@ -40,7 +41,7 @@ static void run_open(Run *r, Model *m, const Tree *tree, int n_tree, bool shared
 static void run_second(Run *r, const Model *m) {
     Err e = {{0}};
     r->second = (SecondModel){.model = m, .acts = acts_new(m, r->b.n_row, r->b.n_target, false, &e),
-                              .kl = r->kl, .dkl = r->dkl};
+                              .logp = r->logp_other, .kl = r->kl, .dkl = r->dkl};
     r->second.hidden = model_forward(r->second.acts, m, &r->b);
 }
 
@@ -49,7 +50,7 @@ static void run_close(Run *r) {
     window_free(&r->w);
     acts_free(r->second.acts);
     free(r->logp), free(r->entropy), free(r->dlogp), free(r->dentropy), free(r->kl), free(r->dkl);
-    free(r->grad), free(r->dhidden);
+    free(r->logp_other), free(r->grad), free(r->dhidden);
 }
 
 static const real *run_forward(Run *r) {
@@ -418,6 +419,7 @@ static void test_E28_second_model(void) {
     run_second(&r, m);                                  /* itself: both are 0 to the bit */
     run_backward(&r);
     for (int i = 0; i < r.b.n_target; i++) CHECK_NEAR(r.kl[i], 0, 0);
+    CHECK_INT(tiny_differ(r.logp_other, r.logp, (size_t)r.b.n_target), 0);
     CHECK_INT(tiny_differ(r.grad, alone.grad, m->n_trainable), 0);
     run_close(&r), run_close(&alone);
     free(z);
