@@ -60,7 +60,7 @@ typedef struct {
 } SecondModel;
 
 /* E23, E25: logp and entropy (NULL: not wanted) of each target at the temperature; logits in chunks of rows.
- * With a second model (NULL: none) also its values, of which kl is 0 to the bit where both models are the same. */
+ * With a second model (NULL: none) also its values; kl is 0 to the bit where both models are the same. */
 void head_logp(real *logp, real *entropy, Acts *a, const Model *m, const Batch *b, const real *hidden,
                double temperature, const SecondModel *second);
 /* E24, E26: dhidden [n_row, hidden] is written (zero where nothing is scored), grad += ; dentropy may be

@@ -9,11 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "baselines/tdpo.h"
+
 const char *const dpo_loss_names[] = {"sigmoid",  "hinge",        "ipo",          "exo_pair",
                                       "nca_pair", "robust",       "bco_pair",     "sppo_hard",
                                       "aot",      "aot_unpaired", "apo_zero",     "apo_down",
                                       "discopop", "sft",          "sigmoid_norm", "ipo_sum",
-                                      NULL};
+                                      "tdpo1",    "tdpo2",        NULL};
 const char *const f_divergence_names[] = {"reverse_kl", "forward_kl", "js_divergence", "alpha_divergence",
                                           NULL};
 
@@ -26,7 +28,8 @@ void dpo_config_default(DpoConfig *c) {
                      .beta = 0.1,
                      .discopop_tau = 0.05,
                      .ld_alpha = NAN,
-                     .f_alpha_divergence_coef = 0.5};
+                     .f_alpha_divergence_coef = 0.5,
+                     .tdpo_alpha = 0.5};
 }
 
 static bool has(const DpoConfig *c, DpoLoss type) {
@@ -35,6 +38,8 @@ static bool has(const DpoConfig *c, DpoLoss type) {
 }
 
 bool dpo_ranked(const DpoConfig *c) { return has(c, DPO_AOT) || has(c, DPO_AOT_UNPAIRED); }
+
+bool dpo_wants_kl(const DpoConfig *c) { return has(c, DPO_TDPO1) || has(c, DPO_TDPO2); }
 
 bool dpo_config_check(const DpoConfig *c, Err *e) {
     static const DpoLoss by_ratio[] = {DPO_NCA_PAIR,     DPO_BCO_PAIR, DPO_SPPO_HARD, DPO_AOT,
@@ -50,6 +55,12 @@ bool dpo_config_check(const DpoConfig *c, Err *e) {
         return fail(e, "discopop_tau: found %g, expected more than 0", c->discopop_tau);
     if (!isnan(c->ld_alpha) && !(c->ld_alpha >= 0 && c->ld_alpha <= 1))
         return fail(e, "ld_alpha: found %g, expected 0 to 1, or none", c->ld_alpha);
+    if (!(c->tdpo_alpha >= 0) || isinf(c->tdpo_alpha))
+        return fail(e, "tdpo_alpha: found %g, expected 0 or more", c->tdpo_alpha);
+    if (dpo_wants_kl(c) && (c->n_loss > 1 || c->use_weighting || !isnan(c->ld_alpha) ||
+                            c->f_divergence_type != F_REVERSE_KL))
+        return fail(e, "loss_type: tdpo1 and tdpo2 are a loss of their own: they go without a second loss, "
+                       "f_divergence_type, use_weighting and ld_alpha");
     if (c->use_weighting && (has(c, DPO_SFT) || dpo_ranked(c)))
         return fail(e, "use_weighting: has no meaning for loss_type sft, aot and aot_unpaired, which are no "
                        "sums over pairs");
@@ -79,7 +90,13 @@ void dpo_pair(DpoPair *p, const real *logp_w, const real *ref_w, size_t n_w, con
     p->ref_w = sum(ref_w, n_w, shared, c->ld_alpha), p->ref_l = sum(ref_l, n_l, shared, c->ld_alpha);
     p->nll_w = -sum(logp_w, n_w, n_w, NAN);
     p->weight = 1;
+    p->kl_w = p->kl_l = p->dkl_w = p->dkl_l = 0;
     p->dx_w = p->dx_l = p->ranked_loss = p->ranked_dx_w = p->ranked_dx_l = 0;
+}
+
+void dpo_pair_kl(DpoPair *p, const real *kl_w, const real *kl_l) {
+    const size_t n_w = (size_t)p->n_w, n_l = (size_t)p->n_l;
+    p->kl_w = sum(kl_w, n_w, n_w, NAN), p->kl_l = sum(kl_l, n_l, n_l, NAN);
 }
 
 static double mean_excess(const real *logp, const real *square, size_t n) {
@@ -188,6 +205,17 @@ static double pair_loss(Two *d, DpoLoss type, const DpoPair *p, const DpoConfig 
     return ell;
 }
 
+/* E202, E203, with the derivative by the KL left in the pair. */
+static double pair_tdpo(Two *d, DpoPair *p, double scale, const DpoConfig *c) {
+    const TdpoPair x = {p->logp_w - p->ref_w, p->logp_l - p->ref_l, p->kl_w, p->kl_l};
+    TdpoPair dx;
+    const double ell = has(c, DPO_TDPO1) ? tdpo1_loss(&dx, &x, c->beta)
+                                         : tdpo2_loss(&dx, &x, c->beta, c->tdpo_alpha);
+    *d = (Two){dx.m_w, dx.m_l};
+    p->dkl_w = scale * dx.kl_w, p->dkl_l = scale * dx.kl_l;
+    return ell;
+}
+
 /* ---- E171: ranked ---- */
 
 static int by_value(const void *a, const void *b) {
@@ -242,7 +270,8 @@ void dpo_loss(double *loss, DpoPair *pair, size_t first, size_t n, size_t n_pair
             const double scale = c->loss_weight[j] * p->weight / (double)n_pair;
             /* E175 */
             if (c->loss_type[j] == DPO_SFT) *loss += c->loss_weight[j] * p->nll_w / n_chosen_token;
-            *loss += scale * pair_loss(&d, c->loss_type[j], p, c);
+            *loss += scale * (dpo_wants_kl(c) ? pair_tdpo(&d, p, scale, c)
+                                              : pair_loss(&d, c->loss_type[j], p, c));
             p->dx_w += scale * d.w;
             p->dx_l += scale * d.l;
         }
@@ -266,19 +295,29 @@ void dpo_derive(real *dlogp_w, real *dlogp_l, const DpoPair *p, double n_chosen_
 
 #define DPO_NAME(field, name) name,
 #define DPO_VALUE(field, name) m->field,
-const char *const dpo_metric_names[] = {DPO_METRICS(DPO_NAME) NULL};
-double dpo_metric(const DpoMetrics *m, int i) { return ((const double[]){DPO_METRICS(DPO_VALUE)})[i]; }
+const char *const *dpo_metric_names(const DpoConfig *c) {
+    static const char *const plain[] = {DPO_METRICS(DPO_NAME) NULL},
+                             *const all[] = {DPO_METRICS(DPO_NAME) DPO_KL_METRICS(DPO_NAME) NULL};
+    return dpo_wants_kl(c) ? all : plain;
+}
+double dpo_metric(const DpoMetrics *m, int i) {
+    return ((const double[]){DPO_METRICS(DPO_VALUE) DPO_KL_METRICS(DPO_VALUE)})[i];
+}
 
 void dpo_metrics(DpoMetrics *out, const DpoPair *pair, size_t n, const DpoConfig *c) {
-    double x_w = 0, x_l = 0, right = 0, logp_w = 0, logp_l = 0, b = (double)n;
+    double x_w = 0, x_l = 0, right = 0, logp_w = 0, logp_l = 0, kl_w = 0, kl_l = 0, b = (double)n;
     for (size_t i = 0; i < n; i++) {
         const DpoPair *p = &pair[i];
-        x_w += p->logp_w - p->ref_w;
-        x_l += p->logp_l - p->ref_l;
-        right += p->logp_w - p->ref_w > p->logp_l - p->ref_l;
+        const double w = p->logp_w - p->ref_w + p->kl_w, l = p->logp_l - p->ref_l + p->kl_l;
+        x_w += w;
+        x_l += l;
+        right += w > l;
         logp_w += p->logp_w;
         logp_l += p->logp_l;
+        kl_w += p->kl_w;
+        kl_l += p->kl_l;
     }
-    *out = (DpoMetrics){c->beta * x_w / b,         c->beta * x_l / b, right / b,
-                        c->beta * (x_w - x_l) / b, logp_w / b,        logp_l / b};
+    *out = (DpoMetrics){c->beta * x_w / b, c->beta * x_l / b, right / b,         c->beta * (x_w - x_l) / b,
+                        logp_w / b,        logp_l / b,        kl_w / b,          kl_l / b,
+                        (kl_w - kl_l) / b};
 }

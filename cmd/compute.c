@@ -27,10 +27,9 @@ static bool compute_line(const char *text, size_t n, int line_no, Err *e) {
 }
 
 static int compute_list(void) {
-    const ComputeKind *const table[] = { compute_kinds, compute_baseline_kinds, compute_model_kinds };
     char inputs[4096];
-    for (int j = 0; j < 3; j++)
-        for (const ComputeKind *k = table[j]; k->kind; k++) {
+    for (int j = 0; compute_tables[j]; j++)
+        for (const ComputeKind *k = compute_tables[j]; k->kind; k++) {
             compute_inputs(inputs, sizeof inputs, k);
             printf("%s\n    %s\n    inputs: %s\n", k->kind, k->equations, inputs);
         }

@@ -33,7 +33,7 @@ static const Setting rows[] = {
      "inverse temperature: larger stays closer to the reference"},
     {"loss_type", SET_STRING, AT(loss_type), "sigmoid", NULL,
      "one or several, with commas: sigmoid, hinge, ipo, robust, exo_pair, nca_pair, bco_pair, sppo_hard, "
-     "aot, aot_unpaired, apo_zero, apo_down, discopop, sft, sigmoid_norm, ipo_sum"},
+     "aot, aot_unpaired, apo_zero, apo_down, discopop, sft, sigmoid_norm, ipo_sum, tdpo1, tdpo2"},
     {"loss_weights", SET_STRING, AT(loss_weights), NULL, NULL,
      "a weight for each of several losses, with commas; none: 1 each"},
     {"label_smoothing", SET_NUMBER, AT(dpo.label_smoothing), "0", NULL,
@@ -47,6 +47,8 @@ static const Setting rows[] = {
     {"use_weighting", SET_BOOL, AT(dpo.use_weighting), "false", NULL,
      "pairs weighted by how likely the policy finds them"},
     {"discopop_tau", SET_NUMBER, AT(dpo.discopop_tau), "0.05", NULL, "discopop"},
+    {"tdpo_alpha", SET_NUMBER, AT(dpo.tdpo_alpha), "0.5", NULL,
+     "tdpo2: weight of what the rejected reply diverges more than the chosen one"},
     {"bmc_delta", SET_NUMBER, AT(bmc.delta), "0", NULL,
      "tokens where the two replies differ weigh more, 1 + min(1/p, this); 0: all weigh the same"},
     {"bmc_reference", SET_CHOICE, AT(bmc.reference), "reference", bmc_reference_names,
@@ -102,7 +104,11 @@ static bool parse_losses(DpoConfig *d, const Config *c, Err *e) {
                         c->loss_weights, d->n_loss, d->n_loss > 1 ? "s" : "");
         at = end + 1;
     }
-    return dpo_config_check(d, e) && bmc_config_check(&c->bmc, d, e);
+    if (!dpo_config_check(d, e) || !bmc_config_check(&c->bmc, d, e)) return false;
+    if (dpo_wants_kl(d) && c->precompute_ref_log_probs)
+        return fail(e, "--precompute-ref-log-probs: tdpo1 and tdpo2 need all logits of the reference every "
+                       "step, not only those of the tokens");
+    return true;
 }
 
 /* ---- an update ---- */
@@ -120,7 +126,7 @@ static bool micro_batch(Dpo *d, int k, Err *e) {
     for (int i = 0; i < b->size; i++)
         b->now[i] = &d->train.row[training_example(&d->t, k * b->size + i)];
     if (!pair_batch_lay(b, k, b->size, e) ||
-        (d->l.reference && !pair_batch_refer(b, d->l.reference, false, e)))
+        (d->l.reference && !b->second.model && !pair_batch_refer(b, d->l.reference, false, e)))
         return false;
     for (int i = 0; i < b->size; i++) {
         const PairTokens *s = b->now[i];
@@ -179,26 +185,25 @@ static bool held_evaluate(HeldPairs *out, Dpo *d, const Model *m, Err *e) {
     return ok;
 }
 
-static void held_json(JsonWriter *w, const HeldPairs *before, const HeldPairs *after, int n) {
+static void held_json(JsonWriter *w, const HeldPairs *before, const HeldPairs *after, int n,
+                      const char *const *name) {
     const HeldPairs *const at[] = {before, after};
     json_begin(w, '{');
     json_put_int(w, "pairs", n);
     for (int k = 0; k < 2; k++) {
         json_open(w, k ? "after" : "before", '{');
         json_put(w, "loss", at[k]->loss);
-        for (int j = 0; dpo_metric_names[j]; j++)
-            json_put(w, dpo_metric_names[j], dpo_metric(&at[k]->m, j));
+        for (int j = 0; name[j]; j++) json_put(w, name[j], dpo_metric(&at[k]->m, j));
         json_end(w, '}');
     }
     json_end(w, '}');
 }
 
-static void held_print(const HeldPairs *before, const HeldPairs *after, int n) {
+static void held_print(const HeldPairs *before, const HeldPairs *after, int n, const char *const *name) {
     printf("\n%-20s %12s %12s\n%-20s %12.5f %12.5f\n", "held-out pairs", "before", "after", "loss",
            before->loss, after->loss);
-    for (int j = 0; dpo_metric_names[j]; j++)
-        printf("%-20s %12.5f %12.5f\n", dpo_metric_names[j], dpo_metric(&before->m, j),
-               dpo_metric(&after->m, j));
+    for (int j = 0; name[j]; j++)
+        printf("%-20s %12.5f %12.5f\n", name[j], dpo_metric(&before->m, j), dpo_metric(&after->m, j));
     printf("n = %d; rewards are beta log(policy/reference), 0 before the first step\n", n);
 }
 
@@ -209,7 +214,8 @@ static void dpo_log(JsonWriter *w, void *self) {
     DpoMetrics m;
     dpo_metrics(&m, d->b.pair, (size_t)d->t.batch, &d->b.config);
     json_put(w, "loss", d->b.loss);
-    for (int j = 0; dpo_metric_names[j]; j++) json_put(w, dpo_metric_names[j], dpo_metric(&m, j));
+    const char *const *name = dpo_metric_names(&d->b.config);
+    for (int j = 0; name[j]; j++) json_put(w, name[j], dpo_metric(&m, j));
     json_put(w, "entropy", d->b.entropy_sum / d->b.n_token);
     json_put(w, "grad_norm", d->l.trainer.grad_norm);
     json_put(w, "learning_rate", d->l.trainer.lr);
@@ -231,6 +237,7 @@ static bool dpo_predict(Cost *c, void *self, int64_t n_step, Err *e) {
                 all = order_texts(&d->t.order, 0, d->train.n, dpo_texts, d->train.row);
     const int ahead = !d->b.ahead ? 0 : d->b.config.use_weighting ? 2 : 1;
     cost_dpo(c, &net, d->l.reference ? &trained : &all, &trained, ahead);
+    if (dpo_wants_kl(&d->b.config)) cost_logits_again(c, &net, &trained);
     return true;
 }
 
@@ -275,19 +282,20 @@ static bool dpo_open(void *self, Err *e) {
     for (int j = 0; j < b->config.n_loss; j++) b->config.loss_weight[j] /= b->accumulate;
     b->ahead = b->config.use_weighting || dpo_ranked(&b->config);
     if (!learner_shape(l, o, true, e) || !dpo_data(d, &longest_tree, e) ||
-        !run_memory(o, "dpo", learner_bytes(l, o, reference), e) ||
+        !run_memory(o, "dpo", learner_bytes(l, o, reference) + pair_batch_bytes(b), e) ||
         !learner_load(l, o, reference, e) || !pair_batch_new(b, longest_tree, e))
         return false;
-    l->base.tally = referred;
-    if (l->copy) l->copy->tally = referred;
     /* here the policy still is the one that the run starts from: a new adapter's B is 0 */
     Model start = *l->model;
     start.tally = referred;
     if (!reference && !precompute(b, &d->train, &start, e)) return false;
     if (d->held.n && !o->plan &&
-        (!precompute(b, &d->held, l->model, e) || !held_evaluate(&d->before, d, l->model, e)))
+        ((!b->second.model && !precompute(b, &d->held, l->model, e)) ||
+         !held_evaluate(&d->before, d, l->model, e)))
         return false;
     l->model->tally = &d->t.cost.measured.net[NET_POLICY];
+    l->base.tally = referred;
+    if (l->copy) l->copy->tally = referred;
     d->t.order = (Order){.n = d->train.n, .seed = (uint64_t)o->seed};
     d->t.texts_of = dpo_texts, d->t.texts = d->train.row;
     d->t.trainer = &l->trainer;
@@ -295,20 +303,25 @@ static bool dpo_open(void *self, Err *e) {
     return true;
 }
 
-static void dpo_hold(void *self) { learner_hold(&((Dpo *)self)->t.cost, &((Dpo *)self)->l); }
+static void dpo_hold(void *self) {
+    Dpo *d = self;
+    learner_hold(&d->t.cost, &d->l);
+    pair_batch_hold(&d->t.cost, &d->b);
+}
 
 /* The table on held-out pairs: eval.json, and on stdout or as a member of *w. */
 static bool dpo_held(JsonWriter *w, Dpo *d, Err *e) {
     char path[600];
     HeldPairs after;
     JsonWriter eval = {0};
+    const char *const *name = dpo_metric_names(&d->b.config);
     if (!held_evaluate(&after, d, d->l.model, e)) return false;
-    held_json(&eval, &d->before, &after, d->held.n);
+    held_json(&eval, &d->before, &after, d->held.n, name);
     json_put_raw(w, "eval", eval.text);
     const bool ok = path_join(path, sizeof path, d->t.o->output_dir, "eval.json", e) &&
                     file_write(path, eval.text, eval.length, e);
     free(eval.text);
-    if (ok && !d->t.o->json) held_print(&d->before, &after, d->held.n);
+    if (ok && !d->t.o->json) held_print(&d->before, &after, d->held.n, name);
     return ok;
 }
 

@@ -276,7 +276,8 @@ static bool dpo_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
     json_put(out, "loss", loss);
     put_kept(out, "dchosen_logps", w.dlogp, &w.shape, &w.kept);
     put_kept(out, "drejected_logps", l.dlogp, &l.shape, &l.kept);
-    for (int j = 0; dpo_metric_names[j]; j++) json_put(out, dpo_metric_names[j], dpo_metric(&m, j));
+    const char *const *name = dpo_metric_names(&d);
+    for (int j = 0; name[j]; j++) json_put(out, name[j], dpo_metric(&m, j));
     KIND_FINISH;
 }
 

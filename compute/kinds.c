@@ -510,10 +510,13 @@ const ComputeKind compute_kinds[] = {
     {NULL, NULL, NULL, NULL},
 };
 
+const ComputeKind *const compute_tables[] = {compute_kinds, compute_baseline_kinds, compute_logit_kinds,
+                                             compute_model_kinds, NULL};
+
 const ComputeKind *compute_find(const char *kind) {
-    const ComputeKind *const table[] = { compute_kinds, compute_baseline_kinds, compute_model_kinds };
-    for (int j = 0; j < 3; j++)
-        for (const ComputeKind *k = table[j]; k->kind; k++) if (!strcmp(k->kind, kind)) return k;
+    for (int j = 0; compute_tables[j]; j++)
+        for (const ComputeKind *k = compute_tables[j]; k->kind; k++)
+            if (!strcmp(k->kind, kind)) return k;
     return NULL;
 }
 

@@ -15,9 +15,11 @@ typedef struct {
     ComputeRun *run;
 } ComputeKind;
 
-/* Tables end with kind == NULL. PPO and DPO: compute_baselines.c; the kinds that need the network:
- * compute_model.c. */
-extern const ComputeKind compute_kinds[], compute_baseline_kinds[], compute_model_kinds[];
+/* Tables end with kind == NULL. PPO and DPO: baselines.c; what reads whole rows of logits: logit_losses.c;
+ * the kinds that need the network: model.c. */
+extern const ComputeKind compute_kinds[], compute_baseline_kinds[], compute_logit_kinds[],
+    compute_model_kinds[];
+extern const ComputeKind *const compute_tables[];       /* all of these, then NULL */
 const ComputeKind *compute_find(const char *kind);              /* NULL: not known */
 bool compute_case(JsonWriter *out, const char *kind, const Json *inputs, Err *e);
 

@@ -229,6 +229,10 @@ void cost_dpo(Cost *c, const Networks *n, const Texts *referred, const Texts *tr
     policy_update(c, n, trained, ahead);
 }
 
+void cost_logits_again(Cost *c, const Networks *n, const Texts *trained) {
+    c->net[NET_REFERENCE].forward.flop += outputs(&n->reference) * trained->scored;
+}
+
 /* ---- E195 to E198: memory ---- */
 
 void cost_trainer(Cost *c, const ModelConfig *m, int max_row, int max_target) {

@@ -78,6 +78,8 @@ void cost_ppo(Cost *c, const Networks *n, const Texts *drawn, const Texts *train
 /* valued: what the frozen critic reads, which is no more than what was drawn. */
 void cost_dvpo(Cost *c, const Networks *n, const Texts *drawn, const Texts *trained, const Texts *valued);
 void cost_dpo(Cost *c, const Networks *n, const Texts *referred, const Texts *trained, int ahead);
+/* E201: a reference that reads beside the policy computes its logits once more for the derivative. */
+void cost_logits_again(Cost *c, const Networks *n, const Texts *trained);
 void cost_scoring(Cost *c, const ModelConfig *reward, const Texts *read);
 
 /* ---- memory ---- */

@@ -4,6 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+double pair_batch_bytes(const PairBatch *b) {
+    const Learner *l = b->l;
+    return dpo_wants_kl(&b->config) ? (double)(acts_bytes(&l->shape, l->rows, l->rows, false) -
+                                               acts_thread_bytes(&l->shape, l->rows, false))
+                                    : 0;
+}
+
 bool pair_batch_new(PairBatch *b, int longest_tree, Err *e) {
     /* the targets of any micro-batch */
     const size_t n = (size_t)b->size, n_token = n * (size_t)(longest_tree + 2);
@@ -22,12 +29,22 @@ bool pair_batch_new(PairBatch *b, int longest_tree, Err *e) {
         b->now = arena_take(&a, n, sizeof *b->now);
         b->pair = arena_take(&a, n * (size_t)b->accumulate, sizeof *b->pair);
         b->rank = arena_take(&a, 2 * n, sizeof *b->rank);
+        if (!dpo_wants_kl(&b->config)) continue;
+        b->kl = arena_take(&a, n_token, sizeof(real));
+        b->second.logp = arena_take(&a, n_token, sizeof(real));
+        b->second.kl = arena_take(&a, n_token, sizeof(real));
+        b->dkl = arena_take(&a, n_token, sizeof(real));
     } while (!a.base);
-    return true;
+    if (!dpo_wants_kl(&b->config)) return true;
+    const int rows = b->l->rows;
+    b->second.model = b->l->reference, b->second.dkl = b->dkl;
+    b->l->trainer.second = &b->second;
+    return (b->second.acts = acts_new(b->l->reference, rows, rows, false, e)) != NULL;
 }
 
 void pair_batch_free(PairBatch *b) {
     memory_free(b->offset);             /* and all that lies behind it */
+    acts_free(b->second.acts);
 }
 
 bool pair_batch_lay(PairBatch *b, int k, int n, Err *e) {
@@ -51,10 +68,20 @@ bool pair_batch_lay(PairBatch *b, int k, int n, Err *e) {
     return true;
 }
 
+void pair_batch_hold(Costs *c, const PairBatch *b) {
+    const Model *copy = b->l->copy;
+    if (!b->second.acts) return;
+    cost_memory_most(&c->predicted, MEM_REFERENCE,
+                     pair_batch_bytes(b) + (copy ? (double)model_bytes(&b->l->shape) : 0));
+    cost_memory_most(&c->measured, MEM_REFERENCE,
+                     (double)acts_held(b->second.acts) + (copy ? (double)copy->held : 0));
+}
+
 /* E23 of every token of the micro-batch under m, to its flat place. */
 static bool pair_logps(real *out, PairBatch *b, const Model *m, double temperature, Err *e) {
     const Learner *l = b->l;
-    if (!window_logp(b->by_target, NULL, l->trainer.acts, l->rows, l->rows, m, &l->window, temperature, e))
+    if (!window_kl(b->by_target, b->second.model ? &b->second : NULL, l->trainer.acts, l->rows, l->rows, m,
+                   &l->window, temperature, e))
         return false;
     for (int i = 0; i < l->window.n_target; i++) out[b->token_of[i]] = b->by_target[i];
     return true;
@@ -77,11 +104,18 @@ static void pair_sums(PairBatch *b, int first, int n) {
         const size_t w = b->offset[2 * i], l = b->offset[2 * i + 1], end = b->offset[2 * i + 2];
         dpo_pair(&b->micro[i], b->logp + w, b->reference + w, l - w, b->logp + l, b->reference + l, end - l,
                  &b->config);
+        if (b->second.model) dpo_pair_kl(&b->micro[i], b->kl + w, b->kl + l);
         if (!b->bmc.delta) continue;
         const unsigned char *changed = b->now[i]->changed;
         bmc_pair(&b->micro[i], b->logp + w, b->reference + w, changed, l - w, b->logp + l, b->reference + l,
                  changed + (l - w), end - l, &b->bmc);
     }
+}
+
+/* E201: what the second model says of n targets, to their flat places. */
+static void pair_seconds(PairBatch *b, const int *token_of, int n) {
+    for (int i = 0; i < n && b->second.model; i++)
+        b->reference[token_of[i]] = b->second.logp[i], b->kl[token_of[i]] = b->second.kl[i];
 }
 
 /* E177: log sum_v p_v^2 = 2 logp - logp at temperature 1/2, whatever the token. */
@@ -100,6 +134,7 @@ static bool pair_weights(PairBatch *b, const Model *m, Err *e) {
 
 bool pair_batch_forward(PairBatch *b, const Model *m, Err *e) {
     if (!pair_logps(b->logp, b, m, 1, e)) return false;
+    pair_seconds(b, b->token_of, b->l->window.n_target);
     pair_sums(b, 0, b->n_pair);
     return !b->config.use_weighting || pair_weights(b, m, e);
 }
@@ -117,6 +152,7 @@ static void pair_slice_loss(PairBatch *b, const Slice *x) {
         low = p < low ? p : low, high = p > high ? p : high;
     }
     b->n_token += n;
+    pair_seconds(b, token_of, n);
     if (!b->ahead) pair_sums(b, low, high - low + 1);
     dpo_loss(&b->loss, b->micro, (size_t)low, (size_t)(high - low + 1), (size_t)b->n_pair, b->n_chosen_token,
              &b->config, b->rank);
@@ -126,7 +162,11 @@ static void pair_slice_loss(PairBatch *b, const Slice *x) {
         if (b->bmc.delta)
             bmc_derive(b->dlogp + w, b->logp + w, b->now[i]->changed, end - w, b->bmc.delta);
     }
-    for (int i = 0; i < n; i++) t->dlogp[i] = b->dlogp[token_of[i]];
+    for (int i = 0; i < n; i++) {
+        const DpoPair *p = &b->micro[sequence_of[i] / 2];
+        t->dlogp[i] = b->dlogp[token_of[i]];
+        if (b->second.model) b->dkl[i] = (real)(sequence_of[i] % 2 ? p->dkl_l : p->dkl_w);
+    }
 }
 
 bool pair_batch_learn(PairBatch *b, Err *e) {

@@ -22,22 +22,29 @@ typedef struct {
     size_t *offset;                     /* [2 size + 1] */
     int *token, *token_of, *sequence_of; /* [n_token]; [n_target] flat place and sequence of a target */
     real *logp, *reference, *dlogp, *by_target;         /* [n_token] three times; [n_target] */
+    SecondModel second;                 /* the reference, if the loss wants KL; its values: [n_target] */
+    real *kl, *dkl;                     /* [n_token]; [n_target] of the running slice */
     double n_chosen_token;
     DpoPair *pair, *micro;              /* [accumulate * size] of the update; its micro-batch */
     DpoRank *rank;
     double loss, entropy_sum, n_token;  /* of the update so far */
 } PairBatch;
 
-/* Memory for pairs of at most longest_tree tokens; size and accumulate are set. To be freed. */
+/* Bytes of the reference's activations beside the policy (E201), which most losses do not need. */
+double pair_batch_bytes(const PairBatch *b);
+/* Memory for pairs of at most longest_tree tokens; config, size, accumulate and a loaded learner are set. To
+ * be freed. */
 bool pair_batch_new(PairBatch *b, int longest_tree, Err *e);
 void pair_batch_free(PairBatch *b);
+/* What that takes, beside what learner_hold says. */
+void pair_batch_hold(Costs *c, const PairBatch *b);
 
 /* Lays now[0 .. n - 1] side by side as the k-th micro-batch of the update: tokens and window, and what the
  * pairs keep of the reference. */
 bool pair_batch_lay(PairBatch *b, int k, int n, Err *e);
 /* E179: the reference's values of every token; keep: with the pairs too, which own them. */
 bool pair_batch_refer(PairBatch *b, const Model *reference, bool keep, Err *e);
-/* Forward only: the sums of all pairs under m, and their weights (E177). */
+/* Forward only: the sums of all pairs under m, and their weights (E177) or KL (E201). */
 bool pair_batch_forward(PairBatch *b, const Model *m, Err *e);
 /* E160 to E177, E206 to E208: the loss is added to b->loss and its gradient to the trainer's. */
 bool pair_batch_learn(PairBatch *b, Err *e);

@@ -97,7 +97,7 @@ void slice_scores_backward(Trainer *t, const Slice *x) {
 static bool window_pass(real *logp, real *entropy, const SecondModel *second, Acts *a, int max_row,
                         int max_target, const Model *m, const Window *w, double temperature, Err *e) {
     Slice x = {.max_row = max_row, .max_target = max_target};
-    SecondModel part = second ? *second : (SecondModel){NULL};
+    SecondModel part = second ? *second : (SecondModel){0};
     int more;
     while ((more = slice_next(&x, w, &m->config, e)) > 0) {
         const real *hidden = model_forward(a, m, &x.batch);

@@ -61,7 +61,7 @@ void slice_scores_backward(Trainer *t, const Slice *x);
  * scores [n_target, n_label]; rows: of a slice. */
 bool window_logp(real *logp, real *entropy, Acts *a, int max_row, int max_target, const Model *m,
                  const Window *w, double temperature, Err *e);
-/* The same with a second model, whose values are of all targets of the window. */
+/* The same with a second model (NULL: none), whose values are of all targets of the window. */
 bool window_kl(real *logp, const SecondModel *second, Acts *a, int max_row, int max_target, const Model *m,
                const Window *w, double temperature, Err *e);
 bool window_scores(real *score, Acts *a, int max_row, int max_target, const Model *m, const Window *w,

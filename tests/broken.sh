@@ -13,6 +13,8 @@ tests_of() {            # the programs that must see a mistake in this file
         grpo.c) echo test_grpo test_known_answers ;;
         variants.c) echo test_variants test_grpo test_known_answers ;;
         reward.c) echo test_reward test_known_answers ;;
+        baselines/tdpo.c) echo test_tdpo test_known_answers ;;
+        baselines/dpo.c) echo test_dpo test_tdpo ;;
         baselines/combine.c) echo test_combine test_known_answers ;;
         model.c | net/params.c | net/batch.c) echo test_model test_known_answers test_train ;;
         net/logits.c) echo test_model test_known_answers ;;

@@ -99,6 +99,30 @@ works 'dpo, 400 steps' $long --output-dir dpo-whole
 killed dpo dpo-whole dpo-killed $long
 same 'dpo: the log, and what it cost' dpo-whole/log.jsonl dpo-killed/log.jsonl
 killed 'dpo with precomputed reference' dpo-whole dpo-killed-2 $long --precompute-ref-log-probs true
+# tdpo: the reference beside the policy
+for k in 1 2; do
+    works "dpo --loss-type tdpo$k" "$grpo" dpo $dpo --output-dir tdpo$k --max-steps 12 --loss-type tdpo$k --eval-split 0.2
+    says "tdpo$k --eval-split" '*held-out pairs * before * after*loss * 0.69315 *kl/margin * 0.00000 *n = 12;*'
+    works "tdpo$k in slices, two threads" env OMP_NUM_THREADS=2 "$grpo" dpo $dpo --output-dir tdpo$k-slices --max-steps 12 --loss-type tdpo$k --eval-split 0.2 --slice-rows 1
+    same_run "tdpo$k in slices" tdpo$k tdpo$k-slices
+    same "tdpo$k in slices: eval.json" tdpo$k/eval.json tdpo$k-slices/eval.json
+    cost_of tdpo$k
+done
+if cmp -s tdpo1/final/model.safetensors tdpo2/final/model.safetensors; then bad 'tdpo1 and tdpo2 are the same'; else good; fi
+case $(head -n 1 tdpo2/log.jsonl) in *'"loss":0.69314718055994'*'"kl/chosen":0,"kl/rejected":0,"kl/margin":0,'*) good ;; *) bad "tdpo: at its start the policy is the reference: $(head -n 1 tdpo2/log.jsonl)" ;; esac
+case $(tail -n 2 tdpo2/log.jsonl | head -n 1) in *'"kl/chosen":0.'[0-9]*'"kl/rejected":0.'[0-9]*) good ;; *) bad "tdpo: its log" ;; esac
+works 'info --run dpo --loss-type tdpo2' "$grpo" info --run dpo --json $dpo --max-steps 12 --loss-type tdpo2 --eval-split 0.2
+plan_is_log 'info --run dpo --loss-type tdpo2' tdpo2
+works 'tdpo of an adapter' "$grpo" dpo $dpo --output-dir tdpo-lora --max-steps 12 --loss-type tdpo2 --use-peft --lora-r 4
+cost_of tdpo-lora
+long="$grpo dpo $dpo --max-steps 300 --save-steps 4 --loss-type tdpo2"
+works 'tdpo, 300 steps' $long --output-dir tdpo-whole
+killed tdpo tdpo-whole tdpo-killed $long
+refuses '*tdpo_alpha: found -1*' "$grpo" dpo $dpo --output-dir x --loss-type tdpo2 --tdpo-alpha -1
+refuses '*tdpo1 and tdpo2 are a loss of their own*' "$grpo" dpo $dpo --output-dir x --loss-type tdpo2,sft
+refuses '*tdpo1 and tdpo2 are a loss of their own*' "$grpo" dpo $dpo --output-dir x --loss-type tdpo1 --f-divergence-type js_divergence
+refuses '*tdpo1 and tdpo2 are a loss of their own*' "$grpo" dpo $dpo --output-dir x --loss-type tdpo1 --use-weighting
+refuses '*--precompute-ref-log-probs: *need all logits of the reference every step*' "$grpo" dpo $dpo --output-dir x --loss-type tdpo1 --precompute-ref-log-probs true
 # TRL's other shapes say the same
 printf '%s\n' '{"prompt": "hi", "chosen": "yes", "rejected": "no"}' > shape1.jsonl
 printf '%s\n' '{"prompt": [{"role": "user", "content": "hi"}], "chosen": [{"role": "assistant", "content": "yes"}], "rejected": [{"role": "assistant", "content": "no"}]}' > shape2.jsonl

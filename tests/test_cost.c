@@ -124,6 +124,9 @@ static void test_E194_methods(void) {
     CHECK_NEAR(d.net[NET_POLICY].backward.flop, 2 * BACKWARD, 0);
     CHECK_NEAR(d.prompt, 6, 0); CHECK_NEAR(d.completion, 12, 0);
 
+    cost_logits_again(&d, &n, &t);                              /* tdpo's reference */
+    CHECK_NEAR(d.net[NET_REFERENCE].forward.flop, FORWARD + 320, 0);
+
     Cost s = {.prompt = 0};
     cost_sft(&s, &n, &t);
     CHECK_NEAR(s.net[NET_POLICY].forward.flop, FORWARD, 0);

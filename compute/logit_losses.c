@@ -1,0 +1,78 @@
+/* logit_losses.c: the kinds of `grpo compute` for losses that want more of a row of logits than the
+ * log-probability of its token: TDPO. */
+#include <string.h>
+
+#include "baselines/tdpo.h"
+#include "compute/kinds.h"
+#include "net/logits.h"
+
+/* ---- TDPO ---- */
+
+/* A reply: its logits under policy and reference, E200 and E201 of it, and place for a derivative. */
+typedef struct { Rows z, ref; IntRows y; double m, kl; real *dz; } TdpoSide;
+
+static TdpoSide tdpo_side(Call *c, const char *logits, const char *ref, const char *targets) {
+    TdpoSide s = {.z = kind_matrix(c, logits), .y = kind_int_rows(c, targets)};
+    s.ref = kind_same_shape(c, ref, &s.z, false);
+    kind_refuse(c, s.y.n != s.z.n_row, targets, "one id a row of logits");
+    for (size_t t = 0; c->ok && t < s.y.n; t++)
+        if (s.y.x[t] < 0 || s.y.x[t] >= (int)s.z.width)
+            kind_wrong(c, targets, json_get(c->in, targets), "ids within a row of logits");
+    s.dz = kind_reals(c, s.z.n);
+    return s;
+}
+
+/* With dm NULL the sums, else dz from *d's derivatives by them, each row by its own values. */
+static void tdpo_rows(TdpoSide *s, real *row, real *other, const real *dm, const real *dkl) {
+    const int vocab = (int)s->z.width;
+    if (!dm) s->m = s->kl = 0;
+    for (size_t t = 0; t < s->y.n; t++) {
+        const size_t at = t * s->z.width;
+        memcpy(row, s->z.x + at, s->z.width * sizeof(real));
+        memcpy(other, s->ref.x + at, s->z.width * sizeof(real));
+        const LogitStats p = logits_stats(row, vocab, 1, false), q = logits_stats(other, vocab, 1, false);
+        const int y = s->y.x[t];
+        if (!dm) {
+            s->m += ((double)row[y] - p.max - p.log_sum) - ((double)other[y] - q.max - q.log_sum);
+            s->kl += logits_kl(other, &q, row, &p, vocab);
+            continue;
+        }
+        logits_kl_backward(other, &q, row, &p, vocab, 1, *dkl);
+        logits_backward(row, vocab, 1, &p, &y, dm, NULL, 1);
+        for (int v = 0; v < vocab; v++) s->dz[at + (size_t)v] = row[v] + other[v];
+    }
+}
+
+static bool tdpo_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    TdpoSide w = tdpo_side(c, "chosen_logits", "ref_chosen_logits", "chosen_targets"),
+             l = tdpo_side(c, "rejected_logits", "ref_rejected_logits", "rejected_targets");
+    const double alpha = kind_number_or(c, "alpha", 0.5), beta = kind_number_or(c, "beta", 0.1);
+    const size_t width = w.z.width > l.z.width ? w.z.width : l.z.width;
+    real *row = kind_reals(c, width), *other = kind_reals(c, width);
+    KIND_OPEN;
+    tdpo_rows(&w, row, other, NULL, NULL);
+    tdpo_rows(&l, row, other, NULL, NULL);
+    const TdpoPair x = {w.m, l.m, w.kl, l.kl};
+    json_put(out, "margin_chosen", x.m_w);
+    json_put(out, "margin_rejected", x.m_l);
+    json_put(out, "kl_chosen", x.kl_w);
+    json_put(out, "kl_rejected", x.kl_l);
+    for (int version = 1; version <= 2; version++) {
+        TdpoPair d;
+        json_open(out, version == 1 ? "tdpo1" : "tdpo2", '{');
+        json_put(out, "loss", version == 1 ? tdpo1_loss(&d, &x, beta) : tdpo2_loss(&d, &x, beta, alpha));
+        tdpo_rows(&w, row, other, &(real){(real)d.m_w}, &(real){(real)d.kl_w});
+        tdpo_rows(&l, row, other, &(real){(real)d.m_l}, &(real){(real)d.kl_l});
+        kind_put_rows(out, "dchosen_logits", w.dz, w.z.offset, w.z.n_row);
+        kind_put_rows(out, "drejected_logits", l.dz, l.z.offset, l.z.n_row);
+        json_end(out, '}');
+    }
+    KIND_FINISH;
+}
+
+const ComputeKind compute_logit_kinds[] = {
+    {"tdpo_loss", "E200 to E205",
+     "chosen_logits[t][V], ref_chosen_logits[t][V], chosen_targets[t], rejected_logits[s][V], "
+     "ref_rejected_logits[s][V], rejected_targets[s], alpha?, beta?", tdpo_loss_kind},
+    {NULL, NULL, NULL, NULL}};
