@@ -193,13 +193,11 @@ define method
 $(foreach a,$(trained),$(call arm,0.25M,$(1),$(a))
 )
 0.25M/$(1)/ranked: 0.25M/$(1)/sft reward/$(1) ; $$(stage) ranked --reward-weights $(WEIGHTS)
-0.25M/$(1)/bridged 0.25M/$(1)/corrected: 0.25M/$(1)/sft reward/$(1)
-0.25M/$(1)/bridged: ; $$(stage) pairs --reward-weights $(WEIGHTS) --bridge-cmd 'build/make_world bridge'
-0.25M/$(1)/corrected: ; $$(stage) pairs --reward-weights $(WEIGHTS) --bridge-cmd 'build/make_world bridge --from chosen'
-0.25M/$(1)/near-pairs 0.25M/$(1)/near-bridged 0.25M/$(1)/near-corrected: 0.25M/$(1)/ranked
-0.25M/$(1)/near-pairs: ; $$(stage) near:ranked
-0.25M/$(1)/near-bridged: ; $$(stage) near:ranked --bridge-cmd 'build/make_world bridge'
-0.25M/$(1)/near-corrected: ; $$(stage) near:ranked --bridge-cmd 'build/make_world bridge --from chosen'
+0.25M/$(1)/bridged: 0.25M/$(1)/pairs ; $$(stage) bridged:pairs --from rejected
+0.25M/$(1)/corrected: 0.25M/$(1)/pairs ; $$(stage) bridged:pairs --from chosen
+0.25M/$(1)/near-pairs: 0.25M/$(1)/ranked ; $$(stage) near:ranked
+0.25M/$(1)/near-bridged: 0.25M/$(1)/near-pairs ; $$(stage) bridged:near-pairs --from rejected
+0.25M/$(1)/near-corrected: 0.25M/$(1)/near-pairs ; $$(stage) bridged:near-pairs --from chosen
 0.25M/$(1)/prefs-80 0.25M/$(1)/prefs-60 0.25M/$(1)/prefs-250 $(AMOUNTS:%=0.25M/$(1)/preferred-%): 0.25M/$(1)/ranked
 0.25M/$(1)/prefs-60: ; $$(stage) prefs 60
 0.25M/$(1)/prefs-80: ; $$(stage) prefs 80

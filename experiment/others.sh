@@ -37,8 +37,11 @@ ranked)                                 # eight replies of the SFT policy to eve
 near)                                   # the second against the fourth of FROM's eight
     rm -f "$dir/pairs.jsonl"
     $others ranks 2 4 < "$source/replies.jsonl" > "$dir/ranked.part"
-    quietly $grpo pairs --dataset "$dir/ranked.part" "$@" --output "$dir/pairs.jsonl"
+    quietly $grpo pairs --dataset "$dir/ranked.part" --output "$dir/pairs.jsonl"
     rm "$dir/ranked.part" ;;
+bridged)                                # FROM's pairs, the chosen reply an edited one: the rejected one towards the chosen, or the other way round
+    rm -f "$dir/pairs.jsonl"
+    quietly $grpo pairs --dataset "$source/pairs.jsonl" --bridge-cmd "$world bridge $*" --output "$dir/pairs.jsonl" ;;
 prefs)                                  # PER-USER: preferences of forty users of two groups between replies of the SFT policy
     $world prefer --users 40 --minority 0.2 --per-user "$1" --temperature 0.05 --seed "$seed" < "$here/ranked/replies.jsonl" > "$dir/pairs.jsonl" ;;
 preferred)                              # N: preferences by the judge's weighted score
