@@ -11,6 +11,7 @@
 
 #include "lib/files.h"
 #include "lib/stats.h"
+#include "report/diversity.h"
 
 enum { MAX_HASHED = 64 << 20 };         /* bytes of weights */
 
@@ -26,6 +27,9 @@ static void *grown(void *list, int n, size_t size, Err *e) {
 
 static const char *const own_column[] = {"refusal", "harmful", "completion_length", "kl"};
 enum { N_OWN = sizeof own_column / sizeof *own_column };
+/* Of the replies to one prompt, of a reply's tokens, and, last, of all replies. */
+static const char *const derived[] = {"diversity", "entropy", "distinct"};
+enum { N_DERIVED = sizeof derived / sizeof *derived };
 static const char *const group_column[] = {"judge", "scores"}, *const mean_name[] = {"mean_judge",
                                                                                      "mean_scores"};
 
@@ -69,7 +73,9 @@ static bool find_quantities(Section *s, const Json *reply, const char *file, Err
     }
     for (int i = 0; i < N_OWN; i++)
         if (!add_quantity(s, OF_REPLY, own_column[i], file, e)) return false;
-    return add_quantity(s, OF_REPLY, "distinct", file, e);
+    for (int i = 0; i < N_DERIVED; i++)
+        if (!add_quantity(s, OF_REPLY, derived[i], file, e)) return false;
+    return true;
 }
 
 /* ---- replies ---- */
@@ -147,7 +153,37 @@ static bool take_reply(ArmReply *r, Section *s, bool first_run, const Json *o, c
                         json_type_name(v->type));
         r->value[section_find(s, OF_REPLY, own_column[i])] = v && v->type == JSON_NUMBER ? v->number : NAN;
     }
-    r->value[s->n_quantity - 1] = NAN;
+    for (int i = 0; i < N_DERIVED; i++) r->value[section_find(s, OF_REPLY, derived[i])] = NAN;
+    /* the mean over replies of -logp a token is the policy's entropy where it was drawn from as it is */
+    const double logp = json_member(o, "logp"), length = json_member(o, "completion_length");
+    if (length > 0) r->value[section_find(s, OF_REPLY, "entropy")] = -logp / length;
+    return true;
+}
+
+/* How many replies from `first` on are to its prompt. */
+static int replies_beside(const ArmRun *r, int first) {
+    int n = 1;
+    while (first + n < r->n_reply && r->reply[first + n].split == r->reply[first].split &&
+           !strcmp(r->reply[first + n].prompt, r->reply[first].prompt))
+        n++;
+    return n;
+}
+
+/* E239: the diversity of the replies to a prompt, which stand side by side, is each one's; where some prompt has a
+ * single one there is none. */
+static bool count_diversity(ArmRun *r, const Section *s, Err *e) {
+    const int q = section_find(s, OF_REPLY, "diversity");
+    const char **text;
+    for (int first = 0, n; first < r->n_reply; first += n)
+        if ((n = replies_beside(r, first)) < 2) return true;
+    if (!(text = malloc((size_t)r->n_reply * sizeof *text))) return fail(e, "%s: no memory", r->dir);
+    for (int i = 0; i < r->n_reply; i++) text[i] = r->reply[i].completion;
+    for (int first = 0, n; first < r->n_reply; first += n) {
+        n = replies_beside(r, first);
+        const double d = texts_diversity(text + first, n);
+        for (int i = 0; i < n; i++) r->reply[first + i].value[q] = d;
+    }
+    free(text);
     return true;
 }
 
@@ -222,7 +258,8 @@ static bool take_replies(ArmRun *r, Section *s, Err *e) {
         if (!take_reply(&reply[i], s, !first, r->reply_lines.line[i], path, e)) return false;
     }
     r->n_reply = n;
-    return (!first || same_prompts(first, r, path, e)) && count_distinct(r, s, e);
+    return (!first || same_prompts(first, r, path, e)) && count_distinct(r, s, e) &&
+           count_diversity(r, s, e);
 }
 
 /* ---- a run's folder ---- */

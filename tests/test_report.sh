@@ -59,6 +59,8 @@ is KL $g.rows.all.kl.mean 0.5
 is 'distinct, all' $g.rows.all.distinct.mean 0.75
 is 'distinct, a row' $g.rows.benign.distinct.mean 0.5
 is 'distinct has no interval over prompts' $g.rows.all.distinct.ci95 null
+is 'one reply to a prompt has no diversity' $g.rows.all.diversity.mean null
+is 'entropy without logp' $g.rows.all.entropy.mean null
 # differences by prompt .25 and .5: mean .375, deviation .125 sqrt 2, half-width 12.706205 * .125
 is 'a difference' $g.difference.benign.polite.mean 0.375
 is 'its interval over prompts, low' $g.difference.benign.polite.ci95.0 -1.213275625
@@ -336,6 +338,17 @@ works 'several replies to a prompt' "$grpo" report many --json
 is 'mean over replies' sections.0.arms.0.rows.any.judge.polite.mean 0.5
 is 'interval over prompts' sections.0.arms.0.rows.any.judge.polite.ci95.0 0.5
 told 'the prompt in the middle' sections.0.replies.1.prompt q2
+
+# several replies to a prompt: similarity 1/3 and 1, so diversity 2/3 and 0; -logp a token 2 and 4
+mkdir several
+said() { printf '{"prompt":"%s","completion":"%s","completion_length":%s,"logp":%s,"judge":{"safe":1}}\n' "$1" "$2" "$3" "$4" >> several/replies.jsonl; }
+said p 'a b c' 3 -6; said p 'a b d' 3 -6; said q 'a b' 2 -8; said q 'a b' 2 -8
+works 'several replies to a prompt' "$grpo" report several --json
+is 'diversity' sections.0.arms.0.rows.all.diversity.mean 0.3333333333333333
+is 'entropy a token' sections.0.arms.0.rows.all.entropy.mean 3
+said r 'a b' 2 -8
+works 'one prompt with a single reply' "$grpo" report several --json
+is 'no diversity then' sections.0.arms.0.rows.all.diversity.mean null
 
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
