@@ -169,8 +169,8 @@ static int replies_beside(const ArmRun *r, int first) {
     return n;
 }
 
-/* E239: the diversity of the replies to a prompt, which stand side by side, is each one's; where some prompt has a
- * single one there is none. */
+/* E239: the diversity of the replies to a prompt, which stand side by side, is each one's; where some prompt
+ * has a single one there is none. */
 static bool count_diversity(ArmRun *r, const Section *s, Err *e) {
     const int q = section_find(s, OF_REPLY, "diversity");
     const char **text;

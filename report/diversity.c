@@ -23,8 +23,8 @@ static bool next_pair(WordPair *p, const char **at) {
 static bool has_pair(const char *from, const char *until, const WordPair *p) {
     WordPair q;
     while (from != until && next_pair(&q, &from))
-        if (q.length[0] == p->length[0] && q.length[1] == p->length[1] && !memcmp(q.word[0], p->word[0], p->length[0]) &&
-            !memcmp(q.word[1], p->word[1], p->length[1]))
+        if (q.length[0] == p->length[0] && q.length[1] == p->length[1] &&
+            !memcmp(q.word[0], p->word[0], p->length[0]) && !memcmp(q.word[1], p->word[1], p->length[1]))
             return true;
     return false;
 }
