@@ -17,12 +17,12 @@ void dvpo_targets(real *target, const real *value, const real *score, const size
     }
 }
 
-void dvpo_value_loss(double *sum, real *dvalue, const real *value, const real *target, size_t n,
+void dvpo_value_loss(double *loss, real *dvalue, const real *value, const real *target, size_t n,
                      double n_valid) {
     for (size_t t = 0; t < n; t++) {
         const double d = (double)value[t] - target[t];
         dvalue[t] = (real)(d / n_valid);
-        *sum += 0.5 * d * d;
+        *loss += 0.5 * d * d / n_valid;
     }
 }
 

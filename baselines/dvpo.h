@@ -18,8 +18,8 @@ extern const char *const dvpo_advantage_names[];        /* q, td; NULL at the en
  * stands at the last of them. Constants: target must not be value. */
 void dvpo_targets(real *target, const real *value, const real *score, const size_t *offset, size_t n_reply,
                   double gamma, double lam);
-/* E242 of n values of n_valid: adds to *sum, of which the loss is *sum / n_valid; overwrites dvalue. */
-void dvpo_value_loss(double *sum, real *dvalue, const real *value, const real *target, size_t n,
+/* E242 of n values of n_valid: adds to *loss; overwrites dvalue. */
+void dvpo_value_loss(double *loss, real *dvalue, const real *value, const real *target, size_t n,
                      double n_valid);
 /* E243, E245, before they are whitened (E145): adv and reward per token, offset that of the tokens; reward is
  * E140's, without a score. */

@@ -1,5 +1,8 @@
-/* reward.c: `grpo reward`: trains the K-label regression head and the trunk below it (E40 to E45), and
- * reports its quality on held-out data (E46 to E50). */
+/* reward.c: `grpo reward`: trains the K-label regression head and the trunk below it (E40 to E45), or a value
+ * model (E240 to E242), and reports its quality on held-out data (E46 to E50).
+ *
+ * One loop for all losses: a loss is which rows of a reply are read (ReplySet), and what becomes of the
+ * scores there (reward_loss). */
 #include "reward.h"
 
 #include <math.h>
@@ -7,24 +10,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "baselines/dvpo.h"
 #include "cmd/commands.h"
 #include "run/loop.h"
 #include "run/quality.h"
+#include "run/replies.h"
 #include "lib/words.h"
 #include "lib/files.h"
-#include "lib/rng.h"
+
+typedef enum { LOSS_REGRESSION, LOSS_VALUE } LossType;
+static const char *const loss_names[] = {"regression", "value", NULL};
 
 typedef struct {
     RunOptions run;
-    const char *eval_dataset, *labels, *label_weights;
+    LossType loss_type;
+    const char *eval_dataset, *labels, *label_weights, *reward_weights;
     int max_length;
-    double eval_split;
+    double eval_split, gamma, lam;
     bool normalize_labels;
 } Config;
 
 #define AT(member) offsetof(Config, member)
 static const Setting rows[] = {
     SETTINGS_HEADING("Reward model"),
+    {"loss_type", SET_CHOICE, AT(loss_type), "regression", loss_names,
+     "regression: labels, read at the last token; value: one score (\"reward\", labels with "
+     "--reward-weights, "
+     "or 1 and -1 of pairs), expected before every token and after the last, for ppo --critic frozen"},
     {"eval_dataset", SET_STRING, AT(eval_dataset), NULL, NULL, "held-out JSONL for the table at the end"},
     {"eval_split", SET_NUMBER, AT(eval_split), "0", NULL, "or: this share of the data set is held out"},
     {"labels", SET_STRING, AT(labels), NULL, NULL,
@@ -33,6 +45,11 @@ static const Setting rows[] = {
      "weights of the labels in the loss, e.g. safety=2,politeness=1"},
     {"normalize_labels", SET_BOOL, AT(normalize_labels), "true", NULL,
      "train on standardised labels (folded back on saving)"},
+    {"reward_weights", SET_STRING, AT(reward_weights), NULL, NULL,
+     "of a value: weights of the labels in the score, e.g. safety=2,politeness=1"},
+    {"gamma", SET_NUMBER, AT(gamma), "1", NULL, "of a value: discount"},
+    {"lam", SET_NUMBER, AT(lam), "0.95", NULL,
+     "of a value: lambda of its targets; 0: the next value, 1: the score"},
     {"max_length", SET_INT, AT(max_length), "1024", NULL, "longer examples are cut at the end"},
     SETTINGS_END};
 const OptionTable reward_table = {
@@ -41,102 +58,46 @@ const OptionTable reward_table = {
     .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {rows, 0}},
     .own = {{"learning_rate", "1e-4"}, {"num_train_epochs", "3"}}};
 
-typedef struct { int *id, n, n_prompt; } Labelled;
-typedef struct { Labelled *seq; real *label; int n; } Items;
-
-static bool reward_encode(Items *out, const Dataset *d, const Language *l, const char (*name)[64],
-                          int n_label, int max_length, Err *e) {
-    Ids ids = {0};
-    out->n = d->n;
-    out->seq = calloc((size_t)d->n, sizeof *out->seq);
-    out->label = malloc((size_t)d->n * (size_t)n_label * sizeof(real));
-    if (!out->seq || !out->label) return fail(e, "no memory for %d examples", d->n);
-    for (int i = 0; i < d->n; i++) {
-        const Example *x = &d->row[i];
-        double label[MAX_LABELS];
-        const Json *ended = json_get(x->row, "ended");
-        const bool cut = (x->finish_reason && !strcmp(x->finish_reason, "length")) ||
-                         (ended && ended->type == JSON_BOOL && ended->number == 0);
-        ids.n = 0;
-        if (!encode_prompt(&ids, l, x, e)) return false;
-        const int n_prompt = ids.n;
-        if (!encode_completion(&ids, l, x->completion, !cut, e) ||
-            !example_labels(label, x, name, n_label, d->path, e))
-            return false;
-        out->seq[i].n = ids.n < max_length ? ids.n : max_length;
-        out->seq[i].n_prompt = n_prompt < max_length ? n_prompt : max_length;
-        out->seq[i].id = malloc((size_t)out->seq[i].n * sizeof(int));
-        if (!out->seq[i].id) return fail(e, "no memory for %d tokens", ids.n);
-        memcpy(out->seq[i].id, ids.id, (size_t)out->seq[i].n * sizeof(int));
-        for (int k = 0; k < n_label; k++) out->label[i * n_label + k] = (real)label[k];
-    }
-    free(ids.id);
-    return true;
-}
-
-/* Moves the last `share` of a keyed permutation into held. */
-static bool items_split(Items *all, Items *held, int n_label, double share, uint64_t seed, Err *e) {
-    const int n_held = (int)floor(share * all->n), n = all->n - n_held;
-    if (n_held < 2 || n < 1)
-        return fail(e, "--eval-split %g: leaves %d for training and %d held out; expected at least 1 and 2",
-                    share, n, n_held);
-    int *order = malloc((size_t)all->n * sizeof(int));
-    Items out = {calloc((size_t)n, sizeof(Labelled)), malloc((size_t)(n * n_label) * sizeof(real)), n};
-    *held = (Items){calloc((size_t)n_held, sizeof(Labelled)),
-                    malloc((size_t)(n_held * n_label) * sizeof(real)), n_held};
-    if (!order || !out.seq || !out.label || !held->seq || !held->label)
-        return fail(e, "no memory to split %d examples", all->n);
-    rng_permutation(order, all->n, seed, RNG_SPLIT, 0);
-    for (int i = 0; i < all->n; i++) {
-        Items *to = i < n ? &out : held;
-        const int at = i < n ? i : i - n;
-        to->seq[at] = all->seq[order[i]];
-        memcpy(to->label + at * n_label, all->label + order[i] * n_label, (size_t)n_label * sizeof(real));
-    }
-    free(order);
-    free(all->seq);
-    free(all->label);
-    *all = out;
-    return true;
-}
-
-/* E40: read at the last token that is not padding, which is not the last one where the end token is the
- * padding token too. */
-static bool add_example(Window *w, const Labelled *s, int pad, Err *e) {
-    const int row = w->n_row, last = head_last_row(s->id, s->n, pad);
-    if (last < 0) return fail(e, "an example holds nothing but pad_token_id %d; expected another token", pad);
-    return window_add(w, s->id, s->n, -1, e) >= 0 && window_target(w, row + last, 0, e);
-}
-
 typedef struct {
     Training t;                         /* stands first */
     const Config *c;
     Learner l;
     FolderInfo info;                    /* of final/: labels, their means */
-    Items items, held;
+    ReplySet items, held;
     int n_label;
     double weight[MAX_LABELS], mean[MAX_LABELS], sd[MAX_LABELS];
     real *label;                        /* [batch, n_label] of the update */
+    real *target;                       /* [rows] of a slice's values, and where those of a reply begin: */
+    size_t *offset;                     /* [batch + 1] */
     double loss;
 } Reward;
 
-static void reward_texts(Texts *t, const void *items, int i) {
-    const Labelled *x = &((const Items *)items)->seq[i];
-    texts_sequence(t, x->n_prompt, x->n - x->n_prompt, 1);
+/* E240 to E242 of the slice's replies, the first of which is reply `first` of the update; total: values of
+ * all. */
+static void value_loss(Reward *s, const Slice *x, int first, double total) {
+    Trainer *t = &s->l.trainer;
+    const Batch *b = &x->batch;
+    for (int i = 0, at = 0; i <= b->n_seg; i++) {
+        s->offset[i] = (size_t)at;
+        while (i < b->n_seg && at < b->n_target && b->target_row[at] < b->seg[i].start + b->seg[i].n_row)
+            at++;
+    }
+    dvpo_targets(s->target, t->score, s->label + first, s->offset, (size_t)b->n_seg, s->c->gamma, s->c->lam);
+    dvpo_value_loss(&s->loss, t->dscore, t->score, s->target, (size_t)b->n_target, total);
 }
 
-/* E43, E44: the weighted mean of squared errors over the labels that are there. */
+/* E43, E44: the weighted mean of squared errors over the labels that are there; or the value's loss. */
 static bool reward_update(void *self, Err *e) {
     Reward *s = self;
     Trainer *t = &s->l.trainer;
     Window *w = &s->l.window;
     const size_t k = (size_t)s->n_label, n = (size_t)s->t.batch;
     double prompt = 0;
-    int more;
+    int more, first = 0;
     window_clear(w);
     for (size_t i = 0; i < n; i++) {
         const int x = training_example(&s->t, (int)i);
-        if (!add_example(w, &s->items.seq[x], t->model->config.pad, e)) return false;
+        if (!replies_lay(w, &s->items, x, t->model->config.pad, e)) return false;
         memcpy(s->label + i * k, s->items.label + (size_t)x * k, k * sizeof(real));
         prompt += s->items.seq[x].n_prompt;
     }
@@ -145,9 +106,12 @@ static bool reward_update(void *self, Err *e) {
     Slice x = trainer_slices(t);
     while ((more = slice_next(&x, w, &t->model->config, e)) > 0) {
         slice_scores(t, &x);
-        reward_regression_loss(&s->loss, t->dscore, t->score, s->label + (size_t)x.first_target * k,
-                               s->weight, (size_t)x.batch.n_target, k, weight_sum);
+        if (s->items.states) value_loss(s, &x, first, w->n_target);
+        else
+            reward_regression_loss(&s->loss, t->dscore, t->score, s->label + (size_t)first * k, s->weight,
+                                   (size_t)x.batch.n_target, k, weight_sum);
         slice_scores_backward(t, &x);
+        first += x.batch.n_seg;
     }
     if (more < 0) return false;
     if (!isfinite(s->loss))
@@ -177,7 +141,7 @@ static void reward_detail(char text[128], void *self) {
 static bool reward_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     Reward *s = self;
     (void)e;
-    const Texts texts = order_texts(&s->t.order, 0, n_step * s->t.batch, reward_texts, &s->items);
+    const Texts texts = order_texts(&s->t.order, 0, n_step * s->t.batch, replies_texts, &s->items);
     cost_reward(c, &s->l.shape, &texts);
     return true;
 }
@@ -192,31 +156,56 @@ static void head_unstandardise(Model *m, FolderInfo *info, const double *mean, c
     model_pack(m);
 }
 
-/* The table of held-out items: on stdout (or as a member of *w), and as eval.json. */
-static bool held_table(JsonWriter *w, const Trainer *t, const FolderInfo *info, const Items *held,
-                       const char *dir, bool json, Err *e) {
-    const int n_label = t->model->config.n_label;
-    Window window = {0};
+/* Where the table looks at a value: how much of the score is known by then. */
+static const struct { const char *name; double share; } place[] = {
+    {"start", 0}, {"quarter", 0.25}, {"half", 0.5}, {"end", 1}};
+enum { N_PLACE = sizeof place / sizeof *place };
+
+/* What the table compares, [held->n, n_column] each: scores and labels, or a value at several places and the
+ * score.
+ */
+static bool held_scores(real *score, real *label, const Trainer *t, const FolderInfo *info,
+                        const ReplySet *held, int n_column, Err *e) {
+    Window w = {0};
     bool ok = true;
-    real *score = malloc((size_t)held->n * (size_t)n_label * sizeof(real));
+    for (int i = 0; ok && i < held->n; i++) ok = replies_lay(&w, held, i, t->model->config.pad, e);
+    real *read = malloc((size_t)w.n_target * (size_t)held->n_label * sizeof(real)), *at = read;
+    ok = ok && (read || fail(e, "no memory for %d scores", w.n_target)) &&
+         window_scores(read, t->acts, t->max_row, t->max_target, t->model, &w, e);
+    for (int i = 0; ok && i < held->n; at += replies_values(held, i++) * held->n_label)
+        for (int k = 0; k < n_column; k++) {
+            const int of = held->states ? 0 : k,
+                      row = held->states ? (int)(place[k].share * (replies_values(held, i) - 1)) : k;
+            score[i * n_column + k] = at[row] + (real)info->reward_mean[of];
+            label[i * n_column + k] = held->label[i * held->n_label + of];
+        }
+    free(read);
+    window_free(&w);
+    return ok;
+}
+
+/* The table of held-out replies: on stdout (or as a member of *w), and as eval.json. */
+static bool held_table(JsonWriter *w, const Trainer *t, const FolderInfo *info, const ReplySet *held,
+                       const char *dir, bool json, Err *e) {
+    const int n_column = held->states ? N_PLACE : held->n_label;
+    const size_t n = (size_t)held->n * (size_t)n_column;
+    real *score = malloc(n * sizeof(real)), *label = malloc(n * sizeof(real));
     QualityPair *scratch = malloc((size_t)held->n * sizeof *scratch);
-    if (!score || !scratch) ok = fail(e, "no memory for %d scores", held->n);
-    for (int i = 0; ok && i < held->n; i++) ok = add_example(&window, &held->seq[i], t->model->config.pad, e);
-    ok = ok && window_scores(score, t->acts, t->max_row, t->max_target, t->model, &window, e);
-    for (int i = 0; ok && i < held->n * n_label; i++) score[i] += (real)info->reward_mean[i % n_label];
+    bool ok = (score && label && scratch) || fail(e, "no memory for %zu scores", n);
+    ok = ok && held_scores(score, label, t, info, held, n_column, e);
     JsonWriter j = {0};
     json_begin(&j, '{');
     if (ok && !json)
         printf("%-16s %6s %8s %8s %8s %8s %8s %8s\n", "held-out", "n", "MSE", "R2", "Pearson", "Spearman",
                "bias", "slope");
-    for (int k = 0; ok && k < n_label; k++) {
+    for (int k = 0; ok && k < n_column; k++) {
+        const char *name = held->states ? place[k].name : info->label[k];
         Quality r;
-        quality_of(&r, NULL, 10, score, held->label, (size_t)held->n, (size_t)n_label, (size_t)k,
-                       scratch);
+        quality_of(&r, NULL, 10, score, label, (size_t)held->n, (size_t)n_column, (size_t)k, scratch);
         if (!json)
-            printf("%-16s %6zu %8.4f %8.3f %8.3f %8.3f %8.4f %8.3f\n", info->label[k], r.n, r.mse, r.r2,
-                   r.pearson, r.spearman, r.bias, r.calibration_slope);
-        json_open(&j, info->label[k], '{');
+            printf("%-16s %6zu %8.4f %8.3f %8.3f %8.3f %8.4f %8.3f\n", name, r.n, r.mse, r.r2, r.pearson,
+                   r.spearman, r.bias, r.calibration_slope);
+        json_open(&j, name, '{');
         json_put_int(&j, "n", (long long)r.n);
         json_put(&j, "mse", r.mse);
         json_put(&j, "r2", r.r2);
@@ -235,8 +224,8 @@ static bool held_table(JsonWriter *w, const Trainer *t, const FolderInfo *info, 
     ok = ok && path_join(path, sizeof path, dir, "eval.json", e) && file_write(path, j.text, j.length, e);
     free(j.text);
     free(score);
+    free(label);
     free(scratch);
-    window_free(&window);
     return ok;
 }
 
@@ -253,29 +242,60 @@ static bool label_names(FolderInfo *info, int *n_label, const Config *c, const D
     return *n_label > 0 || fail(e, "%s: no labels in the data", d->path);
 }
 
-/* The items to train on and those held out, with labels as the data have them. */
+/* Options that belong to one of the losses. */
+static bool loss_check(const Config *c, Err *e) {
+    const bool value = c->loss_type == LOSS_VALUE;
+    if (!(c->gamma >= 0 && c->gamma <= 1) || !(c->lam >= 0 && c->lam <= 1))
+        return fail(e, "--gamma %g, --lam %g: expected 0 to 1", c->gamma, c->lam);
+    if (!value && (c->gamma != 1 || c->lam != 0.95 || c->reward_weights))       /* the table's defaults */
+        return fail(e, "--gamma, --lam, --reward-weights: are of --loss-type value; leave them out");
+    return !value || !c->label_weights ||
+           fail(e, "--label-weights: weighs labels in a regression's loss; a value has one score: give "
+                   "--reward-weights");
+}
+
+/* The replies of d, as the loss wants them. */
+static bool reward_encode(ReplySet *to, Reward *s, const Dataset *d, int max_length, Err *e) {
+    const Config *c = s->c;
+    const char (*name)[64] = (const char (*)[64])s->info.label;
+    return c->loss_type == LOSS_VALUE
+               ? replies_scored(to, d, &s->l.language, c->reward_weights ? s->weight : NULL, name, s->n_label,
+                                max_length, e)
+               : replies_labelled(to, d, &s->l.language, name, s->n_label, max_length, e);
+}
+
+/* The replies to train on and those held out, with labels as the data have them. */
 static bool reward_data(Reward *s, int max_length, Err *e) {
     const Config *c = s->c;
     const RunOptions *o = s->t.o;
-    const int need = NEED_COMPLETION | NEED_LABELS;
-    const char (*name)[64] = (const char (*)[64])s->info.label;
-    Dataset d, held;
+    const bool value = c->loss_type == LOSS_VALUE;
+    const char(*name)[64] = (const char(*)[64])s->info.label,
+          *option = value ? "--reward-weights" : "--label-weights";
+    const int need = value ? NEED_PROMPT : NEED_COMPLETION | NEED_LABELS;
+    Dataset d, held = {0};
     if (!(c->eval_split >= 0 && c->eval_split < 1))
         return fail(e, "--eval-split: found %g, expected a number from 0 (none) to less than 1",
                     c->eval_split);
     if (c->eval_dataset && c->eval_split != 0)
         return fail(e, "--eval-dataset and --eval-split %g: both hold data out; give one of them",
                     c->eval_split);
-    if (!dataset_load(&d, o->dataset, need, o->system, e) || !label_names(&s->info, &s->n_label, c, &d, e) ||
-        !parse_weights(s->weight, c->label_weights, name, s->n_label, "--label-weights", e) ||
-        !reward_encode(&s->items, &d, &s->l.language, name, s->n_label, max_length, e))
+    if (!loss_check(c, e) || !dataset_load(&d, o->dataset, need, o->system, e) ||
+        ((!value || c->reward_weights) &&
+         (!label_names(&s->info, &s->n_label, c, &d, e) ||
+          !parse_weights(s->weight, value ? c->reward_weights : c->label_weights, name, s->n_label, option,
+                         e))))
         return false;
-    if (c->eval_dataset && (!dataset_load(&held, c->eval_dataset, need, o->system, e) ||
-                            !reward_encode(&s->held, &held, &s->l.language, name, s->n_label, max_length, e)))
+    /* the replies of a pair stay together */
+    if (value && c->eval_split > 0 && !dataset_hold_out(&d, &held, c->eval_split, (uint64_t)o->seed, e))
         return false;
-    if (c->eval_split > 0 &&
-        !items_split(&s->items, &s->held, s->n_label, c->eval_split, (uint64_t)o->seed, e))
+    if (c->eval_dataset && !dataset_load(&held, c->eval_dataset, need, o->system, e)) return false;
+    if (!reward_encode(&s->items, s, &d, max_length, e) ||
+        (held.n && !reward_encode(&s->held, s, &held, max_length, e)))
         return false;
+    if (!value && c->eval_split > 0 &&
+        !replies_split(&s->items, &s->held, c->eval_split, (uint64_t)o->seed, e))
+        return false;
+    if (value) s->n_label = 1, snprintf(s->info.label[0], sizeof s->info.label[0], "value");
     for (int k = 0; k < s->n_label; k++)
         if (!reward_moments(NULL, NULL, s->items.label + k, (size_t)s->items.n, (size_t)s->n_label, 1))
             return fail(e, "%s: no row has a value for label %s; leave it out with --labels", d.path,
@@ -300,11 +320,14 @@ static bool reward_open(void *self, Err *e) {
     l->rows = o->slice_rows > max_length ? o->slice_rows : max_length;
     l->shape.n_label = s->n_label;
     s->t.batch = o->per_device_train_batch_size * o->gradient_accumulation_steps;
-    if (!(s->label = malloc((size_t)s->t.batch * k * sizeof(real)))) return fail(e, "no memory for labels");
+    s->label = malloc((size_t)s->t.batch * k * sizeof(real));
+    s->target = malloc((size_t)l->rows * sizeof(real));
+    s->offset = malloc(((size_t)s->t.batch + 1) * sizeof(size_t));
+    if (!s->label || !s->target || !s->offset) return fail(e, "no memory for labels");
     if (!run_memory(o, "reward", learner_bytes(l, o, false), e) || !learner_load(l, o, false, e))
         return false;
     s->t.order = (Order){.n = s->items.n, .seed = (uint64_t)o->seed};
-    s->t.texts_of = reward_texts, s->t.texts = &s->items;
+    s->t.texts_of = replies_texts, s->t.texts = &s->items;
     s->t.trainer = &l->trainer;
     run_trainer(&l->trainer, o, run_steps(o, (double)n / s->t.batch));
     l->model->tally = &s->t.cost.measured.net[NET_REWARD];
@@ -320,7 +343,10 @@ static bool reward_finish(JsonWriter *w, void *self, Err *e) {
     head_unstandardise(s->l.model, &s->info, s->mean, s->sd);
     memcpy(s->l.info.label, s->info.label, sizeof s->info.label);
     memcpy(s->l.info.reward_mean, s->info.reward_mean, sizeof s->info.reward_mean);
-    snprintf(told, sizeof told, "%d labels, loss %.4f%s", s->n_label, s->t.smooth,
+    s->l.info.value_model = s->items.states;
+    const int n = s->items.states ? snprintf(told, sizeof told, "values")
+                                  : snprintf(told, sizeof told, "%d labels", s->n_label);
+    snprintf(told + n, sizeof told - (size_t)n, ", loss %.4f%s", s->t.smooth,
              c->normalize_labels ? " (standardised)" : "");
     if (!training_final(w, &s->t, &s->l, "loss", s->t.smooth, e) ||
         (s->held.n && !held_table(w, &s->l.trainer, &s->info, &s->held, s->t.o->output_dir, s->t.o->json, e)))
@@ -332,17 +358,13 @@ static bool reward_finish(JsonWriter *w, void *self, Err *e) {
     return true;
 }
 
-static void items_free(Items *x) {
-    for (int i = 0; x->seq && i < x->n; i++) free(x->seq[i].id);
-    free(x->seq);
-    free(x->label);
-}
-
 static void reward_close(void *self) {
     Reward *s = self;
-    items_free(&s->items);
-    items_free(&s->held);
+    replies_free(&s->items);
+    replies_free(&s->held);
     free(s->label);
+    free(s->target);
+    free(s->offset);
     learner_close(&s->l);
 }
 

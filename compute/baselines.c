@@ -162,13 +162,13 @@ static bool dvpo_targets_kind(JsonWriter *out, const Json *inputs, Err *e) {
     const KeptPairs k = kept_of(c, &value, mask.x);
     real *target = kind_reals(c, value.n), *dvalue = kind_reals(c, value.n);
     kind_refuse(c, !k.n, "mask", "at least one value");
-    double sum = 0;
+    double loss = 0;
     KIND_OPEN;
     keep_only(c, &value, &k);
     dvpo_targets(target, value.x, score.x, k.offset, k.n_row, gamma, lam);
-    dvpo_value_loss(&sum, dvalue, value.x, target, k.n, (double)k.n);
+    dvpo_value_loss(&loss, dvalue, value.x, target, k.n, (double)k.n);
     put_kept(out, "targets", target, &value, &k);
-    json_put(out, "loss", sum / (double)k.n);
+    json_put(out, "loss", loss);
     put_kept(out, "dvalues", dvalue, &value, &k);
     KIND_FINISH;
 }

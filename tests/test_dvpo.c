@@ -51,7 +51,7 @@ static void test_E242_derivative(void) {
         value[t] = keep - h;
         dvpo_value_loss(&down, scratch, value, target, VALUES, VALUES);
         value[t] = keep;
-        CHECK_NEAR(d[t], (up - down) / VALUES / (2 * (double)h), 1e-9);
+        CHECK_NEAR(d[t], (up - down) / (2 * (double)h), 1e-9);
     }
     /* in two slices the same bits */
     dvpo_value_loss(&parts, scratch, value, target, 7, VALUES);
