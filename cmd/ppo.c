@@ -128,11 +128,10 @@ static bool open_critic(Ppo *p, Err *e) {
     v->max_target = v->max_row + (v->frozen ? s->group : 0);            /* that of a last row beside */
     if (!critic_shape(v, dir, c->step.run.model, &s->learner.model->config, e)) return false;
     if (v->frozen && !v->info.value_model)
-        fprintf(
-            stderr,
-            "ppo: --value-model %s: not of `grpo reward --loss-type value`, so that its output was hardly "
-            "trained at the rows whose values are read: a reward model's only at the last\n",
-            dir);
+        fprintf(stderr,
+                "ppo: --value-model %s: is no value model (grpo reward --loss-type value gives one): a "
+                "regression is trained at its last row alone, and what it says before means little\n",
+                dir);
     const double need = learner_bytes(&s->learner, &c->step.run, true) + critic_bytes(v);
     if (!memory_plan(c->step.run.plan ? NULL : "ppo, critic included", need, e) ||
         !critic_load(v, s->rewards.label, s->rewards.weight, s->rewards.n_label, (uint64_t)c->step.run.seed,
@@ -467,25 +466,28 @@ static bool ppo_memory(Ppo *p, Err *e) {
     return true;
 }
 
-/* What a frozen critic leaves without effect. */
-static bool frozen_check(const Config *c, Err *e) {
+/* Options that are of a critic that learns, or of a frozen one, alone. */
+static bool critic_check(const Config *c, Err *e) {
     const ScorerOptions *o = &c->step.scorer;
     PpoConfig d;
     ppo_config_default(&d);
-    const struct { bool given; const char *name;
-    } idle[] = {{c->critic_warmup_steps != 0, "critic-warmup-steps"},
-                {c->ppo.vf_coef != d.vf_coef, "vf-coef"},
-                {c->ppo.cliprange_value != d.cliprange_value, "cliprange-value"},
-                {!isnan(c->value_learning_rate), "value-learning-rate"},
-                {o->folders != NULL, "reward-model"},
-                {o->program != NULL, "reward-cmd"},
-                {o->weights != NULL, "reward-weights"},
-                {c->step.reward_clip != NULL, "reward-clip"},
-                {c->ppo.score_norm != d.score_norm, "score-norm"},
-                {!isnan(c->ppo.score_clip), "score-clip"},
-                {!isnan(c->ppo.missing_eos_penalty), "missing-eos-penalty"},
-                {c->ppo.whiten_rewards, "whiten-rewards"},
-                {c->step.eval_split != 0, "eval-split"}};
+    const struct { bool given; const char *name; } idle[] = {
+        {c->critic_warmup_steps != 0, "critic-warmup-steps"},
+        {c->ppo.vf_coef != d.vf_coef, "vf-coef"},
+        {c->ppo.cliprange_value != d.cliprange_value, "cliprange-value"},
+        {!isnan(c->value_learning_rate), "value-learning-rate"},
+        {o->folders != NULL, "reward-model"},
+        {o->program != NULL, "reward-cmd"},
+        {o->weights != NULL, "reward-weights"},
+        {c->step.reward_clip != NULL, "reward-clip"},
+        {c->ppo.score_norm != d.score_norm, "score-norm"},
+        {!isnan(c->ppo.score_clip), "score-clip"},
+        {!isnan(c->ppo.missing_eos_penalty), "missing-eos-penalty"},
+        {c->ppo.whiten_rewards, "whiten-rewards"},
+        {c->step.eval_split != 0, "eval-split"}};
+    if (c->critic == CRITIC_TRAINED)
+        return c->advantage == ADVANTAGE_TD ||
+               fail(e, "--advantage q: is of --critic frozen; a critic that learns gives td");
     if (!c->value_model)
         return fail(e, "--critic frozen: needs --value-model, a folder of `grpo reward --loss-type value`");
     for (size_t i = 0; i < sizeof idle / sizeof *idle; i++)
@@ -506,9 +508,7 @@ static bool ppo_check(Ppo *p, Err *e) {
                     c->value_learning_rate);
     if ((c->ppo.ptx_coef > 0) != (c->ptx_dataset != NULL))
         return fail(e, "--ptx-coef and --ptx-dataset: expected both or neither");
-    if (c->critic == CRITIC_FROZEN ? !frozen_check(c, e) : c->advantage == ADVANTAGE_Q)
-        return e->line[0] ? false
-                          : fail(e, "--advantage q: is of --critic frozen; a critic that learns gives td");
+    if (!critic_check(c, e)) return false;
     *s = c->step;
     s->critic = true;
     s->unscored = c->critic == CRITIC_FROZEN;
