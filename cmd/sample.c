@@ -122,28 +122,6 @@ static bool kl_to(double *kl, Costs *cost, const Model *ref, const Ids *prompt, 
     return ok;
 }
 
-static void write_sample(JsonWriter *w, const Example *x, const char *text, bool ended, int length,
-                         double logp, const double *kl) {
-    static const char *const ours[] = {"completion", "finish_reason", "completion_length", "logp", "kl"};
-    json_begin(w, '{');
-    if (x->row)
-        for (size_t i = 0; i < x->row->length; i++) {
-            bool taken = false;
-            for (size_t k = 0; k < sizeof ours / sizeof *ours; k++)
-                taken = taken || !strcmp(ours[k], x->row->item[i].key);
-            if (taken) continue;
-            json_put_value(w, x->row->item[i].key, &x->row->item[i]);
-        }
-    else json_put_string(w, "prompt", x->prompt[x->n_prompt - 1].content);
-    json_put_string(w, "completion", text);
-    json_put_string(w, "finish_reason", ended ? "stop" : "length");
-    json_put_int(w, "completion_length", length);
-    json_put(w, "logp", logp);
-    if (kl) json_put(w, "kl", *kl);
-    json_end(w, '}');
-    json_raw(w, "\n");
-}
-
 static bool sample_batch(JsonWriter *w, Costs *cost, const Config *c, const Drawing *how, const Speaker *s,
                          const Model *ref, const Dataset *d, int first, int n, Err *e) {
     const int total = n * c->num_generations;
@@ -161,8 +139,9 @@ static bool sample_batch(JsonWriter *w, Costs *cost, const Config *c, const Draw
         for (int t = 0; t < a.out.length[i]; t++)
             logp += a.out.logp[(size_t)i * (size_t)a.max_new + (size_t)t];
         if ((ok = text != NULL))
-            write_sample(w, &d->row[first + i / a.group], text, a.out.ended[i], a.out.length[i], logp,
-                         ref ? &kl[i] : NULL);
+            answer_put(w, &d->row[first + i / a.group], text, a.out.ended[i], a.out.length[i], logp,
+                       ref ? &kl[i] : NULL, NULL);
+        if (ok) json_end(w, '}'), json_raw(w, "\n");
         free(text);
     }
     answers_free(&a);

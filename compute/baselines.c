@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "baselines/bmc.h"
+#include "baselines/collab.h"
 #include "baselines/dpo.h"
 #include "baselines/dvpo.h"
 #include "baselines/ppo.h"
 #include "compute/kinds.h"
 #include "lib/words.h"
+#include "net/logits.h"
 
 /* ---- masks ---- */
 
@@ -330,6 +332,50 @@ static bool bmc_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
+/* ---- Collab ---- */
+
+static void row_logp(real *z, int vocab) {
+    const LogitStats s = logits_stats(z, vocab, 1, false);
+    for (int v = 0; v < vocab; v++) z[v] = z[v] - s.max - s.log_sum;
+}
+
+static bool collab_step_kind(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    const Rows reference = kind_rows(c, "ref_logits", false), policy = kind_matrix(c, "policy_logits"),
+               q = kind_same_shape(c, "q_values", &policy, false);
+    const double alpha = kind_number_or(c, "alpha", 0), top_p = kind_number_or(c, "top_p", 1);
+    const size_t top_k = kind_whole(c, "top_k", 1), vocab = reference.n;
+    kind_refuse(c, policy.width != vocab, "policy_logits", "rows as long as ref_logits");
+    int *token = kind_take(c, top_k, sizeof *token), *of = kind_take(c, policy.n_row * top_k, sizeof *of),
+        *who = kind_take(c, policy.n_row * top_k, sizeof *who);
+    double *promise = kind_take(c, policy.n_row * top_k, sizeof *promise);
+    KIND_OPEN;
+    size_t n = 0;
+    row_logp(reference.x, (int)vocab);
+    for (size_t j = 0; j < policy.n_row; j++) {
+        real *logp = policy.x + j * vocab;
+        row_logp(logp, (int)vocab);
+        const double kl = collab_kl(logp, reference.x, (int)vocab);
+        const int found = collab_candidates(token, logp, (int)vocab, (int)top_k, top_p);
+        for (int k = 0; k < found; k++, n++) {
+            who[n] = (int)j, of[n] = token[k];
+            promise[n] = collab_promise(q.x[j * vocab + (size_t)token[k]], alpha, kl);
+        }
+    }
+    json_open(out, "candidates", '[');
+    for (size_t i = 0; i < n; i++) {
+        json_begin(out, '[');
+        json_number(out, who[i]), json_number(out, of[i]), json_number(out, promise[i]);
+        json_end(out, ']');
+    }
+    json_end(out, ']');
+    const size_t best = collab_choose(promise, n);
+    json_put_int(out, "policy", who[best]);
+    json_put_int(out, "token", of[best]);
+    json_put(out, "score", promise[best]);
+    KIND_FINISH;
+}
+
 /* ---- the table ---- */
 const ComputeKind compute_baseline_kinds[] = {
     {"ppo_token_rewards", "E140 E141 E142",
@@ -344,8 +390,8 @@ const ComputeKind compute_baseline_kinds[] = {
      ppo_loss},
     {"running_moments", "E152 E153", "batches[steps][any], clip?, score_norm? off|standardise|scale",
      running_moments},
-    {"dvpo_targets", "E240 E241 E242",
-     "values[B][T], mask?[B][T], terminal_rewards[B], gamma? 1, lam? 0.95", dvpo_targets_kind},
+    {"dvpo_targets", "E240 E241 E242", "values[B][T], mask?[B][T], terminal_rewards[B], gamma? 1, lam? 0.95",
+     dvpo_targets_kind},
     {"dpo_loss", "E160 to E178",
      "chosen_logps[B][T], rejected_logps[B][T], chosen_mask?[B][T], rejected_mask?[B][T], "
      "ref_chosen_logps[B][T], ref_rejected_logps[B][T], "
@@ -357,5 +403,8 @@ const ComputeKind compute_baseline_kinds[] = {
      "chosen_logps[T], ref_chosen_logps[T], chosen_changed[T], rejected_logps[T], ref_rejected_logps[T], "
      "rejected_changed[T], delta? 2, beta? 0.1, reference_weights? reference|policy",
      bmc_loss_kind},
+    {"collab_step", "E254 E255 E256 E257",
+     "ref_logits[V], policy_logits[policies][V], q_values[policies][V], alpha? 0, top_k, top_p? 1",
+     collab_step_kind},
     {NULL, NULL, NULL, NULL},
 };

@@ -1,7 +1,13 @@
 /* speaker.c: a policy's folder, and completions of prompts. */
 #include "run/speaker.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "lib/files.h"
+#include "lib/sha256.h"
+#include "run/scorer.h"
 
 #define AT(member) offsetof(SpeakerOptions, member)
 const Setting speaker_settings[] = {
@@ -24,6 +30,32 @@ bool speaker_open(Speaker *s, const char *dir, const char *chat_template, Err *e
     if (s->model->config.n_label) return fail(e, "%s: is a reward model; expected a language model", dir);
     speaker_stops(s);
     return true;
+}
+
+static bool tokenizer_digest(char hex[65], const char *dir, Err *e) {
+    char path[1100];
+    size_t n;
+    Sha256 h;
+    char *text = path_join(path, sizeof path, dir, "tokenizer.json", e) ? file_read(path, &n, e) : NULL;
+    if (!text) return false;
+    sha256_begin(&h), sha256_add(&h, text, n), sha256_end(&h, hex);
+    free(text);
+    return true;
+}
+
+bool speakers_open(Speaker *s, int *n, int max, const char *folders, const char *chat_template, Err *e) {
+    char dir[1024], first[1024], digest[65], other[65];
+    const char *at = folders;
+    for (*n = 0; next_folder(dir, &at); ++*n) {
+        if (*n == max) return fail(e, "%s: found more than %d policies", folders, max);
+        if (!*n) snprintf(first, sizeof first, "%s", dir);
+        if (!speaker_open(&s[*n], dir, chat_template, e) || !tokenizer_digest(*n ? other : digest, dir, e))
+            return false;
+        if (*n && (strcmp(digest, other) || s->model->config.vocab != s[*n].model->config.vocab))
+            return fail(e, "%s: has another tokenizer than %s; policies that write one text need the same",
+                        dir, first);
+    }
+    return *n > 0 || fail(e, "%s: found no policy, expected folders with commas", folders);
 }
 
 void speaker_close(Speaker *s) {
@@ -106,4 +138,26 @@ void answers_free(Answers *a) {
 
 char *answer_text(const Answers *a, const Speaker *s, int i, Err *e) {
     return decode_completion(&s->language, a->out.id + (size_t)i * (size_t)a->max_new, a->out.length[i], e);
+}
+
+static bool named_among(const char *const *names, const char *name) {
+    for (; names && *names; names++) if (!strcmp(*names, name)) return true;
+    return false;
+}
+
+void answer_put(JsonWriter *w, const Example *x, const char *text, bool ended, int length, double logp,
+                const double *kl, const char *const *more) {
+    static const char *const ours[] = {"completion", "finish_reason", "completion_length", "logp", "kl",
+                                       NULL};
+    json_begin(w, '{');
+    for (size_t i = 0; x->row && i < x->row->length; i++) {
+        const Json *v = &x->row->item[i];
+        if (!named_among(ours, v->key) && !named_among(more, v->key)) json_put_value(w, v->key, v);
+    }
+    if (!x->row) json_put_string(w, "prompt", x->prompt[x->n_prompt - 1].content);
+    json_put_string(w, "completion", text);
+    json_put_string(w, "finish_reason", ended ? "stop" : "length");
+    json_put_int(w, "completion_length", length);
+    json_put(w, "logp", logp);
+    if (kl) json_put(w, "kl", *kl);
 }

@@ -25,6 +25,9 @@ typedef struct {
 /* chat_template NULL: the folder's own. A reward model is refused. */
 bool speaker_open(Speaker *s, const char *dir, const char *chat_template, Err *e);
 void speaker_close(Speaker *s);
+/* Several, from folders with commas: *n of at most max, all with the same tokenizer.json and as many entries
+ * in their vocabulary. Each is to be closed, also after a failure. */
+bool speakers_open(Speaker *s, int *n, int max, const char *folders, const char *chat_template, Err *e);
 /* The ids that end a completion, from info and language; speaker_open has done it. */
 void speaker_stops(Speaker *s);
 
@@ -39,6 +42,11 @@ void answers_free(Answers *a);
 /* Adds to c what the answers took, by formula and as taken; their passes are counted where s->model->tally
  * points to. ref: another network that read them, or NULL. */
 void answers_cost(Costs *c, const Answers *a, const Speaker *s, const Model *ref);
+/* Opens a line for a reply: the columns of its data (of a text file the prompt) but those that the line
+ * itself has, then completion, finish_reason, completion_length, logp, and kl unless it is NULL. The caller
+ * adds the columns `more` (names, NULL at the end; NULL: none) and ends the object. */
+void answer_put(JsonWriter *w, const Example *x, const char *text, bool ended, int length, double logp,
+                const double *kl, const char *const *more);
 /* Without its closing token; to be freed. */
 char *answer_text(const Answers *a, const Speaker *s, int i, Err *e);
 

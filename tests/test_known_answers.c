@@ -16,7 +16,6 @@ static const char *const not_yet[] = {"gr_dpo_step",
                                       "gflownet_loss",
                                       "mpo_weights",
                                       "mixture_policy",
-                                      "collab_step",
                                       NULL};
 
 typedef struct { const char *id; double atol, rtol; } Limits;
