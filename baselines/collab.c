@@ -6,7 +6,8 @@
 
 double collab_kl(const real *logp, const real *reference, int vocab) {
     double sum = 0;
-    /* sum p d, d = log p/r, with sum r - sum p, which is 0: so that no term is negative and rounding cannot win */
+    /* sum p d, d = log p/r, with sum r - sum p, which is 0: so that no term is negative and rounding cannot
+     * win */
     for (int v = 0; v < vocab; v++) {
         const double d = (double)logp[v] - reference[v];
         sum += d_exp(logp[v]) * (d + d_expm1(-d));

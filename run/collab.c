@@ -77,7 +77,7 @@ static bool next_logp(real *logp, const Search *s, const Model *m, Err *e) {
 
 /* E256: those of one agent; they lie at stride n_agent * top_k per prompt until candidates_pack closes the
  * gaps. */
-static bool propose(Search *s, int agent, Err *e) {
+static bool agent_proposes(Search *s, int agent, Err *e) {
     const CollabPlan *p = s->plan;
     const Model *m = p->agent[agent].model;
     const size_t vocab = (size_t)m->config.vocab;
@@ -107,7 +107,7 @@ static void candidates_pack(Search *s) {
         if (s->candidate[i].n) s->candidate[s->n_candidate++] = s->candidate[i];
 }
 
-static bool is_stop(const Speaker *a, int token) {
+static bool ends_reply(const Speaker *a, int token) {
     for (int k = 0; k < a->n_stop; k++) if (a->stop[k] == token) return true;
     return false;
 }
@@ -120,7 +120,7 @@ static bool begin_text(Candidate *c, const Search *s, Err *e) {
     memcpy(c->id, r->token, (size_t)r->n * sizeof(int));
     c->id[r->n] = c->token;
     c->n = r->n + 1;
-    c->ended = is_stop(&s->plan->agent[c->agent], c->token);
+    c->ended = ends_reply(&s->plan->agent[c->agent], c->token);
     return true;
 }
 
@@ -214,7 +214,7 @@ static bool choose_tokens(Search *s, Err *e) {
             r->decoded += c[n].n - r->n;
         }
         c += collab_choose(promise, (size_t)n);
-        take(r, c, is_stop(&p->agent[c->agent], c->token));
+        take(r, c, ends_reply(&p->agent[c->agent], c->token));
         if (!r->ended && r->n < p->max_new) s->alive[left++] = prompt;
     }
     s->n_alive = left;
@@ -232,7 +232,7 @@ static bool search_step(Search *s, Err *e) {
     const int length = s->reply[s->alive[0]].n + 1;            /* all alive are as long */
     memset(s->candidate, 0, (size_t)(s->n_alive * p->n_agent * p->top_k) * sizeof *s->candidate);
     if (p->reference && !next_logp(s->reference, s, p->reference, e)) return false;
-    for (int k = 0; k < p->n_agent; k++) if (!propose(s, k, e)) return false;
+    for (int k = 0; k < p->n_agent; k++) if (!agent_proposes(s, k, e)) return false;
     candidates_pack(s);
     for (int i = 0; i < s->n_candidate; i++) if (!begin_text(&s->candidate[i], s, e)) return false;
     for (int k = 0; k < p->n_agent; k++) if (!continue_greedily(s, k, length, e)) return false;
