@@ -6,17 +6,16 @@
 const char *const bmc_reference_names[] = {"reference", "policy", NULL};
 
 bool bmc_config_check(const BmcConfig *c, const DpoConfig *d, Err *e) {
-    static const DpoLoss by_mean[] = {DPO_IPO, DPO_SIGMOID_NORM, DPO_SFT};
+    static const DpoLoss other[] = {DPO_IPO, DPO_SIGMOID_NORM, DPO_SFT, DPO_TDPO1, DPO_TDPO2};
     if (!(c->delta >= 0) || isinf(c->delta))
         return fail(e, "bmc_delta: found %g, expected 0 (no weights) or more", c->delta);
     if (c->delta == 0) return true;
-    for (int j = 0; j < d->n_loss; j++)
-        for (size_t k = 0; k < sizeof by_mean / sizeof *by_mean; k++)
-            if (d->loss_type[j] == by_mean[k])
-                return fail(e,
-                            "bmc_delta: found %g, but loss_type %s is made of means over tokens; expected a "
-                            "loss of sums (sigmoid, say, or ipo_sum)",
-                            c->delta, dpo_loss_names[by_mean[k]]);
+    const char *found = dpo_loss_among(d, other, sizeof other / sizeof *other);
+    if (found)
+        return fail(e,
+                    "bmc_delta: found %g, but loss_type %s is not made of plain sums over tokens; expected "
+                    "one that is (sigmoid, ipo_sum)",
+                    c->delta, found);
     if (!isnan(d->ld_alpha))
         return fail(e, "bmc_delta: found %g beside ld_alpha %g, but both weigh the tokens; leave one out",
                     c->delta, d->ld_alpha);

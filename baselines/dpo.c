@@ -37,6 +37,11 @@ static bool has(const DpoConfig *c, DpoLoss type) {
     return false;
 }
 
+const char *dpo_loss_among(const DpoConfig *c, const DpoLoss *type, size_t n) {
+    for (size_t i = 0; i < n; i++) if (has(c, type[i])) return dpo_loss_names[type[i]];
+    return NULL;
+}
+
 bool dpo_ranked(const DpoConfig *c) { return has(c, DPO_AOT) || has(c, DPO_AOT_UNPAIRED); }
 
 bool dpo_wants_kl(const DpoConfig *c) { return has(c, DPO_TDPO1) || has(c, DPO_TDPO2); }
@@ -64,10 +69,10 @@ bool dpo_config_check(const DpoConfig *c, Err *e) {
     if (c->use_weighting && (has(c, DPO_SFT) || dpo_ranked(c)))
         return fail(e, "use_weighting: has no meaning for loss_type sft, aot and aot_unpaired, which are no "
                        "sums over pairs");
-    for (size_t i = 0; c->f_divergence_type != F_REVERSE_KL && i < sizeof by_ratio / sizeof *by_ratio; i++)
-        if (has(c, by_ratio[i]))
-            return fail(e, "f_divergence_type: found \"%s\", but loss_type %s is defined for reverse_kl only",
-                        f_divergence_names[c->f_divergence_type], dpo_loss_names[by_ratio[i]]);
+    const char *found = dpo_loss_among(c, by_ratio, sizeof by_ratio / sizeof *by_ratio);
+    if (found && c->f_divergence_type != F_REVERSE_KL)
+        return fail(e, "f_divergence_type: found \"%s\", but loss_type %s is defined for reverse_kl only",
+                    f_divergence_names[c->f_divergence_type], found);
     return true;
 }
 

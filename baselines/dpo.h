@@ -34,6 +34,8 @@ typedef struct {
 void dpo_config_default(DpoConfig *c);
 /* ranges, and settings that exclude each other */
 bool dpo_config_check(const DpoConfig *c, Err *e);
+/* The name of one of these n losses that is asked for; NULL: none is. */
+const char *dpo_loss_among(const DpoConfig *c, const DpoLoss *type, size_t n);
 /* E171: a pair's derivative needs the sums of all pairs */
 bool dpo_ranked(const DpoConfig *c);
 /* E201: the loss sees both models' distributions at every position */

@@ -20,7 +20,8 @@ typedef struct {
     RunOptions run;
     DpoConfig dpo;
     BmcConfig bmc;
-    const char *loss_type, *loss_weights, *bmc_stop_words;
+    RobustConfig robust;
+    const char *loss_type, *loss_weights, *bmc_stop_words, *group_column;
     int max_length;
     bool precompute_ref_log_probs;
     double eval_split;
@@ -55,6 +56,14 @@ static const Setting rows[] = {
      "whose probabilities weigh the reference's tokens: its own (as the authors' program) or the policy's"},
     {"bmc_stop_words", SET_STRING, AT(bmc_stop_words), NULL, NULL,
      "file of words, one a line, that never count as different"},
+    {"group_column", SET_STRING, AT(group_column), NULL, NULL,
+     "column that names each pair's group: the losses of groups are weighed (GR-DPO); none: of pairs"},
+    {"group_step_size", SET_NUMBER, AT(robust.step_size), "0.01", NULL,
+     "how fast the weight of a group grows with its loss"},
+    {"group_loss", SET_CHOICE, AT(robust.loss), "sum", group_loss_names,
+     "of a group in a micro-batch: the sum over its pairs, scaled by its share of the data; or their mean"},
+    {"group_weights", SET_CHOICE, AT(robust.weights), "adaptive", group_weights_names,
+     "adaptive: growing with the loss; fixed: all alike; counts: fixed, in proportion to 1/pairs"},
     {"max_length", SET_INT, AT(max_length), "1024", NULL, "longer replies are cut at the end"},
     {"precompute_ref_log_probs", SET_BOOL, AT(precompute_ref_log_probs), "false", NULL,
      "the reference's values of all pairs before the first step: no second copy of the weights, same bits"},
@@ -68,7 +77,7 @@ const OptionTable dpo_table = {
     .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {rows, 0}},
     .own = {{"learning_rate", "1e-6"}, {"num_train_epochs", "3"}}};
 
-typedef struct { double loss; DpoMetrics m; } HeldPairs;           /* E161, E178 */
+typedef struct { double loss; DpoMetrics m; GroupSums sums[GROUPS_MOST]; } HeldPairs;   /* E161, E178, E217 */
 
 typedef struct {
     Training t;                         /* stands first */
@@ -80,6 +89,16 @@ typedef struct {
 } Dpo;
 
 /* ---- data ---- */
+
+static bool groups_check(const DpoConfig *d, const Config *c, Err *e) {
+    static const DpoLoss other[] = {DPO_AOT, DPO_AOT_UNPAIRED, DPO_SFT, DPO_TDPO1, DPO_TDPO2};
+    const char *found = dpo_loss_among(d, other, sizeof other / sizeof *other);
+    if (found)
+        return fail(e, "--group-column: loss_type %s is not weighed by groups; expected a mean over pairs "
+                       "(sigmoid, ipo_sum)",
+                    found);
+    return robust_config_check(&c->robust, e);
+}
 
 static bool parse_losses(DpoConfig *d, const Config *c, Err *e) {
     char name[64];
@@ -108,7 +127,7 @@ static bool parse_losses(DpoConfig *d, const Config *c, Err *e) {
     if (dpo_wants_kl(d) && c->precompute_ref_log_probs)
         return fail(e, "--precompute-ref-log-probs: tdpo1 and tdpo2 need all logits of the reference every "
                        "step, not only those of the tokens");
-    return true;
+    return !c->group_column || groups_check(d, c, e);
 }
 
 /* ---- an update ---- */
@@ -139,7 +158,7 @@ static bool micro_batch(Dpo *d, int k, Err *e) {
 
 static bool dpo_update(void *self, Err *e) {
     Dpo *d = self;
-    d->b.loss = d->b.entropy_sum = d->b.n_token = 0;
+    pair_batch_start(&d->b);
     for (int k = 0; k < d->b.accumulate; k++)
         if (!micro_batch(d, k, e)) return false;
     if (!isfinite(d->b.loss))
@@ -172,39 +191,52 @@ static bool held_evaluate(HeldPairs *out, Dpo *d, const Model *m, Err *e) {
     PairBatch *b = &d->b;
     DpoPair *all = calloc((size_t)p->n, sizeof *all);
     bool ok = all || fail(e, "no memory for %d pairs", p->n);
-    out->loss = 0;
+    *out = (HeldPairs){.loss = 0};
     for (int at = 0, n; ok && at < p->n; at += n) {
         double loss = 0;
         if ((n = pairs_next(b, p, at, e)) < 0 || !pair_batch_forward(b, m, e)) { ok = false; break; }
         dpo_loss(&loss, b->micro, 0, (size_t)n, (size_t)n, b->n_chosen_token, &b->config, b->rank);
         out->loss += loss * b->accumulate * n / p->n;
         memcpy(all + at, b->micro, (size_t)n * sizeof *all);
+        if (b->groups.n) pair_batch_by_group(out->sums, b);
     }
     if (ok) dpo_metrics(&out->m, all, (size_t)p->n, &b->config);
     free(all);
     return ok;
 }
 
-static void held_json(JsonWriter *w, const HeldPairs *before, const HeldPairs *after, int n,
-                      const char *const *name) {
+/* Row k of the table: the loss, the metrics, the groups; false behind the last. */
+static bool held_row(char name[96], double *value, const Dpo *d, const HeldPairs *h, int k) {
+    const char *const *metric = dpo_metric_names(&d->b.config);
+    int n = 0;
+    while (metric[n]) n++;
+    if (k > n) return groups_row(name, value, &d->b.groups, h->sums, k - n - 1);
+    snprintf(name, 96, "%s", k ? metric[k - 1] : "loss");
+    *value = k ? dpo_metric(&h->m, k - 1) : h->loss;
+    return true;
+}
+
+static void held_json(JsonWriter *w, const Dpo *d, const HeldPairs *before, const HeldPairs *after) {
     const HeldPairs *const at[] = {before, after};
+    char name[96];
+    double value;
     json_begin(w, '{');
-    json_put_int(w, "pairs", n);
+    json_put_int(w, "pairs", d->held.n);
     for (int k = 0; k < 2; k++) {
         json_open(w, k ? "after" : "before", '{');
-        json_put(w, "loss", at[k]->loss);
-        for (int j = 0; name[j]; j++) json_put(w, name[j], dpo_metric(&at[k]->m, j));
+        for (int j = 0; held_row(name, &value, d, at[k], j); j++) json_put(w, name, value);
         json_end(w, '}');
     }
     json_end(w, '}');
 }
 
-static void held_print(const HeldPairs *before, const HeldPairs *after, int n, const char *const *name) {
-    printf("\n%-20s %12s %12s\n%-20s %12.5f %12.5f\n", "held-out pairs", "before", "after", "loss",
-           before->loss, after->loss);
-    for (int j = 0; name[j]; j++)
-        printf("%-20s %12.5f %12.5f\n", name[j], dpo_metric(&before->m, j), dpo_metric(&after->m, j));
-    printf("n = %d; rewards are beta log(policy/reference), 0 before the first step\n", n);
+static void held_print(const Dpo *d, const HeldPairs *before, const HeldPairs *after) {
+    char name[96];
+    double x, y;
+    printf("\n%-20s %12s %12s\n", "held-out pairs", "before", "after");
+    for (int j = 0; held_row(name, &x, d, before, j) && held_row(name, &y, d, after, j); j++)
+        printf("%-20s %12.5f %12.5f\n", name, x, y);
+    printf("n = %d; rewards are beta log(policy/reference), 0 before the first step\n", d->held.n);
 }
 
 /* ---- the run ---- */
@@ -216,6 +248,7 @@ static void dpo_log(JsonWriter *w, void *self) {
     json_put(w, "loss", d->b.loss);
     const char *const *name = dpo_metric_names(&d->b.config);
     for (int j = 0; name[j]; j++) json_put(w, name[j], dpo_metric(&m, j));
+    groups_log(w, &d->b.groups, d->b.sums);
     json_put(w, "entropy", d->b.entropy_sum / d->b.n_token);
     json_put(w, "grad_norm", d->l.trainer.grad_norm);
     json_put(w, "learning_rate", d->l.trainer.lr);
@@ -257,6 +290,8 @@ static bool dpo_data(Dpo *d, int *longest_tree, Err *e) {
         (!pairs_changed(&d->train, &data, &d->l.language, c->bmc_stop_words, e) ||
          !pairs_changed(&d->held, &held, &d->l.language, c->bmc_stop_words, e)))
         return false;
+    if (c->group_column && !groups_read(&d->b.groups, c->group_column, &d->train, &data, &d->held, &held, e))
+        return false;
     if (cut)
         fprintf(stderr, "dpo: of %d pairs %d were longer than %d tokens and cut\n", data.n + held.n, cut,
                 max_length);
@@ -280,7 +315,8 @@ static bool dpo_open(void *self, Err *e) {
     d->t.batch = b->size * b->accumulate;
     if (!parse_losses(&b->config, c, e)) return false;
     for (int j = 0; j < b->config.n_loss; j++) b->config.loss_weight[j] /= b->accumulate;
-    b->ahead = b->config.use_weighting || dpo_ranked(&b->config);
+    b->ahead = b->config.use_weighting || dpo_ranked(&b->config) || c->group_column;
+    b->groups.config = c->robust;
     if (!learner_shape(l, o, true, e) || !dpo_data(d, &longest_tree, e) ||
         !run_memory(o, "dpo", learner_bytes(l, o, reference) + pair_batch_bytes(b), e) ||
         !learner_load(l, o, reference, e) || !pair_batch_new(b, longest_tree, e))
@@ -299,6 +335,7 @@ static bool dpo_open(void *self, Err *e) {
     d->t.order = (Order){.n = d->train.n, .seed = (uint64_t)o->seed};
     d->t.texts_of = dpo_texts, d->t.texts = d->train.row;
     d->t.trainer = &l->trainer;
+    if (b->groups.n) trainer_keep(&l->trainer, "group_weights", b->groups.q, (size_t)b->groups.n);
     run_trainer(&l->trainer, o, run_steps(o, (double)d->train.n / d->t.batch));
     return true;
 }
@@ -314,14 +351,13 @@ static bool dpo_held(JsonWriter *w, Dpo *d, Err *e) {
     char path[600];
     HeldPairs after;
     JsonWriter eval = {0};
-    const char *const *name = dpo_metric_names(&d->b.config);
     if (!held_evaluate(&after, d, d->l.model, e)) return false;
-    held_json(&eval, &d->before, &after, d->held.n, name);
+    held_json(&eval, d, &d->before, &after);
     json_put_raw(w, "eval", eval.text);
     const bool ok = path_join(path, sizeof path, d->t.o->output_dir, "eval.json", e) &&
                     file_write(path, eval.text, eval.length, e);
     free(eval.text);
-    if (ok && !d->t.o->json) held_print(&d->before, &after, d->held.n, name);
+    if (ok && !d->t.o->json) held_print(d, &d->before, &after);
     return ok;
 }
 

@@ -9,6 +9,7 @@
 #include "baselines/dpo.h"
 #include "baselines/dvpo.h"
 #include "baselines/ppo.h"
+#include "baselines/robust.h"
 #include "compute/kinds.h"
 #include "lib/words.h"
 #include "net/logits.h"
@@ -376,6 +377,37 @@ static bool collab_step_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
+/* ---- groups of pairs ---- */
+
+static bool gr_dpo_step(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    const Rows ell = kind_rows(c, "losses", false), given = kind_rows(c, "group_counts", false);
+    const IntRows group = kind_int_rows(c, "groups");
+    const size_t n = ell.n, n_group = given.n;
+    kind_refuse(c, n_group < 1 || n_group > GROUPS_MOST, "group_counts", "1 to 64 numbers");
+    double *q = kind_doubles(c, "weights", n_group, false);
+    double *count = kind_doubles(c, "group_counts", n_group, false), *x = kind_doubles(c, "losses", n, false);
+    const RobustConfig config = {.step_size = kind_number_or(c, "step_size", 0.01),
+                                 .loss = kind_number_or(c, "divide_by_totalcount", 1) ? GROUP_SUM
+                                                                                      : GROUP_MEAN};
+    kind_refuse(c, group.n != n, "groups", "as many numbers as losses");
+    for (size_t i = 0; c->ok && i < n; i++)
+        kind_refuse(c, group.x[i] < 0 || (size_t)group.x[i] >= n_group, "groups", "places in group_counts");
+    for (size_t g = 0; c->ok && g < n_group; g++)
+        kind_refuse(c, !(count[g] > 0), "group_counts", "numbers of pairs above 0");
+    c->ok = c->ok && robust_config_check(&config, e);
+    double *group_loss = kind_take(c, n_group, sizeof *group_loss), *dell = kind_take(c, n, sizeof *dell);
+    KIND_OPEN;
+    robust_group_losses(group_loss, x, group.x, n, count, (int)n_group, config.loss);
+    robust_step(q, group_loss, (int)n_group, config.step_size);
+    const double loss = robust_loss(dell, group_loss, group.x, n, q, count, (int)n_group, config.loss);
+    kind_put_doubles(out, "group_losses", group_loss, n_group);
+    kind_put_doubles(out, "weights", q, n_group);
+    json_put(out, "loss", loss);
+    kind_put_doubles(out, "dlosses", dell, n);
+    KIND_FINISH;
+}
+
 /* ---- the table ---- */
 const ComputeKind compute_baseline_kinds[] = {
     {"ppo_token_rewards", "E140 E141 E142",
@@ -406,5 +438,9 @@ const ComputeKind compute_baseline_kinds[] = {
     {"collab_step", "E254 E255 E256 E257",
      "ref_logits[V], policy_logits[policies][V], q_values[policies][V], alpha? 0, top_k, top_p? 1",
      collab_step_kind},
+    {"gr_dpo_step", "E212 E213 E214 E215",
+     "losses[B], groups[B], weights[D], group_counts[D], step_size? 0.01, divide_by_totalcount? 1 (sums)|0 "
+     "(means)",
+     gr_dpo_step},
     {NULL, NULL, NULL, NULL},
 };

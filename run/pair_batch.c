@@ -29,6 +29,11 @@ bool pair_batch_new(PairBatch *b, int longest_tree, Err *e) {
         b->now = arena_take(&a, n, sizeof *b->now);
         b->pair = arena_take(&a, n * (size_t)b->accumulate, sizeof *b->pair);
         b->rank = arena_take(&a, 2 * n, sizeof *b->rank);
+        if (b->groups.n) {
+            b->ell = arena_take(&a, n, sizeof *b->ell);
+            b->dell = arena_take(&a, n, sizeof *b->dell);
+            b->group = arena_take(&a, n, sizeof *b->group);
+        }
         if (!dpo_wants_kl(&b->config)) continue;
         b->kl = arena_take(&a, n_token, sizeof(real));
         b->second.logp = arena_take(&a, n_token, sizeof(real));
@@ -45,6 +50,11 @@ bool pair_batch_new(PairBatch *b, int longest_tree, Err *e) {
 void pair_batch_free(PairBatch *b) {
     memory_free(b->offset);             /* and all that lies behind it */
     acts_free(b->second.acts);
+}
+
+void pair_batch_start(PairBatch *b) {
+    b->loss = b->entropy_sum = b->n_token = 0;
+    memset(b->sums, 0, sizeof b->sums);
 }
 
 bool pair_batch_lay(PairBatch *b, int k, int n, Err *e) {
@@ -139,6 +149,34 @@ bool pair_batch_forward(PairBatch *b, const Model *m, Err *e) {
     return !b->config.use_weighting || pair_weights(b, m, e);
 }
 
+void pair_batch_by_group(GroupSums *sums, PairBatch *b) {
+    for (int i = 0; i < b->n_pair; i++) {
+        DpoPair p = b->micro[i];        /* by itself: a mean over one pair, and no other micro-batch */
+        double ell = 0;
+        dpo_loss(&ell, &p, 0, 1, 1, p.n_w, &b->config, NULL);
+        b->ell[i] = ell * b->accumulate;
+        b->group[i] = b->now[i]->group;
+        GroupSums *s = &sums[b->group[i]];
+        s->n++;
+        s->loss += b->ell[i];
+        s->right += p.logp_w - p.ref_w > p.logp_l - p.ref_l;
+    }
+}
+
+/* E212 to E215: the groups' weights take a step, and each pair gets what its loss counts; the micro-batch's
+ * loss stays a mean over its pairs, so that sums are divided by their number. */
+static void pair_groups(PairBatch *b) {
+    Groups *g = &b->groups;
+    const size_t n = (size_t)b->n_pair;
+    double loss[GROUPS_MOST];
+    pair_batch_by_group(b->sums, b);
+    robust_group_losses(loss, b->ell, b->group, n, g->count, g->n, g->config.loss);
+    if (g->config.weights == GROUP_ADAPTIVE) robust_step(g->q, loss, g->n, g->config.step_size);
+    robust_loss(b->dell, loss, b->group, n, g->q, g->count, g->n, g->config.loss);
+    for (int i = 0; i < b->n_pair; i++)
+        b->micro[i].weight *= b->dell[i] * (g->config.loss == GROUP_SUM ? 1 : b->n_pair);
+}
+
 /* From the values of a slice to their derivatives: E160 to E177. Targets belong to pairs low .. high. */
 static void pair_slice_loss(PairBatch *b, const Slice *x) {
     Trainer *t = &b->l->trainer;
@@ -173,6 +211,7 @@ bool pair_batch_learn(PairBatch *b, Err *e) {
     Trainer *t = &b->l->trainer;
     int more;
     if (b->ahead && !pair_batch_forward(b, b->l->model, e)) return false;
+    if (b->groups.n) pair_groups(b);
     Slice x = trainer_slices(t);
     while ((more = slice_next(&x, &b->l->window, &t->model->config, e)) > 0) {
         slice_forward(t, &x, 1);

@@ -7,12 +7,14 @@
 #define PAIR_BATCH_H
 
 #include "baselines/bmc.h"
+#include "run/groups.h"
 #include "run/learner.h"
 #include "run/pairs.h"
 
 typedef struct {
     DpoConfig config;                   /* its weights are divided by the micro-batches of an update (E117) */
     BmcConfig bmc;                      /* with a delta the pairs know what is changed in them */
+    Groups groups;                      /* of which every pair has one, if there are any */
     int size, accumulate;               /* pairs of a micro-batch, and micro-batches of an update, at most */
     bool ahead;                         /* the sums of all pairs are there before the first slice */
     Learner *l;                         /* its window is the micro-batch's */
@@ -27,6 +29,9 @@ typedef struct {
     double n_chosen_token;
     DpoPair *pair, *micro;              /* [accumulate * size] of the update; its micro-batch */
     DpoRank *rank;
+    double *ell, *dell;                 /* [size] each, with groups: losses of the pairs, and E215 */
+    int *group;
+    GroupSums sums[GROUPS_MOST];        /* of the update so far, as the next line */
     double loss, entropy_sum, n_token;  /* of the update so far */
 } PairBatch;
 
@@ -39,6 +44,8 @@ void pair_batch_free(PairBatch *b);
 /* What that takes, beside what learner_hold says. */
 void pair_batch_hold(Costs *c, const PairBatch *b);
 
+/* Before the first micro-batch of an update: its sums are 0. */
+void pair_batch_start(PairBatch *b);
 /* Lays now[0 .. n - 1] side by side as the k-th micro-batch of the update: tokens and window, and what the
  * pairs keep of the reference. */
 bool pair_batch_lay(PairBatch *b, int k, int n, Err *e);
@@ -46,7 +53,10 @@ bool pair_batch_lay(PairBatch *b, int k, int n, Err *e);
 bool pair_batch_refer(PairBatch *b, const Model *reference, bool keep, Err *e);
 /* Forward only: the sums of all pairs under m, and their weights (E177) or KL (E201). */
 bool pair_batch_forward(PairBatch *b, const Model *m, Err *e);
-/* E160 to E177, E206 to E208: the loss is added to b->loss and its gradient to the trainer's. */
+/* E217: what a forward pass says of the pairs is added to sums, by their groups. */
+void pair_batch_by_group(GroupSums *sums, PairBatch *b);
+/* E160 to E177, E206 to E208, E212 to E215: the loss is added to b->loss and its gradient to the trainer's.
+ */
 bool pair_batch_learn(PairBatch *b, Err *e);
 
 #endif

@@ -7,6 +7,7 @@
 
 typedef struct {
     int *id, n_prompt, n_w, n_l;        /* prompt, chosen, rejected side by side; no part is empty */
+    int group;                          /* the caller's */
     real *reference; /* [n_w + n_l] logp of the replies under a reference, if the caller keeps it; or NULL */
     unsigned char *changed; /* [n_w + n_l] E209, where the caller wants it; or NULL */
 } PairTokens;

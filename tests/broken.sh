@@ -31,7 +31,8 @@ tests_of() {            # the programs that must see a mistake in this file
         cmd/* | step.c | run/run.c | run/loop.c | run/options.c | run/scorer.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;
         run/collab.c) echo collab ;;
         run/pair_batch.c) echo test_pair_batch pairs ;;
-        run/pairs.c | run/changed.c | run/program.c) echo pairs ;;
+        cmd/dpo.c) echo pairs baselines ;;
+        run/groups.c | run/pairs.c | run/changed.c | run/program.c) echo pairs ;;
         run/trainer.c | net/window.c) echo test_train ;;
         *) n=${1##*/}; echo "test_${n%.c}" ;;
     esac

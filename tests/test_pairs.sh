@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_pairs.sh: what the losses of pairs have beside DPO, from the outside: bridged pairs and weighted tokens (BMC); what must not change a bit; bad input.
+# test_pairs.sh: what the losses of pairs have beside DPO, from the outside: bridged pairs and weighted tokens (BMC), groups of pairs; what must not change a bit; bad input.
 # Run from the project's root by `make test`.
 # shellcheck disable=SC2086  # $dpo is a list of words
 . tests/commands.sh
@@ -48,7 +48,7 @@ works 'dpo, no stop-words' "$grpo" dpo $dpo --dataset words.jsonl --output-dir e
 same 'dpo, nothing but stop-words, is dpo' every-0/final/model.safetensors every-2/final/model.safetensors
 differ 'dpo, no stop-words' every-0 every-none
 refuses '*bmc_delta: found -1*' "$grpo" dpo $dpo --output-dir x --bmc-delta -1
-for loss in ipo sigmoid_norm sft; do refuses "*bmc_delta: found 1, but loss_type $loss is made of means over tokens*" "$grpo" dpo $dpo --output-dir x --bmc-delta 1 --loss-type sigmoid,$loss; done
+for loss in ipo sigmoid_norm sft; do refuses "*bmc_delta: found 1, but loss_type $loss is not made of plain sums over tokens*" "$grpo" dpo $dpo --output-dir x --bmc-delta 1 --loss-type sigmoid,$loss; done
 refuses '*bmc_delta: found 1 beside ld_alpha 0.5*' "$grpo" dpo $dpo --output-dir x --bmc-delta 1 --ld-alpha 0.5
 refuses '*nowhere: could not be read*' "$grpo" dpo $dpo --output-dir x --bmc-delta 1 --bmc-stop-words nowhere
 refuses '*bmc_reference: *poliy*policy*' "$grpo" dpo $dpo --output-dir x --bmc-delta 1 --bmc-reference poliy
@@ -79,6 +79,46 @@ head -n 1 two.jsonl > one.jsonl
 refuses '*--bridge-cmd: gave back each of 1 rejected replies as it was*' "$grpo" pairs --dataset two.jsonl --bridge-cmd "$(bridge same)" --dataset one.jsonl
 refuses '*--bridge-cmd: bridges pairs that the data set holds*--model*' "$grpo" pairs --dataset two.jsonl --bridge-cmd cat --model base
 refuses '*--bridge-cmd: bridges pairs that the data set holds*--margin*' "$grpo" pairs --dataset two.jsonl --bridge-cmd cat --margin 1
+
+# ---- groups --------------------------------------------------------------------------------------
+awk '{ sub(/}$/, NR % 4 ? ",\"group\":\"many\"}" : ",\"group\":7}"); print }' pairs.jsonl > grouped.jsonl
+dpo="--model base --dataset grouped.jsonl --per-device-train-batch-size 8 --learning-rate 1e-3"
+works 'dpo on the same pairs' "$grpo" dpo $dpo --output-dir plain --max-steps 6
+alike robust --group-column group --group-step-size 0.1
+differ 'dpo --group-column' plain robust
+alike robust-mean --group-column group --group-loss mean --group-step-size 0.5 --loss-type ipo_sum,sigmoid --gradient-accumulation-steps 2 --use-weighting true
+if [ "$(grep -c '"loss/many":.*"accuracy/many":.*"loss/7":.*"accuracy/7":.*"weight/many":.*"weight/7":' robust/log.jsonl)" -eq 6 ]; then good; else bad "dpo --group-column: its log: $(head -n 1 robust/log.jsonl)"; fi
+# at the first step every pair has log 2, and the sums of 48/36 x pairs and 48/12 x pairs of 8 weigh what the micro-batch happens to hold
+case $(head -n 1 robust/log.jsonl) in *'"loss/many":0.69314718055994'*'"accuracy/many":0,"loss/7":0.69314718055994'*) good ;; *) bad "dpo --group-column: $(head -n 1 robust/log.jsonl)" ;; esac
+works 'dpo by fixed weights' "$grpo" dpo $dpo --output-dir fixed --max-steps 6 --group-column group --group-weights fixed
+if [ "$(grep -c '"weight/many":0.5,"weight/7":0.5' fixed/log.jsonl)" -eq 6 ]; then good; else bad 'dpo --group-weights fixed'; fi
+works 'dpo without a step' "$grpo" dpo $dpo --output-dir step-0 --max-steps 6 --group-column group --group-step-size 0
+same 'dpo: step size 0 is fixed weights' fixed/final/model.safetensors step-0/final/model.safetensors
+works 'dpo by counts' "$grpo" dpo $dpo --output-dir counts --max-steps 2 --group-column group --group-weights counts
+if [ "$(grep -c '"weight/many":0.25,"weight/7":0.75' counts/log.jsonl)" -eq 2 ]; then good; else bad "dpo --group-weights counts: $(head -n 1 counts/log.jsonl)"; fi
+# one group: sums by N/N_g = 1 are DPO, and so are means
+sed 's/"group":[^}]*/"group":"all"/' grouped.jsonl > alone.jsonl
+for loss in sum mean; do
+    works "dpo with one group, $loss" "$grpo" dpo $dpo --dataset alone.jsonl --output-dir "alone-$loss" --max-steps 1 --group-column group --group-loss $loss
+    same "dpo with one group is dpo, $loss" "$(sed 's/.*"grad_norm":\([0-9.e-]*\).*/\1/;q' "alone-$loss/log.jsonl" > a; echo a)" "$(sed 's/.*"grad_norm":\([0-9.e-]*\).*/\1/;q' plain/log.jsonl > b; echo b)"
+done
+works 'dpo of groups, held out' "$grpo" dpo $dpo --output-dir held --max-steps 6 --group-column group --eval-split 0.5
+says 'dpo of groups, held out' '*loss/many * 0.69315 *accuracy/7 * 0.00000 *loss/worst group * 0.69315 *accuracy/worst group * 0.00000 *n = 24*'
+case $(cat held/eval.json) in *'"loss/many":0.693147'*'"accuracy/7":0,'*'"loss/worst group":0.693147'*'"after":{'*'"accuracy/worst group":'*) good ;; *) bad "dpo of groups: eval.json: $(cat held/eval.json)" ;; esac
+long="$grpo dpo $dpo --max-steps 300 --save-steps 4 --group-column group --group-loss mean --group-step-size 0.3"
+works 'dpo of groups, 300 steps' $long --output-dir whole
+killed 'dpo of groups' whole killed-run $long
+sed 's/,"group":7//' grouped.jsonl > without.jsonl
+sed 's/"group":7/"group":null/' grouped.jsonl > null.jsonl
+sed '48s/"group":7/"group":"lonely"/' grouped.jsonl > lonely.jsonl
+sed 's/"user":\([0-9]*\),.*"group":.*/"group":\1}/' grouped.jsonl > every.jsonl
+cat every.jsonl every.jsonl | awk 'NR <= 96 { print } { sub(/"group":[0-9]*/, "\"group\":" 100 + NR); print; print }' > sixty.jsonl
+refuses '*without.jsonl:4: group: found no such column, expected a text or a number*' "$grpo" dpo $dpo --dataset without.jsonl --output-dir x --group-column group
+refuses '*null.jsonl:4: group: found null, expected a text or a number*' "$grpo" dpo $dpo --dataset null.jsonl --output-dir x --group-column group
+refuses '*lonely.jsonl: group: group "lonely" has 1 training pair, expected at least 2*' "$grpo" dpo $dpo --dataset lonely.jsonl --output-dir x --group-column group
+refuses '*sixty.jsonl:*: group: found more than 64 groups*' "$grpo" dpo $dpo --dataset sixty.jsonl --output-dir x --group-column group
+refuses '*group_step_size: found -1*' "$grpo" dpo $dpo --output-dir x --group-column group --group-step-size -1
+for loss in aot aot_unpaired sft tdpo2; do refuses "*--group-column: loss_type $loss is not weighed by groups*" "$grpo" dpo $dpo --output-dir x --group-column group --loss-type $loss; done
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
