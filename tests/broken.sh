@@ -26,7 +26,8 @@ tests_of() {            # the programs that must see a mistake in this file
         report/*) echo report ;;
         experiment/others.c) echo others ;;
         data/make_world.c) echo preferences ;;
-        cmd/ppo.c | cmd/reward.c | run/critic.c) echo dvpo ;;
+        cmd/ppo.c | run/critic.c) echo dvpo ;;
+        cmd/reward.c) echo commands dvpo ;;
         run/replies.c) echo test_replies dvpo ;;
         cmd/* | step.c | run/run.c | run/loop.c | run/options.c | run/scorer.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;
         run/collab.c) echo collab ;;

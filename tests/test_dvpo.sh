@@ -34,9 +34,16 @@ killed 'a value model' value-whole value-killed $long
 same 'a value model: the log, and what it cost' value-whole/log.jsonl value-killed/log.jsonl
 # the same score as "reward"; rows that say it by a label and by its name give the same model
 sed 's/"labels":{"safety":\([^}]*\)}/"reward":\1/' safety.jsonl > rewarded.jsonl
-works 'values of "reward"' "$grpo" reward $reward --dataset rewarded.jsonl --loss-type value --output-dir value-reward --max-steps 20
-works 'values of a label' "$grpo" reward $reward --dataset safety.jsonl --loss-type value --reward-weights safety=1 --output-dir value-label --max-steps 20
-same_run '"reward" is the weighted label' value-reward value-label
+grep '"ended":true' rewarded.jsonl > ended.jsonl
+works 'values of "reward"' "$grpo" reward $reward --dataset rewarded.jsonl --loss-type value --output-dir value-reward --max-steps 20 --eval-dataset ended.jsonl
+# what the table compares at the end of a reply is what `score` says of it
+works 'score by a value model' "$grpo" score --dataset ended.jsonl --reward-model value-reward/final
+paste "$out" ended.jsonl | sed 's/.*"scores":{"value":\([-0-9.e]*\)}.*"reward":\([-0-9.e]*\)}.*/\1 \2/' > told
+sed 's/.*"end":{[^}]*"bias":\([-0-9.e]*\),.*/\1/' value-reward/eval.json >> told
+if awk 'NF == 2 { bias += $1 - $2; n++ } NF == 1 { d = bias / n - $1; exit !(n > 100 && d < 1e-6 && d > -1e-6) }' told; then good; else bad "the table's last row is not the score: $(tail -n 2 told | tr '\n' ' ')"; fi
+sed 's/"labels":{"safety":\([^}]*\)}/"labels":{"one":\1,"other":\1}/' safety.jsonl > twice.jsonl
+works 'values of two labels' "$grpo" reward $reward --dataset twice.jsonl --loss-type value --reward-weights one=0.75,other=0.25 --output-dir value-label --max-steps 20
+same_run '"reward" is the weighted sum of labels' value-reward value-label
 for target in '--lam 0' '--gamma 0.9' '--normalize-labels false'; do
     works "values with $target" "$grpo" reward $reward --dataset rewarded.jsonl --loss-type value --output-dir x --max-steps 20 $target
     if cmp -s x/final/model.safetensors value-reward/final/model.safetensors; then bad "$target changes nothing"; else good; fi
