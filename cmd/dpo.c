@@ -12,6 +12,7 @@
 #include "run/loop.h"
 #include "run/changed.h"
 #include "run/pair_batch.h"
+#include "run/sequences.h"
 #include "grpo.h"
 #include "lib/files.h"
 #include "lib/words.h"
@@ -21,10 +22,10 @@ typedef struct {
     DpoConfig dpo;
     BmcConfig bmc;
     RobustConfig robust;
-    const char *loss_type, *loss_weights, *bmc_stop_words, *group_column;
+    const char *loss_type, *loss_weights, *bmc_stop_words, *group_column, *demonstrations;
     int max_length;
     bool precompute_ref_log_probs;
-    double eval_split;
+    double eval_split, demonstration_weight;
 } Config;
 
 #define AT(member) offsetof(Config, member)
@@ -64,6 +65,9 @@ static const Setting rows[] = {
      "of a group in a micro-batch: the sum over its pairs, scaled by its share of the data; or their mean"},
     {"group_weights", SET_CHOICE, AT(robust.weights), "adaptive", group_weights_names,
      "adaptive: growing with the loss; fixed: all alike; counts: fixed, in proportion to 1/pairs"},
+    {"demonstrations", SET_STRING, AT(demonstrations), NULL, NULL,
+     "file of prompts with completions: the loss of sft on as many of them as pairs is added (AIHF)"},
+    {"demonstration_weight", SET_NUMBER, AT(demonstration_weight), "1", NULL, "what that loss counts"},
     {"max_length", SET_INT, AT(max_length), "1024", NULL, "longer replies are cut at the end"},
     {"precompute_ref_log_probs", SET_BOOL, AT(precompute_ref_log_probs), "false", NULL,
      "the reference's values of all pairs before the first step: no second copy of the weights, same bits"},
@@ -85,6 +89,9 @@ typedef struct {
     Learner l;                          /* its reference is NULL with precompute_ref_log_probs */
     PairSet train, held;
     PairBatch b;
+    SequenceSet demo;                   /* demonstrations, in an order of their own */
+    Order demo_order;
+    SequenceSums demo_sums;             /* of the update */
     HeldPairs before;
 } Dpo;
 
@@ -156,11 +163,33 @@ static bool micro_batch(Dpo *d, int k, Err *e) {
     return pair_batch_learn(b, e);
 }
 
+/* E229: the supervised loss on as many demonstrations as the update has pairs is added. */
+static bool demonstrate(Dpo *d, Err *e) {
+    Trainer *t = &d->l.trainer;
+    Window *w = &d->l.window;
+    const double weight = d->c->demonstration_weight;
+    window_clear(w);
+    for (int i = 0; i < d->t.batch; i++) {
+        const Sequence *x = &d->demo.row[order_at(&d->demo_order, t->step * d->t.batch + i)];
+        if (!window_sequence(w, x->id, x->n, x->n_prompt, e)) return false;
+    }
+    SecondModel *second = t->second;
+    t->second = NULL;                   /* a reference that runs beside the policy does so on pairs only */
+    const bool ok = sequences_learn(&d->demo_sums, t, w, weight, e);
+    t->second = second;
+    d->b.loss += weight * d->demo_sums.loss / d->demo_sums.n;
+    d->t.tokens += w->n_row;
+    d->t.cost.measured.prompt += w->n_row - w->n_target;
+    d->t.cost.measured.completion += w->n_target;
+    return ok;
+}
+
 static bool dpo_update(void *self, Err *e) {
     Dpo *d = self;
     pair_batch_start(&d->b);
     for (int k = 0; k < d->b.accumulate; k++)
         if (!micro_batch(d, k, e)) return false;
+    if (d->demo.n && !demonstrate(d, e)) return false;
     if (!isfinite(d->b.loss))
         return fail(e, "step %lld: the loss is %g: the step is not applied; lower --learning-rate",
                     (long long)d->l.trainer.step + 1, d->b.loss);
@@ -249,6 +278,7 @@ static void dpo_log(JsonWriter *w, void *self) {
     const char *const *name = dpo_metric_names(&d->b.config);
     for (int j = 0; name[j]; j++) json_put(w, name[j], dpo_metric(&m, j));
     groups_log(w, &d->b.groups, d->b.sums);
+    if (d->demo.n) json_put(w, "demonstrations/loss", d->demo_sums.loss / d->demo_sums.n);
     json_put(w, "entropy", d->b.entropy_sum / d->b.n_token);
     json_put(w, "grad_norm", d->l.trainer.grad_norm);
     json_put(w, "learning_rate", d->l.trainer.lr);
@@ -271,6 +301,27 @@ static bool dpo_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     const int ahead = !d->b.ahead ? 0 : d->b.config.use_weighting ? 2 : 1;
     cost_dpo(c, &net, d->l.reference ? &trained : &all, &trained, ahead);
     if (dpo_wants_kl(&d->b.config)) cost_logits_again(c, &net, &trained);
+    if (!d->demo.n) return true;
+    const Texts shown = order_texts(&d->demo_order, 0, n_step * d->t.batch, sequence_texts, d->demo.row);
+    cost_sft(c, &net, &shown);
+    return true;
+}
+
+static bool demo_data(Dpo *d, int max_length, Err *e) {
+    const Config *c = d->c;
+    Dataset data;
+    int cut = 0;
+    if (!(c->demonstration_weight > 0) || isinf(c->demonstration_weight))
+        return fail(e, "--demonstration-weight: found %g, expected more than 0", c->demonstration_weight);
+    if (!dataset_load(&data, c->demonstrations, NEED_COMPLETION, d->t.o->system, e) ||
+        !sequences_encode(&d->demo, &data, &d->l.language, max_length, &cut, e))
+        return false;
+    if (cut)
+        fprintf(stderr, "dpo: of %d demonstrations %d were longer than %d tokens and cut\n", data.n, cut,
+                max_length);
+    for (int i = 0; i < d->demo.n; i++)
+        d->l.rows = d->demo.row[i].n > d->l.rows ? d->demo.row[i].n : d->l.rows;
+    d->demo_order = (Order){.n = d->demo.n, .seed = (uint64_t)d->t.o->seed};
     return true;
 }
 
@@ -298,7 +349,7 @@ static bool dpo_data(Dpo *d, int *longest_tree, Err *e) {
     const int train = pairs_longest(&d->train), other = pairs_longest(&d->held);
     *longest_tree = train > other ? train : other;
     d->l.rows = o->slice_rows > *longest_tree ? o->slice_rows : *longest_tree;
-    return true;
+    return !c->demonstrations || demo_data(d, max_length, e);
 }
 
 static bool dpo_open(void *self, Err *e) {
@@ -375,6 +426,7 @@ static void dpo_close(void *self) {
     pair_batch_free(&d->b);
     pairs_free(&d->train);
     pairs_free(&d->held);
+    sequences_free(&d->demo);
     learner_close(&d->l);
 }
 

@@ -1,10 +1,9 @@
 /* sft.c: `grpo sft`: supervised fine-tuning: the mean of -logp over the completion's tokens (E32). */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "cmd/commands.h"
 #include "run/loop.h"
+#include "run/sequences.h"
 
 typedef struct { RunOptions run; int max_length; } Config;
 
@@ -19,74 +18,35 @@ const OptionTable sft_table = {
     .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {rows, 0}},
     .own = {{"learning_rate", "2e-5"}, {"num_train_epochs", "3"}}};
 
-typedef struct { int *id, n, n_prompt; } Sequence;
-
-static bool sft_encode(Sequence *s, const Dataset *d, const Language *l, int max_length, int *cut, Err *e) {
-    Ids ids = {0};
-    for (int i = 0; i < d->n; i++) {
-        ids.n = 0;
-        if (!encode_example(&ids, &s[i].n_prompt, l, &d->row[i], e)) return false;
-        if (s[i].n_prompt >= max_length)
-            return fail(e, "%s:%d: the prompt alone has %d tokens, expected fewer than --max-length %d",
-                        d->path, d->row[i].line, s[i].n_prompt, max_length);
-        s[i].n = ids.n;
-        if (s[i].n > max_length) s[i].n = max_length, (*cut)++;
-        if (!(s[i].id = malloc((size_t)s[i].n * sizeof(int))))
-            return fail(e, "no memory for %d tokens", s[i].n);
-        memcpy(s[i].id, ids.id, (size_t)s[i].n * sizeof(int));
-    }
-    free(ids.id);
-    return true;
-}
-
 typedef struct {
     Training t;                         /* stands first */
     const Config *c;
     Learner l;
-    Dataset data;
-    Sequence *seq;
-    double loss, entropy, n;            /* of the update: sums over its n tokens */
+    SequenceSet seq;
+    SequenceSums sums;                  /* of the update */
 } Sft;
-
-static void sft_texts(Texts *t, const void *sequences, int i) {
-    const Sequence *x = (const Sequence *)sequences + i;
-    texts_sequence(t, x->n_prompt, x->n - x->n_prompt, x->n - x->n_prompt);
-}
 
 /* E32: the mean of -logp over the tokens of all completions of the update. */
 static bool sft_update(void *self, Err *e) {
     Sft *s = self;
-    Trainer *t = &s->l.trainer;
     Window *w = &s->l.window;
-    int more;
     window_clear(w);
     for (int i = 0; i < s->t.batch; i++) {
-        const Sequence *x = &s->seq[training_example(&s->t, i)];
+        const Sequence *x = &s->seq.row[training_example(&s->t, i)];
         if (!window_sequence(w, x->id, x->n, x->n_prompt, e)) return false;
     }
-    s->loss = s->entropy = 0, s->n = w->n_target;
-    Slice x = trainer_slices(t);
-    while ((more = slice_next(&x, w, &t->model->config, e)) > 0) {
-        slice_forward(t, &x, 1);
-        for (int i = 0; i < x.batch.n_target; i++) {
-            s->loss -= t->logp[i];
-            s->entropy += t->entropy[i];
-            t->dlogp[i] = (real)(-1.0 / s->n);
-        }
-        slice_backward(t, &x, 1, false);
-    }
-    if (more < 0 || !trainer_update(t, e)) return false;
+    if (!sequences_learn(&s->sums, &s->l.trainer, w, 1, e) || !trainer_update(&s->l.trainer, e)) return false;
     s->t.tokens += w->n_row;
     s->t.cost.measured.prompt += w->n_row - w->n_target;
     s->t.cost.measured.completion += w->n_target;
-    training_smooth(&s->t, s->loss / s->n);
+    training_smooth(&s->t, s->sums.loss / s->sums.n);
     return true;
 }
 
 static void sft_log(JsonWriter *w, void *self) {
     const Sft *s = self;
-    json_put(w, "loss", s->loss / s->n);
-    json_put(w, "entropy", s->entropy / s->n);
+    json_put(w, "loss", s->sums.loss / s->sums.n);
+    json_put(w, "entropy", s->sums.entropy / s->sums.n);
     json_put(w, "grad_norm", s->l.trainer.grad_norm);
     json_put(w, "learning_rate", s->l.trainer.lr);
     json_put(w, "epoch", training_epoch(&s->t));
@@ -101,7 +61,7 @@ static bool sft_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     Sft *s = self;
     (void)e;
     const Networks net = learner_networks(&s->l, s->t.o, false);
-    const Texts texts = order_texts(&s->t.order, 0, n_step * s->t.batch, sft_texts, s->seq);
+    const Texts texts = order_texts(&s->t.order, 0, n_step * s->t.batch, sequence_texts, s->seq.row);
     cost_sft(c, &net, &texts);
     return true;
 }
@@ -111,12 +71,12 @@ static bool sft_open(void *self, Err *e) {
     const Config *c = s->c = s->t.config;
     const RunOptions *o = s->t.o;
     Learner *l = &s->l;
+    Dataset data;
     int cut = 0;
-    if (!learner_shape(l, o, true, e) || !dataset_load(&s->data, o->dataset, NEED_COMPLETION, o->system, e))
+    if (!learner_shape(l, o, true, e) || !dataset_load(&data, o->dataset, NEED_COMPLETION, o->system, e))
         return false;
-    const int n = s->data.n, max_length = c->max_length < l->shape.context ? c->max_length : l->shape.context;
-    if (!(s->seq = calloc((size_t)n, sizeof *s->seq))) return fail(e, "no memory for %d examples", n);
-    if (!sft_encode(s->seq, &s->data, &l->language, max_length, &cut, e)) return false;
+    const int n = data.n, max_length = c->max_length < l->shape.context ? c->max_length : l->shape.context;
+    if (!sequences_encode(&s->seq, &data, &l->language, max_length, &cut, e)) return false;
     if (cut)
         fprintf(stderr, "sft: %d of %d examples were longer than %d tokens and cut\n", cut, n, max_length);
     l->rows = o->slice_rows > max_length ? o->slice_rows : max_length;
@@ -124,7 +84,7 @@ static bool sft_open(void *self, Err *e) {
         return false;
     s->t.batch = o->per_device_train_batch_size * o->gradient_accumulation_steps;
     s->t.order = (Order){.n = n, .seed = (uint64_t)o->seed};
-    s->t.texts_of = sft_texts, s->t.texts = s->seq;
+    s->t.texts_of = sequence_texts, s->t.texts = s->seq.row;
     s->t.trainer = &l->trainer;
     run_trainer(&l->trainer, o, run_steps(o, (double)n / s->t.batch));
     l->model->tally = &s->t.cost.measured.net[NET_POLICY];
@@ -144,8 +104,7 @@ static bool sft_finish(JsonWriter *w, void *self, Err *e) {
 
 static void sft_close(void *self) {
     Sft *s = self;
-    for (int i = 0; s->seq && i < s->data.n; i++) free(s->seq[i].id);
-    free(s->seq);
+    sequences_free(&s->seq);
     learner_close(&s->l);
 }
 

@@ -33,7 +33,7 @@ tests_of() {            # the programs that must see a mistake in this file
         run/collab.c) echo collab ;;
         run/pair_batch.c) echo test_pair_batch pairs ;;
         cmd/dpo.c) echo pairs baselines ;;
-        run/groups.c | run/pairs.c | run/changed.c | run/program.c) echo pairs ;;
+        run/groups.c | run/sequences.c | run/pairs.c | run/changed.c | run/program.c) echo pairs ;;
         run/trainer.c | net/window.c) echo test_train ;;
         *) n=${1##*/}; echo "test_${n%.c}" ;;
     esac

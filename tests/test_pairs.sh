@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_pairs.sh: what the losses of pairs have beside DPO, from the outside: bridged pairs and weighted tokens (BMC), groups of pairs; what must not change a bit; bad input.
+# test_pairs.sh: what the losses of pairs have beside DPO, from the outside: bridged pairs and weighted tokens (BMC), groups of pairs, demonstrations beside them; what must not change a bit; bad input.
 # Run from the project's root by `make test`.
 # shellcheck disable=SC2086  # $dpo is a list of words
 . tests/commands.sh
@@ -119,6 +119,27 @@ refuses '*lonely.jsonl: group: group "lonely" has 1 training pair, expected at l
 refuses '*sixty.jsonl:*: group: found more than 64 groups*' "$grpo" dpo $dpo --dataset sixty.jsonl --output-dir x --group-column group
 refuses '*group_step_size: found -1*' "$grpo" dpo $dpo --output-dir x --group-column group --group-step-size -1
 for loss in aot aot_unpaired sft tdpo2; do refuses "*--group-column: loss_type $loss is not weighed by groups*" "$grpo" dpo $dpo --output-dir x --group-column group --loss-type $loss; done
+
+# ---- demonstrations (E229) -----------------------------------------------------------------------
+# the chosen replies of the same pairs as demonstrations: then what is added is the loss sft of E175, on the same examples in the same order
+sed 's/^{"prompt":\("[^"]*"\),"chosen":\("[^"]*"\).*/{"prompt":\1,"completion":\2}/' pairs.jsonl > demos.jsonl
+dpo="--model base --dataset pairs.jsonl --per-device-train-batch-size 4 --learning-rate 1e-3"
+alike demos --demonstrations demos.jsonl --demonstration-weight 0.5
+if [ "$(grep -c '"demonstrations/loss":[0-9]' demos/log.jsonl)" -eq 6 ]; then good; else bad "dpo --demonstrations: its log: $(head -n 1 demos/log.jsonl)"; fi
+works 'dpo --demonstrations' "$grpo64" dpo $dpo --output-dir demos-64 --max-steps 6 --demonstrations demos.jsonl --demonstration-weight 0.5
+works 'dpo with the loss sft' "$grpo64" dpo $dpo --output-dir sft-64 --max-steps 6 --loss-type sigmoid,sft --loss-weights 1,0.5
+for run in demos-64 sft-64; do sed -n 's/.*"loss":\([0-9.]\{9\}\).*"grad_norm":\([0-9.]\{9\}\).*/\1 \2/p' $run/log.jsonl | cut -c 1-19 > $run.txt; done
+if [ "$(wc -l < sft-64.txt)" -eq 6 ]; then good; else bad "dpo with the loss sft: $(cat sft-64.txt)"; fi
+same 'dpo --demonstrations is the loss sft on its own examples (E229)' demos-64.txt sft-64.txt
+head -n 5 demos.jsonl > five.jsonl
+alike demos-tdpo --demonstrations five.jsonl --loss-type tdpo2 --gradient-accumulation-steps 2 --precompute-ref-log-probs false
+refuses '*--demonstration-weight: found 0, expected more than 0*' "$grpo" dpo $dpo --output-dir x --demonstrations demos.jsonl --demonstration-weight 0
+refuses '*nowhere: *' "$grpo" dpo $dpo --output-dir x --demonstrations nowhere
+refuses '*pairs.jsonl:1: *completion*' "$grpo" dpo $dpo --output-dir x --demonstrations pairs.jsonl
+refuses '*demos.jsonl:*: the prompt alone has *--max-length*' "$grpo" dpo $dpo --dataset words.jsonl --output-dir x --demonstrations demos.jsonl --max-length 8
+long="$grpo dpo $dpo --max-steps 300 --save-steps 4 --demonstrations five.jsonl"
+works 'dpo with demonstrations, 300 steps' $long --output-dir shown
+killed 'dpo with demonstrations' shown shown-killed $long
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
