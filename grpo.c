@@ -9,6 +9,8 @@
  * Departures from the paper are TRL's: n-1 and + 1e-4 in E84. */
 #include "grpo.h"
 
+#include "baselines/maxmin.h"
+
 #include <float.h>
 
 /* ---- settings ---- */
@@ -17,7 +19,7 @@ const char *const loss_type_names[] = {"grpo", "bnpo",  "dr_grpo", "dapo", "cisp
 const char *const importance_sampling_level_names[] = { "token", "sequence", "sequence_token", NULL };
 const char *const scale_rewards_names[] = { "group", "batch", "none", NULL };
 const char *const multi_objective_aggregation_names[] = {"sum_then_normalize", "normalize_then_sum",
-                                                         "mo_grpo", NULL};
+                                                         "mo_grpo", "worst_group", "min", NULL};
 
 #define AT(member) offsetof(GrpoConfig, member)
 const Setting grpo_group_settings[] = {
@@ -34,7 +36,8 @@ const Setting grpo_settings[] = {
      "the deviation that divides the advantage"},
     {"multi_objective_aggregation", SET_CHOICE, AT(multi_objective_aggregation), "sum_then_normalize",
      multi_objective_aggregation_names,
-     "how several labels become one advantage"},
+     "how several labels become one advantage; worst_group: the label with the lowest mean of the generation "
+     "is the reward, min: of each completion the lowest score (MaxMin)"},
     {"mask_truncated_completions", SET_BOOL, AT(mask_truncated_completions), "false", NULL,
      "completions that did not end give no gradient"},
     SETTINGS_HEADING("Loss"),
@@ -177,10 +180,28 @@ void grpo_advantage(real *adv, GrpoRewardStats *stats, const real *reward, size_
     if (stats) *stats = (GrpoRewardStats){ batch_mean, batch_std, n ? (double)zero / (double)n : NAN };
 }
 
+bool grpo_from_reward(const GrpoConfig *c) {
+    return c->multi_objective_aggregation != NORMALIZE_THEN_SUM && c->multi_objective_aggregation != MO_GRPO;
+}
+
+bool grpo_weighs(const GrpoConfig *c) { return c->multi_objective_aggregation <= MO_GRPO; }
+
+bool grpo_reward(real *reward, const real *score, const double *weight, size_t n, size_t n_label,
+                 size_t group_size, const GrpoConfig *c) {
+    if (c->multi_objective_aggregation == WORST_GROUP) {                                        /* E221 */
+        const size_t worst = maxmin_worst(NULL, score, n, n_label);
+        for (size_t i = 0; i < n; i++) reward[i] = score[i * n_label + worst];
+    } else if (c->multi_objective_aggregation == MIN_LABEL)
+        maxmin_lowest(reward, score, n, n_label);
+    else
+        return reward_weighted_sum(reward, score, weight, n, n_label, group_size, c->missing_labels);
+    return false;
+}
+
 void grpo_score_advantage(real *adv, real *reward, GrpoRewardStats *stats, const real *score,
                           const double *weight, size_t n, size_t n_label, size_t group_size,
                           const GrpoConfig *c) {
-    reward_weighted_sum(reward, score, weight, n, n_label, group_size, c->missing_labels);      /* E60 */
+    grpo_reward(reward, score, weight, n, n_label, group_size, c);                              /* E60 */
     grpo_advantage(adv, stats, reward, n, group_size, c->scale_rewards, c->std_eps);
     if (c->multi_objective_aggregation == NORMALIZE_THEN_SUM) {
         const double std = reward_gdpo(adv, score, weight, n, n_label, group_size, c->std_eps); /* E63 */

@@ -23,8 +23,8 @@ typedef enum { LOSS_GRPO, LOSS_BNPO, LOSS_DR_GRPO, LOSS_DAPO, LOSS_CISPO, LOSS_S
 /* E91, E92, E93 (ours) */
 typedef enum { LEVEL_TOKEN, LEVEL_SEQUENCE, LEVEL_SEQUENCE_TOKEN } ImportanceLevel;
 typedef enum { SCALE_GROUP, SCALE_BATCH, SCALE_NONE } ScaleRewards;                     /* E84, E85, E86 */
-/* E60, E63, E64 (ours) */
-typedef enum { SUM_THEN_NORMALIZE, NORMALIZE_THEN_SUM, MO_GRPO } Aggregation;
+/* E60, E63, E64 (ours), E221 (ours): one label's scores, or of each completion the lowest */
+typedef enum { SUM_THEN_NORMALIZE, NORMALIZE_THEN_SUM, MO_GRPO, WORST_GROUP, MIN_LABEL } Aggregation;
 /* Option values as TRL spells them, in the order of the enums, NULL at the end. */
 extern const char *const loss_type_names[], *const importance_sampling_level_names[],
     *const scale_rewards_names[], *const multi_objective_aggregation_names[];
@@ -67,6 +67,14 @@ typedef struct { double reward, reward_std, frac_reward_zero_std; } GrpoRewardSt
 void grpo_advantage(real *adv, GrpoRewardStats *stats, const real *reward, size_t n, size_t group_size,
                     ScaleRewards scale, double std_eps);
 
+/* Whether the advantage is made of the reward alone (E84 to E86), not of the labels' own z-scores. */
+bool grpo_from_reward(const GrpoConfig *c);
+/* Whether the weights of the labels count (E60 to E64). */
+bool grpo_weighs(const GrpoConfig *c);
+/* The reward [n] of n completions: E60, the scores of the label that is worst off in the n (E221), or the
+ * lowest of each completion. Returns what reward_weighted_sum does. */
+bool grpo_reward(real *reward, const real *score, const double *weight, size_t n, size_t n_label,
+                 size_t group_size, const GrpoConfig *c);
 /* Scores [n, n_label] to reward [n] (E60) and adv [n] by the configured aggregation, missing-label rule and
  * scaling. */
 void grpo_score_advantage(real *adv, real *reward, GrpoRewardStats *stats, const real *score,

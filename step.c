@@ -177,7 +177,7 @@ bool step_generation(Step *s, int64_t generation, Err *e) {
         (!step_lay(s, 0, s->gen.n_completion, e) ||
          !read_window(s->gen.ref, NULL, s, s->learner.reference, e)))
         return false;
-    generation_log_add(&s->log, &s->gen, s->rewards.weight);
+    generation_log_add(&s->log, &s->gen, grpo_weighs(&s->c->grpo) ? s->rewards.weight : NULL);
     return true;
 }
 

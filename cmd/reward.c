@@ -1,8 +1,9 @@
-/* reward.c: `grpo reward`: trains the K-label regression head and the trunk below it (E40 to E45), or a value
- * model (E240 to E242), and reports its quality on held-out data (E46 to E50).
+/* reward.c: `grpo reward`: trains the K-label regression head and the trunk below it (E40 to E45), by
+ * labels or by pairs (E56), or a value model (E240 to E242), and reports its quality on held-out data (E46 to
+ * E50).
  *
- * One loop for all losses: a loss is which rows of a reply are read (ReplySet), and what becomes of the
- * scores there (reward_loss). */
+ * One loop for all losses: a loss is which rows of a reply are read (ReplySet, pair_reward_lay), and what
+ * becomes of the scores there (scores_loss). */
 #include "reward.h"
 
 #include <math.h>
@@ -13,20 +14,21 @@
 #include "baselines/dvpo.h"
 #include "cmd/commands.h"
 #include "run/loop.h"
+#include "run/pair_reward.h"
 #include "run/quality.h"
 #include "run/replies.h"
 #include "lib/words.h"
 #include "lib/files.h"
 
-typedef enum { LOSS_REGRESSION, LOSS_VALUE } LossType;
-static const char *const loss_names[] = {"regression", "value", NULL};
+typedef enum { LOSS_REGRESSION, LOSS_PAIRS, LOSS_VALUE } LossType;
+static const char *const loss_names[] = {"regression", "bradley_terry", "value", NULL};
 
 typedef struct {
     RunOptions run;
     LossType loss_type;
     const char *eval_dataset, *labels, *label_weights, *reward_weights;
     int max_length;
-    double eval_split, gamma, lam;
+    double eval_split, center_rewards_coefficient, gamma, lam;
     bool normalize_labels;
 } Config;
 
@@ -34,7 +36,8 @@ typedef struct {
 static const Setting rows[] = {
     SETTINGS_HEADING("Reward model"),
     {"loss_type", SET_CHOICE, AT(loss_type), "regression", loss_names,
-     "regression: labels, read at the last token; value: one score (\"reward\", labels with "
+     "regression: labels, read at the last token; bradley_terry: one score, by which the chosen reply of a "
+     "pair wins over the rejected one; value: one score (\"reward\", labels with "
      "--reward-weights, "
      "or 1 and -1 of pairs), expected before every token and after the last, for ppo --critic frozen"},
     {"eval_dataset", SET_STRING, AT(eval_dataset), NULL, NULL, "held-out JSONL for the table at the end"},
@@ -45,6 +48,8 @@ static const Setting rows[] = {
      "weights of the labels in the loss, e.g. safety=2,politeness=1"},
     {"normalize_labels", SET_BOOL, AT(normalize_labels), "true", NULL,
      "train on standardised labels (folded back on saving)"},
+    {"center_rewards_coefficient", SET_NUMBER, AT(center_rewards_coefficient), "0", NULL,
+     "of pairs: weight of the squared sum of a pair's scores, which keeps them around 0"},
     {"reward_weights", SET_STRING, AT(reward_weights), NULL, NULL,
      "of a value: weights of the labels in the score, e.g. safety=2,politeness=1"},
     {"gamma", SET_NUMBER, AT(gamma), "1", NULL, "of a value: discount"},
@@ -64,12 +69,14 @@ typedef struct {
     Learner l;
     FolderInfo info;                    /* of final/: labels, their means */
     ReplySet items, held;
+    PairSet pairs, held_pairs;          /* in their place */
     int n_label;
     double weight[MAX_LABELS], mean[MAX_LABELS], sd[MAX_LABELS];
     real *label;                        /* [batch, n_label] of the update */
     real *target;                       /* [rows] of a slice's values, and where those of a reply begin: */
     size_t *offset;                     /* [batch + 1] */
     double loss;
+    PairReward pair;                    /* of the update */
 } Reward;
 
 /* E240 to E242 of the slice's replies, the first of which is reply `first` of the update; total: values of
@@ -86,34 +93,54 @@ static void value_loss(Reward *s, const Slice *x, int first, double total) {
     dvpo_value_loss(&s->loss, t->dscore, t->score, s->target, (size_t)b->n_target, total);
 }
 
-/* E43, E44: the weighted mean of squared errors over the labels that are there; or the value's loss. */
+static bool of_pairs(const Reward *s) { return s->c->loss_type == LOSS_PAIRS; }
+
+/* The i-th example of the update goes into the window; *prompt += tokens of its prompt. */
+static bool lay(Reward *s, size_t i, double *prompt, Err *e) {
+    const int x = training_example(&s->t, (int)i), pad = s->l.shape.pad;
+    const size_t k = (size_t)s->n_label;
+    *prompt += of_pairs(s) ? s->pairs.row[x].n_prompt : s->items.seq[x].n_prompt;
+    if (of_pairs(s)) return pair_reward_lay(&s->l.window, &s->pairs.row[x], pad, e);
+    memcpy(s->label + i * k, s->items.label + (size_t)x * k, k * sizeof(real));
+    return replies_lay(&s->l.window, &s->items, x, pad, e);
+}
+
+/* E43, E44: the weighted mean of squared errors over the labels that are there; or E56; or the value's loss.
+ */
+static void scores_loss(Reward *s, const Slice *x, int first, double weight_sum) {
+    Trainer *t = &s->l.trainer;
+    const int n = x->batch.n_target;
+    const double all = s->l.window.n_target;
+    if (of_pairs(s))
+        pair_reward_loss(&s->pair, t->dscore, t->score, n / 2, s->c->center_rewards_coefficient, all / 2);
+    else if (s->items.states) value_loss(s, x, first, all);
+    else
+        reward_regression_loss(&s->loss, t->dscore, t->score, s->label + (size_t)(first * s->n_label),
+                               s->weight, (size_t)n, (size_t)s->n_label, weight_sum);
+}
+
 static bool reward_update(void *self, Err *e) {
     Reward *s = self;
     Trainer *t = &s->l.trainer;
     Window *w = &s->l.window;
-    const size_t k = (size_t)s->n_label, n = (size_t)s->t.batch;
+    const size_t n = (size_t)s->t.batch;
     double prompt = 0;
     int more, first = 0;
     window_clear(w);
-    for (size_t i = 0; i < n; i++) {
-        const int x = training_example(&s->t, (int)i);
-        if (!replies_lay(w, &s->items, x, t->model->config.pad, e)) return false;
-        memcpy(s->label + i * k, s->items.label + (size_t)x * k, k * sizeof(real));
-        prompt += s->items.seq[x].n_prompt;
-    }
-    s->loss = 0;
-    const double weight_sum = reward_label_weight_sum(s->label, s->weight, n, k);
+    for (size_t i = 0; i < n; i++)
+        if (!lay(s, i, &prompt, e)) return false;
+    s->loss = 0, s->pair = (PairReward){0};
+    const double weight_sum =
+        of_pairs(s) ? 0 : reward_label_weight_sum(s->label, s->weight, n, (size_t)s->n_label);
     Slice x = trainer_slices(t);
     while ((more = slice_next(&x, w, &t->model->config, e)) > 0) {
         slice_scores(t, &x);
-        if (s->items.states) value_loss(s, &x, first, w->n_target);
-        else
-            reward_regression_loss(&s->loss, t->dscore, t->score, s->label + (size_t)first * k, s->weight,
-                                   (size_t)x.batch.n_target, k, weight_sum);
+        scores_loss(s, &x, first, weight_sum);
         slice_scores_backward(t, &x);
         first += x.batch.n_seg;
     }
     if (more < 0) return false;
+    if (of_pairs(s)) s->pair = pair_reward_means(s->pair, (double)n), s->loss = s->pair.loss;
     if (!isfinite(s->loss))
         return fail(e, "step %lld: the loss is %g: the step is not applied; lower --learning-rate",
                     (long long)t->step + 1, s->loss);
@@ -128,6 +155,7 @@ static bool reward_update(void *self, Err *e) {
 static void reward_log(JsonWriter *w, void *self) {
     const Reward *s = self;
     json_put(w, "loss", s->loss);
+    if (of_pairs(s)) json_put(w, "accuracy", s->pair.accuracy), json_put(w, "margin", s->pair.margin);
     json_put(w, "grad_norm", s->l.trainer.grad_norm);
     json_put(w, "learning_rate", s->l.trainer.lr);
     json_put(w, "epoch", training_epoch(&s->t));
@@ -141,7 +169,7 @@ static void reward_detail(char text[128], void *self) {
 static bool reward_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     Reward *s = self;
     (void)e;
-    const Texts texts = order_texts(&s->t.order, 0, n_step * s->t.batch, replies_texts, &s->items);
+    const Texts texts = order_texts(&s->t.order, 0, n_step * s->t.batch, s->t.texts_of, s->t.texts);
     cost_reward(c, &s->l.shape, &texts);
     return true;
 }
@@ -154,6 +182,40 @@ static void head_unstandardise(Model *m, FolderInfo *info, const double *mean, c
         for (int j = 0; j < m->config.hidden; j++) w[k * m->config.hidden + j] *= (real)sd[k];
     }
     model_pack(m);
+}
+
+static bool write_table(JsonWriter *w, JsonWriter *table, const char *dir, Err *e) {
+    char path[1024];
+    json_end(table, '}');
+    json_put_raw(w, "held_out", table->text);
+    json_raw(table, "\n");
+    const bool ok =
+        path_join(path, sizeof path, dir, "eval.json", e) && file_write(path, table->text, table->length, e);
+    free(table->text);
+    return ok;
+}
+
+/* What becomes of pairs that were held out. */
+static bool held_pairs_table(JsonWriter *w, Reward *s, Err *e) {
+    const int n = s->held_pairs.n;
+    real *score = malloc(2 * (size_t)n * sizeof *score);
+    PairReward r = {0};
+    JsonWriter j = {0};
+    const bool ok = (score || fail(e, "no memory for %d scores", 2 * n)) &&
+                    pair_reward_scores(score, &s->l.trainer, &s->held_pairs, e);
+    if (ok) pair_reward_loss(&r, NULL, score, n, s->c->center_rewards_coefficient, n);
+    free(score);
+    if (!ok) return false;
+    r = pair_reward_means(r, n);
+    if (!s->t.o->json)
+        printf("%-16s %6s %8s %8s %8s\n%-16s %6d %8.4f %8.3f %8.3f\n", "held-out", "n", "loss", "accuracy",
+               "margin", "pairs", n, r.loss, r.accuracy, r.margin);
+    json_begin(&j, '{');
+    json_put_int(&j, "n", n);
+    json_put(&j, "loss", r.loss);
+    json_put(&j, "accuracy", r.accuracy);
+    json_put(&j, "margin", r.margin);
+    return write_table(w, &j, s->t.o->output_dir, e);
 }
 
 /* Where the table looks at a value: how much of the score is known by then. */
@@ -217,12 +279,7 @@ static bool held_table(JsonWriter *w, const Trainer *t, const FolderInfo *info, 
         json_put(&j, "calibration_error", r.calibration_error);
         json_end(&j, '}');
     }
-    json_end(&j, '}');
-    json_put_raw(w, "held_out", j.text);
-    json_raw(&j, "\n");
-    char path[1024];
-    ok = ok && path_join(path, sizeof path, dir, "eval.json", e) && file_write(path, j.text, j.length, e);
-    free(j.text);
+    ok = write_table(w, &j, dir, e) && ok;
     free(score);
     free(label);
     free(scratch);
@@ -247,6 +304,13 @@ static bool loss_check(const Config *c, Err *e) {
     const bool value = c->loss_type == LOSS_VALUE;
     if (!(c->gamma >= 0 && c->gamma <= 1) || !(c->lam >= 0 && c->lam <= 1))
         return fail(e, "--gamma %g, --lam %g: expected 0 to 1", c->gamma, c->lam);
+    if (!(c->center_rewards_coefficient >= 0) || isinf(c->center_rewards_coefficient))
+        return fail(e, "--center-rewards-coefficient: found %g, expected 0 (none) or more",
+                    c->center_rewards_coefficient);
+    if (c->loss_type != LOSS_PAIRS && c->center_rewards_coefficient != 0)
+        return fail(e, "--center-rewards-coefficient: is of --loss-type bradley_terry; leave it out");
+    if (c->loss_type == LOSS_PAIRS && c->label_weights)
+        return fail(e, "--label-weights: weighs labels in a regression's loss; pairs have one score");
     if (!value && (c->gamma != 1 || c->lam != 0.95 || c->reward_weights))       /* the table's defaults */
         return fail(e, "--gamma, --lam, --reward-weights: are of --loss-type value; leave them out");
     return !value || !c->label_weights ||
@@ -264,6 +328,22 @@ static bool reward_encode(ReplySet *to, Reward *s, const Dataset *d, int max_len
                : replies_labelled(to, d, &s->l.language, name, s->n_label, max_length, e);
 }
 
+/* The pairs to train on and those held out; what they teach is one label. */
+static bool pair_data(Reward *s, Dataset *d, Dataset *held, int max_length, Err *e) {
+    const Config *c = s->c;
+    int cut = 0;
+    if ((c->eval_split > 0 && !dataset_hold_out(d, held, c->eval_split, (uint64_t)s->t.o->seed, e)) ||
+        !pairs_encode(&s->pairs, d, &s->l.language, max_length, &cut, e) ||
+        (held->n && !pairs_encode(&s->held_pairs, held, &s->l.language, max_length, &cut, e)))
+        return false;
+    if (cut)
+        fprintf(stderr, "reward: of %d pairs %d were longer than %d tokens and cut\n", d->n + held->n, cut,
+                max_length);
+    if (c->labels && !label_names(&s->info, &s->n_label, c, d, e)) return false;
+    if (!c->labels) s->n_label = 1, snprintf(s->info.label[0], sizeof s->info.label[0], "reward");
+    return s->n_label == 1 || fail(e, "--labels: found %d, expected one: pairs teach one score", s->n_label);
+}
+
 /* The replies to train on and those held out, with labels as the data have them. */
 static bool reward_data(Reward *s, int max_length, Err *e) {
     const Config *c = s->c;
@@ -271,7 +351,7 @@ static bool reward_data(Reward *s, int max_length, Err *e) {
     const bool value = c->loss_type == LOSS_VALUE;
     const char(*name)[64] = (const char(*)[64])s->info.label,
           *option = value ? "--reward-weights" : "--label-weights";
-    const int need = value ? NEED_PROMPT : NEED_COMPLETION | NEED_LABELS;
+    const int need = of_pairs(s) ? NEED_PAIR : value ? NEED_PROMPT : NEED_COMPLETION | NEED_LABELS;
     Dataset d, held = {0};
     if (!(c->eval_split >= 0 && c->eval_split < 1))
         return fail(e, "--eval-split: found %g, expected a number from 0 (none) to less than 1",
@@ -280,7 +360,10 @@ static bool reward_data(Reward *s, int max_length, Err *e) {
         return fail(e, "--eval-dataset and --eval-split %g: both hold data out; give one of them",
                     c->eval_split);
     if (!loss_check(c, e) || !dataset_load(&d, o->dataset, need, o->system, e) ||
-        ((!value || c->reward_weights) &&
+        (c->eval_dataset && !dataset_load(&held, c->eval_dataset, need, o->system, e)))
+        return false;
+    if (of_pairs(s)) return pair_data(s, &d, &held, max_length, e);
+    if (((!value || c->reward_weights) &&
          (!label_names(&s->info, &s->n_label, c, &d, e) ||
           !parse_weights(s->weight, value ? c->reward_weights : c->label_weights, name, s->n_label, option,
                          e))))
@@ -288,7 +371,6 @@ static bool reward_data(Reward *s, int max_length, Err *e) {
     /* the replies of a pair stay together */
     if (value && c->eval_split > 0 && !dataset_hold_out(&d, &held, c->eval_split, (uint64_t)o->seed, e))
         return false;
-    if (c->eval_dataset && !dataset_load(&held, c->eval_dataset, need, o->system, e)) return false;
     if (!reward_encode(&s->items, s, &d, max_length, e) ||
         (held.n && !reward_encode(&s->held, s, &held, max_length, e)))
         return false;
@@ -311,13 +393,15 @@ static bool reward_open(void *self, Err *e) {
     if (!learner_shape(l, o, false, e)) return false;
     const int max_length = c->max_length < l->shape.context ? c->max_length : l->shape.context;
     if (!reward_data(s, max_length, e)) return false;
-    const size_t n = (size_t)s->items.n, k = (size_t)s->n_label;
+    const size_t n = (size_t)(of_pairs(s) ? s->pairs.n : s->items.n), k = (size_t)s->n_label;
     for (size_t i = 0; i < k; i++) s->sd[i] = 1;
-    if (c->normalize_labels) {
+    if (c->normalize_labels && !of_pairs(s)) {
         reward_label_moments(s->mean, s->sd, s->items.label, n, k);
         reward_standardise(s->items.label, s->mean, s->sd, n, k);
     }
-    l->rows = o->slice_rows > max_length ? o->slice_rows : max_length;
+    const int train = pairs_longest(&s->pairs), other = pairs_longest(&s->held_pairs),
+              longest = !of_pairs(s) ? max_length : train > other ? train : other;
+    l->rows = o->slice_rows > longest ? o->slice_rows : longest;
     l->shape.n_label = s->n_label;
     s->t.batch = o->per_device_train_batch_size * o->gradient_accumulation_steps;
     s->label = malloc((size_t)s->t.batch * k * sizeof(real));
@@ -326,8 +410,9 @@ static bool reward_open(void *self, Err *e) {
     if (!s->label || !s->target || !s->offset) return fail(e, "no memory for labels");
     if (!run_memory(o, "reward", learner_bytes(l, o, false), e) || !learner_load(l, o, false, e))
         return false;
-    s->t.order = (Order){.n = s->items.n, .seed = (uint64_t)o->seed};
-    s->t.texts_of = replies_texts, s->t.texts = &s->items;
+    s->t.order = (Order){.n = (int)n, .seed = (uint64_t)o->seed};
+    s->t.texts_of = of_pairs(s) ? pair_reward_texts : replies_texts;
+    s->t.texts = of_pairs(s) ? (const void *)s->pairs.row : &s->items;
     s->t.trainer = &l->trainer;
     run_trainer(&l->trainer, o, run_steps(o, (double)n / s->t.batch));
     l->model->tally = &s->t.cost.measured.net[NET_REWARD];
@@ -345,14 +430,16 @@ static bool reward_finish(JsonWriter *w, void *self, Err *e) {
     memcpy(s->l.info.reward_mean, s->info.reward_mean, sizeof s->info.reward_mean);
     s->l.info.value_model = s->items.states;
     const int n = s->items.states ? snprintf(told, sizeof told, "values")
+                  : of_pairs(s)   ? snprintf(told, sizeof told, "pairs")
                                   : snprintf(told, sizeof told, "%d labels", s->n_label);
     snprintf(told + n, sizeof told - (size_t)n, ", loss %.4f%s", s->t.smooth,
-             c->normalize_labels ? " (standardised)" : "");
+             c->normalize_labels && !of_pairs(s) ? " (standardised)" : "");
     if (!training_final(w, &s->t, &s->l, "loss", s->t.smooth, e) ||
+        (s->held_pairs.n && !held_pairs_table(w, s, e)) ||
         (s->held.n && !held_table(w, &s->l.trainer, &s->info, &s->held, s->t.o->output_dir, s->t.o->json, e)))
         return false;
     training_tell(&s->t, told,
-                  s->held.n ? ""
+                  s->held.n || s->held_pairs.n ? ""
                             : "; nothing was held out: --eval-split or --eval-dataset tells how good "
                               "it is");
     return true;
@@ -362,6 +449,8 @@ static void reward_close(void *self) {
     Reward *s = self;
     replies_free(&s->items);
     replies_free(&s->held);
+    pairs_free(&s->pairs);
+    pairs_free(&s->held_pairs);
     free(s->label);
     free(s->target);
     free(s->offset);

@@ -215,6 +215,11 @@ static bool open_scorer(Step *s, Err *e) {
     if (!(r->scorer = scorer_open(&c->scorer, c->run.slice_rows, e))) return false;
     r->n_label = scorer_n_label(r->scorer);
     r->label = scorer_labels(r->scorer);
+    if (!grpo_weighs(&c->grpo) && (r->n_label < 2 || c->scorer.weights))
+        return fail(e, "--multi-objective-aggregation %s: %s",
+                    multi_objective_aggregation_names[c->grpo.multi_objective_aggregation],
+                    r->n_label < 2 ? "found one label, expected two or more, to find the worst among"
+                                   : "the labels have no weights: leave --reward-weights out");
     return parse_weights(r->weight, c->scorer.weights, r->label, r->n_label, "--reward-weights", e) &&
            parse_clip(s, e) && open_floors(s, e);
 }

@@ -11,7 +11,8 @@
 void step_log_generation(JsonWriter *w, Step *s) {
     const Rewards *r = &s->rewards;
     const Sampling *p = &s->c->sampling;
-    generation_log_write(w, &s->log, r->n_label, r->label, p->top_k || p->top_p < 1 || p->min_p > 0);
+    generation_log_write(w, &s->log, r->n_label, r->label, p->top_k || p->top_p < 1 || p->min_p > 0,
+                         s->c->grpo.multi_objective_aggregation == WORST_GROUP);
     for (int k = 0; r->floors && k < r->n_label; k++) {
         char key[96];
         snprintf(key, sizeof key, "multiplier/%s", r->label[k]);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "baselines/maxmin.h"
 #include "cmd/commands.h"
 #include "cmd/step_open.h"
 #include "lib/files.h"
@@ -81,7 +82,7 @@ static void parts_free(Parts *p) {
 
 /* Whether the advantages are made of the labels' own z-scores. */
 static bool by_label(const Step *s) {
-    return s->c->grpo.multi_objective_aggregation != SUM_THEN_NORMALIZE || s->rewards.floors;
+    return !grpo_from_reward(&s->c->grpo) || s->rewards.floors;
 }
 
 /* ---- the value: settings, completions, scores, advantages ---- */
@@ -116,6 +117,18 @@ static void put_settings(JsonWriter *w, const Step *s, const Config *c, int64_t 
     json_put_bool(w, "aligned", grpo_aligned(s->accumulate, s->per_generation, g->num_iterations));
 }
 
+/* E221: the label whose score is the reward of completion i. */
+static const char *rewarded(const Step *s, int i) {
+    const Generation *g = &s->gen;
+    const size_t n_label = (size_t)g->n_label;
+    size_t k = 0;
+    if (s->c->grpo.multi_objective_aggregation == WORST_GROUP)
+        k = maxmin_worst(NULL, g->score, (size_t)g->n_completion, n_label);
+    else
+        while (k + 1 < n_label && g->score[(size_t)i * n_label + k] != g->reward[i]) k++;
+    return s->rewards.label[k];
+}
+
 static void put_completion(JsonWriter *w, const Step *s, const Parts *p, int i) {
     const Generation *g = &s->gen;
     const size_t at = (size_t)i * (size_t)g->n_label;
@@ -125,6 +138,7 @@ static void put_completion(JsonWriter *w, const Step *s, const Parts *p, int i) 
     json_put_string(w, "finish_reason", g->out.ended[i] ? "stop" : "length");
     put_labels(w, "scores", s, g->score + at);
     json_put(w, "reward", g->reward[i]);
+    if (!grpo_weighs(&s->c->grpo)) json_put_string(w, "reward_label", rewarded(s, i));
     if (by_label(s)) {
         put_labels(w, "z", s, p->z + at);
         if (s->rewards.floors) json_put(w, "z_reward", isnan(p->z_reward[i]) ? 0 : p->z_reward[i]);
@@ -156,7 +170,8 @@ static void put_prompt(JsonWriter *w, const Step *s, const Parts *p, int prompt)
     json_put(w, "reward_mean", mean);
     json_put(w, "reward_std", std);
     json_open(w, "label_share", '{');
-    for (int k = 0; k < g->n_label; k++) json_put(w, s->rewards.label[k], p->share[at + (size_t)k]);
+    for (int k = 0; k < g->n_label && grpo_weighs(&s->c->grpo); k++)
+        json_put(w, s->rewards.label[k], p->share[at + (size_t)k]);
     json_end(w, '}');
     json_open(w, "label_moments", '{');
     for (int k = 0; k < g->n_label; k++) {
@@ -387,6 +402,12 @@ static void tell_completion(const Config *c, const Json *v, const Json *prompt, 
     say(x, ":\n    {completion%q}\n    scores r_k (E41):");
     tell_labels(json_get(x, "scores"), "{@} {%.8g}");
     putchar('\n');
+    if (json_get(x, "reward_label")) {
+        say(x, c->step.grpo.multi_objective_aggregation == MIN_LABEL
+                   ? "    R = min_k r_k = {reward%.8g}, of {reward_label}   (E221)\n"
+                   : "    R = r of {reward_label}, whose mean is lowest, = {reward%.8g}   (E221)\n");
+        return;
+    }
     tell_sum("R", "r", json_get(v, "weights"), json_get(x, "scores"),
              c->step.grpo.missing_labels == MISSING_MEAN ? json_get(prompt, "label_moments") : NULL,
              number_at(x, "reward"), "E60");
@@ -453,7 +474,7 @@ static void tell_prompt(const Config *c, const Json *v, const Json *generation, 
         printf("  group: std = square root of (sum of (R - mean)^2 / %g)", number_at(x, "scored") - 1);
         say(x, " = {reward_std%.9g}   (E83)\n");
     }
-    if (g->multi_objective_aggregation == SUM_THEN_NORMALIZE && g->scale_rewards == SCALE_BATCH) {
+    if (grpo_from_reward(g) && g->scale_rewards == SCALE_BATCH) {
         printf("  batch: std of all %zu R", prompts->length * all->length);
         say(generation, " = {reward_std%.9g}   (E85)\n");
     }
@@ -461,6 +482,7 @@ static void tell_prompt(const Config *c, const Json *v, const Json *generation, 
         say(&moments->item[k], "  group: {@}: mean_k = {mean%.9g}, std_k = {std%.9g}   (E62)\n");
     for (size_t i = 0; i < shown; i++) tell_advantage(c, v, generation, x, p, i);
     if (shown < all->length) printf("  and %zu completions more (--completions)\n", all->length - shown);
+    if (!grpo_weighs(g)) { putchar('\n'); return; }
     printf("  shares of the labels in the advantage%s, w_k Cov(r_k, R)/Var(R):",
            json_get(generation, "floors") ? " but for the floors" : "");
     if (share->item->type == JSON_NUMBER) tell_labels(share, "{@} {%.5g}");

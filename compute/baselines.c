@@ -8,6 +8,7 @@
 #include "baselines/collab.h"
 #include "baselines/dpo.h"
 #include "baselines/dvpo.h"
+#include "baselines/maxmin.h"
 #include "baselines/ppo.h"
 #include "baselines/robust.h"
 #include "compute/kinds.h"
@@ -173,6 +174,48 @@ static bool dvpo_targets_kind(JsonWriter *out, const Json *inputs, Err *e) {
     put_kept(out, "targets", target, &value, &k);
     json_put(out, "loss", loss);
     put_kept(out, "dvalues", dvalue, &value, &k);
+    KIND_FINISH;
+}
+
+/* ---- MaxMin ---- */
+
+static bool maxmin_kind(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    const Rows margin = kind_matrix(c, "margins"), reward = kind_matrix(c, "sample_rewards");
+    const IntRows user = kind_int_rows(c, "pair_users");
+    kind_refuse(c, reward.n_row != margin.n_row, "sample_rewards", "one list a reward model");
+    kind_refuse(c, user.n != margin.width, "pair_users", "one user a pair");
+    const size_t n_model = margin.n_row, n = reward.width;
+    size_t n_user = 0;
+    for (size_t j = 0; c->ok && j < user.n; j++) {
+        if (user.x[j] < 0 || user.x[j] >= (int)user.n)
+            kind_wrong(c, "pair_users", json_get(c->in, "pair_users"), "users from 0 on");
+        n_user = user.x[j] >= (int)n_user ? (size_t)user.x[j] + 1 : n_user;
+    }
+    double *likelihood = kind_take(c, n_user * n_model, sizeof *likelihood),
+           *mean = kind_take(c, n_model, sizeof *mean);
+    int *member = kind_take(c, n_user, sizeof *member);
+    real *score = kind_reals(c, n * n_model), *lowest = kind_reals(c, n);
+    KIND_OPEN;
+    for (size_t i = 0; i < n * n_model; i++) score[i] = reward.x[i % n_model * n + i / n_model];
+    maxmin_likelihoods(likelihood, margin.x, user.x, user.n, n_user, n_model);
+    maxmin_assign(member, likelihood, n_user, n_model);
+    const size_t worst = maxmin_worst(mean, score, n, n_model);
+    maxmin_lowest(lowest, score, n, n_model);
+    json_open(out, "log_likelihoods", '[');
+    for (size_t k = 0; k < n_user; k++) {
+        json_begin(out, '[');
+        for (size_t u = 0; u < n_model; u++) json_number(out, likelihood[k * n_model + u]);
+        json_end(out, ']');
+    }
+    json_end(out, ']');
+    json_open(out, "assignment", '[');
+    for (size_t k = 0; k < n_user; k++) json_number(out, member[k]);
+    json_end(out, ']');
+    kind_put_doubles(out, "group_utilities", mean, n_model);
+    json_put_int(out, "worst_group", (long long)worst);
+    kind_put_list(out, "rewards_worst_group", reward.x + worst * n, n);
+    kind_put_list(out, "rewards_min_per_sample", lowest, n);
     KIND_FINISH;
 }
 
@@ -424,6 +467,10 @@ const ComputeKind compute_baseline_kinds[] = {
      running_moments},
     {"dvpo_targets", "E240 E241 E242", "values[B][T], mask?[B][T], terminal_rewards[B], gamma? 1, lam? 0.95",
      dvpo_targets_kind},
+    {"dvpo_targets", "E240 E241 E242",
+     "values[B][T], mask?[B][T], terminal_rewards[B], gamma? 1, lam? 0.95", dvpo_targets_kind},
+    {"maxmin_em", "E218 E219 E221", "margins[U][pairs], pair_users[pairs], sample_rewards[U][B]",
+     maxmin_kind},
     {"dpo_loss", "E160 to E178",
      "chosen_logps[B][T], rejected_logps[B][T], chosen_mask?[B][T], rejected_mask?[B][T], "
      "ref_chosen_logps[B][T], ref_rejected_logps[B][T], "

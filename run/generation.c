@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "baselines/maxmin.h"
 #include "reward.h"
 
 /* Run twice: to count, and to point. */
@@ -139,19 +140,21 @@ void generation_log_add(GenerationLog *l, Generation *g, const double *weight) {
                                      g->stats.frac_reward_zero_std,
                                      g->out.truncation_bias};
     for (int i = 0; i < LOG_PER_RUN; i++) log_add(l, &at, run[i]);
-    reward_label_share(g->share, g->score, weight, n, n_label, n / (size_t)g->n_prompt);
+    const size_t worst = maxmin_worst(NULL, g->score, n, n_label);
+    if (weight) reward_label_share(g->share, g->score, weight, n, n_label, n / (size_t)g->n_prompt);
     for (size_t k = 0; k < n_label; k++) {
         double mean, sd, total = 0;
         int there = 0;
         reward_moments(&mean, &sd, g->score + k, n, n_label, 1);
         for (size_t p = 0; p < (size_t)g->n_prompt; p++)
-            if (!isnan(g->share[p * n_label + k])) total += g->share[p * n_label + k], there++;
+            if (weight && !isnan(g->share[p * n_label + k])) total += g->share[p * n_label + k], there++;
         log_add(l, &at, mean), log_add(l, &at, sd), log_add(l, &at, there ? total / there : NAN);
+        log_add(l, &at, k == worst);
     }
 }
 
 void generation_log_write(JsonWriter *w, const GenerationLog *l, int n_label, const char (*label)[64],
-                          bool filtered) {
+                          bool filtered, bool worst_off) {
     static const char *const run[LOG_PER_RUN] = {"completions/mean_length",
                                                  "completions/min_length",
                                                  "completions/max_length",
@@ -161,10 +164,11 @@ void generation_log_write(JsonWriter *w, const GenerationLog *l, int n_label, co
                                                  "frac_reward_zero_std",
                                                  "sampling/truncation_bias"};
     static const char *const of_label[LOG_PER_LABEL] = {"rewards/%s/mean", "rewards/%s/std",
-                                                        "label_share/%s"};
+                                                        "label_share/%s", "worst_group/%s"};
     for (int i = 0; i < LOG_PER_RUN + LOG_PER_LABEL * n_label; i++) {
         char key[96];
-        if (i == LOG_PER_RUN - 1 && !filtered) continue;
+        const bool worst = i >= LOG_PER_RUN && (i - LOG_PER_RUN) % LOG_PER_LABEL == LOG_PER_LABEL - 1;
+        if ((i == LOG_PER_RUN - 1 && !filtered) || (worst && !worst_off)) continue;
         if (i < LOG_PER_RUN) snprintf(key, sizeof key, "%s", run[i]);
         else
             snprintf(key, sizeof key, of_label[(i - LOG_PER_RUN) % LOG_PER_LABEL],

@@ -48,12 +48,13 @@ double generation_bytes(int n_prompt, int group, int max_new, int n_label);
 
 /* An update that several generations feed logs their means, as TRL does; one that begins none repeats the
  * last. */
-enum { LOG_PER_RUN = 8, LOG_PER_LABEL = 3, LOG_NUMBERS = LOG_PER_RUN + LOG_PER_LABEL * MAX_LABELS };
+enum { LOG_PER_RUN = 8, LOG_PER_LABEL = 4, LOG_NUMBERS = LOG_PER_RUN + LOG_PER_LABEL * MAX_LABELS };
 typedef struct { double sum[LOG_NUMBERS]; int n[LOG_NUMBERS]; bool logged; } GenerationLog;
-/* weight [n_label] of E60. */
+/* weight [n_label] of E60; NULL: the reward is another one (E221), and labels have no share in it. */
 void generation_log_add(GenerationLog *l, Generation *g, const double *weight);
-/* Members of an object; label [n_label] names; filtered: the sampler had filters, whose bias is told too. */
+/* Members of an object; label [n_label] names; filtered: the sampler had filters, whose bias is told too;
+ * worst_off: in how many of the generations each label was the one with the lowest mean (E221) as well. */
 void generation_log_write(JsonWriter *w, const GenerationLog *l, int n_label, const char (*label)[64],
-                          bool filtered);
+                          bool filtered, bool worst_off);
 
 #endif

@@ -10,11 +10,12 @@ copy_to() {
 }
 tests_of() {            # the programs that must see a mistake in this file
     case $1 in
-        grpo.c) echo test_grpo test_known_answers ;;
+        grpo.c) echo test_grpo test_maxmin test_known_answers ;;
         variants.c) echo test_variants test_grpo test_known_answers ;;
         reward.c) echo test_reward test_known_answers ;;
         baselines/tdpo.c) echo test_tdpo test_known_answers ;;
         baselines/dpo.c) echo test_dpo test_tdpo ;;
+        baselines/maxmin.c) echo test_maxmin test_known_answers ;;
         baselines/combine.c) echo test_combine test_known_answers ;;
         model.c | net/params.c | net/batch.c) echo test_model test_known_answers test_train ;;
         net/logits.c) echo test_model test_known_answers ;;
@@ -27,7 +28,8 @@ tests_of() {            # the programs that must see a mistake in this file
         experiment/others.c) echo others ;;
         data/make_world.c) echo preferences ;;
         cmd/ppo.c | run/critic.c) echo dvpo ;;
-        cmd/reward.c) echo commands dvpo ;;
+        cmd/reward.c) echo commands dvpo em ;;
+        run/pair_reward.c | run/em.c | cmd/em.c) echo em ;;
         run/replies.c) echo test_replies dvpo ;;
         cmd/* | step.c | run/run.c | run/loop.c | run/options.c | run/scorer.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;
         run/collab.c) echo collab ;;

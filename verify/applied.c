@@ -45,7 +45,7 @@ APPLY(weights_ignored) {
 }
 
 /* ---- advantages ---- */
-static bool sums_first(const Case *c) { return c->s.grpo.multi_objective_aggregation == SUM_THEN_NORMALIZE; }
+static bool sums_first(const Case *c) { return grpo_from_reward(&c->s.grpo); }
 
 /* E82 to E86 with the case's statistics: another divisor, epsilon, or set of rewards. */
 static void other_statistics(real *adv, const Case *c) {
@@ -128,7 +128,7 @@ static bool other_advantages(real *adv, const Case *c, Pool *p, Err *e) {
     const size_t n = c->d->n, group = (size_t)c->s.grpo.num_generations;
     if (c->statistics.interleaved) return interleaved_advantages(adv, c, p, e);
     switch (c->s.grpo.multi_objective_aggregation) {
-    case SUM_THEN_NORMALIZE:
+    case SUM_THEN_NORMALIZE: case WORST_GROUP: case MIN_LABEL:
         if (c->statistics.rloo) variant_rloo_advantage(adv, c->reward, n, group, false, 0);
         else other_statistics(adv, c);
         return true;

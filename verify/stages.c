@@ -418,7 +418,7 @@ static bool compute_advantages(real *adv, const Case *c, Pool *p, Err *e) {
     const Dump *d = c->d;
     const GrpoConfig *g = &c->s.grpo;
     if (c->advantage_formula) return c->advantage_formula(adv, c, p, e);
-    if (g->multi_objective_aggregation == SUM_THEN_NORMALIZE) {
+    if (grpo_from_reward(g)) {
         grpo_advantage(adv, NULL, c->reward, d->n, (size_t)g->num_generations, g->scale_rewards, g->std_eps);
         return true;
     }
@@ -746,7 +746,7 @@ const char *stage_obstacle(const Case *c, Stage s) {
     }
     case STAGE_REWARDS: return c->score ? NULL : "no rewards_per_func";
     case STAGE_ADVANTAGES:
-        if (c->s.grpo.multi_objective_aggregation == SUM_THEN_NORMALIZE)
+        if (grpo_from_reward(&c->s.grpo))
             return c->reward ? NULL : "no rewards";
         return c->score ? NULL : "no rewards_per_func";
     case STAGE_ISR: return c->sampler && (c->old || c->logp) ? NULL : "no sampling_per_token_logps";
@@ -795,8 +795,8 @@ bool stage_compute(real *out, const Case *c, Stage s, Pool *p, Err *e) {
         return source_of(c, s).logits ? logits_values(NULL, out, c, p, e)
                                       : model_values(NULL, out, NULL, c, c->model.policy, p, e);
     case STAGE_REWARDS:
-        reward_weighted_sum(out, c->score, c->weight, d->n, d->n_label, (size_t)c->s.grpo.num_generations,
-                            c->s.grpo.missing_labels);
+        grpo_reward(out, c->score, c->weight, d->n, d->n_label, (size_t)c->s.grpo.num_generations,
+                    &c->s.grpo);
         return true;
     case STAGE_ADVANTAGES: {
         if (!compute_advantages(out, c, p, e)) return false;
