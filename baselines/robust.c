@@ -2,7 +2,7 @@
 #include "baselines/robust.h"
 
 const char *const group_loss_names[] = {"sum", "mean", NULL};
-const char *const group_weights_names[] = {"adaptive", "fixed", "counts", NULL};
+const char *const group_weights_names[] = {"adaptive", "fixed", "counts", "none", NULL};
 
 bool robust_config_check(const RobustConfig *c, Err *e) {
     return (c->step_size >= 0 && !isinf(c->step_size)) ||
@@ -11,7 +11,8 @@ bool robust_config_check(const RobustConfig *c, Err *e) {
 
 void robust_start(double *q, const double *count, int n_group, GroupWeights weights) {
     double sum = 0;
-    for (int g = 0; g < n_group; g++) sum += q[g] = weights == GROUP_COUNTS ? 1 / count[g] : 1;
+    for (int g = 0; g < n_group; g++)
+        sum += q[g] = weights == GROUP_COUNTS ? 1 / count[g] : weights == GROUP_NONE ? count[g] : 1;
     for (int g = 0; g < n_group; g++) q[g] /= sum;
 }
 

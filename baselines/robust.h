@@ -12,12 +12,14 @@
 
 enum { GROUPS_MOST = 64 };
 typedef enum { GROUP_SUM, GROUP_MEAN } GroupLoss;       /* E212, and its variant */
-typedef enum { GROUP_ADAPTIVE, GROUP_FIXED, GROUP_COUNTS } GroupWeights; /* E213; the controls of E216 */
+/* E213; the controls of E216; and no weights: DPO, of which groups are told */
+typedef enum { GROUP_ADAPTIVE, GROUP_FIXED, GROUP_COUNTS, GROUP_NONE } GroupWeights;
 extern const char *const group_loss_names[], *const group_weights_names[];      /* NULL at the end */
 typedef struct { double step_size; GroupLoss loss; GroupWeights weights; } RobustConfig;
 bool robust_config_check(const RobustConfig *c, Err *e);
 
-/* The weights before the first step: 1/D each; by counts (E216) in proportion to 1/N_g. They sum to 1. */
+/* The weights before the first step: 1/D each; by counts (E216) in proportion to 1/N_g; none: to N_g, which
+ * is what groups have in a mean over pairs. They sum to 1. */
 void robust_start(double *q, const double *count, int n_group, GroupWeights weights);
 
 /* E212: group_loss [n_group] of a micro-batch of n pairs with losses ell and groups group. */

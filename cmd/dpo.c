@@ -64,7 +64,8 @@ static const Setting rows[] = {
     {"group_loss", SET_CHOICE, AT(robust.loss), "sum", group_loss_names,
      "of a group in a micro-batch: the sum over its pairs, scaled by its share of the data; or their mean"},
     {"group_weights", SET_CHOICE, AT(robust.weights), "adaptive", group_weights_names,
-     "adaptive: growing with the loss; fixed: all alike; counts: fixed, in proportion to 1/pairs"},
+     "adaptive: growing with the loss; fixed: all alike; counts: fixed, in proportion to 1/pairs; none: of "
+     "pairs, and groups are only told"},
     {"demonstrations", SET_STRING, AT(demonstrations), NULL, NULL,
      "file of prompts with completions: the loss of sft on as many of them as pairs is added (AIHF)"},
     {"demonstration_weight", SET_NUMBER, AT(demonstration_weight), "1", NULL, "what that loss counts"},
@@ -366,7 +367,8 @@ static bool dpo_open(void *self, Err *e) {
     d->t.batch = b->size * b->accumulate;
     if (!parse_losses(&b->config, c, e)) return false;
     for (int j = 0; j < b->config.n_loss; j++) b->config.loss_weight[j] /= b->accumulate;
-    b->ahead = b->config.use_weighting || dpo_ranked(&b->config) || c->group_column;
+    b->ahead = b->config.use_weighting || dpo_ranked(&b->config) ||
+               (c->group_column && c->robust.weights != GROUP_NONE);
     b->groups.config = c->robust;
     if (!learner_shape(l, o, true, e) || !dpo_data(d, &longest_tree, e) ||
         !run_memory(o, "dpo", learner_bytes(l, o, reference) + pair_batch_bytes(b), e) ||

@@ -211,12 +211,14 @@ bool pair_batch_learn(PairBatch *b, Err *e) {
     Trainer *t = &b->l->trainer;
     int more;
     if (b->ahead && !pair_batch_forward(b, b->l->model, e)) return false;
-    if (b->groups.n) pair_groups(b);
+    const bool weighed = b->groups.n && b->groups.config.weights != GROUP_NONE;
+    if (weighed) pair_groups(b);
     Slice x = trainer_slices(t);
     while ((more = slice_next(&x, &b->l->window, &t->model->config, e)) > 0) {
         slice_forward(t, &x, 1);
         pair_slice_loss(b, &x);
         slice_backward(t, &x, 1, false);
     }
+    if (b->groups.n && !weighed) pair_batch_by_group(b->sums, b);
     return more == 0;
 }

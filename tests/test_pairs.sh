@@ -96,6 +96,11 @@ works 'dpo without a step' "$grpo" dpo $dpo --output-dir step-0 --max-steps 6 --
 same 'dpo: step size 0 is fixed weights' fixed/final/model.safetensors step-0/final/model.safetensors
 works 'dpo by counts' "$grpo" dpo $dpo --output-dir counts --max-steps 2 --group-column group --group-weights counts
 if [ "$(grep -c '"weight/many":0.25,"weight/7":0.75' counts/log.jsonl)" -eq 2 ]; then good; else bad "dpo --group-weights counts: $(head -n 1 counts/log.jsonl)"; fi
+works 'dpo, groups told' "$grpo" dpo $dpo --output-dir only-told --max-steps 6 --group-column group --group-weights none --eval-split 0.25
+works 'dpo, groups not told' "$grpo" dpo $dpo --output-dir untold --max-steps 6 --eval-split 0.25
+same 'dpo: groups that are told change no bit' only-told/final/model.safetensors untold/final/model.safetensors
+case $(head -n 1 only-told/log.jsonl) in *'"loss/many":0.69314718055994'*'"weight/many":0.8055'*) good ;; *) bad "dpo --group-weights none: $(head -n 1 only-told/log.jsonl)" ;; esac
+cost_of only-told
 # one group: sums by N/N_g = 1 are DPO, and so are means
 sed 's/"group":[^}]*/"group":"all"/' grouped.jsonl > alone.jsonl
 for loss in sum mean; do

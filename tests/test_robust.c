@@ -15,6 +15,9 @@ static void test_E216_start(void) {
     CHECK_NEAR(q[0], 2.0 / 27, 1e-15);
     CHECK_NEAR(q[1], 5.0 / 27, 1e-15);
     CHECK_NEAR(q[2], 20.0 / 27, 1e-15);
+    robust_start(q, count, D, GROUP_NONE);
+    CHECK_NEAR(q[0], 2.0 / 3, 1e-15);
+    CHECK_NEAR(q[2], 1.0 / 15, 1e-15);
 }
 
 static void test_E212_losses(void) {
