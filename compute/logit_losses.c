@@ -1,7 +1,8 @@
 /* logit_losses.c: the kinds of `grpo compute` for losses that want more of a row of logits than the
- * log-probability of its token: TDPO. */
+ * log-probability of its token: TDPO, flows. */
 #include <string.h>
 
+#include "baselines/flow.h"
 #include "baselines/tdpo.h"
 #include "compute/kinds.h"
 #include "net/logits.h"
@@ -71,7 +72,59 @@ static bool tdpo_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
+/* ---- flows ---- */
+
+/* From dnext, dend to the logits: E24 of the two targets of a row. dz: place for them. */
+static void put_flow_rows(JsonWriter *out, const char *key, real *dz, const Rows *z, const IntRows *token,
+                          int eos, const real *dnext, const real *dend) {
+    memcpy(dz, z->x, z->n * sizeof(real));
+    for (size_t t = 0; t <= token->n; t++) {
+        const int more = t < token->n, target[] = {eos, more ? token->x[t] : eos};
+        const real dlogp[] = {dend[t], more ? dnext[t] : 0};
+        real *row = dz + t * z->width;
+        const LogitStats s = logits_stats(row, (int)z->width, 1, false);
+        logits_backward(row, (int)z->width, 1, &s, target, dlogp, NULL, 1 + more);
+    }
+    kind_put_rows(out, key, dz, z->offset, z->n_row);
+}
+
+static bool gflownet_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    const Rows z = kind_matrix(c, "logits"), log_reward = kind_rows(c, "log_rewards", false);
+    const IntRows token = kind_int_rows(c, "tokens");
+    const int eos = (int)kind_whole(c, "eos", 0);
+    const double lambda = kind_number_or(c, "subtb_lambda", 0.9);
+    const size_t n = token.n;
+    kind_refuse(c, z.n_row != n + 1 || log_reward.n != n + 1, "logits", "a row, and a reward, more than tokens");
+    for (size_t t = 0; c->ok && t < n; t++)
+        kind_refuse(c, token.x[t] < 0 || token.x[t] >= (int)z.width, "tokens", "ids within a row of logits");
+    kind_refuse(c, c->ok && eos >= (int)z.width, "eos", "an id within a row of logits");
+    real *next = kind_reals(c, n + 1), *end = kind_reals(c, n + 1), *dz = kind_reals(c, z.n);
+    double *level = kind_take(c, n + 1, sizeof *level), *flow = kind_take(c, n + 1, sizeof *flow),
+           *off = kind_take(c, n + 1, sizeof *off);
+    KIND_OPEN;
+    for (size_t t = 0; t <= n; t++) {
+        const real *row = memcpy(dz, z.x + t * z.width, z.width * sizeof(real));
+        const LogitStats s = logits_stats(dz, (int)z.width, 1, false);
+        if (t < n) next[t] = row[token.x[t]] - s.max - s.log_sum;
+        end[t] = row[eos] - s.max - s.log_sum;
+        level[t] = log_reward.x[t];
+        flow[t] = level[t] - end[t];
+    }
+    flow_levels(level, level, next, end, n);
+    for (size_t t = 0; t < n; t++) off[t] = level[t] - level[t + 1];
+    kind_put_doubles(out, "log_flows", flow, n + 1);
+    kind_put_doubles(out, "residuals", off, n);
+    json_put(out, "loss_db", flow_db(next, end, level, n, 1));
+    put_flow_rows(out, "dlogits_db", dz, &z, &token, eos, next, end);
+    json_put(out, "loss_subtb", flow_subtb(next, end, level, n, lambda, 1));
+    put_flow_rows(out, "dlogits_subtb", dz, &z, &token, eos, next, end);
+    KIND_FINISH;
+}
+
 const ComputeKind compute_logit_kinds[] = {
+    {"gflownet_loss", "E230 to E234",
+     "logits[n + 1][V], tokens[n], eos, log_rewards[n + 1], subtb_lambda? 0.9", gflownet_loss_kind},
     {"tdpo_loss", "E200 to E205",
      "chosen_logits[t][V], ref_chosen_logits[t][V], chosen_targets[t], rejected_logits[s][V], "
      "ref_rejected_logits[s][V], rejected_targets[s], alpha?, beta?", tdpo_loss_kind},
