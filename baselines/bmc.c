@@ -6,7 +6,8 @@
 const char *const bmc_reference_names[] = {"reference", "policy", NULL};
 
 bool bmc_config_check(const BmcConfig *c, const DpoConfig *d, Err *e) {
-    static const DpoLoss other[] = {DPO_IPO, DPO_SIGMOID_NORM, DPO_SFT, DPO_TDPO1, DPO_TDPO2};
+    static const DpoLoss other[] = {DPO_IPO,   DPO_SIGMOID_NORM, DPO_SFT,        DPO_TDPO1,
+                                    DPO_TDPO2, DPO_FLOW_DB,   DPO_FLOW_SUBTB, DPO_FLOW_TB};
     if (!(c->delta >= 0) || isinf(c->delta))
         return fail(e, "bmc_delta: found %g, expected 0 (no weights) or more", c->delta);
     if (c->delta == 0) return true;

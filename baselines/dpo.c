@@ -15,7 +15,8 @@ const char *const dpo_loss_names[] = {"sigmoid",  "hinge",        "ipo",        
                                       "nca_pair", "robust",       "bco_pair",     "sppo_hard",
                                       "aot",      "aot_unpaired", "apo_zero",     "apo_down",
                                       "discopop", "sft",          "sigmoid_norm", "ipo_sum",
-                                      "tdpo1",    "tdpo2",        NULL};
+                                      "tdpo1",    "tdpo2",        "flow_db",      "flow_subtb",
+                                      "flow_tb",  NULL};
 const char *const f_divergence_names[] = {"reverse_kl", "forward_kl", "js_divergence", "alpha_divergence",
                                           NULL};
 
@@ -46,7 +47,12 @@ bool dpo_ranked(const DpoConfig *c) { return has(c, DPO_AOT) || has(c, DPO_AOT_U
 
 bool dpo_wants_kl(const DpoConfig *c) { return has(c, DPO_TDPO1) || has(c, DPO_TDPO2); }
 
+bool dpo_is_flow(const DpoConfig *c) {
+    return has(c, DPO_FLOW_DB) || has(c, DPO_FLOW_SUBTB) || has(c, DPO_FLOW_TB);
+}
+
 bool dpo_config_check(const DpoConfig *c, Err *e) {
+    static const DpoLoss alone[] = {DPO_TDPO1, DPO_TDPO2, DPO_FLOW_DB, DPO_FLOW_SUBTB, DPO_FLOW_TB};
     static const DpoLoss by_ratio[] = {DPO_NCA_PAIR,     DPO_BCO_PAIR, DPO_SPPO_HARD, DPO_AOT,
                                        DPO_AOT_UNPAIRED, DPO_APO_ZERO, DPO_APO_DOWN};
     if (c->n_loss < 1) return fail(e, "loss_type: found none, expected one or more");
@@ -62,14 +68,16 @@ bool dpo_config_check(const DpoConfig *c, Err *e) {
         return fail(e, "ld_alpha: found %g, expected 0 to 1, or none", c->ld_alpha);
     if (!(c->tdpo_alpha >= 0) || isinf(c->tdpo_alpha))
         return fail(e, "tdpo_alpha: found %g, expected 0 or more", c->tdpo_alpha);
-    if (dpo_wants_kl(c) && (c->n_loss > 1 || c->use_weighting || !isnan(c->ld_alpha) ||
-                            c->f_divergence_type != F_REVERSE_KL))
-        return fail(e, "loss_type: tdpo1 and tdpo2 are a loss of their own: they go without a second loss, "
-                       "f_divergence_type, use_weighting and ld_alpha");
+    const char *found = dpo_loss_among(c, alone, sizeof alone / sizeof *alone);
+    if (found && (c->n_loss > 1 || c->use_weighting || !isnan(c->ld_alpha) ||
+                  c->f_divergence_type != F_REVERSE_KL))
+        return fail(e, "loss_type: %s stands alone: it goes without a second loss, f_divergence_type, "
+                       "use_weighting and ld_alpha",
+                    found);
     if (c->use_weighting && (has(c, DPO_SFT) || dpo_ranked(c)))
         return fail(e, "use_weighting: has no meaning for loss_type sft, aot and aot_unpaired, which are no "
                        "sums over pairs");
-    const char *found = dpo_loss_among(c, by_ratio, sizeof by_ratio / sizeof *by_ratio);
+    found = dpo_loss_among(c, by_ratio, sizeof by_ratio / sizeof *by_ratio);
     if (found && c->f_divergence_type != F_REVERSE_KL)
         return fail(e, "f_divergence_type: found \"%s\", but loss_type %s is defined for reverse_kl only",
                     f_divergence_names[c->f_divergence_type], found);

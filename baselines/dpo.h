@@ -14,7 +14,8 @@
 typedef enum {
     DPO_SIGMOID, DPO_HINGE, DPO_IPO, DPO_EXO_PAIR, DPO_NCA_PAIR, DPO_ROBUST, DPO_BCO_PAIR, DPO_SPPO_HARD,
     DPO_AOT, DPO_AOT_UNPAIRED, DPO_APO_ZERO, DPO_APO_DOWN, DPO_DISCOPOP, DPO_SFT, DPO_SIGMOID_NORM,
-    DPO_IPO_SUM, DPO_TDPO1, DPO_TDPO2, N_DPO_LOSS
+    DPO_IPO_SUM, DPO_TDPO1, DPO_TDPO2, DPO_FLOW_DB, DPO_FLOW_SUBTB, DPO_FLOW_TB,
+    N_DPO_LOSS
 } DpoLoss;
 typedef enum { F_REVERSE_KL, F_FORWARD_KL, F_JS, F_ALPHA } FDivergence;
 /* TRL's and, for what TRL has not, the authors', in the order of the enums, NULL at the end */
@@ -40,6 +41,8 @@ const char *dpo_loss_among(const DpoConfig *c, const DpoLoss *type, size_t n);
 bool dpo_ranked(const DpoConfig *c);
 /* E201: the loss sees both models' distributions at every position */
 bool dpo_wants_kl(const DpoConfig *c);
+/* a loss of flow.h, which takes each text by itself: dpo_pair, dpo_loss and dpo_derive have no part in it */
+bool dpo_is_flow(const DpoConfig *c);
 
 typedef struct {                        /* one pair */
     double n_w, n_l;                    /* loss tokens */

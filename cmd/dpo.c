@@ -22,6 +22,7 @@ typedef struct {
     DpoConfig dpo;
     BmcConfig bmc;
     RobustConfig robust;
+    FlowConfig flow;
     const char *loss_type, *loss_weights, *bmc_stop_words, *group_column, *demonstrations;
     int max_length;
     bool precompute_ref_log_probs;
@@ -35,7 +36,8 @@ static const Setting rows[] = {
      "inverse temperature: larger stays closer to the reference"},
     {"loss_type", SET_STRING, AT(loss_type), "sigmoid", NULL,
      "one or several, with commas: sigmoid, hinge, ipo, robust, exo_pair, nca_pair, bco_pair, sppo_hard, "
-     "aot, aot_unpaired, apo_zero, apo_down, discopop, sft, sigmoid_norm, ipo_sum, tdpo1, tdpo2"},
+     "aot, aot_unpaired, apo_zero, apo_down, discopop, sft, sigmoid_norm, ipo_sum, tdpo1, tdpo2, "
+     "flow_db, flow_subtb, flow_tb"},
     {"loss_weights", SET_STRING, AT(loss_weights), NULL, NULL,
      "a weight for each of several losses, with commas; none: 1 each"},
     {"label_smoothing", SET_NUMBER, AT(dpo.label_smoothing), "0", NULL,
@@ -66,6 +68,15 @@ static const Setting rows[] = {
     {"group_weights", SET_CHOICE, AT(robust.weights), "adaptive", group_weights_names,
      "adaptive: growing with the loss; fixed: all alike; counts: fixed, in proportion to 1/pairs; none: of "
      "pairs, and groups are only told"},
+    {"flow_reward", SET_CHOICE, AT(flow.reward), "theory", flow_reward_names,
+     "flow_...: of a text: what the reference and its score say of the whole of it, or the authors' program"},
+    {"flow_scores", SET_CHOICE, AT(flow.scores), "pair", flow_scores_names,
+     "of a text: 0 and -8 for chosen and rejected, or the columns score_chosen and score_rejected"},
+    {"flow_alpha", SET_NUMBER, AT(flow.alpha), "0.1", NULL, "weight of a text's score; 1/beta of DPO"},
+    {"flow_gamma", SET_NUMBER, AT(flow.gamma), "0.1", NULL,
+     "flow_reward program: temperature of the reference's closing token"},
+    {"subtb_lambda", SET_NUMBER, AT(flow.lambda), "0.9", NULL,
+     "flow_subtb: a piece of a text that is one token longer counts this much less"},
     {"demonstrations", SET_STRING, AT(demonstrations), NULL, NULL,
      "file of prompts with completions: the loss of sft on as many of them as pairs is added (AIHF)"},
     {"demonstration_weight", SET_NUMBER, AT(demonstration_weight), "1", NULL, "what that loss counts"},
@@ -99,7 +110,8 @@ typedef struct {
 /* ---- data ---- */
 
 static bool groups_check(const DpoConfig *d, const Config *c, Err *e) {
-    static const DpoLoss other[] = {DPO_AOT, DPO_AOT_UNPAIRED, DPO_SFT, DPO_TDPO1, DPO_TDPO2};
+    static const DpoLoss other[] = {DPO_AOT, DPO_AOT_UNPAIRED, DPO_SFT,     DPO_TDPO1,
+                                    DPO_TDPO2, DPO_FLOW_DB,   DPO_FLOW_SUBTB, DPO_FLOW_TB};
     const char *found = dpo_loss_among(d, other, sizeof other / sizeof *other);
     if (found)
         return fail(e, "--group-column: loss_type %s is not weighed by groups; expected a mean over pairs "
@@ -135,6 +147,7 @@ static bool parse_losses(DpoConfig *d, const Config *c, Err *e) {
     if (dpo_wants_kl(d) && c->precompute_ref_log_probs)
         return fail(e, "--precompute-ref-log-probs: tdpo1 and tdpo2 need all logits of the reference every "
                        "step, not only those of the tokens");
+    if (dpo_is_flow(d) && !flow_config_check(&c->flow, e)) return false;
     return !c->group_column || groups_check(d, c, e);
 }
 
@@ -143,8 +156,8 @@ static bool parse_losses(DpoConfig *d, const Config *c, Err *e) {
 static void dpo_texts(Texts *t, const void *sequences, int i) {
     const PairTokens *s = (const PairTokens *)sequences + i;
     texts_prompt(t, s->n_prompt);
-    texts_completion(t, s->n_prompt, s->n_w);
-    texts_completion(t, s->n_prompt, s->n_l);
+    texts_completion(t, s->n_prompt, s->n_w + s->open);
+    texts_completion(t, s->n_prompt, s->n_l + s->open);
 }
 
 /* The k-th of the update. */
@@ -157,10 +170,10 @@ static bool micro_batch(Dpo *d, int k, Err *e) {
         return false;
     for (int i = 0; i < b->size; i++) {
         const PairTokens *s = b->now[i];
-        d->t.tokens += 2 * s->n_prompt + s->n_w + s->n_l;
+        d->t.tokens += 2 * s->n_prompt + s->n_w + s->n_l + 2 * s->open;
         d->t.cost.measured.prompt += s->n_prompt;
+        d->t.cost.measured.completion += s->n_w + s->n_l + 2 * s->open;
     }
-    d->t.cost.measured.completion += (double)b->offset[2 * b->size];
     return pair_batch_learn(b, e);
 }
 
@@ -225,7 +238,7 @@ static bool held_evaluate(HeldPairs *out, Dpo *d, const Model *m, Err *e) {
     for (int at = 0, n; ok && at < p->n; at += n) {
         double loss = 0;
         if ((n = pairs_next(b, p, at, e)) < 0 || !pair_batch_forward(b, m, e)) { ok = false; break; }
-        dpo_loss(&loss, b->micro, 0, (size_t)n, (size_t)n, b->n_chosen_token, &b->config, b->rank);
+        pair_batch_loss(b, &loss);
         out->loss += loss * b->accumulate * n / p->n;
         memcpy(all + at, b->micro, (size_t)n * sizeof *all);
         if (b->groups.n) pair_batch_by_group(out->sums, b);
@@ -279,6 +292,7 @@ static void dpo_log(JsonWriter *w, void *self) {
     const char *const *name = dpo_metric_names(&d->b.config);
     for (int j = 0; name[j]; j++) json_put(w, name[j], dpo_metric(&m, j));
     groups_log(w, &d->b.groups, d->b.sums);
+    if (dpo_is_flow(&d->b.config)) json_put(w, "log_flow", d->b.flow.log_flow / (2.0 * d->t.batch));
     if (d->demo.n) json_put(w, "demonstrations/loss", d->demo_sums.loss / d->demo_sums.n);
     json_put(w, "entropy", d->b.entropy_sum / d->b.n_token);
     json_put(w, "grad_norm", d->l.trainer.grad_norm);
@@ -299,8 +313,11 @@ static bool dpo_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     if (d->c->precompute_ref_log_probs) net.reference = d->l.shape;
     const Texts trained = order_texts(&d->t.order, 0, n_step * d->t.batch, dpo_texts, d->train.row),
                 all = order_texts(&d->t.order, 0, d->train.n, dpo_texts, d->train.row);
+    Texts referred = {0};               /* E235 reads every text twice, at two temperatures */
+    texts_add(&referred, d->l.reference ? &trained : &all,
+              dpo_is_flow(&d->b.config) && d->c->flow.reward == REWARD_PROGRAM ? 2 : 1);
     const int ahead = !d->b.ahead ? 0 : d->b.config.use_weighting ? 2 : 1;
-    cost_dpo(c, &net, d->l.reference ? &trained : &all, &trained, ahead);
+    cost_dpo(c, &net, &referred, &trained, ahead);
     if (dpo_wants_kl(&d->b.config)) cost_logits_again(c, &net, &trained);
     if (!d->demo.n) return true;
     const Texts shown = order_texts(&d->demo_order, 0, n_step * d->t.batch, sequence_texts, d->demo.row);
@@ -335,8 +352,17 @@ static bool dpo_data(Dpo *d, int *longest_tree, Err *e) {
     if (!dataset_load(&data, o->dataset, NEED_PAIR, o->system, e)) return false;
     if (c->eval_split != 0 && !dataset_hold_out(&data, &held, c->eval_split, (uint64_t)o->seed, e))
         return false;
+    const bool flow = dpo_is_flow(&d->b.config);
+    int left_out = 0;
+    if (flow && (!flow_texts(&data, &left_out, e) || (held.n && !flow_texts(&held, &left_out, e))))
+        return false;
+    if (left_out) fprintf(stderr, "dpo: %d pairs with an empty reply are left out\n", left_out);
     if (!pairs_encode(&d->train, &data, &d->l.language, max_length, &cut, e) ||
         (held.n && !pairs_encode(&d->held, &held, &d->l.language, max_length, &cut, e)))
+        return false;
+    double held_lowest = 0;             /* not looked at */
+    if (flow && (!flow_scores(&d->train, &d->b.flow.lowest_score, &data, c->flow.scores, e) ||
+                 !flow_scores(&d->held, &held_lowest, &held, c->flow.scores, e)))
         return false;
     if (c->bmc.delta != 0 &&
         (!pairs_changed(&d->train, &data, &d->l.language, c->bmc_stop_words, e) ||
@@ -349,6 +375,7 @@ static bool dpo_data(Dpo *d, int *longest_tree, Err *e) {
                 max_length);
     const int train = pairs_longest(&d->train), other = pairs_longest(&d->held);
     *longest_tree = train > other ? train : other;
+    if (flow) *longest_tree = 2 * *longest_tree + 2;            /* targets */
     d->l.rows = o->slice_rows > *longest_tree ? o->slice_rows : *longest_tree;
     return !c->demonstrations || demo_data(d, max_length, e);
 }
@@ -361,7 +388,7 @@ static bool dpo_open(void *self, Err *e) {
     const bool reference = !c->precompute_ref_log_probs;
     Tally *referred = &d->t.cost.measured.net[NET_REFERENCE];
     PairBatch *b = &d->b;
-    int longest_tree;
+    int longest_tree = 0;
     b->l = l, b->config = c->dpo, b->bmc = c->bmc;
     b->size = o->per_device_train_batch_size, b->accumulate = o->gradient_accumulation_steps;
     d->t.batch = b->size * b->accumulate;
@@ -369,7 +396,14 @@ static bool dpo_open(void *self, Err *e) {
     for (int j = 0; j < b->config.n_loss; j++) b->config.loss_weight[j] /= b->accumulate;
     b->ahead = b->config.use_weighting || dpo_ranked(&b->config) ||
                (c->group_column && c->robust.weights != GROUP_NONE);
-    b->groups.config = c->robust;
+    b->groups.config = c->robust, b->flow.config = c->flow;
+    if (dpo_is_flow(&b->config)) {
+        b->config.beta = 1 / c->flow.alpha;     /* E237: of the rewards that are told */
+        b->flow.lowest_score = INFINITY;
+        if (c->flow.reward == REWARD_PROGRAM)
+            fprintf(stderr, "dpo: --flow-reward program: the authors' formula, whose minimum is not the "
+                            "reference tilted by the scores; theory has that\n");
+    }
     if (!learner_shape(l, o, true, e) || !dpo_data(d, &longest_tree, e) ||
         !run_memory(o, "dpo", learner_bytes(l, o, reference) + pair_batch_bytes(b), e) ||
         !learner_load(l, o, reference, e) || !pair_batch_new(b, longest_tree, e))

@@ -272,6 +272,10 @@ static void dpo_settings(Call *c, DpoConfig *d) {
     if (weighting && weighting->type != JSON_BOOL)
         kind_wrong(&inner, "use_weighting", weighting, "true or false");
     else d->use_weighting = weighting && weighting->number != 0;
+    const DpoLoss other[] = {DPO_TDPO1, DPO_TDPO2, DPO_FLOW_DB, DPO_FLOW_SUBTB, DPO_FLOW_TB};
+    if (inner.ok && dpo_loss_among(d, other, sizeof other / sizeof *other))
+        kind_wrong(&inner, "loss_type", kind_given(&inner, "loss_type"),
+                   "a loss of log-probabilities; tdpo_loss and gflownet_loss are kinds of their own");
     c->ok = kind_finish(&inner) && dpo_config_check(d, c->e);
 }
 

@@ -95,7 +95,8 @@ static bool gflownet_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
     const int eos = (int)kind_whole(c, "eos", 0);
     const double lambda = kind_number_or(c, "subtb_lambda", 0.9);
     const size_t n = token.n;
-    kind_refuse(c, z.n_row != n + 1 || log_reward.n != n + 1, "logits", "a row, and a reward, more than tokens");
+    kind_refuse(c, z.n_row != n + 1 || log_reward.n != n + 1, "logits",
+                "a row, and a reward, more than tokens");
     for (size_t t = 0; c->ok && t < n; t++)
         kind_refuse(c, token.x[t] < 0 || token.x[t] >= (int)z.width, "tokens", "ids within a row of logits");
     kind_refuse(c, c->ok && eos >= (int)z.width, "eos", "an id within a row of logits");

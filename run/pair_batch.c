@@ -34,6 +34,10 @@ bool pair_batch_new(PairBatch *b, int longest_tree, Err *e) {
             b->dell = arena_take(&a, n, sizeof *b->dell);
             b->group = arena_take(&a, n, sizeof *b->group);
         }
+        if (dpo_is_flow(&b->config)) {
+            flow_layout(&b->flow, &a, (size_t)longest_tree);
+            if (b->flow.config.reward == REWARD_PROGRAM) b->sharp = arena_take(&a, n_token, sizeof(real));
+        }
         if (!dpo_wants_kl(&b->config)) continue;
         b->kl = arena_take(&a, n_token, sizeof(real));
         b->second.logp = arena_take(&a, n_token, sizeof(real));
@@ -53,13 +57,32 @@ void pair_batch_free(PairBatch *b) {
 }
 
 void pair_batch_start(PairBatch *b) {
-    b->loss = b->entropy_sum = b->n_token = 0;
+    b->loss = b->entropy_sum = b->n_token = b->flow.log_flow = 0;
     memset(b->sums, 0, sizeof b->sums);
+}
+
+/* Where the values of pair i lie, and how many they are. */
+static size_t pair_values(const PairBatch *b, int i, size_t *n) {
+    const size_t at = b->offset[2 * i];
+    *n = b->offset[2 * i + 2] - at;
+    if (!dpo_is_flow(&b->config)) return at;
+    *n = 2 * *n + 2;
+    return 2 * at + 2 * (size_t)i;
+}
+
+/* From places and ~ places of tokens, as window_group gives them, to those of states' values. */
+static void state_values(PairBatch *b) {
+    for (int i = 0; i < b->l->window.n_target; i++) {
+        const int c = b->sequence_of[i], at = b->token_of[i], place = at < 0 ? ~at : at;
+        b->token_of[i] = 2 * place + c + (at < 0 && place < (int)b->offset[c + 1]);
+    }
 }
 
 bool pair_batch_lay(PairBatch *b, int k, int n, Err *e) {
     Window *w = &b->l->window;
     window_clear(w);
+    w->last_row = w->extra = dpo_is_flow(&b->config);
+    w->extra_id = b->l->language.end_of_turn;
     b->micro = b->pair + k * b->size;
     b->n_pair = n;
     b->n_chosen_token = 0;
@@ -67,14 +90,18 @@ bool pair_batch_lay(PairBatch *b, int k, int n, Err *e) {
         const PairTokens *s = b->now[i];
         const size_t at = b->offset[2 * i], n_w = (size_t)s->n_w, n_l = (size_t)s->n_l;
         memcpy(b->token + at, s->id + s->n_prompt, (n_w + n_l) * sizeof(int));
-        if (s->reference) memcpy(b->reference + at, s->reference, (n_w + n_l) * sizeof(real));
         b->offset[2 * i + 1] = at + n_w;
         b->offset[2 * i + 2] = at + n_w + n_l;
         b->n_chosen_token += (double)n_w;
         if (!window_group(w, s->id, s->n_prompt, b->token, b->offset, 2 * i, 2, b->token_of, b->sequence_of,
                           e))
             return false;
+        size_t n_value, from = pair_values(b, i, &n_value);
+        if (s->reference) memcpy(b->reference + from, s->reference, n_value * sizeof(real));
+        if (s->reference && b->sharp)
+            memcpy(b->sharp + from, s->reference + n_value, n_value * sizeof(real));
     }
+    if (dpo_is_flow(&b->config)) state_values(b);
     return true;
 }
 
@@ -99,11 +126,13 @@ static bool pair_logps(real *out, PairBatch *b, const Model *m, double temperatu
 
 bool pair_batch_refer(PairBatch *b, const Model *reference, bool keep, Err *e) {
     if (!pair_logps(b->reference, b, reference, 1, e)) return false;
+    if (b->sharp && !pair_logps(b->sharp, b, reference, b->flow.config.gamma, e)) return false;
     for (int i = 0; keep && i < b->n_pair; i++) {
-        const size_t at = b->offset[2 * i], bytes = (b->offset[2 * i + 2] - at) * sizeof(real);
-        if (!(b->now[i]->reference = malloc(bytes)))
-            return fail(e, "no memory for the reference's values of %d pairs", b->n_pair);
-        memcpy(b->now[i]->reference, b->reference + at, bytes);
+        size_t n, at = pair_values(b, i, &n);
+        real *to = b->now[i]->reference = malloc((b->sharp ? 2 : 1) * n * sizeof(real));
+        if (!to) return fail(e, "no memory for the reference's values of %d pairs", b->n_pair);
+        memcpy(to, b->reference + at, n * sizeof(real));
+        if (b->sharp) memcpy(to + n, b->sharp + at, n * sizeof(real));
     }
     return true;
 }
@@ -145,7 +174,7 @@ static bool pair_weights(PairBatch *b, const Model *m, Err *e) {
 bool pair_batch_forward(PairBatch *b, const Model *m, Err *e) {
     if (!pair_logps(b->logp, b, m, 1, e)) return false;
     pair_seconds(b, b->token_of, b->l->window.n_target);
-    pair_sums(b, 0, b->n_pair);
+    if (!dpo_is_flow(&b->config)) pair_sums(b, 0, b->n_pair);
     return !b->config.use_weighting || pair_weights(b, m, e);
 }
 
@@ -177,7 +206,38 @@ static void pair_groups(PairBatch *b) {
         b->micro[i].weight *= b->dell[i] * (g->config.loss == GROUP_SUM ? 1 : b->n_pair);
 }
 
-/* From the values of a slice to their derivatives: E160 to E177. Targets belong to pairs low .. high. */
+/* E232, E238: texts of pairs low .. high, of which the loss is the mean. */
+static void flows_derive(PairBatch *b, double *loss, int low, int high) {
+    const double scale = b->config.loss_weight[0] / (2.0 * b->n_pair);
+    for (int i = low; i <= high; i++) {
+        const size_t *o = b->offset + 2 * i, n[] = {o[1] - o[0], o[2] - o[1]};
+        size_t n_value, at = pair_values(b, i, &n_value);
+        *loss += flow_pair_loss(&b->micro[i], b->dlogp + at, &b->flow, b->logp + at, b->reference + at,
+                                b->sharp ? b->sharp + at : NULL, n, b->now[i]->score, b->config.loss_type[0],
+                                scale);
+    }
+}
+
+void pair_batch_loss(PairBatch *b, double *loss) {
+    const size_t n = (size_t)b->n_pair;
+    if (dpo_is_flow(&b->config)) flows_derive(b, loss, 0, b->n_pair - 1);
+    else dpo_loss(loss, b->micro, 0, n, n, b->n_chosen_token, &b->config, b->rank);
+}
+
+/* The loss of pairs low .. high and its derivatives by their tokens: E160 to E177. */
+static void pairs_derive(PairBatch *b, int low, int high) {
+    if (!b->ahead) pair_sums(b, low, high - low + 1);
+    dpo_loss(&b->loss, b->micro, (size_t)low, (size_t)(high - low + 1), (size_t)b->n_pair, b->n_chosen_token,
+             &b->config, b->rank);
+    for (int i = low; i <= high; i++) {
+        const size_t w = b->offset[2 * i], l = b->offset[2 * i + 1], end = b->offset[2 * i + 2];
+        dpo_derive(b->dlogp + w, b->dlogp + l, &b->micro[i], b->n_chosen_token, &b->config);
+        if (b->bmc.delta)
+            bmc_derive(b->dlogp + w, b->logp + w, b->now[i]->changed, end - w, b->bmc.delta);
+    }
+}
+
+/* From the values of a slice to their derivatives. Targets belong to pairs low .. high. */
 static void pair_slice_loss(PairBatch *b, const Slice *x) {
     Trainer *t = &b->l->trainer;
     const int n = x->batch.n_target, *token_of = b->token_of + x->first_target,
@@ -191,15 +251,8 @@ static void pair_slice_loss(PairBatch *b, const Slice *x) {
     }
     b->n_token += n;
     pair_seconds(b, token_of, n);
-    if (!b->ahead) pair_sums(b, low, high - low + 1);
-    dpo_loss(&b->loss, b->micro, (size_t)low, (size_t)(high - low + 1), (size_t)b->n_pair, b->n_chosen_token,
-             &b->config, b->rank);
-    for (int i = low; i <= high; i++) {
-        const size_t w = b->offset[2 * i], l = b->offset[2 * i + 1], end = b->offset[2 * i + 2];
-        dpo_derive(b->dlogp + w, b->dlogp + l, &b->micro[i], b->n_chosen_token, &b->config);
-        if (b->bmc.delta)
-            bmc_derive(b->dlogp + w, b->logp + w, b->now[i]->changed, end - w, b->bmc.delta);
-    }
+    if (dpo_is_flow(&b->config)) flows_derive(b, &b->loss, low, high);
+    else pairs_derive(b, low, high);
     for (int i = 0; i < n; i++) {
         const DpoPair *p = &b->micro[sequence_of[i] / 2];
         t->dlogp[i] = b->dlogp[token_of[i]];

@@ -7,6 +7,7 @@
 #define PAIR_BATCH_H
 
 #include "baselines/bmc.h"
+#include "run/flow_pairs.h"
 #include "run/groups.h"
 #include "run/learner.h"
 #include "run/pairs.h"
@@ -14,6 +15,7 @@
 typedef struct {
     DpoConfig config;                   /* its weights are divided by the micro-batches of an update (E117) */
     BmcConfig bmc;                      /* with a delta the pairs know what is changed in them */
+    FlowWork flow;                      /* of a loss of flows; config and lowest score are the caller's */
     Groups groups;                      /* of which every pair has one, if there are any */
     int size, accumulate;               /* pairs of a micro-batch, and micro-batches of an update, at most */
     bool ahead;                         /* the sums of all pairs are there before the first slice */
@@ -27,6 +29,9 @@ typedef struct {
     SecondModel second;                 /* the reference, if the loss wants KL; its values: [n_target] */
     real *kl, *dkl;                     /* [n_token]; [n_target] of the running slice */
     double n_chosen_token;
+    /* With a loss of flows reply c has 2 n + 1 values (flow_pair_loss), from 2 offset[c] + c on; token_of,
+     * logp, reference and dlogp are laid so, and the reference's values at E235's temperature: */
+    real *sharp;                        /* [n_token] */
     DpoPair *pair, *micro;              /* [accumulate * size] of the update; its micro-batch */
     DpoRank *rank;
     double *ell, *dell;                 /* [size] each, with groups: losses of the pairs, and E215 */
@@ -58,5 +63,7 @@ void pair_batch_by_group(GroupSums *sums, PairBatch *b);
 /* E160 to E177, E206 to E208, E212 to E215: the loss is added to b->loss and its gradient to the trainer's.
  */
 bool pair_batch_learn(PairBatch *b, Err *e);
+/* The mean loss over the pairs, after a forward pass, is added to *loss. */
+void pair_batch_loss(PairBatch *b, double *loss);
 
 #endif

@@ -8,7 +8,9 @@
 typedef struct {
     int *id, n_prompt, n_w, n_l;        /* prompt, chosen, rejected side by side; no part is empty */
     int group;                          /* the caller's */
-    real *reference; /* [n_w + n_l] logp of the replies under a reference, if the caller keeps it; or NULL */
+    int open;                           /* 1: replies without closing token whose last rows are run (flows) */
+    double score[2];                    /* of chosen and rejected, where the loss reads one (flows) */
+    real *reference; /* what the replies' tokens are under a reference, if the caller keeps it; or NULL */
     unsigned char *changed; /* [n_w + n_l] E209, where the caller wants it; or NULL */
 } PairTokens;
 typedef struct { PairTokens *row; int n; } PairSet;

@@ -47,7 +47,8 @@ static void test_E234_derivative(void) {
 
 static void test_E235_E236_rewards(void) {
     const real next[] = {-1, -2}, end[] = {-3, -4, -5}, sharp[] = {-6, -7, -8};
-    const double theory[] = {-3 - 0.5, -1 - 4 - 0.5, -1 - 2 - 5 + 1}, program[] = {-1 - 6, -2 - 7, -5 - 8 + 1};
+    const double theory[] = {-3 - 0.5, -1 - 4 - 0.5, -1 - 2 - 5 + 1},
+                 program[] = {-1 - 6, -2 - 7, -5 - 8 + 1};
     double r[3];
     flow_reward_theory(r, next, end, 2, 0.5, -1, 2);
     for (int t = 0; t < 3; t++) CHECK_NEAR(r[t], theory[t], 0);
@@ -61,7 +62,7 @@ static void test_E233_of_one_step(void) {
     real next[2], end[4], next2[2], end2[4];
     CHECK_NEAR(flow_db(next, end, level, 1, 1), 0.5625, 0);
     CHECK_NEAR(flow_subtb(next2, end2, level, 1, 0.7, 1), 0.5625, 1e-15);
-    CHECK_NEAR(next[0], 1.5, 0);                        /* 2 e; the first state's flow falls, the second's rises */
+    CHECK_NEAR(next[0], 1.5, 0);                        /* 2 e: the first state's flow is to fall */
     CHECK_NEAR(end[0], -1.5, 0);
     CHECK_NEAR(end[1], 1.5, 0);
     for (int i = 0; i < 2; i++) CHECK_NEAR(end2[i], end[i], sizeof(real) == 4 ? 1e-6 : 1e-15);
@@ -105,7 +106,7 @@ static void test_E238_is_ipo(void) {
 /* ---- all texts --------------------------------------------------------------------------- */
 
 enum { SYMBOLS = 3, LONGEST = 3, INNER = 1 + 3 + 9, TEXTS = INNER + 27 };
-/* A text is its number in order of length: the empty one 0, and that of text i followed by symbol v 3 i + 1 + v.
+/* A text is its number in order of length: the empty one 0, text i followed by symbol v 3 i + 1 + v.
  * Those shorter than LONGEST have a row of logits: three symbols and the end; the longest ones must end. */
 typedef real Table[INNER][SYMBOLS + 1];
 
@@ -248,7 +249,8 @@ static void test_E237_minimum(void) {
         CHECK(program.kl > 3);
         if (k == 0) CHECK(start.good > 0.8 && theory.good > 0.9 && program.good < 0.6);
         if (failed)
-            printf("  table %d: good texts %.3f, tilted %.3f; kl and good: %.2g %.3f, %.2g %.3f, %.2g %.3f\n", k,
+            printf("  table %d: good texts %.3f, tilted %.3f; kl and good: %.2g %.3f, %.2g %.3f, %.2g %.3f\n",
+                   k,
                    start.good, good / mass, theory.kl, theory.good, last.kl, last.good, program.kl,
                    program.good);
     }
