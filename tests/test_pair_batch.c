@@ -16,7 +16,7 @@ static void pairs_make(PairBatch *b, Learner *l, Model *m, int rows, int vocab) 
     Err e = {{0}};
     for (int i = 0; i < N; i++) {
         pairs[i] = (PairTokens){.id = token[i], .n_prompt = PROMPT, .n_w = length[i][0], .n_l = length[i][1],
-                                .reference = reference[i], .changed = changed[i]};
+                                .reference = reference[i], .changed = changed[i], .group = i == 1};
         for (int t = 0; t < PROMPT + length[i][0] + length[i][1]; t++)
             token[i][t] = (int)((tiny_number((uint64_t)i, (uint64_t)t) + 1) / 2 * vocab);
         for (int t = 0; t < length[i][0] + length[i][1]; t++) {
@@ -96,6 +96,32 @@ static void test_gradient(void) {
     model_free(m);
 }
 
+/* Groups of unlike weight and size; the weights stay, as E214's derivative has them. */
+static void test_E214_gradient(void) {
+    static const DpoLoss type[] = {DPO_SIGMOID, DPO_IPO_SUM};
+    if (sizeof(real) == 4) return;
+    Model *m = tiny_model(3);
+    for (int k = 0; k < 4; k++) {
+        PairBatch b = {.ahead = true,
+                       .groups = {.config = {.loss = (GroupLoss)(k / 2), .weights = GROUP_FIXED},
+                                  .n = 2, .count = {5, 3}, .q = {0.3, 0.7}}};
+        Learner l;
+        dpo_config_default(&b.config);
+        b.config.loss_type[0] = type[k % 2];
+        pairs_make(&b, &l, m, LONGEST, m->config.vocab);
+        /* by hand: sums are divided by the number of pairs, means are not */
+        double of[2] = {0, 0};
+        const double loss = loss_of(&b);
+        for (int i = 0; i < N; i++) of[i == 1] += b.ell[i];
+        CHECK_NEAR(loss,
+                   k / 2 ? 0.3 * of[0] / 2 + 0.7 * of[1] : (0.3 * of[0] * 8 / 5 + 0.7 * of[1] * 8 / 3) / 3,
+                   1e-12);
+        check_gradient(&b, group_loss_names[k / 2]);
+        batch_close(&b);
+    }
+    model_free(m);
+}
+
 static void test_E117_slices(void) {
     Model *m = tiny_model(3);
     double loss[2];
@@ -118,6 +144,7 @@ static void test_E117_slices(void) {
 
 int main(void) {
     test_gradient();
+    test_E214_gradient();
     test_E117_slices();
     return test_end();
 }

@@ -47,6 +47,9 @@ done
 works 'dpo, no stop-words' "$grpo" dpo $dpo --dataset words.jsonl --output-dir every-none --max-steps 6 --bmc-delta 2
 same 'dpo, nothing but stop-words, is dpo' every-0/final/model.safetensors every-2/final/model.safetensors
 differ 'dpo, no stop-words' every-0 every-none
+works 'init with a long context' "$grpo" init --tokenizer-data sft.jsonl --output-dir wide --hidden-size 16 --num-hidden-layers 1 --num-attention-heads 2 --intermediate-size 32 --vocab-size 420 --max-position-embeddings 9000
+awk 'BEGIN { printf "{\"prompt\": \"hi\", \"rejected\": \"no\", \"chosen\": \""; for (i = 0; i < 4100; i++) printf "xq"; print "\"}" }' > wide.jsonl
+refuses '*wide.jsonl:1: a reply of * tokens, but --bmc-delta compares replies of at most 4096*' "$grpo" dpo --model wide --dataset wide.jsonl --output-dir x --bmc-delta 1 --max-length 9000
 refuses '*bmc_delta: found -1*' "$grpo" dpo $dpo --output-dir x --bmc-delta -1
 for loss in ipo sigmoid_norm sft; do refuses "*bmc_delta: found 1, but loss_type $loss is not made of plain sums over tokens*" "$grpo" dpo $dpo --output-dir x --bmc-delta 1 --loss-type sigmoid,$loss; done
 refuses '*bmc_delta: found 1 beside ld_alpha 0.5*' "$grpo" dpo $dpo --output-dir x --bmc-delta 1 --ld-alpha 0.5
