@@ -9,6 +9,7 @@
 #include "baselines/dpo.h"
 #include "baselines/dvpo.h"
 #include "baselines/maxmin.h"
+#include "baselines/mpo.h"
 #include "baselines/ppo.h"
 #include "baselines/robust.h"
 #include "compute/kinds.h"
@@ -455,6 +456,54 @@ static bool gr_dpo_step(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
+/* ---- MPO ---- */
+
+static bool mpo_weights_kind(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    const Rows initial = kind_rows(c, "initial", false);
+    const size_t K = initial.n;
+    size_t shape[3] = {0, 0, K};
+    const double eta = kind_number(c, "eta");
+    kind_refuse(c, !K, "initial", "a weight for each policy");
+    const real *given = kind_tensor(c, "log_ratios", shape, 3);
+    const size_t n = shape[1];
+    double *ratio = kind_take(c, K * n, sizeof *ratio), *share = kind_take(c, n, sizeof *share),
+           *v = kind_take(c, K, sizeof *v), *lambda = kind_take(c, K, sizeof *lambda),
+           *average = kind_take(c, K, sizeof *average);
+    KIND_OPEN;
+    for (size_t k = 0; k < K; k++) lambda[k] = initial.x[k];
+    json_open(out, "steps", '[');
+    for (size_t i = 0; i < shape[0]; i++) {
+        for (size_t j = 0; j < K * n; j++) ratio[j % K * n + j / K] = given[i * K * n + j];
+        memset(v, 0, K * sizeof *v);
+        mpo_gradient(v, share, ratio, lambda, (int)K, (int)n, 1);
+        mpo_descend(lambda, v, (int)K, eta);
+        mpo_average(average, lambda, (int)K, (int)i + 1);
+        json_begin(out, '{');
+        kind_put_doubles(out, "sample_weights", share, n);
+        kind_put_doubles(out, "gradient", v, K);
+        kind_put_doubles(out, "weights", lambda, K);
+        json_end(out, '}');
+    }
+    json_end(out, ']');
+    kind_put_doubles(out, "average", average, K);
+    KIND_FINISH;
+}
+
+static bool mixture_policy_kind(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    const Rows logits = kind_matrix(c, "logits");
+    const double *lambda = kind_doubles(c, "weights", logits.n_row, false);
+    const real **row = kind_take(c, logits.n_row, sizeof *row);
+    real *z = kind_reals(c, logits.width);
+    KIND_OPEN;
+    for (size_t k = 0; k < logits.n_row; k++) row[k] = logits.x + k * logits.width;
+    mpo_mixture(z, row, lambda, (int)logits.n_row, (int)logits.width);
+    row_logp(z, (int)logits.width);
+    kind_put_list(out, "logps", z, logits.width);
+    KIND_FINISH;
+}
+
 /* ---- the table ---- */
 const ComputeKind compute_baseline_kinds[] = {
     {"ppo_token_rewards", "E140 E141 E142",
@@ -493,5 +542,8 @@ const ComputeKind compute_baseline_kinds[] = {
      "losses[B], groups[B], weights[D], group_counts[D], step_size? 0.01, divide_by_totalcount? 1 (sums)|0 "
      "(means)",
      gr_dpo_step},
+    {"mpo_weights", "E246 E247 E248 E249", "initial[policies], eta, log_ratios[steps][n][policies]",
+     mpo_weights_kind},
+    {"mixture_policy", "E250", "logits[policies][V], weights[policies]", mixture_policy_kind},
     {NULL, NULL, NULL, NULL},
 };

@@ -11,8 +11,6 @@
 
 /* Kinds of other methods: listed, so that a kind with a misspelt name is not taken for one of them. */
 static const char *const not_yet[] = {"aihf_reward_loss",
-                                      "mpo_weights",
-                                      "mixture_policy",
                                       NULL};
 
 typedef struct { const char *id; double atol, rtol; } Limits;
