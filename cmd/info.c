@@ -27,7 +27,7 @@ static const Setting rows[] = {
     {"completion_length", SET_INT, AT(completion_length), "64", NULL, "tokens"},
     {"json", SET_BOOL, AT(json), "false", NULL, "the result on stdout as JSON"},
     SETTINGS_END};
-const OptionTable *const run_tables[] = {&sft_table, &reward_table, &train_table,
+const OptionTable *const run_tables[] = {&sft_table, &reward_table, &em_table, &train_table,
                                          &ppo_table, &dpo_table,    NULL};
 
 static const OptionTable table = {
@@ -225,6 +225,7 @@ static int plan_run(int argc, char **argv, Err *e) {
         bool draws;
     } command[] = {{"sft", plan_sft, false},
                    {"reward", plan_reward, false},
+                   {"em", plan_em, false},
                    {"train", plan_train, true},
                    {"ppo", plan_ppo, true},
                    {"dpo", plan_dpo, false}};
@@ -233,7 +234,7 @@ static int plan_run(int argc, char **argv, Err *e) {
     int i = 0, json = -1;
     while (i < N && strcmp(command[i].name, argv[0])) i++;
     if (i == N) {
-        fail(e, "--run: found \"%.40s\", expected sft, reward, train, ppo or dpo, and then its options",
+        fail(e, "--run: found \"%.40s\", expected sft, reward, em, train, ppo or dpo, and then its options",
              argv[0]);
         return -1;
     }

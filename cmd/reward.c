@@ -174,16 +174,6 @@ static bool reward_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     return true;
 }
 
-/* E45: the labels were standardised, the folder gives them as they were. */
-static void head_unstandardise(Model *m, FolderInfo *info, const double *mean, const double *sd) {
-    real *w = m->head->data;
-    for (int k = 0; k < m->config.n_label; k++) {
-        info->reward_mean[k] = mean[k];
-        for (int j = 0; j < m->config.hidden; j++) w[k * m->config.hidden + j] *= (real)sd[k];
-    }
-    model_pack(m);
-}
-
 static bool write_table(JsonWriter *w, JsonWriter *table, const char *dir, Err *e) {
     char path[1024];
     json_end(table, '}');
@@ -425,9 +415,8 @@ static bool reward_finish(JsonWriter *w, void *self, Err *e) {
     Reward *s = self;
     const Config *c = s->c;
     char told[96];
-    head_unstandardise(s->l.model, &s->info, s->mean, s->sd);
+    learner_head(&s->l, s->sd, s->mean);        /* E45: as the labels were */
     memcpy(s->l.info.label, s->info.label, sizeof s->info.label);
-    memcpy(s->l.info.reward_mean, s->info.reward_mean, sizeof s->info.reward_mean);
     s->l.info.value_model = s->items.states;
     const int n = s->items.states ? snprintf(told, sizeof told, "values")
                   : of_pairs(s)   ? snprintf(told, sizeof told, "pairs")
@@ -436,7 +425,8 @@ static bool reward_finish(JsonWriter *w, void *self, Err *e) {
              c->normalize_labels && !of_pairs(s) ? " (standardised)" : "");
     if (!training_final(w, &s->t, &s->l, "loss", s->t.smooth, e) ||
         (s->held_pairs.n && !held_pairs_table(w, s, e)) ||
-        (s->held.n && !held_table(w, &s->l.trainer, &s->info, &s->held, s->t.o->output_dir, s->t.o->json, e)))
+        (s->held.n &&
+         !held_table(w, &s->l.trainer, &s->l.info, &s->held, s->t.o->output_dir, s->t.o->json, e)))
         return false;
     training_tell(&s->t, told,
                   s->held.n || s->held_pairs.n ? ""

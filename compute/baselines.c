@@ -520,8 +520,6 @@ const ComputeKind compute_baseline_kinds[] = {
      running_moments},
     {"dvpo_targets", "E240 E241 E242", "values[B][T], mask?[B][T], terminal_rewards[B], gamma? 1, lam? 0.95",
      dvpo_targets_kind},
-    {"dvpo_targets", "E240 E241 E242",
-     "values[B][T], mask?[B][T], terminal_rewards[B], gamma? 1, lam? 0.95", dvpo_targets_kind},
     {"maxmin_em", "E218 E219 E221", "margins[U][pairs], pair_users[pairs], sample_rewards[U][B]",
      maxmin_kind},
     {"dpo_loss", "E160 to E178",

@@ -7,20 +7,7 @@
 /* The group that a row's column names, or -1 with e filled in; `add`: a new one is taken in. */
 static int group_of(Groups *g, const Dataset *d, const Example *x, const char *column, bool add, Err *e) {
     char name[64];
-    const Json *v = x->row ? json_get(x->row, column) : NULL;
-    if (!v || (v->type != JSON_STRING && v->type != JSON_NUMBER)) {
-        fail(e,
-             "%s:%d: %s: found %s, expected a text or a number: --group-column names the group of every pair",
-             d->path, x->line, column, v ? json_type_name(v->type) : "no such column");
-        return -1;
-    }
-    const int n = v->type == JSON_STRING ? snprintf(name, sizeof name, "%s", v->string)
-                                         : snprintf(name, sizeof name, "%.15g", v->number);
-    if (n < 1 || n >= (int)sizeof name) {
-        fail(e, "%s:%d: %s: found a text of %d bytes, expected 1 to %d", d->path, x->line, column, n,
-             (int)sizeof name - 1);
-        return -1;
-    }
+    if (!example_name(name, x, column, "--group-column names the group of every pair", d->path, e)) return -1;
     for (int k = 0; k < g->n; k++) if (!strcmp(g->name[k], name)) return k;
     if (!add)
         fail(e, "%s:%d: %s: no pair of group \"%s\" is in the training part", d->path, x->line, column, name);

@@ -29,6 +29,16 @@ bool learner_load(Learner *l, const RunOptions *o, bool reference, Err *e) {
     return true;
 }
 
+void learner_head(Learner *l, const double *sd, const double *mean) {
+    Model *m = l->model;
+    real *w = m->head->data;
+    for (int k = 0; k < m->config.n_label; k++) {
+        l->info.reward_mean[k] = mean[k];
+        for (int j = 0; j < m->config.hidden; j++) w[k * m->config.hidden + j] *= (real)sd[k];
+    }
+    model_pack(m);
+}
+
 void learner_close(Learner *l) {
     trainer_free(&l->trainer);
     model_free(l->copy);

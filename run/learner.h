@@ -24,6 +24,9 @@ bool learner_shape(Learner *l, const RunOptions *o, bool policy, Err *e);
 /* Bytes of model, trainer and reference, for slices of l->rows. */
 double learner_bytes(const Learner *l, const RunOptions *o, bool reference);
 bool learner_load(Learner *l, const RunOptions *o, bool reference, Err *e);
+/* A reward model's scores become sd_k score_k + mean_k, in the head and in the folder that will be written
+ * (E45, E222). */
+void learner_head(Learner *l, const double *sd, const double *mean);
 void learner_close(Learner *l);
 
 /* What it holds: as the formulas say and as it was taken; a critic's are one kind, NET_VALUE. */

@@ -220,12 +220,24 @@ static void trainer_tensors(Tensors *all, const Trainer *t, double *step, const 
         tensor_add(all, prefix, t->kept[i].name, t->kept[i].value, t->kept[i].n, STORE_F64);
 }
 
+/* Of the n-th in the row of partners. */
+static void partner_prefix(char prefix[24], int n) {
+    if (n == 1) strcpy(prefix, "partner.");
+    else snprintf(prefix, 24, "partner%d.", n);
+}
+
 bool trainer_save(const Trainer *t, const char *path, Err *e) {
-    double step[2];
+    double step[1 + MAX_PARTNERS];
+    char prefix[24];
+    int n = 0;
     Tensors *all = calloc(1, sizeof *all);
     if (!all) return fail(e, "%s: no memory for a list of tensors", path);
     trainer_tensors(all, t, &step[0], "");
-    if (t->partner) trainer_tensors(all, t->partner, &step[1], "partner.");
+    for (const Trainer *p = t->partner; p; p = p->partner) {
+        assert(n < MAX_PARTNERS && !(n && p->n_kept));
+        partner_prefix(prefix, ++n);
+        trainer_tensors(all, p, &step[n], prefix);
+    }
     const bool ok = safetensors_write(path, all->out, all->n, (const char *const[]){NULL}, e);
     free(all);
     return ok;
@@ -275,8 +287,13 @@ static bool load_trainer(Trainer *t, const Safetensors *s, const char *prefix, c
 
 bool trainer_load(Trainer *t, const char *path, Err *e) {
     Safetensors *s = safetensors_open(path, e);
-    const bool ok = s && load_trainer(t, s, "", path, e) &&
-                    (!t->partner || load_trainer(t->partner, s, "partner.", path, e));
+    bool ok = s && load_trainer(t, s, "", path, e);
+    char prefix[24];
+    int n = 0;
+    for (Trainer *p = t->partner; ok && p; p = p->partner) {
+        partner_prefix(prefix, ++n);
+        ok = load_trainer(p, s, prefix, path, e);
+    }
     safetensors_close(s);
     return ok;
 }

@@ -8,7 +8,7 @@
 #include "model.h"
 #include "net/window.h"
 
-enum { MAX_KEPT = 80 };
+enum { MAX_KEPT = 80, MAX_PARTNERS = 7 };
 typedef struct { char name[48]; double *value; size_t n; } Kept;
 
 typedef struct Trainer {
@@ -31,7 +31,8 @@ typedef struct Trainer {
     int n_kept;
     size_t grad_held, moments_held, dhidden_held;           /* bytes taken */
     struct Trainer
-        *partner; /* in the same checkpoint, under "partner." (PPO: the policy beside its critic) */
+        *partner; /* in the same checkpoint, under "partner." (PPO: the policy beside its critic); its own
+                     partner follows under "partner2." (groups of users), and so on */
 } Trainer;
 
 /* What the model and trainer_new will take, for the plan printed before a run; n_step etc. are the caller's

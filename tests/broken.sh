@@ -38,6 +38,7 @@ tests_of() {            # the programs that must see a mistake in this file
         baselines/flow.c) echo test_flow test_known_answers ;;
         cmd/dpo.c) echo pairs baselines ;;
         run/groups.c | run/sequences.c | run/pairs.c | run/changed.c | run/program.c) echo pairs ;;
+        run/learner.c) echo commands ;;
         run/trainer.c | net/window.c) echo test_train ;;
         *) n=${1##*/}; echo "test_${n%.c}" ;;
     esac

@@ -213,6 +213,18 @@ bool example_labels(double *label, const Example *x, const char (*name)[64], int
     return true;
 }
 
+bool example_name(char name[64], const Example *x, const char *column, const char *what, const char *path,
+                  Err *e) {
+    const Json *v = x->row ? json_get(x->row, column) : NULL;
+    if (!v || (v->type != JSON_STRING && v->type != JSON_NUMBER))
+        return fail(e, "%s:%d: %s: found %s, expected a text or a number: %s", path, x->line, column,
+                    v ? json_type_name(v->type) : "no such column", what);
+    const int n = v->type == JSON_STRING ? snprintf(name, 64, "%s", v->string)
+                                         : snprintf(name, 64, "%.15g", v->number);
+    return (n >= 1 && n < 64) ||
+           fail(e, "%s:%d: %s: found a text of %d bytes, expected 1 to 63", path, x->line, column, n);
+}
+
 int dataset_labels(const Dataset *d, char (*name)[64], int max) {
     int n = 0;
     for (int i = 0; i < d->n; i++) {

@@ -29,6 +29,10 @@ bool dataset_hold_out(Dataset *d, Dataset *held, double share, uint64_t seed, Er
 /* label [K] of one row; missing or null: NaN. Unknown labels are an error that names the nearest. */
 bool example_labels(double *label, const Example *x, const char (*name)[64], int n_label, const char *path,
                     Err *e);
+/* What a column of the row names: its text, or its number as text. `what` says to the user why it is needed.
+ */
+bool example_name(char name[64], const Example *x, const char *column, const char *what, const char *path,
+                  Err *e);
 /* The labels that occur in the data set, in order of first appearance; at most max. */
 int dataset_labels(const Dataset *d, char (*name)[64], int max);
 
