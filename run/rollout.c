@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "baselines/mpo.h"
 #include "net/flops.h"
 #include "lib/rng.h"
 #include "lib/threads.h"
@@ -357,8 +358,9 @@ const real *decode_step(Cache *c, const Model *m, const int *seq, const int *id,
 
 /* ---- one generation step ---- */
 
-/* plain: a copy of logits, NULL where there is no penalty */
+/* logits [n_model][LOGIT_ROWS, vocab]; plain: a copy of the first, NULL where there is no penalty */
 typedef struct { real *logits, *plain; int *order; double *bias; } DrawScratch;
+enum { MAX_MIXED = 16 };
 
 /* The token at `position` of completion q from its logits z. With a penalty it is drawn from other logits
  * than those that logp speaks of. */
@@ -383,29 +385,47 @@ static void draw_one(Rollout *out, const RolloutPlan *p, int q, int position, re
     *bias += (double)kept - out->logp[at];
 }
 
-/* Draws token `position` of the n sequences from their hidden rows; row_of (NULL: i) says which row is whose.
- */
-static void draw_all(Rollout *out, const Model *m, const RolloutPlan *p, const real *hidden, const int *seq,
-                     const int *row_of, int n, int position, DrawScratch *s) {
+/* Logits of n rows: of hidden's rows as they stand, or, completions of one prompt sharing a row, of those
+ * that row_of names: computed once, then copied. */
+static void rows_logits(real *logits, const Model *m, const real *hidden, const int *row_of, int n) {
     const size_t vocab = (size_t)m->config.vocab, h = (size_t)m->config.hidden;
+    int computed = row_of ? 0 : n;
+    if (!row_of) head_logits(logits, m, hidden, n);
+    else
+        for (int i = 0; i < n; i++) {
+            real *z = logits + (size_t)i * vocab;
+            if (i && row_of[i] == row_of[i - 1]) memcpy(z, z - vocab, vocab * sizeof(real));
+            else head_logits(z, m, hidden + (size_t)row_of[i] * h, 1), computed++;
+        }
+    tally_head(m, computed);
+}
+
+/* E250 of row i, in the place of the first policy's logits. */
+static void mix_row(real *logits, const Mixture *x, size_t i, size_t vocab) {
+    const real *row[MAX_MIXED];
+    for (int k = 0; k < x->n; k++) row[k] = logits + ((size_t)k * LOGIT_ROWS + i) * vocab;
+    mpo_mixture(logits + i * vocab, row, x->weight, x->n, (int)vocab);
+}
+
+/* Draws token `position` of the n sequences from their hidden rows under each policy; row_of (NULL: i) says
+ * which row is whose. */
+static void draw_all(Rollout *out, const Mixture *x, const RolloutPlan *p, const real *const *hidden,
+                     const int *seq, const int *row_of, int n, int position, DrawScratch *s) {
+    const size_t vocab = (size_t)x->model[0]->config.vocab;
     for (int first = 0; first < n; first += LOGIT_ROWS) {
         const int rows = n - first < LOGIT_ROWS ? n - first : LOGIT_ROWS;
-        int computed = row_of ? 0 : rows;
-        if (!row_of) head_logits(s->logits, m, hidden + (size_t)first * h, rows);
-        else
-            /* completions of one prompt share a row: computed once, then copied */
-            for (int i = 0; i < rows; i++) {
-                real *z = s->logits + (size_t)i * vocab;
-                if (i && row_of[first + i] == row_of[first + i - 1])
-                    memcpy(z, z - vocab, vocab * sizeof(real));
-                else head_logits(z, m, hidden + (size_t)row_of[first + i] * h, 1), computed++;
-            }
-        tally_head(m, computed);
+        for (int k = 0; k < x->n; k++) {
+            const Model *m = x->model[k];
+            rows_logits(s->logits + (size_t)k * LOGIT_ROWS * vocab, m,
+                        hidden[k] + (row_of ? 0 : (size_t)first * (size_t)m->config.hidden),
+                        row_of ? row_of + first : NULL, rows);
+        }
         #pragma omp parallel for schedule(static) if (threads_worth((size_t)rows * vocab))
         for (int i = 0; i < rows; i++) {
             const int q = seq[first + i];
             const size_t row = (size_t)i * vocab;
-            draw_one(out, p, q, position, s->logits + row, s->plain ? s->plain + row : NULL, m->config.vocab,
+            if (p->mixture) mix_row(s->logits, x, (size_t)i, vocab);
+            draw_one(out, p, q, position, s->logits + row, s->plain ? s->plain + row : NULL, (int)vocab,
                      s->order + row, &s->bias[q]);
         }
     }
@@ -421,6 +441,25 @@ static bool is_stop(const RolloutPlan *p, int id) {
     return false;
 }
 
+/* Every policy of x takes the prompts, and none of them is another's. */
+static bool mixture_fits(const Mixture *x, const RolloutPlan *p, Err *e) {
+    if (x->n < 1 || x->n > MAX_MIXED)
+        return fail(e, "rollout: %d policies, expected 1 to %d", x->n, MAX_MIXED);
+    for (int k = 0; k < x->n; k++) {
+        const ModelConfig *c = &x->model[k]->config;
+        if (c->vocab != x->model[0]->config.vocab)
+            return fail(e, "rollout: policy %d has a vocabulary of %d, the first one of %d", k + 1, c->vocab,
+                        x->model[0]->config.vocab);
+        for (int i = 0; i < p->n_prompt; i++)
+            if (p->prompt_length[i] < 1 || p->prompt_length[i] + p->max_new > c->context)
+                return fail(e,
+                            "prompt %d: %d tokens and %d new ones, but the context holds %d; shorten the "
+                            "prompt or --max-completion-length",
+                            i + 1, p->prompt_length[i], p->max_new, c->context);
+    }
+    return true;
+}
+
 bool rollout(Rollout *out, const Model *m, const RolloutPlan *p, Err *e) {
     if (!(p->repetition_penalty >= 0))
         return fail(e, "rollout: repetition penalty %g: expected more than 0, or 0 for none",
@@ -431,37 +470,36 @@ bool rollout(Rollout *out, const Model *m, const RolloutPlan *p, Err *e) {
                     "each",
                     p->n_prompt, p->group_size, p->max_new);
     const int n = p->n_prompt * p->group_size;
-    const size_t vocab = (size_t)m->config.vocab;
+    const Mixture one = {&m, &(const double){1}, 1}, *x = p->mixture ? p->mixture : &one;
+    if (!mixture_fits(x, p, e)) return false;
+    const size_t vocab = (size_t)m->config.vocab, n_model = (size_t)x->n;
     bool ok = false;
     int *seq = malloc((size_t)n * 3 * sizeof(int)), *id = seq ? seq + n : NULL,
         *prompt_of = seq ? seq + 2 * n : NULL;
-    real *last = malloc((size_t)p->n_prompt * (size_t)m->config.hidden * sizeof(real));
-    DrawScratch s = {.logits = memory_new(LOGIT_ROWS * vocab * sizeof(real), "logits", e),
+    real *last[MAX_MIXED] = {NULL};
+    DrawScratch s = {.logits = memory_new(n_model * LOGIT_ROWS * vocab * sizeof(real), "logits", e),
                      .order = memory_new(LOGIT_ROWS * vocab * sizeof(int), "token order", e),
                      .bias = memory_new((size_t)n * sizeof(double), "rollout", e)};
     const bool penalise = p->repetition_penalty != 0 && p->repetition_penalty != 1;
     if (penalise) s.plain = memory_new(LOGIT_ROWS * vocab * sizeof(real), "logits before the penalty", e);
-    Cache *cache = NULL;
-    if (!seq || !last || !s.logits || !s.order || !s.bias || (penalise && !s.plain)) {
+    Cache *cache[MAX_MIXED] = {NULL};
+    if (!seq || !s.logits || !s.order || !s.bias || (penalise && !s.plain)) {
         fail(e, "rollout: no memory for %d completions", n);
         goto done;
     }
-    for (int i = 0; i < p->n_prompt; i++)
-        if (p->prompt_length[i] < 1 || p->prompt_length[i] + p->max_new > m->config.context) {
-            fail(e,
-                 "prompt %d: %d tokens and %d new ones, but the context holds %d; shorten the prompt or "
-                 "--max-completion-length",
-                 i + 1, p->prompt_length[i], p->max_new, m->config.context);
-            goto done;
-        }
     for (int i = 0; i < n; i++)
         prompt_of[i] = i / p->group_size, seq[i] = i, out->length[i] = 0, out->ended[i] = false;
-    cache = cache_new(m, p->prompt_length, p->n_prompt, prompt_of, n, p->max_new, e);
-    if (!cache || !cache_prefill(cache, last, m, p->prompt, e)) goto done;
+    const real *hidden[MAX_MIXED];
+    for (int k = 0; k < x->n; k++) {
+        const Model *of = x->model[k];
+        hidden[k] = last[k] =
+            memory_new((size_t)p->n_prompt * (size_t)of->config.hidden * sizeof(real), "rollout", e);
+        cache[k] = last[k] ? cache_new(of, p->prompt_length, p->n_prompt, prompt_of, n, p->max_new, e) : NULL;
+        if (!cache[k] || !cache_prefill(cache[k], last[k], of, p->prompt, e)) goto done;
+    }
 
-    const real *hidden = last;
     for (int position = 0, active = n; active; position++) {
-        draw_all(out, m, p, hidden, seq, position ? NULL : prompt_of, active, position, &s);
+        draw_all(out, x, p, hidden, seq, position ? NULL : prompt_of, active, position, &s);
         int left = 0;
         for (int i = 0; i < active; i++) {
             const int q = seq[i], token = out->id[(size_t)q * (size_t)p->max_new + (size_t)position];
@@ -473,21 +511,28 @@ bool rollout(Rollout *out, const Model *m, const RolloutPlan *p, Err *e) {
         }
         active = left;
         if (p->progress) p->progress(p->to, position + 1, active);
-        if (active) hidden = decode_step(cache, m, seq, id, active);
+        for (int k = 0; active && k < x->n; k++)
+            hidden[k] = decode_step(cache[k], x->model[k], seq, id, active);
     }
     double bias = 0, tokens = 0;
     for (int i = 0; i < n; i++) bias += s.bias[i], tokens += out->length[i];
     out->truncation_bias = bias / tokens;
-    out->cache_held = cache->held - cache->thread_bytes;
-    out->acts_held = acts_held(cache->acts) + cache->prefill_held + logit_bytes(&m->config);
+    size_t prefill = 0;
+    out->cache_held = 0;
+    out->acts_held = logit_bytes(&m->config) + (n_model - 1) * LOGIT_ROWS * vocab * sizeof(real);
+    for (int k = 0; k < x->n; k++) {
+        out->cache_held += cache[k]->held - cache[k]->thread_bytes;
+        out->acts_held += acts_held(cache[k]->acts);
+        prefill = cache[k]->prefill_held > prefill ? cache[k]->prefill_held : prefill;
+    }
+    out->acts_held += prefill;
     ok = true;
 done:
-    cache_free(cache);
+    for (int k = 0; k < x->n; k++) cache_free(cache[k]), memory_free(last[k]);
     memory_free(s.bias);
     memory_free(s.order);
     memory_free(s.plain);
     memory_free(s.logits);
-    free(last);
     free(seq);
     return ok;
 }
@@ -514,4 +559,8 @@ size_t rollout_acts_bytes(const ModelConfig *c, const int *prompt_length, int n_
         prefill = without_threads(c, rows) > prefill ? without_threads(c, rows) : prefill;
     }
     return without_threads(c, n_seq) + prefill + logit_bytes(c);
+}
+
+size_t rollout_more_bytes(const ModelConfig *c, int n_seq) {
+    return without_threads(c, n_seq) + LOGIT_ROWS * (size_t)c->vocab * sizeof(real);
 }

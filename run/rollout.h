@@ -44,7 +44,11 @@ const real *decode_step(Cache *c, const Model *m, const int *seq, const int *id,
 
 /* ---- a generation step ---- */
 
+/* E250: n policies of one vocabulary that write a text together, and their weights. */
+typedef struct { const Model *const *model; const double *weight; int n; } Mixture;
+
 typedef struct {
+    const Mixture *mixture; /* NULL: the model that rollout is given writes alone; else its first */
     const int *const *prompt;           /* [n_prompt] token lists */
     const int *prompt_length;
     int n_prompt, group_size, max_new;
@@ -68,10 +72,14 @@ typedef struct {                        /* caller's memory; completion i = promp
     size_t cache_held, acts_held; /* bytes taken of cache, and of activations and logits at once; without what
                                      grows with the threads */
 } Rollout;
+/* A mixture's logp are its own, and its policies keep a cache each. One policy of weight 1 gives the bits of
+ * that policy alone. */
 bool rollout(Rollout *out, const Model *m, const RolloutPlan *p, Err *e);
 /* What it takes beside the model, for prompts of at most `longest` tokens. */
 size_t rollout_bytes(const ModelConfig *c, int longest, int n_prompt, int group_size, int max_new);
 /* Of these, activations and logits, for prompts of these lengths; without what grows with the threads. */
 size_t rollout_acts_bytes(const ModelConfig *c, const int *prompt_length, int n_prompt, int n_seq);
+/* What one more policy of a mixture adds to these. */
+size_t rollout_more_bytes(const ModelConfig *c, int n_seq);
 
 #endif

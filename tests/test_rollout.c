@@ -501,6 +501,67 @@ static void test_progress_and_refused(void) {
     model_free(m);
 }
 
+/* The prompt and the completion's first t tokens, and the logits after them. */
+static void logits_after(real *z, const Model *m, const int *id, int n) {
+    Err e = {{0}};
+    Acts *a = acts_new(m, n, 0, false, &e);
+    const Segment seg = {0, n, -1};
+    const Batch b = {.n_row = n, .n_seg = 1, .id = id, .seg = &seg};
+    head_logits(z, m, model_forward(a, m, &b) + (size_t)(n - 1) * (size_t)m->config.hidden, 1);
+    acts_free(a);
+}
+
+/* E250: a mixture with weights 1 and 0 is its first policy, bit for bit; with others its logp are what every
+ * next token's product of probabilities, normalised over all of them, says. Networks of different shapes. */
+static void test_E250_mixture(void) {
+    enum { VOCAB = 13 };
+    Err e = {{0}};
+    Model *a = tiny_model(0), *b = tiny_model(3), *big = tiny_model(TINY_BIG);
+    const Model *const pair[] = {a, b, a}, *const wrong[] = {a, big};
+    const Sampling sampling[] = {{1, 0, 1, 0}, {.7, 5, 1, 0}, {0, 0, 1, 0}};
+    for (int i = 0; i < 3; i++) {
+        RolloutPlan p = plan_of(VOCAB, sampling[i]);
+        const double tau = i == 2 ? 1 : sampling[i].temperature;
+        const Result alone = run(a, &p);
+        const double first[] = {1, 0}, both[] = {.75, .75, -.5};
+        p.mixture = &(const Mixture){pair, first, 1};
+        const Result one = run(a, &p);
+        p.mixture = &(const Mixture){pair, first, 2};
+        const Result same = run(a, &p);
+        CHECK(memcmp(same.id, alone.id, sizeof same.id) == 0 && memcmp(one.id, alone.id, sizeof one.id) == 0);
+        CHECK_INT(tiny_differ(same.logp, alone.logp, MAX_ID) + tiny_differ(one.logp, alone.logp, MAX_ID), 0);
+        p.mixture = &(const Mixture){pair, both, 3};
+        const Result r = run(a, &p);
+        CHECK(memcmp(r.id, alone.id, sizeof r.id) != 0);
+        set_threads(1);
+        const Result thread = run(a, &p);
+        set_threads(2);
+        CHECK(memcmp(thread.id, r.id, sizeof r.id) == 0 && !tiny_differ(thread.logp, r.logp, MAX_ID));
+        int at[64];
+        for (int c = 0; c < N_PROMPT * p.group_size; c++)
+            for (int t = 0; t < r.length[c]; t++) {
+                const int n = prompt_length[c / p.group_size], *id = r.id + c * MAX_NEW;
+                real z[2][VOCAB];
+                double sum = 0, own = 0, best = 0;
+                memcpy(at, prompt[c / p.group_size], (size_t)n * sizeof(int));
+                memcpy(at + n, id, (size_t)t * sizeof(int));
+                for (int k = 0; k < 2; k++) logits_after(z[k], pair[k], at, n + t);
+                for (int v = 0; v < VOCAB; v++) {
+                    const double x = exp((.25 * z[0][v] + .75 * z[1][v]) / tau);
+                    sum += x;
+                    if (v == id[t]) own = x;
+                    best = x > best ? x : best;
+                }
+                CHECK_NEAR(r.logp[c * MAX_NEW + t], log(own / sum), sizeof(real) == 4 ? 2e-5 : 1e-12);
+                if (i == 2) CHECK_NEAR(own / best, 1, 1e-5);
+            }
+    }
+    RolloutPlan p = plan_of(VOCAB, sampling[0]);
+    p.mixture = &(const Mixture){wrong, (const double[]){.5, .5}, 2};
+    CHECK_ERROR(!rollout(&(Rollout){0}, a, &p, &e), e, "policy 2 has a vocabulary of 301");
+    model_free(a), model_free(b), model_free(big);
+}
+
 int main(void) {
     test_E29_E308_sampler();
     test_min_p_bound();
@@ -516,5 +577,6 @@ int main(void) {
     test_long_prompts();
     test_decode_step();
     test_progress_and_refused();
+    test_E250_mixture();
     return test_end();
 }
