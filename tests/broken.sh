@@ -34,7 +34,7 @@ tests_of() {            # the programs that must see a mistake in this file
         cmd/* | step.c | run/run.c | run/loop.c | run/options.c | run/scorer.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;
         run/collab.c) echo collab ;;
         run/pair_batch.c) echo test_pair_batch pairs baselines ;;
-        run/flow_pairs.c) echo baselines ;;
+        run/flow_pairs.c) echo test_flow_pairs test_pair_batch ;;
         baselines/flow.c) echo test_flow test_known_answers ;;
         cmd/dpo.c) echo pairs baselines ;;
         run/groups.c | run/sequences.c | run/pairs.c | run/changed.c | run/program.c) echo pairs ;;
