@@ -45,8 +45,8 @@ static void test_E214_one_group(void) {
 }
 
 static void test_E213_step(void) {
-    double q[2] = {0.25, 0.75}, loss[2] = {0.3, 0.3 + log(3)};
-    robust_step(q, loss, 2, 1);                         /* 1/4 : 9/4 */
+    double q[2] = {0.25, 0.75}, loss[2] = {0.3, 0.3 + log(3) / 2};
+    robust_step(q, loss, 2, 2);                         /* 1/4 : 9/4 */
     CHECK_NEAR(q[0], 0.1, 1e-12);
     CHECK_NEAR(q[1], 0.9, 1e-12);
     loss[0] = 1e5, loss[1] = 0;                         /* no infinity */
