@@ -114,13 +114,14 @@ static void test_E214_gradient(void) {
         dpo_config_default(&b.config);
         b.config.loss_type[0] = type[k % 2];
         pairs_make(&b, &l, m, NULL, LONGEST);
-        /* by hand: sums are divided by the number of pairs, means are not */
+        /* by hand: sums are divided by the number of pairs, means are not; one of two micro-batches */
+        b.accumulate = 2, b.config.loss_weight[0] = 0.5;
         double of[2] = {0, 0};
         const double loss = loss_of(&b);
         for (int i = 0; i < N; i++) of[i == 1] += b.ell[i];
-        CHECK_NEAR(loss,
-                   k / 2 ? 0.3 * of[0] / 2 + 0.7 * of[1] : (0.3 * of[0] * 8 / 5 + 0.7 * of[1] * 8 / 3) / 3,
-                   1e-12);
+        const double sums = (0.3 * of[0] * 8 / 5 + 0.7 * of[1] * 8 / 3) / 3,
+                     means = 0.3 * of[0] / 2 + 0.7 * of[1];
+        CHECK_NEAR(loss, (k / 2 ? means : sums) / 2, 1e-12);
         check_gradient(&b, group_loss_names[k / 2]);
         batch_close(&b);
     }
