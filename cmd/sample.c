@@ -8,16 +8,17 @@
 #include "text/data.h"
 #include "run/drawing.h"
 #include "run/options.h"
-#include "run/speaker.h"
+#include "run/policy_mix.h"
 #include "lib/files.h"
 #include "run/trainer.h"
 #include "lib/say.h"
+#include "lib/words.h"
 
 typedef enum { ASKED_NOTHING, ASKED_FALSE, ASKED_TRUE } Asked;
 static const char *const asked_names[] = {"auto", "false", "true", NULL};
 
 typedef struct {
-    const char *model, *dataset, *output, *chat_template, *system, *reference, *cost;
+    const char *model, *dataset, *output, *chat_template, *system, *reference, *cost, *mixture_weights;
     GenerationConfig asked;
     Asked do_sample;
     bool split_special_tokens, single_turns;        /* the latter of our own small policy; no option */
@@ -53,6 +54,10 @@ static const Setting sample_rows[] = {
     {"reference", SET_STRING, AT(reference), NULL, NULL,
      "second model: adds kl, the sum of logp - its logp, to each line; both over all of the vocabulary at "
      "the temperature (greedy: 1), before penalty and filters, with which its mean is no KL"},
+    {"mixture_weights", SET_STRING, AT(mixture_weights), NULL, NULL,
+     "--model is several folders with commas that write together, a product of their distributions with "
+     "these "
+     "weights: 0.5,0.3,0.2 or a file of mix; the reference has what is missing to 1"},
     {"batch", SET_INT, AT(batch), "64", NULL, "prompts at once: memory only, no bit changes"},
     {"cost", SET_STRING, AT(cost), NULL, NULL,
      "file to write operations, tokens and memory to, as the log of a run has them"},
@@ -67,14 +72,18 @@ static const OptionTable chat_table = {
     "grpo chat --model models/SmolLM2-135M-Instruct --temperature 0.7 --max-completion-length 64",
     .part = {{speech_rows, 0}}};
 
-static bool open_speaker(Speaker *s, Drawing *d, const Config *c, const char *command, Err *e) {
+static bool open_speaker(PolicyMix *x, Drawing *d, const Config *c, const char *command, Err *e) {
     GenerationConfig asked = c->asked;
+    char first[1024];
+    const char *at = c->model;
     asked.do_sample = c->do_sample == ASKED_NOTHING ? NAN : c->do_sample == ASKED_TRUE;
     if (!c->model) return fail(e, "--model: not given; expected the folder of a model");
-    if (!drawing_settle(d, &asked, command, c->model, e) || !speaker_open(s, c->model, c->chat_template, e))
+    if (c->mixture_weights) list_next(first, sizeof first, &at);
+    if (!drawing_settle(d, &asked, command, c->mixture_weights ? first : c->model, e) ||
+        !policy_mix_open(x, c->model, c->mixture_weights, c->reference, c->chat_template, e))
         return false;
-    s->repetition_penalty = d->repetition_penalty;
-    s->language.split_special = c->split_special_tokens;
+    x->policy[0].repetition_penalty = d->repetition_penalty;
+    x->policy[0].language.split_special = c->split_special_tokens;
     fputs(d->notes, stderr);
     return true;
 }
@@ -150,10 +159,10 @@ static bool sample_batch(JsonWriter *w, Costs *cost, const Config *c, const Draw
 }
 
 static bool sample(const Config *c, Err *e) {
-    Speaker s = {0};
+    PolicyMix x = {.n = 0};
     Drawing how;
     Dataset d;
-    Model *ref = NULL;
+    Model *own = NULL, also, *ref = NULL;               /* also: the reference as one of the policies */
     FileWriter file;
     Costs cost = {.predicted = {.prompt = 0}};
     bool ok = false, begun = false;
@@ -163,10 +172,11 @@ static bool sample(const Config *c, Err *e) {
     if (c->output && path_exists(c->output))
         return fail(e, "%s: exists already; give another --output", c->output);
     if (c->cost && path_exists(c->cost)) return fail(e, "%s: exists already; give another --cost", c->cost);
-    if (!dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e) || !open_speaker(&s, &how, c, "sample", e))
+    if (!dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e) || !open_speaker(&x, &how, c, "sample", e))
         goto done;
-    if (c->reference && !(ref = folder_load(c->reference, NULL, e))) goto done;
-    s.model->tally = &cost.measured.net[NET_POLICY];
+    policy_mix_count(&x, &cost.measured.net[NET_POLICY]);
+    if (x.with_reference) also = *x.policy[x.n - 1].model, ref = &also;
+    else if (c->reference && !(ref = own = folder_load(c->reference, NULL, e))) goto done;
     if (ref) ref->tally = &cost.measured.net[NET_REFERENCE];
     if (c->output && !(begun = file_begin(&file, c->output, e))) goto done;
     Progress p;
@@ -174,7 +184,7 @@ static bool sample(const Config *c, Err *e) {
     for (int first = 0; first < d.n; first += c->batch) {
         const int n = d.n - first < c->batch ? d.n - first : c->batch;
         JsonWriter w = {0};
-        ok = sample_batch(&w, &cost, c, &how, &s, ref, &d, first, n, e) &&
+        ok = sample_batch(&w, &cost, c, &how, &x.policy[0], ref, &d, first, n, e) &&
              (!c->output || file_append(&file, w.text, w.length, e));
         if (ok && !c->output) fwrite(w.text, 1, w.length, stdout);
         free(w.text);
@@ -186,8 +196,8 @@ static bool sample(const Config *c, Err *e) {
     begun = begun && !ok;
 done:
     if (begun) file_abandon(&file);
-    model_free(ref);
-    speaker_close(&s);
+    model_free(own);
+    policy_mix_close(&x);
     return ok;
 }
 
@@ -256,13 +266,14 @@ static int room_for_answer(const Speaker *s, const Config *c, const Drawing *how
 
 static bool chat(const Config *c, Err *e) {
     enum { TURNS = 1024 };
-    Speaker s = {0};
+    PolicyMix x = {.n = 0};
+    const Speaker *s = &x.policy[0];
     Drawing how;
     Message m[TURNS];
     char *kept[TURNS], *line = NULL;
     size_t size = 0;
     int n = 0, n_kept = 0, turn = 1;
-    bool ok = open_speaker(&s, &how, c, "chat", e);
+    bool ok = open_speaker(&x, &how, c, "chat", e);
     if (ok) fputs("chat: /quit, an empty line or Ctrl-D ends\n", stderr);
     if (ok && c->system) m[n++] = (Message){"system", c->system};
     while (ok && n_kept + 2 < TURNS && read_line(&line, &size, e)) {
@@ -271,8 +282,8 @@ static bool chat(const Config *c, Err *e) {
         strcpy(question, line);
         kept[n_kept++] = question;
         m[n++] = (Message){"user", question};
-        const int room = room_for_answer(&s, c, &how, m, &n, c->system != NULL, e);
-        if (!(ok = room >= 0 && answer(&text, c, &how, &s, m, n, room, turn++, e))) break;
+        const int room = room_for_answer(s, c, &how, m, &n, c->system != NULL, e);
+        if (!(ok = room >= 0 && answer(&text, c, &how, s, m, n, room, turn++, e))) break;
         kept[n_kept++] = text;
         m[n++] = (Message){"assistant", text};
         if (c->single_turns) n = c->system != NULL;
@@ -280,7 +291,7 @@ static bool chat(const Config *c, Err *e) {
     }
     for (int i = 0; i < n_kept; i++) free(kept[i]);
     free(line);
-    speaker_close(&s);
+    policy_mix_close(&x);
     return ok && !e->line[0];
 }
 

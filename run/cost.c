@@ -191,6 +191,10 @@ void cost_scoring(Cost *c, const ModelConfig *reward, const Texts *read) {
     forward(c, NET_REWARD, reward, read, read->scored);
 }
 
+void cost_another(Cost *c, const ModelConfig *policy, const Texts *t) {
+    forward(c, NET_POLICY, policy, t, t->scored);
+}
+
 /* E193 is E190: a token that is decoded with a cache costs what its row costs in a forward pass. The
  * log-probabilities met on the way are the old ones (E81). */
 static void generation(Cost *c, const Networks *n, const Texts *drawn) {

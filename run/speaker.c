@@ -33,10 +33,12 @@ bool speaker_open(Speaker *s, const char *dir, const char *chat_template, Err *e
 }
 
 static bool tokenizer_digest(char hex[65], const char *dir, Err *e) {
-    char path[1100];
+    char path[1100], home[1024];
     size_t n;
     Sha256 h;
-    char *text = path_join(path, sizeof path, dir, "tokenizer.json", e) ? file_read(path, &n, e) : NULL;
+    char *text = folder_tokenizer(home, dir, e) && path_join(path, sizeof path, home, "tokenizer.json", e)
+                     ? file_read(path, &n, e)
+                     : NULL;
     if (!text) return false;
     sha256_begin(&h), sha256_add(&h, text, n), sha256_end(&h, hex);
     free(text);
@@ -89,10 +91,19 @@ bool speaker_answer(Answers *a, const Speaker *s, const Example *x, int n, int f
                       "shorten one of them",
                       path, x[i].line, length[i], max_new, s->model->config.context);
     }
-    const RolloutPlan plan = {.prompt = id, .prompt_length = length, .n_prompt = n, .group_size = group,
-                              .max_new = max_new, .stop = s->stop, .n_stop = s->n_stop, .sampling = *sampling,
-                              .repetition_penalty = s->repetition_penalty, .seed = (uint64_t)seed,
-                              .step = (uint64_t)step, .first_prompt = (uint64_t)first};
+    const RolloutPlan plan = {.mixture = s->mixture,
+                              .prompt = id,
+                              .prompt_length = length,
+                              .n_prompt = n,
+                              .group_size = group,
+                              .max_new = max_new,
+                              .stop = s->stop,
+                              .n_stop = s->n_stop,
+                              .sampling = *sampling,
+                              .repetition_penalty = s->repetition_penalty,
+                              .seed = (uint64_t)seed,
+                              .step = (uint64_t)step,
+                              .first_prompt = (uint64_t)first};
     ok = ok && rollout(&a->out, s->model, &plan, e);
     free(id);
     free(length);
@@ -114,15 +125,23 @@ void answers_cost(Costs *c, const Answers *a, const Speaker *s, const Model *ref
         }
     }
     cost_grpo(&c->predicted, &net, &t, &(Texts){0}, 0);
-    cost_memory_most(&c->predicted, MEM_WEIGHTS, (double)model_bytes(m));
-    cost_memory_most(&c->measured, MEM_WEIGHTS, (double)s->model->held);
+    double planned = 0, held = 0, cache = 0, acts = 0;
+    const int n_seq = a->n * a->group, n_model = s->mixture ? s->mixture->n : 1;
+    for (int k = 0; k < n_model; k++) {
+        const Model *of = k ? s->mixture->model[k] : s->model;
+        const bool is_ref = ref && of->memory == ref->memory;           /* whose weights are told there */
+        if (k) cost_another(&c->predicted, &of->config, &t);
+        if (!is_ref) planned += (double)model_bytes(&of->config), held += (double)of->held;
+        if (length) cache += cost_cache(&of->config, length, a->n, n_seq, a->max_new);
+        if (k) acts += (double)rollout_more_bytes(&of->config, n_seq);
+        else if (length) acts += (double)rollout_acts_bytes(m, length, a->n, n_seq);
+    }
+    cost_memory_most(&c->predicted, MEM_WEIGHTS, planned);
+    cost_memory_most(&c->measured, MEM_WEIGHTS, held);
     cost_memory_most(&c->measured, MEM_CACHE, (double)a->out.cache_held);
     cost_memory_most(&c->measured, MEM_ACTIVATIONS, (double)a->out.acts_held);
-    if (length) {
-        cost_memory_most(&c->predicted, MEM_CACHE, cost_cache(m, length, a->n, a->n * a->group, a->max_new));
-        cost_memory_most(&c->predicted, MEM_ACTIVATIONS,
-                         (double)rollout_acts_bytes(m, length, a->n, a->n * a->group));
-    }
+    cost_memory_most(&c->predicted, MEM_CACHE, cache);
+    cost_memory_most(&c->predicted, MEM_ACTIVATIONS, acts);
     free(length);
 }
 

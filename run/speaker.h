@@ -21,6 +21,7 @@ typedef struct {
     Language language;
     int stop[MAX_STOPS + 1], n_stop;    /* ids that end a completion */
     double repetition_penalty;          /* 0: none; the opener's to set */
+    const Mixture *mixture;             /* NULL: alone; else it is the first of these, the opener's too */
 } Speaker;
 /* chat_template NULL: the folder's own. A reward model is refused. */
 bool speaker_open(Speaker *s, const char *dir, const char *chat_template, Err *e);
