@@ -20,6 +20,7 @@ int cmd_eval(int argc, char **argv, Err *e);
 int cmd_compare(int argc, char **argv, Err *e);
 int cmd_report(int argc, char **argv, Err *e);
 int cmd_sample(int argc, char **argv, Err *e);
+int cmd_mix(int argc, char **argv, Err *e);
 int cmd_collab(int argc, char **argv, Err *e);
 int cmd_chat(int argc, char **argv, Err *e);
 int cmd_score(int argc, char **argv, Err *e);

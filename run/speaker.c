@@ -45,17 +45,24 @@ static bool tokenizer_digest(char hex[65], const char *dir, Err *e) {
     return true;
 }
 
+bool same_tokenizer(const char *dir, const char *other, Err *e) {
+    char a[65], b[65];
+    if (!tokenizer_digest(a, dir, e) || !tokenizer_digest(b, other, e)) return false;
+    return !strcmp(a, b) ||
+           fail(e, "%s: has another tokenizer than %s; policies that write one text need the same", dir, other);
+}
+
 bool speakers_open(Speaker *s, int *n, int max, const char *folders, const char *chat_template, Err *e) {
-    char dir[1024], first[1024], digest[65], other[65];
+    char dir[1024], first[1024];
     const char *at = folders;
     for (*n = 0; next_folder(dir, &at); ++*n) {
         if (*n == max) return fail(e, "%s: found more than %d policies", folders, max);
         if (!*n) snprintf(first, sizeof first, "%s", dir);
-        if (!speaker_open(&s[*n], dir, chat_template, e) || !tokenizer_digest(*n ? other : digest, dir, e))
+        if (!speaker_open(&s[*n], dir, chat_template, e) || (*n && !same_tokenizer(dir, first, e)))
             return false;
-        if (*n && (strcmp(digest, other) || s->model->config.vocab != s[*n].model->config.vocab))
-            return fail(e, "%s: has another tokenizer than %s; policies that write one text need the same",
-                        dir, first);
+        if (s->model->config.vocab != s[*n].model->config.vocab)
+            return fail(e, "%s: has a vocabulary of %d, %s one of %d", dir, s[*n].model->config.vocab, first,
+                        s->model->config.vocab);
     }
     return *n > 0 || fail(e, "%s: found no policy, expected folders with commas", folders);
 }

@@ -29,6 +29,8 @@ void speaker_close(Speaker *s);
 /* Several, from folders with commas: *n of at most max, all with the same tokenizer.json and as many entries
  * in their vocabulary. Each is to be closed, also after a failure. */
 bool speakers_open(Speaker *s, int *n, int max, const char *folders, const char *chat_template, Err *e);
+/* Whether two folders have the same tokenizer.json; if not, the line says so. */
+bool same_tokenizer(const char *dir, const char *other, Err *e);
 /* The ids that end a completion, from info and language; speaker_open has done it. */
 void speaker_stops(Speaker *s);
 

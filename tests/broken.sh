@@ -33,6 +33,7 @@ tests_of() {            # the programs that must see a mistake in this file
         run/replies.c) echo test_replies dvpo ;;
         cmd/* | step.c | run/run.c | run/loop.c | run/options.c | run/scorer.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;
         run/collab.c) echo collab ;;
+        cmd/mix.c) echo mix_weights ;;
         run/pair_batch.c) echo test_pair_batch pairs baselines ;;
         run/flow_pairs.c) echo test_flow_pairs test_pair_batch ;;
         baselines/flow.c) echo test_flow test_known_answers ;;
