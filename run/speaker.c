@@ -49,7 +49,8 @@ bool same_tokenizer(const char *dir, const char *other, Err *e) {
     char a[65], b[65];
     if (!tokenizer_digest(a, dir, e) || !tokenizer_digest(b, other, e)) return false;
     return !strcmp(a, b) ||
-           fail(e, "%s: has another tokenizer than %s; policies that write one text need the same", dir, other);
+           fail(e, "%s: has another tokenizer than %s; policies that write one text need the same", dir,
+                other);
 }
 
 bool speakers_open(Speaker *s, int *n, int max, const char *folders, const char *chat_template, Err *e) {
