@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "baselines/mpo.h"
 #include "experiment/reading.h"
 #include "lib/files.h"
 
@@ -655,7 +656,7 @@ typedef struct {
     const char *text;
     size_t length;
     const char *prompt;
-    double reward, tokens, length_of;
+    double reward, tokens, length_of, kl;
     Json *row;
 } Reply;
 typedef struct { Reply *reply; size_t n; char *text; } Replies;
@@ -683,6 +684,7 @@ static bool replies_read(Replies *r, FILE *in, const char *name, Err *e) {
         x->prompt = prompt && prompt->type == JSON_STRING ? prompt->string : "";
         x->reward = number_of(json_get(x->row, "reward"));
         x->tokens = number_of(json_get(x->row, "decoded_tokens"));
+        x->kl = number_of(json_get(x->row, "kl"));
         x->length_of = number_of(json_get(x->row, "completion_length"));
     }
     return r->n > 0 || fail(e, "%s: found no replies", name);
@@ -722,11 +724,20 @@ static void best(const Replies *r, size_t prompts, size_t agents) {
     }
 }
 
+static void coefficient(const Replies *r) {
+    double *kl = calloc(2 * r->n, sizeof *kl), *reward = kl + r->n;
+    size_t m = 1;
+    while (m < r->n && !strcmp(r->reply[0].prompt, r->reply[m].prompt)) m++;
+    for (size_t i = 0; kl && i < r->n; i++) kl[i] = r->reply[i].kl, reward[i] = r->reply[i].reward;
+    if (kl) printf("%.6f\n", mpo_coefficient(kl, 1, reward, r->n / m, m));
+    free(kl);
+}
+
 static int others_usage(void) {
     fprintf(
         stderr,
         "others: expected page REPORT.json SEARCH.json FOLDER [REDUCED], ranks A B, best PROMPTS AGENTS, or "
-        "tokens FILE\n");
+        "tokens or coefficient FILE\n");
     return 2;
 }
 
@@ -737,7 +748,7 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "page") && (argc == 5 || argc == 6))
         return page((const char *const *)argv + 2, argv[4], argc == 6 ? argv[5] : "");
     const bool two = argc == 4 && (!strcmp(what, "ranks") || !strcmp(what, "best")),
-               tokens = argc == 3 && !strcmp(what, "tokens");
+               tokens = argc == 3 && (!strcmp(what, "tokens") || !strcmp(what, "coefficient"));
     if (!two && !tokens) return others_usage();
     FILE *in = tokens ? fopen(argv[2], "rb") : stdin;
     if (!in) { fprintf(stderr, "%s: cannot be opened\n", argv[2]); return 2; }
@@ -749,6 +760,7 @@ int main(int argc, char **argv) {
     if (two && (!a || !b || (*what == 'b' && r.n % (a * b)))) return others_usage();
     if (*what == 'r') ranks(&r, a, b);
     if (*what == 'b') best(&r, a, b);
+    if (*what == 'c') { coefficient(&r); return 0; }
     double decoded = 0, length = 0;
     for (size_t i = 0; tokens && i < r.n; i++) decoded += r.reply[i].tokens, length += r.reply[i].length_of;
     if (tokens) printf("%.0f\n", decoded / length);

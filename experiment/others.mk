@@ -215,7 +215,7 @@ $(foreach a,$(diverse),0.25M/$(1)/diverse-$(a): 0.25M/$(1)/$(a:SFT=sft) ; $$(sta
 )
 0.25M/$(1)/mix-naive 0.25M/$(1)/mix-given 0.25M/$(1)/mix-worst: $(GOALS:%=0.25M/$(1)/%)
 0.25M/$(1)/mix-naive: ; $$(stage) weights 0.25,0.25,0.25,0.25
-0.25M/$(1)/mix-given: 0.25M/$(1)/GRPO-equal ; $$(stage) mix $(call one,0.25,0.25,0.25,0.25)
+0.25M/$(1)/mix-given: 0.25M/$(1)/GRPO-equal ; $$(stage) given:GRPO-equal politeness=0.25,meaningfulness=0.25,actionability=0.25,safety=0.25
 0.25M/$(1)/mix-worst: ; $$(stage) mix --num-generations 24 --steps 200 --prompts-per-step 8 --step-size 1
 0.25M/$(1)/best-of-n: 0.25M/$(1)/collab
 0.25M/$(1)/few: 0.25M/$(1)/sft reward/$(1) ; $$(stage) greedy:sft

@@ -41,7 +41,9 @@ near)                                   # the second against the fourth of FROM'
     rm "$dir/ranked.part" ;;
 bridged)                                # FROM's pairs, the chosen reply an edited one: the rejected one towards the chosen, or the other way round
     rm -f "$dir/pairs.jsonl"
-    quietly $grpo pairs --dataset "$source/pairs.jsonl" --bridge-cmd "$world bridge $*" --output "$dir/pairs.jsonl" ;;
+    grep -v '"\(chosen\|rejected\)":""' "$source/pairs.jsonl" > "$dir/whole.part"
+    quietly $grpo pairs --dataset "$dir/whole.part" --bridge-cmd "$world bridge $*" --output "$dir/pairs.jsonl"
+    rm "$dir/whole.part" ;;
 prefs)                                  # PER-USER: preferences of forty users of two groups between replies of the SFT policy
     $world prefer --users 40 --minority 0.2 --per-user "$1" --temperature 0.05 --seed "$seed" < "$here/ranked/replies.jsonl" > "$dir/pairs.jsonl" ;;
 preferred)                              # N: preferences by the judge's weighted score
@@ -93,6 +95,14 @@ diverse)                                # eight replies of FROM's policy to a pr
     judged "$run" ;;
 weights) echo "{\"weights\":[$1]}" > "$dir/weights.json" ;;
 mix) mixed "$@" ;;
+given)                                  # WEIGHTS: E252's, for the coefficient that FROM's policy has on the weighted sum of the goals
+    $world prompts --kind rl --n 200 --seed $((1000 + seed)) > "$dir/prompts.part"
+    quietly $grpo sample --model "$source/run/final" --reference "$policy" --dataset "$dir/prompts.part" --num-generations 24 --seed 7 --max-completion-length 44 > "$dir/samples.part"
+    rm -f "$dir/scored.part"
+    quietly $grpo score --dataset "$dir/samples.part" --reward-model "$reward/run/final" --reward-weights "$1" --output "$dir/scored.part"
+    $others coefficient "$dir/scored.part" > "$dir/coefficient.txt"
+    rm "$dir"/*.part
+    mixed --steps 25 --reward-model "$reward/run/final" --reward-weights "$1" --beta "$(cat "$dir/coefficient.txt")" ;;
 mixture) spoken "$source/weights.json" ;;
 searched-mixture)
     mixed "$@"

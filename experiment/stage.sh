@@ -27,7 +27,7 @@ direct) part=dpo ;;
 dvpo) part=ppo ;;
 grouped|staged) part=train ;;
 demonstrated) part=sft ;;
-world|init|base|ranked|near|bridged|prefs|preferred|demos|diverse|weights|mix|mixture|searched-mixture|greedy|collab|best-of) part= ;;
+world|init|base|ranked|near|bridged|prefs|preferred|demos|diverse|weights|mix|given|mixture|searched-mixture|greedy|collab|best-of) part= ;;
 esac
 made="$kind${from:+ from $from} $*, draw $draw of $N_EVAL, $N_SFT pairs, $N_REWARD rows, $STEPS updates${part:+, recipe $("$table" part "$recipe" "$part" | cksum)}"
 if [ -f "$dir/stage.txt" ]; then
