@@ -1,12 +1,15 @@
 /* others.c: the page of the nine other methods, computed from the report's figures and from what their runs
  * left.
  *
- *   others page REPORT.json SEARCH.json FOLDER [REDUCED]  docs/results/others.md on stdout
- *   others ranks A B                                      of scored replies on stdin, those to one prompt
- * side by side, the A-th and the B-th by reward others best PROMPTS AGENTS                            of
- * scored replies on stdin, which are those of one agent to all prompts, then those of the next: a prompt's
- * best others tokens FILE                                    of a decoding's replies: how many plain replies
- * take as many tokens as one of them
+ *   others page REPORT.json SEARCH.json FOLDER [REDUCED]     docs/results/others.md on stdout
+ *
+ * And small commands on replies, those to one prompt side by side:
+ *
+ *   others ranks A B            of scored replies on stdin the A-th and the B-th to each prompt, by reward
+ *   others best PROMPTS AGENTS  the best to each prompt, where the replies on stdin are those of one agent to
+ *                               all prompts, then those of the next
+ *   others coefficient FILE     of scored replies with kl: the KL's coefficient as it shows (E252)
+ *   others tokens FILE          of a decoding's replies: how many plain replies take as many tokens as one
  *
  * A verdict is a function of figures, never written by hand: each method's says what "holds" was to mean
  * before the runs were made. In this order: figures, verdicts, tables, one function a method, the search, the
@@ -725,12 +728,16 @@ static void best(const Replies *r, size_t prompts, size_t agents) {
 }
 
 static void coefficient(const Replies *r) {
-    double *kl = calloc(2 * r->n, sizeof *kl), *reward = kl + r->n;
-    size_t m = 1;
-    while (m < r->n && !strcmp(r->reply[0].prompt, r->reply[m].prompt)) m++;
-    for (size_t i = 0; kl && i < r->n; i++) kl[i] = r->reply[i].kl, reward[i] = r->reply[i].reward;
-    if (kl) printf("%.6f\n", mpo_coefficient(kl, 1, reward, r->n / m, m));
-    free(kl);
+    enum { MOST = 256 };
+    double kl[MOST], reward[MOST];
+    MpoSlope slope = {0, 0};
+    for (size_t first = 0, n; first < r->n; first += n) {
+        for (n = 0;
+             first + n < r->n && n < MOST && !strcmp(r->reply[first].prompt, r->reply[first + n].prompt); n++)
+            kl[n] = r->reply[first + n].kl, reward[n] = r->reply[first + n].reward;
+        mpo_slope_add(&slope, reward, kl, (int)n);
+    }
+    printf("%.6f\n", slope.rr / slope.rl);
 }
 
 static int others_usage(void) {

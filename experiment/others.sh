@@ -93,7 +93,7 @@ diverse)                                # eight replies of FROM's policy to a pr
     like "$source/run"
     quietly $grpo sample --model "$source/run/final" --reference "$policy" --dataset "$run/prompts.part" --num-generations 8 --seed 5 --max-completion-length 60 > "$run/samples.part"
     judged "$run" ;;
-weights) echo "{\"weights\":[$1]}" > "$dir/weights.json" ;;
+weights) printf '{"models":["%s"],"weights":[%s]}\n' "$(echo "$goals" | sed 's/,/","/g')" "$1" > "$dir/weights.json" ;;
 mix) mixed "$@" ;;
 given)                                  # WEIGHTS: E252's, for the coefficient that FROM's policy has on the weighted sum of the goals
     $world prompts --kind rl --n 200 --seed $((1000 + seed)) > "$dir/prompts.part"
