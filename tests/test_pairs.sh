@@ -141,6 +141,9 @@ if [ "$(wc -l < sft-64.txt)" -eq 6 ]; then good; else bad "dpo with the loss sft
 same 'dpo --demonstrations is the loss sft on its own examples (E229)' demos-64.txt sft-64.txt
 head -n 5 demos.jsonl > five.jsonl
 alike demos-tdpo --demonstrations five.jsonl --loss-type tdpo2 --gradient-accumulation-steps 2 --precompute-ref-log-probs false
+printf '{"prompt": "hi", "completion": "%s"}\n' xqxqxqxqxqxqxqxqxqxqxqxqxqxqxqxqxqxq no > cut.jsonl
+works 'dpo, a demonstration that is cut' "$grpo" dpo $dpo --dataset words.jsonl --output-dir cut-demo --max-steps 1 --demonstrations cut.jsonl --max-length 16
+case $(cat "$err") in *'dpo: of 2 demonstrations 1 were longer than 16 tokens and cut'*) good ;; *) bad "dpo, a demonstration that is cut: $(cat "$err")" ;; esac
 refuses '*--demonstration-weight: found 0, expected more than 0*' "$grpo" dpo $dpo --output-dir x --demonstrations demos.jsonl --demonstration-weight 0
 refuses '*nowhere: *' "$grpo" dpo $dpo --output-dir x --demonstrations nowhere
 refuses '*pairs.jsonl:1: *completion*' "$grpo" dpo $dpo --output-dir x --demonstrations pairs.jsonl
