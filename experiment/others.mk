@@ -5,7 +5,7 @@ include experiment/arms.mk
 override SCALES = 0.25M
 # Prompts a row where a reply is dear or there are several to a prompt: Collab, diversity.
 N_FEW  = 32
-export N_FEW
+export N_FEW WEIGHTS
 
 override METHODS   = GRPO PPO DPO
 override ABLATIONS =
