@@ -31,13 +31,13 @@ tests_of() {            # the programs that must see a mistake in this file
         cmd/reward.c) echo commands dvpo em ;;
         run/pair_reward.c | run/em.c | cmd/em.c) echo em ;;
         run/replies.c) echo test_replies dvpo ;;
+        cmd/dpo.c) echo pairs baselines ;;
+        cmd/mix.c) echo mix_weights ;;
         cmd/* | step.c | run/run.c | run/loop.c | run/options.c | run/scorer.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;
         run/collab.c) echo collab ;;
-        cmd/mix.c) echo mix_weights ;;
         run/pair_batch.c) echo test_pair_batch pairs baselines ;;
         run/flow_pairs.c) echo test_flow_pairs test_pair_batch ;;
         baselines/flow.c) echo test_flow test_known_answers ;;
-        cmd/dpo.c) echo pairs baselines ;;
         run/groups.c | run/sequences.c | run/pairs.c | run/changed.c | run/program.c) echo pairs ;;
         run/learner.c) echo commands ;;
         run/trainer.c | net/window.c) echo test_train ;;
