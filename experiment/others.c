@@ -9,6 +9,9 @@
  *   others best PROMPTS AGENTS  the best to each prompt, where the replies on stdin are those of one agent to
  *                               all prompts, then those of the next
  *   others coefficient FILE     of scored replies with kl: the KL's coefficient as it shows (E252)
+ *   others found USERS.json PREFERENCES.jsonl EVAL.json
+ *                               of two groups that em found: the share of users that are where they belong,
+ *                               and how well each group's network says the pairs of its users
  *   others tokens FILE          of a decoding's replies: how many plain replies take as many tokens as one
  *
  * A verdict is a function of figures, never written by hand: each method's says what "holds" was to mean
@@ -740,6 +743,31 @@ static void coefficient(const Replies *r) {
     printf("%.6f\n", slope.rr / slope.rl);
 }
 
+/* The groups have no names: of both ways to name them, the one that places more users right. */
+static bool found(const char *users_file, const char *preferences, const char *eval_file, Err *e) {
+    FILE *in = fopen(preferences, "rb");
+    Replies r;
+    Json *users = json_read_file(users_file, e), *eval = users ? json_read_file(eval_file, e) : NULL;
+    double right = 0, n = 0;
+    if (!in || !eval || !replies_read(&r, in, preferences, e))
+        return in && eval ? false : fail(e, "%s", e->line);
+    for (size_t i = 0; i < r.n; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%.0f", number_of(json_get(r.reply[i].row, "user")));
+        const Json *user = json_get(users, name);
+        if (!user) continue;
+        n++;
+        right += number_of(json_get(user, "group")) == number_of(json_get(r.reply[i].row, "group"));
+    }
+    const bool swapped = right < n - right;
+    printf("{\"users\":%.4f", (swapped ? n - right : right) / n);
+    for (int g = 0; g < 2; g++)
+        printf(",\"accuracy_%d\":%.4f", g,
+               number_of(json_get(json_get(eval, g != swapped ? "group_1" : "group_0"), "accuracy")));
+    printf("}\n");
+    return true;
+}
+
 static int others_usage(void) {
     fprintf(
         stderr,
@@ -754,6 +782,11 @@ int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
     if (!strcmp(what, "page") && (argc == 5 || argc == 6))
         return page((const char *const *)argv + 2, argv[4], argc == 6 ? argv[5] : "");
+    if (!strcmp(what, "found") && argc == 5) {
+        if (found(argv[2], argv[3], argv[4], &e)) return 0;
+        fprintf(stderr, "others: %s\n", e.line);
+        return 2;
+    }
     const bool two = argc == 4 && (!strcmp(what, "ranks") || !strcmp(what, "best")),
                tokens = argc == 3 && (!strcmp(what, "tokens") || !strcmp(what, "coefficient"));
     if (!two && !tokens) return others_usage();

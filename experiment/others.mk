@@ -47,7 +47,7 @@ ARM.rated       = $(rated) --group-column group --group-weights none
 ARM.rated-fixed = $(rated) --group-column group --group-loss mean --group-weights fixed
 ARM.rated-mean  = $(rated) --group-column group --group-loss mean --group-step-size 0.3
 ARM.rated-sum   = $(rated) --group-column group --group-loss sum --group-step-size 0.01
-ARM.rated-ipo   = $(rated) --group-column group --group-loss mean --group-step-size 0.3 --loss-type ipo_sum
+ARM.rated-ipo   = $(rated) --group-column group --group-loss mean --group-step-size 0.01 --loss-type ipo_sum
 
 # GDPO by flows: the reward model's scores at four alphas, the authors' scores, and the authors' program.
 FLOW = flow-2.5 flow-5 flow-10 flow-20 flow-pair flow-program
@@ -207,9 +207,9 @@ $(foreach n,$(AMOUNTS),0.25M/$(1)/preferred-$(n): ; $$(stage) preferred $(n)
 )
 0.25M/$(1)/demos: 0.25M/$(1)/sft ; $$(stage) demos 500 0.6
 0.25M/$(1)/one-reward: 0.25M/$(1)/prefs-250 ; $$(stage) rewarded:prefs-250
-0.25M/$(1)/known: 0.25M/$(1)/prefs-250 ; $$(stage) known:prefs-250
-0.25M/$(1)/em-250: 0.25M/$(1)/prefs-250 ; $$(stage) em:prefs-250
-0.25M/$(1)/em-60: 0.25M/$(1)/prefs-60 ; $$(stage) em:prefs-60
+0.25M/$(1)/known: 0.25M/$(1)/prefs-250 ; $$(stage) known:prefs-250 --num-train-epochs 2
+0.25M/$(1)/em-250: 0.25M/$(1)/prefs-250 ; $$(stage) em:prefs-250 --rounds 5
+0.25M/$(1)/em-60: 0.25M/$(1)/prefs-60 ; $$(stage) em:prefs-60 --rounds 8
 0.25M/$(1)/value: reward/$(1) ; $$(stage) value
 $(foreach a,$(diverse),0.25M/$(1)/diverse-$(a): 0.25M/$(1)/$(a:SFT=sft) ; $$(stage) diverse:$(a:SFT=sft)
 )

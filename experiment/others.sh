@@ -54,21 +54,17 @@ demos)                                  # N QUALITY: demonstrations
 # ---- reward models ---------------------------------------------------------------------------------------------------------------------------------
 rewarded)                               # by Bradley and Terry, on FROM's pairs
     train reward --model "$policy" --dataset "$source/pairs.jsonl" --loss-type bradley_terry "$@" ;;
-known)                                  # one for each group, which is told
-    for group in 0 1; do
-        grep "\"group\":$group" "$source/pairs.jsonl" > "$dir/pairs.part"
-        run=$dir/$group
-        resume=; if [ -f "$run/config.json" ]; then resume=--resume; fi
-        train reward --model "$policy" --dataset "$dir/pairs.part" --loss-type bradley_terry "$@"
-    done
-    rm "$dir/pairs.part" ;;
-em) train em --model "$policy" --dataset "$source/pairs.jsonl" --num-groups 2 --user-column user "$@" ;;
+known)                                  # a network for each group that is told: em with groups for users
+    train em --model "$policy" --dataset "$source/pairs.jsonl" --num-groups 2 --user-column group --rounds 1 "$@" ;;
+em)
+    train em --model "$policy" --dataset "$source/pairs.jsonl" --num-groups 2 --user-column user --eval-split 0.1 "$@"
+    $others found "$run/users.json" "$source/pairs.jsonl" "$run/eval.json" > "$dir/found.json" ;;
 value)                                  # of the replies that the reward model was trained on
     train reward --model "$policy" --dataset "$reward/train.jsonl" --eval-dataset "$reward/heldout.jsonl" --loss-type value --reward-weights "$WEIGHTS" "$@" ;;
 
 # ---- policies ---------------------------------------------------------------------------------------------------------------------------------------
 grouped)                                # GRPO with FROM's networks, whose scores have no fixed scale
-    models=$(ls -d "$source"/run/final "$source"/[01]/final "$source"/run/[01]/final 2> /dev/null | paste -sd, -)
+    models=$(ls -d "$source"/run/final "$source"/run/[01]/final 2> /dev/null | paste -sd, -)
     train train --model "$policy" --dataset "$texts/rl.jsonl" --reward-model "$models" --reward-clip none --max-steps "$STEPS" "$@"
     replies "$run/final" "$run" ;;
 demonstrated)

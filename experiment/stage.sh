@@ -22,7 +22,8 @@ updates() { awk -F'"step":' 'NF > 1 { split($2, a, /[,}]/); s = a[1] } END { pri
 # ---- what this stage is made from -----------------------------------------------------------------------------------------------------------------
 part=$kind
 case $kind in
-collapsed|value|rewarded|known) part=reward ;;
+collapsed|value|rewarded) part=reward ;;
+known) part=em ;;
 direct) part=dpo ;;
 dvpo) part=ppo ;;
 grouped|staged) part=train ;;

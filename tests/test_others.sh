@@ -104,6 +104,13 @@ line() { echo "{\"prompt\":\"$1\",\"completion\":\"$2\",\"reward\":$3}"; }
 [ "$($others best 2 2 < "$t/replies.jsonl" | sed 's/.*completion":"\(.\).*/\1/' | tr -d '\n')" = ys ] && good || bad "best"
 echo '{"prompt":"a","decoded_tokens":100,"completion_length":10}' > "$t/replies.jsonl"
 [ "$($others tokens "$t/replies.jsonl")" = 10 ] && good || bad "tokens"
+# of five users four are where they belong once the groups' names are exchanged; user 9 has no pairs
+echo '{"1":{"group":1},"2":{"group":1},"3":{"group":1},"4":{"group":0},"5":{"group":0},"9":{"group":0}}' > "$t/users.json"
+for u in 1 2 3 5; do echo "{\"prompt\":\"a\",\"user\":$u,\"group\":0}"; done > "$t/prefs.jsonl"; echo '{"prompt":"a","user":4,"group":1}' >> "$t/prefs.jsonl"
+echo '{"group_0":{"accuracy":0.25},"group_1":{"accuracy":0.75}}' > "$t/held.json"
+[ "$($others found "$t/users.json" "$t/prefs.jsonl" "$t/held.json")" = '{"users":0.8000,"accuracy_0":0.7500,"accuracy_1":0.2500}' ] && good || bad "found: $($others found "$t/users.json" "$t/prefs.jsonl" "$t/held.json")"
+printf '%s\n' '{"prompt":"a","kl":1,"reward":0.1}' '{"prompt":"a","kl":2,"reward":0.3}' '{"prompt":"b","kl":9,"reward":0.5}' '{"prompt":"b","kl":8,"reward":0.3}' > "$t/replies.jsonl"
+[ "$($others coefficient "$t/replies.jsonl")" = 0.200000 ] && good || bad "coefficient: $($others coefficient "$t/replies.jsonl")"
 $others best 3 2 < "$t/replies.jsonl" > /dev/null 2>&1; [ $? -eq 2 ] && good || bad "best of another number of replies"
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
