@@ -230,7 +230,7 @@ static void candidates_free(Search *s) {
 static bool search_step(Search *s, Err *e) {
     const CollabPlan *p = s->plan;
     const int length = s->reply[s->alive[0]].n + 1;            /* all alive are as long */
-    memset(s->candidate, 0, (size_t)(s->n_alive * p->n_agent * p->top_k) * sizeof *s->candidate);
+    memset(s->candidate, 0, (size_t)s->n_alive * (size_t)(p->n_agent * p->top_k) * sizeof *s->candidate);
     if (p->reference && !next_logp(s->reference, s, p->reference, e)) return false;
     for (int k = 0; k < p->n_agent; k++) if (!agent_proposes(s, k, e)) return false;
     candidates_pack(s);
@@ -271,7 +271,7 @@ bool collab(CollabReply *out, const CollabPlan *p, const Example *x, int n, cons
     const size_t vocab = (size_t)p->agent[0].model->config.vocab;
     Search s = {.plan = p, .x = x, .reply = out, .n_alive = n, .prompt = calloc((size_t)n, sizeof *s.prompt),
                 .alive = malloc((size_t)n * sizeof(int)),
-                .candidate = malloc((size_t)(n * p->n_agent * p->top_k) * sizeof *s.candidate),
+                .candidate = malloc((size_t)n * (size_t)(p->n_agent * p->top_k) * sizeof *s.candidate),
                 .logp = memory_new((size_t)n * vocab * sizeof(real), "log-probabilities", e),
                 .reference = memory_new((size_t)n * vocab * sizeof(real), "log-probabilities", e)};
     bool ok = s.prompt && s.alive && s.candidate && s.logp && s.reference;
