@@ -90,47 +90,6 @@ static bool open_speaker(PolicyMix *x, Drawing *d, const Config *c, const char *
 
 /* ---- sample ---- */
 
-/* kl[i]: sum over the completion's tokens of logp - reference's logp. */
-static bool kl_to(double *kl, Costs *cost, const Model *ref, const Ids *prompt, const Rollout *out,
-                  int n_prompt, int group, int max_new, double temperature, Err *e) {
-    Window w = {0};
-    const int n = n_prompt * group;
-    size_t n_token = 0;
-    int rows = 1024, at = 0;
-    for (int c = 0; c < n; c++) n_token += (size_t)out->length[c];
-    int *token = malloc(3 * n_token * sizeof(int)), *token_of = token ? token + n_token : NULL,
-        *completion_of = token ? token_of + n_token : NULL;
-    size_t *offset = calloc((size_t)n + 1, sizeof *offset);
-    real *logp = malloc(2 * n_token * sizeof(real)), *old = logp ? logp + n_token : NULL;
-    Acts *a = NULL;
-    bool ok = (token && offset && logp) || fail(e, "sample: no memory for %zu tokens", n_token);
-    for (int c = 0; ok && c < n; c++) {                 /* without the gaps that Rollout has */
-        const size_t length = (size_t)out->length[c];
-        memcpy(token + offset[c], out->id + (size_t)c * (size_t)max_new, length * sizeof(int));
-        memcpy(old + offset[c], out->logp + (size_t)c * (size_t)max_new, length * sizeof(real));
-        offset[c + 1] = offset[c] + length;
-    }
-    for (int p = 0; ok && p < n_prompt; p++, at = w.n_row) {
-        ok = window_group(&w, prompt[p].id, prompt[p].n, token, offset, p * group, group, token_of,
-                          completion_of, e);
-        rows = w.n_row - at > rows ? w.n_row - at : rows;
-    }
-    ok = ok && (a = acts_new(ref, rows, rows + n, false, e)) != NULL &&
-         window_logp(logp, NULL, a, rows, rows + n, ref, &w, temperature == 0 ? 1 : temperature, e);
-    for (int c = 0; c < n; c++) kl[c] = 0;
-    for (int i = 0; ok && i < w.n_target; i++) kl[completion_of[i]] += (double)old[token_of[i]] - logp[i];
-    if (ok) {
-        cost_memory_most(&cost->predicted, MEM_REFERENCE, cost_asked(&ref->config, rows, rows + n));
-        cost_memory_most(&cost->measured, MEM_REFERENCE, (double)ref->held + (double)acts_held(a));
-    }
-    free(token);
-    free(offset);
-    free(logp);
-    acts_free(a);
-    window_free(&w);
-    return ok;
-}
-
 static bool sample_batch(JsonWriter *w, Costs *cost, const Config *c, const Drawing *how, const Speaker *s,
                          const Model *ref, const Dataset *d, int first, int n, Err *e) {
     const int total = n * c->num_generations;
@@ -140,7 +99,7 @@ static bool sample_batch(JsonWriter *w, Costs *cost, const Config *c, const Draw
                              &how->sampling, c->seed, 0, d->path, e);
     if (ok && !kl) ok = fail(e, "sample: no memory for %d completions", total);
     ok = ok && (!ref ||
-                kl_to(kl, cost, ref, a.prompt, &a.out, n, a.group, a.max_new, how->sampling.temperature, e));
+                answers_kl(kl, cost, ref, &a, 1024, how->sampling.temperature, e));
     if (ok) answers_cost(cost, &a, s, ref);
     for (int i = 0; ok && i < total; i++) {
         char *text = answer_text(&a, s, i, e);

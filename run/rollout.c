@@ -412,8 +412,11 @@ static void mix_row(real *logits, const Mixture *x, size_t i, size_t vocab) {
 static void draw_all(Rollout *out, const Mixture *x, const RolloutPlan *p, const real *const *hidden,
                      const int *seq, const int *row_of, int n, int position, DrawScratch *s) {
     const size_t vocab = (size_t)x->model[0]->config.vocab;
-    for (int first = 0; first < n; first += LOGIT_ROWS) {
-        const int rows = n - first < LOGIT_ROWS ? n - first : LOGIT_ROWS;
+    /* a prompt's row is computed once: its completions are not cut apart, if they fit */
+    const int group = row_of && p->group_size <= LOGIT_ROWS ? p->group_size : 1,
+              most = LOGIT_ROWS / group * group;
+    for (int first = 0; first < n; first += most) {
+        const int rows = n - first < most ? n - first : most;
         for (int k = 0; k < x->n; k++) {
             const Model *m = x->model[k];
             rows_logits(s->logits + (size_t)k * LOGIT_ROWS * vocab, m,

@@ -45,7 +45,7 @@ static bool tokenizer_digest(char hex[65], const char *dir, Err *e) {
     return true;
 }
 
-bool same_tokenizer(const char *dir, const char *other, Err *e) {
+static bool tokenizers_agree(const char *dir, const char *other, Err *e) {
     char a[65], b[65];
     if (!tokenizer_digest(a, dir, e) || !tokenizer_digest(b, other, e)) return false;
     return !strcmp(a, b) ||
@@ -59,7 +59,7 @@ bool speakers_open(Speaker *s, int *n, int max, const char *folders, const char 
     for (*n = 0; next_folder(dir, &at); ++*n) {
         if (*n == max) return fail(e, "%s: found more than %d policies", folders, max);
         if (!*n) snprintf(first, sizeof first, "%s", dir);
-        if (!speaker_open(&s[*n], dir, chat_template, e) || (*n && !same_tokenizer(dir, first, e)))
+        if (!speaker_open(&s[*n], dir, chat_template, e) || (*n && !tokenizers_agree(dir, first, e)))
             return false;
         if (s->model->config.vocab != s[*n].model->config.vocab)
             return fail(e, "%s: has a vocabulary of %d, %s one of %d", dir, s[*n].model->config.vocab, first,
@@ -161,6 +161,49 @@ void answers_free(Answers *a) {
     free(a->out.length);
     free(a->out.ended);
     *a = (Answers){.n = 0};
+}
+
+bool answers_kl(double *kl, Costs *cost, const Model *ref, const Answers *answers, int slice_rows,
+                double temperature, Err *e) {
+    const int n_prompt = answers->n, group = answers->group, max_new = answers->max_new;
+    const Ids *prompt = answers->prompt;
+    const Rollout *out = &answers->out;
+    Window w = {0};
+    const int n = n_prompt * group;
+    size_t n_token = 0;
+    int rows = slice_rows, at = 0;
+    for (int c = 0; c < n; c++) n_token += (size_t)out->length[c];
+    int *token = malloc(3 * n_token * sizeof(int)), *token_of = token ? token + n_token : NULL,
+        *completion_of = token ? token_of + n_token : NULL;
+    size_t *offset = calloc((size_t)n + 1, sizeof *offset);
+    real *logp = malloc(2 * n_token * sizeof(real)), *old = logp ? logp + n_token : NULL;
+    Acts *a = NULL;
+    bool ok = (token && offset && logp) || fail(e, "no memory for %zu tokens", n_token);
+    for (int c = 0; ok && c < n; c++) {                 /* without the gaps that Rollout has */
+        const size_t length = (size_t)out->length[c];
+        memcpy(token + offset[c], out->id + (size_t)c * (size_t)max_new, length * sizeof(int));
+        memcpy(old + offset[c], out->logp + (size_t)c * (size_t)max_new, length * sizeof(real));
+        offset[c + 1] = offset[c] + length;
+    }
+    for (int p = 0; ok && p < n_prompt; p++, at = w.n_row) {
+        ok = window_group(&w, prompt[p].id, prompt[p].n, token, offset, p * group, group, token_of,
+                          completion_of, e);
+        rows = w.n_row - at > rows ? w.n_row - at : rows;
+    }
+    ok = ok && (a = acts_new(ref, rows, rows + n, false, e)) != NULL &&
+         window_logp(logp, NULL, a, rows, rows + n, ref, &w, temperature == 0 ? 1 : temperature, e);
+    for (int c = 0; c < n; c++) kl[c] = 0;
+    for (int i = 0; ok && i < w.n_target; i++) kl[completion_of[i]] += (double)old[token_of[i]] - logp[i];
+    if (ok) {
+        cost_memory_most(&cost->predicted, MEM_REFERENCE, cost_asked(&ref->config, rows, rows + n));
+        cost_memory_most(&cost->measured, MEM_REFERENCE, (double)ref->held + (double)acts_held(a));
+    }
+    free(token);
+    free(offset);
+    free(logp);
+    acts_free(a);
+    window_free(&w);
+    return ok;
 }
 
 char *answer_text(const Answers *a, const Speaker *s, int i, Err *e) {

@@ -29,8 +29,6 @@ void speaker_close(Speaker *s);
 /* Several, from folders with commas: *n of at most max, all with the same tokenizer.json and as many entries
  * in their vocabulary. Each is to be closed, also after a failure. */
 bool speakers_open(Speaker *s, int *n, int max, const char *folders, const char *chat_template, Err *e);
-/* Whether two folders have the same tokenizer.json; if not, the line says so. */
-bool same_tokenizer(const char *dir, const char *other, Err *e);
 /* The ids that end a completion, from info and language; speaker_open has done it. */
 void speaker_stops(Speaker *s);
 
@@ -45,6 +43,10 @@ void answers_free(Answers *a);
 /* Adds to c what the answers took, by formula and as taken; their passes are counted where s->model->tally
  * points to. ref: another network that read them, or NULL. */
 void answers_cost(Costs *c, const Answers *a, const Speaker *s, const Model *ref);
+/* kl[i]: the sum over answer i's tokens of its logp less ref's, at the temperature (0: at 1). What ref takes
+ * in memory is told as the reference's. */
+bool answers_kl(double *kl, Costs *cost, const Model *ref, const Answers *answers, int slice_rows,
+                double temperature, Err *e);
 /* Opens a line for a reply: the columns of its data (of a text file the prompt) but those that the line
  * itself has, then completion, finish_reason, completion_length, logp, and kl unless it is NULL. The caller
  * adds the columns `more` (names, NULL at the end; NULL: none) and ends the object. */

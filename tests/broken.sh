@@ -32,7 +32,9 @@ tests_of() {            # the programs that must see a mistake in this file
         run/pair_reward.c | run/em.c | cmd/em.c) echo em ;;
         run/replies.c) echo test_replies dvpo ;;
         cmd/dpo.c) echo pairs baselines ;;
+        run/mix.c) echo test_mpo mix_weights ;;
         cmd/mix.c) echo mix_weights ;;
+        run/policy_mix.c) echo mix ;;
         cmd/* | step.c | run/run.c | run/loop.c | run/options.c | run/scorer.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;
         run/collab.c) echo collab ;;
         run/pair_batch.c) echo test_pair_batch pairs baselines ;;

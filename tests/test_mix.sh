@@ -1,6 +1,5 @@
 #!/bin/sh
-# test_mix.sh: policies that write as one: `sample --mixture-weights` and `grpo mix`, on small policies: what changes no bit, what it cost, what is
-# refused. Run from the project's root by `make test`.
+# test_mix.sh: policies that write as one: `sample --mixture-weights` on small policies: what changes no bit, what it cost, what is refused. Run from the project's root by `make test`.
 . tests/commands.sh
 root=${grpo%/grpo}
 r=$root/data/demo-models/policy reward=$root/data/demo-models/reward

@@ -1,6 +1,7 @@
 /* test_mpo.c: MPO's weights and mixture (E246 to E253) by hand, by finite differences, and against a table of
  * all replies; two steps of another program are among the known answers. */
 #include "baselines/mpo.h"
+#include "run/mix.h"
 
 #include "tests/test.h"
 
@@ -79,15 +80,57 @@ static void test_E250_E252_table(void) {
         mixed += exp(z[v]);
     }
     for (int v = 0; v < V; v++)
+        
         CHECK_NEAR(exp(z[v]) / mixed, best[v] / sum, sizeof(real) == 4 ? 1e-6 : 1e-14);
     /* weights 1 and 0: the first policy's bits, in place too */
     mpo_mixture(logits[1], (const real *const[]){logits[1], logits[0]}, (double[]){1, 0}, 2, V);
     for (int v = 0; v < V; v++) CHECK_NEAR(logits[1][v], (real)(log(ref[v]) + r[1][v] / beta_k[1] + 1), 0);
 }
 
+/* run/mix.c on sums made by hand: ten replies to each of two prompts, as often as the reference would write
+ * them, and policies that are its best answers to two rewards. The weights of mirror descent are those of
+ * max-min: both policies' goals are worth the same to the mixture. */
+static void test_mix_weights(void) {
+    enum { R = 10 };
+    Err e = {{0}};
+    const double reward[2][R] = {{.1, .9, .4, .4, .7, 0, .2, .5, .3, .6},
+                                 {.8, .1, .2, .9, .3, .7, .6, 0, .5, .4}},
+                 beta_k[2] = {.5, 1}, w[2] = {.75, .25};
+    double ratio[2 * 2 * R], r[2 * 2 * R];
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < 2; k++) {
+            double sum = 0;
+            double *to = ratio + (i * 2 + k) * R, *rk = r + (i * 2 + k) * R;
+            for (int j = 0; j < R; j++) rk[j] = reward[k][(j + 3 * i * k) % R];
+            for (int j = 0; j < R; j++) sum += exp(to[j] = rk[j] / beta_k[k]);
+            for (int j = 0; j < R; j++) to[j] -= log(sum / R);
+        }
+    const MixSums s = {.n_prompt = 2, .n_policy = 2, .n = R, .ratio = ratio, .reward = r};
+    MixPlan p = {.n_policy = 2, .steps = 4000, .prompts_per_step = 2, .step_size = 4};
+    MixResult got;
+    CHECK(mix_weights(&got, &s, &p, &e));
+    CHECK_NEAR(got.weight[0] + got.weight[1], 1, 1e-12);
+    CHECK(got.weight[0] > .1 && got.weight[1] > .1);
+    CHECK_NEAR(got.gradient[0], got.gradient[1], 2e-3);
+    for (int k = 0; k < 2; k++) CHECK_NEAR(got.mean_ratio[k], 1, 1e-12);
+    CHECK(got.effective > 5 && got.effective < R);
+    CHECK(!got.equal[0] && !got.equal[1]);
+    p.prompts_per_step = 3;                             /* from the first again after the last */
+    MixResult other;
+    CHECK(mix_weights(&other, &s, &p, &e));
+    CHECK_NEAR(other.weight[0], got.weight[0], .02);
+    CHECK(other.weight[0] != got.weight[0]);
+    /* E252 */
+    p.weight = w, p.beta = .2;
+    CHECK(mix_weights(&got, &s, &p, &e));
+    for (int k = 0; k < 2; k++) CHECK_NEAR(got.weight[k], w[k] * beta_k[k] / .2, 1e-12);
+    CHECK_NEAR(got.coefficient[0], .5, 1e-12);
+}
+
 int main(void) {
     test_E246_E247_gradient();
     test_E248_E249_E252();
     test_E250_E252_table();
+    test_mix_weights();
     return test_end();
 }
