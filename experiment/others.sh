@@ -65,13 +65,13 @@ value)                                  # of the replies that the reward model w
 # ---- policies ---------------------------------------------------------------------------------------------------------------------------------------
 grouped)                                # GRPO with FROM's networks, whose scores have no fixed scale
     models=$(ls -d "$source"/run/final "$source"/run/[01]/final 2> /dev/null | paste -sd, -)
-    train train --model "$policy" --dataset "$texts/rl.jsonl" --reward-model "$models" --reward-clip none --max-steps "$STEPS" "$@"
+    train train --model "$policy" --dataset "$texts/rl.jsonl" --reward-model "$models" --reward-clip=-1000,1000 --max-steps "$STEPS" "$@"
     replies "$run/final" "$run" ;;
 demonstrated)
     train sft --model "$policy" --dataset "$here/demos/demos.jsonl" "$@"
     replies "$run/final" "$run" ;;
 staged)                                 # AIHF's rival: GRPO on a reward model that was finished before
-    train train --model "$here/demonstrated/run/final" --dataset "$texts/rl.jsonl" --reward-model "$source/run/final" --reward-clip none "$@"
+    train train --model "$here/demonstrated/run/final" --dataset "$texts/rl.jsonl" --reward-model "$source/run/final" --reward-clip=-1000,1000 "$@"
     replies "$run/final" "$run" ;;
 aihf)
     train aihf --model "$here/demonstrated/run/final" --dataset "$texts/rl.jsonl" --demonstrations "$here/demos/demos.jsonl" --preferences "$source/pairs.jsonl" "$@"
@@ -80,7 +80,9 @@ direct)
     train dpo --model "$here/demonstrated/run/final" --dataset "$source/pairs.jsonl" --demonstrations "$here/demos/demos.jsonl" "$@"
     replies "$run/final" "$run" ;;
 dvpo)
-    train ppo --model "$policy" --dataset "$texts/rl.jsonl" --critic frozen --value-model "$source/run/final" --critic-warmup-steps 0 --max-steps "$STEPS" "$@"
+    "$table" part "$recipe" dvpo > "$dir/recipe.json"
+    recipe=$dir/recipe.json
+    train ppo --model "$policy" --dataset "$texts/rl.jsonl" --critic frozen --value-model "$source/run/final" --max-steps "$STEPS" "$@"
     replies "$run/final" "$run" ;;
 
 # ---- decoding ---------------------------------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,6 @@ case $kind in
 collapsed|value|rewarded) part=reward ;;
 known) part=em ;;
 direct) part=dpo ;;
-dvpo) part=ppo ;;
 grouped|staged) part=train ;;
 demonstrated) part=sft ;;
 world|init|base|ranked|near|bridged|prefs|preferred|demos|diverse|weights|mix|given|mixture|searched-mixture|greedy|collab|best-of) part= ;;
