@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "baselines/bmc.h"
+#include "baselines/aihf.h"
 #include "baselines/collab.h"
 #include "baselines/dpo.h"
 #include "baselines/dvpo.h"
@@ -504,6 +505,32 @@ static bool mixture_policy_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_FINISH;
 }
 
+/* ---- AIHF ---- */
+
+static bool aihf_reward_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
+    KIND_START;
+    const Rows demo = kind_rows(c, "demo_rewards", false), sample = kind_rows(c, "policy_rewards", false),
+               w = kind_rows(c, "chosen_rewards", false),
+               l = kind_same_shape(c, "rejected_rewards", &w, false);
+    const double beta = kind_number_or(c, "beta", 1), w_demo = kind_number_or(c, "w_demo", 1),
+                 w_pref = kind_number_or(c, "w_pref", 1);
+    real *dd = kind_reals(c, demo.n), *ds = kind_reals(c, sample.n), *dw = kind_reals(c, w.n),
+         *dl = kind_reals(c, w.n);
+    kind_refuse(c, !demo.n || !sample.n || !w.n, "demo_rewards",
+                "at least one demonstration, one reply and one pair");
+    KIND_OPEN;
+    const double first = aihf_difference(dd, ds, demo.x, demo.n, sample.x, sample.n, beta, w_demo),
+                 second = aihf_pairs(dw, dl, w.x, l.x, w.n, w_pref);
+    json_put(out, "loss", first + second);
+    json_put(out, "loss_demo", w_demo != 0 ? first / w_demo : 0);
+    json_put(out, "loss_pref", w_pref != 0 ? second / w_pref : 0);
+    kind_put_list(out, "ddemo_rewards", dd, demo.n);
+    kind_put_list(out, "dpolicy_rewards", ds, sample.n);
+    kind_put_list(out, "dchosen_rewards", dw, w.n);
+    kind_put_list(out, "drejected_rewards", dl, l.n);
+    KIND_FINISH;
+}
+
 /* ---- the table ---- */
 const ComputeKind compute_baseline_kinds[] = {
     {"ppo_token_rewards", "E140 E141 E142",
@@ -543,5 +570,9 @@ const ComputeKind compute_baseline_kinds[] = {
     {"mpo_weights", "E246 E247 E248 E249", "initial[policies], eta, log_ratios[steps][n][policies]",
      mpo_weights_kind},
     {"mixture_policy", "E250", "logits[policies][V], weights[policies]", mixture_policy_kind},
+    {"aihf_reward_loss", "E224 E225 E226",
+     "demo_rewards[n], policy_rewards[m], chosen_rewards[p], rejected_rewards[p], beta? 1, w_demo? 1, "
+     "w_pref? 1",
+     aihf_reward_loss_kind},
     {NULL, NULL, NULL, NULL},
 };
