@@ -40,6 +40,8 @@ used=$(sed 's/.*"policy_used":\[\([^]]*\)\].*/\1/' near.jsonl | tr "," "\n" | so
 # one agent, one candidate: its greedy reply
 "$grpo" collab --models "$b" --reward-model "$reward" --dataset prompts.jsonl --max-completion-length 20 --top-k 1 > one.jsonl 2> "$err"
 [ "$(sed 's/"finish_reason".*//' one.jsonl | cksum)" = "$(sed 's/"finish_reason".*//' greedy.jsonl | cksum)" ] && good || bad "one candidate is no greedy reply"
+# at token t it is the reply from there on that is decoded: n + ... + 1
+sed 's/.*"completion_length":\([0-9]*\).*"decoded_tokens":\([0-9]*\).*/\1 \2/' one.jsonl | awk '$2 != $1 * ($1 + 1) / 2 { n++ } END { exit n > 0 }' && good || bad "tokens decoded for one candidate"
 works "a program" "$grpo" collab --models "$b" --dataset prompts.jsonl --max-completion-length 3 --top-k 2 --reward-cmd 'while read -r line; do id=${line#*\"id\":}; echo "{\"id\":${id%%,*},\"scores\":{\"x\":1}}"; done'
 grep -q '^collab: the program will be asked for up to [0-9]* replies$' "$err" && good || bad "the estimate of a program: $(cat "$err")"
 
