@@ -35,13 +35,13 @@ says() {
 
 # TDPO: the line of TDPO2 through (KL, score): (40, .7) (10, .69) (5, .6) (1, .55); DPO at its beta .1: (20, .68)
 line="TDPO2-0.03=.7,.7,.7=40,40,40 TDPO2-0.1=.69,.69,.69=10,10,10 TDPO2-0.3=.6,.6,.6=5,5,5 TDPO2-1=.55,.55,.55=1,1,1"
-report TDPO DPO-0.03=.6,.6,.6=50,50,50 DPO-0.1=.68,.68,.68=20,20,20 DPO=.6,.6,.6=6,6,6 DPO-1=.5,.5,.5=1,1,1 $line
+report TDPO DPO-beta-0.03=.6,.6,.6=50,50,50 DPO-beta-0.1=.68,.68,.68=20,20,20 DPO=.6,.6,.6=6,6,6 DPO-beta-1=.5,.5,.5=1,1,1 $line
 says "TDPO: nearer, level, nowhere above" TDPO "holds here."
-report TDPO DPO-0.03=.6,.6,.6=50,50,50 DPO-0.1=.68,.68,.68=20,20,20 DPO=.69,.69,.69=6,6,6 DPO-1=.5,.5,.5=1,1,1 $line
+report TDPO DPO-beta-0.03=.6,.6,.6=50,50,50 DPO-beta-0.1=.68,.68,.68=20,20,20 DPO=.69,.69,.69=6,6,6 DPO-beta-1=.5,.5,.5=1,1,1 $line
 says "TDPO: DPO above the line at another beta" TDPO "holds at one beta, not as a frontier"
-report TDPO DPO-0.03=.6,.6,.6=50,50,50 DPO-0.1=.68,.68,.68=14,20,20 DPO=.6,.6,.6=6,6,6 DPO-1=.5,.5,.5=1,1,1 $line
+report TDPO DPO-beta-0.03=.6,.6,.6=50,50,50 DPO-beta-0.1=.68,.68,.68=14,20,20 DPO=.6,.6,.6=6,6,6 DPO-beta-1=.5,.5,.5=1,1,1 $line
 says "TDPO: KL in one seed 10 of 14" TDPO "does not hold here."
-report TDPO DPO-0.1=.68,.68,.68=20,20,20 $line
+report TDPO DPO-beta-0.1=.68,.68,.68=20,20,20 $line
 says "TDPO: an arm that was not run" TDPO "open"
 
 report BMC DPO=.5,.51,.49 control=.5,.5,.51 BC=.52,.53,.52 MC=.5,.52,.5 BMC=.6,.61,.6 near=.5,.51,.49 near-control=.5,.5,.51 near-BC=.52,.53,.52 near-MC=.5,.52,.5 near-BMC=.6,.61,.6
@@ -60,7 +60,7 @@ held rated-fixed 0.5 0.58
 report GR rated=.5,.5,.5 rated-fixed=.5,.5,.5 rated-mean=.5,.5,.5
 says "GR: balancing does as well" GR "holds against DPO only"
 
-report FLOW SFT=.4,.4,.4==.9,.9,.9 DPO=.6,.6,.6==.7,.7,.7 DPO-1=.5,.5,.5==.9,.9,.9 flow-10=.59,.6,.61==.76,.75,.76
+report FLOW SFT=.4,.4,.4==.9,.9,.9 DPO=.6,.6,.6==.7,.7,.7 DPO-beta-1=.5,.5,.5==.9,.9,.9 flow-10=.59,.6,.61==.76,.75,.76
 says "flows: as good and wider" "GDPO: gen" "holds here."
 report FLOW SFT=.4,.4,.4==.9,.9,.9 DPO=.6,.6,.6==.7,.7,.7 flow-10=.59,.6,.61==.76,.74,.76
 says "flows: .04 wider in one seed" "GDPO: gen" "does not hold here."
@@ -73,10 +73,10 @@ says "max-min: both groups" MaxMin "holds here."
 report MAXMIN SFT=.6,.6,.6 one-model/safety=.7,.7,.71 max-min=.6,.6,.6
 says "max-min: the majority no better off than before" MaxMin "does not hold here."
 
-report AIHF stages-100=.5,.5,.51 together-100=.6,.61,.6
-says "AIHF: above at 100" AIHF "holds here."
-report AIHF stages-100=.5,.5,.51 together-100=.5,.55,.5
-says "AIHF: not outside the interval" AIHF "does not hold here."
+report AIHF stages-100=.5,.5,.51 direct-100=.6,.61,.6
+says "AIHF: the direct form above at 100" AIHF "open; its direct form exceeds the stages"
+report AIHF stages-100=.5,.5,.51 direct-100=.5,.55,.5
+says "AIHF: not outside the interval" AIHF "open; its direct form does not exceed"
 
 report DVPO PPO=.7,.7,.7===100 dvpo-q=.68,.68,.68===70 dvpo-td=.5,.5,.5===70
 says "DVPO: cheaper, and within .03" DVPO "holds here."
