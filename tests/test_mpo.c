@@ -120,6 +120,18 @@ static void test_mix_weights(void) {
     CHECK(mix_weights(&other, &s, &p, &e));
     CHECK_NEAR(other.weight[0], got.weight[0], .02);
     CHECK(other.weight[0] != got.weight[0]);
+    /* four steps of eta 1, from equal weights */
+    MixPlan few = {.n_policy = 2, .steps = 4, .prompts_per_step = 1, .step_size = 2};
+    double share[R], lambda[2] = {.5, .5}, mean[2] = {0};
+    CHECK(mix_weights(&other, &s, &few, &e));
+    for (int i = 0; i < 4; i++) {
+        double v[2] = {0};
+        mpo_gradient(v, share, ratio + i % 2 * 2 * R, lambda, 2, R, 1);
+        mpo_descend(lambda, v, 2, 1);
+        mpo_average(mean, lambda, 2, i + 1);
+        for (int k = 0; i == 3 && k < 2; k++) CHECK_NEAR(other.gradient[k], v[k], 1e-15);
+    }
+    for (int k = 0; k < 2; k++) CHECK_NEAR(other.weight[k], mean[k], 1e-15);
     /* E252 */
     p.weight = w, p.beta = .2;
     CHECK(mix_weights(&got, &s, &p, &e));

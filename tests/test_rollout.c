@@ -2,6 +2,7 @@
  */
 #include "run/rollout.h"
 
+#include "net/flops.h"
 #include "tests/tiny.h"
 
 /* ---- E23, E29, E308: the sampler --------------------------------------------------------- */
@@ -562,6 +563,30 @@ static void test_E250_mixture(void) {
     model_free(a), model_free(b), model_free(big);
 }
 
+/* The first token of all completions of a prompt comes from one row of logits, also where 64 rows at a time
+ * would cut a group apart: it was computed once more then, and counted, but not predicted. */
+static void test_first_row_once(void) {
+    enum { GROUP = 13, N = N_PROMPT * GROUP };
+    Err e = {{0}};
+    Model *m = tiny_model(0);
+    int id[N], length[N];
+    real logp[N];
+    bool ended[N];
+    Rollout out = {.id = id, .logp = logp, .length = length, .ended = ended};
+    RolloutPlan p = plan_of(m->config.vocab, (Sampling){1, 0, 1, 0});
+    p.max_new = 1;
+    double flop[2];
+    for (int i = 0; i < 2; i++) {
+        Tally t = {{0}};
+        m->tally = &t;
+        p.group_size = i ? GROUP : 1;
+        CHECK(rollout(&out, m, &p, &e));
+        flop[i] = t.forward.flop;
+    }
+    CHECK_NEAR(flop[1], flop[0], 0);
+    model_free(m);
+}
+
 int main(void) {
     test_E29_E308_sampler();
     test_min_p_bound();
@@ -578,5 +603,6 @@ int main(void) {
     test_decode_step();
     test_progress_and_refused();
     test_E250_mixture();
+    test_first_row_once();
     return test_end();
 }
