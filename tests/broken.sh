@@ -29,7 +29,8 @@ tests_of() {            # the programs that must see a mistake in this file
         data/make_world.c) echo preferences ;;
         cmd/ppo.c | run/critic.c) echo dvpo ;;
         cmd/reward.c) echo commands dvpo em ;;
-        run/pair_reward.c | run/em.c | cmd/em.c) echo em ;;
+        run/pair_reward.c) echo test_pair_reward em ;;
+        run/em.c | cmd/em.c) echo em ;;
         run/replies.c) echo test_replies dvpo ;;
         cmd/dpo.c) echo pairs baselines ;;
         run/mix.c) echo test_mpo mix_weights ;;
