@@ -23,6 +23,9 @@ static void test_E57_over_the_update(void) {
     pair_reward_loss(&sliced, parts, score, 1, 0.1, PAIRS);
     pair_reward_loss(&sliced, parts + 2, score + 2, PAIRS - 1, 0.1, PAIRS);
     CHECK(memcmp(d, parts, sizeof d) == 0 && memcmp(&sum, &sliced, sizeof sum) == 0);
+    PairReward plain = { 0 };
+    pair_reward_loss(&plain, NULL, score, PAIRS, 0, PAIRS);
+    CHECK_NEAR(sum.loss - plain.loss, 0.1 * (1.6 * 1.6 + 0.1 * 0.1 + 2.5 * 2.5 + 4.5 * 4.5), 1e-5);
     const PairReward mean = pair_reward_means(sum, PAIRS);
     CHECK(mean.accuracy == 0.5);
     CHECK_NEAR(mean.margin, (0.8 - 0.5 + 3.5 - 0.5) / 4, 1e-6);
