@@ -577,7 +577,7 @@ static void test_first_row_once(void) {
     p.max_new = 1;
     double flop[2];
     for (int i = 0; i < 2; i++) {
-        Tally t = {{0}};
+        Tally t = {.forward = {0}};
         m->tally = &t;
         p.group_size = i ? GROUP : 1;
         CHECK(rollout(&out, m, &p, &e));
