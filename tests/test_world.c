@@ -485,7 +485,7 @@ static void test_rows_stand_alone(const World *w) {
     CHECK(strcmp(p[0].text, p[2].text) != 0 || strcmp(a[0].text, a[2].text) != 0);
 }
 
-/* ---- users, good answers, the editor ------------------------------------------------------ */
+/* ---- users, good answers, the editor (E210) -----------------------------------------------  */
 
 static void test_utility(void) {
     const double score[4] = {1, .5, .25, .75};
