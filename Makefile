@@ -210,9 +210,9 @@ fuzz: build/page_html.h
 
 # Makes a library of the equations, which take arrays only (docs/use-in-ci.md): libgrpo64 in double and
 # libgrpo32 in float, each with one header.
-EQUATIONS = grpo.c variants.c reward.c baselines/combine.c run/quality.c lib/base.c lib/elementary.c \
+EQUATIONS = grpo.c variants.c reward.c baselines/combine.c baselines/maxmin.c run/quality.c lib/base.c lib/elementary.c \
             lib/optim.c lib/settings.c lib/threads.c lib/words.c
-HEADERS   = lib/base.h lib/real.h lib/words.h lib/settings.h reward.h baselines/combine.h run/quality.h \
+HEADERS   = lib/base.h lib/real.h lib/words.h lib/settings.h reward.h baselines/combine.h baselines/maxmin.h run/quality.h \
             variants.h lib/optim.h grpo.h
 SHARED   := $(if $(filter Darwin,$(shell uname -s)),dylib,so)
 PLAIN     = $(CFLAGS) $(ARCHFLAG) $(WARN) -fPIC -I. -MMD -MP $(FIXED)
