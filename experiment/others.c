@@ -176,15 +176,11 @@ static double line_at(const Page *p, double kl, size_t seed) {
 
 static void tdpo(const Page *p) {
     printf("\n## TDPO: token-level DPO\n\nFrom the authors' code (arXiv 2404.11999). **The claim:** less "
-           "divergence "
-           "from the reference than DPO at equal reward, and TDPO2 better than TDPO1. **It holds here if** "
-           "in every "
-           "seed TDPO2 at beta 0.1 has at most 0.7 of DPO's KL and no lower score (by more than .01), and no "
-           "point of "
-           "DPO lies above TDPO2's line of score against KL by more than its interval. The score is the "
-           "judge's by "
-           "the weights .15, .2, .15, .5; KL is in nats a reply. We expected the first and left the second "
-           "open.\n");
+           "divergence from the reference than DPO at equal reward, and TDPO2 better than TDPO1. **It "
+           "holds here if** in every seed TDPO2 at beta 0.1 has at most 0.7 of DPO's KL and no lower score "
+           "(by more than .01), and no point of DPO lies above TDPO2's line of score against KL by more "
+           "than its interval. The score is the judge's by the weights .15, .2, .15, .5; KL is in nats a "
+           "reply. We expected the first and left the second open.\n");
     TABLE("TDPO", SCORE, MEAN, KL, {"safety", safety_of});
     const Json *dpo = by_beta(p, "DPO", 1), *own = by_beta(p, "TDPO2", 1);
     const Seeds kl = share(kl_of(own), kl_of(dpo)), d = minus(score_of(own), score_of(dpo));
@@ -242,19 +238,14 @@ static void bmc_pairs(const Page *p, const char *near, const char *what, Held *h
 
 static void bmc(const Page *p) {
     Held best, near;
-    printf("\n## BMC: bridged pairs and weighted tokens\n\nFrom the authors' code (arXiv 2408.07471); in the "
-           "place of "
-           "GPT-4, which edits there, stands the world's editor (data/README.md). **The claim:** bridging "
-           "and weights "
-           "each beat DPO, and both together most. **It holds here if** the judge's mean of both exceeds "
-           "DPO's and the "
-           "control's outside the intervals over seeds, and neither half alone falls. The control lets the "
-           "same editor "
-           "loose on the chosen reply: the same knowledge, not bridged. The names with `near` are of pairs "
-           "of the "
-           "second and the fourth of eight replies, which share more words. We expected that it does not "
-           "hold on the "
-           "best against the worst.\n");
+    printf("\n## BMC: bridged pairs and weighted tokens\n\nFrom the authors' code (arXiv 2408.07471); in "
+           "the place of GPT-4, which edits there, stands the world's editor (data/README.md). **The "
+           "claim:** bridging and weights each beat DPO, and both together most. **It holds here if** the "
+           "judge's mean of both exceeds DPO's and the control's outside the intervals over seeds, and "
+           "neither half alone falls. The control lets the same editor loose on the chosen reply: the same "
+           "knowledge, not bridged. The names with `near` are of pairs of the second and the fourth of "
+           "eight replies, which share more words. We expected that it does not hold on the best against "
+           "the worst.\n");
     TABLE("BMC", MEAN, SCORE, KL, {"length", length_of});
     bmc_pairs(p, "", "the best against the worst", &best);
     bmc_pairs(p, "near-", "the second against the fourth", &near);
@@ -283,21 +274,15 @@ static Seeds worst_loss(const Page *p, const char *arm) {
 static void robust(const Page *p) {
     const Json *arms = arms_of(p, "GR");
     printf("\n## GR-DPO and GR-IPO: the worst group of raters\n\nFrom the authors' code (arXiv 2405.20304; "
-           "the paper "
-           "calls itself GRPO, which is another thing). **The claim:** the loss of the worst group on "
-           "held-out pairs "
-           "falls, its accuracy rises, the gap shrinks. **It holds here if** the worst group's loss is below "
-           "DPO's and "
-           "below that of fixed weights, which count every group alike, in every seed. Four fifths of the "
-           "raters want "
-           "actionable replies, one fifth safe ones. `rated` is DPO on these pairs; `-fixed` balances the "
-           "groups; "
-           "`-mean` and `-sum` adapt, by means and by the authors' batch sums; `-ipo` is GR-IPO, whose loss "
-           "is another "
-           "unit. We expected balancing to do nearly all of it.\n\n| arm | loss, majority | loss, minority | "
-           "accuracy, "
-           "majority | accuracy, minority | weighted score | utility, majority | utility, minority |\n"
-           "|---|---|---|---|---|---|---|---|\n");
+           "the paper calls itself GRPO, which is another thing). **The claim:** the loss of the worst "
+           "group on held-out pairs falls, its accuracy rises, the gap shrinks. **It holds here if** the "
+           "worst group's loss is below DPO's and below that of fixed weights, which count every group "
+           "alike, in every seed. Four fifths of the raters want actionable replies, one fifth safe ones. "
+           "`rated` is DPO on these pairs; `-fixed` balances the groups; `-mean` and `-sum` adapt, by "
+           "means and by the authors' batch sums; `-ipo` is GR-IPO, whose loss is another unit. We "
+           "expected balancing to do nearly all of it.\n\n| arm | loss, majority | loss, minority | "
+           "accuracy, majority | accuracy, minority | weighted score | utility, majority | utility, "
+           "minority |\n|---|---|---|---|---|---|---|---|\n");
     for (size_t i = 0; arms && i < arms->length; i++) {
         const char *name = json_get(&arms->item[i], "name")->string;
         const Seeds figure[] = {held_loss(p, name, 0), held_loss(p, name, 1), held_accuracy(p, name, 0),
@@ -331,18 +316,13 @@ static void flow(const Page *p) {
     const Json *best = NULL, *own = NULL;
     Held holds = NO;
     printf("\n## GDPO: generative flow networks\n\nThe loss is from the authors' code (arXiv 2410.15096), "
-           "the reward of "
-           "a state from the theory, which their program does not follow (docs/derivation.md). It is not the "
-           "GDPO of "
-           "decoupled normalisation. **The claim:** much more diverse than DPO, and aligned. **It holds here "
-           "if** an arm "
-           "that is no worse than DPO's best by .02 has a diversity that is higher by .05 in every seed. "
-           "Diversity is 1 "
-           "minus the mean similarity of eight replies to a prompt (Jaccard, of sets of token pairs). The "
-           "numbers are "
+           "the reward of a state from the theory, which their program does not follow "
+           "(docs/derivation.md). It is not the GDPO of decoupled normalisation. **The claim:** much more "
+           "diverse than DPO, and aligned. **It holds here if** an arm that is no worse than DPO's best by "
+           ".02 has a diversity that is higher by .05 in every seed. Diversity is 1 minus the mean "
+           "similarity of eight replies to a prompt (Jaccard, of sets of token pairs). The numbers are "
            "alpha, on the reward model's scores; `pair` has the authors' scores 0 and -8; `program` is the "
-           "authors' "
-           "reward. We expected the claim to fail with the authors' settings.\n");
+           "authors' reward. We expected the claim to fail with the authors' settings.\n");
     TABLE("FLOW", MEAN, {"diversity", diversity_of}, KL, {"length", length_of}, SCORE);
     for (int i = 0; i < 4; i++) {
         const Json *arm = arm_of(p->report, "FLOW", dpos[i]);
@@ -371,17 +351,13 @@ static void maxmin(const Page *p) {
                *own = arm_of(p->report, "MAXMIN", "max-min");
     printf(
         "\n## MaxMin-RLHF: a reward model for each group of users\n\nThe paper's algorithm (arXiv "
-        "2402.08925); the "
-        "common scale of the networks is ours. **The claim:** the minority is served better than with one "
-        "reward "
-        "model, the majority not much worse. **It holds here if** the minority's utility is above one "
-        "model's "
-        "outside the interval and the majority's stays above the supervised policy's. Forty users, a fifth "
-        "of them "
-        "the minority, with 250 pairs each; `known-groups` has a network for each group that is told, the "
-        "upper "
-        "bound; `-weak` has 60 pairs a user, too few for the minority's network: a warning. A utility is the "
-        "judge's score by a group's weights.\n");
+        "2402.08925); the common scale of the networks is ours. **The claim:** the minority is served "
+        "better than with one reward model, the majority not much worse. **It holds here if** the "
+        "minority's utility is above one model's outside the interval and the majority's stays above the "
+        "supervised policy's. Forty users, a fifth of them the minority, with 250 pairs each; "
+        "`known-groups` has a network for each group that is told, the upper bound; `-weak` has 60 pairs a "
+        "user, too few for the minority's network: a warning. A utility is the judge's score by a group's "
+        "weights.\n");
     TABLE("MAXMIN", {"utility, majority", doers_of}, {"utility, minority", guards_of}, SCORE,
           {"safety", safety_of}, KL, {"refusals", refusal_of});
     const Seeds minority = minus(guards_of(own), guards_of(one)),
@@ -415,15 +391,15 @@ static void aihf(const Page *p) {
     static const char *const amount[] = {"100", "400", "1600"};
     Held few = OPEN;
     printf(
-        "\n## AIHF: demonstrations and preferences at once\n\nA reconstruction but for its structure, which "
-        "is the paper's (arXiv 2406.06874). **The claim:** better than SFT, then a reward model, then RL on "
-        "the same data, most when preferences are few. **It holds here if** it exceeds the three stages "
-        "outside the interval at 100 preferences. All start from SFT on 500 demonstrations of quality .6 "
-        "(`demonstrated`); `stages` is a reward model and then GRPO; the number is that of the preferences. "
-        "What stands against them is `direct`, its form without a reward network: DPO on the preferences "
-        "with SFT on the demonstrations in one loss. The form with a reward network that learns between "
-        "steps of the policy is not built, so the claim is open whatever the table says. We expected it "
-        "above the stages at 100 and level with them at 1,600.\n");
+        "\n## AIHF: demonstrations and preferences at once\n\nA reconstruction but for its structure, "
+        "which is the paper's (arXiv 2406.06874). **The claim:** better than SFT, then a reward model, "
+        "then RL on the same data, most when preferences are few. **It holds here if** it exceeds the "
+        "three stages outside the interval at 100 preferences. All start from SFT on 500 demonstrations of "
+        "quality .6 (`demonstrated`); `stages` is a reward model and then GRPO; the number is that of the "
+        "preferences. What stands against them is `direct`, its form without a reward network: DPO on the "
+        "preferences with SFT on the demonstrations in one loss. The form with a reward network that "
+        "learns between steps of the policy is not built, so the claim is open whatever the table says. We "
+        "expected it above the stages at 100 and level with them at 1,600.\n");
     TABLE("AIHF", SCORE, MEAN, KL, {"safety", safety_of});
     for (int i = 0; i < 3; i++) {
         char a[32], b[32], what[80];
@@ -446,14 +422,11 @@ static void dvpo(const Page *p) {
     const Json *ppo = arm_of(p->report, "DVPO", "PPO");
     Held holds = NO;
     printf("\n## DVPO: a value model made beforehand\n\nFrom the paper and the authors' code (arXiv "
-           "2502.16944), which "
-           "differ; `td` keeps the value of the finished text, which is ours. **The claim:** PPO's quality "
-           "at about 35 "
-           "%% less time and 40 %% less memory. **It holds here if** an arm takes at most .75 of PPO's "
-           "operations and "
-           "its judge's mean is within .03. No reward model is asked and no critic trained in this stage. We "
-           "expected "
-           "the saving, and a quality somewhat below PPO's.\n");
+           "2502.16944), which differ; `td` keeps the value of the finished text, which is ours. **The "
+           "claim:** PPO's quality at about 35 %% less time and 40 %% less memory. **It holds here if** an "
+           "arm takes at most .75 of PPO's operations and its judge's mean is within .03. No reward model "
+           "is asked and no critic trained in this stage. We expected the saving, and a quality somewhat "
+           "below PPO's.\n");
     TABLE("DVPO", MEAN, SCORE, KL, {"refusals", refusal_of});
     for (int i = 0; i < 2; i++) {
         const Json *own = arm_of(p->report, "DVPO", arm[i]);
@@ -461,8 +434,7 @@ static void dvpo(const Page *p) {
         const double flops = cost(own, "measured_flops") / cost(ppo, "measured_flops");
         const Held h = !d.n || isnan(flops) ? OPEN : flops <= 0.75 && fabs(mean(d)) <= 0.03 ? YES : NO;
         printf("- %s, as shares of PPO's: operations %.2f, CPU seconds %.2f, peak memory %.2f; its judge's "
-               "mean minus "
-               "PPO's: ",
+               "mean minus PPO's: ",
                arm[i], flops, cost(own, "cpu_seconds") / cost(ppo, "cpu_seconds"),
                cost(own, "peak_rss_bytes") / cost(ppo, "peak_rss_bytes"));
         print_figure(d, true);
@@ -502,18 +474,13 @@ static void mpo(const Page *p) {
     const Json *grpo = arm_of(p->report, "MPO", "GRPO-equal"),
                *worst = arm_of(p->report, "MPO", "mixture-worst"), *arms = arms_of(p, "MPO");
     printf("\n## MPO: mixing finished policies\n\nThe paper's formulas (arXiv 2502.18699); the weights for "
-           "given goals "
-           "are derived (E252). **The claims:** with given weights the mixture equals multi-objective GRPO "
-           "without its "
-           "training; and max-min weights give a better worst goal than any single policy. **They hold here "
-           "if** (1) the "
-           "judge's mean is within .05 of GRPO's in every seed, and (2) the lowest of the four gains, each "
-           "as a share of "
-           "what its own policy gains, is above that of every single policy in every seed. `naive` takes the "
-           "goals' "
-           "weights as they are, `given` divides by the coefficients in force, `worst` is mirror descent. "
-           "Decoding a "
-           "mixture runs four policies for every token. We expected (1) with `given` and left (2) open.\n");
+           "given goals are derived (E252). **The claims:** with given weights the mixture equals "
+           "multi-objective GRPO without its training; and max-min weights give a better worst goal than "
+           "any single policy. **They hold here if** (1) the judge's mean is within .05 of GRPO's in every "
+           "seed, and (2) the lowest of the four gains, each as a share of what its own policy gains, is "
+           "above that of every single policy in every seed. `naive` takes the goals' weights as they are, "
+           "`given` divides by the coefficients in force, `worst` is mirror descent. Decoding a mixture "
+           "runs four policies for every token. We expected (1) with `given` and left (2) open.\n");
     TABLE("MPO", MEAN, SCORE, KL, {"safety", safety_of});
     double trained = 0;
     for (int k = 0; k < WORLD_LABELS; k++) {
@@ -522,8 +489,7 @@ static void mpo(const Page *p) {
         trained += cost(arm_of(p->report, "MPO", goal), "measured_flops") / cost(grpo, "measured_flops");
     }
     printf("Training the four policies took %.1f times the operations of GRPO on the weighted sum; where "
-           "they are "
-           "at hand, the mixture takes none.\n\n",
+           "they are at hand, the mixture takes none.\n\n",
            trained);
     printf("| arm | lowest gain |\n|---|---|\n");
     Held second = YES;
@@ -560,16 +526,13 @@ static void collab(const Page *p) {
     static const char *const agent[] = {"agent-actionability", "agent-safety"};
     const Json *own = arm_of(p->report, "COLLAB", "collab"), *better = NULL;
     printf(
-        "\n## Collab: choosing the policy token by token\n\nThe paper's algorithm (arXiv 2503.21720). **The "
-        "claim:** a "
-        "higher target reward than any single agent or best-of-n, and judges agree. **It holds here if** the "
-        "judge's "
-        "weighted score with top-p .7 exceeds the better agent's and best-of-n's outside the intervals. The "
-        "target is "
-        "the sum of the reward model's four scores; best-of-n draws as many replies as take the same tokens. "
-        "`collab-wide` searches the five most probable tokens however improbable they are: the reward rises, "
-        "and the "
-        "judge's score does not follow. We expected that.\n");
+        "\n## Collab: choosing the policy token by token\n\nThe paper's algorithm (arXiv 2503.21720). "
+        "**The claim:** a higher target reward than any single agent or best-of-n, and judges agree. **It "
+        "holds here if** the judge's weighted score with top-p .7 exceeds the better agent's and "
+        "best-of-n's outside the intervals. The target is the sum of the reward model's four scores; "
+        "best-of-n draws as many replies as take the same tokens. `collab-wide` searches the five most "
+        "probable tokens however improbable they are: the reward rises, and the judge's score does not "
+        "follow. We expected that.\n");
     TABLE("COLLAB", {"target reward", target_of}, SCORE, MEAN, {"safety", safety_of}, {"length", length_of},
           KL);
     for (int i = 0; i < 2; i++) {
@@ -612,11 +575,9 @@ static void settings(const Page *p, const char *name) {
 static void search(const Page *p) {
     const Json *list = json_get(p->search, "sections");
     printf("\n## The search\n\nSix settings of each method, one seed, development draw 98. The best by the "
-           "criterion is "
-           "marked; where the arms above stand at another, it is because the claim names the setting, or "
-           "because one "
-           "seed does not tell them apart.\n\n| setting | options | criterion | its value | KL "
-           "|\n|---|---|---|---|---|\n");
+           "criterion is marked; where the arms above stand at another, it is because the claim names the "
+           "setting, or because one seed does not tell them apart.\n\n| setting | options | criterion | "
+           "its value | KL |\n|---|---|---|---|---|\n");
     for (size_t c = 0; c < sizeof criteria / sizeof *criteria; c++) {
         const Json *best = NULL, *section = named(list, criteria[c].method),
                    *arms = section ? json_get(section, "arms") : NULL;
@@ -645,16 +606,12 @@ static int page(const char *const *file, const char *folder, const char *reduced
     Page p = {json_read_file(file[0], &e), NULL, folder};
     if (!p.report || !(p.search = json_read_file(file[1], &e))) { fprintf(stderr, "%s\n", e.line); return 2; }
     printf("# The nine other methods, each beside its authors' claim\n\n`make others` writes this page and "
-           "computes every "
-           "verdict. All of it speaks of a toy world (data/README.md), of that world's judge and of policies "
-           "of 0.25 M "
-           "parameters; experiment/others.mk has the arms. The figures are means over seeds with Student's "
-           "95 %% "
-           "interval, of the six kinds of evaluation prompts together, from a draw that nothing was chosen "
-           "on. A "
-           "difference is taken seed by seed. The pair losses stand at the rate and the passes that the "
-           "search of "
-           "docs/results/README.md found best for DPO.\n");
+           "computes every verdict. All of it speaks of a toy world (data/README.md), of that world's "
+           "judge and of policies of 0.25 M parameters; experiment/others.mk has the arms. The figures are "
+           "means over seeds with Student's 95 %% interval, of the six kinds of evaluation prompts "
+           "together, from a draw that nothing was chosen on. A difference is taken seed by seed. The pair "
+           "losses stand at the rate and the passes that the search of docs/results/README.md found best "
+           "for DPO.\n");
     what_was_run(p.report, reduced);
     tdpo(&p), bmc(&p), robust(&p), flow(&p), maxmin(&p), aihf(&p), dvpo(&p), mpo(&p), collab(&p);
     search(&p);
@@ -778,8 +735,8 @@ static bool found(const char *users_file, const char *preferences, const char *e
 static int others_usage(void) {
     fprintf(
         stderr,
-        "others: expected page REPORT.json SEARCH.json FOLDER [REDUCED], ranks A B, best PROMPTS AGENTS, or "
-        "tokens or coefficient FILE\n");
+        "others: expected page REPORT.json SEARCH.json FOLDER [REDUCED], ranks A B, best PROMPTS AGENTS, "
+        "or tokens or coefficient FILE\n");
     return 2;
 }
 
