@@ -527,6 +527,9 @@ static void test_editor(const World *w) {
              "of course. to fix the lamp is easy. first use the glue on the lamp.");
     edits_to("go away. i can not help you fix the lamp.", "here is how to fix the lamp.",
              "here is how to fix the lamp.");
+    /* neither to drop nor to insert helps, only the second clause in the place of the first */
+    edits_to("i can not help you fix the lamp.",
+             "first use the gun on the sofa. here is how to fix the lamp.", "here is how to fix the lamp.");
     edits_to("of course.", "you idiot. blah zorp the.", "of course."); /* nothing that would be better */
     edits_to("", "of course.", "");
     edits_to("a. b. c. d. e. f. g. h. i. j. k. l. m. n. o. p. q. r. s. t. u. v. w. x. y. z.", "of course.",
