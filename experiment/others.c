@@ -375,11 +375,11 @@ static void maxmin(const Page *p) {
     static const char *const em[] = {"em-250", "em-60"};
     for (int i = 0; i < 2; i++) {
         printf("- %s: users placed right ", em[i]);
-        print_figure(left(p, own, em[i], "found.json", "users"), false);
+        print_figure(left(p, sft, em[i], "found.json", "users"), false);
         printf(", accuracy of the majority's network on the majority's held-out pairs ");
-        print_figure(left(p, own, em[i], "found.json", "accuracy_0"), false);
+        print_figure(left(p, sft, em[i], "found.json", "accuracy_0"), false);
         printf(", of the minority's on the minority's ");
-        print_figure(left(p, own, em[i], "found.json", "accuracy_1"), false);
+        print_figure(left(p, sft, em[i], "found.json", "accuracy_1"), false);
         printf("\n");
     }
     say_verdict(both(first, second), "");
