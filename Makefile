@@ -155,7 +155,7 @@ experiment-quick: all build/make_world build/demo_table build/experiment_tables
 	@$(conduct) EXPERIMENT=runs/experiment-quick SCALES=0.25M SEEDS="1 2" N_SFT=16000 N_REWARD=6000 STEPS=40 \
 	    N_EVAL=64 ABLATIONS="only-safety equal" SEARCHED= results
 
-# Puts the claims of the nine other methods to the test at the smallest scale: two hours on two cores. It keeps what is
+# Puts the claims of the nine other methods to the test at the smallest scale: a few hours on two cores. It keeps what is
 # done and shares the experiment's stages where its folder is the same; it writes docs/results/others.md.
 OTHERS ?= runs/others
 others: all build/make_world build/demo_table build/experiment_others

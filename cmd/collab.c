@@ -61,16 +61,14 @@ static bool options_check(const Config *c, Err *e) {
 }
 
 static void put_reply(JsonWriter *w, const Example *x, const CollabReply *r, const char *text, bool kl) {
-    static const char *const more[] = {"policy_used", "q", "decoded_tokens", NULL};
+    static const char *const more[] = {"policy_used", "q", "decoded_tokens"};
     double logp = 0, ratio = 0;
     for (int t = 0; t < r->n; t++) logp += r->logp[t], ratio += r->kl[t];
-    answer_put(w, x, text, r->ended, r->n, logp, kl ? &ratio : NULL, more);
+    answer_put(w, x, text, r->ended, r->n, logp, kl ? &ratio : NULL, more, sizeof more / sizeof *more);
     json_open(w, "policy_used", '[');
     for (int t = 0; t < r->n; t++) json_number(w, r->agent[t]);
     json_end(w, ']');
-    json_open(w, "q", '[');
-    for (int t = 0; t < r->n; t++) json_number(w, r->q[t]);
-    json_end(w, ']');
+    json_put_numbers(w, "q", r->q, (size_t)r->n);
     json_put_int(w, "decoded_tokens", r->decoded);
     json_end(w, '}');
     json_raw(w, "\n");
@@ -88,9 +86,7 @@ static bool collab_batch(FileWriter *file, const CollabPlan *p, const Example *x
         *decoded += (double)r[i].decoded;
         free(text);
     }
-    ok = ok && (file ? file_append(file, w.text, w.length, e)
-                     : fwrite(w.text, 1, w.length, stdout) == w.length ||
-                           fail(e, "standard output: could not be written"));
+    ok = ok && file_or_stdout(file, w.text, w.length, e);
     for (int i = 0; r && i < n; i++) collab_free(&r[i]);
     free(r);
     free(w.text);

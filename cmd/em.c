@@ -69,9 +69,7 @@ static bool em_check(const Config *c, Err *e) {
     if (c->num_groups < 2 || c->num_groups > MAXMIN_MODELS)
         return fail(e, "--num-groups: found %d, expected 2 to %d", c->num_groups, MAXMIN_MODELS);
     if (c->rounds < 1) return fail(e, "--rounds: found %d, expected at least 1", c->rounds);
-    return (c->center_rewards_coefficient >= 0 && !isinf(c->center_rewards_coefficient)) ||
-           fail(e, "--center-rewards-coefficient: found %g, expected 0 (none) or more",
-                c->center_rewards_coefficient);
+    return pair_reward_center_check(c->center_rewards_coefficient, e);
 }
 
 static bool em_open(void *self, Err *e) {
@@ -168,32 +166,20 @@ static bool em_predict(Cost *c, void *self, int64_t n_step, Err *e) {
 
 /* The table of held-out pairs: eval.json, and on stdout or as a member of *w. */
 static bool em_table_held(JsonWriter *w, MaxMin *s, Err *e) {
-    char path[600], key[24];
+    char key[24];
     JsonWriter j = {0};
-    bool ok = true;
     json_begin(&j, '{');
-    if (!s->t.o->json)
-        printf("%-16s %6s %8s %8s %8s\n", "held-out", "n", "loss", "accuracy", "margin");
-    for (int u = 0; ok && u < s->em.n_model; u++) {
+    if (!s->t.o->json) pair_reward_head();
+    for (int u = 0; u < s->em.n_model; u++) {
         PairReward r;
         int n;
-        if (!(ok = em_held(&r, &n, &s->em, u, e))) break;
+        if (!em_held(&r, &n, &s->em, u, e)) { free(j.text); return false; }
         snprintf(key, sizeof key, "group_%d", u);
-        if (!s->t.o->json) printf("%-16s %6d %8.4f %8.3f %8.3f\n", key, n, r.loss, r.accuracy, r.margin);
         json_open(&j, key, '{');
-        json_put_int(&j, "n", n);
-        json_put(&j, "loss", r.loss);
-        json_put(&j, "accuracy", r.accuracy);
-        json_put(&j, "margin", r.margin);
+        pair_reward_row(&j, key, n, &r, !s->t.o->json);
         json_end(&j, '}');
     }
-    json_end(&j, '}');
-    json_put_raw(w, "held_out", j.text);
-    json_raw(&j, "\n");
-    ok = ok && path_join(path, sizeof path, s->t.o->output_dir, "eval.json", e) &&
-         file_write(path, j.text, j.length, e);
-    free(j.text);
-    return ok;
+    return training_held(w, &s->t, &j, e);
 }
 
 static bool em_finish(JsonWriter *w, void *self, Err *e) {

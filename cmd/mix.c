@@ -57,25 +57,20 @@ static const OptionTable table = {
 
 /* ---- the result ---- */
 
-static void put_list(JsonWriter *w, const char *key, const double *x, int n) {
-    json_open(w, key, '[');
-    for (int k = 0; k < n; k++) json_number(w, x[k]);
-    json_end(w, ']');
-}
-
 static void mix_json(JsonWriter *w, const Config *c, const MixPlan *p, const MixSums *s, const MixResult *r) {
+    const size_t n = (size_t)s->n_policy;
     char dir[1024];
     json_begin(w, '{');
     json_open(w, "models", '[');
     for (const char *at = c->models; next_folder(dir, &at); ) json_string(w, dir);
     json_end(w, ']');
-    put_list(w, "weights", r->weight, s->n_policy);
-    if (p->weight) put_list(w, "coefficients", r->coefficient, s->n_policy);
+    json_put_numbers(w, "weights", r->weight, n);
+    if (p->weight) json_put_numbers(w, "coefficients", r->coefficient, n);
     else {
-        put_list(w, "gradient", r->gradient, s->n_policy);
+        json_put_numbers(w, "gradient", r->gradient, n);
         json_put(w, "effective_replies", r->effective);
     }
-    put_list(w, "mean_ratio", r->mean_ratio, s->n_policy);
+    json_put_numbers(w, "mean_ratio", r->mean_ratio, n);
     json_put_int(w, "prompts", s->n_prompt);
     json_put_int(w, "num_generations", s->n);
     json_end(w, '}');

@@ -72,9 +72,7 @@ static void pairs_prompt(JsonWriter *w, const Example *x) {
 static bool write_line(Pairs *p, JsonWriter *w, Err *e) {
     json_end(w, '}');
     json_raw(w, "\n");
-    const bool ok = p->c.output ? file_append(&p->file, w->text, w->length, e)
-                                : fwrite(w->text, 1, w->length, stdout) == w->length ||
-                                      fail(e, "standard output: could not be written");
+    const bool ok = file_or_stdout(p->c.output ? &p->file : NULL, w->text, w->length, e);
     free(w->text);
     return ok;
 }

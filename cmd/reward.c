@@ -174,17 +174,6 @@ static bool reward_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     return true;
 }
 
-static bool write_table(JsonWriter *w, JsonWriter *table, const char *dir, Err *e) {
-    char path[1024];
-    json_end(table, '}');
-    json_put_raw(w, "held_out", table->text);
-    json_raw(table, "\n");
-    const bool ok =
-        path_join(path, sizeof path, dir, "eval.json", e) && file_write(path, table->text, table->length, e);
-    free(table->text);
-    return ok;
-}
-
 /* What becomes of pairs that were held out. */
 static bool held_pairs_table(JsonWriter *w, Reward *s, Err *e) {
     const int n = s->held_pairs.n;
@@ -197,15 +186,10 @@ static bool held_pairs_table(JsonWriter *w, Reward *s, Err *e) {
     free(score);
     if (!ok) return false;
     r = pair_reward_means(r, n);
-    if (!s->t.o->json)
-        printf("%-16s %6s %8s %8s %8s\n%-16s %6d %8.4f %8.3f %8.3f\n", "held-out", "n", "loss", "accuracy",
-               "margin", "pairs", n, r.loss, r.accuracy, r.margin);
+    if (!s->t.o->json) pair_reward_head();
     json_begin(&j, '{');
-    json_put_int(&j, "n", n);
-    json_put(&j, "loss", r.loss);
-    json_put(&j, "accuracy", r.accuracy);
-    json_put(&j, "margin", r.margin);
-    return write_table(w, &j, s->t.o->output_dir, e);
+    pair_reward_row(&j, "pairs", n, &r, !s->t.o->json);
+    return training_held(w, &s->t, &j, e);
 }
 
 /* Where the table looks at a value: how much of the score is known by then. */
@@ -237,21 +221,22 @@ static bool held_scores(real *score, real *label, const Trainer *t, const Folder
 }
 
 /* The table of held-out replies: on stdout (or as a member of *w), and as eval.json. */
-static bool held_table(JsonWriter *w, const Trainer *t, const FolderInfo *info, const ReplySet *held,
-                       const char *dir, bool json, Err *e) {
+static bool held_table(JsonWriter *w, const Reward *s, Err *e) {
+    const ReplySet *held = &s->held;
+    const bool json = s->t.o->json;
     const int n_column = held->states ? N_PLACE : held->n_label;
     const size_t n = (size_t)held->n * (size_t)n_column;
     real *score = malloc(n * sizeof(real)), *label = malloc(n * sizeof(real));
     QualityPair *scratch = malloc((size_t)held->n * sizeof *scratch);
     bool ok = (score && label && scratch) || fail(e, "no memory for %zu scores", n);
-    ok = ok && held_scores(score, label, t, info, held, n_column, e);
+    ok = ok && held_scores(score, label, &s->l.trainer, &s->l.info, held, n_column, e);
     JsonWriter j = {0};
     json_begin(&j, '{');
     if (ok && !json)
         printf("%-16s %6s %8s %8s %8s %8s %8s %8s\n", "held-out", "n", "MSE", "R2", "Pearson", "Spearman",
                "bias", "slope");
     for (int k = 0; ok && k < n_column; k++) {
-        const char *name = held->states ? place[k].name : info->label[k];
+        const char *name = held->states ? place[k].name : s->l.info.label[k];
         Quality r;
         quality_of(&r, NULL, 10, score, label, (size_t)held->n, (size_t)n_column, (size_t)k, scratch);
         if (!json)
@@ -269,7 +254,7 @@ static bool held_table(JsonWriter *w, const Trainer *t, const FolderInfo *info, 
         json_put(&j, "calibration_error", r.calibration_error);
         json_end(&j, '}');
     }
-    ok = write_table(w, &j, dir, e) && ok;
+    ok = training_held(w, &s->t, &j, e) && ok;
     free(score);
     free(label);
     free(scratch);
@@ -294,9 +279,7 @@ static bool loss_check(const Config *c, Err *e) {
     const bool value = c->loss_type == LOSS_VALUE;
     if (!(c->gamma >= 0 && c->gamma <= 1) || !(c->lam >= 0 && c->lam <= 1))
         return fail(e, "--gamma %g, --lam %g: expected 0 to 1", c->gamma, c->lam);
-    if (!(c->center_rewards_coefficient >= 0) || isinf(c->center_rewards_coefficient))
-        return fail(e, "--center-rewards-coefficient: found %g, expected 0 (none) or more",
-                    c->center_rewards_coefficient);
+    if (!pair_reward_center_check(c->center_rewards_coefficient, e)) return false;
     if (c->loss_type != LOSS_PAIRS && c->center_rewards_coefficient != 0)
         return fail(e, "--center-rewards-coefficient: is of --loss-type bradley_terry; leave it out");
     if (c->loss_type == LOSS_PAIRS && c->label_weights)
@@ -426,7 +409,7 @@ static bool reward_finish(JsonWriter *w, void *self, Err *e) {
     if (!training_final(w, &s->t, &s->l, "loss", s->t.smooth, e) ||
         (s->held_pairs.n && !held_pairs_table(w, s, e)) ||
         (s->held.n &&
-         !held_table(w, &s->l.trainer, &s->l.info, &s->held, s->t.o->output_dir, s->t.o->json, e)))
+         !held_table(w, s, e)))
         return false;
     training_tell(&s->t, told,
                   s->held.n || s->held_pairs.n ? ""

@@ -108,7 +108,7 @@ static bool sample_batch(JsonWriter *w, Costs *cost, const Config *c, const Draw
             logp += a.out.logp[(size_t)i * (size_t)a.max_new + (size_t)t];
         if ((ok = text != NULL))
             answer_put(w, &d->row[first + i / a.group], text, a.out.ended[i], a.out.length[i], logp,
-                       ref ? &kl[i] : NULL, NULL);
+                       ref ? &kl[i] : NULL, NULL, 0);
         if (ok) json_end(w, '}'), json_raw(w, "\n");
         free(text);
     }

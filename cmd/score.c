@@ -81,9 +81,8 @@ static bool emit(FileWriter *file, const Config *c, const Dataset *d, const real
     JsonWriter w = {0};
     for (int i = 0; i < d->n; i++)
         write_row(&w, &d->row[i], score + (size_t)i * (size_t)n_label, label, n_label, reward[i]);
-    const bool ok = c->output ? file_append(file, w.text, w.length, e) && file_commit(file, e)
-                              : fwrite(w.text, 1, w.length, stdout) == w.length ||
-                                    fail(e, "standard output: could not be written");
+    const bool ok = file_or_stdout(c->output ? file : NULL, w.text, w.length, e) &&
+                    (!c->output || file_commit(file, e));
     free(w.text);
     return ok;
 }

@@ -157,14 +157,7 @@ static void put_prompt(JsonWriter *w, const Step *s, const Parts *p, int prompt)
     const size_t n = reward_moments(&mean, &std, g->reward + first, (size_t)s->group, 1, 1);
     json_begin(w, '{');
     json_put_int(w, "line", x->line);
-    json_open(w, "messages", '[');
-    for (int i = 0; i < x->n_prompt; i++) {
-        json_begin(w, '{');
-        json_put_string(w, "role", x->prompt[i].role);
-        json_put_string(w, "content", x->prompt[i].content);
-        json_end(w, '}');
-    }
-    json_end(w, ']');
+    example_put_messages(w, x);
     json_put_int(w, "prompt_tokens", g->prompt[prompt].n);
     json_put_int(w, "scored", (long long)n);
     json_put(w, "reward_mean", mean);

@@ -221,12 +221,6 @@ void kind_put_list(JsonWriter *w, const char *key, const real *x, size_t n) {
     json_end(w, ']');
 }
 
-void kind_put_doubles(JsonWriter *w, const char *key, const double *x, size_t n) {
-    json_open(w, key, '[');
-    for (size_t i = 0; i < n; i++) json_number(w, x[i]);
-    json_end(w, ']');
-}
-
 void kind_put_rows(JsonWriter *w, const char *key, const real *x, const size_t *offset, size_t n_row) {
     json_open(w, key, '[');
     for (size_t i = 0; i < n_row; i++) {

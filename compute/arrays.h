@@ -48,7 +48,6 @@ int kind_choice(Call *c, const char *key, const char *const *names);   /* place 
 size_t kind_group_size(Call *c, size_t n);                      /* num_generations, a divisor of n */
 
 void kind_put_list(JsonWriter *w, const char *key, const real *x, size_t n);
-void kind_put_doubles(JsonWriter *w, const char *key, const double *x, size_t n);
 void kind_put_rows(JsonWriter *w, const char *key, const real *x, const size_t *offset, size_t n_row);
 void kind_put_tensor(JsonWriter *w, const char *key, const real *x, const size_t *shape, int n_dim);
 

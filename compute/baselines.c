@@ -214,7 +214,7 @@ static bool maxmin_kind(JsonWriter *out, const Json *inputs, Err *e) {
     json_open(out, "assignment", '[');
     for (size_t k = 0; k < n_user; k++) json_number(out, member[k]);
     json_end(out, ']');
-    kind_put_doubles(out, "group_utilities", mean, n_model);
+    json_put_numbers(out, "group_utilities", mean, n_model);
     json_put_int(out, "worst_group", (long long)worst);
     kind_put_list(out, "rewards_worst_group", reward.x + worst * n, n);
     kind_put_list(out, "rewards_min_per_sample", lowest, n);
@@ -384,11 +384,6 @@ static bool bmc_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
 
 /* ---- Collab ---- */
 
-static void row_logp(real *z, int vocab) {
-    const LogitStats s = logits_stats(z, vocab, 1, false);
-    for (int v = 0; v < vocab; v++) z[v] = z[v] - s.max - s.log_sum;
-}
-
 static bool collab_step_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_START;
     const Rows reference = kind_rows(c, "ref_logits", false), policy = kind_matrix(c, "policy_logits"),
@@ -401,10 +396,10 @@ static bool collab_step_kind(JsonWriter *out, const Json *inputs, Err *e) {
     double *promise = kind_take(c, policy.n_row * top_k, sizeof *promise);
     KIND_OPEN;
     size_t n = 0;
-    row_logp(reference.x, (int)vocab);
+    logits_logp(reference.x, (int)vocab);
     for (size_t j = 0; j < policy.n_row; j++) {
         real *logp = policy.x + j * vocab;
-        row_logp(logp, (int)vocab);
+        logits_logp(logp, (int)vocab);
         const double kl = collab_kl(logp, reference.x, (int)vocab);
         const int found = collab_candidates(token, logp, (int)vocab, (int)top_k, top_p);
         for (int k = 0; k < found; k++, n++) {
@@ -450,10 +445,10 @@ static bool gr_dpo_step(JsonWriter *out, const Json *inputs, Err *e) {
     robust_group_losses(group_loss, x, group.x, n, count, (int)n_group, config.loss);
     robust_step(q, group_loss, (int)n_group, config.step_size);
     const double loss = robust_loss(dell, group_loss, group.x, n, q, count, (int)n_group, config.loss);
-    kind_put_doubles(out, "group_losses", group_loss, n_group);
-    kind_put_doubles(out, "weights", q, n_group);
+    json_put_numbers(out, "group_losses", group_loss, n_group);
+    json_put_numbers(out, "weights", q, n_group);
     json_put(out, "loss", loss);
-    kind_put_doubles(out, "dlosses", dell, n);
+    json_put_numbers(out, "dlosses", dell, n);
     KIND_FINISH;
 }
 
@@ -481,13 +476,13 @@ static bool mpo_weights_kind(JsonWriter *out, const Json *inputs, Err *e) {
         mpo_descend(lambda, v, (int)K, eta);
         mpo_average(average, lambda, (int)K, (int)i + 1);
         json_begin(out, '{');
-        kind_put_doubles(out, "sample_weights", share, n);
-        kind_put_doubles(out, "gradient", v, K);
-        kind_put_doubles(out, "weights", lambda, K);
+        json_put_numbers(out, "sample_weights", share, n);
+        json_put_numbers(out, "gradient", v, K);
+        json_put_numbers(out, "weights", lambda, K);
         json_end(out, '}');
     }
     json_end(out, ']');
-    kind_put_doubles(out, "average", average, K);
+    json_put_numbers(out, "average", average, K);
     KIND_FINISH;
 }
 
@@ -500,7 +495,7 @@ static bool mixture_policy_kind(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_OPEN;
     for (size_t k = 0; k < logits.n_row; k++) row[k] = logits.x + k * logits.width;
     mpo_mixture(z, row, lambda, (int)logits.n_row, (int)logits.width);
-    row_logp(z, (int)logits.width);
+    logits_logp(z, (int)logits.width);
     kind_put_list(out, "logps", z, logits.width);
     KIND_FINISH;
 }

@@ -56,7 +56,7 @@ static bool regression_metrics(JsonWriter *out, const Json *inputs, Err *e) {
                        scratch);
 #define COLUMN(field) \
     for (size_t k = 0; k < s.width; k++) column[k] = (double)m[k].field; \
-    kind_put_doubles(out, #field, column, s.width);
+    json_put_numbers(out, #field, column, s.width);
     COLUMN(n) COLUMN(mse) COLUMN(rmse) COLUMN(mae) COLUMN(bias) COLUMN(r2) COLUMN(pearson) COLUMN(spearman)
     COLUMN(calibration_slope) COLUMN(calibration_intercept) COLUMN(calibration_error)
 #undef COLUMN
@@ -91,8 +91,8 @@ static bool saw_weights(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_OPEN;
     combine_saw_weights(w, cv, r.x, shift, delta, r.n_row, r.width);
     combine_saw_reward(reward, r.x, w, alpha, multiplier, r.n_row, r.width);
-    kind_put_doubles(out, "cv", cv, r.width);
-    kind_put_doubles(out, "weights", w, r.width);
+    json_put_numbers(out, "cv", cv, r.width);
+    json_put_numbers(out, "weights", w, r.width);
     kind_put_list(out, "rewards", reward, r.n_row);
     if (g) {
         combine_saw_advantage(adv, cv, r.x, w, alpha, r.n_row, r.width, g, 1e-4);
@@ -155,8 +155,8 @@ static bool grpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
     json_put(out, "reward", stats.reward);
     json_put(out, "reward_std", stats.reward_std);
     json_put(out, "frac_reward_zero_std", stats.frac_reward_zero_std);
-    kind_put_doubles(out, "reward_means", mean, r.width);
-    kind_put_doubles(out, "reward_stds", std, r.width);
+    json_put_numbers(out, "reward_means", mean, r.width);
+    json_put_numbers(out, "reward_stds", std, r.width);
     KIND_FINISH;
 }
 
@@ -207,7 +207,7 @@ static bool constrained_advantages(JsonWriter *out, const Json *inputs, Err *e) 
     combine_constrained_advantage(adv, r.x, cost.x, 1, lambda, n, cost.width, g, eps);
     kind_put_list(out, "advantages_component_level", adv, n);
     combine_multiplier_step(lambda, cost.x, budget, eta, max, n, cost.width);
-    kind_put_doubles(out, "multipliers", lambda, cost.width);
+    json_put_numbers(out, "multipliers", lambda, cost.width);
     KIND_FINISH;
 }
 
@@ -235,7 +235,7 @@ static bool overlong_penalty(JsonWriter *out, const Json *inputs, Err *e) {
         else p[i] = variant_overlong_penalty((size_t)n.x[i], longest, cache);
     }
     KIND_OPEN;
-    kind_put_doubles(out, "penalties", p, n.n);
+    json_put_numbers(out, "penalties", p, n.n);
     KIND_FINISH;
 }
 
@@ -252,7 +252,7 @@ static bool kl_estimators(JsonWriter *out, const Json *inputs, Err *e) {
             grpo_kl(k, dk, logp.x[t], ref.x[t]);
             value[t] = j < 3 ? k[j] : dk[j - 3];
         }
-        kind_put_doubles(out, j < 3 ? name[j] : dname[j - 3], value, logp.n);
+        json_put_numbers(out, j < 3 ? name[j] : dname[j - 3], value, logp.n);
     }
     KIND_FINISH;
 }
@@ -456,7 +456,7 @@ static bool lr_schedule(JsonWriter *out, const Json *inputs, Err *e) {
     KIND_OPEN;
     for (size_t s = 0; s < n; s++)
         lr[s] = base * schedule_factor(kind, (int64_t)s, (int64_t)warmup, (int64_t)n, min_ratio);
-    kind_put_doubles(out, "lrs", lr, n);
+    json_put_numbers(out, "lrs", lr, n);
     KIND_FINISH;
 }
 

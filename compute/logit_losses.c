@@ -114,8 +114,8 @@ static bool gflownet_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
     }
     flow_levels(level, level, next, end, n);
     for (size_t t = 0; t < n; t++) off[t] = level[t] - level[t + 1];
-    kind_put_doubles(out, "log_flows", flow, n + 1);
-    kind_put_doubles(out, "residuals", off, n);
+    json_put_numbers(out, "log_flows", flow, n + 1);
+    json_put_numbers(out, "residuals", off, n);
     json_put(out, "loss_db", flow_db(next, end, level, n, 1));
     put_flow_rows(out, "dlogits_db", dz, &z, &token, eos, next, end);
     json_put(out, "loss_subtb", flow_subtb(next, end, level, n, lambda, 1));

@@ -72,7 +72,7 @@ static bool rope_inv_freq(JsonWriter *out, const Json *inputs, Err *e) {
     double *f = kind_take(c, (size_t)m.head_dim / 2, sizeof *f);
     KIND_OPEN;
     rope_frequencies(f, &m);
-    kind_put_doubles(out, "inv_freq", f, (size_t)m.head_dim / 2);
+    json_put_numbers(out, "inv_freq", f, (size_t)m.head_dim / 2);
     KIND_FINISH;
 }
 

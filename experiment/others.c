@@ -622,45 +622,37 @@ static int page(const char *const *file, const char *folder, const char *reduced
 
 /* ---- small commands on replies ---- */
 
-typedef struct {
-    const char *text;
-    size_t length;
-    const char *prompt;
-    double reward, tokens, length_of, kl;
-    Json *row;
-} Reply;
-typedef struct { Reply *reply; size_t n; char *text; } Replies;
+typedef struct { const char *prompt; double reward, kl; const Json *row; } Reply;
+typedef struct { Reply *reply; size_t n; JsonLines lines; } Replies;
 
-static bool replies_read(Replies *r, FILE *in, const char *name, Err *e) {
-    size_t n = 0, cap = 0, line = 0;
-    *r = (Replies){NULL, 0, NULL};
-    for (;;) {
-        if (n + 65536 > cap && !(r->text = realloc(r->text, cap = 2 * cap + 131072)))
-            return fail(e, "no memory");
-        const size_t got = fread(r->text + n, 1, 65536, in);
-        if (!got) break;
-        n += got;
+static bool replies_read(Replies *r, const char *path, Err *e) {
+    *r = (Replies){.n = 0};
+    if (!json_lines_read(&r->lines, path, false, e)) return false;
+    if (!r->lines.n) return fail(e, "%s: found no replies", path);
+    r->n = (size_t)r->lines.n;
+    if (!(r->reply = calloc(r->n, sizeof *r->reply))) return fail(e, "%s: no memory for its replies", path);
+    for (size_t i = 0; i < r->n; i++) {
+        const Json *row = r->lines.line[i], *prompt = json_get(row, "prompt");
+        r->reply[i] = (Reply){.prompt = prompt && prompt->type == JSON_STRING ? prompt->string : "",
+                              .reward = number_of(json_get(row, "reward")),
+                              .kl = number_of(json_get(row, "kl")),
+                              .row = row};
     }
-    for (size_t at = 0, end; at < n; at = end + 1) {
-        const char *stop = memchr(r->text + at, '\n', n - at);
-        end = stop ? (size_t)(stop - r->text) : n;
-        Reply *more = realloc(r->reply, (r->n + 1) * sizeof *more);
-        if (!more) return fail(e, "no memory");
-        r->reply = more;
-        Reply *x = &r->reply[r->n++];
-        *x = (Reply){.text = r->text + at, .length = end - at};
-        if (!(x->row = json_parse(x->text, x->length, name, ++line, e))) return false;
-        const Json *prompt = json_get(x->row, "prompt");
-        x->prompt = prompt && prompt->type == JSON_STRING ? prompt->string : "";
-        x->reward = number_of(json_get(x->row, "reward"));
-        x->tokens = number_of(json_get(x->row, "decoded_tokens"));
-        x->kl = number_of(json_get(x->row, "kl"));
-        x->length_of = number_of(json_get(x->row, "completion_length"));
-    }
-    return r->n > 0 || fail(e, "%s: found no replies", name);
+    return true;
 }
 
-static void put(const Reply *x) { printf("%.*s\n", (int)x->length, x->text); }
+static void put(const Reply *x) {
+    char *text = json_text(x->row);
+    puts(text ? text : "");
+    free(text);
+}
+
+/* How many replies from `first` on are to its prompt. */
+static size_t prompt_replies(const Replies *r, size_t first) {
+    size_t n = 1;
+    while (first + n < r->n && !strcmp(r->reply[first].prompt, r->reply[first + n].prompt)) n++;
+    return n;
+}
 
 /* Among n replies the one of this rank by reward, 1 the best; of equals the first. */
 static const Reply *ranked(const Reply *x, size_t n, size_t rank) {
@@ -675,7 +667,7 @@ static const Reply *ranked(const Reply *x, size_t n, size_t rank) {
 
 static void ranks(const Replies *r, size_t a, size_t b) {
     for (size_t first = 0, n; first < r->n; first += n) {
-        for (n = 1; first + n < r->n && !strcmp(r->reply[first].prompt, r->reply[first + n].prompt); n++) {}
+        n = prompt_replies(r, first);
         const Reply *x = ranked(r->reply + first, n, a), *y = ranked(r->reply + first, n, b);
         if (x && y) put(x), put(y);
     }
@@ -694,27 +686,35 @@ static void best(const Replies *r, size_t prompts, size_t agents) {
     }
 }
 
-static void coefficient(const Replies *r) {
-    enum { MOST = 256 };
-    double kl[MOST], reward[MOST];
+static bool coefficient(const Replies *r, Err *e) {
+    double *kl = malloc(2 * r->n * sizeof *kl), *reward = kl ? kl + r->n : NULL;
     MpoSlope slope = {0, 0};
+    if (!kl) return fail(e, "no memory for %zu replies", r->n);
+    for (size_t i = 0; i < r->n; i++) kl[i] = r->reply[i].kl, reward[i] = r->reply[i].reward;
     for (size_t first = 0, n; first < r->n; first += n) {
-        for (n = 0;
-             first + n < r->n && n < MOST && !strcmp(r->reply[first].prompt, r->reply[first + n].prompt); n++)
-            kl[n] = r->reply[first + n].kl, reward[n] = r->reply[first + n].reward;
-        mpo_slope_add(&slope, reward, kl, (int)n);
+        n = prompt_replies(r, first);
+        mpo_slope_add(&slope, reward + first, kl + first, (int)n);
     }
     printf("%.6f\n", slope.rr / slope.rl);
+    free(kl);
+    return true;
+}
+
+static void decoded_tokens(const Replies *r) {
+    double decoded = 0, length = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        decoded += number_of(json_get(r->reply[i].row, "decoded_tokens"));
+        length += number_of(json_get(r->reply[i].row, "completion_length"));
+    }
+    printf("%.0f\n", decoded / length);
 }
 
 /* The groups have no names: of both ways to name them, the one that places more users right. */
 static bool found(const char *users_file, const char *preferences, const char *eval_file, Err *e) {
-    FILE *in = fopen(preferences, "rb");
     Replies r;
     Json *users = json_read_file(users_file, e), *eval = users ? json_read_file(eval_file, e) : NULL;
     double right = 0, n = 0;
-    if (!in || !eval || !replies_read(&r, in, preferences, e))
-        return in && eval ? false : fail(e, "%s", e->line);
+    if (!eval || !replies_read(&r, preferences, e)) return false;
     for (size_t i = 0; i < r.n; i++) {
         char name[32];
         snprintf(name, sizeof name, "%.0f", number_of(json_get(r.reply[i].row, "user")));
@@ -740,9 +740,23 @@ static int others_usage(void) {
     return 2;
 }
 
-int main(int argc, char **argv) {
+/* What the replies of stdin, or of a file, are asked for. */
+static int of_replies(const char *what, char **argv, bool two) {
     Err e = {{0}};
     Replies r;
+    bool ok = replies_read(&r, two ? "/dev/stdin" : argv[2], &e);
+    const size_t a = two ? strtoul(argv[2], NULL, 10) : 0, b = two ? strtoul(argv[3], NULL, 10) : 0;
+    if (ok && two && (!a || !b || (*what == 'b' && r.n % (a * b)))) return others_usage();
+    if (ok && *what == 'r') ranks(&r, a, b);
+    if (ok && *what == 'b') best(&r, a, b);
+    if (ok && *what == 'c') ok = coefficient(&r, &e);
+    if (ok && *what == 't') decoded_tokens(&r);
+    if (!ok) fprintf(stderr, "others: %s\n", e.line);
+    return ok ? 0 : 2;
+}
+
+int main(int argc, char **argv) {
+    Err e = {{0}};
     const char *what = argc > 1 ? argv[1] : "";
     if (!strcmp(what, "page") && (argc == 5 || argc == 6))
         return page((const char *const *)argv + 2, argv[4], argc == 6 ? argv[5] : "");
@@ -752,21 +766,6 @@ int main(int argc, char **argv) {
         return 2;
     }
     const bool two = argc == 4 && (!strcmp(what, "ranks") || !strcmp(what, "best")),
-               tokens = argc == 3 && (!strcmp(what, "tokens") || !strcmp(what, "coefficient"));
-    if (!two && !tokens) return others_usage();
-    FILE *in = tokens ? fopen(argv[2], "rb") : stdin;
-    if (!in) { fprintf(stderr, "%s: cannot be opened\n", argv[2]); return 2; }
-    if (!replies_read(&r, in, tokens ? argv[2] : "stdin", &e)) {
-        fprintf(stderr, "others: %s\n", e.line);
-        return 2;
-    }
-    const size_t a = two ? strtoul(argv[2], NULL, 10) : 0, b = two ? strtoul(argv[3], NULL, 10) : 0;
-    if (two && (!a || !b || (*what == 'b' && r.n % (a * b)))) return others_usage();
-    if (*what == 'r') ranks(&r, a, b);
-    if (*what == 'b') best(&r, a, b);
-    if (*what == 'c') { coefficient(&r); return 0; }
-    double decoded = 0, length = 0;
-    for (size_t i = 0; tokens && i < r.n; i++) decoded += r.reply[i].tokens, length += r.reply[i].length_of;
-    if (tokens) printf("%.0f\n", decoded / length);
-    return 0;
+               one = argc == 3 && (!strcmp(what, "tokens") || !strcmp(what, "coefficient"));
+    return two || one ? of_replies(what, argv, two) : others_usage();
 }

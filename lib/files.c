@@ -133,6 +133,11 @@ bool file_append(FileWriter *w, const void *bytes, size_t n, Err *e) {
     return true;
 }
 
+bool file_or_stdout(FileWriter *w, const void *bytes, size_t n, Err *e) {
+    return w ? file_append(w, bytes, n, e)
+             : fwrite(bytes, 1, n, stdout) == n || fail(e, "standard output: could not be written");
+}
+
 /* The rename reaches the disk with the folder. File systems that cannot sync one say EINVAL: nothing is lost
  * by going on. */
 static bool folder_sync(const char *file, Err *e) {

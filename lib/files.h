@@ -21,6 +21,8 @@ void file_unmap(FileMap *m);
 typedef struct { int fd; char path[1024], tmp[1040]; } FileWriter;
 bool file_begin(FileWriter *w, const char *path, Err *e);
 bool file_append(FileWriter *w, const void *bytes, size_t n, Err *e);
+/* The same to stdout where w is NULL. */
+bool file_or_stdout(FileWriter *w, const void *bytes, size_t n, Err *e);
 bool file_commit(FileWriter *w, Err *e);
 void file_abandon(FileWriter *w);
 bool file_write(const char *path, const void *bytes, size_t n, Err *e);

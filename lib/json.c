@@ -597,6 +597,12 @@ void json_value(JsonWriter *w, const Json *v) {
 
 void json_put(JsonWriter *w, const char *key, double x) { json_key(w, key), json_number(w, x); }
 void json_put_int(JsonWriter *w, const char *key, long long x) { json_key(w, key), json_int(w, x); }
+void json_put_numbers(JsonWriter *w, const char *key, const double *x, size_t n) {
+    json_open(w, key, '[');
+    for (size_t i = 0; i < n; i++) json_number(w, x[i]);
+    json_end(w, ']');
+}
+
 void json_put_string(JsonWriter *w, const char *key, const char *s) { json_key(w, key), json_string(w, s); }
 void json_put_string_n(JsonWriter *w, const char *key, const char *s, size_t n) {
     json_key(w, key), json_string_n(w, s, n);

@@ -62,6 +62,7 @@ void json_raw(JsonWriter *w, const char *text);
 /* A member of an object: its key, then its value; json_open begins one that is an object or a list itself. */
 void json_put(JsonWriter *w, const char *key, double x);
 void json_put_int(JsonWriter *w, const char *key, long long x);
+void json_put_numbers(JsonWriter *w, const char *key, const double *x, size_t n);
 void json_put_string(JsonWriter *w, const char *key, const char *s);
 void json_put_string_n(JsonWriter *w, const char *key, const char *s, size_t n);
 void json_put_bool(JsonWriter *w, const char *key, bool x);

@@ -242,6 +242,20 @@ bool folder_tokenizer(char out[1024], const char *dir, Err *e) {
            (path_exists(path) || folder_base(out, dir, e));
 }
 
+bool folder_same_tokenizer(bool *same, const char *a, const char *b, Err *e) {
+    const char *const dir[] = {a, b};
+    char home[1024], path[1100], *text[2] = {NULL, NULL};
+    size_t n[2] = {0, 0};
+    bool ok = true;
+    for (int k = 0; ok && k < 2; k++)
+        ok = folder_tokenizer(home, dir[k], e) && path_join(path, sizeof path, home, "tokenizer.json", e) &&
+             (text[k] = file_read(path, &n[k], e));
+    *same = ok && n[0] == n[1] && !memcmp(text[0], text[1], n[0]);
+    free(text[0]);
+    free(text[1]);
+    return ok;
+}
+
 /* ---- a folder's configuration ---- */
 
 static bool config_of_folder(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {

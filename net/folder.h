@@ -25,6 +25,8 @@ bool folder_is_adapter(const char *dir);
 bool folder_base(char out[1024], const char *dir, Err *e);
 /* Where dir's tokenizer is: dir, or the base of an adapter that came without one. */
 bool folder_tokenizer(char out[1024], const char *dir, Err *e);
+/* Whether the tokenizers of two folders are the same file, byte for byte. */
+bool folder_same_tokenizer(bool *same, const char *a, const char *b, Err *e);
 
 /* config.json alone: shape and labels, nothing heavy. Refuses by name what the program does not compute
  * (sliding windows, other activations, unknown rope types, dropout in attention). info may be NULL. */

@@ -28,6 +28,11 @@ LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entrop
     return row_stats(z, vocab, temperature, want_entropy, NULL);
 }
 
+void logits_logp(real *z, int vocab) {
+    const LogitStats s = logits_stats(z, vocab, 1, false);
+    for (int v = 0; v < vocab; v++) z[v] = z[v] - s.max - s.log_sum;
+}
+
 LogitStats logits_totals(real *z, int vocab, double temperature, double *total_at) {
     return row_stats(z, vocab, temperature, false, total_at);
 }

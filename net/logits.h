@@ -12,6 +12,8 @@
 /* lse = max + log_sum; log p_v = (z_v - max) - log_sum */
 typedef struct { real max, sum, log_sum, entropy; } LogitStats;
 LogitStats logits_stats(real *z, int vocab, double temperature, bool want_entropy);
+/* E23 of every token: z becomes log p at temperature 1. */
+void logits_logp(real *z, int vocab);
 /* The same without entropy, for E308: total_at [blocks of LOGITS_BLOCK ids]: the sum of exp(z - max) over all
  * ids up to a block's end, one by one in double. */
 enum { LOGITS_BLOCK = 4096 };

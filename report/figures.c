@@ -27,9 +27,7 @@ static void put_figure(JsonWriter *w, const char *key, const Figure *f, bool ver
         json_number(w, f->mean + f->half);
         json_end(w, ']');
     }
-    json_open(w, "by_seed", '[');
-    for (int i = 0; i < f->n; i++) json_number(w, f->by_run[i]);
-    json_end(w, ']');
+    json_put_numbers(w, "by_seed", f->by_run, (size_t)f->n);
     if (verdict) json_put_string(w, "verdict", word[figure_verdict(f) + 1]);
     json_end(w, '}');
 }

@@ -63,8 +63,7 @@ static bool next_logp(real *logp, const Search *s, const Model *m, Err *e) {
             for (int i = 0; i < x.batch.n_target; i++) {
                 real *z = logp + (size_t)(x.first_target + i) * vocab;
                 head_logits(z, m, hidden + (size_t)x.batch.target_row[i] * (size_t)m->config.hidden, 1);
-                const LogitStats sum = logits_stats(z, m->config.vocab, 1, false);
-                for (size_t v = 0; v < vocab; v++) z[v] = z[v] - sum.max - sum.log_sum;
+                logits_logp(z, m->config.vocab);
             }
         }
     acts_free(a);
@@ -84,8 +83,9 @@ static bool agent_proposes(Search *s, int agent, Err *e) {
     int token[256];
     if (!next_logp(s->logp, s, m, e)) return false;
     for (int i = 0; i < s->n_alive; i++) {
-        const real *logp = s->logp + (size_t)i * vocab, *reference = s->reference + (size_t)i * vocab;
-        const double kl = p->reference ? collab_kl(logp, reference, m->config.vocab) : 0;
+        const real *logp = s->logp + (size_t)i * vocab,
+                   *reference = p->reference ? s->reference + (size_t)i * vocab : NULL;
+        const double kl = reference ? collab_kl(logp, reference, m->config.vocab) : 0;
         const int n = collab_candidates(token, logp, m->config.vocab, p->top_k, p->top_p);
         for (int k = 0; k < n; k++)
             s->candidate[(i * p->n_agent + agent) * p->top_k + k] =
@@ -94,7 +94,7 @@ static bool agent_proposes(Search *s, int agent, Err *e) {
                             .token = token[k],
                             .logp = logp[token[k]],
                             .kl = kl,
-                            .log_ratio = p->reference ? (double)logp[token[k]] - reference[token[k]] : 0,
+                            .log_ratio = reference ? (double)logp[token[k]] - reference[token[k]] : 0,
                             .n = 1};
     }
     return true;
@@ -269,12 +269,18 @@ static bool prompt_fits(const CollabPlan *p, const Example *x, int n, const char
 bool collab(CollabReply *out, const CollabPlan *p, const Example *x, int n, const char *path,
             Progress *progress, Err *e) {
     const size_t vocab = (size_t)p->agent[0].model->config.vocab;
-    Search s = {.plan = p, .x = x, .reply = out, .n_alive = n, .prompt = calloc((size_t)n, sizeof *s.prompt),
+    Search s = {.plan = p,
+                .x = x,
+                .reply = out,
+                .n_alive = n,
+                .prompt = calloc((size_t)n, sizeof *s.prompt),
                 .alive = malloc((size_t)n * sizeof(int)),
                 .candidate = malloc((size_t)n * (size_t)(p->n_agent * p->top_k) * sizeof *s.candidate),
                 .logp = memory_new((size_t)n * vocab * sizeof(real), "log-probabilities", e),
-                .reference = memory_new((size_t)n * vocab * sizeof(real), "log-probabilities", e)};
-    bool ok = s.prompt && s.alive && s.candidate && s.logp && s.reference;
+                .reference = p->reference
+                                 ? memory_new((size_t)n * vocab * sizeof(real), "log-probabilities", e)
+                                 : NULL};
+    bool ok = s.prompt && s.alive && s.candidate && s.logp && (!p->reference || s.reference);
     if (!ok && !e->line[0]) fail(e, "collab: no memory for %d prompts", n);
     memset(out, 0, (size_t)n * sizeof *out);
     for (int i = 0; ok && i < n; i++) {

@@ -5,31 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/files.h"
-
-static bool same_tokenizer(const char *a, const char *b, Err *e) {
-    char dir[2][1024], path[1100];
-    char *text[2] = {NULL, NULL};
-    size_t n[2] = {0, 0};
-    const char *const given[] = {a, b};
-    bool ok = true;
-    for (int k = 0; ok && k < 2; k++)
-        ok = folder_tokenizer(dir[k], given[k], e) &&
-             path_join(path, sizeof path, dir[k], "tokenizer.json", e) &&
-             (text[k] = file_read(path, &n[k], e));
-    ok = ok && ((n[0] == n[1] && !memcmp(text[0], text[1], n[0])) ||
-                fail(e,
-                     "--value-model %s: its tokenizer.json is not that of %s, but a critic reads the "
-                     "policy's tokens; give another --value-model, for instance the policy itself",
-                     a, b));
-    free(text[0]);
-    free(text[1]);
-    return ok;
-}
 
 bool critic_shape(Critic *c, const char *dir, const char *policy_dir, const ModelConfig *policy, Err *e) {
     snprintf(c->dir, sizeof c->dir, "%s", dir);
-    if (!folder_config(&c->shape, &c->info, dir, e) || !same_tokenizer(dir, policy_dir, e)) return false;
+    bool same;
+    if (!folder_config(&c->shape, &c->info, dir, e) || !folder_same_tokenizer(&same, dir, policy_dir, e))
+        return false;
+    if (!same)
+        return fail(e,
+                    "--value-model %s: its tokenizer.json is not that of %s, but a critic reads the policy's "
+                    "tokens; give another --value-model, for instance the policy itself",
+                    dir, policy_dir);
     c->shape.checkpointing = policy->checkpointing;
     if (c->frozen && c->shape.n_label != 1)
         return fail(e, "--value-model %s: has %d labels, expected one, as `grpo reward --loss-type value` "

@@ -225,9 +225,7 @@ bool em_write_users(const Em *s, const char *path, Err *e) {
         json_open(&w, s->user[k], '{');
         json_put_int(&w, "group", s->member[k]);
         json_put_int(&w, "pairs", pairs_of_user(s, k));
-        json_open(&w, "log_likelihoods", '[');
-        for (int u = 0; u < s->n_model; u++) json_number(&w, s->likelihood[k * s->n_model + u]);
-        json_end(&w, ']');
+        json_put_numbers(&w, "log_likelihoods", s->likelihood + k * s->n_model, (size_t)s->n_model);
         json_end(&w, '}');
     }
     json_end(&w, '}');

@@ -140,7 +140,8 @@ void generation_log_add(GenerationLog *l, Generation *g, const double *weight) {
                                      g->stats.frac_reward_zero_std,
                                      g->out.truncation_bias};
     for (int i = 0; i < LOG_PER_RUN; i++) log_add(l, &at, run[i]);
-    const size_t worst = maxmin_worst(NULL, g->score, n, n_label);
+    const size_t worst =
+        weight ? n_label : maxmin_worst(NULL, g->score, n, n_label); /* told without weights */
     if (weight) reward_label_share(g->share, g->score, weight, n, n_label, n / (size_t)g->n_prompt);
     for (size_t k = 0; k < n_label; k++) {
         double mean, sd, total = 0;

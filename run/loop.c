@@ -39,6 +39,17 @@ void training_tell(const Training *t, const char *told, const char *behind) {
            behind);
 }
 
+bool training_held(JsonWriter *w, const Training *t, JsonWriter *table, Err *e) {
+    char path[1024];
+    json_end(table, '}');
+    json_put_raw(w, "held_out", table->text);
+    json_raw(table, "\n");
+    const bool ok = path_join(path, sizeof path, t->o->output_dir, "eval.json", e) &&
+                    file_write(path, table->text, table->length, e);
+    free(table->text);
+    return ok;
+}
+
 /* ---- the plan ---- */
 
 /* One update to warm up and three timed ones on the data's own examples, by the mean length of all. */

@@ -57,5 +57,8 @@ double training_epoch(const Training *t);               /* passes over the data 
  * --json is given, "DIR: N steps, TOLD, weights HEX" and `behind`. */
 bool training_final(JsonWriter *w, Training *t, Learner *l, const char *key, double value, Err *e);
 void training_tell(const Training *t, const char *told, const char *behind);
+/* Ends the object *table, which tells of held-out data: it becomes eval.json of the run and the member
+ * "held_out" of *w, and its memory is freed. */
+bool training_held(JsonWriter *w, const Training *t, JsonWriter *table, Err *e);
 
 #endif

@@ -25,12 +25,7 @@ void mix_free(MixSums *s) {
 static bool read_ratios(MixSums *s, Costs *c, const MixPlan *p, const Answers *a, int first, double *kl,
                         Err *e) {
     double planned = 0, held = 0;
-    Texts t = {0};
-    for (int i = 0; i < a->n; i++) {
-        texts_prompt(&t, a->prompt[i].n);
-        for (int j = i * s->n; j < (i + 1) * s->n; j++)
-            texts_completion(&t, a->prompt[i].n, a->out.length[j]);
-    }
+    const Texts t = answers_texts(a);
     for (int k = 0; k < s->n_policy; k++) {
         const Model *m = p->policy[k].model;
         Costs one = {.predicted = {.prompt = 0}};

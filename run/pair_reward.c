@@ -1,6 +1,9 @@
 /* run/pair_reward.c: pairs as a reward model reads them. */
 #include "run/pair_reward.h"
 
+#include <math.h>
+#include <stdio.h>
+
 #include "baselines/combine.h"
 
 bool pair_reward_lay(Window *w, const PairTokens *s, int pad, Err *e) {
@@ -47,4 +50,21 @@ bool pair_reward_scores(real *score, const Trainer *t, const PairSet *p, Err *e)
     ok = ok && window_scores(score, t->acts, t->max_row, t->max_target, t->model, &w, e);
     window_free(&w);
     return ok;
+}
+
+bool pair_reward_center_check(double center, Err *e) {
+    return (center >= 0 && !isinf(center)) ||
+           fail(e, "--center-rewards-coefficient: found %g, expected 0 (none) or more", center);
+}
+
+void pair_reward_head(void) {
+    printf("%-16s %6s %8s %8s %8s\n", "held-out", "n", "loss", "accuracy", "margin");
+}
+
+void pair_reward_row(JsonWriter *w, const char *name, int n, const PairReward *r, bool print) {
+    if (print) printf("%-16s %6d %8.4f %8.3f %8.3f\n", name, n, r->loss, r->accuracy, r->margin);
+    json_put_int(w, "n", n);
+    json_put(w, "loss", r->loss);
+    json_put(w, "accuracy", r->accuracy);
+    json_put(w, "margin", r->margin);
 }

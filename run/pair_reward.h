@@ -22,5 +22,10 @@ void pair_reward_loss(PairReward *sum, real *dscore, const real *score, int n_pa
 PairReward pair_reward_means(PairReward sum, double n);
 /* The scores [2 n] of all pairs, forward only. */
 bool pair_reward_scores(real *score, const Trainer *t, const PairSet *p, Err *e);
+/* --center-rewards-coefficient */
+bool pair_reward_center_check(double center, Err *e);
+/* A table of held-out pairs: its head, and a row of n pairs, whose numbers are also members of *w. */
+void pair_reward_head(void);
+void pair_reward_row(JsonWriter *w, const char *name, int n, const PairReward *r, bool print);
 
 #endif

@@ -87,14 +87,7 @@ static void write_question(JsonWriter *w, long long id, const Example *x, const 
     json_begin(w, '{');
     json_put_int(w, "id", id);
     json_put_string(w, "prompt", x->prompt[x->n_prompt - 1].content);
-    json_open(w, "messages", '[');
-    for (int i = 0; i < x->n_prompt; i++) {
-        json_begin(w, '{');
-        json_put_string(w, "role", x->prompt[i].role);
-        json_put_string(w, "content", x->prompt[i].content);
-        json_end(w, '}');
-    }
-    json_end(w, ']');
+    example_put_messages(w, x);
     for (int k = 0; k < n_told; k++) json_put_string(w, told[k].key, told[k].text);
     for (size_t i = 0; x->row && i < x->row->length; i++) {
         const Json *column = &x->row->item[i];

@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/files.h"
-#include "lib/sha256.h"
+#include "lib/words.h"
 #include "run/scorer.h"
 
 #define AT(member) offsetof(SpeakerOptions, member)
@@ -32,25 +31,11 @@ bool speaker_open(Speaker *s, const char *dir, const char *chat_template, Err *e
     return true;
 }
 
-static bool tokenizer_digest(char hex[65], const char *dir, Err *e) {
-    char path[1100], home[1024];
-    size_t n;
-    Sha256 h;
-    char *text = folder_tokenizer(home, dir, e) && path_join(path, sizeof path, home, "tokenizer.json", e)
-                     ? file_read(path, &n, e)
-                     : NULL;
-    if (!text) return false;
-    sha256_begin(&h), sha256_add(&h, text, n), sha256_end(&h, hex);
-    free(text);
-    return true;
-}
-
 static bool tokenizers_agree(const char *dir, const char *other, Err *e) {
-    char a[65], b[65];
-    if (!tokenizer_digest(a, dir, e) || !tokenizer_digest(b, other, e)) return false;
-    return !strcmp(a, b) ||
-           fail(e, "%s: has another tokenizer than %s; policies that write one text need the same", dir,
-                other);
+    bool same;
+    if (!folder_same_tokenizer(&same, dir, other, e)) return false;
+    return same || fail(e, "%s: has another tokenizer than %s; policies that write one text need the same",
+                        dir, other);
 }
 
 bool speakers_open(Speaker *s, int *n, int max, const char *folders, const char *chat_template, Err *e) {
@@ -118,20 +103,26 @@ bool speaker_answer(Answers *a, const Speaker *s, const Example *x, int n, int f
     return ok;
 }
 
+Texts answers_texts(const Answers *a) {
+    Texts t = {0};
+    for (int i = 0; i < a->n; i++) {
+        texts_prompt(&t, a->prompt[i].n);
+        for (int k = i * a->group; k < (i + 1) * a->group; k++)
+            texts_completion(&t, a->prompt[i].n, a->out.length[k]);
+    }
+    return t;
+}
+
 void answers_cost(Costs *c, const Answers *a, const Speaker *s, const Model *ref) {
     const ModelConfig *m = &s->model->config;
     const Networks net = {.policy = *m, .reference = ref ? ref->config : *m, .has_reference = ref != NULL};
     int *length = malloc((size_t)a->n * sizeof(int));
-    Texts t = {0};
+    const Texts t = answers_texts(a);
     for (int i = 0; i < a->n; i++) {
         if (length) length[i] = a->prompt[i].n;
-        texts_prompt(&t, a->prompt[i].n);
         c->measured.prompt += a->prompt[i].n;
-        for (int k = i * a->group; k < (i + 1) * a->group; k++) {
-            texts_completion(&t, a->prompt[i].n, a->out.length[k]);
-            c->measured.completion += a->out.length[k];
-        }
     }
+    for (int k = 0; k < a->n * a->group; k++) c->measured.completion += a->out.length[k];
     cost_grpo(&c->predicted, &net, &t, &(Texts){0}, 0);
     double planned = 0, held = 0, cache = 0, acts = 0;
     const int n_seq = a->n * a->group, n_model = s->mixture ? s->mixture->n : 1;
@@ -210,19 +201,14 @@ char *answer_text(const Answers *a, const Speaker *s, int i, Err *e) {
     return decode_completion(&s->language, a->out.id + (size_t)i * (size_t)a->max_new, a->out.length[i], e);
 }
 
-static bool named_among(const char *const *names, const char *name) {
-    for (; names && *names; names++) if (!strcmp(*names, name)) return true;
-    return false;
-}
-
 void answer_put(JsonWriter *w, const Example *x, const char *text, bool ended, int length, double logp,
-                const double *kl, const char *const *more) {
-    static const char *const ours[] = {"completion", "finish_reason", "completion_length", "logp", "kl",
-                                       NULL};
+                const double *kl, const char *const *more, size_t n_more) {
+    static const char *const ours[] = {"completion", "finish_reason", "completion_length", "logp", "kl"};
     json_begin(w, '{');
     for (size_t i = 0; x->row && i < x->row->length; i++) {
         const Json *v = &x->row->item[i];
-        if (!named_among(ours, v->key) && !named_among(more, v->key)) json_put_value(w, v->key, v);
+        if (!name_among(v->key, ours, sizeof ours / sizeof *ours) && !name_among(v->key, more, n_more))
+            json_put_value(w, v->key, v);
     }
     if (!x->row) json_put_string(w, "prompt", x->prompt[x->n_prompt - 1].content);
     json_put_string(w, "completion", text);

@@ -40,6 +40,8 @@ typedef struct { int n, group, max_new; Ids *prompt; Rollout out; } Answers;
 bool speaker_answer(Answers *a, const Speaker *s, const Example *x, int n, int first, int group, int max_new,
                     const Sampling *sampling, int seed, int step, const char *path, Err *e);
 void answers_free(Answers *a);
+/* The prompts with their answers, as the cost's formulas see them. */
+Texts answers_texts(const Answers *a);
 /* Adds to c what the answers took, by formula and as taken; their passes are counted where s->model->tally
  * points to. ref: another network that read them, or NULL. */
 void answers_cost(Costs *c, const Answers *a, const Speaker *s, const Model *ref);
@@ -49,9 +51,9 @@ bool answers_kl(double *kl, Costs *cost, const Model *ref, const Answers *answer
                 double temperature, Err *e);
 /* Opens a line for a reply: the columns of its data (of a text file the prompt) but those that the line
  * itself has, then completion, finish_reason, completion_length, logp, and kl unless it is NULL. The caller
- * adds the columns `more` (names, NULL at the end; NULL: none) and ends the object. */
+ * adds the columns `more` and ends the object. */
 void answer_put(JsonWriter *w, const Example *x, const char *text, bool ended, int length, double logp,
-                const double *kl, const char *const *more);
+                const double *kl, const char *const *more, size_t n_more);
 /* Without its closing token; to be freed. */
 char *answer_text(const Answers *a, const Speaker *s, int i, Err *e);
 

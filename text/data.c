@@ -269,6 +269,17 @@ bool dataset_hold_out(Dataset *d, Dataset *held, double share, uint64_t seed, Er
 
 /* ---- tokens ---- */
 
+void example_put_messages(JsonWriter *w, const Example *x) {
+    json_open(w, "messages", '[');
+    for (int i = 0; i < x->n_prompt; i++) {
+        json_begin(w, '{');
+        json_put_string(w, "role", x->prompt[i].role);
+        json_put_string(w, "content", x->prompt[i].content);
+        json_end(w, '}');
+    }
+    json_end(w, ']');
+}
+
 bool language_load(Language *l, const char *dir, const char *chat_template, Err *e) {
     char own[1024];
     l->tokenizer = folder_tokenizer(own, dir, e) ? tokenizer_load(own, e) : NULL;

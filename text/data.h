@@ -36,6 +36,9 @@ bool example_name(char name[64], const Example *x, const char *column, const cha
 /* The labels that occur in the data set, in order of first appearance; at most max. */
 int dataset_labels(const Dataset *d, char (*name)[64], int max);
 
+/* Member "messages": the prompt's, with role and content. */
+void example_put_messages(JsonWriter *w, const Example *x);
+
 /* A policy's or a reward model's language: its tokenizer and template; split_special: as in chat_encode. */
 typedef struct { Tokenizer *tokenizer; ChatTemplate chat; int end_of_turn; bool split_special; } Language;
 /* chat_template NULL: the folder's */

@@ -344,9 +344,7 @@ void dump_write_settings(JsonWriter *w, const Dump *d) {
         json_end(w, ']');
     }
     if (d->n_label) {
-        json_open(w, "reward_weights", '[');
-        for (size_t k = 0; k < d->n_label; k++) json_number(w, d->weight[k]);
-        json_end(w, ']');
+        json_put_numbers(w, "reward_weights", d->weight, d->n_label);
         json_open(w, "reward_names", '[');
         for (size_t k = 0; k < d->n_label; k++) json_string(w, d->label[k]);
         json_end(w, ']');
