@@ -220,7 +220,7 @@ static bool parse_string(Parser *ps, const char **string, size_t *length) {
 
 static bool digit_at(const Parser *ps, const char *p) { return p < ps->end && *p >= '0' && *p <= '9'; }
 
-static bool parse_number(Parser *ps, double *number) {
+static bool parse_number(Parser *ps, Json *v) {
     const char *p = ps->p;
     const bool minus = *p == '-';
     if (minus) p++;
@@ -240,18 +240,17 @@ static bool parse_number(Parser *ps, double *number) {
         while (digit_at(ps, p)) p++;
     }
     if (whole && p - first <= 15) {             /* exact in a double; most numbers of a vocabulary are such */
-        long long v = 0;
-        for (const char *q = first; q < p; q++) v = 10 * v + (*q - '0');
-        *number = minus ? -(double)v : (double)v;
-    } else {                                    /* strtod wants a NUL, which the text need not have */
-        char small[64], *copy = small;
-        const size_t n = (size_t)(p - ps->p);
-        if (n >= sizeof small && !(copy = malloc(n + 1)))
-            return fail(ps->e, "%s: %zu bytes could not be allocated", ps->file, n + 1);
-        memcpy(copy, ps->p, n), copy[n] = 0;
-        *number = strtod(copy, NULL);
-        if (copy != small) free(copy);
-        if (!isfinite(*number)) return wrong(ps, ps->p, "a number that a double can hold");
+        long long whole_number = 0;
+        for (const char *q = first; q < p; q++) whole_number = 10 * whole_number + (*q - '0');
+        v->number = minus ? -(double)whole_number : (double)whole_number;
+    } else {                                    /* kept as written, and strtod wants the NUL */
+        char *copy = tree_take(ps, (size_t)(p - ps->p) + 1, 1);
+        if (!copy) return false;
+        v->length = (size_t)(p - ps->p);
+        memcpy(copy, ps->p, v->length), copy[v->length] = 0;
+        v->string = copy;
+        v->number = strtod(copy, NULL);
+        if (!isfinite(v->number)) return wrong(ps, ps->p, "a number that a double can hold");
     }
     ps->p = p;
     return true;
@@ -366,7 +365,7 @@ static bool parse_value(Parser *ps, Json *v) {
     case '{': v->type = JSON_OBJECT; return parse_items(ps, v);
     default: break;
     }
-    if (*ps->p == '-' || digit_at(ps, ps->p)) { v->type = JSON_NUMBER; return parse_number(ps, &v->number); }
+    if (*ps->p == '-' || digit_at(ps, ps->p)) { v->type = JSON_NUMBER; return parse_number(ps, v); }
     for (int i = 0; i < 3; i++) {
         const size_t n = strlen(words[i].word);
         if ((size_t)(ps->end - ps->p) < n || memcmp(ps->p, words[i].word, n) != 0) continue;
@@ -583,7 +582,10 @@ void json_value(JsonWriter *w, const Json *v) {
     switch (v ? v->type : JSON_NULL) {
     case JSON_NULL: json_null(w); break;
     case JSON_BOOL: json_bool(w, v->number != 0); break;
-    case JSON_NUMBER: json_number(w, v->number); break;
+    case JSON_NUMBER:
+        if (v->string) append_word(w, v->string);
+        else json_number(w, v->number);
+        break;
     case JSON_STRING: json_string_n(w, v->string, v->length); break;
     case JSON_ARRAY: case JSON_OBJECT:
         json_begin(w, object ? '{' : '[');
@@ -657,11 +659,14 @@ char *json_text(const Json *v) {
 
 bool json_same(const Json *a, const Json *b) {
     if (!a || !b) return a == b;
-    if (a->type == JSON_NUMBER && b->type == JSON_NUMBER)
+    if (a->type != b->type) return false;
+    if (a->type == JSON_NUMBER || a->type == JSON_BOOL)
         return !memcmp(&a->number, &b->number, sizeof a->number);
-    char *x = json_text(a), *y = json_text(b);
-    const bool same = x && y && !strcmp(x, y);
-    free(x);
-    free(y);
-    return same;
+    if (a->length != b->length) return false;
+    if (a->type == JSON_STRING) return !memcmp(a->string, b->string, a->length);
+    for (size_t i = 0; i < a->length; i++)
+        if ((a->type == JSON_OBJECT && strcmp(a->item[i].key, b->item[i].key)) ||
+            !json_same(&a->item[i], &b->item[i]))
+            return false;
+    return true;
 }

@@ -2,8 +2,8 @@
  *
  * Reader: one tree a text, owned by the root, freed by json_free. Strict: no comments, no trailing commas, no
  * NaN or Infinity, no duplicate keys (an error, for they mean two things at once), valid UTF-8 only, depth at
- * most 64. Errors say file:line:column, found, expected. Numbers are doubles; json_int checks that one is
- * whole and in range. */
+ * most 64. Errors say file:line:column, found, expected. Numbers are doubles that keep their text;
+ * json_get_int checks that one is whole and in range. */
 #ifndef JSON_H
 #define JSON_H
 
@@ -15,7 +15,8 @@ typedef struct Json {
     JsonType type;
     int line, column;           /* where the value begins, from 1 */
     const char *key;            /* its name when it is a member of an object, else NULL */
-    const char *string;         /* JSON_STRING: UTF-8, NUL-terminated; may hold NULs: length counts */
+    const char *string;         /* JSON_STRING: UTF-8, NUL-terminated; may hold NULs: length counts.
+                                 * JSON_NUMBER: as it was written; NULL: as json_number writes it */
     size_t length;              /* bytes of string; items of an array or object */
     double number;              /* JSON_NUMBER; JSON_BOOL: 0 or 1 */
     const struct Json *item;    /* length items, in the text's order */
@@ -55,7 +56,7 @@ void json_number(JsonWriter *w, double x);
 void json_int(JsonWriter *w, long long x);
 void json_bool(JsonWriter *w, bool x);
 void json_null(JsonWriter *w);
-void json_value(JsonWriter *w, const Json *v);                  /* a whole tree, copied; NULL: null */
+void json_value(JsonWriter *w, const Json *v);  /* a whole tree, numbers as they were written; NULL: null */
 /* already JSON, or "\n" between JSONL lines */
 void json_raw(JsonWriter *w, const char *text);
 
@@ -80,8 +81,8 @@ typedef struct { Json **line; int n; bool torn; } JsonLines;
 bool json_lines_read(JsonLines *l, const char *path, bool growing, Err *e);
 void json_lines_free(JsonLines *l);
 
-/* Two values of JSON are the same: numbers bit for bit, others by their text; absent (NULL) is only itself.
- */
+/* Two values of JSON are the same: numbers bit for bit, however they are written, members in the same order;
+ * absent (NULL) is only itself. */
 bool json_same(const Json *a, const Json *b);
 char *json_text(const Json *v);         /* on one line, "absent" for NULL; to be freed */
 

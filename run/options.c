@@ -240,7 +240,8 @@ static bool option_agrees(const void *config, const Setting *s, const Json *save
     JsonWriter a = {0}, b = {0};
     options_write_value(&a, config, s);
     const Json *v = json_get(saved, s->name);
-    if (v) json_value(&b, v);
+    if (v && v->type == JSON_NUMBER) json_number(&b, v->number);        /* in whatever way it is written */
+    else if (v) json_value(&b, v);
     else options_write_default(&b, s);
     const bool same = !strcmp(a.text, b.text) ||
                       fail(e, "%s: %s: the run was started with %.60s, now it is %.60s; resume with the same "

@@ -340,6 +340,27 @@ static void test_copy(void) {
         CHECK_STRING(copy, texts[i]);
         free(copy);
     }
+    /* an id of 64 bits lost its last digits on the way through, and 1.10 became 1.1 */
+    static const char *const numbers[] = {"9007199254740993", "-12345678901234567890", "1.10", "1e5", "-0",
+                                          "0.1000000000000000055511151231257827"};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        char *copy = again(numbers[i]);
+        CHECK_STRING(copy, numbers[i]);
+        free(copy);
+    }
+}
+
+static void test_same(void) {
+    static const char *const pairs[][2] = {{"[1.0,{\"a\":1e2}]", "[1,{\"a\":100}]"},
+                                           {"\"1\"", "1"}, {"1", "true"},
+                                           {"[1]", "[1,2]"}, {"{\"a\":1}", "{\"b\":1}"}, {"[0]", "[-0]"},
+                                           {"[\"x\"]", "[\"y\"]"}, {"[]", "{}"}, {"null", "null"}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        Json *a = parse(pairs[i][0]), *b = parse(pairs[i][1]);
+        CHECK_INT(json_same(a, b), i == 0 || i == 8);
+        json_free(a), json_free(b);
+    }
+    CHECK(json_same(NULL, NULL));
 }
 
 static void test_utf8(void) {
@@ -439,6 +460,7 @@ int main(void) {
     test_writer();
     test_number_text();
     test_copy();
+    test_same();
     test_utf8();
     test_damage();
     test_base();

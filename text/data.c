@@ -219,8 +219,7 @@ bool example_name(char name[64], const Example *x, const char *column, const cha
     if (!v || (v->type != JSON_STRING && v->type != JSON_NUMBER))
         return fail(e, "%s:%d: %s: found %s, expected a text or a number: %s", path, x->line, column,
                     v ? json_type_name(v->type) : "no such column", what);
-    const int n = v->type == JSON_STRING ? snprintf(name, 64, "%s", v->string)
-                                         : snprintf(name, 64, "%.15g", v->number);
+    const int n = v->string ? snprintf(name, 64, "%s", v->string) : snprintf(name, 64, "%.15g", v->number);
     return (n >= 1 && n < 64) ||
            fail(e, "%s:%d: %s: found a text of %d bytes, expected 1 to 63", path, x->line, column, n);
 }
