@@ -162,6 +162,7 @@ typedef struct { /* one encoding's memory, as large as its longest word */
     Symbol *symbol;
     Candidate *heap;                                            /* the lowest rank above, then the leftmost */
     size_t n_heap, capacity;
+    bool special;                                               /* special tokens are seen in the text */
 } Work;
 
 static bool sooner(const Candidate *x, const Candidate *y) {
@@ -256,18 +257,18 @@ static bool encode_words(Ids *out, const Tokenizer *t, Work *w, const char *s, s
 static bool encode_pieces(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, int pass, Err *e);
 
 /* Text between the added tokens that stand in the raw text. */
-static bool encode_raw(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, bool special, Err *e) {
+static bool encode_raw(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, Err *e) {
     if (n == 0) return true;
     char *c = t->nfc ? unicode_nfc(s, n, &n) : NULL;
     if (t->nfc && !c) return fail(e, "tokenizer: a text of %zu bytes could not be normalised", n);
     if (c) s = c;
-    const bool ok = special ? encode_pieces(out, t, w, s, n, 1, e) : encode_words(out, t, w, s, n, e);
+    const bool ok = encode_pieces(out, t, w, s, n, 1, e);
     free(c);
     return ok;
 }
 
 /* Cuts added tokens out (pass 0: of the raw text, pass 1: of the normalised), the leftmost first, the longest
- * of those, and encodes what lies between. */
+ * of those, and encodes what lies between. A special one that is not to be seen is passed over as text. */
 static bool encode_pieces(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, int pass, Err *e) {
     size_t from = 0, used;
     for (size_t i = 0; i < n; ) {
@@ -276,17 +277,18 @@ static bool encode_pieces(Ids *out, const Tokenizer *t, Work *w, const char *s, 
             if ((size_t)t->added[k].n <= n - i && memcmp(t->added[k].text, s + i, (size_t)t->added[k].n) == 0)
                 hit = &t->added[k];
         if (!hit) { i++; continue; }
+        if (!w->special && (t->flags[hit->id] & TOKEN_SPECIAL)) { i += (size_t)hit->n; continue; }
         size_t start = i, end = i + (size_t)hit->n, k = from;
         if (hit->lstrip)                                        /* it takes the blanks before it */
             for (start = from; k < i; k += used) if (class_at(s + k, i - k, &used) != SPACE) start = k + used;
         if (hit->rstrip) end = letters_end(s, n, end, SPACE);
-        if (pass == 0 ? !encode_raw(out, t, w, s + from, start - from, true, e)
+        if (pass == 0 ? !encode_raw(out, t, w, s + from, start - from, e)
                       : !encode_words(out, t, w, s + from, start - from, e))
             return false;
         if (!ids_add(out, hit->id, e)) return false;
         from = i = end;
     }
-    return pass == 0 ? encode_raw(out, t, w, s + from, n - from, true, e)
+    return pass == 0 ? encode_raw(out, t, w, s + from, n - from, e)
                      : encode_words(out, t, w, s + from, n - from, e);
 }
 
@@ -295,8 +297,8 @@ bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, 
         return fail(e, "tokenizer: a text of %zu bytes, expected less than %d; cut it", n, 1 << 28);
     char *s = utf8_repair(text, n, &n);
     if (!s) return fail(e, "tokenizer: a text of %zu bytes could not be copied", n);
-    Work w = {0};
-    const bool ok = special ? encode_pieces(out, t, &w, s, n, 0, e) : encode_raw(out, t, &w, s, n, false, e);
+    Work w = {.special = special};
+    const bool ok = encode_pieces(out, t, &w, s, n, 0, e);
     free(w.symbol), free(w.heap), free(s);
     return ok;
 }

@@ -25,12 +25,14 @@ int tokenizer_id(const Tokenizer *t, const char *token);
 /* SHA-256 of the folder's chat template, "" if it has none */
 const char *tokenizer_template_hash(const Tokenizer *t);
 
-/* Appends the ids of n bytes of text. Added tokens inside the text are recognised, as `tokenizers` does by
- * default, when `special`; else they are ordinary text. What a user typed is encoded with `special` by
- * chat_encode, so that a typed end-of-turn ends the turn, unless it is told to split specials. No bos is
- * added here. Invalid UTF-8 is read as U+FFFD per maximal bad part (what Python's errors="replace" gives).
- * A byte for which the vocabulary has no token (SmolLM2: some control characters, planes 4 to 16) is left
- * out, as `tokenizers` does, unless there is an unk_token. O(n log n) whatever the text. */
+/* Appends the ids of n bytes of text. Added tokens inside the text are recognised as `tokenizers` does; those
+ * that the file calls special only when `special` (its encode_special_tokens is the opposite), else they are
+ * ordinary text: a completion has <think> of Qwen3 as the one token that the model draws, and never an end of
+ * turn. What a user typed is encoded with `special` by chat_encode, so that a typed end-of-turn ends the
+ * turn, unless it is told to split specials. No bos is added here. Invalid UTF-8 is read as U+FFFD per
+ * maximal bad part (what Python's errors="replace" gives). A byte for which the vocabulary has no token
+ * (SmolLM2: some control characters, planes 4 to 16) is left out, as `tokenizers` does, unless there is an
+ * unk_token. O(n log n) whatever the text. */
 bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, bool special, Err *e);
 
 /* The text of n ids, NUL-terminated, to be freed by the caller; *length may be NULL. Special tokens are left

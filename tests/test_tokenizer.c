@@ -88,7 +88,7 @@ static void test_vectors(const char *shape) {
             CHECK(tokenizer_encode(&ids, t, text->string, text->length, true, &e) &&
                   tokenizer_encode(&plain, t, text->string, text->length, false, &e));
             check_ids(&ids, list, shape, l.line, "ids");
-            check_ids(&plain, ordinary ? ordinary : list, shape, l.line, "ids without added tokens");
+            check_ids(&plain, ordinary ? ordinary : list, shape, l.line, "ids without special tokens");
             ids.n = 0;
         }
         for (size_t i = 0; i < list->length; i++) ids_add(&ids, (int)list->item[i].number, &e);
@@ -249,6 +249,21 @@ static void test_unk(void) {
     free(ids.id), tokenizer_free(t);
 }
 
+/* A completion with thoughts: <think> is an added token that Qwen3's file does not call special, so it is the
+ * one token that the model draws, also where special tokens are not seen. It was taken for seven letters, and
+ * what had been sampled was scored as something else. */
+static void test_added_not_special(void) {
+    static const char text[] = "<think>\n<|end|>";
+    Err e = {0};
+    Ids ids = {0};
+    Tokenizer *t =
+        load_changed("qwen", "\"content\":\"plaintok\"", "\"content\":\"<think>\"", NULL, &e);
+    CHECK(t && tokenizer_encode(&ids, t, text, sizeof text - 1, false, &e));
+    CHECK(t && ids.n > 3 && ids.id[0] == tokenizer_id(t, "<think>"));
+    CHECK(t && ids.n > 3 && ids.id[ids.n - 1] != tokenizer_id(t, "<|end|>"));
+    free(ids.id), tokenizer_free(t);
+}
+
 /* A special token that is also a word of the vocabulary: ordinary text must not reach it, not even as a whole
  * word. */
 static void test_typed_special(void) {
@@ -400,6 +415,7 @@ int main(void) {
     tokenizer_free(t);
     test_refused();
     test_unk();
+    test_added_not_special();
     test_typed_special();
     test_chat();
     test_training();
