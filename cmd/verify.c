@@ -13,13 +13,14 @@
 #include "lib/files.h"
 #include "lib/say.h"
 #include "tokenizer.h"
-#include "verify/diagnose.h"
+#include "verify/known.h"
+#include "verify/words.h"
 #include "verify/write.h"
 
 typedef struct {
     const char *dump, *model, *old_model, *ref_model, *dialect, *junit, *write, *dataset, *settings,
         *float_values;
-    bool json, list, sharp, quick;
+    bool json, list, sharp, quick, strict;
 } VerifyConfig;
 
 #define AT(member) offsetof(VerifyConfig, member)
@@ -35,6 +36,8 @@ static const Setting rows[] = {
      "what the other program means to be: trl-1.16, trl-1.10, verl, openrlhf, dr_grpo, paper; the dump's "
      "own if not given"},
     {"quick", SET_BOOL, AT(quick), "false", NULL, "do not look for two mistakes at once"},
+    {"strict", SET_BOOL, AT(strict), "false", NULL,
+     "exit code 1, not 3, for what another trainer does on purpose but the declared one does not"},
     {"json", SET_BOOL, AT(json), "false", NULL, "the report as JSON"},
     {"junit", SET_STRING, AT(junit), NULL, NULL, "the report as JUnit XML too, into this file"},
     {"list", SET_BOOL, AT(list), "false", NULL, "print the catalogue of dialects and mistakes"},
@@ -114,7 +117,10 @@ static int list_catalogue(bool json, Err *e) {
         json_open(&w, "stages", '[');
         for (int s = 0; s < N_STAGE; s++) if (m->stages >> s & 1) json_string(&w, stage_info[s].name);
         json_end(&w, ']');
+        const Known *k = known_name(m->name);
         json_put_string(&w, "explanation", m->line);
+        json_put_string(&w, "formula", k ? k->formula : NULL);
+        json_put_string(&w, "done_by", k ? k->by : NULL);
         json_open(&w, "dialects", '[');
         for (int k = 0; dialect_names[k]; k++)
             if (dialect_has((Dialect)k, m->name)) json_string(&w, dialect_names[k]);
@@ -181,15 +187,40 @@ static void json_gap(JsonWriter *w, const char *key, const Gap *g) {
     json_end(w, '}');
 }
 
-static void put_report(JsonWriter *w, const Report *r, const Loaded *l) {
-    static const char *const verdict_kinds[] = {"right", "right-as", "differs", "wrong", "unknown"};
+/* What explains a stage, each with its words, its formula and who does so on purpose. */
+static void json_causes(JsonWriter *w, const StageReport *x) {
+    json_open(w, "names", '[');
+    for (int i = 0; i < x->n_name; i++) json_string(w, x->name[i]);
+    json_end(w, ']');
+    json_put_bool(w, "lacks", x->lacks);
+    json_open(w, "causes", '[');
+    for (int i = 0; i < x->n_name; i++) {
+        const Known *k = known_name(x->name[i]);
+        json_begin(w, '{');
+        json_put_string(w, "name", x->name[i]);
+        json_put_string(w, "explanation", x->text[i]);
+        json_put_string(w, "formula", k ? k->formula : NULL);
+        json_put_string(w, "done_by", k ? k->by : NULL);
+        json_end(w, '}');
+    }
+    json_end(w, ']');
+}
+
+static void put_report(JsonWriter *w, const Report *r, const Loaded *l, bool strict) {
+    static const char *const verdict_kinds[] = {"right", "right-as", "differs", "wrong", "unknown"},
+                      *const outcomes[] = {"right", "choice", "wrong"};
+    char answer[6000];
     const Dump *d = r->d;
     const GrpoConfig *g = &d->set.grpo;
     int blind, all;
     json_begin(w, '{');
     json_put_string(w, "dump", d->path);
     json_put_string(w, "dialect", dialect_names[d->set.dialect]);
-    json_put_bool(w, "right", report_all_right(r));
+    report_answer(answer, sizeof answer, r);
+    json_put_string(w, "answer", answer);
+    json_put_string(w, "outcome", outcomes[report_outcome(r)]);
+    json_put_bool(w, "right", report_outcome(r) == OUTCOME_RIGHT);
+    json_put_bool(w, "strict", strict);
     json_put_int(w, "completions", (long long)d->n);
     json_put_int(w, "columns", (long long)d->width);
     json_put_bool(w, "whole_rows", d->whole_rows);
@@ -209,7 +240,7 @@ static void put_report(JsonWriter *w, const Report *r, const Loaded *l) {
     json_open(w, "stages", '[');
     for (int s = 0; s < N_STAGE; s++) {
         const StageReport *x = &r->stage[s];
-        char verdict[1400];
+        char verdict[2000];
         if (!x->judged) continue;
         report_verdict(verdict, sizeof verdict, r, (Stage)s);
         json_begin(w, '{');
@@ -217,9 +248,7 @@ static void put_report(JsonWriter *w, const Report *r, const Loaded *l) {
         json_put_string(w, "equation", stage_info[s].equation);
         json_put_string(w, "kind", verdict_kinds[x->verdict]);
         json_put_string(w, "verdict", verdict);
-        json_open(w, "names", '[');
-        for (int i = 0; i < x->n_name; i++) json_string(w, x->name[i]);
-        json_end(w, ']');
+        json_causes(w, x);
         if (*x->note) json_put_string(w, "note", x->note);
         json_open(w, "tensors", '[');
         for (int i = 0; i < x->n; i++) json_item(w, r, &r->item[x->first + i], l);
@@ -279,6 +308,11 @@ static const Json *worst_tensor(const Json *stage) {
 }
 
 static bool stage_right(const Json *stage) { return !strncmp(json_get(stage, "kind")->string, "right", 5); }
+/* Whether it makes the exit code 1: another trainer's choice does so only with --strict. */
+static bool stage_fails(const Json *stage, const Json *report) {
+    const bool strict = json_get(report, "strict")->number != 0;
+    return !stage_right(stage) && (strict || strcmp(json_get(stage, "kind")->string, "differs"));
+}
 
 static void tell_blind(const Json *blind) {
     const Json *all = json_get(blind, "mistakes"), *untried = json_get(blind, "untried");
@@ -322,6 +356,9 @@ static void tell_stage(const Json *x) {
             say(worst, "                found {worst.found%.9g}, right is {worst.right%.9g}\n");
     }
     say(x, json_get(x, "note") ? "                {verdict}; {note}\n" : "                {verdict}\n");
+    for (size_t i = 0; i < json_get(x, "causes")->length; i++)
+        if (json_get(&json_get(x, "causes")->item[i], "formula")->type == JSON_STRING)
+            say(&json_get(x, "causes")->item[i], "                {name}: {formula}\n");
 }
 
 static void tell_report(const Json *v) {
@@ -330,7 +367,7 @@ static void tell_report(const Json *v) {
     static const char *const gap_name[] = {"trainer - sampler", "trainer - double precision",
                                            "sampler - double precision"};
     int right = 0;
-    say(v, "{dump}: {completions} completions");
+    say(v, "{answer}\n{dump}: {completions} completions");
     if (json_get(v, "columns")->number > 0)
         say(v, json_get(v, "whole_rows")->number != 0
                    ? ", {columns} columns (prompt and completion in one row)"
@@ -371,7 +408,7 @@ static bool write_junit(const char *path, const Json *v, Err *e) {
     FILE *f = fopen(path, "w");
     if (!f) return fail(e, "%s: could not be written", path);
     size_t failures = stages->length;
-    for (size_t i = 0; i < stages->length; i++) failures -= stage_right(&stages->item[i]);
+    for (size_t i = 0; i < stages->length; i++) failures -= !stage_fails(&stages->item[i], v);
     fprintf(f,
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"grpo verify\" tests=\"%zu\" "
             "failures=\"%zu\" skipped=\"%zu\">\n",
@@ -382,7 +419,7 @@ static bool write_junit(const char *path, const Json *v, Err *e) {
         say_html(f, v, "  <testcase classname=\"{dump}\"");
         say_html(f, x, " name=\"{stage}\">");
         if (!judged) say_html(f, x, "<skipped message=\"{reason}\"/>");
-        else if (!stage_right(x)) {
+        else if (stage_fails(x, v)) {
             say_html(f, x, "<failure message=\"{verdict}\">");
             if (worst_tensor(x))
                 say_html(f, worst_tensor(x),
@@ -459,13 +496,14 @@ static int judge_here(const VerifyConfig *c, Dump *d, const Policies *model, con
     Json *v = NULL;
     int code = -1;
     if (report_make(&r, d, model, c->float_values, c->quick, e) && something_judged(&r, e)) {
-        put_report(&w, &r, l);
+        put_report(&w, &r, l, c->strict);
         v = json_parse(w.text, w.length, "the report", 1, e);
     }
     if (v && (!c->junit || write_junit(c->junit, v, e))) {
         if (c->json) puts(w.text);
         else tell_report(v);
-        code = report_all_right(&r) ? 0 : 1;
+        const Outcome outcome = report_outcome(&r);
+        code = outcome == OUTCOME_RIGHT ? 0 : outcome == OUTCOME_WRONG || c->strict ? 1 : 3;
     }
     json_free(v);
     free(w.text);

@@ -9,9 +9,9 @@ cat << 'END'
 # The names that verify prints
 
 When `grpo verify` finds numbers that are not ours, it names what the other program did instead. This page
-says what each name means. A name is a difference, not always a fault: where a known program or paper does
-so on purpose, the line ends with the names that `--dialect` takes for it, and it counts as right there
-(docs/verify.md says how).
+says what each name means, with its formula. A name is a difference, not always a fault. Where the line says
+who does so, it is a choice of that program or paper, and verify ends with exit code 3, not 1. It counts as
+right where the line ends with the names that `--dialect` takes for it (docs/verify.md says how).
 
 The numbers D1 to D38 stand for the places where programs of this kind are known to differ; the words after
 the number say in which way. The last section has the other names: plain mistakes, and settings that are not
@@ -53,7 +53,16 @@ function keep(name, text,    n) {
     }
     items[n] = items[n] text "\n"
 }
-!table && /"name":/ { split($0, part, "\""); name = part[4]; inside = 0 }
+function string(line,    text) {                            # the string of a line of JSON
+    text = line
+    if (!sub(/^[^:]*: "/, "", text)) return ""
+    sub(/",?$/, "", text)
+    gsub(/\\"/, "\"", text)
+    return text
+}
+!table && /"name":/ { name = string($0); inside = 0 }
+!table && /"formula":/ { formula[name] = string($0) }
+!table && /"done_by":/ { by[name] = string($0) }
 !table && /"dialects":/ { inside = 1; next }
 !table && inside && /"/ { split($0, part, "\""); does[name] = does[name] (does[name] ? ", " : "") part[2] }
 /^@$/ { table = 1; next }
@@ -70,7 +79,8 @@ absent {
     gsub(/,/, ", ", stages)
     sub(/^[^ ]+ +[^ ]+ +[^ ]+ +/, "")
     right = does[name] ? " Right for " does[name] "." : ""
-    keep(name, "`" name "` (" equation "; " stages "): " $0 "." right)
+    who = by[name] ? " Done by " by[name] "." : ""
+    keep(name, "`" name "` (" equation "; " stages "): " $0 ": `" formula[name] "`." who right)
 }
 END {
     if (bad) exit 1

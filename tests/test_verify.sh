@@ -35,29 +35,49 @@ has 'completion 0, token 4'
 # an error without bound is told as such, and is the largest
 gives 1 ./grpo verify --quick --dump $golden/D38-nan-advantages.safetensors
 has '       inf       inf         0       inf '
-gives 1 ./grpo verify --dump $golden/D1-population-advantages.safetensors
-has 'wrong: D1-population (the deviation divides by n instead of n - 1'
-gives 1 ./grpo64 verify --dump $golden/D1-population-advantages.safetensors
-has 'wrong: D1-population'
+gives 1 ./grpo verify --dump $golden/clip-swapped-per_token_loss.safetensors
+has 'wrong: epsilon and epsilon_high are swapped [clip-swapped]'
+has 'clip-swapped: clip(ratio, 1 - epsilon_high, 1 + epsilon)'
+# what another trainer does on purpose is no error, unless that is asked for
+gives 3 ./grpo verify --dump $golden/D1-population-advantages.safetensors
+has 'another choice: the deviation divides by n instead of n - 1'
+has '[D1-population], as does GRPO-Zero (grpo.py'
+gives 1 ./grpo verify --strict --dump $golden/D1-population-advantages.safetensors
+gives 0 ./grpo verify --strict --dump $golden/right-grpo-token.safetensors
+gives 3 ./grpo64 verify --dump $golden/D1-population-advantages.safetensors
+has 'another choice: the deviation divides by n'
 has ' -  completion'                        # alone, the double build knows nothing of float
+# the first line is the answer
+answers() { if head -n 1 "$t/out" | grep -q "$1"; then good; else bad "expected \"$1\" first in: $(head -n 2 "$t/out")"; fi; }
+answers '^right, but as another trainer does: advantages: the deviation'
+gives 0 ./grpo verify --dump $golden/right-grpo-token.safetensors
+answers '^right$'
+gives 1 ./grpo verify --dump $golden/clip-swapped-per_token_loss.safetensors
+answers '^wrong: per_token_loss, dlogp: epsilon and epsilon_high are swapped'
 # a dialect declared: right as it, or other than it
-gives 1 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors
-gives 1 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors --dialect verl
-has 'differs from the declared dialect by D2-single-scored'         # which this dump could have and has not
+gives 3 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors
+gives 3 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors --dialect verl
+has 'does not do what verl does: the only scored member'            # which this dump could have and has not
 gives 0 ./grpo verify --dump $golden/D15-no-bias-correction-kl.safetensors --dialect trl-1.10
 has 'right as trl-1.10'
-gives 1 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors --dialect openrlhf
-has 'differs from the declared dialect by D1-eps-1e-6'
-gives 1 ./grpo verify --dump $golden/right-scale-group.safetensors --dialect verl
-has 'differs from the declared dialect by D1-eps-1e-6, D2-single-scored'
+gives 3 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors --dialect openrlhf
+has 'another choice: epsilon 1e-6 instead of 1e-4 (verl) [D1-eps-1e-6], as does verl'
+gives 3 ./grpo verify --dump $golden/right-scale-group.safetensors --dialect verl
+has 'does not do what verl does: epsilon 1e-6 instead of 1e-4 (verl) [D1-eps-1e-6], and the only'
 # for programs
-gives 1 ./grpo verify --dump $golden/D1-population-advantages.safetensors --json --junit "$t/junit.xml"
-has '"kind": "wrong"'
+gives 1 ./grpo verify --strict --dump $golden/D1-population-advantages.safetensors --json --junit "$t/junit.xml"
+has '"answer": "right, but as another trainer does: advantages: '
+has '"outcome": "choice"'
+has '"kind": "differs"'
 has '"names": ['
 has '"D1-population"'
+has '"formula": "std = sqrt(sum (R - mean)^2 / n)"'
+has '"done_by": "GRPO-Zero'
 has '"our_float_error": '
 has '<testsuite name="grpo verify" tests="3" failures="1" skipped="0">' "$t/junit.xml"
-has '<failure message="wrong: D1-population (the deviation divides by n instead of n - 1 (NumPy' "$t/junit.xml"
+has '<failure message="another choice: the deviation divides by n instead of n - 1 (NumPy' "$t/junit.xml"
+gives 3 ./grpo verify --dump $golden/D1-population-advantages.safetensors --junit "$t/junit.xml"
+has 'failures="0"' "$t/junit.xml"
 gives 0 ./grpo verify --list
 has 'D16-group-token-mean'
 has 'belongs to PPO'

@@ -1,13 +1,15 @@
 /* diagnose.c: errors against tolerances, verdicts, and the search for what explains them.
  *
  * In this order: what is compared, tolerances, errors, dialects, the search, the sampler's table,
- * words, writing. */
+ * the whole. */
 #include "verify/diagnose.h"
 
 #include <float.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "verify/known.h"
 
 /* ---- what is compared ---- */
 static const unsigned char *completion_tokens(const Report *r) {
@@ -388,8 +390,13 @@ static bool dialect_case(Case *c, const Report *r, Stage s, int alternative, Poo
 static void add_name(StageReport *x, const char *name, const char *line) {
     for (int i = 0; i < x->n_name; i++) if (!strcmp(x->name[i], name)) return;
     if (x->n_name == MAX_NAMES) return;
-    if (x->n_name == 0) x->line = line;
+    snprintf(x->text[x->n_name], sizeof x->text[0], "%s", line);
     snprintf(x->name[x->n_name++], sizeof x->name[0], "%s", name);
+}
+
+static bool any_choice(const StageReport *x) {
+    for (int i = 0; i < x->n_name; i++) if (name_is_choice(x->name[i])) return true;
+    return false;
 }
 
 static size_t worst_row(const Report *r, Stage s) {
@@ -577,7 +584,7 @@ static void judge_old(Report *r) {
     if (n == 0 || most > noise) return;                 /* another policy's, and so it may be */
     x->judged = true;
     x->obstacle = NULL;
-    x->verdict = most == 0 ? VERDICT_RIGHT : VERDICT_WRONG;
+    x->verdict = most == 0 ? VERDICT_RIGHT : VERDICT_DIFFERS;
     snprintf(x->note, sizeof x->note,
              most == 0 ? "the policy's own numbers, bit for bit"
                        : "off from per_token_logps by %.3g at most, %.3g on average",
@@ -608,6 +615,7 @@ static bool name_missing_ways(Report *r, Stage s, Err *e) {
         pool_free(&p);
     }
     free(out);
+    x->lacks = x->n_name > 0;
     if (x->n_name == 0) *x = before;
     return !e->line[0];
 }
@@ -641,9 +649,9 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
     bool ok = !e->line[0];
     if (ok && x->verdict == VERDICT_UNKNOWN && other) {                         /* beside the dialect first */
         ok = search_singles(r, s, &dialect, true, &found, e);
-        if (x->n_name) x->verdict = VERDICT_DIFFERS;
+        if (x->n_name) x->verdict = any_choice(x) ? VERDICT_DIFFERS : VERDICT_WRONG;
     }
-    if (ok && x->verdict != VERDICT_DIFFERS) {
+    if (ok && (x->verdict == VERDICT_UNKNOWN || x->n_name == 0)) {
         found.n = 0;
         ok = search_singles(r, s, &r->right, x->verdict == VERDICT_UNKNOWN, &found, e);
     } else if (ok) ok = search_singles(r, s, &r->right, false, NULL, e);
@@ -660,14 +668,9 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
         memcpy(r->visible, visible, n_mistake < 128 ? (size_t)n_mistake : 128);
     }
     if (x->verdict == VERDICT_UNKNOWN && x->n_name) {
-        /* a numbered choice of other programs; the declared one's, but not all of them */
-        bool known = false, own = true;
-        for (int i = 0; i < x->n_name; i++) {
-            known = known || (x->name[i][0] == 'D' && x->name[i][1] >= '1' && x->name[i][1] <= '9' &&
-                              !strchr(x->name[i], '+'));
-            own = own && dialect_has(r->d->set.dialect, x->name[i]);
-        }
-        x->verdict = known && r->d->set.dialect_given ? VERDICT_DIFFERS : VERDICT_WRONG;
+        bool own = true;                                /* the declared one's, but not all of them */
+        for (int i = 0; i < x->n_name; i++) own = own && dialect_has(r->d->set.dialect, x->name[i]);
+        x->verdict = any_choice(x) ? VERDICT_DIFFERS : VERDICT_WRONG;
         if (own && declared) ok = ok && name_missing_ways(r, s, e);
     }
     pool_free(&p);
@@ -776,35 +779,18 @@ bool report_make(Report *r, const Dump *d, const Policies *model, const char *ou
 
 void report_free(Report *r) { pool_free(&r->pool); }
 
-bool report_all_right(const Report *r) {
-    for (int k = 0; k < N_STAGE; k++)
-        if (r->stage[k].judged && r->stage[k].verdict != VERDICT_RIGHT &&
-            r->stage[k].verdict != VERDICT_RIGHT_AS)
-            return false;
-    return true;
+Outcome report_outcome(const Report *r) {
+    Outcome worst = OUTCOME_RIGHT;
+    for (int k = 0; k < N_STAGE; k++) {
+        const StageReport *x = &r->stage[k];
+        if (!x->judged || x->verdict == VERDICT_RIGHT || x->verdict == VERDICT_RIGHT_AS) continue;
+        if (x->verdict != VERDICT_DIFFERS) return OUTCOME_WRONG;
+        worst = OUTCOME_CHOICE;
+    }
+    return worst;
 }
 
 /* ---- words ---- */
-void report_verdict(char *out, size_t size, const Report *r, Stage s) {
-    const StageReport *x = &r->stage[s];
-    char names[MAX_NAMES * 66] = "";
-    for (int i = 0; i < x->n_name; i++)
-        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "", x->name[i]);
-    switch (x->verdict) {
-    case VERDICT_RIGHT: snprintf(out, size, "right"); break;
-    case VERDICT_RIGHT_AS: snprintf(out, size, "right as %s", dialect_names[r->d->set.dialect]); break;
-    case VERDICT_DIFFERS: snprintf(out, size, "differs from the declared dialect by %s", names); break;
-    case VERDICT_WRONG:
-        snprintf(out, size, "wrong: %s (%s)", names,
-                 x->n_name > 1 && x->line && strcmp(x->line, "two of them together")
-                     ? "this dump cannot tell them apart"
-                 : x->line ? x->line
-                           : "");
-        break;
-    case VERDICT_UNKNOWN: snprintf(out, size, "wrong, cause unknown"); break;
-    }
-}
-
 void item_place(long *row, long *position, const Report *r, const Item *x, size_t j) {
     const Dump *d = r->d;
     *row = *position = -1;

@@ -33,9 +33,9 @@ typedef struct {
     size_t count_rows;                  /* logits: completions that were compared */
     Verdict verdict;
     char name[MAX_NAMES][64];           /* mistakes that explain it, "A + B" for two together */
+    char text[MAX_NAMES][200];          /* of each: what is done instead */
     int n_name;
-    const char *line;                   /* of the first name */
-    bool in_dialect;
+    bool lacks;                         /* the names are what the declared program does, and this does not */
     char note[160];
 } StageReport;
 
@@ -63,10 +63,10 @@ typedef struct {
  * dump, or NULL. */
 bool report_make(Report *r, const Dump *d, const Policies *model, const char *ours, bool quick, Err *e);
 void report_free(Report *r);
-/* every judged stage is right, or right as the declared dialect */
-bool report_all_right(const Report *r);
-/* "wrong: D1-population (...)": the words of a verdict. */
-void report_verdict(char *out, size_t size, const Report *r, Stage s);
+/* Right: every judged stage is right, or right as the declared dialect. Choice: no error, but at least one
+ * stage as another program computes it on purpose. */
+typedef enum { OUTCOME_RIGHT, OUTCOME_CHOICE, OUTCOME_WRONG } Outcome;
+Outcome report_outcome(const Report *r);
 /* Completion and position of an element of an item; position -1: of the completion as a whole, row -1: of no
  * completion. */
 void item_place(long *row, long *position, const Report *r, const Item *x, size_t j);

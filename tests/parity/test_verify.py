@@ -125,7 +125,7 @@ def verify(path, **options):
     for k, v in options.items():
         line += ["--" + k.replace("_", "-"), str(v)]
     done = subprocess.run(line, capture_output=True, text=True)
-    assert done.returncode in (0, 1), f"{' '.join(line)}: {done.stderr}"
+    assert done.returncode in (0, 1, 3), f"{' '.join(line)}: {done.stderr}"
     report = json.loads(done.stdout)
     return report, {s["stage"]: s for s in report["stages"]}, done.returncode
 
@@ -197,9 +197,9 @@ def test_wrong_settings(live, tmp_path, case):
     folder = live(run)
     path = folder / (file + ".safetensors")
     _, stages, code = verify(declared(path, tmp_path / path.name, **changes), **models(folder, path))
-    assert code == 1
+    assert code in (1, 3)
     found = stages[stage]
-    assert found["kind"] == "wrong" and name in found["names"] if name else found["kind"] != "right", f"{stage}: {found['verdict']}"
+    assert found["kind"] in ("wrong", "differs") and name in found["names"] if name else found["kind"] != "right", f"{stage}: {found['verdict']}"
 
 
 def test_other_weights(live):
@@ -270,11 +270,14 @@ LOOP = {None: None, "D9-no-stop": "mask", "groups-interleaved": "advantages", "D
         "D10-shift": "logps", "D28-logits-bf16": "logps", "loss-sign": "per_token_loss", "D16-token-mean": "loss", "D29-decay-all": "step"}
 
 
+CHOICES = ("D1-population", "D1-eps-0", "D16-token-mean", "D29-decay-all")         # what some trainer does on purpose
+
+
 @pytest.mark.parametrize("wrong", LOOP, ids=str)
 def test_loop(language, tmp_path, wrong):
     """The one stage with the mistake gets its name; what follows from it, from its own numbers, is right again."""
     _, stages, code = verify(loop(language, tmp_path, wrong), model=language.final)
-    assert code == (wrong is not None)
+    assert code == (0 if wrong is None else 3 if wrong in CHOICES else 1)
     for stage, s in stages.items():
         if stage == LOOP[wrong]:
             assert wrong in s["names"], f"{stage}: {s['verdict']}"

@@ -1,0 +1,96 @@
+/* words.c: a stage's verdict and the whole report in words. */
+#include "verify/words.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "verify/known.h"
+
+static void add_words(char *out, size_t size, const char *format, ...) {
+    const size_t n = strlen(out);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(out + n, size - n, format, args);
+    va_end(args);
+}
+
+/* What explains a stage: "epsilon 1e-6 ... [D1-eps-1e-6, as verl (core_algos.py: ...) does] or ...". */
+static void add_causes(char *out, size_t size, const StageReport *x) {
+    for (int i = 0; i < x->n_name; i++) {
+        const Known *k = known_name(x->name[i]);
+        add_words(out, size, "%s%s [%s]", !i ? "" : x->lacks ? ", and " : ", or ", x->text[i], x->name[i]);
+        if (k && k->by && !x->lacks) add_words(out, size, ", as does %s", k->by);
+    }
+    if (x->n_name > 1 && !x->lacks) add_words(out, size, "; this dump cannot tell them apart");
+}
+
+/* What is not right of a stage, without the stage's name. */
+static void add_fault(char *out, size_t size, const Report *r, Stage s) {
+    const StageReport *x = &r->stage[s];
+    const char *declared = dialect_names[r->d->set.dialect];
+    if (x->n_name == 0 && x->verdict == VERDICT_DIFFERS)
+        add_words(out, size, "computed as %s does, not as %s", dialect_names[DIALECT_TRL_116], declared);
+    else if (x->n_name == 0) add_words(out, size, "cause unknown");
+    else if (x->lacks) add_words(out, size, "does not do what %s does: ", declared);
+    add_causes(out, size, x);
+}
+
+void report_verdict(char *out, size_t size, const Report *r, Stage s) {
+    const StageReport *x = &r->stage[s];
+    *out = 0;
+    switch (x->verdict) {
+    case VERDICT_RIGHT: add_words(out, size, "right"); return;
+    case VERDICT_RIGHT_AS: add_words(out, size, "right as %s", dialect_names[r->d->set.dialect]); return;
+    case VERDICT_DIFFERS: add_words(out, size, "another choice: "); break;
+    case VERDICT_WRONG: add_words(out, size, "wrong: "); break;
+    case VERDICT_UNKNOWN: add_words(out, size, "wrong, "); break;
+    }
+    add_fault(out, size, r, s);
+}
+
+static bool at_fault(const StageReport *x, bool errors) {
+    return x->judged && x->verdict >= VERDICT_DIFFERS && (x->verdict != VERDICT_DIFFERS) == errors;
+}
+
+/* Stages with the same fault stand together: "loss, dlogp: ...". */
+static void add_faults(char *out, size_t size, const Report *r, bool errors) {
+    bool told[N_STAGE] = {false}, first = true;
+    char fault[1400], other[1400];
+    for (int s = 0; s < N_STAGE; s++) {
+        if (told[s] || !at_fault(&r->stage[s], errors)) continue;
+        *fault = 0;
+        add_fault(fault, sizeof fault, r, (Stage)s);
+        add_words(out, size, "%s%s", first ? "" : "; ", stage_info[s].name);
+        first = false;
+        for (int k = s + 1; k < N_STAGE; k++) {
+            if (!at_fault(&r->stage[k], errors)) continue;
+            *other = 0;
+            add_fault(other, sizeof other, r, (Stage)k);
+            if (strcmp(fault, other)) continue;
+            add_words(out, size, ", %s", stage_info[k].name);
+            told[k] = true;
+        }
+        add_words(out, size, ": %s", fault);
+    }
+}
+
+void report_answer(char *out, size_t size, const Report *r) {
+    *out = 0;
+    bool as = false;
+    for (int s = 0; s < N_STAGE; s++)
+        as = as || (r->stage[s].judged && r->stage[s].verdict == VERDICT_RIGHT_AS);
+    switch (report_outcome(r)) {
+    case OUTCOME_RIGHT:
+        add_words(out, size, as ? "right, as %s computes it" : "right", dialect_names[r->d->set.dialect]);
+        break;
+    case OUTCOME_CHOICE:
+        add_words(out, size, "right, but as another trainer does: ");
+        add_faults(out, size, r, false);
+        break;
+    case OUTCOME_WRONG:
+        add_words(out, size, "wrong: ");
+        add_faults(out, size, r, true);
+        break;
+    }
+}
