@@ -410,12 +410,6 @@ def bias_correction(self):
     return True
 
 
-@kl_mistake("D15-naive-k3", "near-reference", use_bias_correction_kl=False)
-def k(self, d):
-    d = d.float()
-    return (d.exp() - d - 1).double()
-
-
 @mistake("D15-k3-plus", "dlogp", "tokens", dict(beta=0.04, loss_type="grpo", use_bias_correction_kl=False))
 def k(self, d):
     k2 = d * d / 2

@@ -605,14 +605,8 @@ static void k3_clamped(double *k, double *dk, double logp, double ref) {
 static void k3_plus(double *k, double *dk, double logp, double ref) {
     *k = grpo_k3(ref - logp), *dk = logp - ref;
 }
-static void k3_naive(double *k, double *dk, double logp, double ref) {
-    const float d = (float)ref - (float)logp, e = (float)d_exp(d), less = e - d;
-    *k = (float)(less - 1);
-    *dk = -d_expm1(ref - logp);
-}
-
 APPLY(other_kl) {
-    static KlFormula *const formula[] = {k1, k2, k3_swapped, k3_clamped, k3_plus, k3_naive};
+    static KlFormula *const formula[] = {k1, k2, k3_swapped, k3_clamped, k3_plus};
     if (!c->ref || (c->s.grpo.beta == 0 && s != STAGE_KL) || c->s.grpo.loss_type == LOSS_GMPO) return false;
     c->kl_formula = formula[(int)value];
     return true;

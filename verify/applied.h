@@ -32,6 +32,6 @@ APPLY(fixed_length);
 APPLY(ga_missing);
 
 /* What kl_k makes of the KL, as value says. */
-enum { K1, K2, K3_SWAPPED, K3_CLAMPED, K3_PLUS, K3_NAIVE };
+enum { K1, K2, K3_SWAPPED, K3_CLAMPED, K3_PLUS };
 
 #endif

@@ -89,6 +89,7 @@ static const Tolerance tolerances[N_STAGE] = {
     [STAGE_ADVANTAGES] = {{0}, {0}, {1e-10, 2e-6, 4e-3, 2e-2}, false},
     [STAGE_ISR] = {{1e-12, 1e-7, 1e-4, 1e-3}, {1e-10, 5e-6, 1e-2, 5e-2}, {0}, false},
     [STAGE_RATIO] = {{1e-12, 1e-7, 1e-4, 1e-3}, {1e-10, 5e-6, 1e-2, 5e-2}, {0}, false},
+    /* absolute: what exp(D) - 1 - D loses near D = 0 (E302) */
     [STAGE_KL] = {{1e-13, 2.5e-7, 1e-3, 1e-2}, {1e-10, 5e-6, 1e-2, 5e-2}, {0}, false},
     [STAGE_TOKEN_LOSS] = {{0}, {1e-10, 5e-6, 1e-2, 5e-2}, {1e-10, 2e-6, 1e-3, 1e-2}, true},
     [STAGE_LOSS] = {{0}, {0}, {1e-10, 4e-6, 1e-2, 5e-2}, false},
@@ -103,6 +104,8 @@ static Precision coarser(Precision a, Precision b) { return a > b ? a : b; }
 static Precision judged_precision(const Report *r, const Item *x) {
     const bool model =
         (x->stage >= STAGE_LOGITS && x->stage <= STAGE_ENTROPIES) || x->stage >= STAGE_GRAD_NORM;
+    if (x->stage == STAGE_SAMPLER)
+        return r->d->set.sampler_given ? coarser(x->precision, r->d->set.sampler) : x->precision;
     return model && r->d->set.compute_given ? coarser(x->precision, r->d->set.compute) : x->precision;
 }
 
@@ -130,17 +133,10 @@ static double depth_factor(const Report *r, Stage s) {
 
 /* What "scaled" is a multiple of, for values `ours` of the item's stage. */
 static double scale_of(const Report *r, const Item *x, const real *ours, bool per_row) {
-    /* terms of either sign: the sum of their magnitudes */
+    /* its terms may cancel, and on policy they do; a NaN is no scale */
     if (x->stage == STAGE_LOSS) {
-        const Case *c = &r->right;
-        double sum = fabs((double)ours[0]);
-        if (!c->token_loss || !r->row_weight) return sum;
-        double terms = 0;
-        for (size_t j = 0; j < r->d->n * r->d->width; j++)
-            if (c->mask[j])
-                terms += fabs(r->row_weight[j / r->d->width] *
-                              c->token_loss[r->d->per_row[STAGE_TOKEN_LOSS] ? j / r->d->width : j]);
-        return terms > sum ? terms : sum;
+        const double sum = fabs((double)ours[0]);
+        return r->loss_scale > sum ? r->loss_scale : sum;
     }
     double max = 0, sum = 0, n = 0;
     size_t first, last;
@@ -172,11 +168,8 @@ static double tolerance_at(const Report *r, const Item *x, double value, double 
         const double lr = r->d->set.adamw.lr, unit[] = {1e-6, 1e-2, 1e-1, 1e-1};
         return lr * unit[p] + 2 * ulp_of(value, x->precision);
     }
-    double tol =
+    const double tol =
         (t->absolute[p] + t->relative[p] * fabs(value) + t->scaled[p] * scale) * depth_factor(r, x->stage);
-    /* E302: a KL that is mostly noise is no KL, however small; below D = 1e-4 there is nothing to tell */
-    if (x->stage == STAGE_KL && scale > 5e-9 && 1e-2 * scale < t->absolute[p] && p <= PRECISION_F32)
-        tol = 1e-2 * scale + t->relative[p] * fabs(value);
     return tol + ulp_of(value, x->precision) * (p == PRECISION_F64 ? 4 : 1);
 }
 
@@ -620,6 +613,33 @@ static bool name_missing_ways(Report *r, Stage s, Err *e) {
     return !e->line[0];
 }
 
+/* A loss mask that leaves out some of the tokens that it might have, as an agent's does with what its tools
+ * answered; none of them is a stop token or the first of all completions, which the search has looked at. */
+static bool leaves_out(Report *r) {
+    const size_t all = r->d->n * r->d->width;
+    size_t left = 0;
+    for (size_t j = 0; j < all; j++) {
+        if (r->d->loss_mask[j] > r->right.loss_token[j]) return false;
+        left += r->d->loss_mask[j] < r->right.loss_token[j];
+    }
+    StageReport *x = &r->stage[STAGE_LOSS_MASK];
+    x->verdict = VERDICT_RIGHT;
+    snprintf(x->note, sizeof x->note, "leaves %zu of the completions' tokens out of the loss", left);
+    return true;
+}
+
+/* Where log-probabilities of the sampler lie beyond the tolerance by no more than a coarser type explains, that
+ * is its type: it need not be the trainer's. */
+static void excuse_sampler(Report *r) {
+    StageReport *x = &r->stage[STAGE_SAMPLER];
+    for (int i = 0; i < x->n_name; i++)
+        if (!strstr(x->name[i], "bf16") && !strstr(x->name[i], "fp16")) return;
+    if (x->n_name == 0 || r->d->set.sampler_given) return;
+    snprintf(x->note, sizeof x->note, "as %s has it; sampler_dtype says so beforehand", x->name[0]);
+    x->verdict = VERDICT_RIGHT;
+    x->n_name = 0;
+}
+
 static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
     StageReport *x = &r->stage[s];
     const bool right_per_row = stage_per_row(&r->right, s);
@@ -655,6 +675,8 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
         found.n = 0;
         ok = search_singles(r, s, &r->right, x->verdict == VERDICT_UNKNOWN, &found, e);
     } else if (ok) ok = search_singles(r, s, &r->right, false, NULL, e);
+    if (s == STAGE_LOSS_MASK && x->verdict == VERDICT_UNKNOWN && x->n_name == 0) leaves_out(r);
+    if (s == STAGE_SAMPLER && x->verdict == VERDICT_UNKNOWN) excuse_sampler(r);
     if (ok && x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && !quick && s != STAGE_GRAD &&
         s != STAGE_STEP && !(runs_model(s) && model_work(r, true) > 1e8))
         ok = search_pairs(r, s, other ? &dialect : &r->right, &found, e);
@@ -662,9 +684,10 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
         r->item[x->first].max_abs <= NOISE_MOST)
         name_recomputed(r);
     if (x->verdict == VERDICT_UNKNOWN && x->n_name == 0 &&
-        ((s == STAGE_OLD && !r->right.model.old) || (s == STAGE_REF && !r->right.model.reference))) {
+        (((s == STAGE_OLD || s == STAGE_SAMPLER) && !r->right.model.old) ||
+         (s == STAGE_REF && !r->right.model.reference))) {
         x->judged = false;                              /* another policy's numbers are no mistake */
-        x->obstacle = s == STAGE_OLD ? "not --model's; give --old-model" : "not --model's; give --ref-model";
+        x->obstacle = s == STAGE_REF ? "not --model's; give --ref-model" : "not --model's; give --old-model";
         memcpy(r->visible, visible, n_mistake < 128 ? (size_t)n_mistake : 128);
     }
     if (x->verdict == VERDICT_UNKNOWN && x->n_name) {
@@ -768,9 +791,7 @@ bool report_make(Report *r, const Dump *d, const Policies *model, const char *ou
         pool_free(&p);
         if (!ok) return false;
     }
-    if (r->right.token_loss && r->stage[STAGE_LOSS].judged &&
-        !(r->row_weight = case_row_weights(&r->right, &r->pool, e)))
-        return false;
+    if (r->stage[STAGE_LOSS].judged && !case_loss_scale(&r->loss_scale, &r->right, &r->pool, e)) return false;
     for (int k = 0; k < N_STAGE; k++)
         if (r->stage[k].judged && !judge_stage(r, (Stage)k, quick, e)) return false;
     judge_old(r);

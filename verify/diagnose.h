@@ -55,7 +55,7 @@ typedef struct {
     unsigned char *visible; /* [n_mistake] SHOWS, HIDDEN: has a stage here but changes nothing, or UNTRIED:
                                too costly to say */
     SamplerTable table;
-    const double *row_weight;           /* [n] c_i of E112, for the loss's tolerance */
+    double loss_scale;                  /* sum |c_it m_it l_it|: what the loss's tolerance is a share of */
     size_t only_row;                    /* while a search looks at one completion; SIZE_MAX: all */
 } Report;
 

@@ -149,6 +149,7 @@ static const Setting own_settings[] = {
     {"adam_beta2", SET_NUMBER, AT(adamw.beta2), "0.999", NULL, NULL},
     {"adam_epsilon", SET_NUMBER, AT(adamw.eps), "1e-8", NULL, NULL},
     {"weight_decay", SET_NUMBER, AT(adamw.weight_decay), "0", NULL, NULL},
+    {"weight_decay_all", SET_BOOL, AT(weight_decay_all), "false", NULL, NULL},
     {"max_grad_norm", SET_NUMBER, AT(max_grad_norm), "1", NULL, NULL},
     {"weights", SET_CHOICE, AT(weights_after), "before", weights_names, NULL},
     {"pad_token_id", SET_INT, AT(pad), "-1", NULL, NULL},
@@ -298,6 +299,12 @@ static bool read_settings(Dump *d, const Json *config, Err *e) {
         } else if (strcmp(v->key, "reward_weights") && strcmp(v->key, "reward_names"))
             append_name(d->unused_keys, sizeof d->unused_keys, v->key);
     }
+    /* log-probabilities of the sampler may be there for information; that they correct the loss, somebody says */
+    bool corrects = d->set.dialect_given && d->set.dialect <= DIALECT_TRL_110;
+    for (size_t i = 0; config && i < config->length; i++)
+        corrects = corrects || !strncmp(config->item[i].key, "vllm_importance_sampling_", 25);
+    if (!corrects && !safetensors_find(d->file, stage_info[STAGE_ISR].tensor))
+        s->grpo.importance_sampling_correction = false;
     const Json *lr = json_get(config, "lr");            /* the rate of this step, whatever stands before it */
     if (lr) s->adamw.lr = lr->number;
     if (!s->window.steps_per_generation)
@@ -593,7 +600,8 @@ bool dump_open(Dump *d, const char *path, const char *dialect, Err *e) {
     if (!(d->file = safetensors_open(path, e))) return false;
     const char *format = safetensors_metadata(d->file, "format"),
                *text = safetensors_metadata(d->file, "config"),
-               *compute = safetensors_metadata(d->file, "compute_dtype");
+               *compute = safetensors_metadata(d->file, "compute_dtype"),
+               *sampler = safetensors_metadata(d->file, "sampler_dtype");
     d->producer = safetensors_metadata(d->file, "producer");
     if (!dialect) dialect = safetensors_metadata(d->file, "dialect");
     d->set.dialect_given = dialect != NULL;
@@ -611,6 +619,11 @@ bool dump_open(Dump *d, const char *path, const char *dialect, Err *e) {
     snprintf(option, sizeof option, "%s: metadata compute_dtype", path);
     if (ok && compute && (ok = choice_parse(&found, precision_names, compute, option, e)))
         d->set.compute = (Precision)found;
+    d->set.sampler = d->set.compute;
+    d->set.sampler_given = d->set.compute_given;
+    snprintf(option, sizeof option, "%s: metadata sampler_dtype", path);
+    if (ok && sampler && (ok = choice_parse(&found, precision_names, sampler, option, e)))
+        d->set.sampler = (Precision)found, d->set.sampler_given = true;
     if (ok && text) ok = (config = json_parse(text, strlen(text), place, 1, e)) != NULL;
     if (ok && config && config->type != JSON_OBJECT)
         ok = fail(e, "%s: found %s, expected an object of options", place, json_type_name(config->type));

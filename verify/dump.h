@@ -47,12 +47,15 @@ typedef struct {
     AdamW adamw;                        /* lr: of this very step */
     double max_grad_norm;
     int64_t step;
+    bool weight_decay_all;              /* E283: norms and biases too */
     int weights_after;                  /* 1: the folder's weights are those after the step */
     int stop[MAX_STOPS], n_stop, pad;   /* n_stop 0, pad -1: not given */
     Dialect dialect;
     bool dialect_given;
     Precision compute;                  /* of the program, where its tensors do not say less */
     bool compute_given;
+    Precision sampler;                  /* the same of the program that sampled; compute's if not given */
+    bool sampler_given;
 } DumpSettings;
 
 typedef struct {

@@ -215,8 +215,6 @@ const Mistake mistakes[] = {
     V("D15-bias-correction", KL, "E96", "k3 is multiplied by the ratio although switched off",
       "beta is 0, on by configuration, or all ratios are 1 and no gradient is there", apply_bias_correction,
       true),
-    V("D15-naive-k3", BIT(KL), "E302", "exp(D) - D - 1 in float32: near the reference it is noise",
-      "D is large, or there is no reference", apply_other_kl, K3_NAIVE),
     V("D15-k3-plus", SLOPE, "E95", "value of k3, gradient of k2", "beta is 0, or no derivative is there",
       apply_other_kl, K3_PLUS),
 

@@ -29,6 +29,14 @@ static bool left_out_by_trl(const Dump *d, size_t i, bool ended) {
            !memchr(d->completion_mask + i * d->width, 1, d->width);
 }
 
+/* Whether the stop token at column t ends the model's turn, not the completion: a tool's answer follows, which
+ * is there but takes no part in the loss. */
+static bool turn_ends(const Dump *d, size_t i, size_t t) {
+    const size_t next = i * d->width + t + 1;
+    return t + 1 < d->width && d->completion_mask && d->loss_mask && d->completion_mask[next] &&
+           !d->loss_mask[next];
+}
+
 /* E22: a completion's tokens: from its first column up to and including the first stop token; without one up
  * to the padding. Where ids or stop ids are missing, what the file's mask says. Where padding stands first,
  * the mask says so too. */
@@ -51,7 +59,7 @@ static void find_real_tokens(unsigned char *out, const Dump *d) {
             while (start < d->width && given && !given[start] && id[start] == d->set.pad) start++;
             if (start == d->width) start = 0;
         }
-        for (end = start; end < d->width && !stop_among(&d->set, id[end]);) end++;
+        for (end = start; end < d->width && !(stop_among(&d->set, id[end]) && !turn_ends(d, i, end));) end++;
         if (end < d->width) end++;
         else while (end > start && d->set.pad >= 0 && id[end - 1] == d->set.pad) end--;
         memset(to, 0, d->width);
@@ -629,6 +637,32 @@ static bool compute_loss(real *out, const Case *c, Pool *p, Err *e) {
     return !e->line[0];
 }
 
+bool case_loss_scale(double *scale, const Case *c, Pool *p, Err *e) {
+    const Dump *d = c->d;
+    const double *weight = case_row_weights(c, p, e);
+    const GrpoMicro m = case_micro(c, p, e);
+    Told t = {0};
+    real *own = NULL;
+    if (!weight || e->line[0]) return false;
+    const bool gmpo = c->s.grpo.loss_type == LOSS_GMPO;
+    if (gmpo ? !tell_case(&t, c, false, p, e)
+             : !c->token_loss && (!(own = pool_take(p, d->n * d->width, sizeof *own, e)) ||
+                                  !compute_token_loss(own, c, p, e)))
+        return false;
+    double terms = 0, bonus = 0;
+    for (size_t j = 0; j < d->n * d->width; j++) {
+        const size_t i = j / d->width;
+        if (!c->mask[j]) continue;
+        const double l = gmpo ? t.row[i].gmpo * t.row[i].adv
+                              : (own ? own : c->token_loss)[!own && d->per_row[STAGE_TOKEN_LOSS] ? i : j];
+        if (isfinite(l)) terms += fabs(weight[i] * l);
+        if (c->entropy && c->entropy[j] >= m.entropy_threshold) bonus += c->entropy[j];
+    }
+    const double ga = case_window(c).gradient_accumulation_steps;
+    *scale = terms + fabs(c->s.window.entropy_coef * bonus / (m.n_entropy_token > 1 ? m.n_entropy_token : 1) / ga);
+    return true;
+}
+
 /* ---- the step ---- */
 static double norm_of(const real *grad, const Model *m) {
     double sum = 0;
@@ -678,7 +712,7 @@ static bool compute_step(real *out, const Case *c, Pool *p, Err *e) {
             return false;
         memcpy(to, q->data, n * sizeof *to);
         AdamW own = o;
-        own.weight_decay = q->is_matrix || c->adam_decay_all ? o.weight_decay : 0;     /* E283 */
+        own.weight_decay = q->is_matrix || c->adam_decay_all || c->s.weight_decay_all ? o.weight_decay : 0;     /* E283 */
         if (c->adam_l2) {
             for (size_t j = 0; j < n; j++) g[q->offset + j] += (real)(own.weight_decay * to[j]);
             own.weight_decay = 0;

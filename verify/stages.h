@@ -69,6 +69,9 @@ bool stage_per_row(const Case *c, Stage s);
 bool row_prompt_token(const Dump *d, size_t i, size_t t);
 double case_row_count(const Case *c, size_t i);                 /* n_i */
 double *case_row_weights(const Case *c, Pool *p, Err *e);       /* [n] c_i that this case uses */
+/* sum |c_it m_it l_it| of our own token losses, or the dump's, and the entropy bonus: how large the terms are
+ * that the loss is the sum of. */
+bool case_loss_scale(double *scale, const Case *c, Pool *p, Err *e);
 GrpoMicro case_micro(const Case *c, Pool *p, Err *e);
 GrpoWindow case_window(const Case *c);
 void case_input(GrpoIn *in, size_t *offset, const Case *c);     /* offset: [n + 1] of the caller */
