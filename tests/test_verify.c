@@ -397,7 +397,8 @@ static void test_tool_mask(void) {
     is_not_right(&m, STAGE_LOSS_MASK);
 }
 
-/* Log-probabilities of the sampler may be there for information: the loss is corrected where somebody says so. */
+/* Log-probabilities of the sampler may be there for information: the loss is corrected where somebody says
+ * so. */
 static void test_sampler_for_information(void) {
     static Batch_ b;
     static real sampler[ROWS * COLUMNS], loss[ROWS * COLUMNS];
@@ -413,7 +414,7 @@ static void test_sampler_for_information(void) {
     is_right(&m, STAGE_TOKEN_LOSS);
     m.config = "{\"num_generations\": 2, \"vllm_importance_sampling_correction\": true}";
     is_not_right(&m, STAGE_TOKEN_LOSS);
-    m.config = "{\"num_generations\": 2, \"vllm_importance_sampling_mode\": \"token_truncate\"}";
+    m.config = "{\"num_generations\": 2, \"vllm_importance_sampling_mode\": \"token_mask\"}";
     is_not_right(&m, STAGE_TOKEN_LOSS);
 }
 

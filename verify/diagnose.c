@@ -628,8 +628,8 @@ static bool leaves_out(Report *r) {
     return true;
 }
 
-/* Where log-probabilities of the sampler lie beyond the tolerance by no more than a coarser type explains, that
- * is its type: it need not be the trainer's. */
+/* Where log-probabilities of the sampler lie beyond the tolerance by no more than a coarser type explains,
+ * that is its type: it need not be the trainer's. */
 static void excuse_sampler(Report *r) {
     StageReport *x = &r->stage[STAGE_SAMPLER];
     for (int i = 0; i < x->n_name; i++)

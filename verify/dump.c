@@ -299,7 +299,7 @@ static bool read_settings(Dump *d, const Json *config, Err *e) {
         } else if (strcmp(v->key, "reward_weights") && strcmp(v->key, "reward_names"))
             append_name(d->unused_keys, sizeof d->unused_keys, v->key);
     }
-    /* log-probabilities of the sampler may be there for information; that they correct the loss, somebody says */
+    /* log-probabilities of the sampler may be there for information; that they correct, somebody says */
     bool corrects = d->set.dialect_given && d->set.dialect <= DIALECT_TRL_110;
     for (size_t i = 0; config && i < config->length; i++)
         corrects = corrects || !strncmp(config->item[i].key, "vllm_importance_sampling_", 25);

@@ -1,0 +1,54 @@
+/* case.h: a set of inputs and settings from which the stages of a dump are computed.
+ *
+ * verify/mistakes.c changes a copy of it, and the fields at its end are for that only. */
+#ifndef VERIFY_CASE_H
+#define VERIFY_CASE_H
+
+#include "verify/dump.h"
+
+typedef struct Case Case;
+typedef bool AdvantageFormula(real *adv, const Case *c, Pool *p, Err *e);
+typedef void KlFormula(double *k, double *dk, double logp, double ref);
+
+typedef struct { const Model *policy, *old, *reference; } Policies;                /* NULL: not given */
+
+struct Case {
+    const Dump *d;
+    DumpSettings s;
+    Policies model;
+    size_t first, count; /* completions that the model stages compute: others are left as they are */
+    const unsigned char *real_token; /* [n, width] tokens of the completions, as the ids say where they do */
+    const unsigned char *loss_token;    /* [n, width] those of them that ought to take part in the loss */
+    const unsigned char *mask;          /* [n, width] those that do: the dump's own mask where it has one */
+    const real
+        *score; /* what stands before each stage, [n, width] or [n]; NULL: neither there nor to be had */
+    const double *weight;
+    const real *reward, *advantage, *logp, *old, *ref, *sampler, *entropy, *isr, *ratio, *kl, *token_loss,
+        *dlogp;
+    bool isr_per_row, ratio_per_row;
+    const real *grad;                   /* [n_trainable] what the step is made of, before clipping */
+    double grad_norm;                   /* NaN: to be computed */
+
+    /* ---- what no setting reaches; all 0 in a right case ---- */
+    AdvantageFormula *advantage_formula;
+    struct {
+        int ddof;
+        double eps, label_eps;
+        bool eps_in_root, batch_mean, batch_std, no_mean, single_scored, rloo, interleaved, nan_to_zero,
+            by_token, nan_without_spread;
+    } statistics;
+    KlFormula *kl_formula;              /* also: dump's own KL is not used */
+    double policy_sign;                 /* of the policy term; 0: 1 */
+    const double *row_weight;           /* [n] c_i instead of E112's */
+    const double
+        *ratio_slope; /* [n, width] d log ratio by its own logp, in units of the right one; NULL: 1 */
+    bool shift, kept_only, pad_positions, zero_logits;          /* kept_only is right for the sampler alone */
+    int round_logits, round_logp;       /* a Precision; 0 (F64): none */
+    int round_hidden;
+    bool drop_head_grad, drop_embed_grad;
+    void (*grad_back)(real *grad, const Model *m); /* from the changed model's parameters to the file's */
+    bool adam_l2, adam_decay_all;
+    double adam_eps_factor, clip_max_factor;            /* 0: 1 */
+};
+
+#endif
