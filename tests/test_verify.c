@@ -365,8 +365,8 @@ static void is_not_right(const Made *m, Stage s) {
     CHECK(strcmp(text, "right") != 0);
 }
 
-/* On policy the mean over sequences with beta 0 is the mean advantage, 0 but for rounding: of 40 such dumps 39
- * were called wrong, for the tolerance was a share of that 0. */
+/* On policy the mean over sequences with beta 0 is the mean advantage, 0 but for rounding: of 40 such dumps
+ * 39 were called wrong, for the tolerance was a share of that 0. */
 static void test_loss_of_zero(void) {
     static Batch_ b;
     static float loss[1];
