@@ -20,6 +20,7 @@ typedef struct {
     int steps_per_generation, generation_batch_size;
     double eval_split, multiplier_learning_rate, multiplier_max;
     bool critic; /* PPO: a prompt may have one completion, and there always is a reference; no option */
+    const Learner *learns; /* AIHF: the reward model, which learns too, in the place of the options' */
     bool unscored; /* DVPO: nobody is asked for scores, so a generation has no reward; no option */
 } StepConfig;
 

@@ -10,15 +10,17 @@
 
 #include "lib/real.h"
 
-/* E224: -(1/beta) (mean of the demonstrations - mean of the policy's replies), times `weight`; ddemo [n_demo]
- * and dsample [n_sample] are overwritten with its derivatives (E226). It has no lower bound: where the policy
- * lags behind, the rewards grow without end, unless their squares cost something (E56's centering) or E228
- * takes its place. Returns the loss with its weight. */
+/* E224: -(1/beta) (mean of the demonstrations - mean of the policy's replies) + center (mean of the
+ * demonstrations' squares + mean of the replies'), times `weight`; ddemo [n_demo] and dsample [n_sample] are
+ * overwritten with its derivatives (E226). Without the squares it has no lower bound: where the policy lags
+ * behind, the rewards grow without end. The sum's square of E56 would not do, since the two means run apart.
+ * Returns the loss with its weight. */
 double aihf_difference(real *ddemo, real *dsample, const real *demo, size_t n_demo, const real *sample,
-                       size_t n_sample, double beta, double weight);
+                       size_t n_sample, double beta, double center, double weight);
 /* E225, and E228 with a demonstration as the chosen and the policy's reply as the rejected one: E56 without a
- * margin, times `weight`, and its derivatives (E57). Returns the loss with its weight. */
+ * margin and with `center` for kappa, times `weight`, and its derivatives (E57). Returns the loss with its
+ * weight. */
 double aihf_pairs(real *dchosen, real *drejected, const real *chosen, const real *rejected, size_t n,
-                  double weight);
+                  double center, double weight);
 
 #endif

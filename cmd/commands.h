@@ -11,6 +11,7 @@ int cmd_sft(int argc, char **argv, Err *e);
 int cmd_pairs(int argc, char **argv, Err *e);
 int cmd_ppo(int argc, char **argv, Err *e);
 int cmd_dpo(int argc, char **argv, Err *e);
+int cmd_aihf(int argc, char **argv, Err *e);
 int cmd_em(int argc, char **argv, Err *e);
 int cmd_reward(int argc, char **argv, Err *e);
 int cmd_train(int argc, char **argv, Err *e);
@@ -28,7 +29,8 @@ int cmd_bench(int argc, char **argv, Err *e);
 int cmd_merge(int argc, char **argv, Err *e);
 int cmd_verify(int argc, char **argv, Err *e);
 /* The options of the commands that train: what config.json of a run holds. */
-extern const OptionTable sft_table, reward_table, em_table, train_table, ppo_table, dpo_table;
+extern const OptionTable sft_table, reward_table, em_table, train_table, ppo_table, aihf_table,
+    dpo_table;
 extern const OptionTable *const run_tables[];          /* all of these, NULL at the end */
 /* What `grpo info --run COMMAND` runs: the same options, a plan instead of a run. */
 struct RunPlan;
@@ -37,6 +39,7 @@ int plan_reward(struct RunPlan *plan, int argc, char **argv, Err *e);
 int plan_em(struct RunPlan *plan, int argc, char **argv, Err *e);
 int plan_train(struct RunPlan *plan, int argc, char **argv, Err *e);
 int plan_ppo(struct RunPlan *plan, int argc, char **argv, Err *e);
+int plan_aihf(struct RunPlan *plan, int argc, char **argv, Err *e);
 int plan_dpo(struct RunPlan *plan, int argc, char **argv, Err *e);
 int cmd_info(int argc, char **argv, Err *e);
 

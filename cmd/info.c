@@ -28,7 +28,8 @@ static const Setting rows[] = {
     {"json", SET_BOOL, AT(json), "false", NULL, "the result on stdout as JSON"},
     SETTINGS_END};
 const OptionTable *const run_tables[] = {&sft_table, &reward_table, &em_table, &train_table,
-                                         &ppo_table, &dpo_table,    NULL};
+                                         &ppo_table, &aihf_table,   &dpo_table,
+                                         NULL};
 
 static const OptionTable table = {
     "info",
@@ -228,13 +229,15 @@ static int plan_run(int argc, char **argv, Err *e) {
                    {"em", plan_em, false},
                    {"train", plan_train, true},
                    {"ppo", plan_ppo, true},
+                   {"aihf", plan_aihf, true},
                    {"dpo", plan_dpo, false}};
     enum { N = sizeof command / sizeof *command };
     RunPlan p = {.memory = -1};
     int i = 0, json = -1;
     while (i < N && strcmp(command[i].name, argv[0])) i++;
     if (i == N) {
-        fail(e, "--run: found \"%.40s\", expected sft, reward, em, train, ppo or dpo, and then its options",
+        fail(e, "--run: found \"%.40s\", expected sft, reward, em, train, ppo, aihf or dpo, and then its "
+             "options",
              argv[0]);
         return -1;
     }

@@ -201,6 +201,7 @@ static bool plan_memory(Step *s, Err *e) {
                 "completions (%d each) stay together\n",
                 l->rows, c->run.slice_rows, s->prompts.longest, s->group, max_new);
     if (!scorer_bytes(&scorer, c->scorer.folders, c->run.slice_rows, e)) return false;
+    if (c->learns) scorer = scorer_learner_bytes(c->learns, c->run.slice_rows);
     const int n_prompt = n_completion / s->group;
     const double need =
         learner_bytes(l, &c->run, has_reference(c)) + scorer +
@@ -212,7 +213,9 @@ static bool plan_memory(Step *s, Err *e) {
 static bool open_scorer(Step *s, Err *e) {
     const StepConfig *c = s->c;
     Rewards *r = &s->rewards;
-    if (!(r->scorer = scorer_open(&c->scorer, c->run.slice_rows, e))) return false;
+    r->scorer = c->learns ? scorer_open_learner(c->learns, c->run.slice_rows, e)
+                          : scorer_open(&c->scorer, c->run.slice_rows, e);
+    if (!r->scorer) return false;
     r->n_label = scorer_n_label(r->scorer);
     r->label = scorer_labels(r->scorer);
     if (!grpo_weighs(&c->grpo) && (r->n_label < 2 || c->scorer.weights))
@@ -344,6 +347,10 @@ static Texts planned_replies(const Step *s, void (*reply)(Texts *, double, doubl
     return all;
 }
 
+Texts step_planned_replies(const Step *s, double length, double read) {
+    return planned_replies(s, texts_reply, length, read);
+}
+
 Texts step_planned_states(const Step *s, double length, double read) {
     return planned_replies(s, texts_states, length, read);
 }
@@ -362,7 +369,7 @@ bool step_planned_rest(Cost *c, const Step *s, double length, double read, Err *
     if (has_reference(o) && !o->run.adapter.use_peft)
         cost_memory_most(c, MEM_REFERENCE, (double)model_bytes(&s->learner.shape));
     free(lengths);
-    const Texts replies = planned_replies(s, texts_reply, length, read);
+    const Texts replies = step_planned_replies(s, length, read);
     const char *at = o->scorer.folders;
     char dir[1024];
     ModelConfig reward;

@@ -25,7 +25,8 @@ void step_seek(Step *s);
  * as the data's and completions have `length` tokens. */
 Texts step_planned_drawn(const Step *s, double length);
 Texts step_planned_pass(const Step *s, double length);
-/* What a critic reads of `read` generations, after the last tokens too. */
+/* What a reward model reads of `read` generations; and a critic, after the last tokens too. */
+Texts step_planned_replies(const Step *s, double length, double read);
 Texts step_planned_states(const Step *s, double length, double read);
 /* Memory by kind (E195 to E198), and the reward models' passes over `read` generations of completions as long
  * as the policy's, added to c. */
@@ -38,6 +39,9 @@ bool step_plan(RunPlan *p, const StepConfig *c, Err *e);
 
 /* ---- step_report.c ---- */
 
+/* An update of GRPO: members of its line, and what the progress line says. */
+void step_log(JsonWriter *w, Step *s, double tokens);
+void step_detail(char text[128], const Step *s);
 /* means of the generations, and multipliers: members of the line */
 void step_log_generation(JsonWriter *w, Step *s);
 /* final/, and with held-out prompts eval.json and the table of before and after. */

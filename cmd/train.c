@@ -63,30 +63,9 @@ static bool train_update(void *self, Err *e) {
 }
 
 static void train_log(JsonWriter *w, void *self) {
-    Train *t = self;
-    Step *s = &t->s;
-    const UpdateSums *u = &s->update;
-    const Trainer *trainer = &s->learner.trainer;
-    const int64_t generations = s->at ? s->generation + 1 : s->generation;
-    json_put(w, "loss", u->loss);
-    json_put(w, "grad_norm", trainer->grad_norm);
-    json_put(w, "learning_rate", trainer->lr);
-    json_put_int(w, "num_tokens", (long long)t->t.tokens);
-    json_put(w, "epoch", (double)generations * s->gen.n_prompt / s->prompts.train.n);
-    step_log_generation(w, s);
-    for (int i = 1; i < GRPO_N_METRIC; i++)             /* the first is the loss again */
-        if (u->n_metric[i]) json_put(w, grpo_metric_names[i], u->metric[i] / u->n_metric[i]);
-    if (s->c->grpo.entropy_coef != 0 || s->c->grpo.use_adaptive_entropy)
-        json_put(w, "entropy_coef", s->control.coef);
+    step_log(w, &((Train *)self)->s, ((Train *)self)->t.tokens);
 }
-
-static void train_detail(char text[128], void *self) {
-    const Step *s = &((Train *)self)->s;
-    const GrpoSums *sums = &s->micro.sums;
-    snprintf(text, 128, "reward %.4f  kl %.4f  length %.1f", s->gen.stats.reward,
-             sums->n_token ? sums->kl / sums->n_token : 0,
-             (double)s->gen.offset[s->gen.n_completion] / s->gen.n_completion);
-}
+static void train_detail(char text[128], void *self) { step_detail(text, &((Train *)self)->s); }
 
 static bool train_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     const Step *s = &((Train *)self)->s;

@@ -514,8 +514,8 @@ static bool aihf_reward_loss_kind(JsonWriter *out, const Json *inputs, Err *e) {
     kind_refuse(c, !demo.n || !sample.n || !w.n, "demo_rewards",
                 "at least one demonstration, one reply and one pair");
     KIND_OPEN;
-    const double first = aihf_difference(dd, ds, demo.x, demo.n, sample.x, sample.n, beta, w_demo),
-                 second = aihf_pairs(dw, dl, w.x, l.x, w.n, w_pref);
+    const double first = aihf_difference(dd, ds, demo.x, demo.n, sample.x, sample.n, beta, 0, w_demo),
+                 second = aihf_pairs(dw, dl, w.x, l.x, w.n, 0, w_pref);
     json_put(out, "loss", first + second);
     json_put(out, "loss_demo", w_demo != 0 ? first / w_demo : 0);
     json_put(out, "loss_pref", w_pref != 0 ? second / w_pref : 0);

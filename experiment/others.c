@@ -395,24 +395,25 @@ static void aihf(const Page *p) {
         "which is the paper's (arXiv 2406.06874). **The claim:** better than SFT, then a reward model, "
         "then RL on the same data, most when preferences are few. **It holds here if** it exceeds the "
         "three stages outside the interval at 100 preferences. All start from SFT on 500 demonstrations of "
-        "quality .6 (`demonstrated`); `stages` is a reward model and then GRPO; the number is that of the "
-        "preferences. What stands against them is `direct`, its form without a reward network: DPO on the "
-        "preferences with SFT on the demonstrations in one loss. The form with a reward network that "
-        "learns between steps of the policy is not built, so the claim is open whatever the table says. We "
-        "expected it above the stages at 100 and level with them at 1,600.\n");
+        "quality .6 (`demonstrated`); `stages` is a reward model and then GRPO, `together` AIHF with as many "
+        "replies drawn, `direct` its form without a reward network, which is DPO on the preferences with SFT "
+        "on the demonstrations in one loss; the number is that of the preferences. We expected it above the "
+        "stages at 100 and level with them at 1,600.\n");
     TABLE("AIHF", SCORE, MEAN, KL, {"safety", safety_of});
     for (int i = 0; i < 3; i++) {
         char a[32], b[32], what[80];
-        snprintf(a, sizeof a, "direct-%s", amount[i]);
         snprintf(b, sizeof b, "stages-%s", amount[i]);
-        const Seeds d = minus(score_of(arm_of(p->report, "AIHF", a)), score_of(arm_of(p->report, "AIHF", b)));
-        snprintf(what, sizeof what, "the direct form minus the stages at %s, above its interval", amount[i]);
-        told(what, d, rose(d));
-        if (!i) few = rose(d);
+        for (int direct = 0; direct < 2; direct++) {
+            snprintf(a, sizeof a, "%s-%s", direct ? "direct" : "together", amount[i]);
+            const Seeds d =
+                minus(score_of(arm_of(p->report, "AIHF", a)), score_of(arm_of(p->report, "AIHF", b)));
+            snprintf(what, sizeof what, "%s minus the stages at %s preferences, above its interval",
+                     direct ? "the direct form" : "AIHF", amount[i]);
+            told(what, d, rose(d));
+            if (!i && !direct) few = rose(d);
+        }
     }
-    say_verdict(few == OPEN ? OPEN : NO,
-                few == YES ? "open; its direct form exceeds the stages where preferences are few"
-                           : "open; its direct form does not exceed the stages where preferences are few");
+    say_verdict(few, "");
 }
 
 /* ---- DVPO ---- */
@@ -556,6 +557,7 @@ static const Criterion criteria[] = {{"TDPO", "weighted score", score_of},
                                      {"GR", "the lesser of both groups' utilities", lesser_utility},
                                      {"FLOW", "judge's mean", mean_of},
                                      {"MAXMIN", "the lesser of both groups' utilities", lesser_utility},
+                                     {"AIHF", "weighted score", score_of},
                                      {"DVPO", "judge's mean", mean_of},
                                      {"MPO", "judge's mean", mean_of},
                                      {"COLLAB", "weighted score", score_of}};

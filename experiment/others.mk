@@ -9,7 +9,7 @@ export N_FEW WEIGHTS
 
 override METHODS   = GRPO PPO DPO
 override ABLATIONS =
-override SEARCHED  = $(foreach m,TDPO BMC GR FLOW MAXMIN DVPO MPO COLLAB,$(foreach n,1 2 3 4 5 6,$(m)-$(n)))
+override SEARCHED  = $(foreach m,TDPO BMC GR FLOW MAXMIN AIHF DVPO MPO COLLAB,$(foreach n,1 2 3 4 5 6,$(m)-$(n)))
 
 # ---- the arms, by method: what it is (KIND), whose files it reads (FROM), its options (ARM) -----------------------------------------------------------
 # TDPO: a frontier of score against KL. Pair losses stand at DPO's best: its rate and three passes.
@@ -64,12 +64,12 @@ FROM.max-min-weak = em-60
 ARM.one-model     = $(BETA)
 $(foreach a,max-min known-groups max-min-weak,$(eval ARM.$(a) = $(BETA) --multi-objective-aggregation worst_group))
 
-# AIHF: demonstrations of quality .6 and few or many preferences: SFT on the demonstrations, then a reward model, then GRPO; and both at once, in the
-# form without a reward network.
+# AIHF: demonstrations of quality .6 and few or many preferences: SFT on the demonstrations, then a reward model, then GRPO; both at once; and at once
+# in the form without a reward network. The stages draw as many replies as AIHF does, of which a fifth answers demonstrations' prompts.
 AMOUNTS = 100 400 1600
-AIHF = demonstrated $(foreach n,$(AMOUNTS),stages-$(n) direct-$(n))
+AIHF = demonstrated $(foreach n,$(AMOUNTS),stages-$(n) together-$(n) direct-$(n))
 KIND.demonstrated = demonstrated
-$(foreach n,$(AMOUNTS),$(eval FROM.stages-$(n) = rewarded-$(n))$(eval FROM.direct-$(n) = preferred-$(n)))
+$(foreach n,$(AMOUNTS),$(eval FROM.stages-$(n) = rewarded-$(n))$(eval FROM.together-$(n) = preferred-$(n))$(eval FROM.direct-$(n) = preferred-$(n)))
 
 # DVPO: PPO with the values of a frozen model, no reward model and no critic in training.
 DVPO = dvpo-q dvpo-td
@@ -103,11 +103,13 @@ FROM.best-of-n   = collab
 # The search: the first settings are those of the arms above; its kinds are KIND.TDPO and so on.
 $(foreach m,TDPO BMC GR FLOW,$(eval KIND.$(m) = dpo))
 KIND.MAXMIN = grouped
+KIND.AIHF   = aihf
 KIND.DVPO   = dvpo
 KIND.MPO    = searched-mixture
 KIND.COLLAB = collab
 FROM.GR     = prefs-80
 FROM.MAXMIN = em-250
+FROM.AIHF   = preferred-400
 FROM.DVPO   = value
 FROM.BMC    = bridged
 ARM.TDPO-1 = --learning-rate 1e-3 --loss-type tdpo2 --beta 0.1 --num-train-epochs 3
@@ -141,6 +143,12 @@ ARM.MAXMIN-3 = --learning-rate 6e-4 --beta 0.15 $(worst)
 ARM.MAXMIN-4 = --learning-rate 1.2e-3 --beta 0.04 $(worst)
 ARM.MAXMIN-5 = --learning-rate 6e-4 --beta 0.08 $(worst)
 ARM.MAXMIN-6 = --learning-rate 6e-4 --beta 0.04 --multi-objective-aggregation min
+ARM.AIHF-1 = --learning-rate 6e-4 $(TOGETHER)
+ARM.AIHF-2 = --learning-rate 3e-4 $(TOGETHER)
+ARM.AIHF-3 = --learning-rate 6e-4 $(TOGETHER) --reward-learning-rate 3e-4
+ARM.AIHF-4 = --learning-rate 6e-4 $(TOGETHER) --reward-steps 10
+ARM.AIHF-5 = --learning-rate 6e-4 $(TOGETHER) --demo-weight 0.3
+ARM.AIHF-6 = --learning-rate 6e-4 $(TOGETHER) --demo-loss difference
 ARM.DVPO-1 = --learning-rate 1.2e-3 $(ARM.dvpo-q)
 ARM.DVPO-2 = --learning-rate 6e-4 $(ARM.dvpo-q)
 ARM.DVPO-3 = --learning-rate 1.2e-3 $(ARM.dvpo-td)
@@ -165,14 +173,16 @@ ARM.COLLAB-6 = --top-k 5 --top-p 0.7 --alpha 0.02
 DPOS = $(TDPO) $(BMC) $(GR) $(FLOW)
 $(foreach a,$(DPOS),$(eval KIND.$(a) = dpo))
 $(foreach a,$(MAXMIN),$(eval KIND.$(a) = grouped))
-$(foreach n,$(AMOUNTS),$(eval KIND.stages-$(n) = staged)$(eval KIND.direct-$(n) = direct))
+$(foreach n,$(AMOUNTS),$(eval KIND.stages-$(n) = staged)$(eval KIND.together-$(n) = aihf)$(eval KIND.direct-$(n) = direct))
 RATE.grouped.0.25M      = $(RATE.train.0.25M)
 RATE.staged.0.25M       = $(RATE.train.0.25M)
+RATE.aihf.0.25M         = $(RATE.train.0.25M)
 RATE.dvpo.0.25M         = $(RATE.ppo.0.25M)
 RATE.direct.0.25M       = $(RATE.dpo.0.25M)
 RATE.demonstrated.0.25M = 1e-3
 ARM.demonstrated        = --num-train-epochs 3 --save-steps 50
-$(foreach n,$(AMOUNTS),$(eval ARM.stages-$(n) = $(BETA) --max-steps 100)$(eval ARM.direct-$(n) = --beta 0.3 --num-train-epochs 3 --demonstration-weight 1))
+$(foreach n,$(AMOUNTS),$(eval ARM.stages-$(n) = $(BETA) --max-steps 125)$(eval ARM.together-$(n) = $(TOGETHER))$(eval ARM.direct-$(n) = --beta 0.3 --num-train-epochs 3 --demonstration-weight 1))
+TOGETHER = $(BETA) --reward-model none --rounds 10 --policy-steps 10 --reward-steps 20 --reward-learning-rate 1e-3 --reward-clip=-1000,1000
 
 include experiment/experiment.mk
 
@@ -215,10 +225,10 @@ $(foreach a,$(made),0.25M/$(1)/$(a): $(FROM.$(a):%=0.25M/$(1)/%) ; $$(stage) $(K
 )
 endef
 $(foreach k,$(SEEDS),$(eval $(call method,$(k))))
-$(SEARCHED:%=search/1/%): $(filter-out DPO,$(foreach a,bridged prefs-80 em-250 value $(GOALS),0.25M/1/$(a)))
+$(SEARCHED:%=search/1/%): $(filter-out DPO,$(foreach a,bridged prefs-80 em-250 preferred-400 demonstrated value $(GOALS),0.25M/1/$(a)))
 
 $(foreach k,$(SEEDS),$(foreach a,$(BMC) $(GR) $(MAXMIN) $(DVPO) $(AIHF),$(if $(FROM.$(a)),$(eval 0.25M/$(k)/$(a): 0.25M/$(k)/$(FROM.$(a))))))
-$(foreach k,$(SEEDS),$(foreach n,$(AMOUNTS),$(eval 0.25M/$(k)/stages-$(n) 0.25M/$(k)/direct-$(n): 0.25M/$(k)/demonstrated))$(eval 0.25M/$(k)/demonstrated: 0.25M/$(k)/demos))
+$(foreach k,$(SEEDS),$(foreach n,$(AMOUNTS),$(eval 0.25M/$(k)/stages-$(n) 0.25M/$(k)/together-$(n) 0.25M/$(k)/direct-$(n): 0.25M/$(k)/demonstrated))$(eval 0.25M/$(k)/demonstrated: 0.25M/$(k)/demos))
 
 # ---- the page ----------------------------------------------------------------------------------------------------------------------------------------
 override amounts = SEEDS N_EVAL N_SFT N_REWARD STEPS REWARD_SCALE WEIGHTS BETA
@@ -232,7 +242,7 @@ sections = $(foreach a,SFT=base DPO $(TDPO),$(call shown_as,TDPO,$(a))) $(foreac
            $(foreach a,SFT=base $(MAXMIN),$(call shown_as,MAXMIN,$(a))) $(foreach a,SFT=base $(AIHF),$(call shown_as,AIHF,$(a))) \
            $(foreach a,SFT=base PPO $(DVPO),$(call shown_as,DVPO,$(a))) $(foreach a,SFT=base GRPO-equal $(GOALS) $(MPO),$(call shown_as,MPO,$(a))) \
            $(foreach a,$(few),$(call shown_as,COLLAB,$(a)))
-tried    = $(foreach m,TDPO BMC GR FLOW MAXMIN DVPO MPO COLLAB,$(foreach n,1 2 3 4 5 6,$(call joined,$(m)/$(m)-$(n),$(call present,search/1/$(m)-$(n)))))
+tried    = $(foreach m,TDPO BMC GR FLOW MAXMIN AIHF DVPO MPO COLLAB,$(foreach n,1 2 3 4 5 6,$(call joined,$(m)/$(m)-$(n),$(call present,search/1/$(m)-$(n)))))
 page:
 	@mkdir -p $(out); rm -f $(out)/others*.html
 	@./grpo report $(sections) --title "The nine other methods" --output $(out)/others.html --json > $(out)/others.json

@@ -73,6 +73,9 @@ demonstrated)
 staged)                                 # AIHF's rival: GRPO on a reward model that was finished before
     train train --model "$here/demonstrated/run/final" --dataset "$texts/rl.jsonl" --reward-model "$source/run/final" --reward-clip=-1000,1000 "$@"
     replies "$run/final" "$run" ;;
+aihf)
+    train aihf --model "$here/demonstrated/run/final" --dataset "$texts/rl.jsonl" --demonstrations "$here/demos/demos.jsonl" --preferences "$source/pairs.jsonl" "$@"
+    replies "$run/final" "$run" ;;
 direct)
     train dpo --model "$here/demonstrated/run/final" --dataset "$source/pairs.jsonl" --demonstrations "$here/demos/demos.jsonl" "$@"
     replies "$run/final" "$run" ;;

@@ -15,7 +15,8 @@ void rng_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2
 /* Streams: the first coordinate of a key says what the number is for, so that two uses never share numbers.
  */
 typedef enum {
-    RNG_SAMPLE = 1, RNG_INIT, RNG_SHUFFLE, RNG_WORLD, RNG_SPLIT, RNG_BOOTSTRAP, RNG_ADAPTER, RNG_MINIBATCH
+    RNG_SAMPLE = 1, RNG_INIT, RNG_SHUFFLE, RNG_WORLD, RNG_SPLIT, RNG_BOOTSTRAP, RNG_ADAPTER, RNG_MINIBATCH,
+    RNG_REPLAY
 } RngStream;
 
 uint64_t rng_u64(uint64_t seed, RngStream stream, uint64_t a, uint64_t b, uint64_t c, uint64_t d);

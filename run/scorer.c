@@ -34,6 +34,7 @@ typedef struct {
     int max_row, max_target;
     bool cut;
     Texts read;
+    const Learner *learns;              /* whose model and language these are; NULL: its own */
 } RewardFolder;
 
 struct Scorer {
@@ -168,9 +169,33 @@ Scorer *scorer_open(const ScorerOptions *o, int slice_rows, Err *e) {
     return NULL;
 }
 
+double scorer_learner_bytes(const Learner *l, int slice_rows) {
+    return (double)trainer_bytes(&l->shape, l->rows, l->rows) +
+           (double)acts_bytes(&l->shape, slice_rows, slice_rows, false);
+}
+
+Scorer *scorer_open_learner(const Learner *l, int slice_rows, Err *e) {
+    Scorer *s = calloc(1, sizeof *s);
+    if (!s) { fail(e, "scorer: no memory"); return NULL; }
+    *s = (Scorer){.slice_rows = slice_rows, .n_folder = 1, .n_label = 1};
+    s->folder[0] = (RewardFolder){.dir = "the reward model", .model = l->model, .info = l->info,
+                                  .language = l->language, .learns = l};
+    memcpy(s->label[0], l->info.label[0], sizeof s->label[0]);
+    return s;
+}
+
 void scorer_count(Scorer *s, Costs *c) {
     s->cost = c;
     for (int i = 0; i < s->n_folder; i++) s->folder[i].model->tally = &c->measured.net[NET_REWARD];
+}
+
+/* What a trainer takes beside the weights, which are counted. */
+static void add_learning(double *planned, double *held, const RewardFolder *f) {
+    Cost p = {.prompt = 0}, h = p;
+    cost_trainer(&p, &f->learns->shape, f->learns->rows, f->learns->rows);
+    cost_trainer_held(&h, &f->learns->trainer);
+    *planned += cost_trained(&p) - p.memory[MEM_WEIGHTS];
+    *held += cost_trained(&h) - h.memory[MEM_WEIGHTS];
 }
 
 /* After a call for n replies. */
@@ -181,6 +206,7 @@ static void add_cost(Scorer *s, int n) {
         cost_scoring(&s->cost->predicted, &f->model->config, &f->read);
         planned += cost_asked(&f->model->config, s->slice_rows, n);
         held += (double)f->model->held + (double)acts_held(f->acts);
+        if (f->learns) add_learning(&planned, &held, f);
     }
     if (!s->cost) return;
     cost_memory_most(&s->cost->predicted, MEM_REWARD, planned);
@@ -191,6 +217,7 @@ void scorer_close(Scorer *s) {
     if (!s) return;
     for (int i = 0; i < s->n_folder; i++) {
         acts_free(s->folder[i].acts);
+        if (s->folder[i].learns) continue;
         model_free(s->folder[i].model);
         language_free(&s->folder[i].language);
     }

@@ -4,6 +4,7 @@
 
 #include "text/data.h"
 #include "run/cost.h"
+#include "run/learner.h"
 #include "net/folder.h"
 #include "lib/real.h"
 #include "lib/settings.h"
@@ -18,6 +19,9 @@ extern const Setting scorer_settings[];
 typedef struct Scorer Scorer;
 /* The program is asked for its labels by two trial lines before anything heavy is loaded. */
 Scorer *scorer_open(const ScorerOptions *o, int slice_rows, Err *e);
+/* A reward model of one label that a run trains, as it is when it is asked (AIHF); it stays the caller's. */
+Scorer *scorer_open_learner(const Learner *l, int slice_rows, Err *e);
+double scorer_learner_bytes(const Learner *l, int slice_rows);  /* with its trainer */
 /* The next of comma-separated folders: true, and *at behind it, until none is left. */
 bool next_folder(char dir[1024], const char **at);
 /* What the folders will take, from their config.json alone, for slices of slice_rows rows. */

@@ -96,7 +96,7 @@ foretold reward --model wider --dataset labelled.jsonl --max-steps 3 --per-devic
 foretold train --model wider --dataset prompts.jsonl --reward-model run-reward/final --max-steps 2 --per-device-train-batch-size 32 --max-completion-length 40 --beta 0.05
 "$grpo" info --run train --config run-train/config.json > out 2> err
 case $(cat out) in *'train: 2 updates'*'memory: '*' at most'*'time: '*' an update'*) good ;; *) bad "info --run train --config: $(cat out err)" ;; esac
-refuses '*--run: found "sing", expected sft, reward, em, train, ppo or dpo*' "$grpo" info --run sing
+refuses '*--run: found "sing", expected sft, reward, em, train, ppo, aihf or dpo*' "$grpo" info --run sing
 refuses '*unknown option "sing"*' "$grpo" info --run train --sing 1
 refuses '*--model: not given*' "$grpo" info --run sft
 

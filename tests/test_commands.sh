@@ -197,7 +197,7 @@ works 'info --run train, long completions' "$grpo" info --run train $long --max-
 says "info --run train: memory as the run says, $said" "*memory: $said at most*"
 refuses '*--mean-completion-length: found "none"*' "$grpo" info --run train $train --mean-completion-length none
 refuses '*--mean-completion-length: the lengths of sft are those of its data*' "$grpo" info --run sft --mean-completion-length 9 --model base --dataset sft.jsonl
-refuses '*--run: found "trane", expected sft, reward, em, train, ppo or dpo*' "$grpo" info --run trane
+refuses '*--run: found "trane", expected sft, reward, em, train, ppo, aihf or dpo*' "$grpo" info --run trane
 works info "$grpo" info --model run/final
 says info '*Llama, language model*weights *'
 works eval "$grpo" eval --policies sft/final,run/final --dataset questions.jsonl --reward-model reward/final --group-by split --max-completion-length 16

@@ -73,10 +73,12 @@ says "max-min: both groups" MaxMin "holds here."
 report MAXMIN SFT=.6,.6,.6 one-model/safety=.7,.7,.71 max-min=.6,.6,.6
 says "max-min: the majority no better off than before" MaxMin "does not hold here."
 
+report AIHF stages-100=.5,.5,.51 together-100=.6,.61,.6
+says "AIHF: above at 100" AIHF "holds here."
+report AIHF stages-100=.5,.5,.51 together-100=.5,.55,.5
+says "AIHF: not outside the interval" AIHF "does not hold here."
 report AIHF stages-100=.5,.5,.51 direct-100=.6,.61,.6
-says "AIHF: the direct form above at 100" AIHF "open; its direct form exceeds the stages"
-report AIHF stages-100=.5,.5,.51 direct-100=.5,.55,.5
-says "AIHF: not outside the interval" AIHF "open; its direct form does not exceed"
+says "AIHF: the direct form is not the claim" AIHF "open"
 
 report DVPO PPO=.7,.7,.7===100 dvpo-q=.68,.68,.68===70 dvpo-td=.5,.5,.5===70
 says "DVPO: cheaper, and within .03" DVPO "holds here."
