@@ -84,7 +84,7 @@ int cmd_init(int argc, char **argv, Err *e) {
     const int r = options_parse(&c, &table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
     if (!c.output_dir) { fail(e, "--output-dir: not given; expected a folder to make"); return -1; }
-    if (!folder_is_empty(c.output_dir)) {
+    if (!folder_is_empty(c.output_dir, NULL)) {
         fail(e, "%s: is not empty; give another --output-dir", c.output_dir);
         return -1;
     }

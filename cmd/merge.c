@@ -25,7 +25,7 @@ static bool merge(const Config *c, Err *e) {
     if (!folder_is_adapter(c->model))
         return fail(e, "%s: has no adapter_config.json: it is no adapter, there is nothing to merge",
                     c->model);
-    if (!folder_is_empty(c->output_dir))
+    if (!folder_is_empty(c->output_dir, NULL))
         return fail(e, "%s: is not empty; give another --output-dir", c->output_dir);
     Model *m = folder_load(c->model, &info, e);
     if (!m) return false;

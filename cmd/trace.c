@@ -739,6 +739,13 @@ static bool steps(Step *s, JsonWriter *w, int64_t wanted, int limit, Err *e) {
     }
 }
 
+static bool trace_checkpoint(Step *s, const char *path, Err *e) {
+    Safetensors *from = checkpoint_open(path, e);
+    const bool ok = from && trainer_read(&s->learner.trainer, from, path, e);
+    safetensors_close(from);
+    return ok;
+}
+
 static bool trace(Step *s, Costs *cost, JsonWriter *w, const Config *c, Err *e) {
     char hex[65], path[600];
     RunOptions run = c->step.run;
@@ -748,7 +755,7 @@ static bool trace(Step *s, Costs *cost, JsonWriter *w, const Config *c, Err *e) 
     if (!run_options_check(&run, e) || !step_open(s, &c->step, cost, e)) return false;
     step_keep(s, &s->learner.trainer);
     if (run.resume && (!path_join(path, sizeof path, run.output_dir, "checkpoint.safetensors", e) ||
-                       !trainer_load(&s->learner.trainer, path, e)))
+                       !trace_checkpoint(s, path, e)))
         return false;
     step_seek(s);
     const int64_t done = s->learner.trainer.step, wanted = c->update ? c->update - 1 : done;

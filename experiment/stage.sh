@@ -45,7 +45,7 @@ quietly() { "$@" 2>> "$dir/messages.txt" || { tail -n 1 "$dir/messages.txt" >&2;
 train() {                               # train COMMAND OPTION...: a training run in $run
     command=$1; shift
     quietly $grpo "$command" --config "$recipe" --output-dir "$run" --seed "$seed" $resume "$@" > "$dir/result.txt"
-    rm -f "$run/checkpoint.safetensors"
+    rm -f "$run/checkpoint.safetensors" "$run/checkpoint.before.safetensors"
 }
 replies() {                             # replies MODEL RUN: its answers to the evaluation's prompts, judged and scored, in RUN/replies.jsonl
     $world eval --n "$N_EVAL" --seed "$draw" > "$2/prompts.part"

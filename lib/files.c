@@ -1,6 +1,8 @@
 /* files.c: whole files in, whole files out.
  *
  * In this order: reading and mapping, the atomic writer, folders and paths, a file's SHA-256. */
+#define _DEFAULT_SOURCE                 /* flock */
+#define _DARWIN_C_SOURCE
 #include "files.h"
 
 #include <dirent.h>
@@ -10,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -107,7 +110,7 @@ static bool give_up(FileWriter *w, const char *what, Err *e) {
  */
 bool file_begin(FileWriter *w, const char *path, Err *e) {
     struct stat st;
-    w->fd = -1;
+    w->fd = -1, w->sum = NULL;
     const size_t n = strlen(path);
     if (n >= sizeof w->path)
         return fail(e, "%.60s...: a path of %zu bytes, expected at most %zu", path, n, sizeof w->path - 1);
@@ -123,6 +126,7 @@ bool file_begin(FileWriter *w, const char *path, Err *e) {
 bool file_append(FileWriter *w, const void *bytes, size_t n, Err *e) {
     const unsigned char *p = bytes;
     if (w->fd < 0) return fail(e, "%s: is not open for writing", w->path);
+    if (w->sum) sha256_add(w->sum, bytes, n);
     while (n > 0) {
         const ssize_t done = write(w->fd, p, n < 1u << 30 ? n : 1u << 30);
         if (done < 0 && errno == EINTR) continue;
@@ -170,6 +174,17 @@ bool file_commit(FileWriter *w, Err *e) {
 bool file_write(const char *path, const void *bytes, size_t n, Err *e) {
     FileWriter w;
     return file_begin(&w, path, e) && file_append(&w, bytes, n, e) && file_commit(&w, e);
+}
+
+bool file_replace(const char *from, const char *to, const char *before, Err *e) {
+    /* a link, so that `to` is there all the time; where the file system has none it is moved */
+    if (before && path_exists(to)) {
+        unlink(before);
+        if (link(to, before) != 0 && rename(to, before) != 0)
+            return fail(e, "%s: could not be kept as %s: %s", to, before, strerror(errno));
+    }
+    if (rename(from, to) != 0) return fail(e, "%s: could not become %s: %s", from, to, strerror(errno));
+    return folder_sync(to, e);
 }
 
 bool file_copy(const char *from, const char *to, Err *e) {
@@ -224,11 +239,21 @@ bool folder_make(const char *path, Err *e) {
 
 static bool is_dots(const char *name) { return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])); }
 
-bool folder_is_empty(const char *path) {
+bool folder_lock(int *lock, const char *path, Err *e) {
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    *lock = 0;
+    if (fd < 0) return fail(e, "%s: could not be opened: %s", path, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) { *lock = fd; return true; }
+    const bool taken = errno == EWOULDBLOCK;
+    close(fd);
+    return !taken || fail(e, "%s: another process is at work in this folder: wait for its end or stop it", path);
+}
+
+bool folder_is_empty(const char *path, const char *but) {
     DIR *d = opendir(path);
     if (!d) return errno == ENOENT;
     const struct dirent *entry;
-    while ((entry = readdir(d)) && is_dots(entry->d_name)) { }
+    while ((entry = readdir(d)) && (is_dots(entry->d_name) || (but && !strcmp(entry->d_name, but)))) { }
     closedir(d);
     return !entry;
 }
@@ -307,5 +332,33 @@ bool sha256_file(const char *path, char hex[65], Err *e) {
     if (ok) sha256_end(&s, hex);
     free(piece);
     close(fd);
+    return ok;
+}
+
+/* What a model is read from. */
+static int of_a_model(const struct dirent *entry) {
+    const char *const name = entry->d_name, *const end = strrchr(name, '.');
+    return (end && !strcmp(end, ".safetensors")) || !strcmp(name, "config.json") ||
+           !strcmp(name, "tokenizer.json");
+}
+
+bool sha256_path(const char *path, char hex[65], Err *e) {
+    struct stat st;
+    char file[1024], one[65];
+    struct dirent **entry = NULL;
+    Sha256 all;
+    hex[0] = 0;
+    if (stat(path, &st) != 0) return true;
+    if (S_ISREG(st.st_mode)) return sha256_file(path, hex, e);
+    const int n = S_ISDIR(st.st_mode) ? scandir(path, &entry, of_a_model, alphasort) : 0;
+    bool ok = n >= 0 || fail(e, "%s: could not be read: %s", path, strerror(errno));
+    sha256_begin(&all);
+    for (int i = 0; i < n; i++) {
+        ok = ok && path_join(file, sizeof file, path, entry[i]->d_name, e) && sha256_file(file, one, e);
+        if (ok) sha256_add(&all, entry[i]->d_name, strlen(entry[i]->d_name) + 1), sha256_add(&all, one, 64);
+        free(entry[i]);
+    }
+    free(entry);
+    if (ok && n > 0) sha256_end(&all, hex);
     return ok;
 }

@@ -18,7 +18,11 @@ void file_unmap(FileMap *m);
 /* Atomic replacement: writes PATH.tmp, fsync, rename, fsync of the folder. On failure (disk full) the former
  * file is whole and the .tmp removed. For large content: begin, append as often as needed, commit or abandon.
  */
-typedef struct { int fd; char path[1024], tmp[1040]; } FileWriter;
+typedef struct {
+    int fd;
+    char path[1024], tmp[1040];
+    Sha256 *sum;                        /* NULL, or the caller's: what is appended is added to it */
+} FileWriter;
 bool file_begin(FileWriter *w, const char *path, Err *e);
 bool file_append(FileWriter *w, const void *bytes, size_t n, Err *e);
 /* The same to stdout where w is NULL. */
@@ -27,8 +31,16 @@ bool file_commit(FileWriter *w, Err *e);
 void file_abandon(FileWriter *w);
 bool file_write(const char *path, const void *bytes, size_t n, Err *e);
 
+/* The file `from` becomes `to`; what was there stays as `before`. Afterwards both are on disk; a kill at any
+ * moment leaves at least one of them whole. before NULL: what was there goes. */
+bool file_replace(const char *from, const char *to, const char *before, Err *e);
+
 bool folder_make(const char *path, Err *e);             /* with parents; fine if it is there */
-bool folder_is_empty(const char *path);                 /* true also when it does not exist */
+/* Only one process has the folder until it closes *lock or ends, however it ends. A file system that knows
+ * no locks gives none, and *lock is 0. */
+bool folder_lock(int *lock, const char *path, Err *e);
+/* Also when it does not exist; a file of the name `but` (NULL: none) does not count. */
+bool folder_is_empty(const char *path, const char *but);
 bool folder_remove(const char *path, Err *e);           /* with content; refuses "/" and "." */
 bool path_exists(const char *path);
 bool path_is_folder(const char *path);
@@ -37,5 +49,8 @@ bool path_join(char *out, size_t size, const char *dir, const char *name, Err *e
 bool file_copy(const char *from, const char *to, Err *e);       /* atomic on the target side */
 
 bool sha256_file(const char *path, char hex[65], Err *e);        /* hex: 65 bytes with the NUL */
+/* Of a file; of a model's folder its weights, config.json and tokenizer.json, by name. What is neither file nor
+ * folder, or a folder without these, gives "". */
+bool sha256_path(const char *path, char hex[65], Err *e);
 
 #endif

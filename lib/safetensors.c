@@ -353,6 +353,30 @@ const char *safetensors_metadata(const Safetensors *s, const char *key) {
     return NULL;
 }
 
+enum { SEAL = 32 };
+
+static void seal_of(unsigned char seal[SEAL], Sha256 *sum) {
+    char hex[65];
+    sha256_end(sum, hex);
+    for (int i = 0; i < SEAL; i++) {
+        const int high = hex[2 * i], low = hex[2 * i + 1];
+        seal[i] = (unsigned char)((high <= '9' ? high - '0' : high - 'a' + 10) << 4 |
+                                  (low <= '9' ? low - '0' : low - 'a' + 10));
+    }
+}
+
+bool safetensors_sealed(const Safetensors *s) {
+    const Tensor *last = s->n ? &s->tensor[s->n - 1] : NULL;
+    if (s->n_shard != 1 || !last || last->bytes != SEAL || strcmp(last->dtype, "U8")) return false;
+    const FileMap *m = &s->shard->map;
+    unsigned char seal[SEAL];
+    Sha256 sum;
+    sha256_begin(&sum);
+    sha256_add(&sum, m->base, m->n - SEAL);
+    seal_of(seal, &sum);
+    return !memcmp(seal, m->base + m->n - SEAL, SEAL);
+}
+
 /* ---- the writer ---- */
 
 static const char *dtype_of(Store s) {
@@ -442,6 +466,10 @@ static bool append_tensor(FileWriter *f, const TensorOut *t, size_t count, real 
                           Err *e) {
     const unsigned char *from = t->data;
     const size_t size_from = store_size(t->from), size = store_size(t->store);
+    if (t->dtype && !from && count == SEAL) {
+        seal_of(out, f->sum);
+        return file_append(f, out, SEAL, e);
+    }
     if (t->dtype) return file_append(f, from, count * dtypes[type_out(t)].size, e);
     if (strcmp(dtype_of(t->from), dtype_of(t->store)) == 0) return file_append(f, from, count * size, e);
     for (size_t done = 0; done < count; done += PIECE) {
@@ -466,7 +494,11 @@ bool safetensors_write(const char *path, const TensorOut *t, int n, const char *
     if (ok && length > HEADER_MAX)
         ok = fail(e, "%s: a header of %zu bytes, expected at most %d", path, length, HEADER_MAX);
     for (int i = 0; i < 8; i++) size[i] = (unsigned char)((uint64_t)length >> (8 * i));
-    ok = ok && file_begin(&f, path, e) && file_append(&f, size, 8, e) && file_append(&f, header, length, e);
+    Sha256 sum;
+    sha256_begin(&sum);
+    ok = ok && file_begin(&f, path, e);
+    if (n && t[n - 1].dtype && !t[n - 1].data) f.sum = &sum;
+    ok = ok && file_append(&f, size, 8, e) && file_append(&f, header, length, e);
     for (int i = 0; ok && i < n; i++) ok = append_tensor(&f, &t[i], count[i], scratch, out, e);
     ok = ok && file_commit(&f, e);
     file_abandon(&f);                   /* nothing to do after a commit or a failed append */

@@ -27,10 +27,13 @@ int safetensors_count(const Safetensors *s);
 const Tensor *safetensors_at(const Safetensors *s, int i);
 const Tensor *safetensors_find(const Safetensors *s, const char *name); /* NULL if absent */
 const char *safetensors_metadata(const Safetensors *s, const char *key);/* of __metadata__; NULL if absent */
+/* Whether the file ends with its seal, the SHA-256 of everything before it. */
+bool safetensors_sealed(const Safetensors *s);
 
 /* Writing: all tensors are declared, then written in that order, atomically. `data` is converted from `from`
  * to the tensor's store while writing. metadata: pairs key, value, ending with NULL; "format" is "pt" unless
- * given. dtype (NULL: that of store): an integer type such as "I64"; then data is written as it lies. */
+ * given. dtype (NULL: that of store): an integer type such as "I64"; then data is written as it lies. A last
+ * tensor of U8 [32] without data is the seal. */
 typedef struct {
     const char *name;
     Store store;

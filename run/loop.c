@@ -125,11 +125,12 @@ static bool run_method(const Method *m, void *self, Err *e) {
     Training *t = self;
     const RunOptions *o = t->o;
     if (!run_options_check(o, e)) return false;
-    if (!o->plan && !o->resume && !run_folder_check(o, e)) return false;
+    if (!o->plan && !run_claim(&t->run, o, e)) return false;
     if (o->plan && m->plan) return m->plan(o->plan, self, e);
     if (!m->open(self, e)) return false;
     if (o->plan) return plan_by_updates(m, self, e);
     trainer_keep(t->trainer, "tokens", &t->tokens, 1);
+    trainer_keep(t->trainer, "smooth", &t->smooth, 1);
     costs_keep(t->trainer, &t->cost);
     if (!run_begin(&t->run, m->table, t->config, o, t->trainer, e)) return false;
     m->hold(self);

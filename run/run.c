@@ -155,52 +155,32 @@ void run_trainer(Trainer *t, const RunOptions *o, int n_step) {
     t->min_lr_ratio = o->min_lr_ratio;
 }
 
-/* Keeps the lines of steps up to `step`: what came after the checkpoint is computed again, and what it cost
- * in all is told again. */
-static bool trim_log(const char *path, int64_t step, Err *e) {
-    size_t n, keep = 0;
-    if (!path_exists(path)) return true;
-    char *text = file_read(path, &n, e);
-    if (!text) return false;
-    for (size_t at = 0; at < n; ) {
-        const char *end = memchr(text + at, '\n', n - at);
-        if (!end) break;                        /* a half-written line */
-        const size_t next = (size_t)(end - text) + 1;
-        Err ignored = {{0}};
-        Json *line = json_parse(text + at, next - at - 1, path, 1, &ignored);
-        const Json *s = line ? json_get(line, "step") : NULL;
-        const bool mine = s && s->type == JSON_NUMBER && s->number <= (double)step && !json_get(line, "cost");
-        json_free(line);
-        if (!mine) break;
-        keep = at = next;
+static bool resume(Run *r, const OptionTable *table, const void *config, const char *config_path, Trainer *t,
+                   Err *e) {
+    Json *saved = json_read_file(config_path, e), *now = NULL;
+    char *text = saved ? identity_new(table, config, saved, t->n_step, 2, e) : NULL;
+    now = text ? json_parse(text, strlen(text), config_path, 1, e) : NULL;
+    const int64_t planned = identity_steps(saved);
+    bool ok = now && identity_agrees(saved, now, table, config, config_path, e) &&
+              (t->n_step >= planned ||
+               fail(e, "%s: the run was planned with %lld steps, now with %lld; expected as many or more",
+                    config_path, (long long)planned, (long long)t->n_step)) &&
+              checkpoint_load(&r->saved, &r->checkpoints, t, table, config, now, &r->log, &r->timing, e);
+    if (ok && planned && t->n_step > planned) {
+        fprintf(stderr,
+                "%s: %lld steps instead of %lld: from here on the %s schedule is that of a run of %lld "
+                "steps\n",
+                table->command, (long long)t->n_step, (long long)planned, schedule_names[t->schedule],
+                (long long)t->n_step);
+        ok = file_write(config_path, text, strlen(text), e);
     }
-    const bool ok = file_write(path, text, keep, e);
+    if (ok) fprintf(stderr, "%s: going on after step %lld\n", table->command, (long long)t->step);
+    json_free(saved), json_free(now);
     free(text);
     return ok;
 }
 
-static bool resume(Run *r, const OptionTable *table, const void *config, const char *config_path,
-                   const char *timing_path, Trainer *t, Err *e) {
-    static const char *const may_differ[] =
-        {"resume",     "json",       "slice_rows",    "gradient_checkpointing",
-         "save_steps", "save_dtype", "logging_steps", "reward_timeout",
-         NULL};
-    if (!path_exists(config_path))
-        return fail(e, "%s: not found: there is no run to resume; leave --resume out", config_path);
-    Json *saved = json_read_file(config_path, e);
-    if (!saved) return false;
-    const Json *options = json_get(saved, "options");
-    const bool ok = options ? options_agree(config, table, options, may_differ, config_path, e)
-                            : fail(e, "%s: holds no \"options\"", config_path);
-    json_free(saved);
-    if (!ok) return false;
-    if (path_exists(r->checkpoint)) {
-        if (!trainer_load(t, r->checkpoint, e)) return false;
-        r->saved = t->step;
-    }
-    fprintf(stderr, "%s: going on after step %lld\n", table->command, (long long)t->step);
-    return trim_log(r->log_path, t->step, e) && trim_log(timing_path, t->step, e);
-}
+static const char config_name[] = "config.json", config_begun[] = "config.json.tmp";      /* by a kill */
 
 /* What differs from the defaults, on one line of stderr: the whole is in config.json. */
 static void run_tell_options(const OptionTable *table, const void *config, const char *config_path) {
@@ -220,52 +200,51 @@ static void run_tell_options(const OptionTable *table, const void *config, const
     fprintf(stderr, "; all options: %s\n", config_path);
 }
 
-bool run_folder_check(const RunOptions *o, Err *e) {
-    return folder_is_empty(o->output_dir) ||
-           fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume",
-                o->output_dir);
+bool run_claim(Run *r, const RunOptions *o, Err *e) {
+    char config_path[600];
+    if (!path_join(config_path, sizeof config_path, o->output_dir, config_name, e)) return false;
+    if (!o->resume)
+        return folder_is_empty(o->output_dir, config_begun) ||
+               fail(e, "%s: is not empty: it may hold a run; give another --output-dir, or --resume",
+                    o->output_dir);
+    if (!path_exists(config_path))
+        return fail(e, "%s: not found: there is no run to resume; leave --resume out", config_path);
+    return folder_lock(&r->lock, o->output_dir, e);
+}
+
+/* The folder is made, and is this process's from then on. */
+static bool begin_new(Run *r, const OptionTable *table, const void *config, const RunOptions *o,
+                      const char *config_path, int64_t n_step, Err *e) {
+    char *text = identity_new(table, config, NULL, n_step, 2, e);
+    const bool ok = text && folder_make(o->output_dir, e) && folder_lock(&r->lock, o->output_dir, e) &&
+                    run_claim(r, o, e) && file_write(config_path, text, strlen(text), e);
+    free(text);
+    return ok;
 }
 
 bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t,
                Err *e) {
-    char config_path[600], timing_path[600];
-    *r = (Run){.command = table->command, .started = clock_seconds(), .saved = -1};
-    if (!path_join(r->log_path, sizeof r->log_path, o->output_dir, "log.jsonl", e) ||
-        !path_join(config_path, sizeof config_path, o->output_dir, "config.json", e) ||
-        !path_join(r->checkpoint, sizeof r->checkpoint, o->output_dir, "checkpoint.safetensors", e) ||
-        !path_join(timing_path, sizeof timing_path, o->output_dir, "timing.jsonl", e))
+    char config_path[600];
+    r->command = table->command, r->started = clock_seconds(), r->saved = -1;
+    sha256_begin(&r->log.sum), sha256_begin(&r->timing.sum);
+    if (!path_join(r->log.path, sizeof r->log.path, o->output_dir, "log.jsonl", e) ||
+        !path_join(config_path, sizeof config_path, o->output_dir, config_name, e) ||
+        !path_join(r->timing.path, sizeof r->timing.path, o->output_dir, "timing.jsonl", e) ||
+        !checkpoints_at(&r->checkpoints, o->output_dir, e))
         return false;
     snprintf(r->dir, sizeof r->dir, "%s", o->output_dir);
-    if (o->resume) {
-        if (!resume(r, table, config, config_path, timing_path, t, e)) return false;
-    } else {
-        if (!run_folder_check(o, e)) return false;
-        JsonWriter w = {.indent = 2};
-        json_begin(&w, '{');
-        json_put_string(&w, "command", table->command);
-        json_put_string(&w, "real", REAL_DTYPE);
-        json_open(&w, "options", '{');
-        options_write(&w, config, table);
-        json_end(&w, '}');
-        json_end(&w, '}');
-        json_raw(&w, "\n");
-        const bool ok = folder_make(o->output_dir, e) && file_write(config_path, w.text, w.length, e);
-        free(w.text);
-        if (!ok) return false;
-    }
-    r->log = fopen(r->log_path, "a");
-    r->timing = r->log ? fopen(timing_path, "a") : NULL;
+    if (!(o->resume ? resume(r, table, config, config_path, t, e)
+                    : begin_new(r, table, config, o, config_path, t->n_step, e)))
+        return false;
+    Json *saved = json_read_file(config_path, e);
+    r->identity = saved ? identity_new(table, config, saved, t->n_step, 0, e) : NULL;
+    json_free(saved);
     r->last = clock_seconds();
     run_tell_options(table, config, config_path);
-    return r->timing || fail(e, "%s: cannot be opened for writing", r->log ? timing_path : r->log_path);
+    return r->identity && growing_open(&r->log, e) && growing_open(&r->timing, e);
 }
 
-bool run_log(Run *r, const JsonWriter *line, Err *e) {
-    if (fwrite(line->text, 1, line->length, r->log) == line->length && fputc('\n', r->log) != EOF &&
-        fflush(r->log) == 0)
-        return true;
-    return fail(e, "%s: could not be written (disk full?)", r->log_path);
-}
+bool run_log(Run *r, const JsonWriter *line, Err *e) { return growing_put(&r->log, line, e); }
 
 void run_time(Run *r, int64_t step, int64_t tokens) {
     const double now = clock_seconds(), seconds = now - r->last;
@@ -275,7 +254,7 @@ void run_time(Run *r, int64_t step, int64_t tokens) {
     json_put(&w, "step_time", seconds);
     json_put(&w, "tokens_per_second", seconds > 0 ? (double)(tokens - r->last_tokens) / seconds : NAN);
     json_end(&w, '}');
-    fprintf(r->timing, "%s\n", w.text);         /* a lost line here loses nothing */
+    growing_put(&r->timing, &w, NULL);          /* a lost line here loses nothing */
     free(w.text);
     r->last = now;
     r->last_tokens = tokens;
@@ -296,7 +275,7 @@ bool run_cost(Run *r, int64_t step, const Costs *c, Err *e) {
     json_put(&timing, "peak_rss_bytes", peak);
     json_end(&timing, '}');
     const bool ok = run_log(r, &w, e);
-    fprintf(r->timing, "%s\n", timing.text);
+    growing_put(&r->timing, &timing, NULL);
     if (ok) costs_say(r->command, c, seconds, cpu, peak);
     free(w.text);
     free(timing.text);
@@ -310,8 +289,8 @@ double run_rate(const Run *r, int64_t tokens) {
 }
 
 bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e) {
-    if (!force && (!o->save_steps || t->step % o->save_steps)) return true;
-    if (!trainer_save(t, r->checkpoint, e)) return false;
+    if (t->step == r->saved || (!force && (!o->save_steps || t->step % o->save_steps))) return true;
+    if (!checkpoint_save(&r->checkpoints, t, r->identity, &r->log, &r->timing, e)) return false;
     r->saved = t->step;
     return true;
 }
@@ -324,14 +303,15 @@ bool run_failed(const Run *r, Err *e) {
     else
         snprintf(e->line + n, sizeof e->line - n,
                  "; the last good checkpoint is %s of step %lld: mend the cause, then --resume",
-                 r->checkpoint, (long long)r->saved);
+                 r->checkpoints.path, (long long)r->saved);
     return false;
 }
 
 void run_end(Run *r) {
-    if (r->log) fclose(r->log);
-    if (r->timing) fclose(r->timing);
-    r->log = r->timing = NULL;
+    growing_close(&r->log), growing_close(&r->timing);
+    free(r->identity);
+    if (r->lock) close(r->lock);
+    r->identity = NULL, r->lock = 0;
 }
 
 bool memory_plan(const char *what, double bytes, Err *e) {

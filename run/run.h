@@ -3,15 +3,15 @@
  *
  * A run's folder: config.json as resolved, log.jsonl (a line a step, and last what the run cost; the same
  * bits whenever the run is repeated), timing.jsonl (seconds and tokens per second, which are not),
- * checkpoint.safetensors (replaced atomically), final/ as a Hugging Face folder. A folder that already holds
- * a run is refused unless --resume. */
+ * checkpoint.safetensors and the one before it (run/checkpoint.h), final/ as a Hugging Face folder. A folder
+ * that already holds a run is refused unless --resume, and so is one in which another process is at work. */
 #ifndef RUN_H
 #define RUN_H
 
 #include "run/options.h"
 #include "run/cost.h"
 #include "net/folder.h"
-#include "run/trainer.h"
+#include "run/checkpoint.h"
 
 /* What TRL's ModelConfig says of adapters, and how the weights beside them are kept. */
 typedef struct {
@@ -62,16 +62,20 @@ int run_steps(const RunOptions *o, double steps_per_epoch);
 /* The trainer's rates and schedule from the options. */
 void run_trainer(Trainer *t, const RunOptions *o, int n_step);
 
-/* saved: step of the checkpoint, -1: none */
+/* saved: step of the checkpoint, -1: none; lock: of the folder */
 typedef struct {
     const char *command;
-    char dir[512], log_path[600], checkpoint[600];
-    void *log, *timing;
+    char dir[512], *identity;
+    GrowingFile log, timing;
+    Checkpoints checkpoints;
+    int lock;
     double started, last;
     int64_t first_tokens, last_tokens, saved;
 } Run;
-/* Makes the folder and writes config.json, or with --resume reads it back, refuses differing options, loads
- * the checkpoint into t (if there is one) and drops log lines after it. */
+/* Whether a new run may be made in its folder; with --resume the folder is this process's from then on. */
+bool run_claim(Run *r, const RunOptions *o, Err *e);
+/* Makes the folder and writes config.json, or with --resume reads it back, refuses differing options and
+ * data, loads the checkpoint into t (if there is one) and drops log lines after it. */
 bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t, Err *e);
 bool run_log(Run *r, const JsonWriter *line, Err *e);           /* one JSON object */
 /* A line of timing.jsonl: seconds since the last one, and tokens per second of it; tokens counts from the
@@ -92,8 +96,6 @@ void run_end(Run *r);
 bool memory_plan(const char *what, double bytes, Err *e);
 /* The same for a run, into its plan where only that is wanted; what NULL: silently. */
 bool run_memory(const RunOptions *o, const char *what, double bytes, Err *e);
-/* Whether a new run may be made in its folder. */
-bool run_folder_check(const RunOptions *o, Err *e);
 /* of the program itself, its libraries, and the small things that no plan counts */
 enum { PROGRAM_BYTES = 6 << 20 };
 

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/safetensors.h"
 #include "lib/threads.h"
 #include "net/flops.h"
 
@@ -226,10 +225,29 @@ static void partner_prefix(char prefix[24], int n) {
     else snprintf(prefix, 24, "partner%d.", n);
 }
 
-bool trainer_save(const Trainer *t, const char *path, Err *e) {
+static bool all_finite(const real *x, size_t n) {
+    int bad = 0;
+    for (size_t i = 0; i < n; i++) bad |= !isfinite(x[i]);
+    return !bad;
+}
+
+static bool trainer_finite(const Trainer *t, Err *e) {
+    real *data[PARTS];
+    trainer_parts(data, t);
+    for (int i = 0; i < PARTS; i++)
+        if (!all_finite(data[i], t->model->n_trainable))
+            return fail(e,
+                        "step %lld: not every number of the %s is finite any more: lower the learning rate "
+                        "(now %g) or look at the data of the steps before",
+                        (long long)t->step, i ? "optimiser's moments" : "weights", t->adamw.lr);
+    return !t->partner || trainer_finite(t->partner, e);
+}
+
+bool trainer_save(const Trainer *t, const char *path, const char *const *metadata, Err *e) {
     double step[1 + MAX_PARTNERS];
     char prefix[24];
     int n = 0;
+    if (!trainer_finite(t, e)) return false;
     Tensors *all = calloc(1, sizeof *all);
     if (!all) return fail(e, "%s: no memory for a list of tensors", path);
     trainer_tensors(all, t, &step[0], "");
@@ -238,7 +256,8 @@ bool trainer_save(const Trainer *t, const char *path, Err *e) {
         partner_prefix(prefix, ++n);
         trainer_tensors(all, p, &step[n], prefix);
     }
-    const bool ok = safetensors_write(path, all->out, all->n, (const char *const[]){NULL}, e);
+    all->out[all->n++] = (TensorOut){.name = "sha256", .n_dim = 1, .shape = {32}, .dtype = "U8"};
+    const bool ok = safetensors_write(path, all->out, all->n, metadata, e);
     free(all);
     return ok;
 }
@@ -285,15 +304,20 @@ static bool load_trainer(Trainer *t, const Safetensors *s, const char *prefix, c
     return true;
 }
 
-bool trainer_load(Trainer *t, const char *path, Err *e) {
-    Safetensors *s = safetensors_open(path, e);
-    bool ok = s && load_trainer(t, s, "", path, e);
+bool trainer_read(Trainer *t, const Safetensors *s, const char *path, Err *e) {
+    bool ok = load_trainer(t, s, "", path, e);
     char prefix[24];
     int n = 0;
     for (Trainer *p = t->partner; ok && p; p = p->partner) {
         partner_prefix(prefix, ++n);
         ok = load_trainer(p, s, prefix, path, e);
     }
+    return ok;
+}
+
+bool trainer_load(Trainer *t, const char *path, Err *e) {
+    Safetensors *s = safetensors_open(path, e);
+    const bool ok = s && trainer_read(t, s, path, e);
     safetensors_close(s);
     return ok;
 }

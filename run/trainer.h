@@ -5,6 +5,7 @@
 #define TRAINER_H
 
 #include "lib/optim.h"
+#include "lib/safetensors.h"
 #include "model.h"
 #include "net/window.h"
 
@@ -78,7 +79,10 @@ bool trainer_update(Trainer *t, Err *e);
 void trainer_keep(Trainer *t, const char *name, double *value, size_t n);
 /* Weights, optimiser state, step and what is kept, the partner's too, to and from FILE.safetensors (real
  * precision). */
-bool trainer_save(const Trainer *t, const char *path, Err *e);
 bool trainer_load(Trainer *t, const char *path, Err *e);
+/* The same, sealed (lib/safetensors.h) and with metadata; false, and nothing written, where a weight or a
+ * moment is not finite. */
+bool trainer_save(const Trainer *t, const char *path, const char *const *metadata, Err *e);
+bool trainer_read(Trainer *t, const Safetensors *s, const char *path, Err *e);
 
 #endif

@@ -659,13 +659,13 @@ config 's/"hidden_act": *"silu"/"hidden_act": "gelu"/' '*odd/config.json*gelu*'
 config '2s/"/~/' '*odd/config.json:2:*'
 damaged sft/final odd; rm odd/tokenizer.json
 refuses '*odd/tokenizer.json*' "$grpo" train $train --model odd --output-dir x
-damaged run torn; sed 's/"output_dir": "run"/"output_dir": "torn"/' run/config.json > torn/config.json; head -c 3000 run/checkpoint.safetensors > torn/checkpoint.safetensors
+damaged run torn; sed 's/"output_dir": "run"/"output_dir": "torn"/' run/config.json > torn/config.json; head -c 3000 run/checkpoint.safetensors > torn/checkpoint.safetensors; rm torn/checkpoint.before.safetensors
 refuses '*torn/checkpoint.safetensors*' "$grpo" train $train --output-dir torn --save-steps 3 --resume
 cp run/checkpoint.safetensors torn/; printf 'not json\n' > torn/config.json
 refuses '*torn/config.json:1:*' "$grpo" train $train --output-dir torn --save-steps 3 --resume
 cp run/config.json torn/; printf '{"step": 1\n' > torn/log.jsonl
 refuses '*torn/log.jsonl:1:*' "$grpo" compare run torn
-refuses '*checkpoint*of the other build*' "$grpo64" train $train --output-dir run --save-steps 3 --resume
+refuses '*run/config.json: is of a run of another build: found F32, expected F64' "$grpo64" train $train --output-dir run --save-steps 3 --resume
 if [ -e x ]; then bad 'a refused run left its folder behind'; else good; fi
 
 # ---- programs that score ---------------------------------------------------------------------------
@@ -785,7 +785,7 @@ case "$(multipliers floor-dead)" in *' 0 '|'') bad "the test needs a multiplier 
 damaged floor-dead floor-lost; sed 's/"floor-dead"/"floor-lost"/' floor-dead/config.json > floor-lost/config.json; cp alive/checkpoint.safetensors floor-lost/
 works 'a floor, --resume' "$grpo" train --output-dir floor-dead --resume
 same_run 'a floor: the death of the program and --resume' floor-alive floor-dead
-refuses '*floor-lost/checkpoint.safetensors: multipliers: expected 1 number of type F64; the checkpoint is of another version of the program or of a run with other options*' "$grpo" train --output-dir floor-lost --resume
+refuses '*floor-lost/checkpoint.safetensors: reward_floors: the run was started with null, now it is *; it is of another run' "$grpo" train --output-dir floor-lost --resume
 refuses '*reward_floors: the run was started with "a=4", now it is "a=5"*' "$grpo" train --output-dir floor-dead --reward-floors a=5 --resume
 # what cannot be meant
 floors() { pattern=$1; shift; refuses "$pattern" "$grpo" train $train --output-dir x --reward-floors "$@"; }

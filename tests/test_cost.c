@@ -321,7 +321,7 @@ static void test_counts_in_checkpoints(void) {
     double counts[3] = {1, 0x1p60, 3.5};
     CHECK(trainer_new(&t, m, 8, 8, &e));
     trainer_keep(&t, "counts", counts, 3);
-    CHECK(trainer_save(&t, path, &e));
+    CHECK(trainer_save(&t, path, NULL, &e));
     counts[0] = counts[1] = counts[2] = 0;
     CHECK(trainer_load(&t, path, &e));
     CHECK_NEAR(counts[0], 1, 0); CHECK_NEAR(counts[1], 0x1p60, 0); CHECK_NEAR(counts[2], 3.5, 0);
@@ -329,7 +329,7 @@ static void test_counts_in_checkpoints(void) {
     CHECK_ERROR(!trainer_load(&t, path, &e), e,
                 "counts: expected 2 numbers of type F64; the checkpoint is of another");
     t.n_kept = 0;
-    CHECK(trainer_load(&t, path, &e) && trainer_save(&t, path, &e));
+    CHECK(trainer_load(&t, path, &e) && trainer_save(&t, path, NULL, &e));
     t.n_kept = 1;
     CHECK_ERROR(!trainer_load(&t, path, &e), e, "counts: expected 2 numbers");
     trainer_free(&t);

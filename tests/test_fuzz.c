@@ -395,7 +395,7 @@ int main(int argc, char **argv) {
 
     Trainer trainer = {0};
     CHECK(trainer_new(&trainer, m, 16, 16, &e) &&
-          trainer_save(&trainer, place("checkpoint.safetensors"), &e));
+          trainer_save(&trainer, place("checkpoint.safetensors"), NULL, &e));
     Text checkpoint = get(place("checkpoint.safetensors"));
     for (long i = 0; i < rounds; i++) checkpoint_once(&trainer, checkpoint.at, 400);
     for (long i = 0; i < rounds; i++) checkpoint_once(&trainer, checkpoint.at, checkpoint.n);

@@ -334,7 +334,7 @@ static void test_resume_is_the_same_run(void) {
         for (int s = 0; s < 5; s++) one_step(&a, &w, key);
         for (int s = 0; s < 2; s++) one_step(&b, &w, key);
         trainer_keep(&b, "numbers", saved, 2);
-        CHECK(trainer_save(&b, path, &e));
+        CHECK(trainer_save(&b, path, NULL, &e));
         tiny_fill(resumed, 777, true);                  /* nothing of it may survive */
         CHECK(trainer_new(&c, resumed, 40, 60, &e));    /* nor do other slices matter */
         settings(&c);
@@ -413,7 +413,7 @@ static void test_partner_in_the_same_checkpoint(void) {
     t[0].partner = &t[1], t[2].partner = &t[3];
     double kept = 5, read = 0;
     trainer_keep(&t[1], "kept", &kept, 1), trainer_keep(&t[3], "kept", &read, 1);
-    CHECK(trainer_save(&t[0], path, &e) && trainer_load(&t[2], path, &e));
+    CHECK(trainer_save(&t[0], path, NULL, &e) && trainer_load(&t[2], path, &e));
     for (int i = 0; i < 2; i++) {
         CHECK_INT(tiny_differ(m[i]->weights, m[i + 2]->weights, m[i]->n_trainable), 0);
         CHECK_INT(tiny_differ(t[i].m, t[i + 2].m, m[i]->n_trainable) +
@@ -423,7 +423,7 @@ static void test_partner_in_the_same_checkpoint(void) {
     }
     CHECK(read == 5);
     t[0].partner = NULL;
-    CHECK(trainer_save(&t[0], path, &e));
+    CHECK(trainer_save(&t[0], path, NULL, &e));
     CHECK_ERROR(!trainer_load(&t[2], path, &e), e, "partner.weights: expected");
     remove(path);
     for (int i = 0; i < 4; i++) trainer_free(&t[i]), model_free(m[i]);

@@ -257,7 +257,7 @@ bool write_sharp(const char *dir, Err *e) {
     char path[1200];
     Model *m[3] = {NULL, NULL, NULL};
     FolderInfo info;
-    if (!folder_is_empty(dir))
+    if (!folder_is_empty(dir, NULL))
         return fail(e, "%s: found a folder with content, expected an empty or new one", dir);
     bool ok = folder_make(dir, e);
     for (int i = 0; ok && i < 3; i++)

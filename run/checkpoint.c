@@ -1,0 +1,292 @@
+/* checkpoint.c: a run's identity, its growing files, and its checkpoints. */
+#include "run/checkpoint.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/files.h"
+
+static const char program_version[] = "grpo.c 2";       /* of the format of checkpoints */
+
+/* ---- files that grow ---- */
+
+bool growing_open(GrowingFile *g, Err *e) {
+    g->file = fopen(g->path, "a");
+    return g->file || fail(e, "%s: cannot be opened for writing: %s", g->path, strerror(errno));
+}
+
+bool growing_put(GrowingFile *g, const JsonWriter *line, Err *e) {
+    if (!line->text) return fail(e, "%s: no memory for a line", g->path);
+    if (fwrite(line->text, 1, line->length, g->file) != line->length || fputc('\n', g->file) == EOF ||
+        fflush(g->file) != 0)
+        return fail(e, "%s: could not be written: %s", g->path, strerror(errno));
+    sha256_add(&g->sum, line->text, line->length);
+    sha256_add(&g->sum, "\n", 1);
+    g->bytes += line->length + 1;
+    return true;
+}
+
+void growing_close(GrowingFile *g) {
+    if (g->file) fclose(g->file);
+    g->file = NULL;
+}
+
+static bool growing_sync(GrowingFile *g, Err *e) {
+    return fsync(fileno(g->file)) == 0 || errno == EINVAL ||
+           fail(e, "%s: could not be synced: %s", g->path, strerror(errno));
+}
+
+/* "BYTES SHA-256" of what is in it. */
+static void growing_mark(char mark[96], const GrowingFile *g) {
+    Sha256 sum = g->sum;
+    char hex[65];
+    sha256_end(&sum, hex);
+    snprintf(mark, 96, "%zu %s", g->bytes, hex);
+}
+
+/* Reads the file's beginning, as long as the mark says; false where the mark is not its own. keep: as much as
+ * is there of it, whole lines without a NUL. */
+static bool growing_read(GrowingFile *g, const char *mark, size_t *keep, Err *e) {
+    FileMap m = {.base = (const unsigned char *)""};
+    char *end, found[96];
+    const unsigned long long n = mark ? strtoull(mark, &end, 10) : 0;
+    if (path_exists(g->path) && !file_map(&m, g->path, e)) return false;
+    g->bytes = n < m.n ? (size_t)n : m.n;
+    sha256_begin(&g->sum);
+    sha256_add(&g->sum, m.base, g->bytes);
+    growing_mark(found, g);
+    const unsigned char *nul = memchr(m.base, 0, g->bytes);
+    *keep = nul ? (size_t)(nul - m.base) : g->bytes;
+    while (*keep && m.base[*keep - 1] != '\n') --*keep;
+    file_unmap(&m);
+    return !mark || !strcmp(mark, found);
+}
+
+/* What is behind `keep` goes. */
+static bool growing_cut(GrowingFile *g, size_t keep, Err *e) {
+    char mark[32];
+    snprintf(mark, sizeof mark, "%zu", keep);
+    growing_read(g, mark, &keep, e);
+    if (e->line[0]) return false;
+    return !path_exists(g->path) || truncate(g->path, (off_t)g->bytes) == 0 ||
+           fail(e, "%s: could not be cut to %zu bytes: %s", g->path, g->bytes, strerror(errno));
+}
+
+/* ---- identity ---- */
+
+/* How a run is computed and shown, but no number of it; where it lies; how long it is. */
+static const char *const may_differ[] = {
+    "output_dir",   "resume",    "json",           "slice_rows", "gradient_checkpointing", "save_steps",
+    "save_dtype",   "logging_steps", "reward_timeout", "max_steps",  "num_train_epochs",       NULL};
+
+static bool is_one_of(const char *name, const char *const *list) {
+    while (*list && strcmp(*list, name)) list++;
+    return *list != NULL;
+}
+
+/* A hash for each option that names a file or a model, and for each item where it names several. A reward
+ * program is none of them: it may be mended while the run waits. */
+static bool inputs_write(JsonWriter *w, const OptionTable *t, const void *config, Err *e) {
+    static const char *const no_input[] = {"output_dir", "system", "reward_cmd", NULL};
+    Setting s;
+    json_open(w, "inputs", '{');
+    for (int i = 0; option_at(&s, t, i); i++) {
+        if (s.kind != SET_STRING || is_one_of(s.name, no_input)) continue;
+        const char *at = *(const char *const *)((const char *)config + s.at);
+        char item[1024], hex[65];
+        JsonWriter list = {0};
+        bool any = false, ok = true;
+        for (json_begin(&list, '['); ok && at && *at; at += *at == ',') {
+            const size_t n = strcspn(at, ",");
+            snprintf(item, sizeof item, "%.*s", (int)(n < sizeof item ? n : 0), at);
+            ok = sha256_path(item, hex, e);
+            json_string(&list, hex);
+            any = any || hex[0];
+            at += n;
+        }
+        json_end(&list, ']');
+        if (ok && any) json_put_raw(w, s.name, list.text);
+        free(list.text);
+        if (!ok) return false;
+    }
+    json_end(w, '}');
+    return true;
+}
+
+char *identity_new(const OptionTable *t, const void *config, const Json *former, int64_t n_step, int indent,
+                   Err *e) {
+    JsonWriter w = {.indent = indent};
+    json_begin(&w, '{');
+    json_put_string(&w, "command", t->command);
+    json_put_string(&w, "real", REAL_DTYPE);
+    const Json *steps = json_get(former, "steps");
+    json_open(&w, "steps", '[');
+    for (size_t i = 0; steps && i < steps->length; i++)
+        if (steps->item[i].number != (double)n_step) json_value(&w, &steps->item[i]);
+    json_int(&w, n_step);
+    json_end(&w, ']');
+    const bool ok = inputs_write(&w, t, config, e);
+    json_open(&w, "options", '{');
+    options_write(&w, config, t);
+    json_end(&w, '}');
+    json_end(&w, '}');
+    if (indent) json_raw(&w, "\n");
+    if (ok && w.text) return w.text;
+    fail(e, "no memory for the options of the run");
+    free(w.text);
+    return NULL;
+}
+
+int64_t identity_steps(const Json *identity) {
+    const Json *steps = json_get(identity, "steps");
+    return steps && steps->type == JSON_ARRAY && steps->length
+               ? (int64_t)steps->item[steps->length - 1].number
+               : 0;
+}
+
+static bool inputs_agree(const Json *saved, const Json *now, const OptionTable *t, const void *config,
+                         const char *file, Err *e) {
+    Setting s;
+    for (int i = 0; option_at(&s, t, i); i++) {
+        const Json *a = json_get(saved, s.name), *b = json_get(now, s.name);
+        if (s.kind != SET_STRING || !a || !b || json_same(a, b)) continue;
+        return fail(e,
+                    "%s: --%s %.200s has changed since the run began: its content is other than that whose "
+                    "SHA-256 stands there; put the former one back, or start a new run with the data of now",
+                    file, s.name, *(const char *const *)((const char *)config + s.at));
+    }
+    return true;
+}
+
+bool identity_agrees(const Json *saved, const Json *now, const OptionTable *t, const void *config,
+                     const char *file, Err *e) {
+    const char *free_names[128];
+    int n = 0;
+    const Json *options = json_get(saved, "options"), *inputs = json_get(saved, "inputs");
+    for (int k = 0; k < 2; k++) {
+        const char *key = k ? "real" : "command";
+        const Json *a = json_get(saved, key), *b = json_get(now, key);
+        if (!a || !json_same(a, b))
+            return fail(e, "%s: is of a run of another %s: found %.40s, expected %.40s", file,
+                        k ? "build" : "command", a && a->type == JSON_STRING ? a->string : "none", b->string);
+    }
+    if (!options || options->type != JSON_OBJECT) return fail(e, "%s: holds no \"options\"", file);
+    while (may_differ[n]) free_names[n] = may_differ[n], n++;
+    /* a path is its content, not its spelling */
+    for (size_t i = 0; inputs && inputs->type == JSON_OBJECT && i < inputs->length && n < 127; i++)
+        if (json_get(json_get(now, "inputs"), inputs->item[i].key)) free_names[n++] = inputs->item[i].key;
+    free_names[n] = NULL;
+    return inputs_agree(inputs, json_get(now, "inputs"), t, config, file, e) &&
+           options_agree(config, t, options, free_names, file, e);
+}
+
+/* ---- checkpoints ---- */
+
+bool checkpoints_at(Checkpoints *c, const char *dir, Err *e) {
+    return path_join(c->path, sizeof c->path, dir, "checkpoint.safetensors", e) &&
+           path_join(c->before, sizeof c->before, dir, "checkpoint.before.safetensors", e) &&
+           path_join(c->fresh, sizeof c->fresh, dir, "checkpoint.safetensors.new", e);
+}
+
+bool checkpoint_save(Checkpoints *c, const Trainer *t, const char *identity, GrowingFile *log,
+                     GrowingFile *timing, Err *e) {
+    char marks[2][96];
+    if (!growing_sync(log, e) || !growing_sync(timing, e)) return false;
+    growing_mark(marks[0], log), growing_mark(marks[1], timing);
+    const char *const metadata[] = {"program", program_version, "run", identity, "log", marks[0], "timing",
+                                    marks[1], NULL};
+    if (!trainer_save(t, c->fresh, metadata, e) ||
+        !file_replace(c->fresh, c->path, c->spoiled ? NULL : c->before, e))
+        return false;
+    c->spoiled = false;
+    return true;
+}
+
+Safetensors *checkpoint_open(const char *path, Err *e) {
+    Safetensors *s = safetensors_open(path, e);
+    const char *program = s ? safetensors_metadata(s, "program") : NULL;
+    if (!s) return NULL;
+    if (!program || strcmp(program, program_version))
+        fail(e, "%s: is a checkpoint of \"%.20s\", expected \"%s\": another version of the program wrote it", path,
+             program ? program : "an earlier version", program_version);
+    else if (!safetensors_sealed(s))
+        fail(e, "%s: is damaged: its SHA-256 is not the one that it ends with", path);
+    else return s;
+    safetensors_close(s);
+    return NULL;
+}
+
+/* Whether a plan of updates is one that the run has or had. */
+static bool is_plan(const Json *identity, int64_t n_step) {
+    const Json *steps = json_get(identity, "steps");
+    for (size_t i = 0; steps && steps->type == JSON_ARRAY && i < steps->length; i++)
+        if (steps->item[i].number == (double)n_step) return true;
+    return false;
+}
+
+typedef struct { Safetensors *file; bool foreign, log_is_its; Err why; } Candidate;
+
+/* Opens a checkpoint into *c, which is zero: file is NULL where it is not good, foreign where it is good but another run's. */
+static void candidate_open(Candidate *c, const char *path, const OptionTable *table, const void *config,
+                           const Json *identity, GrowingFile *log) {
+    size_t keep;
+    Err *e = &c->why;
+    c->file = checkpoint_open(path, e);
+    const char *text = c->file ? safetensors_metadata(c->file, "run") : NULL,
+               *mark = c->file ? safetensors_metadata(c->file, "log") : NULL;
+    if (!text || !mark) return;
+    Json *saved = json_parse(text, strlen(text), path, 1, e);
+    c->foreign = saved && (!identity_agrees(saved, identity, table, config, path, e) ||
+                           (!is_plan(identity, identity_steps(saved)) &&
+                            !fail(e, "%s: is of a run of %lld steps", path, (long long)identity_steps(saved))));
+    json_free(saved);
+    c->log_is_its = growing_read(log, mark, &keep, e) ||
+                    fail(e,
+                         "%s: its first %llu bytes are not those that %s speaks of: its end was lost, or it "
+                         "was changed",
+                         log->path, strtoull(mark, NULL, 10), path);
+}
+
+/* Both files as they were at the time of the checkpoint; what they lack is told. */
+static bool cut_files(const Safetensors *s, const char *command, GrowingFile *log, GrowingFile *timing, Err *e) {
+    size_t keep;
+    for (int i = 0; i < 2; i++) {
+        GrowingFile *g = i ? timing : log;
+        if (!growing_read(g, s ? safetensors_metadata(s, i ? "timing" : "log") : "0", &keep, e) && s)
+            fprintf(stderr, "%s: %s: its end was lost, or it was changed: lines of steps before the checkpoint "
+                            "are missing there or differ\n", command, g->path);
+        if (!growing_cut(g, keep, e)) return false;
+    }
+    return true;
+}
+
+bool checkpoint_load(int64_t *step, Checkpoints *c, Trainer *t, const OptionTable *table, const void *config,
+                     const Json *identity, GrowingFile *log, GrowingFile *timing, Err *e) {
+    const char *const path[2] = {c->path, c->before};
+    Candidate x[2] = {0};
+    int n = path_exists(c->before) ? 2 : 1, best = -1;
+    *step = -1;
+    if (n == 1 && !path_exists(c->path)) return cut_files(NULL, table->command, log, timing, e);
+    for (int i = 0; i < n && best < 0 && !(i && x[0].foreign); i++) {
+        candidate_open(&x[i], path[i], table, config, identity, log);
+        if (x[i].file && x[i].log_is_its) best = i;
+    }
+    /* a log that is damaged loses no run */
+    for (int i = 0; i < n && best < 0; i++)
+        if (x[i].file) best = i;
+    bool ok = best >= 0 || fail(e, "%s; %s: start again in another --output-dir", x[0].why.line,
+                                n == 2 ? "nor is the one before it good" : "there is none before it");
+    if (ok && x[best].foreign) ok = fail(e, "%s; it is of another run", x[best].why.line);
+    if (ok && best) {
+        c->spoiled = true;
+        fprintf(stderr, "%s: %s; going on from the one before it\n", table->command, x[0].why.line);
+    }
+    ok = ok && trainer_read(t, x[best].file, path[best], e) &&
+         cut_files(x[best].file, table->command, log, timing, e);
+    for (int i = 0; i < 2; i++) safetensors_close(x[i].file);
+    if (ok) *step = t->step;
+    return ok;
+}

@@ -1,0 +1,114 @@
+#!/bin/sh
+# test_faults.sh: what a run and its folder live through: damage to checkpoints, lost ends of logs, other data, two processes, a moved folder. Run from the project's root by `make test`.
+. tests/commands.sh
+
+i=10
+while [ $i -lt 50 ]; do
+    echo "{\"prompt\":\"fix part $i\",\"completion\":\"first look at part $i, then turn it slowly.\",\"labels\":{\"safety\":0.$i,\"politeness\":0.$((99 - i))}}"
+    i=$((i + 1))
+done > data.jsonl
+sed 's/,"completion.*/}/' data.jsonl > prompts.jsonl
+works init "$grpo" init --tokenizer-data data.jsonl --vocab-size 280 --hidden-size 8 --num-hidden-layers 1 --num-attention-heads 1 --intermediate-size 8 \
+    --max-position-embeddings 64 --output-dir base
+small="--model base --dataset data.jsonl --per-device-train-batch-size 4 --learning-rate 1e-3"
+sft="$grpo sft $small --save-steps 2"
+# flip FILE BYTE: its lowest bit is another one
+flip() {
+    byte=$(od -An -tu1 -j "$2" -N 1 "$1" | tr -d ' ')
+    printf "\\$(printf %03o $((byte ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc 2> /dev/null
+}
+# tells NAME PATTERN: the last command said so on stderr
+tells() { case $(cat "$err") in $2) good ;; *) bad "$1: found \"$(cat "$err")\", expected $2" ;; esac; }
+
+# ---- checkpoints ---------------------------------------------------------------------------------
+works 'a run' $sft --max-steps 6 --json --output-dir whole
+cp "$out" whole.json
+# copied: the run as it was after a kill: the checkpoints of steps 4 and 6, no final/
+copied() { rm -rf copy; cp -R whole copy; rm -rf copy/final; }
+copied
+size=$(wc -c < whole/checkpoint.safetensors)
+header=$(od -An -tu1 -N 2 whole/checkpoint.safetensors | awk '{ print $1 + 256 * $2 + 8 }')
+for at in 0 3 7 8 9 60 100 300 700 1200 $((header - 30)) $((header - 1)) "$header" $((header + 1)) $((header + 4001)) $((size / 2)) $((size - 200)) $((size - 33)) $((size - 32)) $((size - 1)); do
+    cp whole/checkpoint.safetensors copy/; flip copy/checkpoint.safetensors "$at"
+    works "one bit of byte $at of $size is another" $sft --max-steps 6 --json --output-dir copy --resume
+    tells "byte $at" '*copy/checkpoint.safetensors*; going on from the one before it*'
+    cp whole.json a; sed 's/copy\/final/whole\/final/' "$out" > b
+    same "byte $at: the result" a b
+    same_run "byte $at" whole copy
+    cp whole/checkpoint.before.safetensors copy/
+done
+for n in 0 7 8 100 "$header" $((size / 2)) $((size - 32)) $((size - 1)); do
+    copied; head -c "$n" whole/checkpoint.safetensors > copy/checkpoint.safetensors
+    works "a checkpoint of $n bytes" $sft --max-steps 6 --output-dir copy --resume
+    tells "a checkpoint of $n bytes" '*copy/checkpoint.safetensors*; going on from the one before it*'
+    same_run "a checkpoint of $n bytes" whole copy
+done
+copied; rm copy/checkpoint.safetensors
+works 'the last checkpoint is gone' $sft --max-steps 6 --output-dir copy --resume
+tells 'the last checkpoint is gone' '*copy/checkpoint.safetensors*going on from the one before it*'
+same_run 'the last checkpoint is gone' whole copy
+copied; dd if=/dev/zero of=copy/checkpoint.safetensors bs=1 seek=$((size / 2)) count=$((size - size / 2)) conv=notrunc 2> /dev/null
+works 'half a checkpoint of zeros' $sft --max-steps 6 --output-dir copy --resume
+same_run 'half a checkpoint of zeros' whole copy
+same 'the bad one is replaced, the good one before it stays' whole/checkpoint.before.safetensors copy/checkpoint.before.safetensors
+copied; rm copy/checkpoint.before.safetensors; flip copy/checkpoint.safetensors $((size / 2))
+refuses '*copy/checkpoint.safetensors: is damaged: its SHA-256 is not the one that it ends with; there is none before it: start again*' $sft --max-steps 6 --output-dir copy --resume
+copied; flip copy/checkpoint.safetensors $((size / 2)); flip copy/checkpoint.before.safetensors $((size / 2))
+refuses '*is damaged*; nor is the one before it good: start again*' $sft --max-steps 6 --output-dir copy --resume
+works reward "$grpo" reward $small --max-steps 1 --output-dir reward
+works 'trace' "$grpo" train $small --dataset prompts.jsonl --reward-model reward/final --num-generations 2 --max-completion-length 4 --max-steps 2 --save-steps 1 --output-dir traced
+flip traced/checkpoint.safetensors $((size / 2))
+refuses '*traced/checkpoint.safetensors: is damaged*' "$grpo" trace --config traced/config.json --max-steps 3 --resume
+
+# ---- whose checkpoint it is ----------------------------------------------------------------------
+works 'another run' $sft --max-steps 6 --seed 7 --output-dir other
+copied; cp other/checkpoint.safetensors copy/
+refuses '*copy/checkpoint.safetensors: seed: the run was started with 7, now it is 42;*; it is of another run' $sft --max-steps 6 --output-dir copy --resume
+works 'a longer run' $sft --max-steps 8 --output-dir longer
+copied; cp longer/checkpoint.safetensors copy/
+refuses '*copy/checkpoint.safetensors: is of a run of 8 steps; it is of another run' $sft --max-steps 6 --output-dir copy --resume
+copied; sed 's/slowly/at once/' data.jsonl > "$t/io/data"; cp data.jsonl "$t/io/former"; cp "$t/io/data" data.jsonl
+refuses '*copy/config.json: --dataset data.jsonl has changed since the run began: *' $sft --max-steps 6 --output-dir copy --resume
+cp "$t/io/former" data.jsonl
+cp -R base changed; flip changed/model.safetensors "$(($(wc -c < changed/model.safetensors) - 1))"
+refuses '*copy/config.json: --model changed has changed since the run began: *' $sft --max-steps 6 --output-dir copy --resume --model changed
+
+# ---- another place, another spelling, more steps -------------------------------------------------
+copied; mkdir -p else/where; rm -rf else/where/copy; mv copy else/where/; rm else/where/copy/checkpoint.safetensors
+works 'a run that was moved' "$grpo" sft --output-dir ./else//where/copy/ --resume
+same_run 'a run that was moved' whole else/where/copy
+rm else/where/copy/checkpoint.safetensors
+works 'from another folder' sh -c 'cd else/where && "$1" sft --output-dir copy --resume --model ../../base --dataset ../.././data.jsonl' sh "$grpo"
+same_run 'from another folder' whole else/where/copy
+copied
+works 'more steps' $sft --max-steps 8 --output-dir copy --resume
+tells 'more steps' '*sft: 8 steps instead of 6: from here on the linear schedule is that of a run of 8 steps*going on after step 6*'
+if [ "$(grep -c '"loss"' copy/log.jsonl)" -eq 8 ]; then good; else bad "more steps: the log has $(grep -c '"loss"' copy/log.jsonl) steps of 8"; fi
+refuses '*copy/config.json: the run was planned with 8 steps, now with 6; expected as many or more*' $sft --max-steps 6 --output-dir copy --resume
+works 'more steps, and the checkpoint of the former plan' sh -c 'rm copy/checkpoint.safetensors && "$1" sft --output-dir copy --resume' sh "$grpo"
+
+# ---- a power failure: ends of files are lost -----------------------------------------------------
+copied; cp copy/log.jsonl a; head -c 300 a > copy/log.jsonl
+works 'a lost end of the log' $sft --max-steps 6 --output-dir copy --resume
+tells 'a lost end of the log' '*copy/log.jsonl: its end was lost, or it was changed*going on after step 6*'
+copied; n=$(sed -n 1,5p copy/log.jsonl | wc -c); dd if=/dev/zero of=copy/log.jsonl bs=1 seek="$n" count=60 conv=notrunc 2> /dev/null
+works 'zeros at the end of the log' $sft --max-steps 6 --output-dir copy --resume
+tells 'zeros at the end of the log' '*copy/log.jsonl: its first * bytes are not those that copy/checkpoint.safetensors speaks of*going on after step 4*'
+same_run 'zeros at the end of the log' whole copy
+copied; : > copy/timing.jsonl
+works 'a lost timing.jsonl' $sft --max-steps 6 --output-dir copy --resume
+tells 'a lost timing.jsonl' '*copy/timing.jsonl: its end was lost*'
+same_run 'a lost timing.jsonl' whole copy
+
+# ---- kills and other processes -------------------------------------------------------------------
+mkdir begun; printf '{"comm' > begun/config.json.tmp
+works 'a folder in which a run was killed before it had config.json' $sft --max-steps 6 --output-dir begun
+same_run 'a run in such a folder' whole begun
+$sft --max-steps 100000 --output-dir busy > "$t/io/busy" 2>&1 & first=$!
+while kill -0 $first 2> /dev/null && [ ! -f busy/checkpoint.safetensors ]; do nap; done
+refuses '*busy: another process is at work in this folder: wait for its end or stop it*' $sft --max-steps 100000 --output-dir busy --resume
+kill -9 $first; wait $first 2> /dev/null
+works 'the lock ends with its holder' sh -c '"$@" & p=$!; sleep 0.3; kill -9 $p 2> /dev/null; wait $p 2> /dev/null; grep -q "going on after step" "$0"' "$err" $sft --max-steps 100000 --output-dir busy --resume
+
+printf '%s passed, %s failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
