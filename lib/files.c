@@ -246,7 +246,8 @@ bool folder_lock(int *lock, const char *path, Err *e) {
     if (flock(fd, LOCK_EX | LOCK_NB) == 0) { *lock = fd; return true; }
     const bool taken = errno == EWOULDBLOCK;
     close(fd);
-    return !taken || fail(e, "%s: another process is at work in this folder: wait for its end or stop it", path);
+    return !taken ||
+           fail(e, "%s: another process is at work in this folder: wait for its end or stop it", path);
 }
 
 bool folder_is_empty(const char *path, const char *but) {

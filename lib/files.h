@@ -49,8 +49,8 @@ bool path_join(char *out, size_t size, const char *dir, const char *name, Err *e
 bool file_copy(const char *from, const char *to, Err *e);       /* atomic on the target side */
 
 bool sha256_file(const char *path, char hex[65], Err *e);        /* hex: 65 bytes with the NUL */
-/* Of a file; of a model's folder its weights, config.json and tokenizer.json, by name. What is neither file nor
- * folder, or a folder without these, gives "". */
+/* Of a file; of a model's folder its weights, config.json and tokenizer.json, by name. What is neither file
+ * nor folder, or a folder without these, gives "". */
 bool sha256_path(const char *path, char hex[65], Err *e);
 
 #endif

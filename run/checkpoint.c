@@ -210,8 +210,8 @@ Safetensors *checkpoint_open(const char *path, Err *e) {
     const char *program = s ? safetensors_metadata(s, "program") : NULL;
     if (!s) return NULL;
     if (!program || strcmp(program, program_version))
-        fail(e, "%s: is a checkpoint of \"%.20s\", expected \"%s\": another version of the program wrote it", path,
-             program ? program : "an earlier version", program_version);
+        fail(e, "%s: is a checkpoint of \"%.20s\", expected \"%s\": another version of the program wrote it",
+             path, program ? program : "an earlier version", program_version);
     else if (!safetensors_sealed(s))
         fail(e, "%s: is damaged: its SHA-256 is not the one that it ends with", path);
     else return s;
@@ -229,7 +229,8 @@ static bool is_plan(const Json *identity, int64_t n_step) {
 
 typedef struct { Safetensors *file; bool foreign, log_is_its; Err why; } Candidate;
 
-/* Opens a checkpoint into *c, which is zero: file is NULL where it is not good, foreign where it is good but another run's. */
+/* Opens a checkpoint into *c, which is zero: file is NULL where it is not good, foreign where it is good but
+ * another run's. */
 static void candidate_open(Candidate *c, const char *path, const OptionTable *table, const void *config,
                            const Json *identity, GrowingFile *log) {
     size_t keep;
@@ -239,9 +240,10 @@ static void candidate_open(Candidate *c, const char *path, const OptionTable *ta
                *mark = c->file ? safetensors_metadata(c->file, "log") : NULL;
     if (!text || !mark) return;
     Json *saved = json_parse(text, strlen(text), path, 1, e);
-    c->foreign = saved && (!identity_agrees(saved, identity, table, config, path, e) ||
-                           (!is_plan(identity, identity_steps(saved)) &&
-                            !fail(e, "%s: is of a run of %lld steps", path, (long long)identity_steps(saved))));
+    c->foreign =
+        saved && (!identity_agrees(saved, identity, table, config, path, e) ||
+                  (!is_plan(identity, identity_steps(saved)) &&
+                   !fail(e, "%s: is of a run of %lld steps", path, (long long)identity_steps(saved))));
     json_free(saved);
     c->log_is_its = growing_read(log, mark, &keep, e) ||
                     fail(e,
@@ -251,13 +253,16 @@ static void candidate_open(Candidate *c, const char *path, const OptionTable *ta
 }
 
 /* Both files as they were at the time of the checkpoint; what they lack is told. */
-static bool cut_files(const Safetensors *s, const char *command, GrowingFile *log, GrowingFile *timing, Err *e) {
+static bool cut_files(const Safetensors *s, const char *command, GrowingFile *log, GrowingFile *timing,
+                      Err *e) {
     size_t keep;
     for (int i = 0; i < 2; i++) {
         GrowingFile *g = i ? timing : log;
         if (!growing_read(g, s ? safetensors_metadata(s, i ? "timing" : "log") : "0", &keep, e) && s)
-            fprintf(stderr, "%s: %s: its end was lost, or it was changed: lines of steps before the checkpoint "
-                            "are missing there or differ\n", command, g->path);
+            fprintf(stderr,
+                    "%s: %s: its end was lost, or it was changed: lines of steps before the checkpoint "
+                    "are missing there or differ\n",
+                    command, g->path);
         if (!growing_cut(g, keep, e)) return false;
     }
     return true;

@@ -34,8 +34,8 @@ bool checkpoints_at(Checkpoints *c, const char *dir, Err *e);
 bool checkpoint_save(Checkpoints *c, const Trainer *t, const char *identity, GrowingFile *log,
                      GrowingFile *timing, Err *e);
 /* Into t from the last good one, and both files are cut to what they were then. What is wrong with the last
- * one, or with the files, is told on stderr under the command's name. *step: that of the checkpoint, -1: there
- * is none. False where none is good, or where it is another run's. */
+ * one, or with the files, is told on stderr under the command's name. *step: that of the checkpoint, -1:
+ * there is none. False where none is good, or where it is another run's. */
 bool checkpoint_load(int64_t *step, Checkpoints *c, Trainer *t, const OptionTable *table, const void *config,
                      const Json *identity, GrowingFile *log, GrowingFile *timing, Err *e);
 /* An open checkpoint whose seal holds. */
