@@ -132,7 +132,7 @@ static bool collab_run(const Config *c, Err *e) {
     if (ok && reference && reference->config.vocab != agent[0].model->config.vocab)
         ok = fail(e, "%s: has a vocabulary of %d, the policies one of %d", c->reference,
                   reference->config.vocab, agent[0].model->config.vocab);
-    ok = ok && (p.scorer = scorer_open(&c->scorer, c->slice_rows, e)) &&
+    ok = ok && (p.scorer = scorer_open(&c->scorer, c->slice_rows, &d, e)) &&
          parse_weights(weight, c->scorer.weights, scorer_labels(p.scorer), scorer_n_label(p.scorer),
                        "--reward-weights", e) &&
          collab_write(c, &p, &d, e);

@@ -63,7 +63,7 @@ static bool eval(const Config *c, Err *e) {
         return false;
     if (c->reward_clip && !parse_range(&low[0], &high[0], c->reward_clip, "--reward-clip", e)) return false;
     for (int k = 1; c->reward_clip && k < MAX_LABELS; k++) low[k] = low[0], high[k] = high[0];
-    Scorer *s = scorer_open(&c->scorer, c->slice_rows, e);
+    Scorer *s = scorer_open(&c->scorer, c->slice_rows, &d, e);
     if (!s) return false;
     const EvalPlan plan = {.data = &d, .scorer = s, .weight = weight, .clip_low = c->reward_clip ? low : NULL,
                            .clip_high = high, .missing = (MissingLabels)c->missing,

@@ -139,7 +139,7 @@ static bool mix_check(const Config *c, Err *e) {
 }
 
 static bool goals_open(MixPlan *p, double weight[MAX_LABELS], const ScorerOptions *o, Err *e) {
-    if (!(p->scorer = scorer_open(o, p->slice_rows, e))) return false;
+    if (!(p->scorer = scorer_open(o, p->slice_rows, p->data, e))) return false;
     const int n_label = scorer_n_label(p->scorer);
     if (n_label != p->n_policy)
         return fail(e, "--reward-model: has %d labels, --models %d policies; expected a label for each",

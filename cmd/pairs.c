@@ -129,7 +129,7 @@ static bool sampled(Pairs *p, const Dataset *d, Err *e) {
                     "equal",
                     c->speak.sampling.temperature);
     if (!sampling_check(&c->speak.sampling, e)) return false;
-    Scorer *scorer = scorer_open(&c->scorer, c->slice_rows, e);
+    Scorer *scorer = scorer_open(&c->scorer, c->slice_rows, d, e);
     bool ok = scorer &&
               parse_weights(weight, c->scorer.weights, scorer_labels(scorer), scorer_n_label(scorer),
                             "--reward-weights", e) &&
@@ -259,7 +259,10 @@ static bool bridge_pair(Pairs *p, const Example *x, Err *e) {
 }
 
 static bool bridged(Pairs *p, const Dataset *d, Err *e) {
-    if (!program_start(&p->program, "--bridge-cmd", p->c.bridge, p->c.scorer.timeout, e)) return false;
+    if (!program_start(&p->program, "--bridge-cmd", p->c.bridge, p->c.scorer.timeout, d->path, e)) {
+        program_stop(&p->program);
+        return false;
+    }
     bool ok = true;
     for (int i = 0; ok && i < d->n; i++) ok = bridge_pair(p, &d->row[i], e);
     program_stop(&p->program);

@@ -99,7 +99,7 @@ static bool score_all(const Config *c, Err *e) {
     FileWriter file;
     /* before the work, not after it */
     if (c->output && !file_begin(&file, c->output, e)) return false;
-    Scorer *s = scorer_open(&c->scorer, c->slice_rows, e);
+    Scorer *s = scorer_open(&c->scorer, c->slice_rows, &d, e);
     if (!s) {
         if (c->output) file_abandon(&file);
         return false;

@@ -214,7 +214,7 @@ static bool open_scorer(Step *s, Err *e) {
     const StepConfig *c = s->c;
     Rewards *r = &s->rewards;
     r->scorer = c->learns ? scorer_open_learner(c->learns, c->run.slice_rows, e)
-                          : scorer_open(&c->scorer, c->run.slice_rows, e);
+                          : scorer_open(&c->scorer, c->run.slice_rows, &s->prompts.train, e);
     if (!r->scorer) return false;
     r->n_label = scorer_n_label(r->scorer);
     r->label = scorer_labels(r->scorer);

@@ -2,85 +2,96 @@
 #include "run/program.h"
 
 #include <errno.h>
+#include <math.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-bool program_start(Program *p, const char *option, const char *command, int timeout, Err *e) {
-    int in[2], out[2];
+#include "lib/machine.h"
+
+enum { ANSWER_MOST = 1 << 20, PIECE = 65536 };  /* bytes of an answer's line, and of one read */
+
+bool program_start(Program *p, const char *option, const char *command, int timeout, const char *data,
+                   Err *e) {
+    *p = (Program){.option = option, .command = command, .timeout = timeout, .data = data};
     if (timeout < 1 || timeout > 1000000)
         return fail(e, "--reward-timeout: found %d, expected a number of seconds", timeout);
-    if (pipe(in) || pipe(out)) return fail(e, "%s: no pipe: %s", option, strerror(errno));
-    signal(SIGPIPE, SIG_IGN);
-    *p = (Program){.option = option, .command = command, .timeout = timeout, .pid = fork()};
-    if (p->pid < 0) return fail(e, "%s: cannot be started: %s", option, strerror(errno));
-    if (p->pid == 0) {
-        setpgid(0, 0);                          /* so that what it starts can be ended with it */
-        dup2(in[0], 0);
-        dup2(out[1], 1);
-        close(in[0]), close(in[1]), close(out[0]), close(out[1]);
-        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-        _exit(127);
-    }
-    close(in[0]), close(out[1]);
-    p->to = in[1], p->from = out[0];
-    return true;
+    if (!(p->buffer = malloc(ANSWER_MOST + PIECE))) return fail(e, "%s: no memory for its answers", option);
+    return child_start(&p->child, command, option, e);
 }
 
-static bool program_died(Program *p, Err *e) {
-    int status = 0;
-    waitpid(p->pid, &status, 0);
-    p->pid = 0;
+void program_stop(Program *p) {
+    int status;
+    if (p->child.guard) child_end(&p->child, &status, p->hangs);
+    free(p->buffer);
+    p->buffer = NULL;
+}
+
+/* ---- a line to it, a line from it ---- */
+
+/* Its output or its input is closed: it ended, or is ended now. */
+static bool program_gone(Program *p, Err *e) {
+    int status;
+    if (!child_end(&p->child, &status, false))
+        return fail(e,
+                    "%s \"%.80s\": the program closed its input or output and went on, and was ended; "
+                    "answer every line until standard input ends",
+                    p->option, p->command);
     return fail(e, "%s \"%.80s\": the program ended (%s %d) before it answered every line", p->option,
                 p->command, WIFSIGNALED(status) ? "signal" : "exit code",
                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 
-/* Its input ends; a program that goes on all the same is ended after two seconds. */
-void program_stop(Program *p) {
-    close(p->to);
-    close(p->from);
-    for (int i = 0; p->pid > 0 && i < 200 && waitpid(p->pid, NULL, WNOHANG) == 0; i++) {
-        if (i == 100) kill(-p->pid, SIGTERM);
-        if (i == 199) kill(-p->pid, SIGKILL), waitpid(p->pid, NULL, 0);
-        nanosleep(&(struct timespec){0, 20000000}, NULL);
-    }
-    free(p->buffer);
+static bool program_slow(Program *p, size_t unread, Err *e) {
+    p->hangs = true;
+    if (unread)
+        return fail(e,
+                    "%s \"%.80s\": did not read its line for %d seconds, %zu bytes of it are left; read "
+                    "every line to its end. If it only needs longer: --reward-timeout",
+                    p->option, p->command, p->timeout, unread);
+    if (p->n)
+        return fail(e,
+                    "%s \"%.80s\": no end of line for %d seconds behind \"%.*s\"; end every answer with a "
+                    "line feed",
+                    p->option, p->command, p->timeout, (int)(p->n < 60 ? p->n : 60), p->buffer);
+    return fail(e,
+                "%s \"%.80s\": silent for %d seconds; does it flush its output after every "
+                "line (Python: print(..., flush=True))? If it only needs longer: --reward-timeout",
+                p->option, p->command, p->timeout);
 }
 
-static bool program_line(Program *p, char **line, Err *e) {
-    for (;;) {
-        char *end = p->n ? memchr(p->buffer, '\n', p->n) : NULL;
-        if (end) { *end = 0; *line = p->buffer; return true; }
-        struct pollfd f = {.fd = p->from, .events = POLLIN};
-        const int ready = poll(&f, 1, p->timeout * 1000);
-        if (ready < 0 && errno == EINTR) continue;
-        if (ready == 0)
-            return fail(e,
-                        "%s \"%.80s\": silent for %d seconds; does it flush its output after every "
-                        "line (Python: print(..., flush=True))? If it only needs longer: --reward-timeout",
-                        p->option, p->command, p->timeout);
-        if (p->capacity - p->n < 65536) {
-            char *more = realloc(p->buffer, p->capacity = p->capacity * 2 + 131072);
-            if (!more) return fail(e, "%s: no memory for its answer", p->option);
-            p->buffer = more;
+/* Sends n bytes and waits for a line, *length bytes of the buffer without its end. It reads while it writes,
+ * so that full pipes on both sides cannot stop the two, and keeps no more than a line may have. */
+static bool program_exchange(Program *p, size_t *length, const char *text, size_t n, Err *e) {
+    const double deadline = clock_seconds() + p->timeout;
+    for (size_t sent = 0; ; ) {
+        const char *end = p->n ? memchr(p->buffer, '\n', p->n) : NULL;
+        if (end && sent == n) { *length = (size_t)(end - p->buffer); return true; }
+        if (!end && p->n > ANSWER_MOST)
+            return fail(e, "%s \"%.80s\": wrote %d bytes without the end of a line; expected one line of "
+                           "JSON for each that it reads", p->option, p->command, ANSWER_MOST);
+        struct pollfd f[] = {{.fd = end ? -1 : p->child.from, .events = POLLIN},
+                             {.fd = sent < n ? p->child.to : -1, .events = POLLOUT}};
+        const double left = ceil(1000 * (deadline - clock_seconds()));
+        if (left <= 0) return program_slow(p, n - sent, e);
+        if (poll(f, 2, (int)fmin(left, 1e8)) <= 0) continue;
+        if (f[1].revents) {
+            const ssize_t wrote = write(p->child.to, text + sent, n - sent);
+            if (wrote < 0 && errno != EINTR && errno != EAGAIN) return program_gone(p, e);
+            sent += wrote > 0 ? (size_t)wrote : 0;
         }
-        const ssize_t got = read(p->from, p->buffer + p->n, 65536);
-        if (got <= 0) return program_died(p, e);
-        p->n += (size_t)got;
+        if (f[0].revents) {
+            const ssize_t got = read(p->child.from, p->buffer + p->n, PIECE);
+            if (got == 0 || (got < 0 && errno != EINTR)) return program_gone(p, e);
+            p->n += got > 0 ? (size_t)got : 0;
+        }
     }
 }
 
-static void program_drop_line(Program *p) {
-    const size_t used = strlen(p->buffer) + 1;
-    memmove(p->buffer, p->buffer + used, p->n - used);
-    p->n -= used;
-}
+/* ---- questions and answers ---- */
 
 /* The id's line: what is ours first, then the columns of the row that have other names. */
 static void write_question(JsonWriter *w, long long id, const Example *x, const Told *told, int n_told) {
@@ -100,39 +111,58 @@ static void write_question(JsonWriter *w, long long id, const Example *x, const 
     json_raw(w, "\n");
 }
 
-static bool program_send(Program *p, const JsonWriter *w, Err *e) {
-    for (size_t sent = 0; sent < w->length;) {
-        const ssize_t n = write(p->to, w->text + sent, w->length - sent);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return program_died(p, e);
-        sent += (size_t)n;
-    }
-    return true;
+bool program_wrong(const Program *p, const Example *x, Err *e) {
+    const size_t n = strlen(e->line);
+    snprintf(e->line + n, sizeof e->line - n, "; this was about line %lld that it got, %s %s:%d",
+             p->next_id - 1, p->trial ? "a trial: a made-up reply to" : "which is of", p->data, x->line);
+    return false;
+}
+
+/* What people write in place of JSON, and what to do. */
+static bool no_json(const char *line, const Err *why, Err *e) {
+    const bool number = strstr(line, "NaN") || strstr(line, "nan") || strstr(line, "Infinity") ||
+                        strstr(line, "inf");
+    const char *advice = line[strspn(line, " \t")] != '{' ? "print to stderr what is no answer"
+                         : strstr(line, "{'")             ? "write JSON (Python: json.dumps)"
+                         : number                         ? "write null where there is no score"
+                                                          : "write one line of JSON";
+    return fail(e, "%s, in \"%.80s\"; %s", why->line, line, advice);
+}
+
+static Json *read_answer(const Program *p, const char *line, size_t length, const char *member, JsonType type,
+                         const char *shape, Err *e) {
+    const long long id = p->next_id - 1;
+    char what[64];
+    Err why = {{0}};
+    snprintf(what, sizeof what, "answer of %s", p->option);
+    Json *answer = json_parse(line, length, what, 1, &why);
+    if (!answer) { no_json(line, &why, e); return NULL; }
+    const Json *value = json_get(answer, member), *got = json_get(answer, "id");
+    if (!value || value->type != type || !got || got->type != JSON_NUMBER)
+        fail(e, "%s: found \"%.80s\", expected {\"id\": %lld, \"%s\": %s}", p->option, line, id, member,
+             shape);
+    else if (got->number != (double)id)
+        fail(e, "%s: answered id %.0f to line %lld; answer every line, in order", p->option, got->number, id);
+    else
+        return answer;
+    json_free(answer);
+    return NULL;
 }
 
 Json *program_ask(Program *p, const Example *x, const Told *told, int n_told, const char *member,
                   JsonType type, const char *shape, Err *e) {
     JsonWriter w = {0};
-    const long long id = p->next_id++;
-    char *line = NULL;
-    write_question(&w, id, x, told, n_told);
-    const bool sent = program_send(p, &w, e);
+    Json *answer = NULL;
+    size_t length = 0;
+    write_question(&w, p->next_id++, x, told, n_told);
+    const bool written = w.text || fail(e, "%s: no memory for a question", p->option);
+    if (written && program_exchange(p, &length, w.text, w.length, e)) {
+        p->buffer[length] = 0;
+        answer = read_answer(p, p->buffer, length, member, type, shape, e);
+        p->n -= length + 1;
+        memmove(p->buffer, p->buffer + length + 1, p->n);
+    }
     free(w.text);
-    if (!sent || !program_line(p, &line, e)) return NULL;
-    char what[64];
-    snprintf(what, sizeof what, "answer of %s", p->option);
-    Json *answer = json_parse(line, strlen(line), what, 1, e);
-    if (!answer) return NULL;
-    const Json *value = json_get(answer, member), *got = json_get(answer, "id");
-    bool ok = true;
-    if (!value || value->type != type || !got || got->type != JSON_NUMBER)
-        ok = fail(e, "%s: found \"%.80s\", expected {\"id\": %lld, \"%s\": %s}", p->option, line, id, member,
-                  shape);
-    else if (got->number != (double)id)
-        ok = fail(e, "%s: answered id %.0f to line %lld; answer every line, in order", p->option, got->number,
-                  id);
-    program_drop_line(p);
-    if (ok) return answer;
-    json_free(answer);
-    return NULL;
+    if (!answer) program_wrong(p, x, e);
+    return answer;
 }

@@ -2,30 +2,36 @@
 #ifndef RUN_PROGRAM_H
 #define RUN_PROGRAM_H
 
-#include <sys/types.h>
-
 #include "lib/json.h"
+#include "run/child.h"
 #include "text/data.h"
 
+/* It is trusted with nothing: its answers are bounded and checked, and what it does wrong is one line. */
 typedef struct {
     const char *option, *command;       /* the option that named it, for messages */
-    pid_t pid;
-    int to, from, timeout;
+    const char *data;                   /* the file of the rows, for messages too */
+    bool hangs;                         /* it did not answer: no use in waiting for its end */
+    bool trial;                         /* replies are made up now, to try it out */
+    Child child;
+    int timeout;
     char *buffer;
-    size_t n, capacity;
+    size_t n;
     long long next_id;
 } Program;
 
-/* Started by /bin/sh; given up after `timeout` seconds of silence. program_stop also after a failure later.
- */
-bool program_start(Program *p, const char *option, const char *command, int timeout, Err *e);
+/* Started by /bin/sh; given up when an answer takes longer than `timeout` seconds. program_stop also after a
+ * failure, then and later. */
+bool program_start(Program *p, const char *option, const char *command, int timeout, const char *data,
+                   Err *e);
 void program_stop(Program *p);
 
 typedef struct { const char *key, *text; } Told;
 /* Asks with one line: id, the prompt of x, what is told, the other columns of x's row; and waits for its
- * answer, which has the same id and a member of that type, to be freed. One line at a time: no deadlock of
- * full pipes, and an answer's line names its question. shape: of the member, for the error's line. */
+ * answer, which has the same id and a member of that type, to be freed. An answer's line names its question,
+ * and an error the row. shape: of the member, for the error's line. */
 Json *program_ask(Program *p, const Example *x, const Told *told, int n_told, const char *member,
                   JsonType type, const char *shape, Err *e);
+/* An error that one of its answers is: the line gets the question and its row. */
+bool program_wrong(const Program *p, const Example *x, Err *e);
 
 #endif

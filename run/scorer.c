@@ -51,51 +51,66 @@ const char (*scorer_labels(const Scorer *s))[64] { return (const char (*)[64])s-
 
 /* ---- the external program ---- */
 
-/* One reply's scores; learn: labels that are new are taken in. */
-static bool program_score(Scorer *s, const Completion *r, double *score, bool learn, Err *e) {
+/* Which of the program's labels it is, or -1; trial lines take in what is new. */
+static int program_label(Scorer *s, const char *name, Err *e) {
+    const int first = s->n_label - s->n_program_label;
+    for (int k = 0; k < s->n_program_label; k++)
+        if (!strcmp(s->label[first + k], name)) return k;
+    if (!s->program.trial)
+        fail(e, "--reward-cmd: unknown label \"%.40s\", the trial lines did not have it; write null for what "
+                "is unscored", name);
+    else if (!*name || strlen(name) >= sizeof s->label[0])
+        fail(e, "--reward-cmd: label \"%.80s\": expected a name of 1 to 63 bytes", name);
+    else if (s->n_label == MAX_LABELS)
+        fail(e, "--reward-cmd: label \"%.40s\": more than %d labels", name, MAX_LABELS);
+    else {
+        snprintf(s->label[s->n_label++], sizeof s->label[0], "%s", name);
+        return s->n_program_label++;
+    }
+    return -1;
+}
+
+static bool score_in_range(const Json *v, Err *e) {
+    if (v->type == JSON_NULL || (v->type == JSON_NUMBER && fabs(v->number) <= SCORE_MOST)) return true;
+    return v->type == JSON_NUMBER
+               ? fail(e, "--reward-cmd: label \"%.40s\": found %g, expected a number of at most %g in size; "
+                         "scale the score, or write null where there is none", v->key, v->number, SCORE_MOST)
+               : fail(e, "--reward-cmd: label \"%.40s\": found %s, expected a number or null", v->key,
+                      json_type_name(v->type));
+}
+
+/* One reply's scores. */
+static bool program_score(Scorer *s, const Completion *r, double *score, Err *e) {
     const Told told[] = {{"completion", r->completion}, {"finish_reason", r->ended ? "stop" : "length"}};
     Json *answer = program_ask(&s->program, r->prompt, told, 2, "scores", JSON_OBJECT,
                                "{\"label\": number or null}", e);
     if (!answer) return false;
     const Json *scores = json_get(answer, "scores");
     bool ok = true;
-    const int first = s->n_label - s->n_program_label;
-    for (int k = 0; k < s->n_program_label; k++) score[k] = NAN;
+    for (int k = 0; k < MAX_LABELS; k++) score[k] = NAN;
     for (size_t i = 0; ok && i < scores->length; i++) {
         const Json *v = &scores->item[i];
-        int k = 0;
-        while (k < s->n_program_label && strcmp(s->label[first + k], v->key)) k++;
-        if (k == s->n_program_label) {
-            if (!learn || s->n_label == MAX_LABELS) {
-                ok = fail(e,
-                          "--reward-cmd: unknown label \"%.40s\", the trial lines did not have it; write "
-                          "null for what is unscored",
-                          v->key);
-                break;
-            }
-            snprintf(s->label[s->n_label++], 64, "%.63s", v->key);
-            s->n_program_label++;
-        }
-        if (v->type != JSON_NULL && v->type != JSON_NUMBER) {
-            ok = fail(e, "--reward-cmd: label \"%.40s\": found %s, expected a number or null", v->key,
-                      json_type_name(v->type));
-            break;
-        }
-        if (score) score[k] = v->type == JSON_NULL ? NAN : v->number;
+        const int k = program_label(s, v->key, e);
+        ok = k >= 0 && score_in_range(v, e);
+        if (ok) score[k] = v->type == JSON_NULL ? NAN : v->number;
     }
     json_free(answer);
-    return ok;
+    return ok || program_wrong(&s->program, r->prompt, e);
 }
 
-static bool program_open(Scorer *s, const char *command, int timeout, Err *e) {
-    const Message hello = {"user", "Say hello."};
-    const Example x = {.prompt = &hello, .n_prompt = 1};
+/* Two rows of the data with the replies that they hold or made-up ones. */
+static bool program_open(Scorer *s, const char *command, int timeout, const Dataset *data, Err *e) {
+    static const char *const made_up[] = {"Hello! How can I help you?", "Go away"};
     double score[MAX_LABELS];
-    if (!program_start(&s->program, "--reward-cmd", command, timeout, e)) return false;
     s->has_program = true;
-    const Completion trial[] = {{&x, "Hello! How can I help you?", true}, {&x, "Go away", false}};
-    if (!program_score(s, &trial[0], score, true, e) || !program_score(s, &trial[1], score, true, e))
-        return false;
+    if (!program_start(&s->program, "--reward-cmd", command, timeout, data->path, e)) return false;
+    s->program.trial = true;
+    for (int i = 0; i < 2; i++) {
+        const Example *x = &data->row[i < data->n ? i : 0];
+        const Completion trial = {x, x->completion ? x->completion : made_up[i], i == 0};
+        if (!program_score(s, &trial, score, e)) return false;
+    }
+    s->program.trial = false;
     return s->n_program_label > 0 || fail(e, "--reward-cmd: its two trial answers hold no label; expected "
                                              "{\"id\": ..., \"scores\": {\"label\": number}}");
 }
@@ -147,14 +162,14 @@ bool scorer_bytes(double *bytes, const char *folders, int slice_rows, Err *e) {
     return true;
 }
 
-Scorer *scorer_open(const ScorerOptions *o, int slice_rows, Err *e) {
+Scorer *scorer_open(const ScorerOptions *o, int slice_rows, const Dataset *data, Err *e) {
     char dir[1024];
     Scorer *s = calloc(1, sizeof *s);
     if (!s) { fail(e, "scorer: no memory"); return NULL; }
     s->slice_rows = slice_rows;
     bool ok = (o->folders && *o->folders) || o->program ||
               fail(e, "no source of scores: give --reward-model DIR[,DIR] or --reward-cmd PROGRAM");
-    if (ok && o->program) ok = program_open(s, o->program, o->timeout, e);
+    if (ok && o->program) ok = program_open(s, o->program, o->timeout, data, e);
     /* the program is asked first, its labels stand last */
     Scorer *trial = ok && o->program ? malloc(sizeof *trial) : NULL;
     if (ok && o->program && !trial) ok = fail(e, "scorer: no memory");
@@ -326,7 +341,7 @@ bool scorer_score(Scorer *s, real *score, const Completion *reply, int n, Err *e
     add_cost(s, n);
     double answer[MAX_LABELS];
     for (int i = 0; s->has_program && i < n; i++) {
-        if (!program_score(s, &reply[i], answer, false, e)) return false;
+        if (!program_score(s, &reply[i], answer, e)) return false;
         for (int k = 0; k < s->n_program_label; k++)
             score[(size_t)i * (size_t)s->n_label + (size_t)(label + k)] = (real)answer[k];
     }

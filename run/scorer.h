@@ -17,8 +17,9 @@ typedef struct { const char *folders, *program, *chat_template, *weights; int ti
 extern const Setting scorer_settings[];
 
 typedef struct Scorer Scorer;
-/* The program is asked for its labels by two trial lines before anything heavy is loaded. */
-Scorer *scorer_open(const ScorerOptions *o, int slice_rows, Err *e);
+/* The program is asked for its labels by two trial lines, about rows of data, before anything heavy is
+ * loaded. */
+Scorer *scorer_open(const ScorerOptions *o, int slice_rows, const Dataset *data, Err *e);
 /* A reward model of one label that a run trains, as it is when it is asked (AIHF); it stays the caller's. */
 Scorer *scorer_open_learner(const Learner *l, int slice_rows, Err *e);
 double scorer_learner_bytes(const Learner *l, int slice_rows);  /* with its trainer */

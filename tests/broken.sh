@@ -38,12 +38,14 @@ tests_of() {            # the programs that must see a mistake in this file
         run/mix.c) echo test_mpo mix_weights ;;
         cmd/mix.c) echo mix_weights ;;
         run/policy_mix.c) echo mix ;;
-        cmd/* | step.c | run/run.c | run/loop.c | run/options.c | run/scorer.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;
+        cmd/* | step.c | run/run.c | run/loop.c | run/options.c | run/speaker.c | run/run_files.c | run/drawing.c | text/data.c) echo commands ;;
         run/collab.c) echo collab ;;
         run/pair_batch.c) echo test_pair_batch pairs baselines ;;
         run/flow_pairs.c) echo test_flow_pairs test_pair_batch ;;
         baselines/flow.c) echo test_flow test_known_answers ;;
-        run/groups.c | run/sequences.c | run/pairs.c | run/changed.c | run/program.c) echo pairs ;;
+        run/groups.c | run/sequences.c | run/pairs.c | run/changed.c) echo pairs ;;
+        run/program.c | run/child.c) echo program pairs ;;
+        run/scorer.c) echo commands program ;;
         run/learner.c) echo commands ;;
         run/trainer.c | net/window.c) echo test_train ;;
         *) n=${1##*/}; echo "test_${n%.c}" ;;

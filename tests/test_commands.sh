@@ -594,6 +594,7 @@ data '{"prompt": "hi", "completion": ["yes"]}' '*data.jsonl:2:*' $sft
 data '{"prompt": "h\0303", "completion": "yes"}' '*data.jsonl:2:*UTF-8*' $sft
 data '{"prompt": [{"role": "robot", "content": "hi"}], "completion": "yes"}' '*data.jsonl:2: role: found "robot"*' $sft
 data '{"prompt": "hi", "completion": "yes", "labels": {"safety": "high"}}' '*data.jsonl:2: labels: safety: found string, expected a number*' $reward
+data '{"prompt": "hi", "completion": "yes", "labels": {"safety": 1e39}}' '*data.jsonl:2: labels: safety: found 1e+39, expected a number of at most 1e+30 in size; scale the labels*' $reward
 data '{"prompt": "hi", "completion": "yes", "labels": {"safety": NaN}}' '*data.jsonl:2:*' $reward
 data '{"prompt": "hi", "completion": "yes", "labels": {"safety": 1e999}}' '*data.jsonl:2:*' $reward
 data '{"prompt": "hi", "completion": "yes"}' '*data.jsonl:2: no "labels"*' $reward
@@ -710,7 +711,7 @@ done
 PROGRAM
 works 'a program that lives' "$grpo" train $small --max-steps 6 --save-steps 1 --output-dir alive --reward-cmd 'sh mortal'
 : > deadly
-refuses '*the program ended (exit code 4) before it answered every line; the last good checkpoint is dead/checkpoint.safetensors of step 3: mend the cause, then --resume' \
+refuses '*the program ended (exit code 4) before it answered every line; this was about line 30 that it got, which is of prompts.jsonl:*; the last good checkpoint is dead/checkpoint.safetensors of step 3: mend the cause, then --resume' \
     "$grpo" train $small --max-steps 6 --save-steps 1 --output-dir dead --reward-cmd 'sh mortal'
 rm deadly
 works 'a program that is mended' "$grpo" train --output-dir dead --resume

@@ -301,7 +301,9 @@ static void answers_once(const char *bytes, size_t n) {
     /* so that no line is left open: the program would be waited for */
     splice(&t, t.n, 0, "\n", 1);
     put("answers", t.at, t.n);
-    Scorer *s = scorer_open(&(ScorerOptions){.program = command, .timeout = 2}, 64, &e);
+    Example one = x;
+    Scorer *s = scorer_open(&(ScorerOptions){.program = command, .timeout = 2}, 64,
+                            &(Dataset){.path = "rows", .row = &one, .n = 1}, &e);
     bool ok = s != NULL;
     for (int i = 0; ok && i < 3; i++) {
         real score[MAX_LABELS];

@@ -208,6 +208,9 @@ bool example_labels(double *label, const Example *x, const char (*name)[64], int
         if (v->type != JSON_NUMBER)
             return fail(e, "%s:%d: labels: %s: found %s, expected a number; write null for a missing label",
                         path, x->line, v->key, json_type_name(v->type));
+        if (fabs(v->number) > SCORE_MOST)
+            return fail(e, "%s:%d: labels: %s: found %g, expected a number of at most %g in size; scale the "
+                           "labels", path, x->line, v->key, v->number, SCORE_MOST);
         label[k] = v->number;
     }
     return true;

@@ -20,6 +20,9 @@ typedef struct {
 } Example;
 typedef struct { const char *path; Example *row; int n; void *memory; } Dataset;
 
+/* In size, of a label or score: so that weighted sums and squares of them stay finite in float too. */
+#define SCORE_MOST 1e30
+
 typedef enum { NEED_PROMPT = 1, NEED_COMPLETION = 2, NEED_LABELS = 4, NEED_PAIR = 8 } Need;
 /* system (NULL: none): a system message put before prompts that have none. */
 bool dataset_load(Dataset *d, const char *path, int need, const char *system, Err *e);
