@@ -222,7 +222,7 @@ static void aihf_detail(char text[128], void *self) { step_detail(text, &((AihfR
 static void aihf_cost(Cost *c, const AihfRun *r, const Networks *net, const Texts *drawn,
                       const Texts *trained, const Texts *answered, const Texts *taught) {
     cost_grpo(c, net, drawn, trained, r->s.c->grpo.top_entropy_quantile < 1);
-    cost_another(c, &net->policy, answered);
+    cost_read(c, NET_POLICY, &net->policy, answered);
     c->prompt += answered->prompt, c->completion += answered->token;
     cost_reward(c, &r->a.reward.shape, taught);
 }
@@ -270,7 +270,7 @@ static bool aihf_plan(RunPlan *to, void *self, Err *e) {
     to->length = length;
     to->how = "a short round was timed on this machine, the rest is counted (E194); without checkpoints";
     aihf_cost(&to->cost, r, &net, &drawn, &trained, &answered, &taught);
-    cost_scoring(&to->cost, &r->a.reward.shape, &scored);
+    cost_read(&to->cost, NET_REWARD, &r->a.reward.shape, &scored);
     const bool ok = step_planned_rest(&to->cost, s, length, generations, e);
     s->c = &r->step_config;
     cost_memory_most(&to->cost, MEM_REWARD, r->t.cost.predicted.memory[MEM_REWARD]);

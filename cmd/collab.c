@@ -5,12 +5,13 @@
 
 #include "cmd/commands.h"
 #include "lib/files.h"
+#include "lib/machine.h"
 #include "lib/say.h"
 #include "run/collab.h"
 #include "run/options.h"
 
 typedef struct {
-    const char *models, *reference, *dataset, *output, *system, *agents_template;
+    const char *models, *reference, *dataset, *output, *cost, *system, *agents_template;
     ScorerOptions scorer;
     int top_k, max_new, batch, slice_rows;
     double top_p, alpha;
@@ -23,6 +24,8 @@ static const Setting rows[] = {
      "folder of the policy that they come from: adds kl to each line; needed with --alpha"},
     {"dataset", SET_STRING, AT(dataset), NULL, NULL, "JSONL or text file of prompts"},
     {"output", SET_STRING, AT(output), NULL, NULL, "file to write; must not exist; else stdout"},
+    {"cost", SET_STRING, AT(cost), NULL, NULL,
+     "file to write: operations and memory, predicted and counted; must not exist"},
     {"top_k", SET_INT, AT(top_k), "5", NULL, "most candidates of a policy for a token, the likeliest"},
     {"top_p", SET_NUMBER, AT(top_p), "0.7", NULL, "no more candidates once their probabilities sum to this"},
     {"alpha", SET_NUMBER, AT(alpha), "0", NULL, "weight of a policy's divergence from the reference"},
@@ -56,6 +59,7 @@ static bool options_check(const Config *c, Err *e) {
     if (c->max_new < 1 || c->batch < 1 || c->slice_rows < 1)
         return fail(e, "--max-completion-length %d, --batch %d, --slice-rows %d: expected at least 1 of each",
                     c->max_new, c->batch, c->slice_rows);
+    if (c->cost && path_exists(c->cost)) return fail(e, "%s: exists already; give another --cost", c->cost);
     return !c->output || !path_exists(c->output) ||
            fail(e, "%s: exists already; give another --output", c->output);
 }
@@ -120,7 +124,10 @@ static bool collab_run(const Config *c, Err *e) {
     double weight[MAX_LABELS];
     Model *reference = NULL;
     Dataset d;
+    Costs cost = {.predicted = {.prompt = 0}};
+    const double start = clock_seconds();
     CollabPlan p = {.agent = agent,
+                    .cost = &cost,
                     .weight = weight,
                     .top_k = c->top_k,
                     .max_new = c->max_new,
@@ -134,8 +141,12 @@ static bool collab_run(const Config *c, Err *e) {
                   reference->config.vocab, agent[0].model->config.vocab);
     ok = ok && (p.scorer = scorer_open(&c->scorer, c->slice_rows, &d, e)) &&
          parse_weights(weight, c->scorer.weights, scorer_labels(p.scorer), scorer_n_label(p.scorer),
-                       "--reward-weights", e) &&
-         collab_write(c, &p, &d, e);
+                       "--reward-weights", e);
+    for (int k = 0; ok && k < p.n_agent; k++) agent[k].model->tally = &cost.measured.net[NET_POLICY];
+    if (ok && reference) reference->tally = &cost.measured.net[NET_REFERENCE];
+    if (ok) scorer_count(p.scorer, &cost);
+    ok = ok && collab_write(c, &p, &d, e) && (!c->cost || costs_write(c->cost, &cost, e));
+    if (ok) costs_say("collab", &cost, clock_seconds() - start, machine_cpu_seconds(), machine_memory_most());
     for (int k = 0; k < MAX_AGENTS; k++) speaker_close(&agent[k]);
     model_free(reference);
     if (p.scorer) scorer_close(p.scorer);

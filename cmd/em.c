@@ -160,7 +160,7 @@ static bool em_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     (void)e;
     texts_add(&read, &all, m->n_model * (plan ? (double)(n_step / s->round) : m->n_round));
     cost_reward(c, &m->l[0].shape, plan ? &planned : &m->trained);
-    cost_scoring(c, &m->l[0].shape, &read);
+    cost_read(c, NET_REWARD, &m->l[0].shape, &read);
     return true;
 }
 

@@ -375,7 +375,7 @@ bool step_planned_rest(Cost *c, const Step *s, double length, double read, Err *
     ModelConfig reward;
     while (at && next_folder(dir, &at)) {
         if (!folder_config(&reward, NULL, dir, e)) return false;
-        cost_scoring(c, &reward, &replies);
+        cost_read(c, NET_REWARD, &reward, &replies);
         c->memory[MEM_REWARD] += cost_asked(&reward, o->run.slice_rows, n);
     }
     return true;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "baselines/collab.h"
+#include "net/flops.h"
 #include "net/logits.h"
 #include "net/window.h"
 #include "reward.h"
@@ -43,12 +44,23 @@ static bool state_ids(Ids *out, const Search *s, int i, Err *e) {
     return true;
 }
 
+/* States that a network read: one row of each gave logits. */
+static void note_states(Costs *c, Net net, const Model *m, const Texts *t, const Acts *a, const Slice *x) {
+    if (!c) return;
+    cost_read(&c->predicted, net, &m->config, t);
+    const double planned =
+        cost_asked(&m->config, x->max_row, x->max_target) - (double)model_bytes(&m->config);
+    cost_memory_most(&c->predicted, MEM_ACTIVATIONS, planned);
+    cost_memory_most(&c->measured, MEM_ACTIVATIONS, (double)acts_held(a));
+}
+
 /* Log-probabilities of the next token in every state, [n_alive, vocab]. */
-static bool next_logp(real *logp, const Search *s, const Model *m, Err *e) {
+static bool next_logp(real *logp, const Search *s, Net net, const Model *m, Err *e) {
     const size_t vocab = (size_t)m->config.vocab;
     Window w = {0};
     Ids ids = {0};
     Slice x = {.max_row = 1024, .max_target = s->n_alive};
+    Texts read = {0};
     Acts *a = NULL;
     int more = -1;
     bool ok = true;
@@ -56,16 +68,19 @@ static bool next_logp(real *logp, const Search *s, const Model *m, Err *e) {
         ok = state_ids(&ids, s, s->alive[i], e) && window_add(&w, ids.id, ids.n, -1, e) >= 0 &&
              window_target(&w, w.n_row - 1, 0, e);
         if (ids.n > x.max_row) x.max_row = ids.n;
+        texts_sequence(&read, 0, ids.n, 1);
     }
     if (ok && (a = acts_new(m, x.max_row, x.max_target, false, e)))
         while ((more = slice_next(&x, &w, &m->config, e)) > 0) {
             const real *hidden = model_forward(a, m, &x.batch);
+            tally_forward(m, &x.batch, x.batch.n_target);
             for (int i = 0; i < x.batch.n_target; i++) {
                 real *z = logp + (size_t)(x.first_target + i) * vocab;
                 head_logits(z, m, hidden + (size_t)x.batch.target_row[i] * (size_t)m->config.hidden, 1);
                 logits_logp(z, m->config.vocab);
             }
         }
+    if (more == 0) note_states(s->plan->cost, net, m, &read, a, &x);
     acts_free(a);
     window_free(&w);
     free(ids.id);
@@ -81,7 +96,7 @@ static bool agent_proposes(Search *s, int agent, Err *e) {
     const Model *m = p->agent[agent].model;
     const size_t vocab = (size_t)m->config.vocab;
     int token[256];
-    if (!next_logp(s->logp, s, m, e)) return false;
+    if (!next_logp(s->logp, s, NET_POLICY, m, e)) return false;
     for (int i = 0; i < s->n_alive; i++) {
         const real *logp = s->logp + (size_t)i * vocab,
                    *reference = p->reference ? s->reference + (size_t)i * vocab : NULL;
@@ -124,6 +139,19 @@ static bool begin_text(Candidate *c, const Search *s, Err *e) {
     return true;
 }
 
+/* Texts that an agent continued, and what that took. */
+static void note_continued(Costs *c, const Model *m, const Rollout *out, const int *n_id, int n, int room) {
+    const ModelConfig *shape = &m->config;
+    Texts t = {0};
+    if (!c) return;
+    for (int i = 0; i < n; i++) texts_prompt(&t, n_id[i]), texts_completion(&t, n_id[i], out->length[i]);
+    cost_read(&c->predicted, NET_POLICY, shape, &t);
+    cost_memory_most(&c->predicted, MEM_CACHE, cost_cache(shape, n_id, n, n, room));
+    cost_memory_most(&c->predicted, MEM_ACTIVATIONS, (double)rollout_acts_bytes(shape, n_id, n, n));
+    cost_memory_most(&c->measured, MEM_CACHE, (double)out->cache_held);
+    cost_memory_most(&c->measured, MEM_ACTIVATIONS, (double)out->acts_held);
+}
+
 /* E255: the agent's own greedy continuation of its candidates, to the end. */
 static bool continue_greedily(Search *s, int agent, int length, Err *e) {
     const Speaker *a = &s->plan->agent[agent];
@@ -158,6 +186,7 @@ static bool continue_greedily(Search *s, int agent, int length, Err *e) {
         ok = (out.id && out.logp && out.length && out.ended) ||
              fail(e, "collab: no memory for %d continuations", n);
         ok = ok && rollout(&out, a->model, &plan, e);
+        if (ok) note_continued(s->plan->cost, a->model, &out, n_id, n, room);
     }
     for (int i = 0; ok && i < n; i++) {
         memcpy(of[i]->id + of[i]->n, out.id + (size_t)i * (size_t)room, (size_t)out.length[i] * sizeof(int));
@@ -231,7 +260,7 @@ static bool search_step(Search *s, Err *e) {
     const CollabPlan *p = s->plan;
     const int length = s->reply[s->alive[0]].n + 1;            /* all alive are as long */
     memset(s->candidate, 0, (size_t)s->n_alive * (size_t)(p->n_agent * p->top_k) * sizeof *s->candidate);
-    if (p->reference && !next_logp(s->reference, s, p->reference, e)) return false;
+    if (p->reference && !next_logp(s->reference, s, NET_REFERENCE, p->reference, e)) return false;
     for (int k = 0; k < p->n_agent; k++) if (!agent_proposes(s, k, e)) return false;
     candidates_pack(s);
     for (int i = 0; i < s->n_candidate; i++) if (!begin_text(&s->candidate[i], s, e)) return false;
@@ -266,6 +295,23 @@ static bool prompt_fits(const CollabPlan *p, const Example *x, int n, const char
     return true;
 }
 
+/* The networks, and the tokens of prompts and finished replies. */
+static void note_held(const CollabPlan *p, const Search *s, int n) {
+    Costs *c = p->cost;
+    double planned = 0, held = 0, prompt = 0, completion = 0;
+    for (int k = 0; k < p->n_agent; k++)
+        planned += (double)model_bytes(&p->agent[k].model->config), held += (double)p->agent[k].model->held;
+    for (int i = 0; i < n; i++) prompt += s->prompt[i].n, completion += s->reply[i].n;
+    Cost *const both[] = {&c->predicted, &c->measured};
+    for (int i = 0; i < 2; i++) {
+        both[i]->prompt += prompt, both[i]->completion += completion;
+        cost_memory_most(both[i], MEM_WEIGHTS, i ? held : planned);
+        if (p->reference)
+            cost_memory_most(both[i], MEM_REFERENCE,
+                             i ? (double)p->reference->held : (double)model_bytes(&p->reference->config));
+    }
+}
+
 bool collab(CollabReply *out, const CollabPlan *p, const Example *x, int n, const char *path,
             Progress *progress, Err *e) {
     const size_t vocab = (size_t)p->agent[0].model->config.vocab;
@@ -294,6 +340,7 @@ bool collab(CollabReply *out, const CollabPlan *p, const Example *x, int n, cons
         candidates_free(&s);
         if (progress) progress_at(progress, t + 1, NULL);
     }
+    if (ok && p->cost) note_held(p, &s, n);
     for (int i = 0; s.prompt && i < n; i++) free(s.prompt[i].id);
     free(s.prompt), free(s.alive), free(s.candidate);
     memory_free(s.logp), memory_free(s.reference);

@@ -15,6 +15,7 @@ typedef struct {
     const double *weight; /* [labels of the scorer] E60: q is this sum, a missing score counts 0 */
     int top_k, max_new;
     double top_p, alpha;
+    Costs *cost;                        /* what is done is predicted and measured there; or NULL */
 } CollabPlan;
 
 typedef struct {

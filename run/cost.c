@@ -187,12 +187,8 @@ void cost_reward(Cost *c, const ModelConfig *reward, const Texts *trained) {
     forward_and_backward(c, NET_REWARD, reward, trained, trained->scored, false);
 }
 
-void cost_scoring(Cost *c, const ModelConfig *reward, const Texts *read) {
-    forward(c, NET_REWARD, reward, read, read->scored);
-}
-
-void cost_another(Cost *c, const ModelConfig *policy, const Texts *t) {
-    forward(c, NET_POLICY, policy, t, t->scored);
+void cost_read(Cost *c, Net net, const ModelConfig *config, const Texts *t) {
+    forward(c, net, config, t, t->scored);
 }
 
 /* E193 is E190: a token that is decoded with a cache costs what its row costs in a forward pass. The

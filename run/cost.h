@@ -80,9 +80,8 @@ void cost_dvpo(Cost *c, const Networks *n, const Texts *drawn, const Texts *trai
 void cost_dpo(Cost *c, const Networks *n, const Texts *referred, const Texts *trained, int ahead);
 /* E201: a reference that reads beside the policy computes its logits once more for the derivative. */
 void cost_logits_again(Cost *c, const Networks *n, const Texts *trained);
-/* One more policy that reads or writes the same texts. */
-void cost_another(Cost *c, const ModelConfig *policy, const Texts *t);
-void cost_scoring(Cost *c, const ModelConfig *reward, const Texts *read);
+/* A network that only reads or writes these texts. */
+void cost_read(Cost *c, Net net, const ModelConfig *config, const Texts *t);
 
 /* ---- memory ---- */
 

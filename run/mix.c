@@ -33,7 +33,7 @@ static bool read_ratios(MixSums *s, Costs *c, const MixPlan *p, const Answers *a
         for (int i = 0; i < a->n; i++)
             for (int j = 0; j < s->n; j++)
                 of_prompt(s->ratio, s, first + i)[k * s->n + j] = -kl[i * s->n + j];
-        cost_another(&c->predicted, &m->config, &t);
+        cost_read(&c->predicted, NET_POLICY, &m->config, &t);
         planned += one.predicted.memory[MEM_REFERENCE], held += one.measured.memory[MEM_REFERENCE];
     }
     cost_memory_most(&c->predicted, MEM_REFERENCE, planned);

@@ -218,7 +218,7 @@ static void add_cost(Scorer *s, int n) {
     double planned = 0, held = 0;
     for (int i = 0; s->cost && i < s->n_folder; i++) {
         const RewardFolder *f = &s->folder[i];
-        cost_scoring(&s->cost->predicted, &f->model->config, &f->read);
+        cost_read(&s->cost->predicted, NET_REWARD, &f->model->config, &f->read);
         planned += cost_asked(&f->model->config, s->slice_rows, n);
         held += (double)f->model->held + (double)acts_held(f->acts);
         if (f->learns) add_learning(&planned, &held, f);

@@ -129,7 +129,7 @@ void answers_cost(Costs *c, const Answers *a, const Speaker *s, const Model *ref
     for (int k = 0; k < n_model; k++) {
         const Model *of = k ? s->mixture->model[k] : s->model;
         const bool is_ref = ref && of->memory == ref->memory;           /* whose weights are told there */
-        if (k) cost_another(&c->predicted, &of->config, &t);
+        if (k) cost_read(&c->predicted, NET_POLICY, &of->config, &t);
         if (!is_ref) planned += (double)model_bytes(&of->config), held += (double)of->held;
         if (length) cache += cost_cache(&of->config, length, a->n, n_seq, a->max_new);
         if (k) acts += (double)rollout_more_bytes(&of->config, n_seq);

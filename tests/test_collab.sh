@@ -32,6 +32,13 @@ lengths=$(sed 's/.*"policy_used":\[\([^]]*\)\].*/\1/' replies.jsonl | awk -F, '{
 [ "$lengths" = "$(number replies.jsonl completion_length | tr '\n' ' ')" ] && good || bad "a policy for every token: $lengths"
 [ "$(sed 's/.*"policy_used":\[\([^]]*\)\].*/\1/' replies.jsonl | tr ',' '\n' | sort -u | tr '\n' ' ')" = "0 1 " ] && good || bad "both policies are used"
 
+# what it costs, by formula and as it was counted
+mkdir priced
+works "collab --cost" search --output priced.jsonl --cost priced/log.jsonl
+cost_of priced
+grep -q '"reference":{"forward":[1-9]' priced/log.jsonl && grep -q '"reward":{"forward":[1-9]' priced/log.jsonl && good || bad "collab --cost: not all networks"
+refuses '*priced/log.jsonl: exists already; give another --cost*' search --output again.jsonl --cost priced/log.jsonl
+
 search --batch 2 > batch.jsonl 2> "$err"; cmp -s replies.jsonl batch.jsonl && good || bad "another batch: other bytes"
 OMP_NUM_THREADS=2 search --batch 5 --slice-rows 64 > threads.jsonl 2> "$err"; cmp -s replies.jsonl threads.jsonl && good || bad "two threads: other bytes"
 search --alpha 1e9 > near.jsonl 2> "$err"; cmp -s replies.jsonl near.jsonl && bad "alpha changes nothing" || good

@@ -136,7 +136,7 @@ static void test_E194_methods(void) {
     Texts read = {0};
     Cost r = {.prompt = 0};
     texts_reply_prompt(&read, 3), texts_reply(&read, 3, 2);     /* rows 5, which see 15 */
-    cost_scoring(&r, &n.value, &read);
+    cost_read(&r, NET_REWARD, &n.value, &read);
     CHECK_NEAR(r.net[NET_REWARD].forward.flop, 2 * 360 * 5 + 48 * 15 + 8, 0);
     CHECK_NEAR(cost_flops(&r), 4328, 0);
     /* and as training data, whole: 10 rows in all */
