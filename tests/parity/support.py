@@ -8,6 +8,7 @@ import math
 import os
 import pathlib
 import subprocess
+import sys
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +24,7 @@ from safetensors.torch import load_file
 torch.set_num_threads(1)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bindings"))
 BUILDS = {"f32": ROOT / "grpo", "f64": ROOT / "grpo64"}
 DTYPE = {"f32": torch.float32, "f64": torch.float64}
 

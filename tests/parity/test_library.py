@@ -1,4 +1,4 @@
-"""The library and its Python side (bindings/grpo_equations.py) against the known answers, and its structs against the headers."""
+"""The library and its Python side (bindings/grpoc/equations.py) against the known answers, and its structs against the headers."""
 import json
 import re
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bindings"))
-import grpo_equations as eq  # noqa: E402
+from grpoc import equations as eq  # noqa: E402
 
 CASES = json.loads((ROOT / "tests/data/known_answers.json").read_text())["cases"]
 OF_WINDOW = {"num_items_in_batch", "num_processes", "gradient_accumulation_steps", "steps_per_generation", "training"}
@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_told():
 
 
 def test_float_library():
-    code = "import grpo_equations as eq; r = eq.loss([[-1, -2]], [1], old_logps=[[-1.1, -2.2]]); print(r['dlogps'].dtype, r['loss'])"
+    code = "from grpoc import equations as eq; r = eq.loss([[-1, -2]], [1], old_logps=[[-1.1, -2.2]]); print(r['dlogps'].dtype, r['loss'])"
     env = {"GRPO_LIB": str(next((ROOT / "build/lib").glob("libgrpo32.[sd]*"))), "PYTHONPATH": str(ROOT / "bindings")}
     dtype, value = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout.split()
     assert dtype == "float32"

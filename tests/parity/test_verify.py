@@ -12,7 +12,7 @@ from reward_program import LABELS, scores
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support import BUILDS, ROOT, close, load
-from torch_dump import gradients, parameters, write_dump
+from grpoc import Dump                      # after support, which knows where it is
 
 sys.path.insert(0, str(ROOT / "tests"))
 import make_dumps
@@ -57,8 +57,8 @@ def train(language, path, settings, **extra):
     """Two steps of TRL's own loop, sampling included; the folder with the dumps."""
     from datasets import Dataset
     from transformers import AutoModelForCausalLM
-    from trl import GRPOConfig
-    from trl_dump import DumpingGRPOTrainer
+    from grpoc.trl import Dumps
+    from trl import GRPOConfig, GRPOTrainer
     config = GRPOConfig(output_dir=str(path / "run"), logging_steps=1, save_strategy="no", report_to=[], use_cpu=True, bf16=False,
                         gradient_checkpointing=False, disable_tqdm=True, optim="adamw_torch", **{**TRAIN, **settings})
 
@@ -68,8 +68,9 @@ def train(language, path, settings, **extra):
         f.__name__ = label
         return f
     model = AutoModelForCausalLM.from_pretrained(str(language.final), dtype=torch.float32)
-    trainer = DumpingGRPOTrainer(model=model, reward_funcs=[reward(k) for k in LABELS], args=config, processing_class=language.tokenizer, dump_steps=[1, 2], dump_folder=path / "dumps",
-                                 train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": r["prompt"]}]} for r in language.rows[:40]]), **extra)
+    trainer = GRPOTrainer(model=model, reward_funcs=[reward(k) for k in LABELS], args=config, processing_class=language.tokenizer,
+                          callbacks=[Dumps(path / "dumps", steps=[1, 2])],
+                          train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": r["prompt"]}]} for r in language.rows[:40]]), **extra)
     trainer.train()
     return path / "dumps"
 
@@ -254,13 +255,13 @@ def loop(language, path, wrong=None):
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1) if wrong == "D29-decay-all" else torch.optim.AdamW(
         [{"params": [p for p in model.parameters() if p.dim() == 2], "weight_decay": 0.1}, {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0}], lr=1e-3)
     loss.backward()
-    grad = {k: g.clone() for k, g in gradients(model).items()}
+    dump = Dump(path / "loop.safetensors", producer="a loop", loss_type="grpo", num_generations=group, temperature=tau, learning_rate=1e-3, weight_decay=0.1,
+                max_grad_norm=1.0, eos_token_id=end, pad_token_id=pad).gradients(model)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-    return write_dump(path / "loop.safetensors", {
-        "prompt_ids": ids[:, :longest], "prompt_mask": attended[:, :longest], "completion_ids": completion, "completion_mask": mask, "rewards": reward, "advantages": advantage,
-        "per_token_logps": logp, "ratio": ratio, "per_token_loss": token_loss, "loss": loss, "grad_per_token_logps": logp.grad, "grad_norm": norm, **grad, **parameters(model)},
-        dict(loss_type="grpo", num_generations=group, temperature=tau, learning_rate=1e-3, weight_decay=0.1, max_grad_norm=1.0, eos_token_id=end, pad_token_id=pad), producer="a loop")
+    return dump.parameters(model).add(
+        prompt_ids=ids[:, :longest], prompt_mask=attended[:, :longest], completion_ids=completion, completion_mask=mask, rewards=reward, advantages=advantage,
+        per_token_logps=logp, ratio=ratio, per_token_loss=token_loss, loss=loss, grad_per_token_logps=logp.grad, grad_norm=norm).write()
 
 
 LOOP = {None: None, "D9-no-stop": "mask", "groups-interleaved": "advantages", "D1-population": "advantages", "D1-eps-0": "advantages", "D8-no-temperature": "logps",

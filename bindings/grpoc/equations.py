@@ -1,6 +1,7 @@
 """The equations of grpo.c for Python: NumPy arrays in, NumPy arrays out, nothing but ctypes in between (docs/use-in-ci.md).
 
-`make lib` first. Numbers are doubles (build/lib/libgrpo64); GRPO_LIB=PATH chooses another library, libgrpo32 computes in float. Batches are TRL's: arrays
+Numbers are doubles (libgrpo64, from the installed package, or from build/lib in a clone after `make lib`); GRPO_LIB=PATH chooses another library, libgrpo32
+computes in float. Batches are TRL's: arrays
 [B, T] of B completions, padded to T, and a mask that is 1 where a token counts. Completions of one prompt lie side by side. NaN is a missing score.
 Equation numbers are those of grpo.h, variants.h, reward.h and baselines/combine.h, which say all else."""
 import ctypes as C
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-PATH = os.environ.get("GRPO_LIB") or Path(__file__).resolve().parent.parent / "build" / "lib" / ("libgrpo64.dylib" if sys.platform == "darwin" else "libgrpo64.so")
+HERE, FILE = Path(__file__).resolve().parent, "libgrpo64.dylib" if sys.platform == "darwin" else "libgrpo64.so"
+PATH = os.environ.get("GRPO_LIB") or next((p for p in [HERE / "bin" / FILE] if p.exists()), HERE.parents[1] / "build" / "lib" / FILE)
 lib = C.CDLL(str(PATH))
 real, c_real = (np.float32, C.c_float) if "libgrpo32" in Path(PATH).name else (np.float64, C.c_double)
 NAMES = {"loss_type": "loss_type_names", "importance_sampling_level": "importance_sampling_level_names", "scale_rewards": "scale_rewards_names",
