@@ -69,6 +69,7 @@ static bool shard_open(Shard *s, Err *e) {
     s->data = s->map.base + 8 + n;
     s->n_data = s->map.n - 8 - (size_t)n;
     const Json *meta = json_get(s->header, metadata_key);
+    if (meta && meta->type == JSON_NULL) meta = NULL;
     if (meta && meta->type != JSON_OBJECT)
         return fail(e, "%s: %s: found %s, expected an object of strings", place, metadata_key,
                     json_type_name(meta->type));

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/files.h"
+#include "lib/safetensors.h"
 #include "lib/words.h"
 
 const char adapter_config_name[] = "adapter_config.json",
@@ -22,7 +23,8 @@ static bool adapter_only_lora(const Json *o, const char *file, Err *e) {
     static const char *const known[] = {
         "peft_type", "base_model_name_or_path", "task_type", "r", "lora_alpha", "use_rslora",
         "target_modules", "bias", "modules_to_save", "init_lora_weights", "lora_dropout", "inference_mode",
-        "peft_version", "revision", "auto_mapping", "megatron_core", "qalora_group_size"};
+        "peft_version", "revision", "auto_mapping", "megatron_core", "qalora_group_size",
+        "layers_to_transform", "layers_pattern"};
     for (size_t i = 0; i < o->length; i++) {
         const Json *v = &o->item[i];
         if (!name_among(v->key, known, sizeof known / sizeof *known) && !is_neutral(v))
@@ -47,16 +49,42 @@ static bool adapter_only_lora(const Json *o, const char *file, Err *e) {
     return true;
 }
 
-/* PEFT writes names of layers, of all of them alike, or their endings: "q_proj",
- * "model.layers.0.self_attn.q_proj". A layer that lacks one is found when its tensor is missing. */
-static bool adapter_read_targets(Lora *c, const Json *o, const char *file, Err *e) {
-    const Json *list = json_get(o, "target_modules");
-    const size_t n = list && list->type == JSON_ARRAY ? list->length : 1;
+/* Of a regular expression: PEFT saved a tensor for each module whose name it matched. */
+static bool targets_of_tensors(unsigned *target, const char *dir, const Json *pattern, Err *e) {
+    static const char ending[] = ".lora_A.weight";
+    char path[1024];
+    Safetensors *s =
+        path_join(path, sizeof path, dir, adapter_tensors_name, e) ? safetensors_open(path, e) : NULL;
+    if (!s) return false;
+    bool ok = true;
+    for (int i = 0; ok && i < safetensors_count(s); i++) {
+        char module[1024];
+        const char *name = safetensors_at(s, i)->name;
+        const size_t n = strlen(name), tail = sizeof ending - 1;
+        if (n <= tail || n - tail >= sizeof module || strcmp(name + n - tail, ending)) continue;
+        snprintf(module, sizeof module, "%.*s", (int)(n - tail), name);
+        const char *last = strrchr(module, '.');
+        unsigned one;
+        ok = lora_targets_parse(&one, last ? last + 1 : module, path, e);
+        if (ok) *target |= one;
+    }
+    safetensors_close(s);
+    return ok && (*target || fail(e, "%s: target_modules: \"%.60s\" matched no module: the file holds no "
+                                  "tensor ...%s", path, pattern->string, ending));
+}
+
+/* PEFT writes names of layers, of all of them alike, or their endings ("q_proj",
+ * "model.layers.0.self_attn.q_proj"), or one text: "all-linear" or a regular expression. */
+static bool adapter_read_targets(AdapterConfig *a, const Json *o, const char *dir, const char *file,
+                                 Err *e) {
+    const Json *list = json_get(o, "target_modules"), *some = json_get(o, "layers_to_transform");
     if (!list || (list->type != JSON_ARRAY && list->type != JSON_STRING))
         return fail(e, "%s: target_modules: found %s, expected a list of names", file,
                     list ? json_type_name(list->type) : "nothing");
-    for (size_t i = 0; i < n; i++) {
-        const Json *name = list->type == JSON_ARRAY ? &list->item[i] : list;
+    a->partial = list->type == JSON_STRING || (some && !is_neutral(some));
+    if (list->type == JSON_STRING) return targets_of_tensors(&a->lora.target, dir, list, e);
+    for (size_t i = 0; i < list->length; i++) {
+        const Json *name = &list->item[i];
         unsigned target;
         char where[1100];
         snprintf(where, sizeof where, "%s:%d:%d", file, name->line, name->column);
@@ -65,7 +93,8 @@ static bool adapter_read_targets(Lora *c, const Json *o, const char *file, Err *
                         json_type_name(name->type));
         const char *end = strrchr(name->string, '.');
         if (!lora_targets_parse(&target, end ? end + 1 : name->string, where, e)) return false;
-        c->target |= target;
+        a->lora.target |= target;
+        if (strstr(name->string, "layers.")) a->partial = true;
     }
     return true;
 }
@@ -84,7 +113,7 @@ bool adapter_read(AdapterConfig *a, const char *dir, Err *e) {
          json_get_number(o, "lora_alpha", &c->alpha, file, e);
     const Json *rslora = ok ? json_get(o, "use_rslora") : NULL;
     if (rslora && rslora->type != JSON_NULL) ok = json_get_bool(o, "use_rslora", &c->rslora, file, e);
-    ok = ok && adapter_read_targets(c, o, file, e) && lora_check(c, file, e);
+    ok = ok && adapter_read_targets(a, o, dir, file, e) && lora_check(c, file, e);
     const Json *type = ok ? json_get(o, "task_type") : NULL;
     if (type && type->type == JSON_STRING) task = type->string;
     a->classifier = strcmp(task, "SEQ_CLS") == 0;
@@ -93,9 +122,7 @@ bool adapter_read(AdapterConfig *a, const char *dir, Err *e) {
     const Json *save = ok ? json_get(o, "modules_to_save") : NULL;
     for (size_t i = 0; ok && save && save->type == JSON_ARRAY && i < save->length; i++) {
         const char *name = save->item[i].type == JSON_STRING ? save->item[i].string : "";
-        if (!a->classifier || (strcmp(name, "score") && strcmp(name, "classifier")))
-            ok = fail(e, "%s: modules_to_save: found \"%s\", expected nothing but a reward model's score; "
-                      "merge the adapter into its base with PEFT", file, name);
+        a->saves = a->saves || !a->classifier || (strcmp(name, "score") && strcmp(name, "classifier"));
     }
     const Json *name = ok ? json_get(o, "base_model_name_or_path") : NULL;
     if (ok && (!name || name->type != JSON_STRING || !*name->string))

@@ -11,6 +11,8 @@ typedef struct {
     Lora lora;
     char base[1024];                    /* base_model_name_or_path, as it is written */
     bool classifier;                    /* of a reward model */
+    bool partial;                       /* it may adapt some layers only: its tensors say which */
+    bool saves;                         /* modules_to_save names more than a reward model's scores */
 } AdapterConfig;
 
 /* Refuses by name what would change the mathematics and is not computed here. */

@@ -17,200 +17,6 @@
 
 enum { CHUNK = 4096 };                  /* numbers converted at once */
 
-/* ---- config.json, reading ---- */
-
-static bool config_says(const Json *o, const char *key) {
-    const Json *v = json_get(o, key);
-    return v && v->type != JSON_NULL;
-}
-
-static bool config_int(int *out, const Json *o, const char *key, int otherwise, const char *file, Err *e) {
-    *out = otherwise;
-    return !config_says(o, key) || json_get_int(o, key, out, file, e);
-}
-
-static bool config_number(double *out, const Json *o, const char *key, double otherwise, const char *file,
-                          Err *e) {
-    *out = otherwise;
-    return !config_says(o, key) || json_get_number(o, key, out, file, e);
-}
-
-static bool config_bool(bool *out, const Json *o, const char *key, bool otherwise, const char *file, Err *e) {
-    *out = otherwise;
-    return !config_says(o, key) || json_get_bool(o, key, out, file, e);
-}
-
-static bool config_architecture(ModelConfig *c, bool *classifier, const Json *o, const char *file, Err *e) {
-    static const struct { const char *prefix, *model_type; Arch arch; } known[] = {
-        {"Llama", "llama", ARCH_LLAMA}, {"Qwen2", "qwen2", ARCH_QWEN2}, {"Qwen3", "qwen3", ARCH_QWEN3}};
-    const Json *list = json_get(o, "architectures"), *type = json_get(o, "model_type");
-    const char *name = list && list->type == JSON_ARRAY && list->length && list->item[0].type == JSON_STRING
-                           ? list->item[0].string
-                           : NULL;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        const size_t n = strlen(known[i].prefix);
-        if (name ? strncmp(name, known[i].prefix, n) != 0 ||
-                       (strcmp(name + n, "ForCausalLM") && strcmp(name + n, "ForSequenceClassification"))
-                 : !type || type->type != JSON_STRING || strcmp(type->string, known[i].model_type))
-            continue;
-        c->arch = known[i].arch;
-        *classifier = name && strcmp(name + n, "ForSequenceClassification") == 0;
-        return true;
-    }
-    if (!name) name = type && type->type == JSON_STRING ? type->string : "nothing";
-    return fail(e, "%s: architectures: found \"%s\", expected Llama, Qwen2 or Qwen3 with ForCausalLM or "
-                "ForSequenceClassification; choose such a model", file, name);
-}
-
-static bool config_rope(ModelConfig *c, const Json *o, const char *file, Err *e) {
-    const Json *both = json_get(o, "rope_parameters"),
-               *scaling = both && both->type == JSON_OBJECT ? both : json_get(o, "rope_scaling");
-    const Json *theta = both && both->type == JSON_OBJECT && json_get(both, "rope_theta") ? both : o;
-    if (!config_number(&c->rope_theta, theta, "rope_theta", 10000, file, e)) return false;
-    c->rope = ROPE_PLAIN;
-    const Json *part = json_get(scaling, "partial_rotary_factor") ? json_get(scaling, "partial_rotary_factor")
-                                                                  : json_get(o, "partial_rotary_factor");
-    if (part && part->type != JSON_NULL && part->number != 1)
-        return fail(e, "%s:%d:%d: partial_rotary_factor: expected 1: heads that turn in part are not "
-                    "computed here", file, part->line, part->column);
-    if (!scaling || scaling->type != JSON_OBJECT) return true;
-    const char *type = "default";
-    if (json_get(scaling, "factor") && !json_get(scaling, "rope_type") && !json_get(scaling, "type"))
-        return fail(e, "%s:%d:%d: rope_scaling has a factor but no rope_type; expected linear or llama3",
-                    file, scaling->line, scaling->column);
-    if (json_get(scaling, "rope_type")
-            ? !json_get_string(scaling, "rope_type", &type, file, e)
-            : json_get(scaling, "type") && !json_get_string(scaling, "type", &type, file, e))
-        return false;
-    if (strcmp(type, "default") == 0) return true;
-    if (strcmp(type, "linear") == 0) c->rope = ROPE_LINEAR;
-    else if (strcmp(type, "llama3") == 0) c->rope = ROPE_LLAMA3;
-    else
-        return fail(e, "%s: rope_type: found \"%s\", expected default, linear or llama3; this scaling is not "
-                    "computed here", file, type);
-    if (!json_get_number(scaling, "factor", &c->rope_factor, file, e)) return false;
-    if (c->rope == ROPE_LINEAR)
-        return c->rope_factor > 0 ||
-               fail(e, "%s: rope factor: found %g, expected more than 0", file, c->rope_factor);
-    if (!json_get_number(scaling, "low_freq_factor", &c->rope_low, file, e) ||
-        !json_get_number(scaling, "high_freq_factor", &c->rope_high, file, e) ||
-        !json_get_number(scaling, "original_max_position_embeddings", &c->rope_original, file, e))
-        return false;
-    if (!(c->rope_factor > 0 && c->rope_low > 0 && c->rope_high > c->rope_low && c->rope_original > 0))
-        return fail(e, "%s: rope_scaling: factor %g, low %g, high %g, original %g contradict each other",
-                    file, c->rope_factor, c->rope_low, c->rope_high, c->rope_original);
-    return true;
-}
-
-/* The first of an id or a list of ids. */
-static bool config_ids(int *id, int *n, int max, const Json *o, const char *key, const char *file, Err *e) {
-    const Json *v = json_get(o, key);
-    *n = 0;
-    if (!v || v->type == JSON_NULL) return true;
-    const Json *item = v->type == JSON_ARRAY ? v->item : v;
-    const size_t count = v->type == JSON_ARRAY ? v->length : 1;
-    for (size_t i = 0; i < count; i++) {
-        if (item[i].type != JSON_NUMBER || item[i].number < 0 || item[i].number > 1e8 ||
-            item[i].number != floor(item[i].number) || *n == max)
-            return fail(e, "%s:%d:%d: %s: expected a token id or a list of at most %d", file, item[i].line,
-                        item[i].column, key, max);
-        id[(*n)++] = (int)item[i].number;
-    }
-    return true;
-}
-
-static bool config_labels(ModelConfig *c, FolderInfo *info, const Json *o, const char *file, Err *e) {
-    const Json *names = json_get(o, "id2label"), *means = json_get(o, "reward_mean");
-    int n = names && names->type == JSON_OBJECT ? (int)names->length : 1;
-    if (!config_int(&n, o, "num_labels", n, file, e)) return false;
-    if (n < 1 || n > MAX_LABELS)
-        return fail(e, "%s: num_labels: found %d, expected 1 to %d", file, n, MAX_LABELS);
-    const Json *problem = json_get(o, "problem_type");
-    if (problem && problem->type == JSON_STRING && strcmp(problem->string, "regression"))
-        return fail(e, "%s: problem_type: found \"%s\", expected \"regression\"; a classifier's logits are "
-                    "no scores", file, problem->string);
-    c->n_label = n;
-    if (!config_bool(&info->value_model, o, "value_model", false, file, e)) return false;
-    for (int k = 0; k < n; k++) {
-        char key[16];
-        snprintf(key, sizeof key, "%d", k);
-        const Json *name = names ? json_get(names, key) : NULL;
-        if (name && name->type == JSON_STRING)
-            snprintf(info->label[k], sizeof info->label[k], "%.63s", name->string);
-        else snprintf(info->label[k], sizeof info->label[k], "label_%d", k);
-        info->reward_mean[k] = 0;
-    }
-    if (!means || means->type == JSON_NULL) return true;
-    if (means->type != JSON_ARRAY || (int)means->length != n)
-        return fail(e, "%s: reward_mean: expected a list of %d numbers", file, n);
-    for (int k = 0; k < n; k++) {
-        if (means->item[k].type != JSON_NUMBER)
-            return fail(e, "%s: reward_mean: expected a list of %d numbers", file, n);
-        info->reward_mean[k] = means->item[k].number;
-    }
-    return true;
-}
-
-static bool config_read(ModelConfig *c, FolderInfo *info, const Json *o, const char *file, Err *e) {
-    bool classifier = false, window, attention_bias;
-    double dropout;
-    memset(c, 0, sizeof *c);
-    memset(info, 0, sizeof *info);
-    if (o->type != JSON_OBJECT)
-        return fail(e, "%s: found %s, expected an object", file, json_type_name(o->type));
-    if (!config_architecture(c, &classifier, o, file, e)) return false;
-    if (!json_get_int(o, "vocab_size", &c->vocab, file, e) ||
-        !json_get_int(o, "hidden_size", &c->hidden, file, e) ||
-        !json_get_int(o, "intermediate_size", &c->ffn, file, e) ||
-        !json_get_int(o, "num_hidden_layers", &c->n_layer, file, e) ||
-        !json_get_int(o, "num_attention_heads", &c->n_head, file, e))
-        return false;
-    if (!config_int(&c->n_kv_head, o, "num_key_value_heads", c->n_head, file, e)) return false;
-    const Json *dim = json_get(o, "head_dim");
-    if (c->n_head > 0 && (!dim || dim->type == JSON_NULL) && c->arch != ARCH_QWEN3 && c->hidden % c->n_head)
-        return fail(e, "%s: hidden_size %d is no multiple of num_attention_heads %d and there is no "
-                    "head_dim; mend the configuration", file, c->hidden, c->n_head);
-    const int default_dim = c->arch == ARCH_QWEN3 ? 128 : c->n_head > 0 ? c->hidden / c->n_head : 0;
-    if (!config_int(&c->head_dim, o, "head_dim", default_dim, file, e) ||
-        !config_int(&c->context, o, "max_position_embeddings", 2048, file, e) ||
-        !config_number(&c->norm_eps, o, "rms_norm_eps", 1e-6, file, e) ||
-        !config_number(&c->init_std, o, "initializer_range", 0.02, file, e) ||
-        !config_bool(&c->tied, o, "tie_word_embeddings", false, file, e) ||
-        !config_bool(&window, o, "use_sliding_window", false, file, e) ||
-        !config_bool(&attention_bias, o, "attention_bias", false, file, e) ||
-        !config_bool(&c->mlp_bias, o, "mlp_bias", false, file, e) ||
-        !config_number(&dropout, o, "attention_dropout", 0, file, e) || !config_rope(c, o, file, e))
-        return false;
-    const Json *layers = json_get(o, "layer_types");
-    for (size_t i = 0; layers && layers->type == JSON_ARRAY && i < layers->length; i++)
-        window =
-            window || layers->item[i].type != JSON_STRING || strcmp(layers->item[i].string, "full_attention");
-    if (window)
-        return fail(e, "%s: use_sliding_window or layer_types: sliding windows are not computed here; choose "
-                    "a model without them", file);
-    if (dropout != 0)
-        return fail(e, "%s: attention_dropout: found %g, expected 0: dropout is not computed here", file,
-                    dropout);
-    const Json *act = json_get(o, "hidden_act");
-    if (act && (act->type != JSON_STRING || strcmp(act->string, "silu")))
-        return fail(e, "%s: hidden_act: found \"%s\", expected \"silu\"", file,
-                    act->type == JSON_STRING ? act->string : json_type_name(act->type));
-    c->qkv_bias = c->arch == ARCH_QWEN2 || attention_bias;
-    c->o_bias = c->arch != ARCH_QWEN2 && attention_bias;
-    c->mlp_bias = c->arch == ARCH_LLAMA && c->mlp_bias;
-    c->qk_norm = c->arch == ARCH_QWEN3;
-    int bos[1], n_bos, pad[1], n_pad;
-    if (!config_ids(info->stop, &info->n_stop, MAX_STOPS, o, "eos_token_id", file, e) ||
-        !config_ids(bos, &n_bos, 1, o, "bos_token_id", file, e) ||
-        !config_ids(pad, &n_pad, 1, o, "pad_token_id", file, e))
-        return false;
-    c->eos = info->n_stop ? info->stop[0] : -1;
-    c->bos = n_bos ? bos[0] : -1;
-    c->pad = n_pad ? pad[0] : -1;
-    if (classifier && !config_labels(c, info, o, file, e)) return false;
-    return model_config_check(c, file, e);
-}
-
 /* ---- an adapter and its base ---- */
 
 bool folder_is_adapter(const char *dir) {
@@ -258,26 +64,6 @@ bool folder_same_tokenizer(bool *same, const char *a, const char *b, Err *e) {
 
 /* ---- a folder's configuration ---- */
 
-static bool config_of_folder(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
-    char path[1024];
-    if (!path_join(path, sizeof path, dir, "config.json", e)) return false;
-    Json *o = json_read_file(path, e);
-    if (!o) return false;
-    bool ok = config_read(c, info, o, path, e);
-    json_free(o);
-    if (!ok || !path_join(path, sizeof path, dir, "generation_config.json", e) || !path_exists(path))
-        return ok;
-    Json *g = json_read_file(path, e);
-    if (!g) return false;
-    int stop[MAX_STOPS], n_stop, pad[1], n_pad;
-    ok = config_ids(stop, &n_stop, MAX_STOPS, g, "eos_token_id", path, e) &&
-         config_ids(pad, &n_pad, 1, g, "pad_token_id", path, e);
-    if (ok && n_stop) memcpy(info->stop, stop, sizeof stop), info->n_stop = n_stop;
-    if (ok && n_pad && c->pad < 0) c->pad = pad[0];
-    json_free(g);
-    return ok;
-}
-
 /* PEFT says nowhere how many scores there are: the tensor does. */
 static bool adapter_label_count(int *n, const char *dir, Err *e) {
     char path[1024];
@@ -293,22 +79,47 @@ static bool adapter_label_count(int *n, const char *dir, Err *e) {
     return ok;
 }
 
+static const char adapter_prefix[] = "base_model.model.",
+                  adapter_embed_name[] = "base_model.model.model.embed_tokens.weight",
+                  adapter_lm_head_name[] = "base_model.model.lm_head.weight";
+
+/* An adapter may bring an embedding and a head in place of the base's, which are tied. Of one alone PEFT
+ * would keep the base's other. */
+static bool adapter_matrices(ModelConfig *c, FolderInfo *info, const AdapterConfig *a, const char *dir,
+                             Err *e) {
+    char path[1024];
+    Safetensors *s =
+        path_join(path, sizeof path, dir, adapter_tensors_name, e) ? safetensors_open(path, e) : NULL;
+    if (!s) return false;
+    const bool embed = safetensors_find(s, adapter_embed_name),
+               head = safetensors_find(s, adapter_lm_head_name);
+    safetensors_close(s);
+    info->whole_matrices = a->saves || embed || head;
+    if (!c->tied || c->n_label) return true;
+    if (embed != head)
+        return fail(e, "%s: holds %s alone, and the base ties it to the other; merge the adapter into its "
+                    "base with PEFT", path, embed ? adapter_embed_name : adapter_lm_head_name);
+    if (config_head_is_own(path, adapter_embed_name, adapter_lm_head_name)) c->tied = false;
+    return true;
+}
+
 bool folder_config(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
     char base[1024], own[1024];
     FolderInfo unused;
     AdapterConfig adapter;
     if (!info) info = &unused;
-    if (!folder_is_adapter(dir)) return config_of_folder(c, info, dir, e);
+    if (!folder_is_adapter(dir)) return config_read(c, info, dir, e);
     if (!adapter_read(&adapter, dir, e) || !folder_base(base, dir, e) ||
         !path_join(own, sizeof own, dir, "config.json", e))
         return false;
     /* own: written by us, has the labels' names */
-    if (!config_of_folder(c, info, adapter.classifier && path_exists(own) ? dir : base, e)) return false;
+    if (!config_read(c, info, adapter.classifier && path_exists(own) ? dir : base, e)) return false;
     if (adapter.classifier && !c->n_label) {
         if (!adapter_label_count(&c->n_label, dir, e)) return false;
         for (int k = 0; k < c->n_label; k++) snprintf(info->label[k], sizeof info->label[k], "label_%d", k);
     }
     if (!adapter.classifier) c->n_label = 0;
+    if (!adapter_matrices(c, info, &adapter, dir, e)) return false;
     memcpy(info->base, adapter.base, sizeof info->base);
     c->lora = adapter.lora;
     return true;
@@ -336,7 +147,10 @@ static bool tensor_has_shape(const Tensor *t, const Param *p) {
 
 /* The remedy, if shapes do not agree. */
 static const char *const base_mixed = "config.json and weights do not belong together",
-                         *const adapter_mixed = "the adapter belongs to another base";
+                         *const adapter_mixed = "the adapter belongs to another base",
+                         *const adapter_resized = "the base had another size when the adapter was trained "
+                                                  "(its vocabulary, say); merge the adapter into its base "
+                                                  "with PEFT";
 
 /* Frozen numbers are rounded to base_store, also the vectors, which are kept in real. */
 static bool tensor_load(Param *p, const Tensor *t, Store base_store, const char *file, const char *mixed,
@@ -370,8 +184,8 @@ static bool tensor_load(Param *p, const Tensor *t, Store base_store, const char 
     return true;
 }
 
-/* The network's own parameters. A reward model's head may be absent, or be another model's: it stays as it is
- * then. */
+/* The network's own parameters. A head that is not needed may be absent, or be another model's: it stays as
+ * it is then. */
 static bool folder_load_base(Model *m, const char *dir, bool need_head, Err *e) {
     Safetensors *s = safetensors_open(dir, e);
     if (!s) return false;
@@ -379,6 +193,8 @@ static bool folder_load_base(Model *m, const char *dir, bool need_head, Err *e) 
     for (int i = 0; ok && i < m->n_base; i++) {
         Param *p = &m->param[i];
         const Tensor *t = safetensors_find(s, p->name);
+        /* a tied matrix may stand there by its other name alone */
+        if (!t && p == m->embed && m->config.tied) t = safetensors_find(s, "lm_head.weight");
         if (p == m->head && !need_head && (!t || !tensor_has_shape(t, p))) continue;
         ok = t ? tensor_load(p, t, m->config.base_store, dir, base_mixed, e)
                : fail(e, "%s: tensor %s is missing, which config.json asks for; %s", dir, p->name,
@@ -393,44 +209,80 @@ static bool folder_load_base(Model *m, const char *dir, bool need_head, Err *e) 
     return ok;
 }
 
+/* Whether the adapter has neither A nor B for the module of p, one of the two. */
+static bool adapter_leaves_out(const Safetensors *s, const Model *m, const Param *p) {
+    for (int l = 0; l < m->config.n_layer; l++)
+        for (int t = 0; t < LORA_TARGETS; t++) {
+            Param *const *ab = m->adapter[l][t];
+            if (ab[0] != p && ab[1] != p) continue;
+            return !safetensors_find(s, ab[0]->name) && !safetensors_find(s, ab[1]->name);
+        }
+    return false;
+}
+
 static bool folder_load_adapter(Model *m, const char *dir, bool need_head, Err *e) {
-    static const char prefix[] = "base_model.model.";
-    char path[1024];
-    Safetensors *s =
-        path_join(path, sizeof path, dir, adapter_tensors_name, e) ? safetensors_open(path, e) : NULL;
+    char path[1024], saved[sizeof adapter_prefix + sizeof m->param->name];
+    AdapterConfig a;
+    Safetensors *s = adapter_read(&a, dir, e) && path_join(path, sizeof path, dir, adapter_tensors_name, e)
+                         ? safetensors_open(path, e)
+                         : NULL;
     if (!s) return false;
     bool ok = true;
-    int n_found = 0;
+    int n_saved = 0;
     for (int i = 0; ok && i < m->n_param; i++) {
         Param *p = &m->param[i];
         const bool head = p == m->head && m->config.n_label;
-        if (i < m->n_base && !head) continue;
+        if (i < m->n_base && !head) {                           /* a matrix that stands for the base's */
+            snprintf(saved, sizeof saved, "%s%s", adapter_prefix, p->name);
+            const Tensor *t = safetensors_find(s, saved);
+            n_saved += t != NULL;
+            ok = !t || tensor_load(p, t, m->config.base_store, path, adapter_resized, e);
+            continue;
+        }
         const Tensor *t = safetensors_find(s, head ? adapter_head_name : p->name);
-        n_found += t != NULL;
         if (head && !need_head && (!t || !tensor_has_shape(t, p))) continue;
+        if (!t && a.partial && adapter_leaves_out(s, m, p)) {   /* a branch of zeros is none, and stays so */
+            memset(p->data, 0, param_count(p) * store_size(p->store));
+            continue;
+        }
         ok = t ? tensor_load(p, t, m->config.base_store, path, adapter_mixed, e)
                : fail(e, "%s: tensor %s is missing; %s, or not every layer is adapted alike", path,
                       head ? adapter_head_name : p->name, adapter_mixed);
     }
-    for (int i = 0; ok && i < safetensors_count(s) && n_found < safetensors_count(s); i++) {
+    if (ok && a.saves && !n_saved)
+        ok = fail(e, "%s: holds none of the modules that modules_to_save names", path);
+    for (int i = 0; ok && i < safetensors_count(s); i++) {
         const char *name = safetensors_at(s, i)->name;
-        const bool head = strcmp(name, adapter_head_name) == 0 && (m->config.n_label || !need_head);
-        const Param *p = model_find(m, name);
-        if (!head && (!p || strncmp(name, prefix, sizeof prefix - 1)))
+        const size_t n = sizeof adapter_prefix - 1;
+        const bool ours = strncmp(name, adapter_prefix, n) == 0,
+                   head = strcmp(name, adapter_head_name) == 0 && (m->config.n_label || !need_head),
+                   copy = strcmp(name, adapter_lm_head_name) == 0 && m->config.tied;
+        if (!head && !copy && !(ours && (model_find(m, name) || model_find(m, name + n))))
             ok = fail(e, "%s: unknown tensor %s; %s", path, name, adapter_mixed);
     }
     safetensors_close(s);
     return ok;
 }
 
+static bool adapter_brings_head(const char *dir) {
+    char path[1024];
+    Err e = {{0}};
+    Safetensors *s =
+        path_join(path, sizeof path, dir, adapter_tensors_name, &e) ? safetensors_open(path, &e) : NULL;
+    const bool found = s && safetensors_find(s, adapter_lm_head_name);
+    safetensors_close(s);
+    return found;
+}
+
 /* strict: the folder has to hold everything. Else what it may lack has been drawn from seed. */
 static Model *folder_open(const char *dir, const ModelConfig *c, bool strict, uint64_t seed, Err *e) {
     char base[1024];
-    const bool adapter = folder_is_adapter(dir), need_head = strict || !c->n_label;
+    const bool adapter = folder_is_adapter(dir), need_head = strict || !c->n_label,
+               own_head = adapter && (c->n_label || adapter_brings_head(dir));
     Model *m = folder_base(base, dir, e) ? model_new(c, e) : NULL;
     if (!m) return NULL;
     if (!strict) model_init_new(m, seed);
-    if (folder_load_base(m, base, need_head && !(adapter && c->n_label), e) &&
+    if (folder_load_base(m, base, need_head && !own_head, e) &&
         (!adapter || folder_load_adapter(m, dir, need_head, e))) {
         model_pack(m);
         return m;
@@ -497,7 +349,7 @@ static void config_write(JsonWriter *w, const ModelConfig *c, const FolderInfo *
     }
     json_put_bool(w, "attention_bias", c->arch != ARCH_QWEN2 && c->qkv_bias);
     if (c->arch == ARCH_LLAMA) json_put_bool(w, "mlp_bias", c->mlp_bias);
-    json_put(w, "attention_dropout", 0);
+    json_put(w, "attention_dropout", info->dropout);
     if (c->arch != ARCH_LLAMA) json_put_bool(w, "use_sliding_window", false);
     json_put_bool(w, "tie_word_embeddings", c->tied);
     config_write_ids(w, "bos_token_id", &c->bos, c->bos >= 0);

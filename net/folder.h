@@ -6,18 +6,7 @@
 #ifndef FOLDER_H
 #define FOLDER_H
 
-#include "net/params.h"
-
-enum { MAX_LABELS = 32, MAX_STOPS = 8 };
-
-/* What a folder says beyond the network's shape. */
-typedef struct {
-    char label[MAX_LABELS][64];         /* id2label, n = config.n_label */
-    double reward_mean[MAX_LABELS];     /* E45; 0 where the folder has none */
-    bool value_model;                   /* its output was trained at every row of a reply (E241) */
-    int stop[MAX_STOPS], n_stop;        /* eos_token_id of generation_config.json, else of config.json */
-    char base[1024]; /* of an adapter: its base_model_name_or_path, as it is written; else "" */
-} FolderInfo;
+#include "net/config.h"
 
 bool folder_is_adapter(const char *dir);
 /* The folder whose base weights, tokenizer files ... belong to dir: an adapter's base (its path as it stands,
@@ -29,7 +18,7 @@ bool folder_tokenizer(char out[1024], const char *dir, Err *e);
 bool folder_same_tokenizer(bool *same, const char *a, const char *b, Err *e);
 
 /* config.json alone: shape and labels, nothing heavy. Refuses by name what the program does not compute
- * (sliding windows, other activations, unknown rope types, dropout in attention). info may be NULL. */
+ * (sliding windows that a layer uses, other activations, unknown rope types). info may be NULL. */
 bool folder_config(ModelConfig *c, FolderInfo *info, const char *dir, Err *e);
 /* The whole model, packed and ready. Every tensor must be there with its shape, and none that is unknown. */
 Model *folder_load(const char *dir, FolderInfo *info, Err *e);

@@ -16,6 +16,9 @@ bool critic_shape(Critic *c, const char *dir, const char *policy_dir, const Mode
                     "--value-model %s: its tokenizer.json is not that of %s, but a critic reads the policy's "
                     "tokens; give another --value-model, for instance the policy itself",
                     dir, policy_dir);
+    if (!c->frozen && c->info.dropout != 0)
+        return fail(e, "--value-model %s: config.json has attention_dropout %g, and dropout is not computed "
+                    "here; write 0 there to train without it", dir, c->info.dropout);
     c->shape.checkpointing = policy->checkpointing;
     if (c->frozen && c->shape.n_label != 1)
         return fail(e, "--value-model %s: has %d labels, expected one, as `grpo reward --loss-type value` "

@@ -5,6 +5,12 @@ bool learner_shape(Learner *l, const RunOptions *o, bool policy, Err *e) {
     if (!language_load(&l->language, o->model, o->chat_template, e) ||
         !folder_config(&l->shape, &l->info, o->model, e))
         return false;
+    if (l->info.dropout != 0)
+        return fail(e, "%s: config.json has attention_dropout %g, and dropout is not computed here; write 0 "
+                    "there to train without it", o->model, l->info.dropout);
+    if (l->info.whole_matrices)
+        return fail(e, "%s: is an adapter with whole matrices beside it (modules_to_save), which would not "
+                    "be trained; make a whole model of it first with grpo merge", o->model);
     if (policy && l->shape.n_label)
         return fail(e, "%s: is a reward model; expected a language model", o->model);
     l->shape.checkpointing = o->gradient_checkpointing;

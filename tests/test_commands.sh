@@ -270,6 +270,10 @@ refuses '*merged: is not empty*' "$grpo" merge --model lora/final --output-dir m
 damaged lora/final wrong-base
 sed 's|"sft/final"|"elsewhere"|' lora/final/adapter_config.json > wrong-base/adapter_config.json
 refuses '*there is no folder "elsewhere"*' "$grpo" sample --model wrong-base --dataset questions.jsonl
+damaged base with-dropout
+sed 's|"attention_dropout": 0|"attention_dropout": 0.1|' base/config.json > with-dropout/config.json
+works 'dropout is nothing to who only samples' "$grpo" sample --model with-dropout --dataset questions.jsonl --max-completion-length 4
+refuses '*with-dropout: config.json has attention_dropout 0.1*write 0*' "$grpo" sft --model with-dropout --dataset sft.jsonl --output-dir x
 
 # ---- the examples of --help, one after the other, in an empty folder -------------------------------
 mkdir examples && cd examples || exit 2

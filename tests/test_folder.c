@@ -165,13 +165,17 @@ static ModelConfig accept(int k, const char *found, const char *instead) {
 }
 
 static void test_configurations_refused(void) {
-    refuse(0, "LlamaForCausalLM", "MistralForCausalLM", "MistralForCausalLM");
+    refuse(0, "LlamaForCausalLM", "MixtralForCausalLM", "MixtralForCausalLM");
     refuse(0, "LlamaForCausalLM", "LlamaForTokenClassification", "LlamaForTokenClassification");
     /* twice the same key */
     refuse(0, "\"architectures\"", "\"other\": [], \"model_type\": \"gpt2\", \"x\"", "model_type");
     refuse(0, "\"silu\"", "\"gelu\"", "hidden_act");
-    refuse(0, "\"attention_dropout\": 0", "\"attention_dropout\": 0.1", "attention_dropout");
-    refuse(3, "\"use_sliding_window\": false", "\"use_sliding_window\": true", "sliding");
+    refuse(3, "\"use_sliding_window\": false",
+           "\"use_sliding_window\": true, \"max_window_layers\": 1, \"sliding_window\": 4", "sliding");
+    refuse(0, "\"architectures\": [",
+           "\"architectures\": [\"MistralForCausalLM\"], \"sliding_window\": 4, \"x\": [", "sliding");
+    refuse(5, "\"use_sliding_window\": false", "\"layer_types\": [\"full_attention\", \"chunked_attention\"]",
+           "chunked_attention");
     refuse(5, "\"use_sliding_window\": false", "\"layer_types\": [\"full_attention\", \"sliding_attention\"]",
            "sliding");
     refuse(0, "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 2}", "yarn");
@@ -218,6 +222,21 @@ static void test_configurations_accepted(void) {
     CHECK_INT(c.head_dim, 4);
     c = accept(3, "\"head_dim\": 4,", "\"head_dim\": null,");
     CHECK_INT(c.head_dim, 4);
+    /* windows that no layer uses: as many full layers as there are, no width, or one that spans the text */
+    accept(3, "\"use_sliding_window\": false", "\"use_sliding_window\": true, \"sliding_window\": 4");
+    accept(3, "\"use_sliding_window\": false",
+           "\"use_sliding_window\": true, \"sliding_window\": null, \"max_window_layers\": 0");
+    accept(3, "\"use_sliding_window\": false",
+           "\"use_sliding_window\": true, \"sliding_window\": 4096, \"max_window_layers\": 0");
+    accept(5, "\"use_sliding_window\": false", "\"use_sliding_window\": true, \"sliding_window\": 4, "
+           "\"layer_types\": [\"full_attention\", \"full_attention\"]");
+    c = accept(0, "\"architectures\": [",
+               "\"architectures\": [\"MistralForCausalLM\"], \"sliding_window\": null, \"x\": [");
+    CHECK(c.arch == ARCH_LLAMA);
+    c = accept(0, "\"pad_token_id\": null", "\"pad_token_id\": -1");
+    CHECK_INT(c.pad, -1);
+    /* only who trains minds it */
+    accept(0, "\"attention_dropout\": 0", "\"attention_dropout\": 0.1");
     c = accept(0, "\"eos_token_id\"", "\"transformers_version\": \"5.0\", \"something_new\"");
     CHECK_INT(c.eos, -1);
 }
@@ -241,6 +260,64 @@ static bool write_weights(const Model *m, const char *leave_out, const char *ext
         out[n++] = (TensorOut){.name = extra, .store = STORE_F32, .n_dim = 1, .shape = {3},
                                .data = m->weights, .from = STORE_REAL};
     return safetensors_write(path_of("model.safetensors"), out, n, (const char *const[]){NULL}, e);
+}
+
+/* The weights of a tied model with a head beside the embedding, or in its place. */
+static bool write_tied(const Model *m, bool embed, const real *head, Err *e) {
+    TensorOut out[64];
+    int n = 0;
+    for (int i = embed ? 0 : 1; i < m->n_param + 1; i++) {
+        const Param *p = &m->param[i % m->n_param];
+        out[n] = (TensorOut){.name = i == m->n_param ? "lm_head.weight" : p->name, .store = STORE_REAL,
+                             .n_dim = p->is_matrix ? 2 : 1, .from = STORE_REAL};
+        out[n].store = sizeof(real) == 4 ? STORE_F32 : STORE_F64;
+        out[n].data = i == m->n_param ? head : p->data;
+        out[n].shape[0] = (size_t)(p->is_matrix ? p->rows : p->cols);
+        out[n++].shape[1] = (size_t)p->cols;
+    }
+    return safetensors_write(path_of("model.safetensors"), out, n, (const char *const[]){NULL}, e);
+}
+
+/* tie_word_embeddings is true, and the file holds an lm_head.weight: a copy is nothing new; other numbers are
+ * the head, as in transformers 5 (they were dropped without a word once); alone it is the embedding too. */
+static void test_tied_head_in_the_file(void) {
+    Err e = {{0}};
+    Model *m = tiny_model(0);
+    CHECK(m->config.tied && m->head == m->embed);
+    const size_t n = param_count(m->embed), size = n * sizeof(real);
+    real *own = malloc(size);
+    memcpy(own, m->embed->data, size);
+    write_folder(0, NULL, NULL);
+    for (int i = 0; i < 3; i++) {
+        const bool embed = i != 1, apart = i == 2;
+        if (apart) own[n - 1] += (real)0.5;
+        CHECK(write_tied(m, embed, own, &e));
+        Model *r = folder_load(dir, NULL, &e);
+        CHECK(r != NULL);
+        if (!r) { printf("%s\n", e.line); break; }
+        CHECK(r->config.tied == !apart && (r->head == r->embed) == !apart);
+        CHECK_INT(tiny_differ(r->embed->data, m->embed->data, n), 0);
+        CHECK_INT(tiny_differ(r->head->data, own, n), 0);
+        model_free(r);
+    }
+    free(own), model_free(m);
+}
+
+/* transformers writes neither num_labels nor id2label of two labels. */
+static void test_unnamed_labels(void) {
+    Err e = {{0}};
+    FolderInfo info;
+    size_t n;
+    write_folder(TINY_LABELS, "\"num_labels\": 3,", "");
+    char *text = file_read(path_of("config.json"), &n, &e), *from = strstr(text, "\"id2label\""),
+         *to = strstr(text, "\"torch_dtype\"");
+    CHECK(from && to);
+    if (from && to) memmove(from, to, strlen(to) + 1);
+    CHECK(file_write(path_of("config.json"), text, strlen(text), &e));
+    Model *r = folder_load(dir, &info, &e);
+    CHECK(r && r->config.n_label == 3);
+    CHECK_STRING(info.label[2], "label_2");
+    free(text), model_free(r);
 }
 
 static void refuse_weights(int k, const char *leave_out, const char *extra, const char *turned,
@@ -267,7 +344,7 @@ static void test_weights_refused(void) {
                    "found shape [8, 12], expected [12, 8]");
     refuse_weights(3, NULL, NULL, "model.norm.weight", "found shape [8, 1], expected [8]");
     refuse_weights(3, NULL, "model.layers.0.self_attn.rotary_emb.inv_freq", NULL, NULL);
-    refuse_weights(0, NULL, "lm_head.weight", NULL, NULL);              /* tied: a copy is harmless */
+    refuse_weights(0, NULL, "lm_head.weight", NULL, "lm_head.weight: found shape [3], expected");
     refuse_weights(TINY_LABELS, "score.weight", NULL, NULL, "score.weight is missing");
     Err e = {{0}};
     Model *m = tiny_model(5);
@@ -339,6 +416,8 @@ int main(void) {
     test_configurations_refused();
     test_configurations_accepted();
     test_weights_refused();
+    test_tied_head_in_the_file();
+    test_unnamed_labels();
     test_stop_ids();
     test_digest();
     CHECK(folder_remove(dir, &e));

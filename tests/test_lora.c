@@ -408,11 +408,10 @@ static void test_E294_as_peft_writes(void) {
     model_free(r), model_free(m);
 }
 
-static void refuse(const char *from, const char *to, const char *part) {
+/* In adapter_config.json, the first `from`. */
+static void replace(const char *from, const char *to) {
     size_t n;
     Err e = {{0}};
-    FolderInfo info;
-    Model *m = write_pair(0, &info);
     char *text = file_read(path_of("adapter/adapter_config.json"), &n, &e),
          *at = text ? strstr(text, from) : NULL;
     CHECK(at != NULL);
@@ -421,10 +420,91 @@ static void refuse(const char *from, const char *to, const char *part) {
         *at = 0;
         json_raw(&w, text), json_raw(&w, to), json_raw(&w, at + strlen(from));
         CHECK(file_write(path_of("adapter/adapter_config.json"), w.text, w.length, &e));
-        CHECK_ERROR(!folder_load(path_of("adapter"), NULL, &e), e, part);
     }
     free(w.text), free(text);
+}
+
+static void refuse(const char *from, const char *to, const char *part) {
+    Err e = {{0}};
+    FolderInfo info;
+    Model *m = write_pair(0, &info);
+    replace(from, to);
+    CHECK_ERROR(!folder_load(path_of("adapter"), NULL, &e), e, part);
     model_free(m);
+}
+
+/* The adapter's tensors without those whose names hold `without`, and with two more (NULL: none). */
+static void write_adapter(const Model *m, const char *without, const real *embed, const real *head) {
+    TensorOut out[128];
+    Err e = {{0}};
+    int n = 0;
+    for (int i = m->n_base - 2; i < m->n_param; i++) {
+        const bool more = i < m->n_base;
+        const Param *p = more ? m->embed : &m->param[i];
+        const real *data = !more ? p->data : i == m->n_base - 2 ? embed : head;
+        if (!data || (without && strstr(p->name, without))) continue;
+        out[n] = (TensorOut){.name = p->name, .store = sizeof(real) == 4 ? STORE_F32 : STORE_F64, .n_dim = 2,
+                             .shape = {(size_t)p->rows, (size_t)p->cols}, .data = data, .from = STORE_REAL};
+        if (more) out[n].name = data == head ? "base_model.model.lm_head.weight"
+                                             : "base_model.model.model.embed_tokens.weight";
+        n++;
+    }
+    CHECK(safetensors_write(path_of("adapter/adapter_model.safetensors"), out, n, (const char *const[]){NULL},
+                            &e));
+}
+
+/* A text as target_modules is a regular expression of PEFT's: what it matched is what was saved. A module
+ * that it did not match stays the base's own. */
+static void test_E294_pattern(void) {
+    FolderInfo info;
+    Err e = {{0}};
+    Model *m = write_pair(0, &info);
+    write_adapter(m, "layers.1.self_attn.q_proj", NULL, NULL);
+    CHECK_ERROR(!folder_load(path_of("adapter"), NULL, &e), e,
+                "layers.1.self_attn.q_proj.lora_A.weight is missing");
+    replace("\"target_modules\": [",
+            "\"target_modules\": \".*(layers\\\\.0.*|[kvo]_proj|gate_proj|up_proj|down_proj)\", "
+            "\"layers_pattern\": [");
+    Model *r = folder_load_as(path_of("adapter"), &m->config, 7, &e);
+    CHECK(r != NULL);
+    if (!r) printf("%s\n", e.line);
+    for (int l = 0; r && l < 2; l++)
+        for (int k = 0; k < 2; k++) {
+            const Param *p = r->adapter[l][LORA_Q][k];
+            int n_zero = 0;
+            for (size_t i = 0; i < param_count(p); i++) n_zero += ((real *)p->data)[i] == 0;
+            CHECK_INT(n_zero, l ? (int)param_count(p) : 0);
+        }
+    model_free(r);
+    write_adapter(m, "mlp.", NULL, NULL);
+    r = folder_load(path_of("adapter"), NULL, &e);
+    CHECK(r && r->config.lora.target == 15);
+    model_free(r), model_free(m);
+}
+
+/* PEFT saves an embedding that was trained or made larger, and with it a head that is tied. */
+static void test_E294_saved_embeddings(void) {
+    FolderInfo info, got;
+    Err e = {{0}};
+    Model *m = write_pair(0, &info);
+    const size_t n = param_count(m->embed);
+    CHECK(m->config.tied);
+    real *embed = malloc(n * sizeof *embed), *head = malloc(n * sizeof *head);
+    for (size_t i = 0; i < n; i++) embed[i] = head[i] = (real)i / 8;
+    for (int apart = 0; apart < 2; apart++) {
+        head[1] += (real)apart;
+        write_adapter(m, NULL, embed, head);
+        Model *r = folder_load(path_of("adapter"), &got, &e);
+        CHECK(r && got.whole_matrices);
+        if (!r) { printf("%s\n", e.line); break; }
+        CHECK(r->config.tied == !apart);
+        CHECK_INT(tiny_differ(r->embed->data, embed, n), 0);
+        CHECK_INT(tiny_differ(r->head->data, head, n), 0);
+        model_free(r);
+    }
+    write_adapter(m, NULL, embed, NULL);
+    CHECK_ERROR(!folder_load(path_of("adapter"), NULL, &e), e, "the base ties it to the other");
+    free(embed), free(head), model_free(m);
 }
 
 static void test_refused(void) {
@@ -437,12 +517,11 @@ static void test_refused(void) {
     refuse("\"use_dora\": false", "\"use_dora\": true",
            "use_dora: this kind of adapter is not computed here");
     refuse("\"fan_in_fan_out\": false", "\"rank_pattern\": {\"q_proj\": 4}", "rank_pattern: this kind");
-    refuse("\"fan_in_fan_out\": false", "\"layers_to_transform\": [0]", "layers_to_transform: this kind");
     refuse("\"fan_in_fan_out\": false", "\"something_new\": 1", "something_new: this kind");
     refuse("\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa\"",
            "init_lora_weights: found \"pissa\", which changes the base");
     refuse("\"modules_to_save\": null", "\"modules_to_save\": [\"lm_head\"]",
-           "modules_to_save: found \"lm_head\"");
+           "holds none of the modules that modules_to_save names");
     refuse("\"CAUSAL_LM\"", "\"SEQ_2_SEQ_LM\"", "task_type: found \"SEQ_2_SEQ_LM\"");
     refuse("\"q_proj\"", "\"lm_head\"", "target module \"lm_head\"");
     refuse("\"q_proj\",", "",
@@ -489,6 +568,8 @@ int main(void) {
     test_bf16_base();
     test_E294_round_trip();
     test_E294_as_peft_writes();
+    test_E294_pattern();
+    test_E294_saved_embeddings();
     test_refused();
     return test_end();
 }

@@ -345,6 +345,11 @@ static void test_accepted(void) {
     CHECK((uintptr_t)b->data % 4 == 0 && memcmp(b->data, "\3\4\5\6\7\10\11\12", 8) == 0);
     CHECK(safetensors_metadata(s, "format") == NULL);
     safetensors_close(s);
+    put_file(path, "{\"__metadata__\":null,\"a\":{\"shape\":[3],\"dtype\":\"U8\",\"data_offsets\":[0,3]}}",
+             -1, 3);
+    s = safetensors_open(path, &e);                     /* null is none */
+    CHECK(s && safetensors_count(s) == 1 && safetensors_metadata(s, "format") == NULL);
+    safetensors_close(s);
 }
 
 static void put_index(const char *map) {
