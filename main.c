@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "cmd/commands.h"
+#include "lib/files.h"
 #include "lib/real.h"
+#include "lib/threads.h"
 #include "lib/words.h"
 
 static const struct { const char *name, *what; int (*run)(int argc, char **argv, Err *e); } command[] = {
@@ -42,7 +44,7 @@ static int usage(FILE *to) {
     return to == stdout ? 0 : 2;
 }
 
-int main(int argc, char **argv) {
+static int run_command(int argc, char **argv) {
     if (argc < 2) return usage(stderr);
     if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
         return usage(stdout);
@@ -60,5 +62,17 @@ int main(int argc, char **argv) {
     const char *near = nearest_name(argv[1], names, N_COMMAND);
     fprintf(stderr, "grpo: unknown command \"%.40s\"%s%s; see grpo help\n", argv[1],
             near ? ", did you mean " : "", near ? near : "");
+    return 2;
+}
+
+int main(int argc, char **argv) {
+    Err e = {{0}};
+    int threads;
+    standard_begin();
+    if (threads_limit(&threads))
+        fprintf(stderr, "grpo: OMP_NUM_THREADS: found %d, used %d\n", threads, thread_count());
+    const int code = run_command(argc, argv);
+    if (code == 2 || standard_end(&e)) return code;
+    fprintf(stderr, "grpo %s: %s\n", argv[1], e.line);
     return 2;
 }

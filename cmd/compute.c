@@ -74,6 +74,7 @@ int cmd_compute(int argc, char **argv, Err *error) {
         line_no++;
     }
     free(line);
+    if (!status && ferror(stdin)) fail(&e, "stdin:%d: could not be read", line_no), status = 2;
     if (status) {
         /* errors of grpo.c and lib name no line of the input */
         if (strncmp(e.line, "stdin:", 6))

@@ -1,4 +1,5 @@
 /* sample.c: `grpo sample` writes completions for the prompts of a file; `grpo chat` talks in the terminal. */
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -186,7 +187,7 @@ static bool read_line(char **line, size_t *size, Err *e) {
     fputs("> ", stdout);
     fflush(stdout);
     const ssize_t n = getline(line, size, stdin);
-    if (n < 0) return false;
+    if (n < 0) return !feof(stdin) && fail(e, "standard input: could not be read: %s", strerror(errno));
     const size_t length = strcspn(*line, "\r\n");
     size_t bad;
     if (!(*line)[length] && length + 1 < (size_t)n)

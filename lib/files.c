@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -362,4 +363,19 @@ bool sha256_path(const char *path, char hex[65], Err *e) {
     free(entry);
     if (ok && n > 0) sha256_end(&all, hex);
     return ok;
+}
+
+/* ---- the standard streams ---- */
+
+void standard_begin(void) {
+    for (int fd = 0; fd < 3; fd++)      /* open takes the lowest number that is free */
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) (void)!open("/dev/null", fd == 1 ? O_RDONLY : O_WRONLY);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+bool standard_end(Err *e) {
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout)) return true;
+    return fail(e, "standard output: could not be written%s%s: what it holds is not whole", errno ? ": " : "",
+                errno ? strerror(errno) : "");
 }

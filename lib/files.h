@@ -48,6 +48,13 @@ bool path_is_folder(const char *path);
 bool path_join(char *out, size_t size, const char *dir, const char *name, Err *e);
 bool file_copy(const char *from, const char *to, Err *e);       /* atomic on the target side */
 
+/* Before anything else: where standard input, output or error is closed, no file that is opened later may
+ * take its number. What is read from such an input, or written to such an output, fails. A write beyond the
+ * limit on a file's size fails, too, instead of ending the program. */
+void standard_begin(void);
+/* Whether all that was written to stdout got there. */
+bool standard_end(Err *e);
+
 bool sha256_file(const char *path, char hex[65], Err *e);        /* hex: 65 bytes with the NUL */
 /* Of a file; of a model's folder its weights, config.json and tokenizer.json, by name. What is neither file
  * nor folder, or a folder without these, gives "". */

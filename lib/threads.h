@@ -11,6 +11,9 @@ int thread_index(void);
 /* Whether so many elementary operations are worth more than one thread: below some thousand, waking the
  * others takes longer than the work. */
 bool threads_worth(size_t work);
+/* More threads than a few for each processor are of no use, and thousands end the program: so many are used.
+ * *asked: how many were wanted; false: no fewer are used. */
+bool threads_limit(int *asked);
 void threads_use(int n);                /* for the parallel loops to come; nothing happens without OpenMP */
 
 #endif

@@ -1,6 +1,7 @@
 /* loop.c: the frame of the commands that train. */
 #include "run/loop.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -89,6 +90,38 @@ static bool log_line(const Method *m, void *self, Err *e) {
     return ok;
 }
 
+/* ---- signals ---- */
+
+static volatile sig_atomic_t caught;
+
+static void on_signal(int number) {
+    if (caught) signal(number, SIG_DFL), raise(number);
+    caught = number;
+}
+
+static const struct { int number; const char *name; } ending[] = {
+    {SIGINT, "SIGINT"}, {SIGTERM, "SIGTERM"}, {SIGHUP, "SIGHUP"}};
+enum { N_ENDING = sizeof ending / sizeof *ending };
+
+/* Those that the caller (nohup) lets pass are let pass here, too. */
+static void signals_catch(bool on) {
+    for (int i = 0; i < N_ENDING; i++) {
+        struct sigaction now, ours = {.sa_handler = on ? on_signal : SIG_DFL, .sa_flags = SA_RESTART};
+        sigemptyset(&ours.sa_mask);
+        if (sigaction(ending[i].number, NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+            sigaction(ending[i].number, &ours, NULL);
+    }
+}
+
+static void signal_tell(const Training *t, const char *command) {
+    const char *name = "";
+    for (int i = 0; i < N_ENDING; i++)
+        if (ending[i].number == t->signal) name = ending[i].name;
+    fprintf(stderr, "%s: %s: ended after step %lld of %lld; to go on: grpo %s --output-dir %s --resume\n",
+            command, name, (long long)t->trainer->step, (long long)t->trainer->n_step, command,
+            t->o->output_dir);
+}
+
 static bool loop(const Method *m, void *self, Err *e) {
     Training *t = self;
     Trainer *trainer = t->trainer;
@@ -100,13 +133,17 @@ static bool loop(const Method *m, void *self, Err *e) {
         const int64_t line = (trainer->step + unit - 1) / unit;
         if (line % t->o->logging_steps == 0 && !log_line(m, self, e)) return false;
         const bool last = trainer->step == trainer->n_step;
-        if ((!t->inside || last) && !run_checkpoint(&t->run, t->o, trainer, last, e)) return false;
+        if (caught && (!t->inside || last)) t->signal = caught;
+        if ((!t->inside || last) && !run_checkpoint(&t->run, t->o, trainer, last || t->signal, e))
+            return false;
         char detail[128], all[160];
         m->detail(detail, self);
         snprintf(all, sizeof all, "%s  %.1f k tokens/s", detail, run_rate(&t->run, (int64_t)t->tokens));
         progress_at(&p, trainer->step, all);
+        if (t->signal) break;
     }
     progress_end(&p);
+    if (t->signal) signal_tell(t, m->table->command);
     return true;
 }
 
@@ -135,9 +172,11 @@ static bool run_method(const Method *m, void *self, Err *e) {
     if (!run_begin(&t->run, m->table, t->config, o, t->trainer, e)) return false;
     m->hold(self);
     run_tokens(&t->run, (int64_t)t->tokens);
-    return (loop(m, self, e) || run_failed(&t->run, e)) &&
-           m->predict(&t->cost.predicted, self, t->trainer->step, e) &&
-           run_cost(&t->run, t->trainer->step, &t->cost, e) && finish(m, self, e);
+    signals_catch(true);
+    if (!loop(m, self, e)) return run_failed(&t->run, e);
+    signals_catch(false);
+    return t->signal || (m->predict(&t->cost.predicted, self, t->trainer->step, e) &&
+                         run_cost(&t->run, t->trainer->step, &t->cost, e) && finish(m, self, e));
 }
 
 int loop_command(const Method *m, RunPlan *plan, int argc, char **argv, Err *e) {
@@ -153,7 +192,7 @@ int loop_command(const Method *m, RunPlan *plan, int argc, char **argv, Err *e) 
     o->plan = plan;
     Training *t = self;
     t->config = config, t->o = o;
-    code = run_method(m, self, e) ? 0 : -1;
+    code = !run_method(m, self, e) ? -1 : t->signal ? 128 + t->signal : 0;
     run_end(&t->run);
     m->close(self);
     free(t->order.order);

@@ -110,5 +110,82 @@ refuses '*busy: another process is at work in this folder: wait for its end or s
 kill -9 $first; wait $first 2> /dev/null
 works 'the lock ends with its holder' sh -c '"$@" & p=$!; sleep 0.3; kill -9 $p 2> /dev/null; wait $p 2> /dev/null; grep -q "going on after step" "$0"' "$err" $sft --max-steps 100000 --output-dir busy --resume
 
+
+# ---- signals -------------------------------------------------------------------------------------
+# stopped SIGNAL CODE COMMAND...: the signal ends the run after its step, with a checkpoint; a second one at once
+stopped() {
+    signal=$1 expected=$2; shift 2
+    rm -rf stopped
+    "$@" --max-steps 1000000 --save-steps 0 --output-dir stopped > "$out" 2> "$err" & victim=$!
+    while kill -0 $victim 2> /dev/null && [ "$(cat stopped/log.jsonl 2> /dev/null | wc -l)" -lt 3 ]; do nap; done
+    kill -"$signal" $victim; wait $victim; code=$?
+    if [ $code -eq "$expected" ] && [ -f stopped/checkpoint.safetensors ]; then good; else bad "SIG$signal: exit code $code, expected $expected; $(tail -n 1 "$err")"; fi
+    tells "SIG$signal" "*: SIG$signal: ended after step * of 1000000; to go on: grpo $2 --output-dir stopped --resume"
+    tail -n 1 stopped/log.jsonl > a
+    n=$(sed -n 's/.*: ended after step \([0-9]*\) .*/\1/p' "$err")
+    if grep -q "\"step\":$n," a; then good; else bad "SIG$signal: the log ends with $(cat a), the run after step $n"; fi
+}
+stopped TERM 143 $sft
+stopped HUP 129 "$grpo" reward $small
+stopped TERM 143 "$grpo" train --model base --dataset prompts.jsonl --reward-model reward/final --num-generations 2 --per-device-train-batch-size 4 --max-completion-length 6 --num-iterations 3
+( trap '' HUP; exec $sft --max-steps 3000 --save-steps 0 --output-dir nohup > "$out" 2> "$err" ) & victim=$!
+while kill -0 $victim 2> /dev/null && [ "$(cat nohup/log.jsonl 2> /dev/null | wc -l)" -lt 3 ]; do nap; done
+kill -HUP $victim; wait $victim; code=$?
+if [ $code -eq 0 ]; then good; else bad "nohup: exit code $code: $(tail -n 1 "$err")"; fi
+
+# ---- standard streams, threads, locale -----------------------------------------------------------
+if [ -e /dev/full ]; then
+    head -n 1 data.jsonl > one.jsonl
+    echo '{"kind": "rope_inv_freq", "inputs": {"head_dim": 8, "rope_theta": 10000.0}}' > case
+    for command in help 'sft --help' 'compute --list' 'info --model base' 'info --model base --json' 'score --dataset one.jsonl --reward-model reward/final' \
+        'score --dataset data.jsonl --reward-model reward/final --summary' 'compare whole other' 'compare whole other --json' 'eval --policies base --dataset prompts.jsonl --reward-model reward/final --max-completion-length 4' \
+        'sample --model base --dataset prompts.jsonl --max-completion-length 4' 'pairs --model base --dataset prompts.jsonl --reward-model reward/final --max-completion-length 4 --num-generations 2' \
+        'trace --config traced/config.json --max-steps 3 --update 1' 'trace --config traced/config.json --max-steps 3 --update 1 --json' 'verify --list' "sft $small --max-steps 1 --output-dir full1" "sft $small --max-steps 1 --json --output-dir full2"; do
+        "$grpo" $command > "$out" 2> "$err"; before=$?
+        rm -rf full1 full2
+        "$grpo" $command > /dev/full 2> "$err"; code=$?
+        if [ $code -eq 2 ]; then good; else bad "grpo $command, standard output is full: exit code $code ($before otherwise)"; fi
+        tells "grpo $command, standard output is full" "*grpo ${command%% *}: standard output: could not be written*"
+    done
+    "$grpo" compute < case > /dev/full 2> "$err"; code=$?
+    if [ $code -eq 2 ]; then good; else bad "compute, standard output is full: exit code $code"; fi
+else
+    echo 'SKIPPED: standard output is full: there is no /dev/full'
+fi
+"$grpo" info --model base >&- 2> "$err"; code=$?
+if [ $code -eq 2 ]; then good; else bad "standard output is closed: exit code $code"; fi
+"$grpo" compute <&- > "$out" 2> "$err"; code=$?
+if [ $code -eq 2 ]; then good; else bad "standard input is closed: exit code $code"; fi
+rm -rf closed; $sft --max-steps 6 --output-dir closed <&- > /dev/null 2>&-; code=$?
+if [ $code -eq 0 ]; then good; else bad "standard input and error are closed: exit code $code"; fi
+same_run 'standard input and error are closed' whole closed
+works '100000 threads' env OMP_NUM_THREADS=100000 OMP_WAIT_POLICY=passive "$grpo" info --model base
+for where in de_DE.UTF-8 de_DE.utf8 fr_FR.UTF-8; do
+    rm -rf comma; works "locale $where" env LC_ALL=$where $sft --max-steps 6 --output-dir comma
+    same_run "locale $where" whole comma
+done
+
+# ---- disks ---------------------------------------------------------------------------------------
+limited() ( ulimit -f "$1"; shift; exec "$@" )
+for n in 1 2 4 8 16 40 60 70 80; do
+    rm -rf limit; limited $n $sft --max-steps 6 --output-dir limit > "$out" 2> "$err"; code=$?
+    if [ $code -eq 2 ] || [ "$(cat limit/final/model.safetensors | wc -c)" -eq "$(cat whole/final/model.safetensors | wc -c)" ]; then good; else bad "files of at most $n blocks: exit code $code: $(tail -n 1 "$err")"; fi
+    if [ $code -eq 2 ] && [ -f limit/config.json ]; then
+        works "files of at most $n blocks: --resume" "$grpo" sft --output-dir limit --resume
+        same_run "files of at most $n blocks: --resume" whole limit
+    fi
+done
+rm -rf gone; $sft --max-steps 1000000 --output-dir gone > "$out" 2> "$err" & victim=$!
+while kill -0 $victim 2> /dev/null && [ ! -f gone/checkpoint.safetensors ]; do nap; done
+rm -rf gone 2> /dev/null; rm -rf gone; wait $victim; code=$?
+if [ $code -eq 2 ]; then good; else bad "the folder is removed under way: exit code $code: $(tail -n 1 "$err")"; fi
+tells 'the folder is removed under way' '*grpo sft: gone/checkpoint.safetensors.new*'
+: > file
+refuses '*file*' $sft --max-steps 2 --output-dir file/run
+if [ "$(id -u)" -ne 0 ]; then
+    mkdir readonly && chmod a-w readonly
+    refuses '*readonly*Permission denied*' $sft --max-steps 2 --output-dir readonly/run
+fi
+
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
