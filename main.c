@@ -44,7 +44,7 @@ static int usage(FILE *to) {
     return to == stdout ? 0 : 2;
 }
 
-static int run_command(int argc, char **argv) {
+static int main_command(int argc, char **argv) {
     if (argc < 2) return usage(stderr);
     if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
         return usage(stdout);
@@ -71,7 +71,7 @@ int main(int argc, char **argv) {
     standard_begin();
     if (threads_limit(&threads))
         fprintf(stderr, "grpo: OMP_NUM_THREADS: found %d, used %d\n", threads, thread_count());
-    const int code = run_command(argc, argv);
+    const int code = main_command(argc, argv);
     if (code == 2 || standard_end(&e)) return code;
     fprintf(stderr, "grpo %s: %s\n", argv[1], e.line);
     return 2;

@@ -46,9 +46,9 @@ typedef struct {
     void (*close)(void *self);          /* also after a failure */
 } Method;
 
-/* Runs the command; plan: as `grpo info --run` wants it, else NULL. Exit code, or -1 with e filled in. SIGINT,
- * SIGTERM and SIGHUP end a run after the update, or generation, under way, with a checkpoint and the exit code
- * 128 + signal; a second one ends it at once. */
+/* Runs the command; plan: as `grpo info --run` wants it, else NULL. Exit code, or -1 with e filled in.
+ * SIGINT, SIGTERM and SIGHUP end a run after the update, or generation, under way, with a checkpoint and the
+ * exit code 128 + signal; a second one ends it at once. */
 int loop_command(const Method *m, RunPlan *plan, int argc, char **argv, Err *e);
 
 /* For methods: the loss into the running mean; an example's place in the
