@@ -10,6 +10,7 @@
 
 #include "compute/kinds.h"
 #include "text/data.h"
+#include "text/jinja.h"
 #include "run/options.h"
 #include "run/scorer.h"
 #include "net/folder.h"
@@ -75,7 +76,12 @@ static Text damaged(const char *bytes, size_t n) {
                                       ",",
                                       ":",
                                       "]",
-                                      "}"};
+                                      "}",
+                                      "{{",
+                                      "{%-",
+                                      "|list",
+                                      "*",
+                                      "%}"};
     Text t = text_of(bytes, n);
     for (size_t k = 1 + below(3); k > 0 && t.n; k--) {
         const size_t at = below(t.n), left = t.n - at, span = 1 + below(left < 40 ? left : 40);
@@ -204,6 +210,24 @@ static void tokenizer_once(const char *bytes, size_t n, const char *name) {
     }
     tokenizer_free(k);
     free(t.at);
+}
+
+/* Templates: the pieces of tests/data/jinja.jsonl with something damaged. */
+static void template_once(const JsonLines *l) {
+    const Json *template = json_get(l->line[1 + below((size_t)l->n - 1)], "template"),
+               *input = json_get(l->line[0], "input");
+    Err e = {{0}};
+    JinjaVariable v[16];
+    JinjaText out = {0};
+    Text t = damaged(template->string, template->length);
+    for (size_t i = 0; i < input->length; i++)
+        v[i] = (JinjaVariable){input->item[i].key, &input->item[i], below(2)};
+    Jinja *j = jinja_parse(t.at, t.n, "fuzz", &e);
+    verdict(j && jinja_render(&out, j, v, (int)input->length, below(2) ? "2024-07-26" : NULL, &e), &e);
+    for (size_t i = 0; i < out.n; i++)
+        if (out.mark[i] > (JINJA_DATA | JINJA_GENERATION)) { CHECK(!"a mark that there is not"); break; }
+    jinja_free(j);
+    free(out.text), free(t.at);
 }
 
 static void folder_once(const char *bytes, size_t n, const char *name) {
@@ -407,6 +431,10 @@ int main(int argc, char **argv) {
     for (long i = 0; i < 4 * rounds; i++) data_once(rows, strlen(rows));
     for (long i = 0; i < rounds; i++) config_once(recipe_text.at, recipe_text.n);
     for (long i = 0; i < 4 * rounds; i++) compute_once(cases, cases->length);
+    JsonLines templates;
+    CHECK(json_lines_read(&templates, "tests/data/jinja.jsonl", false, &e) && templates.n > 1);
+    for (long i = 0; i < 8 * rounds; i++) template_once(&templates);
+    json_lines_free(&templates);
     for (long i = 0; i < rounds / 4; i++) answers_once(answers, strlen(answers));
 
     /* the damage must be of both sorts, or the test tests nothing */
