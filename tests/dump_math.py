@@ -235,9 +235,10 @@ class Right(Network):
         return self.t["input_ids" if "input_ids" in self.t else "completion_ids"] == self.c["eos_token_id"]
 
     def make_mask(self):
-        """A completion that was cut fills all columns."""
-        stops = self.stops().long()
-        mask = ((torch.cumsum(stops, 1) - stops) == 0).double()
+        """A completion that was cut fills all columns, or ends where padding begins."""
+        stops, ids = self.stops().long(), self.t["input_ids" if "input_ids" in self.t else "completion_ids"]
+        filled = (ids != self.c["pad_token_id"]).flip(1).cumsum(1).flip(1) > 0
+        mask = ((torch.cumsum(stops, 1) - stops) == 0).double() * (filled | stops.any(1, keepdim=True))
         return mask * (1 - self.t["prompt_mask"]) * self.t["attention_mask"] if "input_ids" in self.t else mask
 
     def make_loss_mask(self):

@@ -332,6 +332,46 @@ def _(self, m):
     return torch.maximum(m, torch.cat([first[:, 1:] & (m[:, 1:] > 0), first[:, :1] & False], 1).double())
 
 
+@mask_mistake("mask-padding-without-stop", scenario="cut-short")
+def _(self, m):
+    only("completion_ids" in self.t)
+    return torch.where(self.stops().any(1, keepdim=True), m, torch.ones_like(m))
+
+
+@mask_mistake("mask-moved-left")
+def _(self, m):
+    return torch.cat([m[:, 1:], 0 * m[:, :1]], 1)
+
+
+@mask_mistake("mask-moved-right")
+def _(self, m):
+    return torch.cat([0 * m[:, :1], m[:, :-1]], 1)
+
+
+def truncated_mistake(name, leave_out, **config):
+    change = lambda self, m: m * self.stops().any(1, keepdim=True) if leave_out else self.get("mask")
+
+    def loss_mask(self):
+        only(self.c["mask_truncated_completions"] != leave_out)
+        return change(self, Right.make_mask(self))
+
+    def aggregation_mask(self):
+        only(self.c["mask_truncated_completions"] != leave_out)
+        return change(self, Right.aggregation_mask(self))
+    mistake(name, "loss_mask", "tokens", config)(named("make_loss_mask", loss_mask))
+    mistake(name, "loss", "tokens", config)(aggregation_mask)
+
+
+truncated_mistake("truncated-left-out", True, beta=0.04)
+truncated_mistake("truncated-counted", False, beta=0.04, mask_truncated_completions=True)
+
+
+@mistake("loss-mask-ignored", "loss", "tokens", dict(beta=0.04, mask_truncated_completions=True))
+def aggregation_mask(self):
+    only("loss_mask" in self.t)
+    return self.get("mask")
+
+
 # -- correction for the sampler
 @mistake("D24-token-mean", "isr", "sampler")
 def isr_of(self, e, mode):
@@ -372,6 +412,24 @@ def log_ratio(self, logp):
 mistake("level-token", "ratio", "tokens", dict(importance_sampling_level="sequence", beta=0.04), level="token")()
 mistake("level-sequence", "ratio", "tokens", dict(beta=0.04), level="sequence")()
 mistake("level-sequence-token", "ratio", "tokens", dict(beta=0.04), level="sequence_token")()
+
+
+@mistake("ratio-one", "ratio", "tokens")
+def old(self, logp):
+    return logp.detach()
+
+
+@mistake("ratio-to-reference", "ratio", "tokens", dict(beta=0.04))
+def old(self, logp):
+    only("ref_per_token_logps" in self.t)
+    return self.t["ref_per_token_logps"]
+
+
+@mistake("ratio-to-sampler", "ratio", "sampler")
+def old(self, logp):
+    only("sampling_per_token_logps" in self.t)
+    s = self.t["sampling_per_token_logps"]
+    return torch.where(s.isnan(), Right.old(self, logp), s)
 
 
 # -- KL
@@ -416,6 +474,46 @@ def k(self, d):
     return Right.k(self, d).detach() + k2 - k2.detach()
 
 
+@kl_mistake("D15-abs")
+def k(self, d):
+    return d.abs()
+
+
+@kl_mistake("kl-of-old")
+def kl_of(self, logp, rho):
+    k = self.k(self.t["ref_per_token_logps"] - self.old(logp))
+    return k * rho.detach() if self.bias_correction() else k
+
+
+def slope_mistake(name, **config):
+    return mistake(name, "dlogp", "tokens", dict(dict(beta=0.04, loss_type="grpo"), **config))
+
+
+@slope_mistake("kl-detached")
+def kl_of(self, logp, rho):
+    return Right.kl_of(self, logp, rho).detach() + 0 * logp
+
+
+@slope_mistake("kl-score-function", use_bias_correction_kl=False)
+def kl_of(self, logp, rho):
+    return self.k(self.t["ref_per_token_logps"] - logp) * (logp - logp.detach()).exp()
+
+
+@slope_mistake("gradient-detached")
+def policy_term(self, logp, rho, a):
+    return Right.policy_term(self, logp, rho, a).detach() + 0 * logp
+
+
+CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
+
+
+@slope_mistake("gradient-without-ratio")
+def policy_term(self, logp, rho, a):
+    only(self.c["loss_type"] in CLIPPED)
+    ell = Right.policy_term(self, logp, rho, a)
+    return ell.detach() + (ell - ell.detach()) / rho.detach()
+
+
 # -- loss of a token
 def token_mistake(name, scenario="tokens", **config):
     return mistake(name, "per_token_loss", scenario, dict(dict(beta=0.04, loss_type="grpo", epsilon=0.2, epsilon_high=0.28), **config))
@@ -434,6 +532,33 @@ def bounds(self):
 @token_mistake("clip-low-as-high")
 def bounds(self):
     return 1 - self.c["epsilon"], 1 + self.c["epsilon"]
+
+
+@token_mistake("clip-missing")
+def bounds(self):
+    return -1e30, 1e30
+
+
+@token_mistake("clip-low-missing")
+def bounds(self):
+    return -1e30, 1 + self.c["epsilon_high"]
+
+
+@token_mistake("clip-high-missing")
+def bounds(self):
+    return 1 - self.c["epsilon"], 1e30
+
+
+@token_mistake("clip-alone")
+def clipped(self, rho, a):
+    only(self.delta() is None)
+    return -rho.clamp(*self.bounds()) * a
+
+
+@token_mistake("clip-maximum")
+def clipped(self, rho, a):
+    only(self.delta() is None)
+    return -torch.maximum(rho * a, rho.clamp(*self.bounds()) * a)
 
 
 @token_mistake("dual-clip-3", "far-clip")
@@ -530,6 +655,37 @@ def aggregate(self, l, m, n, ga):
 @loss_mistake("ga-missing", gradient_accumulation_steps=2, loss_type="grpo")
 def aggregate(self, l, m, n, ga):
     return Right.aggregate(self, l, m, n, 1)
+
+
+@loss_mistake("mean-over-padding", loss_type="grpo")
+def aggregate(self, l, m, n, ga):
+    return (l * m).mean() / ga
+
+
+@loss_mistake("padding-not-counted", loss_type="grpo")
+def aggregate(self, l, m, n, ga):
+    return Right.aggregate(self, (l.sum(1) / n.clamp(min=1))[:, None] * m, m, n, ga)
+
+
+@loss_mistake("left-out-counted", loss_type="bnpo", mask_truncated_completions=True)
+def aggregate(self, l, m, n, ga):
+    all = self.get("mask")
+    return Right.aggregate(self, l * m, all, all.sum(1), ga)
+
+
+@loss_mistake("not-divided")
+def aggregate(self, l, m, n, ga):
+    return (l * m).sum() / ga
+
+
+@loss_mistake("entropy-sign", entropy_coef=0.05)
+def entropy_bonus(self):
+    return -Right.entropy_bonus(self)
+
+
+@loss_mistake("entropy-missing", entropy_coef=0.05)
+def entropy_bonus(self):
+    return 0.0
 
 
 @loss_mistake("luspo-110", loss_type="luspo")

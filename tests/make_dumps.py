@@ -84,6 +84,13 @@ def tokens(config, shift=0.35, apart=0.5):
     return config, t
 
 
+def cut_short(config):
+    """A completion that was cut before the others end: no stop token, and padding behind it."""
+    config, t = tokens(dict(pad_token_id=0, **config))
+    t["completion_ids"][1, 2] = 9
+    return config, t
+
+
 def padding(config, t):
     return 1 - Right(config, t).make_mask()
 
@@ -224,7 +231,7 @@ def third_step(config):
     return config, t, folder
 
 
-SCENARIOS = {f.__name__.replace("_", "-"): f for f in (scores, tokens, sampler, far_ratio, far_clip, far_reference, near_reference, rows, llama, qwen2, qwen3, llama_right, top_k,
+SCENARIOS = {f.__name__.replace("_", "-"): f for f in (scores, tokens, sampler, far_ratio, far_clip, far_reference, near_reference, cut_short, rows, llama, qwen2, qwen3, llama_right, top_k,
                                                        cispo, third_step)}
 HERE = pathlib.Path(__file__).resolve().parent / "golden"       # where the folders are read; main() sets it
 

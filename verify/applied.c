@@ -286,6 +286,63 @@ APPLY(with_padding) {
     return m;
 }
 
+static bool row_stops(const Case *c, size_t i) {
+    for (size_t j = i * c->d->width; j < (i + 1) * c->d->width; j++)
+        for (int k = 0; c->real_token[j] && k < c->s.n_stop; k++)
+            if (c->d->id[j] == c->s.stop[k]) return true;
+    return false;
+}
+
+APPLY(padding_without_stop) {
+    if (!c->d->id || !c->s.n_stop) return false;
+    const size_t width = c->d->width;
+    const unsigned char *token = c->real_token;
+    unsigned char *m = own_mask(c, s, p, e);
+    for (size_t i = 0; m && i < c->d->n; i++) {
+        size_t t = 0;
+        if (c->d->whole_rows) while (t < width && !token[i * width + t]) t++;
+        for (; t < width && !row_stops(c, i); t++) m[i * width + t] = 1;
+    }
+    return m;
+}
+
+APPLY(truncated_left_out) {
+    if (!c->d->id || !c->s.n_stop || c->s.grpo.mask_truncated_completions) return false;
+    unsigned char *m = own_mask(c, s, p, e);
+    for (size_t i = 0; m && i < c->d->n; i++)
+        if (!row_stops(c, i)) memset(m + i * c->d->width, 0, c->d->width);
+    return m;
+}
+
+APPLY(truncated_counted) {
+    if (!c->s.grpo.mask_truncated_completions) return false;
+    unsigned char *m = own_mask(c, s, p, e);
+    if (m) memcpy(m, c->real_token, c->d->n * c->d->width);
+    return m;
+}
+
+APPLY(loss_mask_ignored) {
+    const unsigned char *all = c->d->completion_mask ? c->d->completion_mask : c->real_token;
+    if (!c->d->loss_mask) return false;
+    unsigned char *m = own_mask(c, s, p, e);
+    if (m) memcpy(m, all, c->d->n * c->d->width);
+    return m;
+}
+
+/* value: where the token of column t finds its mask, at t + value. */
+APPLY(mask_moved) {
+    const size_t width = c->d->width;
+    const unsigned char *from = s == STAGE_MASK        ? c->real_token
+                                : s == STAGE_LOSS_MASK ? c->loss_token
+                                                       : c->mask;
+    unsigned char *m = own_mask(c, s, p, e);
+    for (size_t j = 0; m && j < c->d->n * width; j++) {
+        const long t = (long)(j % width) + (long)value;
+        m[j] = t >= 0 && t < (long)width ? from[j / width * width + (size_t)t] : 0;
+    }
+    return m;
+}
+
 APPLY(pad_is_stop) {
     if (!c->d->id || c->s.pad < 0) return false;
     unsigned char *m = own_mask(c, s, p, e);
@@ -580,6 +637,26 @@ APPLY(inverted) {
     return true;
 }
 
+APPLY(ratio_one) {
+    if (!c->old) return false;
+    c->old = c->logp;
+    return true;
+}
+
+APPLY(ratio_to_reference) {
+    if (!c->ref || !c->logp) return false;
+    c->old = c->ref;
+    return true;
+}
+
+APPLY(ratio_to_sampler) {
+    if (!c->sampler || !c->logp) return false;
+    real *old = own_tokens(&c->old, c, p, e);
+    for (size_t j = 0; old && j < c->d->n * c->d->width; j++)
+        if (!isnan(c->sampler[j])) old[j] = c->sampler[j];
+    return old;
+}
+
 APPLY(other_level) {
     const ImportanceLevel was = c->s.grpo.importance_sampling_level;
     c->s.grpo.importance_sampling_level = (ImportanceLevel)value;
@@ -605,8 +682,48 @@ static void k3_clamped(double *k, double *dk, double logp, double ref) {
 static void k3_plus(double *k, double *dk, double logp, double ref) {
     *k = grpo_k3(ref - logp), *dk = logp - ref;
 }
+static void k_abs(double *k, double *dk, double logp, double ref) {
+    *k = fabs(ref - logp), *dk = logp > ref ? 1 : logp < ref ? -1 : 0;
+}
+static void k3_score(double *k, double *dk, double logp, double ref) {
+    *k = grpo_k3(ref - logp), *dk = *k - d_expm1(ref - logp);
+}
+/* a constant, also where E96 makes its derivative ratio (dk + k) */
+static void k3_constant(double *k, double *dk, double logp, double ref) {
+    *k = grpo_k3(ref - logp), *dk = 0;
+}
+static void k3_constant_corrected(double *k, double *dk, double logp, double ref) {
+    *k = grpo_k3(ref - logp), *dk = -*k;
+}
+
+APPLY(kl_score_function) {
+    if (!c->ref || c->s.grpo.beta == 0 || c->s.grpo.loss_type == LOSS_GMPO) return false;
+    c->kl_formula = k3_score;
+    c->s.grpo.use_bias_correction_kl = false;
+    return true;
+}
+
+APPLY(kl_detached) {
+    if (!c->ref || c->s.grpo.beta == 0 || c->s.grpo.loss_type == LOSS_GMPO) return false;
+    c->kl_formula = c->s.grpo.use_bias_correction_kl ? k3_constant_corrected : k3_constant;
+    return true;
+}
+
+/* D = ref - old, by a reference that is moved as far as old lies from the policy. */
+APPLY(kl_of_old) {
+    if (!c->logp || !c->old || !c->ref || (c->s.grpo.beta == 0 && s != STAGE_KL) ||
+        c->s.grpo.loss_type == LOSS_GMPO)
+        return false;
+    const real *from = c->ref;
+    real *ref = own_tokens(&c->ref, c, p, e);
+    for (size_t j = 0; ref && j < c->d->n * c->d->width; j++)
+        ref[j] = (real)((double)from[j] + c->logp[j] - c->old[j]);
+    c->kl_formula = c->s.grpo.use_bias_correction_kl ? k3_constant_corrected : k3_constant;
+    return ref;
+}
+
 APPLY(other_kl) {
-    static KlFormula *const formula[] = {k1, k2, k3_swapped, k3_clamped, k3_plus};
+    static KlFormula *const formula[] = {k1, k2, k3_swapped, k3_clamped, k3_plus, k_abs};
     if (!c->ref || (c->s.grpo.beta == 0 && s != STAGE_KL) || c->s.grpo.loss_type == LOSS_GMPO) return false;
     c->kl_formula = formula[(int)value];
     return true;
@@ -660,6 +777,75 @@ APPLY(clip_low_as_high) {
     c->s.grpo.epsilon_high = NAN;
     return may_clip(c) || c->s.grpo.loss_type == LOSS_CISPO || c->s.grpo.loss_type == LOSS_GMPO;
 }
+/* value: 1 nothing below is clipped, 2 nothing above, 3 neither */
+APPLY(clip_missing) {
+    const double high = grpo_epsilon_high(&c->s.grpo), none = 1e30;
+    c->s.grpo.epsilon_high = (int)value & 2 ? none : high;
+    if ((int)value & 1) c->s.grpo.epsilon = none;
+    return may_clip(c);
+}
+
+/* The ratio of every token that is not NULL in the dump, or ours; [n, width]. */
+static const real *token_ratio(const Case *c, Stage s, Pool *p, Err *e) {
+    const size_t all = c->d->n * c->d->width;
+    const bool own = c->ratio && s != STAGE_DLOGP && s != STAGE_GRAD,
+               per_row = own ? c->ratio_per_row : stage_per_row(c, STAGE_RATIO);
+    real *x = pool_take(p, all, sizeof *x, e), *out = pool_take(p, all, sizeof *out, e);
+    if (!x || !out || !c->logp || (!own && !stage_compute(x, c, STAGE_RATIO, p, e))) return NULL;
+    for (size_t j = 0; j < all; j++) out[j] = (own ? c->ratio : x)[per_row ? j / c->d->width : j];
+    return out;
+}
+
+/* In front of the unclipped policy term: a factor of its value, and one of its derivative. */
+static bool in_front(Case *c, real **factor, double **slope, Pool *p, Err *e) {
+    const size_t all = c->d->n * c->d->width;
+    *factor = pool_take(p, all, sizeof **factor, e);
+    *slope = pool_take(p, all, sizeof **slope, e);
+    if (!*factor || !*slope) return false;
+    for (size_t j = 0; j < all; j++) {
+        const bool there = c->isr && c->s.grpo.importance_sampling_correction;
+        (*factor)[j] = there ? c->isr[c->isr_per_row ? j / c->d->width : j] : 1;
+        (*slope)[j] = 1;
+    }
+    c->isr = *factor;
+    c->isr_per_row = false;
+    c->s.grpo.importance_sampling_correction = true;
+    c->policy_slope = *slope;
+    return true;
+}
+
+/* Of ratio A and clip(ratio) A another than the lower: 0 the clipped one always, 1 the higher one. */
+APPLY(clip_other) {
+    const double low = 1 - c->s.grpo.epsilon, high = 1 + grpo_epsilon_high(&c->s.grpo);
+    const bool two = may_clip(c) && isnan(c->s.grpo.delta) && isnan(c->s.grpo.dual_clip);
+    const real *ratio = two && c->advantage ? token_ratio(c, s, p, e) : NULL;
+    real *factor;
+    double *slope;
+    if (!ratio || !in_front(c, &factor, &slope, p, e)) return false;
+    for (size_t j = 0; j < c->d->n * c->d->width; j++) {
+        const double rho = ratio[j], cut = rho < low ? low : rho > high ? high : rho,
+                     adv = c->advantage[j / c->d->width];
+        if (cut == rho || (value == 1 && rho * adv >= cut * adv)) continue;
+        factor[j] = (real)(factor[j] * (cut / rho));
+        slope[j] = 0;
+    }
+    return apply_clip_missing(c, s, p, e, 3);
+}
+
+APPLY(gradient_detached) {
+    double *slope = pool_take(p, c->d->n * c->d->width, sizeof *slope, e);
+    c->policy_slope = slope;
+    return slope;
+}
+
+APPLY(gradient_without_ratio) {
+    const real *ratio = c->s.grpo.loss_type != LOSS_GMPO ? token_ratio(c, s, p, e) : NULL;
+    double *slope = ratio ? pool_take(p, c->d->n * c->d->width, sizeof *slope, e) : NULL;
+    for (size_t j = 0; slope && j < c->d->n * c->d->width; j++) slope[j] = 1 / (double)ratio[j];
+    c->policy_slope = slope;
+    return slope && may_clip(c);
+}
+
 APPLY(dual_clip_3) {
     if (!may_clip(c) || !isnan(c->s.grpo.delta) || !isnan(c->s.grpo.dual_clip)) return false;
     /* for A < 0 the same as E107 with c = 3, for A > 0 the band is narrower */
@@ -667,6 +853,12 @@ APPLY(dual_clip_3) {
     return true;
 }
 APPLY(delta_missing) { if (isnan(c->s.grpo.delta)) return false; c->s.grpo.delta = NAN; return true; }
+APPLY(entropy_sign) { c->s.window.entropy_coef = -c->s.window.entropy_coef; return c->entropy; }
+APPLY(entropy_missing) {
+    const bool was = c->s.window.entropy_coef != 0;
+    c->s.window.entropy_coef = 0;
+    return was;
+}
 APPLY(kl_sign) {
     c->s.grpo.beta = -c->s.grpo.beta;
     return c->s.grpo.beta != 0;
@@ -708,6 +900,8 @@ WEIGHTS(token_mean, 1 / (least_1(x.n_micro) * x.ga))
 WEIGHTS(global_token_mean, 1 / x.n_item)
 WEIGHTS(dr_grpo_sum, 1 / (x.n * x.ga))
 WEIGHTS(fixed_length, 1 / (x.n * c->s.grpo.max_completion_length * x.ga))
+WEIGHTS(mean_over_padding, 1 / (x.n * (double)c->d->width * x.ga))
+WEIGHTS(not_divided, 1 / x.ga)
 WEIGHTS(ga_missing, x.w[i] * x.ga)
 APPLY(window_without_ga) { return by_window(c) && apply_global_token_mean(c, s, p, e, 0); }
 APPLY(window_by_micro) { return by_window(c) && apply_token_mean(c, s, p, e, 0); }
@@ -722,6 +916,20 @@ APPLY(group_token_mean) {
         for (size_t i = g; i < g + group; i++) x.w[i] = 1 / (least_1(n) * (x.n / (double)group) * x.ga);
     }
     return true;
+}
+
+/* The right weights, with the tokens of the numerator counted by one mask and those of the denominator by
+ * another: value 0: padding is added up but not counted; 1: every token of the completions is counted, also
+ * where the loss mask leaves it out. */
+APPLY(other_denominator) {
+    const unsigned char *own = c->mask,
+                        *all = c->d->completion_mask ? c->d->completion_mask : c->real_token;
+    if (c->row_weight || (value == 1 && !memcmp(own, all, c->d->n * c->d->width))) return false;
+    if (value == 1) c->mask = all;
+    const double *w = case_row_weights(c, p, e);
+    c->mask = own;
+    c->row_weight = w;
+    return w && (value == 1 || apply_with_padding(c, s, p, e, 0));
 }
 
 APPLY(nonempty) {

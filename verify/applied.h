@@ -30,8 +30,28 @@ APPLY(global_token_mean);
 APPLY(dr_grpo_sum);
 APPLY(fixed_length);
 APPLY(ga_missing);
+APPLY(padding_without_stop);
+APPLY(truncated_left_out);
+APPLY(truncated_counted);
+APPLY(loss_mask_ignored);
+APPLY(mask_moved);
+APPLY(ratio_one);
+APPLY(ratio_to_reference);
+APPLY(ratio_to_sampler);
+APPLY(kl_score_function);
+APPLY(kl_detached);
+APPLY(kl_of_old);
+APPLY(clip_missing);
+APPLY(clip_other);
+APPLY(gradient_detached);
+APPLY(gradient_without_ratio);
+APPLY(entropy_sign);
+APPLY(entropy_missing);
+APPLY(mean_over_padding);
+APPLY(not_divided);
+APPLY(other_denominator);
 
 /* What kl_k makes of the KL, as value says. */
-enum { K1, K2, K3_SWAPPED, K3_CLAMPED, K3_PLUS };
+enum { K1, K2, K3_SWAPPED, K3_CLAMPED, K3_PLUS, K_ABS };
 
 #endif

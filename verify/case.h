@@ -42,6 +42,7 @@ struct Case {
     const double *row_weight;           /* [n] c_i instead of E112's */
     const double
         *ratio_slope; /* [n, width] d log ratio by its own logp, in units of the right one; NULL: 1 */
+    const double *policy_slope;         /* [n, width] factor of the policy term's derivative alone; NULL: 1 */
     bool shift, kept_only, pad_positions, zero_logits;          /* kept_only is right for the sampler alone */
     int round_logits, round_logp;       /* a Precision; 0 (F64): none */
     int round_hidden;

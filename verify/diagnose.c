@@ -664,8 +664,8 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
     }
     free(out);
     Candidates found = {.n = 0};
-    unsigned char visible[128] = {0};
-    memcpy(visible, r->visible, n_mistake < 128 ? (size_t)n_mistake : 128);
+    unsigned char visible[256] = {0};
+    memcpy(visible, r->visible, n_mistake < 256 ? (size_t)n_mistake : 256);
     bool ok = !e->line[0];
     if (ok && x->verdict == VERDICT_UNKNOWN && other) {                         /* beside the dialect first */
         ok = search_singles(r, s, &dialect, true, &found, e);
@@ -688,7 +688,7 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
          (s == STAGE_REF && !r->right.model.reference))) {
         x->judged = false;                              /* another policy's numbers are no mistake */
         x->obstacle = s == STAGE_REF ? "not --model's; give --ref-model" : "not --model's; give --old-model";
-        memcpy(r->visible, visible, n_mistake < 128 ? (size_t)n_mistake : 128);
+        memcpy(r->visible, visible, n_mistake < 256 ? (size_t)n_mistake : 256);
     }
     if (x->verdict == VERDICT_UNKNOWN && x->n_name) {
         bool own = true;                                /* the declared one's, but not all of them */

@@ -49,6 +49,7 @@ static const struct { const char *name; int what; const char *config;
     {"loss-dapo", TOKENS | PAD_IS_EOS | HIGH_RATIO,
      "\"epsilon_high\": 0.28, \"beta\": 0.04, \"gradient_accumulation_steps\": 2, \"steps_per_generation\": "
      "4, \"num_items_in_batch\": 170, \"max_completion_length\": 8"},
+    {"loss-masked", TOKENS, "\"loss_type\": \"bnpo\", \"mask_truncated_completions\": true"},
     {"loss-cispo", TOKENS, "\"loss_type\": \"cispo\", \"epsilon_high\": 0.3, \"beta\": 0.04"},
     {"loss-luspo", TOKENS, "\"loss_type\": \"luspo\", \"epsilon_high\": 0.3"},
     {"loss-sequence", TOKENS | FAR_RATIO,

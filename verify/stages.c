@@ -226,7 +226,7 @@ static bool loss_by_rows(double *loss, real *dlogp, real *dentropy, const Case *
     Case x = *c;
     const LossType type = c->s.grpo.loss_type;
     const double beta = c->s.grpo.beta, sign = c->policy_sign != 0 ? c->policy_sign : 1;
-    const bool split = (c->kl_formula || sign != 1 || c->ratio_slope) && type != LOSS_GMPO,
+    const bool split = (c->kl_formula || sign != 1 || c->ratio_slope || c->policy_slope) && type != LOSS_GMPO,
                through_ratio = type != LOSS_CISPO && type != LOSS_VESPO;
     const bool sequence =
         c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE && c->s.grpo.use_bias_correction_kl;
@@ -250,7 +250,9 @@ static bool loss_by_rows(double *loss, real *dlogp, real *dentropy, const Case *
         sums.policy = before + sums.policy * scale * sign;
         for (size_t t = i * d->width; t < (i + 1) * d->width; t++) {
             const double slope = c->ratio_slope ? c->ratio_slope[t] : 1;
-            double g = own_dlogp[t] * scale * sign * (through_ratio ? slope : 1), kappa, own;
+            double g = own_dlogp[t] * scale * sign * (through_ratio ? slope : 1) *
+                       (c->policy_slope ? c->policy_slope[t] : 1),
+                   kappa, own;
             if (split && beta != 0 && c->mask[t]) {
                 case_kl(&kappa, &own, c, t, told.token[t].ratio, slope);
                 sums.policy += weight[i] * beta * kappa;
