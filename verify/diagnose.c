@@ -1,7 +1,6 @@
-/* diagnose.c: errors against tolerances, verdicts, and the search for what explains them.
+/* diagnose.c: verdicts, and the search for what explains them.
  *
- * In this order: what is compared, tolerances, errors, dialects, the search, the sampler's table,
- * the whole. */
+ * In this order: dialects, the search, the sampler's table, the whole. */
 #include "verify/diagnose.h"
 
 #include <float.h>
@@ -10,344 +9,6 @@
 #include <string.h>
 
 #include "verify/known.h"
-
-/* ---- what is compared ---- */
-static const unsigned char *completion_tokens(const Report *r) {
-    return r->d->completion_mask ? r->d->completion_mask : r->right.real_token;
-}
-
-/* Whether element j of the stage (index in ours) takes part. Padding is never read. */
-static bool is_judged(const Report *r, Stage s, size_t j) {
-    const Case *c = &r->right;
-    switch (s) {
-    case STAGE_LOGITS: return c->real_token[j] && completion_tokens(r)[j];
-    case STAGE_LOGPS:
-    case STAGE_OLD:
-    case STAGE_REF:
-    case STAGE_SAMPLER:
-    case STAGE_ENTROPIES: return c->real_token[j] && completion_tokens(r)[j];
-    case STAGE_RATIO: case STAGE_KL: case STAGE_TOKEN_LOSS: case STAGE_ISR: return c->mask[j];
-    case STAGE_DLOGP: return completion_tokens(r)[j];
-    default: return true;
-    }
-}
-
-/* Element j of an item: where the stage's own array has it, or SIZE_MAX where it is not looked at. */
-static size_t right_index(const Report *r, const Item *x, bool right_per_row, size_t j) {
-    const Dump *d = r->d;
-    const size_t row = stage_info[x->stage].shape == SHAPE_LOGITS
-                           ? j / d->tensor[STAGE_LOGITS]->shape[2] / d->width
-                       : x->given_per_row ? j
-                       : d->width         ? j / d->width
-                                          : 0;
-    if (r->only_row != SIZE_MAX && stage_info[x->stage].shape != SHAPE_PARAMETERS && row != r->only_row)
-        return SIZE_MAX;
-    if (stage_info[x->stage].shape == SHAPE_LOGITS) {
-        const size_t v = d->tensor[STAGE_LOGITS]->shape[2];
-        return is_judged(r, x->stage, j / v) ? j : SIZE_MAX;
-    }
-    if (stage_info[x->stage].shape != SHAPE_TOKENS && stage_info[x->stage].shape != SHAPE_TOKENS_OR_ROWS)
-        return is_judged(r, x->stage, j) ? x->at + j : SIZE_MAX;
-    if (x->given_per_row) {                             /* [n, 1]: any token of the row tells ours */
-        if (case_row_count(&r->right, j) == 0) return SIZE_MAX;
-        if (right_per_row) return j;
-        for (size_t t = j * d->width; t < (j + 1) * d->width; t++) if (r->right.mask[t]) return t;
-        return SIZE_MAX;
-    }
-    if (!is_judged(r, x->stage, j)) return SIZE_MAX;
-    return right_per_row ? j / d->width : j;
-}
-
-/* Elements [*first, *last) of an item that can take part: those of one completion while a search looks at
- * one. */
-static void item_range(size_t *first, size_t *last, const Report *r, const Item *x) {
-    *first = 0;
-    *last = x->count;
-    if (r->only_row == SIZE_MAX || stage_info[x->stage].shape == SHAPE_PARAMETERS || x->count < r->d->n)
-        return;
-    const size_t row = stage_info[x->stage].shape == SHAPE_LOGITS
-                           ? r->d->width * r->d->tensor[STAGE_LOGITS]->shape[2]
-                       : x->given_per_row ? 1
-                                          : r->d->width;
-    *first = r->only_row * row;
-    *last = *first + row < x->count ? *first + row : x->count;
-}
-
-/* ---- tolerances (docs/numerics.md) ---- */
-/* |error| <= absolute + relative |value| + scaled * (largest or mean magnitude of the tensor). By F64, F32,
- * F16, BF16. */
-typedef struct { double absolute[4], relative[4], scaled[4]; bool by_mean; } Tolerance;
-
-static const Tolerance tolerances[N_STAGE] = {
-    [STAGE_LOGITS] = {{1e-12, 0, 0, 0}, {0}, {1e-10, 3e-5, 6e-3, 3e-2}, false},
-    [STAGE_LOGPS] = {{1e-10, 3e-5, 2e-2, 1e-1}, {0}, {0}, false},
-    [STAGE_OLD] = {{1e-10, 3e-5, 2e-2, 1e-1}, {0}, {0}, false},
-    [STAGE_REF] = {{1e-10, 3e-5, 2e-2, 1e-1}, {0}, {0}, false},
-    [STAGE_SAMPLER] = {{1e-10, 3e-5, 2e-2, 1e-1}, {0}, {0}, false},
-    [STAGE_ENTROPIES] = {{1e-10, 3e-5, 2e-2, 1e-1}, {0}, {0}, false},
-    [STAGE_REWARDS] = {{0}, {0}, {1e-12, 1e-6, 4e-3, 2e-2}, false},
-    [STAGE_ADVANTAGES] = {{0}, {0}, {1e-10, 2e-6, 4e-3, 2e-2}, false},
-    [STAGE_ISR] = {{1e-12, 1e-7, 1e-4, 1e-3}, {1e-10, 5e-6, 1e-2, 5e-2}, {0}, false},
-    [STAGE_RATIO] = {{1e-12, 1e-7, 1e-4, 1e-3}, {1e-10, 5e-6, 1e-2, 5e-2}, {0}, false},
-    /* absolute: what exp(D) - 1 - D loses near D = 0 (E302) */
-    [STAGE_KL] = {{1e-13, 2.5e-7, 1e-3, 1e-2}, {1e-10, 5e-6, 1e-2, 5e-2}, {0}, false},
-    [STAGE_TOKEN_LOSS] = {{0}, {1e-10, 5e-6, 1e-2, 5e-2}, {1e-10, 2e-6, 1e-3, 1e-2}, true},
-    [STAGE_LOSS] = {{0}, {0}, {1e-10, 4e-6, 1e-2, 5e-2}, false},
-    [STAGE_DLOGP] = {{0}, {1e-10, 5e-6, 1e-2, 5e-2}, {1e-10, 2e-6, 1e-3, 1e-2}, true},
-    [STAGE_GRAD_NORM] = {{0}, {1e-9, 2e-5, 1e-2, 1e-1}, {0}, false},
-    [STAGE_GRAD] = {{0}, {0}, {1e-9, 5e-5, 2e-2, 1e-1}, false},
-};
-
-static Precision coarser(Precision a, Precision b) { return a > b ? a : b; }
-
-/* The precision that an item is judged by: the tensor's, or the program's where it runs the model. */
-static Precision judged_precision(const Report *r, const Item *x) {
-    const bool model =
-        (x->stage >= STAGE_LOGITS && x->stage <= STAGE_ENTROPIES) || x->stage >= STAGE_GRAD_NORM;
-    if (x->stage == STAGE_SAMPLER)
-        return r->d->set.sampler_given ? coarser(x->precision, r->d->set.sampler) : x->precision;
-    return model && r->d->set.compute_given ? coarser(x->precision, r->d->set.compute) : x->precision;
-}
-
-static int mantissa(Precision p) {
-    return p == PRECISION_F64 ? 53 : p == PRECISION_F32 ? 24 : p == PRECISION_F16 ? 11 : 8;
-}
-
-/* Distance between neighbouring numbers of that type at x. */
-static double ulp_of(double x, Precision p) {
-    int exponent;
-    const int least = p == PRECISION_F64 ? -1021 : p == PRECISION_F16 ? -13 : -125;
-    if (!isfinite(x)) return NAN;
-    frexp(x, &exponent);
-    if (x == 0 || exponent < least) exponent = least;
-    return ldexp(1, exponent - mantissa(p));
-}
-
-/* Rounding adds up over layers: the table's limits are for ten. */
-static double depth_factor(const Report *r, Stage s) {
-    const Policies *p = &r->right.model;
-    const Model *m = p->policy ? p->policy : p->reference ? p->reference : p->old;
-    const bool runs = (s >= STAGE_LOGITS && s <= STAGE_ENTROPIES) || s == STAGE_GRAD;
-    return runs && m && m->config.n_layer > 10 ? m->config.n_layer / 10.0 : 1;
-}
-
-/* What "scaled" is a multiple of, for values `ours` of the item's stage. */
-static double scale_of(const Report *r, const Item *x, const real *ours, bool per_row) {
-    /* its terms may cancel, and on policy they do; a NaN is no scale */
-    if (x->stage == STAGE_LOSS) {
-        const double sum = fabs((double)ours[0]);
-        return r->loss_scale > sum ? r->loss_scale : sum;
-    }
-    double max = 0, sum = 0, n = 0;
-    size_t first, last;
-    item_range(&first, &last, r, x);
-    for (size_t j = first; j < last; j++) {
-        const size_t k = right_index(r, x, per_row, j);
-        const double v = k == SIZE_MAX ? 0 : fabs((double)ours[k]);
-        if (k == SIZE_MAX || !isfinite(v)) continue;
-        max = v > max ? v : max;
-        sum += v;
-        n++;
-    }
-    /* a tensor whose gradient is 0 but for rounding (the bias of k) is judged beside the others */
-    if (x->stage == STAGE_GRAD) {
-        double all = 0;
-        const Model *m = r->right.model.policy;
-        for (size_t j = 0; j < m->n_trainable; j++)
-            all = fabs((double)ours[j]) > all ? fabs((double)ours[j]) : all;
-        if (max < 1e-3 * all) max = 1e-3 * all;
-    }
-    return tolerances[x->stage].by_mean ? n > 0 ? sum / n : 0 : max;
-}
-
-static double tolerance_at(const Report *r, const Item *x, double value, double scale) {
-    const Precision p = judged_precision(r, x);
-    const Tolerance *t = &tolerances[x->stage];
-    if (stage_info[x->stage].shape == SHAPE_MASK) return 0;
-    if (x->stage == STAGE_STEP) {
-        const double lr = r->d->set.adamw.lr, unit[] = {1e-6, 1e-2, 1e-1, 1e-1};
-        return lr * unit[p] + 2 * ulp_of(value, x->precision);
-    }
-    const double tol =
-        (t->absolute[p] + t->relative[p] * fabs(value) + t->scaled[p] * scale) * depth_factor(r, x->stage);
-    return tol + ulp_of(value, x->precision) * (p == PRECISION_F64 ? 4 : 1);
-}
-
-/* ---- errors ---- */
-static double value_gap(double given, double right) {
-    if (isnan(given) && isnan(right)) return 0;
-    if (given == right) return 0;
-    const double d = fabs(given - right);
-    return isnan(d) ? INFINITY : d;
-}
-
-/* AdamW's first steps follow signs: where the gradient is ours and below its tolerance, nothing can be said
- * of the step. */
-static bool step_is_noise(const Report *r, const Item *x, size_t at, double grad_scale) {
-    if (x->stage != STAGE_STEP || r->d->tensor[STAGE_GRAD]) return false;
-    return fabs((double)r->right.grad[at]) <=
-           tolerances[STAGE_GRAD].scaled[judged_precision(r, x)] * grad_scale;
-}
-
-/* How far an item lies from `ours`: the largest error over its tolerance, the share of elements within, the
- * mean error; details into x. */
-typedef struct { double excess, mean, share; } Distance;
-
-static Distance item_distance(const Report *r, Item *x, const real *ours, bool per_row, bool details) {
-    const double scale = scale_of(r, x, ours, per_row);
-    double grad_scale = 0;
-    if (x->stage == STAGE_STEP)
-        for (size_t j = 0; j < r->right.model.policy->n_trainable; j++)
-            grad_scale =
-                fabs((double)r->right.grad[j]) > grad_scale ? fabs((double)r->right.grad[j]) : grad_scale;
-    Distance out = {0, 0, 0};
-    double n = 0, within = 0, sum = 0;
-    size_t first, last;
-    item_range(&first, &last, r, x);
-    if (details)
-        x->max_abs = x->mean_abs = x->max_rel = x->ulps = x->tolerance = 0, x->worst = 0,
-        x->worst_given = x->worst_right = NAN;
-    for (size_t j = first; j < last; j++) {
-        const size_t k = right_index(r, x, per_row, j);
-        if (k == SIZE_MAX || step_is_noise(r, x, k, grad_scale)) continue;
-        const double given = x->given[j], right = ours[k];
-        if (x->stage == STAGE_SAMPLER && isnan(given)) continue;                /* unknown */
-        const double error = value_gap(given, right), tol = tolerance_at(r, x, right, scale),
-                     over = error == 0 ? 0
-                            : tol > 0  ? error / tol
-                                       : INFINITY;
-        n++;
-        sum += error;
-        within += over <= 1;
-        if (over > out.excess || (details && n == 1)) {
-            if (over > out.excess) out.excess = over;
-            if (details) x->worst = j, x->worst_given = given, x->worst_right = right, x->tolerance = tol;
-        }
-        if (!details) continue;
-        if (error > x->max_abs) x->max_abs = error;
-        if (right != 0 && error / fabs(right) > x->max_rel) x->max_rel = error / fabs(right);
-        const double ulps = error == 0 ? 0 : error / ulp_of(right, x->precision);
-        if (ulps > x->ulps) x->ulps = ulps;
-    }
-    out.mean = n > 0 ? sum / n : 0;
-    out.share = n > 0 ? within / n : 1;
-    if (details) x->mean_abs = out.mean, x->n_judged = (size_t)n, x->within = out.excess <= 1;
-    return out;
-}
-
-static Distance stage_distance(Report *r, Stage s, const real *ours, bool per_row, bool details) {
-    Distance all = {0, 0, 1};
-    for (int i = 0; i < r->stage[s].n; i++) {
-        const Distance one = item_distance(r, &r->item[r->stage[s].first + i], ours, per_row, details);
-        all.excess = one.excess > all.excess ? one.excess : all.excess;
-        all.mean += one.mean / r->stage[s].n;
-        all.share = one.share < all.share ? one.share : all.share;
-    }
-    return all;
-}
-
-/* ---- the items ---- */
-static bool add_item(Report *r, Stage s, const char *name, const Tensor *t, size_t first, size_t count,
-                     size_t at, Err *e) {
-    Item *x = &r->item[r->n_item];
-    real *given = pool_take(&r->pool, count, sizeof *given, e);
-    if (!given) return false;
-    *x = (Item){.stage = s, .precision = tensor_precision(t), .given = given, .count = count, .at = at,
-                .given_per_row = r->d->per_row[s], .ours = NAN};
-    snprintf(x->name, sizeof x->name, "%.127s", name);
-    if (stage_info[s].shape == SHAPE_MASK) {
-        const unsigned char *mask = s == STAGE_MASK ? r->d->completion_mask : r->d->loss_mask;
-        for (size_t j = 0; j < count; j++) given[j] = mask[j];
-        x->precision = PRECISION_F64;
-    } else tensor_reals(given, t, first, count);
-    if (r->stage[s].n++ == 0) r->stage[s].first = r->n_item;
-    r->n_item++;
-    return true;
-}
-
-static bool add_family(Report *r, Stage s, Err *e) {
-    const Model *m = r->right.model.policy;
-    const char *prefix = stage_info[s].tensor;
-    for (int i = 0; i < safetensors_count(r->d->file); i++) {
-        const Tensor *t = safetensors_at(r->d->file, i);
-        if (strncmp(t->name, prefix, strlen(prefix))) continue;
-        const Param *q = model_find(m, t->name + strlen(prefix));
-        /* a tied head, written twice */
-        if (!q && !strcmp(t->name + strlen(prefix), "lm_head.weight")) continue;
-        if (!q)
-            return fail(e, "%s: tensor %.160s: found the parameter %.100s, which the model does not have",
-                        r->d->path, t->name, t->name + strlen(prefix));
-        if (t->count != param_count(q) || t->n_dim < 1 || t->n_dim > 2 ||
-            (t->n_dim == 2 && t->shape[1] != (size_t)q->cols))
-            return fail(e, "%s: tensor %.160s: found %zu numbers, expected (%d,%d) as the model has",
-                        r->d->path, t->name, t->count, q->rows, q->cols);
-        if (!add_item(r, s, t->name, t, 0, t->count, q->offset, e)) return false;
-    }
-    return true;
-}
-
-enum { LOGITS_MOST = 1 << 24 };
-
-static bool add_items(Report *r, Err *e) {
-    const Dump *d = r->d;
-    r->item = pool_take(&r->pool, (size_t)safetensors_count(d->file) + 1, sizeof *r->item, e);
-    if (!r->item) return false;
-    for (int k = 0; k < N_STAGE; k++) {
-        const Stage s = (Stage)k;
-        StageReport *x = &r->stage[s];
-        const Tensor *t = d->tensor[s];
-        x->present = t != NULL;
-        if (!t) continue;
-        if ((x->obstacle = stage_obstacle(&r->right, s)) != NULL) continue;
-        x->judged = true;
-        x->count_rows = d->n;
-        size_t count = t->count;
-        if (s == STAGE_LOGITS) {
-            const size_t row = d->width * t->shape[2];
-            if (x->count_rows * row > LOGITS_MOST) x->count_rows = row > LOGITS_MOST ? 1 : LOGITS_MOST / row;
-            count = x->count_rows * row;
-        }
-        if (stage_info[s].shape == SHAPE_PARAMETERS ? !add_family(r, s, e)
-                                                    : !add_item(r, s, t->name, t, 0, count, 0, e))
-            return false;
-        if (x->n == 0) x->judged = false, x->obstacle = "only a tied head's copy";
-    }
-    return true;
-}
-
-/* ---- one stage under one case ---- */
-/* From the right values, so that what a case does not compute (other completions) counts as unchanged. */
-static bool stage_under(real *out, const Report *r, const Case *c, Stage s, Err *e) {
-    Pool p = {0};
-    Case x = *c;
-    const size_t size = stage_size(&r->right, s);
-    if (s == STAGE_LOGITS && x.count > r->stage[s].count_rows) x.first = 0, x.count = r->stage[s].count_rows;
-    if (r->stage[s].right && s != STAGE_LOGITS) memcpy(out, r->stage[s].right, size * sizeof *out);
-    const size_t at =
-        s == STAGE_LOGITS ? x.first * r->d->width * (size_t)r->right.model.policy->config.vocab : 0;
-    const bool ok = stage_compute(out + at, &x, s, &p, e);
-    pool_free(&p);
-    return ok;
-}
-
-static size_t out_size(const Report *r, Stage s) {
-    size_t n = stage_size(&r->right, s);
-    if (s == STAGE_LOGITS)
-        n = r->stage[s].count_rows * r->d->width * (size_t)r->right.model.policy->config.vocab;
-    return n;
-}
-
-static bool runs_model(Stage s) { return (s >= STAGE_LOGITS && s <= STAGE_ENTROPIES) || s == STAGE_GRAD; }
-
-/* Multiply-adds of one forward pass over completion i, or over all. */
-static double model_work(const Report *r, bool all) {
-    const Model *m = r->right.model.policy      ? r->right.model.policy
-                     : r->right.model.reference ? r->right.model.reference
-                                                : r->right.model.old;
-    if (!m) return 0;
-    return (double)model_parameters(m) * (double)(r->d->width + r->d->prompt_width) *
-           (all ? (double)r->d->n : 1);
-}
 
 /* ---- dialects ---- */
 static bool fits_dialect(const Report *r, const char *name) {
@@ -380,13 +41,6 @@ static bool dialect_case(Case *c, const Report *r, Stage s, int alternative, Poo
 }
 
 /* ---- the search ---- */
-static void add_name(StageReport *x, const char *name, const char *line) {
-    for (int i = 0; i < x->n_name; i++) if (!strcmp(x->name[i], name)) return;
-    if (x->n_name == MAX_NAMES) return;
-    snprintf(x->text[x->n_name], sizeof x->text[0], "%s", line);
-    snprintf(x->name[x->n_name++], sizeof x->name[0], "%s", name);
-}
-
 static bool any_choice(const StageReport *x) {
     for (int i = 0; i < x->n_name; i++) if (name_is_choice(x->name[i])) return true;
     return false;
@@ -412,42 +66,13 @@ static size_t shortest_row(const Report *r) {
     return best;
 }
 
-/* Whether values that a case gave explain the dump, and whether they differ from ours at all. */
-static bool explains(Report *r, Stage s, const Case *c, const real *out, const Distance *ours) {
-    StageReport *x = &r->stage[s];
-    const Distance d = stage_distance(r, s, out, stage_per_row(c, s), false);
-    (void)x;
-    if (d.excess <= 1) return true;
-    /* a value that lies between two roundings may fall to either side */
-    return (c->round_logits || c->round_logp) && d.share >= 0.9 && d.mean <= 0.1 * ours->mean;
-}
-
-/* Does `out` differ from the right values beyond the tolerance, as a dump would show it? */
-static bool shows(const Report *r, Stage s, const Case *c, const real *out) {
-    const StageReport *x = &r->stage[s];
-    const bool per_row = stage_per_row(c, s), right_per_row = stage_per_row(&r->right, s);
-    for (int i = 0; i < x->n; i++) {
-        const Item *it = &r->item[x->first + i];
-        const double scale = scale_of(r, it, x->right, right_per_row);
-        size_t first, last;
-        item_range(&first, &last, r, it);
-        for (size_t j = first; j < last; j++) {
-            const size_t a = right_index(r, it, right_per_row, j), b = right_index(r, it, per_row, j);
-            if (a != SIZE_MAX && b != SIZE_MAX &&
-                value_gap(out[b], x->right[a]) > tolerance_at(r, it, x->right[a], scale))
-                return true;
-        }
-    }
-    return false;
-}
-
 /* By the size of the errors (throughout-bf16): how far apart, as a logarithm, the dump's mean error and that
  * of ours with everything rounded are; infinite where the dump errs by little more than its own precision. */
 static double size_apart(const Report *r, Stage s, const real *out, const Distance *ours) {
     const Item *it = &r->item[r->stage[s].first];
     double sum = 0, n = 0;
     for (size_t j = 0; j < it->count; j++) {
-        const size_t k = right_index(r, it, false, j);
+        const size_t k = item_right_index(r, it, false, j);
         if (k == SIZE_MAX) continue;
         sum += value_gap(out[k], r->stage[s].right[k]);
         n++;
@@ -464,9 +89,9 @@ typedef struct { const Mistake *m[80]; int n; } Candidates;    /* those that cha
 
 static bool search_singles(Report *r, Stage s, const Case *base, bool want_names, Candidates *found, Err *e) {
     StageReport *x = &r->stage[s];
-    const bool wrong = x->verdict == VERDICT_UNKNOWN, model = runs_model(s);
+    const bool wrong = x->verdict == VERDICT_UNKNOWN, model = stage_runs_model(s);
     const double work = model_work(r, true);
-    real *out = malloc(out_size(r, s) * sizeof *out);
+    real *out = malloc(stage_out_size(r, s) * sizeof *out);
     if (!out) return fail(e, "verify: no memory");
     const bool one_row = model && s != STAGE_GRAD && work > 2e9;
     r->only_row = one_row ? wrong ? worst_row(r, s) : shortest_row(r) : SIZE_MAX;
@@ -500,7 +125,7 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
         if (mistake_apply(m, &c, s, &p, e) && !e->line[0]) {
             if (stage_obstacle(&c, s)) { pool_free(&p); continue; }
             if (stage_under(out, r, &c, s, e)) {
-                if (shows(r, s, &c, out)) {
+                if (stage_shows(r, s, &c, out)) {
                     r->visible[i] = SHOWS;
                     if (found && !m->by_size && found->n < 80) found->m[found->n++] = m;
                 }
@@ -508,13 +133,13 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
                     const double apart = size_apart(r, s, out, &ours);
                     /* the two types are a factor of 8 apart */
                     if (apart < 1.4 && apart < closest) by_size = m, closest = apart;
-                } else if (wrong && want_names && explains(r, s, &c, out, &ours))
-                    add_name(x, m->name, m->line);
+                } else if (wrong && want_names && stage_explains(r, s, &c, out, &ours))
+                    stage_name(x, m->name, m->line);
             }
         }
         pool_free(&p);
     }
-    if (wrong && want_names && x->n_name == 0 && by_size) add_name(x, by_size->name, by_size->line);
+    if (wrong && want_names && x->n_name == 0 && by_size) stage_name(x, by_size->name, by_size->line);
     r->only_row = SIZE_MAX;
     free(out);
     return !e->line[0];
@@ -522,21 +147,22 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
 
 static bool search_pairs(Report *r, Stage s, const Case *base, const Candidates *found, Err *e) {
     StageReport *x = &r->stage[s];
-    real *out = malloc(out_size(r, s) * sizeof *out);
+    real *out = malloc(stage_out_size(r, s) * sizeof *out);
     if (!out) return fail(e, "verify: no memory");
-    if (runs_model(s)) r->only_row = worst_row(r, s);
+    if (stage_runs_model(s)) r->only_row = worst_row(r, s);
     Distance ours = stage_distance(r, s, x->right, stage_per_row(&r->right, s), false);
     for (int i = 0; i < found->n; i++)
         for (int j = i + 1; j < found->n && !e->line[0]; j++) {
             if (!strcmp(found->m[i]->name, found->m[j]->name)) continue;
             Pool p = {0};
             Case c = *base;
-            if (runs_model(s)) c.first = r->only_row, c.count = 1;
+            if (stage_runs_model(s)) c.first = r->only_row, c.count = 1;
             if (mistake_apply(found->m[i], &c, s, &p, e) && mistake_apply(found->m[j], &c, s, &p, e) &&
-                !stage_obstacle(&c, s) && stage_under(out, r, &c, s, e) && explains(r, s, &c, out, &ours)) {
+                !stage_obstacle(&c, s) && stage_under(out, r, &c, s, e) &&
+                stage_explains(r, s, &c, out, &ours)) {
                 char both[64];
                 snprintf(both, sizeof both, "%.30s + %.30s", found->m[i]->name, found->m[j]->name);
-                add_name(x, both, "two of them together");
+                stage_name(x, both, "two of them together");
             }
             pool_free(&p);
         }
@@ -554,7 +180,7 @@ static int recomputed(void) {
     return i;
 }
 static void name_recomputed(Report *r) {
-    add_name(&r->stage[STAGE_OLD], RECOMPUTED_OLD, mistakes[recomputed()].line);
+    stage_name(&r->stage[STAGE_OLD], RECOMPUTED_OLD, mistakes[recomputed()].line);
 }
 
 /* E81: old beside the policy's own, on policy: the very same numbers, rounding noise, or another policy. */
@@ -573,7 +199,7 @@ static void judge_old(Report *r) {
             sum += gap;
             n++;
         }
-    const double noise = fmax(NOISE_MOST, tolerance_at(r, &probe, 1, 0));
+    const double noise = fmax(NOISE_MOST, item_tolerance(r, &probe, 1, 0));
     if (n == 0 || most > noise) return;                 /* another policy's, and so it may be */
     x->judged = true;
     x->obstacle = NULL;
@@ -590,7 +216,7 @@ static void judge_old(Report *r) {
 static bool name_missing_ways(Report *r, Stage s, Err *e) {
     StageReport *x = &r->stage[s];
     StageReport before = *x;
-    real *out = malloc(out_size(r, s) * sizeof *out);
+    real *out = malloc(stage_out_size(r, s) * sizeof *out);
     if (!out) return fail(e, "verify: no memory");
     x->n_name = 0;
     for (int i = 0; i < n_mistake && !e->line[0]; i++) {
@@ -603,8 +229,8 @@ static bool name_missing_ways(Report *r, Stage s, Err *e) {
         Pool p = {0};
         Case c = r->right;
         if (mistake_apply(m, &c, s, &p, e) && !e->line[0] && stage_under(out, r, &c, s, e) &&
-            shows(r, s, &c, out))
-            add_name(x, m->name, m->line);
+            stage_shows(r, s, &c, out))
+            stage_name(x, m->name, m->line);
         pool_free(&p);
     }
     free(out);
@@ -648,12 +274,12 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
     Case dialect = r->right;
     const bool declared = r->d->set.dialect != DIALECT_TRL_116;
     bool other = false, as_dialect = false, differs = false;
-    real *out = declared ? malloc(out_size(r, s) * sizeof *out) : NULL;
+    real *out = declared ? malloc(stage_out_size(r, s) * sizeof *out) : NULL;
     x->verdict = ours.excess <= 1 ? VERDICT_RIGHT : VERDICT_UNKNOWN;
     for (int k = 0; declared && out && k < 2 && !as_dialect && !e->line[0]; k++) {
         other = dialect_case(&dialect, r, s, k, &p, e);
         if (!other || e->line[0] || !stage_under(out, r, &dialect, s, e)) break;
-        differs = shows(r, s, &dialect, out);
+        differs = stage_shows(r, s, &dialect, out);
         as_dialect = stage_distance(r, s, out, stage_per_row(&dialect, s), false).excess <= 1;
     }
     if (as_dialect && ours.excess > 1) x->verdict = VERDICT_RIGHT_AS;
@@ -678,7 +304,7 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
     if (s == STAGE_LOSS_MASK && x->verdict == VERDICT_UNKNOWN && x->n_name == 0) leaves_out(r);
     if (s == STAGE_SAMPLER && x->verdict == VERDICT_UNKNOWN) excuse_sampler(r);
     if (ok && x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && !quick && s != STAGE_GRAD &&
-        s != STAGE_STEP && !(runs_model(s) && model_work(r, true) > 1e8))
+        s != STAGE_STEP && !(stage_runs_model(s) && model_work(r, true) > 1e8))
         ok = search_pairs(r, s, other ? &dialect : &r->right, &found, e);
     if (x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && s == STAGE_OLD && case_on_policy(&r->right) &&
         r->item[x->first].max_abs <= NOISE_MOST)
@@ -764,7 +390,7 @@ static bool compare_ours(Report *r, const char *path, Err *e) {
         tensor_reals(ours, t, 0, size);
         x->ours = 0;
         for (size_t j = 0; j < x->count; j++) {
-            const size_t k = right_index(r, x, per_row, j);
+            const size_t k = item_right_index(r, x, per_row, j);
             if (k == SIZE_MAX) continue;
             const double error = value_gap(ours[family ? k - x->at : k], r->stage[x->stage].right[k]);
             x->ours = error > x->ours ? error : x->ours;
@@ -777,13 +403,13 @@ static bool compare_ours(Report *r, const char *path, Err *e) {
 
 bool report_make(Report *r, const Dump *d, const Policies *model, const char *ours, bool quick, Err *e) {
     *r = (Report){.d = d, .only_row = SIZE_MAX};
-    if (!case_open(&r->right, d, model, &r->pool, e) || !add_items(r, e) ||
+    if (!case_open(&r->right, d, model, &r->pool, e) || !report_items(r, e) ||
         !(r->visible = pool_take(&r->pool, (size_t)n_mistake, 1, e)))
         return false;
     for (int k = 0; k < N_STAGE; k++) {
         StageReport *x = &r->stage[k];
         if (!x->judged) continue;
-        if (!(x->right = pool_take(&r->pool, out_size(r, (Stage)k), sizeof(real), e))) return false;
+        if (!(x->right = pool_take(&r->pool, stage_out_size(r, (Stage)k), sizeof(real), e))) return false;
         Case c = r->right;
         Pool p = {0};
         if (k == STAGE_LOGITS) c.count = x->count_rows;
@@ -809,24 +435,6 @@ Outcome report_outcome(const Report *r) {
         worst = OUTCOME_CHOICE;
     }
     return worst;
-}
-
-/* ---- words ---- */
-void item_place(long *row, long *position, const Report *r, const Item *x, size_t j) {
-    const Dump *d = r->d;
-    *row = *position = -1;
-    size_t at = j;
-    switch (stage_info[x->stage].shape) {
-    case SHAPE_PARAMETERS: case SHAPE_ONE: return;
-    case SHAPE_ROWS: *row = (long)j; return;
-    case SHAPE_LOGITS: at = j / d->tensor[STAGE_LOGITS]->shape[2]; break;
-    case SHAPE_TOKENS_OR_ROWS: if (x->given_per_row) { *row = (long)j; return; } break;
-    case SHAPE_MASK: case SHAPE_TOKENS: break;
-    }
-    *row = (long)(at / d->width);
-    long before = 0;
-    for (size_t t = *row * (long)d->width; t < at; t++) before += r->right.real_token[t];
-    *position = before;
 }
 
 void blind_counts(const Report *r, int *blind, int *all) {
