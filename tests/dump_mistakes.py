@@ -358,7 +358,8 @@ def truncated_mistake(name, leave_out, **config):
     def aggregation_mask(self):
         only(self.c["mask_truncated_completions"] != leave_out)
         return change(self, Right.aggregation_mask(self))
-    mistake(name, "loss_mask", "tokens", config)(named("make_loss_mask", loss_mask))
+    if leave_out:               # a mask that leaves nothing out is not written
+        mistake(name, "loss_mask", "tokens", config)(named("make_loss_mask", loss_mask))
     mistake(name, "loss", "tokens", config)(aggregation_mask)
 
 
@@ -496,6 +497,7 @@ def kl_of(self, logp, rho):
 
 @slope_mistake("kl-score-function", use_bias_correction_kl=False)
 def kl_of(self, logp, rho):
+    only(not self.bias_correction())
     return self.k(self.t["ref_per_token_logps"] - logp) * (logp - logp.detach()).exp()
 
 

@@ -21,14 +21,14 @@ static int by_text(const void *a, const void *b) {
 }
 
 /* "A, B" of names in order; pairs with their halves in order. */
-static void joined(char *out, size_t size, char (*name)[64], const Json *list) {
-    char copy[64][64];
+static void joined(char *out, size_t size, char (*name)[96], const Json *list) {
+    char copy[64][96];
     const char *at[64];
     size_t n = 0;
     for (size_t i = 0; list ? i < list->length : name[i][0] != 0; i++) {
         char *plus;
         if (n == 64) break;
-        snprintf(copy[n], sizeof copy[n], "%.63s", list ? list->item[i].string : name[i]);
+        snprintf(copy[n], sizeof copy[n], "%.95s", list ? list->item[i].string : name[i]);
         if ((plus = strstr(copy[n], " + ")) != NULL) {
             char a[64], b[64];
             snprintf(a, sizeof a, "%.*s", (int)(plus - copy[n]), copy[n]);
@@ -418,6 +418,105 @@ static void test_sampler_for_information(void) {
     is_not_right(&m, STAGE_TOKEN_LOSS);
 }
 
+/* ---- a setting fitted, a constant factor ---- */
+/* The golden dump `file` with `with` in place of the text `from` of its config, and its loss and gradient by
+ * log-probability times `factor`. */
+static bool redeclared(const char *file, const char *from, const char *with, double factor, Err *e) {
+    static TensorOut t[60];
+    static char config[2000];
+    static float scaled[2][400];
+    char name[600];
+    Dump d;
+    int n = 0, changed = 0;
+    snprintf(name, sizeof name, "%.90s/%.300s.safetensors", golden, file);
+    if (!dump_open(&d, name, NULL, e)) return false;
+    const char *text = safetensors_metadata(d.file, "config"), *at = strstr(text, from);
+    CHECK(at != NULL);
+    if (!at) at = text, from = with = "";
+    snprintf(config, sizeof config, "%.*s%s%s", (int)(at - text), text, with, at + strlen(from));
+    for (int i = 0; i < safetensors_count(d.file); i++) {
+        const Tensor *x = safetensors_at(d.file, i);
+        const bool whole = x->store == STORE_REAL,
+                   scales = !strcmp(x->name, "loss") || !strcmp(x->name, "grad_per_token_logps");
+        t[n] = (TensorOut){.name = x->name, .store = whole ? STORE_F32 : x->store, .n_dim = x->n_dim,
+                           .data = x->data, .from = whole ? STORE_F32 : x->store,
+                           .dtype = whole ? x->dtype : NULL};
+        memcpy(t[n].shape, x->shape, sizeof t[n].shape);
+        for (size_t j = 0; scales && changed < 2 && x->count <= 400 && j < x->count; j++)
+            scaled[changed][j] = (float)(factor * ((const float *)x->data)[j]);
+        if (scales) t[n].data = scaled[changed++];
+        n++;
+    }
+    const char *const metadata[] = {"format", "grpo-dump-1", "config", config, NULL};
+    const bool ok = safetensors_write(path, t, n, metadata, e);
+    dump_close(&d);
+    return ok;
+}
+
+static void names_of_stage(char out[1200], const char *file, const char *from, const char *with,
+                           double factor, Stage s, Verdict *verdict) {
+    Err e = {{0}};
+    Dump d;
+    Report r;
+    snprintf(out, 1200, "not read");
+    if (!redeclared(file, from, with, factor, &e) || !dump_open(&d, path, NULL, &e)) {
+        printf("%s\n", e.line);
+        return;
+    }
+    if (report_make(&r, &d, &(Policies){NULL, NULL, NULL}, NULL, false, &e)) {
+        StageReport *x = &r.stage[s];
+        if (x->n_name < MAX_NAMES) x->name[x->n_name][0] = 0;
+        joined(out, 1200, x->name, NULL);
+        *verdict = x->verdict;
+    }
+    report_free(&r);
+    dump_close(&d);
+}
+
+static void test_numbers(void) {
+    static const struct {
+        const char *file, *from, *with;
+        double factor;
+        Stage s;
+        const char *names;
+        Verdict verdict;
+    } cases[] = {
+        {"right-grpo-token", "\"beta\": 0.04", "\"beta\": 0.07", 1, STAGE_TOKEN_LOSS, "beta=0.04",
+         VERDICT_WRONG},
+        {"right-grpo-token", "\"beta\": 0.04", "\"beta\": 0.07", 1, STAGE_DLOGP, "beta=0.04", VERDICT_WRONG},
+        {"right-grpo-token", "\"beta\"", "\"epsilon\": 0.13, \"beta\"", 1, STAGE_TOKEN_LOSS,
+         "epsilon=0.2", VERDICT_WRONG},
+        {"right-delta", "\"delta\": 1.5", "\"delta\": 1.7", 1, STAGE_TOKEN_LOSS,
+         "delta=1.5, dual_clip=1.5", VERDICT_WRONG},
+        {"right-scale-group", "\"num_generations\": 3", "\"num_generations\": 6", 1, STAGE_ADVANTAGES,
+         "num_generations=3", VERDICT_WRONG},
+        {"right-dr_grpo-token", "\"max_completion_length\": 8", "\"max_completion_length\": 100", 1,
+         STAGE_LOSS, "max_completion_length=8", VERDICT_WRONG},
+        /* a value that the config does not speak of is another program's default, no error */
+        {"right-entropy", "\"entropy_coef\": 0.05, ", "", 1, STAGE_LOSS, "entropy_coef=0.05",
+         VERDICT_DIFFERS},
+        {"right-grpo-token", "\"gradient_accumulation_steps\": 2",
+         "\"gradient_accumulation_steps\": 8", 1, STAGE_LOSS, "gradient_accumulation_steps=2", VERDICT_WRONG},
+        /* 12 completions, 50 tokens, 6 columns */
+        {"right-grpo-token", "", "", 12, STAGE_LOSS, "factor completions", VERDICT_WRONG},
+        {"right-grpo-token", "", "", 12, STAGE_DLOGP, "factor completions", VERDICT_WRONG},
+        {"right-bnpo-token", "", "", 1 / 47.0, STAGE_DLOGP, "factor 1/tokens", VERDICT_WRONG},
+        {"right-grpo-token", "", "", -1, STAGE_DLOGP, "factor -1", VERDICT_WRONG},
+        {"right-grpo-token", "", "", 0, STAGE_DLOGP, "all-zero", VERDICT_WRONG},
+        {"right-grpo-token", "", "", 2.345, STAGE_DLOGP, "factor unknown", VERDICT_WRONG},
+        {"right-grpo-token", "", "", 2.345, STAGE_LOSS, "", VERDICT_UNKNOWN},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char found[1200];
+        Verdict verdict = VERDICT_RIGHT;
+        names_of_stage(found, cases[i].file, cases[i].from, cases[i].with, cases[i].factor, cases[i].s,
+                       &verdict);
+        CHECK_STRING(found, cases[i].names);
+        CHECK_INT(verdict, cases[i].verdict);
+        if (strcmp(found, cases[i].names)) printf("    %s: %s\n", cases[i].file, cases[i].names);
+    }
+}
+
 /* Every row of the catalogue can be found by its name, belongs to a stage, and says what it does. */
 static void test_catalogue(void) {
     for (int i = 0; i < n_mistake; i++) {
@@ -562,6 +661,7 @@ static void test_sharp(void) {
 int main(int argc, char **argv) {
     if (argc > 1) golden = argv[1];
     test_catalogue();
+    test_numbers();
     test_liars();
     test_mutations();
     test_padding();

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "verify/causes.h"
 #include "verify/known.h"
 
 /* ---- dialects ---- */
@@ -41,8 +42,12 @@ static bool dialect_case(Case *c, const Report *r, Stage s, int alternative, Poo
 }
 
 /* ---- the search ---- */
+static void name_mistake(StageReport *x, const Mistake *m) {
+    stage_name(x, m->name, m->line, name_is_choice(m->name));
+}
+
 static bool any_choice(const StageReport *x) {
-    for (int i = 0; i < x->n_name; i++) if (name_is_choice(x->name[i])) return true;
+    for (int i = 0; i < x->n_name; i++) if (x->choice[i]) return true;
     return false;
 }
 
@@ -134,16 +139,19 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
                     /* the two types are a factor of 8 apart */
                     if (apart < 1.4 && apart < closest) by_size = m, closest = apart;
                 } else if (wrong && want_names && stage_explains(r, s, &c, out, &ours))
-                    stage_name(x, m->name, m->line);
+                    name_mistake(x, m);
             }
         }
         pool_free(&p);
     }
-    if (wrong && want_names && x->n_name == 0 && by_size) stage_name(x, by_size->name, by_size->line);
+    if (wrong && want_names && x->n_name == 0 && by_size) name_mistake(x, by_size);
     r->only_row = SIZE_MAX;
     free(out);
     return !e->line[0];
 }
+
+/* Tokens over which pairs are tried: some tenths of a second. */
+#define PAIRS_MOST 1e7
 
 static bool search_pairs(Report *r, Stage s, const Case *base, const Candidates *found, Err *e) {
     StageReport *x = &r->stage[s];
@@ -152,7 +160,8 @@ static bool search_pairs(Report *r, Stage s, const Case *base, const Candidates 
     if (stage_runs_model(s)) r->only_row = worst_row(r, s);
     Distance ours = stage_distance(r, s, x->right, stage_per_row(&r->right, s), false);
     for (int i = 0; i < found->n; i++)
-        for (int j = i + 1; j < found->n && !e->line[0]; j++) {
+        for (int j = i + 1; j < found->n && r->work < PAIRS_MOST && !e->line[0]; j++) {
+            r->work += (double)(r->d->n * r->d->width);
             if (!strcmp(found->m[i]->name, found->m[j]->name)) continue;
             Pool p = {0};
             Case c = *base;
@@ -160,9 +169,11 @@ static bool search_pairs(Report *r, Stage s, const Case *base, const Candidates 
             if (mistake_apply(found->m[i], &c, s, &p, e) && mistake_apply(found->m[j], &c, s, &p, e) &&
                 !stage_obstacle(&c, s) && stage_under(out, r, &c, s, e) &&
                 stage_explains(r, s, &c, out, &ours)) {
-                char both[64];
+                char both[64], both_lines[200];
                 snprintf(both, sizeof both, "%.30s + %.30s", found->m[i]->name, found->m[j]->name);
-                stage_name(x, both, "two of them together");
+                snprintf(both_lines, sizeof both_lines, "%.95s; and %.95s", found->m[i]->line,
+                         found->m[j]->line);
+                stage_name(x, both, both_lines, name_is_choice(both));
             }
             pool_free(&p);
         }
@@ -180,7 +191,7 @@ static int recomputed(void) {
     return i;
 }
 static void name_recomputed(Report *r) {
-    stage_name(&r->stage[STAGE_OLD], RECOMPUTED_OLD, mistakes[recomputed()].line);
+    name_mistake(&r->stage[STAGE_OLD], &mistakes[recomputed()]);
 }
 
 /* E81: old beside the policy's own, on policy: the very same numbers, rounding noise, or another policy. */
@@ -230,7 +241,7 @@ static bool name_missing_ways(Report *r, Stage s, Err *e) {
         Case c = r->right;
         if (mistake_apply(m, &c, s, &p, e) && !e->line[0] && stage_under(out, r, &c, s, e) &&
             stage_shows(r, s, &c, out))
-            stage_name(x, m->name, m->line);
+            name_mistake(x, m);
         pool_free(&p);
     }
     free(out);
@@ -264,6 +275,21 @@ static void excuse_sampler(Report *r) {
     snprintf(x->note, sizeof x->note, "as %s has it; sampler_dtype says so beforehand", x->name[0]);
     x->verdict = VERDICT_RIGHT;
     x->n_name = 0;
+}
+
+/* What no row explains: a setting, a factor, two rows, a row and a factor. */
+static bool search_numbers(Report *r, Stage s, const Case *base, const Candidates *found, bool quick,
+                           Err *e) {
+    const StageReport *x = &r->stage[s];
+    r->work = 0;
+    bool ok = causes_fit(r, s, base, e) && causes_factor(r, s, base, NULL, e);
+    if (ok && x->n_name == 0 && !quick && s != STAGE_GRAD && s != STAGE_STEP &&
+        !(stage_runs_model(s) && model_work(r, true) > 1e8))
+        ok = search_pairs(r, s, base, found, e);
+    r->work = 0;
+    for (int i = 0; ok && !quick && x->n_name == 0 && i < found->n; i++)
+        ok = causes_factor(r, s, base, found->m[i], e);
+    return ok && (x->n_name || causes_any_factor(r, s, e));
 }
 
 static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
@@ -303,9 +329,8 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
     } else if (ok) ok = search_singles(r, s, &r->right, false, NULL, e);
     if (s == STAGE_LOSS_MASK && x->verdict == VERDICT_UNKNOWN && x->n_name == 0) leaves_out(r);
     if (s == STAGE_SAMPLER && x->verdict == VERDICT_UNKNOWN) excuse_sampler(r);
-    if (ok && x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && !quick && s != STAGE_GRAD &&
-        s != STAGE_STEP && !(stage_runs_model(s) && model_work(r, true) > 1e8))
-        ok = search_pairs(r, s, other ? &dialect : &r->right, &found, e);
+    if (ok && x->verdict == VERDICT_UNKNOWN && x->n_name == 0)
+        ok = search_numbers(r, s, other ? &dialect : &r->right, &found, quick, e);
     if (x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && s == STAGE_OLD && case_on_policy(&r->right) &&
         r->item[x->first].max_abs <= NOISE_MOST)
         name_recomputed(r);

@@ -105,6 +105,8 @@ static Precision judged_precision(const Report *r, const Item *x) {
     return model && r->d->set.compute_given ? coarser(x->precision, r->d->set.compute) : x->precision;
 }
 
+bool judged_half(const Report *r, const Item *x) { return judged_precision(r, x) >= PRECISION_F16; }
+
 static int mantissa(Precision p) {
     return p == PRECISION_F64 ? 53 : p == PRECISION_F32 ? 24 : p == PRECISION_F16 ? 11 : 8;
 }
@@ -128,7 +130,7 @@ static double depth_factor(const Report *r, Stage s) {
 }
 
 /* What "scaled" is a multiple of, for values `ours` of the item's stage. */
-static double scale_of(const Report *r, const Item *x, const real *ours, bool per_row) {
+double item_scale(const Report *r, const Item *x, const real *ours, bool per_row) {
     /* its terms may cancel, and on policy they do; a NaN is no scale */
     if (x->stage == STAGE_LOSS) {
         const double sum = fabs((double)ours[0]);
@@ -187,7 +189,7 @@ static bool step_is_noise(const Report *r, const Item *x, size_t at, double grad
 
 /* How far an item lies from `ours`; details into x. */
 static Distance item_distance(const Report *r, Item *x, const real *ours, bool per_row, bool details) {
-    const double scale = scale_of(r, x, ours, per_row);
+    const double scale = item_scale(r, x, ours, per_row);
     double grad_scale = 0;
     if (x->stage == STAGE_STEP)
         for (size_t j = 0; j < r->right.model.policy->n_trainable; j++)
@@ -343,10 +345,11 @@ double model_work(const Report *r, bool all) {
 }
 
 /* ---- what a case explains ---- */
-void stage_name(StageReport *x, const char *name, const char *line) {
+void stage_name(StageReport *x, const char *name, const char *line, bool choice) {
     for (int i = 0; i < x->n_name; i++) if (!strcmp(x->name[i], name)) return;
     if (x->n_name == MAX_NAMES) return;
     snprintf(x->text[x->n_name], sizeof x->text[0], "%s", line);
+    x->choice[x->n_name] = choice;
     snprintf(x->name[x->n_name++], sizeof x->name[0], "%s", name);
 }
 
@@ -364,7 +367,7 @@ bool stage_shows(const Report *r, Stage s, const Case *c, const real *out) {
     const bool per_row = stage_per_row(c, s), right_per_row = stage_per_row(&r->right, s);
     for (int i = 0; i < x->n; i++) {
         const Item *it = &r->item[x->first + i];
-        const double scale = scale_of(r, it, x->right, right_per_row);
+        const double scale = item_scale(r, it, x->right, right_per_row);
         size_t first, last;
         item_range(&first, &last, r, it);
         for (size_t j = first; j < last; j++) {

@@ -31,8 +31,9 @@ typedef struct {
     real *right;                        /* stage_size numbers */
     size_t count_rows;                  /* logits: completions that were compared */
     Verdict verdict;
-    char name[MAX_NAMES][64];           /* mistakes that explain it, "A + B" for two together */
+    char name[MAX_NAMES][96];           /* mistakes that explain it, "A + B" for two together */
     char text[MAX_NAMES][200];          /* of each: what is done instead */
+    bool choice[MAX_NAMES];             /* some program does so on purpose */
     int n_name;
     bool lacks;                         /* the names are what the declared program does, and this does not */
     char note[160];
@@ -43,6 +44,9 @@ typedef struct { size_t n; double mean, sd, p95, max, outside; } Gap;
 typedef struct { bool there, oracle; Gap both, trainer, sampler; double low, high; } SamplerTable;
 
 enum { SHOWS = 1, HIDDEN, UNTRIED };
+
+/* Settings that stages were found to have, other than the config says. */
+typedef struct { const char *key[MAX_NAMES]; double value[MAX_NAMES]; int n; } Fitted;
 
 typedef struct {
     const Dump *d;
@@ -55,6 +59,8 @@ typedef struct {
                                too costly to say */
     SamplerTable table;
     double loss_scale;                  /* sum |c_it m_it l_it|: what the loss's tolerance is a share of */
+    Fitted fitted;
+    double work;                        /* tokens that searches for causes have computed */
     size_t only_row;                    /* while a search looks at one completion; SIZE_MAX: all */
 } Report;
 
@@ -67,10 +73,12 @@ double model_work(const Report *r, bool all);
 /* The stage as a case has it; what the case does not compute (other completions) is ours. */
 bool stage_under(real *out, const Report *r, const Case *c, Stage s, Err *e);
 
+bool judged_half(const Report *r, const Item *x);               /* in a type of 16 bits */
 double value_gap(double given, double right);                   /* two NaN are the same */
 /* Element j of an item: where the stage's own array has it, or SIZE_MAX where it is not looked at. */
 size_t item_right_index(const Report *r, const Item *x, bool right_per_row, size_t j);
-/* At the value `value`, in a tensor of that scale. */
+/* What a tolerance is a share of, and the tolerance at one value. */
+double item_scale(const Report *r, const Item *x, const real *ours, bool per_row);
 double item_tolerance(const Report *r, const Item *x, double value, double scale);
 /* How far a stage's tensors lie from `ours`: the largest error over its tolerance (at most 1: within), the
  * mean error, the share of elements within. details: written into the items. */
@@ -81,7 +89,7 @@ bool stage_explains(Report *r, Stage s, const Case *c, const real *out, const Di
 /* Whether it differs from the right values beyond the tolerance, as a dump would show it. */
 bool stage_shows(const Report *r, Stage s, const Case *c, const real *out);
 /* Names what explains a stage; once. */
-void stage_name(StageReport *x, const char *name, const char *line);
+void stage_name(StageReport *x, const char *name, const char *line, bool choice);
 
 /* Completion and position of an element of an item; position -1: of the completion as a whole, row -1: of no
  * completion. */

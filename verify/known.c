@@ -236,8 +236,8 @@ const Known *known_name(const char *name) {
 }
 
 bool name_is_choice(const char *name) {
-    char one[64];
-    snprintf(one, sizeof one, "%.63s", name);
+    char one[96];
+    snprintf(one, sizeof one, "%.95s", name);
     char *plus = strstr(one, " + ");
     if (plus) *plus = 0;
     const Known *k = known_name(one);
