@@ -62,8 +62,14 @@ static bool read_completion(const char **out, const Json *row, const char *key, 
                 v->line, v->column, key, json_type_name(v->type));
 }
 
+static bool is_conversation(const Json *v) {
+    const Json *role = v && v->type == JSON_ARRAY && v->length ? json_get(&v->item[0], "role") : NULL;
+    return v && v->type == JSON_ARRAY &&
+           (v->length > 1 || (role && role->type == JSON_STRING && strcmp(role->string, "assistant")));
+}
+
 /* chosen and rejected as whole conversations: the turns that they share are the prompt, one turn is left of
- * each. */
+ * each. A prompt beside them repeats these turns, or, as a text, one of them. */
 static bool read_conversations(Example *x, const Json *chosen, const Json *rejected, const char *path,
                                Err *e) {
     const Message *a, *b;
@@ -76,8 +82,19 @@ static bool read_conversations(Example *x, const Json *chosen, const Json *rejec
     if (n - same != 1 || m - same != 1)
         return fail(e,
                     "%s:%d: chosen and rejected differ in %d and %d turns; expected conversations that "
-                    "differ in the last turn only, or a \"prompt\"",
+                    "differ in the last turn only, or a \"prompt\" and one reply in each",
                     path, x->line, n - same, m - same);
+    if (strcmp(a[same].role, "assistant") || strcmp(b[same].role, "assistant"))
+        return fail(e,
+                    "%s:%d: chosen and rejected end with the roles \"%.20s\" and \"%.20s\"; expected the "
+                    "assistant's reply in both",
+                    path, x->line, a[same].role, b[same].role);
+    if (x->n_prompt > 1 && x->n_prompt != same)
+        return fail(e,
+                    "%s:%d: the prompt has %d turns, but chosen and rejected share %d; leave \"prompt\" out, "
+                    "or the shared turns",
+                    path, x->line, x->n_prompt, same);
+    if (!same) return fail(e, "%s:%d: chosen and rejected share no turn: there is no prompt", path, x->line);
     x->prompt = a;
     x->n_prompt = same;
     x->chosen = a[same].content;
@@ -110,42 +127,59 @@ static bool one_user(Example *x, const char *text, Err *e) {
     return true;
 }
 
-static bool read_row(Example *x, const Json *row, int need, const char *path, Err *e) {
+static bool is_list(const Json *v) { return v && v->type == JSON_ARRAY && v->length; }
+
+/* From "prompt", or from "messages", whose last turn is the completion if it is the assistant's. */
+static bool read_prompt(Example *x, const Json *row, int need, const char *path, Err *e) {
     const Json *prompt = json_get(row, "prompt"), *messages = json_get(row, "messages"),
-               *reason = json_get(row, "finish_reason"), *chosen = json_get(row, "chosen"),
-               *rejected = json_get(row, "rejected");
-    x->row = row;
-    if (row->type != JSON_OBJECT)
-        return fail(e, "%s:%d: found %s, expected an object", path, x->line, json_type_name(row->type));
-    if (prompt && prompt->type == JSON_STRING) {
-        if (!prompt->length) return fail(e, "%s:%d: prompt: is empty; expected a text", path, x->line);
-        if (!no_nul(prompt, path, "prompt", e) || !one_user(x, prompt->string, e)) return false;
-    } else if (prompt && prompt->type == JSON_ARRAY && prompt->length) {
-        if (!read_messages(&x->prompt, &x->n_prompt, prompt, path, e)) return false;
-    } else if (messages && messages->type == JSON_ARRAY && messages->length) {
+               *completion = json_get(row, "completion");
+    const bool text = prompt && prompt->type == JSON_STRING,
+               replies = (need & NEED_COMPLETION) && (!completion || completion->type == JSON_NULL);
+    if (is_list(messages) && ((!text && !is_list(prompt)) || replies)) {
         if (!read_messages(&x->prompt, &x->n_prompt, messages, path, e)) return false;
         if (!strcmp(x->prompt[x->n_prompt - 1].role, "assistant"))
             x->completion = x->prompt[--x->n_prompt].content;
-    } else if (!prompt && chosen && rejected && chosen->type == JSON_ARRAY && rejected->type == JSON_ARRAY) {
-        if (!read_conversations(x, chosen, rejected, path, e)) return false;
-    } else
-        return fail(e, "%s:%d: no \"prompt\" (a text or a list of messages) and no \"messages\"", path,
-                    x->line);
-    if (!x->n_prompt || !strcmp(x->prompt[x->n_prompt - 1].role, "assistant"))
-        return fail(e, "%s:%d: the prompt must end with a user's turn", path, x->line);
-    if (!x->completion && !read_completion(&x->completion, row, "completion", path, e)) return false;
-    if (!x->chosen && (!read_completion(&x->chosen, row, "chosen", path, e) ||
-                       !read_completion(&x->rejected, row, "rejected", path, e)))
+        return true;
+    }
+    if (text && !prompt->length) return fail(e, "%s:%d: prompt: is empty; expected a text", path, x->line);
+    if (text) return no_nul(prompt, path, "prompt", e) && one_user(x, prompt->string, e);
+    return !is_list(prompt) || read_messages(&x->prompt, &x->n_prompt, prompt, path, e);
+}
+
+static bool read_pair(Example *x, const Json *row, const char *path, Err *e) {
+    const Json *chosen = json_get(row, "chosen"), *rejected = json_get(row, "rejected");
+    if (is_list(rejected) && (is_conversation(chosen) || is_conversation(rejected)))
+        return read_conversations(x, chosen, rejected, path, e);
+    return read_completion(&x->chosen, row, "chosen", path, e) &&
+           read_completion(&x->rejected, row, "rejected", path, e);
+}
+
+static bool read_row(Example *x, const Json *row, int need, const char *path, Err *e) {
+    const Json *reason = json_get(row, "finish_reason");
+    const char *completion = NULL;
+    Err ignored = {{0}};
+    x->row = row;
+    if (row->type != JSON_OBJECT)
+        return fail(e, "%s:%d: found %s, expected an object", path, x->line, json_type_name(row->type));
+    if (!read_prompt(x, row, need, path, e)) return false;
+    if (!x->n_prompt && !is_list(json_get(row, "chosen"))) return shapes_row(row, need, path, x->line, e);
+    /* what a command does without may have any shape */
+    if (!read_pair(x, row, path, need & NEED_PAIR || !x->n_prompt ? e : &ignored)) {
+        if (!ignored.line[0]) return false;
+        x->chosen = x->rejected = NULL;
+    }
+    if (!read_completion(&completion, row, "completion", path, need & NEED_COMPLETION ? e : &ignored) &&
+        (need & NEED_COMPLETION))
         return false;
+    if (completion) x->completion = completion;
+    if (!x->n_prompt || ((need & NEED_COMPLETION) && !x->completion) ||
+        ((need & NEED_PAIR) && (!x->chosen || !x->rejected)))
+        return shapes_row(row, need, path, x->line, e);
+    if (!strcmp(x->prompt[x->n_prompt - 1].role, "assistant"))
+        return fail(e, "%s:%d: the prompt must end with a user's turn", path, x->line);
     x->chosen_cut = says_length(row, "chosen_finish_reason"),
     x->rejected_cut = says_length(row, "rejected_finish_reason");
     if (reason && reason->type == JSON_STRING) x->finish_reason = reason->string;
-    if ((need & NEED_COMPLETION) && !x->completion)
-        return fail(e, "%s:%d: no \"completion\" (a text), and no \"messages\" that end with the assistant",
-                    path, x->line);
-    if ((need & NEED_PAIR) && (!x->chosen || !x->rejected))
-        return fail(e, "%s:%d: no \"%s\": expected a pair of replies, \"chosen\" and \"rejected\"", path,
-                    x->line, x->chosen ? "rejected" : "chosen");
     const Json *labels = json_get(row, "labels");
     if ((need & NEED_LABELS) && (!labels || labels->type != JSON_OBJECT))
         return fail(e, "%s:%d: %s%s: expected an object such as {\"safety\": 0.9}", path, x->line,
@@ -158,12 +192,13 @@ static bool read_row(Example *x, const Json *row, int need, const char *path, Er
 
 bool dataset_load(Dataset *d, const char *path, int need, const char *system, Err *e) {
     size_t n;
-    char *text = file_read(path, &n, e);
+    char *text = shapes_missing(path, e) ? file_read(path, &n, e) : NULL;
     if (!text) return false;
     const size_t name = strlen(path);
     const bool plain = name > 4 && !strcmp(path + name - 4, ".txt");
     if (plain && (need & (NEED_COMPLETION | NEED_LABELS | NEED_PAIR)))
         return fail(e, "%s: a text file holds prompts only; expected JSON Lines", path);
+    if (!plain && !shapes_file(path, text, n, e)) return false;
     int lines = 1;
     for (size_t i = 0; i < n; i++) lines += text[i] == '\n';
     *d = (Dataset){.path = path, .row = data_memory((size_t)lines * sizeof(Example), e), .memory = text};
@@ -174,6 +209,7 @@ bool dataset_load(Dataset *d, const char *path, int need, const char *system, Er
         if (!end) end = text + n;
         size_t length = (size_t)(end - at), bad;
         line++;
+        if (length >= 3 && !memcmp(at, "\xef\xbb\xbf", 3)) at += 3, length -= 3;    /* a byte order mark */
         if (length && at[length - 1] == '\r') length--;
         at[length] = 0;
         Example *x = &d->row[d->n];

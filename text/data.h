@@ -4,11 +4,13 @@
 
 #include "lib/json.h"
 #include "text/chat.h"
+#include "text/shapes.h"
 
 /* One line: {"prompt": text or messages, "completion": ..., "chosen", "rejected", "labels": {...}} or
  * {"messages": [...]} whose last turn is the assistant's; a line of a file that ends with .txt is a prompt. A
- * prompt that is a text is one user turn. chosen and rejected may be whole conversations instead: the turns
- * that they share are the prompt. */
+ * prompt that is a text is one user turn. Where a completion is needed, "messages" are read before a prompt
+ * that has none. chosen and rejected may be whole conversations instead: the turns that they share are the
+ * prompt, which a "prompt" beside them repeats. */
 typedef struct {
     int line;
     const Message *prompt;              /* n_prompt messages */
@@ -23,8 +25,7 @@ typedef struct { const char *path; Example *row; int n; void *memory; } Dataset;
 /* In size, of a label or score: so that weighted sums and squares of them stay finite in float too. */
 #define SCORE_MOST 1e30
 
-typedef enum { NEED_PROMPT = 1, NEED_COMPLETION = 2, NEED_LABELS = 4, NEED_PAIR = 8 } Need;
-/* system (NULL: none): a system message put before prompts that have none. */
+/* need: of Need. system (NULL: none): a system message put before prompts that have none. */
 bool dataset_load(Dataset *d, const char *path, int need, const char *system, Err *e);
 /* The last rows of a permutation keyed by seed are held out: floor(share n) of them; both parts keep the
  * order of the file. */
