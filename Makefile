@@ -187,6 +187,9 @@ exercise-check:
 # Writes docs/mistakes.md, the legend of the names that verify prints, from verify's own table.
 mistakes: all
 	sh docs/mistakes.sh > build/mistakes.md && mv build/mistakes.md docs/mistakes.md
+# Writes docs/trainers.md, what each trainer computes, from verify's own table.
+trainers: all
+	sh docs/trainers.sh > build/trainers.md && mv build/trainers.md docs/trainers.md
 
 # Builds grpo-debug for a debugger, with no optimisation and no OpenMP; CONTRIBUTING.md names breakpoints.
 # Even at -O0 the CPU flag decides whether an fma is an instruction.
@@ -254,7 +257,7 @@ clean:
 	rm -rf build/f32 build/f64 build/debug build/lib build/lib32 build/lib64 build/page_html.h \
 	    grpo grpo64 grpo-debug
 
-.PHONY: all announce force test parity outside-judge equations mutants exercise exercise-check mistakes bench bench-quick bits ulps \
+.PHONY: all announce force test parity outside-judge equations mutants exercise exercise-check mistakes trainers bench bench-quick bits ulps \
         demo experiment experiment-quick others debug fuzz lib errors clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)

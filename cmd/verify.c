@@ -14,13 +14,14 @@
 #include "lib/say.h"
 #include "tokenizer.h"
 #include "verify/known.h"
+#include "verify/profiles.h"
 #include "verify/words.h"
 #include "verify/write.h"
 
 typedef struct {
-    const char *dump, *model, *old_model, *ref_model, *dialect, *junit, *write, *dataset, *settings,
+    const char *dump, *model, *old_model, *ref_model, *profile, *junit, *write, *dataset, *settings,
         *float_values;
-    bool json, list, sharp, quick, strict;
+    bool json, list, profiles, sharp, quick, strict;
 } VerifyConfig;
 
 #define AT(member) offsetof(VerifyConfig, member)
@@ -32,15 +33,17 @@ static const Setting rows[] = {
     {"old_model", SET_STRING, AT(old_model), NULL, NULL,
      "folder of the policy that generated, if it is another"},
     {"ref_model", SET_STRING, AT(ref_model), NULL, NULL, "folder of the reference policy"},
-    {"dialect", SET_STRING, AT(dialect), NULL, NULL,
-     "what the other program means to be: trl-1.16, trl-1.10, verl, openrlhf, dr_grpo, paper; the dump's "
-     "own if not given"},
+    {"profile", SET_STRING, AT(profile), NULL, NULL,
+     "what the other program means to be, and its release: trl-1.16, verl-0.9, openrlhf, ... (--profiles); "
+     "the dump's own if not given"},
+    {"dialect", SET_STRING, AT(profile), NULL, NULL, "the same"},
     {"quick", SET_BOOL, AT(quick), "false", NULL, "do not look for two mistakes at once"},
     {"strict", SET_BOOL, AT(strict), "false", NULL,
      "exit code 1, not 3, for what another trainer does on purpose but the declared one does not"},
     {"json", SET_BOOL, AT(json), "false", NULL, "the report as JSON"},
     {"junit", SET_STRING, AT(junit), NULL, NULL, "the report as JUnit XML too, into this file"},
-    {"list", SET_BOOL, AT(list), "false", NULL, "print the catalogue of dialects and mistakes"},
+    {"list", SET_BOOL, AT(list), "false", NULL, "print the catalogue of mistakes"},
+    {"profiles", SET_BOOL, AT(profiles), "false", NULL, "print what each trainer does, and its options"},
     {"write", SET_STRING, AT(write), NULL, NULL,
      "write right values for the dump's inputs into this file; with --sharp a folder"},
     {"dataset", SET_STRING, AT(dataset), NULL, NULL,
@@ -54,7 +57,7 @@ static const Setting rows[] = {
     SETTINGS_END};
 static const OptionTable table = {
     "verify", "whether another program's numbers are right, by how much not, and why",
-    "grpo verify --dump step1.safetensors --model models/policy --dialect trl-1.16",
+    "grpo verify --dump step1.safetensors --model models/policy --profile trl-1.16",
     .part = {{rows, 0}}};
 
 /* ---- models ---- */
@@ -121,14 +124,29 @@ static int list_catalogue(bool json, Err *e) {
         json_put_string(&w, "explanation", m->line);
         json_put_string(&w, "formula", k ? k->formula : NULL);
         json_put_string(&w, "done_by", k ? k->by : NULL);
-        json_open(&w, "dialects", '[');
-        for (int k = 0; dialect_names[k]; k++)
-            if (dialect_has((Dialect)k, m->name)) json_string(&w, dialect_names[k]);
-        json_end(&w, ']');
         json_end(&w, '}');
     }
     json_end(&w, ']');
     return say_result(&w, json, tell_catalogue, e) ? 0 : -1;
+}
+
+/* ---- the trainers ---- */
+static void tell_profiles(const Json *v) {
+    for (size_t i = 0; i < v->length; i++) {
+        const Json *p = &v->item[i], *note = json_get(p, "note");
+        say(p, json_get(p, "since")->type == JSON_NULL ? "{name}" : "{name} {since} to {until}");
+        say(p, " (read: {read}; {source})\n");
+        for (int k = 0; k < N_CELL; k++) {
+            const Json *cell = json_get(p, profile_cells[k].name);
+            printf("  %-12s %s\n", profile_cells[k].name, cell->string);
+        }
+        if (note->type != JSON_NULL) say(p, "  {note}\n");
+    }
+}
+
+static int list_profiles(bool json, Err *e) {
+    JsonWriter w = {.indent = 1};
+    return profiles_write(&w, e) && say_result(&w, json, tell_profiles, e) ? 0 : -1;
 }
 
 /* ---- the report ---- */
@@ -215,7 +233,7 @@ static void put_report(JsonWriter *w, const Report *r, const Loaded *l, bool str
     int blind, all;
     json_begin(w, '{');
     json_put_string(w, "dump", d->path);
-    json_put_string(w, "dialect", dialect_names[d->set.dialect]);
+    json_put_string(w, "dialect", d->set.label);
     report_answer(answer, sizeof answer, r);
     json_put_string(w, "answer", answer);
     json_put_string(w, "outcome", outcomes[report_outcome(r)]);
@@ -543,7 +561,7 @@ static int verify_dump(const VerifyConfig *c, const char *path, int argc, char *
     Dump d;
     Loaded l = {0};
     int code = -1;
-    if (!dump_open(&d, path, c->dialect, e)) return -1;
+    if (!dump_open(&d, path, c->profile, e)) return -1;
     if (verify_load(&l, &d, c, e)) {
         const Policies model = {l.policy, l.old, l.reference};
         if (c->write) {
@@ -564,6 +582,7 @@ int cmd_verify(int argc, char **argv, Err *e) {
     const int parsed = options_parse(&c, &table, argc, argv, e);
     if (parsed) return parsed < 0 ? -1 : 0;
     if (c.list) return list_catalogue(c.json, e);
+    if (c.profiles) return list_profiles(c.json, e);
     if (c.sharp && !c.write) { fail(e, "--sharp: expected --write FOLDER beside it"); return -1; }
     if (c.sharp) return write_sharp(c.write, e) ? 0 : -1;
     if (c.dataset) {

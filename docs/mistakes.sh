@@ -11,7 +11,7 @@ cat << 'END'
 When `grpo verify` finds numbers that are not ours, it names what the other program did instead. This page
 says what each name means, with its formula. A name is a difference, not always a fault. Where the line says
 who does so, it is a choice of that program or paper, and verify ends with exit code 3, not 1. It counts as
-right where the line ends with the names that `--dialect` takes for it (docs/verify.md says how).
+right where that program is the profile that was declared (docs/trainers.md).
 
 The numbers D1 to D38 stand for the places where programs of this kind are known to differ; the words after
 the number say in which way. The last section has the other names: plain mistakes, and settings that are not
@@ -60,11 +60,9 @@ function string(line,    text) {                            # the string of a li
     gsub(/\\"/, "\"", text)
     return text
 }
-!table && /"name":/ { name = string($0); inside = 0 }
+!table && /"name":/ { name = string($0) }
 !table && /"formula":/ { formula[name] = string($0) }
 !table && /"done_by":/ { by[name] = string($0) }
-!table && /"dialects":/ { inside = 1; next }
-!table && inside && /"/ { split($0, part, "\""); does[name] = does[name] (does[name] ? ", " : "") part[2] }
 /^@$/ { table = 1; next }
 !table || /^name / || /^$/ { next }
 /^what a dump of a GRPO step cannot hold/ { absent = 1; next }
@@ -78,9 +76,8 @@ absent {
     name = $1; equation = $2; stages = $3
     gsub(/,/, ", ", stages)
     sub(/^[^ ]+ +[^ ]+ +[^ ]+ +/, "")
-    right = does[name] ? " Right for " does[name] "." : ""
     who = by[name] ? " Done by " by[name] "." : ""
-    keep(name, "`" name "` (" equation "; " stages "): " $0 ": `" formula[name] "`." who right)
+    keep(name, "`" name "` (" equation "; " stages "): " $0 ": `" formula[name] "`." who)
 }
 END {
     if (bad) exit 1

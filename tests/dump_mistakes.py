@@ -719,7 +719,7 @@ def entropy_count(self, em):
 
 # -- what other programs mean to do
 DIALECTS = {
-    "trl-1.10": ["D15-no-bias-correction", "D36-no-ga", "luspo-110", "D26-n-item"],
+    "trl-1.9.0": ["D15-no-bias-correction", "D36-no-ga", "luspo-110", "D26-n-item"],
     "verl": ["D1-eps-1e-6", "D2-single-scored", "D7-token-whitening", "D15-clamp", "D18-paper", "D16-nonempty", "lr-clamp-20", "dual-clip-3", "D15-no-bias-correction"],
     "openrlhf": ["D1-eps-1e-9", "D15-no-bias-correction", "D16-nonempty", "lr-clamp-20"],
     "dr_grpo": ["scale-none", "D16-dr-grpo-sum"],

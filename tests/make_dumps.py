@@ -509,7 +509,7 @@ def write_dialects(w):
     far = dict(beta=0.04, loss_type="grpo", mask_truncated_completions=True)
     accumulate = dict(beta=0.04, gradient_accumulation_steps=2, steps_per_generation=4, num_items_in_batch=170)
     for dialect, scenario, config in (
-            ("trl-1.10", "tokens", accumulate), ("trl-1.10", "tokens", dict(beta=0.04, loss_type="luspo")), ("trl-1.10", "tokens", dict(entropy_coef=0.05, num_items_in_batch=90)),
+            ("trl-1.9.0", "tokens", accumulate), ("trl-1.9.0", "tokens", dict(beta=0.04, loss_type="luspo")), ("trl-1.9.0", "tokens", dict(entropy_coef=0.05, num_items_in_batch=90)),
             ("verl", "scores", {}), ("verl", "scores", dict(multi_objective_aggregation="normalize_then_sum")), ("verl", "far-clip", far),
             ("verl", "far-reference", far), ("verl", "far-ratio", far), ("verl", "tokens", dict(loss_type="cispo")),
             ("openrlhf", "scores", {}), ("openrlhf", "far-ratio", far),

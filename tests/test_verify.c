@@ -91,7 +91,9 @@ static void golden_dump(const char *file, const Json *v) {
             if (x->n_name < MAX_NAMES) x->name[x->n_name][0] = 0;
             joined(found, sizeof found, x->name, NULL);
         } else report_verdict(found, sizeof found, &r, (Stage)s);
-        const bool same = x->judged && !strcmp(found, wanted);
+        const size_t n = strlen(wanted);                /* a name alone is its newest release */
+        const bool same = x->judged && !strncmp(found, wanted, n) &&
+                          (!found[n] || (dialect && found[n] == '-'));
         CHECK(same);
         if (!same)
             printf("    %s: %s: found \"%s\"%s, expected \"%s\"\n", file, want->key, found,
@@ -244,7 +246,7 @@ static void test_liars(void) {
     CHECK(put(&slip, &e) && dump_open(&d, path, NULL, &e));
     CHECK_STRING(d.unused_keys, "epsilom");
     dump_close(&d);
-    CHECK_ERROR(!dump_open(&d, path, "ver", &e), e, "dialect: found \"ver\", expected one of trl-1.16");
+    CHECK_ERROR(!dump_open(&d, path, "ver", &e), e, "profile: found \"ver\", expected one of trl 0.15.0");
 }
 
 /* Mutated dumps: whatever the bytes are, an error line or a report, never a crash. Run by hand under

@@ -57,13 +57,13 @@ answers '^wrong: per_token_loss, dlogp: epsilon and epsilon_high are swapped'
 # a dialect declared: right as it, or other than it
 gives 3 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors
 gives 3 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors --dialect verl
-has 'does not do what verl does: the only scored member'            # which this dump could have and has not
-gives 0 ./grpo verify --dump $golden/D15-no-bias-correction-kl.safetensors --dialect trl-1.10
-has 'right as trl-1.10'
+has 'does not do what verl-0.9.1 does: the only scored member'            # which this dump could have and has not
+gives 0 ./grpo verify --dump $golden/D15-no-bias-correction-kl.safetensors --profile trl-1.9.0
+has 'right as trl-1.9.0'
 gives 3 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors --dialect openrlhf
 has 'another choice: epsilon 1e-6 instead of 1e-4 (verl) [D1-eps-1e-6], as does verl'
 gives 3 ./grpo verify --dump $golden/right-scale-group.safetensors --dialect verl
-has 'does not do what verl does: epsilon 1e-6 instead of 1e-4 (verl) [D1-eps-1e-6], and the only'
+has 'does not do what verl-0.9.1 does: epsilon 1e-6 instead of 1e-4 (verl) [D1-eps-1e-6], and the only'
 # for programs
 gives 1 ./grpo verify --strict --dump $golden/D1-population-advantages.safetensors --json --junit "$t/junit.xml"
 has '"answer": "right, but as another trainer does: advantages: '
@@ -84,6 +84,11 @@ has 'belongs to PPO'
 # the legend of the names is what the table gives (`make mistakes`)
 gives 0 sh docs/mistakes.sh
 if cmp -s "$t/out" docs/mistakes.md; then good; else bad "docs/mistakes.md is not what \`make mistakes\` writes"; fi
+# and the page of the trainers (`make trainers`)
+gives 0 sh docs/trainers.sh
+if cmp -s "$t/out" docs/trainers.md; then good; else bad "docs/trainers.md is not what \`make trainers\` writes"; fi
+gives 0 ./grpo verify --profiles
+has 'verl 0.7.1 to 0.9.1 (read: 0.9.1'
 gives 0 ./grpo verify --list --json
 has '"equation": "E112"'
 # golden values are right in the eyes of the judge, in both precisions, and the float ones are float's
@@ -109,7 +114,9 @@ refuses 'expected --write FILE and --model' ./grpo verify --dataset "$t/data.jso
 # bad input
 refuses 'expected a file' ./grpo verify
 refuses 'no-such-file' ./grpo verify --dump no-such-file
-refuses 'found "trl"' ./grpo verify --dump $golden/right-grpo-token.safetensors --dialect trl
+refuses 'found "vrel", expected one of trl 0.15.0 to 1.16' ./grpo verify --dump $golden/right-grpo-token.safetensors --profile vrel
+refuses 'did you mean verl' ./grpo verify --dump $golden/right-grpo-token.safetensors --profile vrel
+refuses 'expected a release of verl from 0.3.0 to 0.9.1' ./grpo verify --dump $golden/right-grpo-token.safetensors --profile verl-7
 refuses 'unknown option "dmup"' ./grpo verify --dmup x
 head -c 700 $golden/right-grpo-token.safetensors > "$t/cut.safetensors"
 refuses 'cut.safetensors' ./grpo verify --dump "$t/cut.safetensors"

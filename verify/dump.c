@@ -10,6 +10,7 @@
 #include "lib/json.h"
 #include "lib/words.h"
 #include "run/options.h"
+#include "verify/profiles.h"
 
 /* ---- memory ---- */
 void *pool_take(Pool *p, size_t count, size_t size, Err *e) {
@@ -68,9 +69,6 @@ const StageInfo stage_info[N_STAGE] = {
     [STAGE_GRAD] = {"grad", "grad.", "E6", SHAPE_PARAMETERS},
     [STAGE_STEP] = {"step", "param.", "E282", SHAPE_PARAMETERS},
 };
-const char *const dialect_names[] = {"trl-1.16", "trl-1.10", "verl", "openrlhf", "dr_grpo", "paper", NULL};
-const char *const precision_names[] = {"float64", "float32", "float16", "bfloat16", NULL};
-static const char *const weights_names[] = {"before", "after", NULL};
 
 /* ---- numbers out of tensors ---- */
 typedef enum { NOT_WHOLE, WHOLE_I64, WHOLE_I32, WHOLE_U8 } Whole;
@@ -134,55 +132,6 @@ static bool take_whole(Dump *d, void *out, const Tensor *t, bool mask, Err *e) {
 }
 
 /* ---- settings ---- */
-#define AT(member) offsetof(DumpSettings, member)
-static const Setting own_settings[] = {
-    {"temperature", SET_NUMBER, AT(sampling.temperature), "1", NULL, NULL},
-    {"top_k", SET_INT, AT(sampling.top_k), "0", NULL, NULL},
-    {"top_p", SET_NUMBER, AT(sampling.top_p), "1", NULL, NULL},
-    {"min_p", SET_NUMBER, AT(sampling.min_p), "0", NULL, NULL},
-    {"gradient_accumulation_steps", SET_INT, AT(window.gradient_accumulation_steps), "1", NULL, NULL},
-    {"steps_per_generation", SET_INT, AT(window.steps_per_generation), "0", NULL, NULL},
-    {"world_size", SET_INT, AT(window.n_process), "1", NULL, NULL},
-    {"num_items_in_batch", SET_NUMBER, AT(window.n_item), "none", NULL, NULL},
-    {"learning_rate", SET_NUMBER, AT(adamw.lr), "1e-6", NULL, NULL},
-    {"adam_beta1", SET_NUMBER, AT(adamw.beta1), "0.9", NULL, NULL},
-    {"adam_beta2", SET_NUMBER, AT(adamw.beta2), "0.999", NULL, NULL},
-    {"adam_epsilon", SET_NUMBER, AT(adamw.eps), "1e-8", NULL, NULL},
-    {"weight_decay", SET_NUMBER, AT(adamw.weight_decay), "0", NULL, NULL},
-    {"weight_decay_all", SET_BOOL, AT(weight_decay_all), "false", NULL, NULL},
-    {"max_grad_norm", SET_NUMBER, AT(max_grad_norm), "1", NULL, NULL},
-    {"weights", SET_CHOICE, AT(weights_after), "before", weights_names, NULL},
-    {"pad_token_id", SET_INT, AT(pad), "-1", NULL, NULL},
-    SETTINGS_END};
-
-/* The i-th row of all that a dump's config may hold, and its name there: before the sampler's TRL writes
- * vllm_. False: there are no more. */
-static bool key_at(Setting *s, char name[64], int i) {
-    static const struct { const Setting *rows; size_t base; const char *prefix;
-    } part[] = {{grpo_settings, AT(grpo), ""}, {grpo_group_settings, AT(grpo), ""},
-                {grpo_sampler_settings, AT(grpo), "vllm_"}, {own_settings, 0, ""}};
-    static const char *const none_of[] = {"use_adaptive_entropy", "entropy_target", "entropy_coef_delta",
-                                          "entropy_coef_min", "entropy_coef_max", "std_eps"};
-    for (size_t k = 0; k < sizeof part / sizeof *part; k++)
-        for (const Setting *row = part[k].rows; row->name; row++)
-            if (row->kind != SET_HEADING && !name_among(row->name, none_of, 6) && i-- == 0) {
-                *s = *row;
-                s->at += part[k].base;
-                snprintf(name, 64, "%s%s", part[k].prefix, row->name);
-                return true;
-            }
-    return false;
-}
-
-static bool key_find(Setting *s, const char *name) {
-    char found[64];
-    if (!strcmp(name, "vllm_importance_sampling_cap")) name = "vllm_importance_sampling_clip_max";
-    if (!strcmp(name, "lr")) name = "learning_rate";
-    for (int i = 0; key_at(s, found, i); i++)
-        if (!strcmp(found, name)) return true;
-    return false;
-}
-
 static void append_name(char *list, size_t size, const char *name) {
     const size_t at = strlen(list);
     if (at + strlen(name) + 8 < size) snprintf(list + at, size - at, "%s%s", at ? ", " : "", name);
@@ -199,7 +148,7 @@ static bool read_key(Dump *d, const Setting *k, const Json *v, Err *e) {
     void *field = (char *)&d->set + k->at;
     const bool optional = !strncmp(v->key, "vllm_", 5) || !k->fallback || !strcmp(k->fallback, "none");
     if (v->type == JSON_NULL && (k->kind == SET_CHOICE || k->kind == SET_INT)) {
-        if (k->at == AT(window.steps_per_generation)) *(int *)field = 0;
+        if (k->at == offsetof(DumpSettings, window.steps_per_generation)) *(int *)field = 0;
         return true;
     }
     switch (k->kind) {
@@ -285,26 +234,45 @@ static bool dump_labels(Dump *d, const Json *config, Err *e) {
     return true;
 }
 
+/* A key that nobody reads is told, for a slip of the pen would else go unnoticed. */
+static void told_unused(Dump *d, const Json *v) {
+    const char *other;
+    char name[128];
+    if (profile_knows(d->set.profile, v, &other)) return;
+    snprintf(name, sizeof name, other ? "%.60s (an option of %s)" : "%.60s", v->key, other);
+    append_name(d->unused_keys, sizeof d->unused_keys, name);
+}
+
+/* What the profile does, then what its own options say, then ours, then what follows from ours. */
 static bool read_settings(Dump *d, const Json *config, Err *e) {
     DumpSettings *s = &d->set;
+    char place[1100];
+    snprintf(place, sizeof place, "%s: metadata config", d->path);
+    if (!profile_apply(s, s->profile, e) ||
+        !profile_read(s, s->profile, s->label, config, false, place, e))
+        return false;
     for (size_t i = 0; config && i < config->length; i++) {
         const Json *v = &config->item[i];
         Setting k;
-        if (key_find(&k, v->key)) {
+        if (declared_setting(&k, v->key)) {
             if (!read_key(d, &k, v, e)) return false;
         } else if (!strcmp(v->key, "step")) {
             if (!read_step(d, v, e)) return false;
         } else if (!strcmp(v->key, "eos_token_id")) {
             if (!read_stops(d, v, e)) return false;
         } else if (strcmp(v->key, "reward_weights") && strcmp(v->key, "reward_names"))
-            append_name(d->unused_keys, sizeof d->unused_keys, v->key);
+            told_unused(d, v);
     }
+    if (!profile_read(s, s->profile, s->label, config, true, place, e)) return false;
     /* log-probabilities of the sampler may be there for information; that they correct, somebody says */
-    bool corrects = d->set.dialect_given && d->set.dialect <= DIALECT_TRL_110;
+    bool said = false;
     for (size_t i = 0; config && i < config->length; i++)
-        corrects = corrects || !strncmp(config->item[i].key, "vllm_importance_sampling_", 25);
-    if (!corrects && !safetensors_find(d->file, stage_info[STAGE_ISR].tensor))
-        s->grpo.importance_sampling_correction = false;
+        said = said || !strncmp(config->item[i].key, "vllm_importance_sampling_", 25);
+    if (!said && safetensors_find(d->file, stage_info[STAGE_ISR].tensor))
+        s->grpo.importance_sampling_correction = true;
+    else if (!said && !s->dialect_given) s->grpo.importance_sampling_correction = false;
+    d->declared = *s;
+    profile_plain(s, &d->declared, s->profile, config);
     const Json *lr = json_get(config, "lr");            /* the rate of this step, whatever stands before it */
     if (lr) s->adamw.lr = lr->number;
     if (!s->window.steps_per_generation)
@@ -329,18 +297,12 @@ static bool read_settings(Dump *d, const Json *config, Err *e) {
     return true;
 }
 
-static void default_settings(DumpSettings *s) {
-    *s = (DumpSettings){.window.training = true, .step = 1};
-    settings_default(s, own_settings);
-    grpo_config_default(&s->grpo);
-}
-
 void dump_write_settings(JsonWriter *w, const Dump *d) {
     json_begin(w, '{');
     Setting k;
     char name[64];
-    for (int i = 0; key_at(&k, name, i); i++) {
-        if (k.choice == weights_names || (k.at == AT(pad) && d->set.pad < 0)) continue;
+    for (int i = 0; declared_at(&k, name, i); i++) {
+        if (!strcmp(name, "weights") || (!strcmp(name, "pad_token_id") && d->set.pad < 0)) continue;
         json_key(w, name);
         options_write_value(w, &d->set, &k);
     }
@@ -593,29 +555,40 @@ static bool take_tensors(Dump *d, const Json *config, Err *e) {
     return true;
 }
 
-bool dump_open(Dump *d, const char *path, const char *dialect, Err *e) {
+/* Which of the catalogue's dialects a profile is. */
+static Dialect dialect_of(const Profile *p) {
+    static const struct { const char *name; Dialect dialect; } of[] = {
+        {"verl", DIALECT_VERL}, {"openrlhf", DIALECT_OPENRLHF}, {"dr_grpo", DIALECT_DR_GRPO},
+        {"paper", DIALECT_PAPER}};
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        if (!strcmp(of[i].name, p->name)) return of[i].dialect;
+    return !strcmp(p->name, "trl") && strncmp(p->until, "1.1", 3) ? DIALECT_TRL_110 : DIALECT_TRL_116;
+}
+
+bool dump_open(Dump *d, const char *path, const char *profile, Err *e) {
     *d = (Dump){0};
     snprintf(d->path, sizeof d->path, "%s", path);
-    default_settings(&d->set);
+    declared_default(&d->set);
     if (!(d->file = safetensors_open(path, e))) return false;
     const char *format = safetensors_metadata(d->file, "format"),
                *text = safetensors_metadata(d->file, "config"),
                *compute = safetensors_metadata(d->file, "compute_dtype"),
                *sampler = safetensors_metadata(d->file, "sampler_dtype");
     d->producer = safetensors_metadata(d->file, "producer");
-    if (!dialect) dialect = safetensors_metadata(d->file, "dialect");
-    d->set.dialect_given = dialect != NULL;
+    if (!profile) profile = safetensors_metadata(d->file, "profile");
+    if (!profile) profile = safetensors_metadata(d->file, "dialect");
+    d->set.dialect_given = profile != NULL;
     d->set.compute_given = compute != NULL;
     char place[1100], option[1100];
     snprintf(place, sizeof place, "%s: metadata config", path);
-    snprintf(option, sizeof option, "%s: dialect", path);
+    snprintf(option, sizeof option, "%s: profile", path);
     Json *config = NULL;
     int found = 0;
     bool ok = (format && (!strcmp(format, "grpo-dump-1") || !strcmp(format, "pt"))) ||
               fail(e, "%s: metadata format: found %s%.40s%s, expected \"grpo-dump-1\" (docs/verify.md)", path,
                    format ? "\"" : "nothing", format ? format : "", format ? "\"" : "");
-    if (ok && dialect && (ok = choice_parse(&found, dialect_names, dialect, option, e)))
-        d->set.dialect = (Dialect)found;
+    if (ok) ok = (d->set.profile = profile_find(d->set.label, profile ? profile : "trl", option, e)) != NULL;
+    d->set.dialect = ok ? dialect_of(d->set.profile) : DIALECT_TRL_116;
     snprintf(option, sizeof option, "%s: metadata compute_dtype", path);
     if (ok && compute && (ok = choice_parse(&found, precision_names, compute, option, e)))
         d->set.compute = (Precision)found;

@@ -6,11 +6,9 @@
 #define VERIFY_DUMP_H
 
 #include "net/folder.h"
-#include "grpo.h"
 #include "lib/json.h"
-#include "lib/optim.h"
 #include "lib/safetensors.h"
-#include "run/rollout.h"
+#include "verify/declared.h"
 
 /* Memory that lives as long as its pool; a pool starts as {0}. NULL and the line filled in when there is none
  * left. */
@@ -33,36 +31,11 @@ typedef enum {
 typedef struct { const char *name, *tensor, *equation; StageShape shape; } StageInfo;
 extern const StageInfo stage_info[N_STAGE];
 
-typedef enum {
-    DIALECT_TRL_116, DIALECT_TRL_110, DIALECT_VERL, DIALECT_OPENRLHF, DIALECT_DR_GRPO, DIALECT_PAPER
-} Dialect;
-extern const char *const dialect_names[];
-typedef enum { PRECISION_F64, PRECISION_F32, PRECISION_F16, PRECISION_BF16 } Precision;
-extern const char *const precision_names[];
-
-typedef struct {
-    GrpoConfig grpo;
-    GrpoWindow window;                  /* n_item NaN: not given */
-    Sampling sampling;
-    AdamW adamw;                        /* lr: of this very step */
-    double max_grad_norm;
-    int64_t step;
-    bool weight_decay_all;              /* E283: norms and biases too */
-    int weights_after;                  /* 1: the folder's weights are those after the step */
-    int stop[MAX_STOPS], n_stop, pad;   /* n_stop 0, pad -1: not given */
-    Dialect dialect;
-    bool dialect_given;
-    Precision compute;                  /* of the program, where its tensors do not say less */
-    bool compute_given;
-    Precision sampler;                  /* the same of the program that sampled; compute's if not given */
-    bool sampler_given;
-} DumpSettings;
-
 typedef struct {
     char path[1024];
     Safetensors *file;
     Pool pool;
-    DumpSettings set;
+    DumpSettings set, declared; /* what the config says, with TRL's newest defaults, or the profile's */
     bool whole_rows;                    /* input_ids: a row holds prompt and completion */
     size_t n, width, n_label, prompt_width;
     int *id;                            /* [n, width], NULL: none */
@@ -82,8 +55,8 @@ typedef struct {
     const char *producer;
 } Dump;
 
-/* dialect NULL: the file's own. On failure nothing is kept. */
-bool dump_open(Dump *d, const char *path, const char *dialect, Err *e);
+/* profile NULL: the file's own. On failure nothing is kept. */
+bool dump_open(Dump *d, const char *path, const char *profile, Err *e);
 void dump_close(Dump *d);
 /* Stop and pad ids from a folder, where the dump gives none. Ids must be below vocab. */
 bool dump_model(Dump *d, const ModelConfig *c, const FolderInfo *info, const char *dir, Err *e);

@@ -28,9 +28,9 @@ static void add_causes(char *out, size_t size, const StageReport *x) {
 /* What is not right of a stage, without the stage's name. */
 static void add_fault(char *out, size_t size, const Report *r, Stage s) {
     const StageReport *x = &r->stage[s];
-    const char *declared = dialect_names[r->d->set.dialect];
+    const char *declared = r->d->set.label;
     if (x->n_name == 0 && x->verdict == VERDICT_DIFFERS)
-        add_words(out, size, "computed as %s does, not as %s", dialect_names[DIALECT_TRL_116], declared);
+        add_words(out, size, "computed as %s does, not as %s", "trl-1.16", declared);
     else if (x->n_name == 0) add_words(out, size, "cause unknown");
     else if (x->lacks) add_words(out, size, "does not do what %s does: ", declared);
     add_causes(out, size, x);
@@ -41,7 +41,7 @@ void report_verdict(char *out, size_t size, const Report *r, Stage s) {
     *out = 0;
     switch (x->verdict) {
     case VERDICT_RIGHT: add_words(out, size, "right"); return;
-    case VERDICT_RIGHT_AS: add_words(out, size, "right as %s", dialect_names[r->d->set.dialect]); return;
+    case VERDICT_RIGHT_AS: add_words(out, size, "right as %s", r->d->set.label); return;
     case VERDICT_DIFFERS: add_words(out, size, "another choice: "); break;
     case VERDICT_WRONG: add_words(out, size, "wrong: "); break;
     case VERDICT_UNKNOWN: add_words(out, size, "wrong, "); break;
@@ -82,7 +82,7 @@ void report_answer(char *out, size_t size, const Report *r) {
         as = as || (r->stage[s].judged && r->stage[s].verdict == VERDICT_RIGHT_AS);
     switch (report_outcome(r)) {
     case OUTCOME_RIGHT:
-        add_words(out, size, as ? "right, as %s computes it" : "right", dialect_names[r->d->set.dialect]);
+        add_words(out, size, as ? "right, as %s computes it" : "right", r->d->set.label);
         break;
     case OUTCOME_CHOICE:
         add_words(out, size, "right, but as another trainer does: ");

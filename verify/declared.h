@@ -1,0 +1,44 @@
+/* declared.h: the settings that a dump declares, by TRL's names and by ours.
+ *
+ * Rows of the tables in grpo.h, and rows of its own for what a program's loop has. */
+#ifndef VERIFY_DECLARED_H
+#define VERIFY_DECLARED_H
+
+#include "grpo.h"
+#include "lib/optim.h"
+#include "net/config.h"
+#include "run/rollout.h"
+
+typedef enum {
+    DIALECT_TRL_116, DIALECT_TRL_110, DIALECT_VERL, DIALECT_OPENRLHF, DIALECT_DR_GRPO, DIALECT_PAPER
+} Dialect;
+typedef enum { PRECISION_F64, PRECISION_F32, PRECISION_F16, PRECISION_BF16 } Precision;
+extern const char *const precision_names[];
+
+typedef struct {
+    GrpoConfig grpo;
+    GrpoWindow window;                  /* n_item NaN: not given */
+    Sampling sampling;
+    AdamW adamw;                        /* lr: of this very step */
+    double max_grad_norm;
+    int64_t step;
+    bool weight_decay_all;              /* E283: norms and biases too */
+    int weights_after;                  /* 1: the folder's weights are those after the step */
+    int stop[MAX_STOPS], n_stop, pad;   /* n_stop 0, pad -1: not given */
+    Dialect dialect;
+    bool dialect_given;
+    const struct Profile *profile;      /* what the program means to be; newest TRL if nobody says */
+    char label[48];                     /* its name and release, as --profile takes it */
+    Precision compute;                  /* of the program, where its tensors do not say less */
+    bool compute_given;
+    Precision sampler;                  /* the same of the program that sampled; compute's if not given */
+    bool sampler_given;
+} DumpSettings;
+
+/* The i-th row of all that a dump's config may hold, its `at` in a DumpSettings, and its name there: before
+ * the sampler's TRL writes vllm_. False: there are no more. */
+bool declared_at(Setting *s, char name[64], int i);
+bool declared_setting(Setting *s, const char *name);    /* by its name; false: there is none */
+void declared_default(DumpSettings *s);     /* TRL's newest */
+
+#endif
