@@ -10,6 +10,7 @@
 #include "run/generation.h"
 #include "run/learner.h"
 #include "run/scorer.h"
+#include "run/watch.h"
 
 typedef struct {
     RunOptions run;
@@ -18,6 +19,8 @@ typedef struct {
     ScorerOptions scorer;
     const char *reward_clip, *reward_floors;
     int steps_per_generation, generation_batch_size;
+    WatchOptions watch;
+    const char *eval_dataset;
     double eval_split, multiplier_learning_rate, multiplier_max;
     bool critic; /* PPO: a prompt may have one completion, and there always is a reference; no option */
     const Learner *learns; /* AIHF: the reward model, which learns too, in the place of the options' */
@@ -25,7 +28,7 @@ typedef struct {
 } StepConfig;
 
 typedef struct {
-    Dataset train, held;                /* held: what --eval-split took out */
+    Dataset train, held;                /* held: what --eval-split took out, or --eval-dataset */
     Order order;                        /* of train */
     Texts lengths;                      /* of train */
     int longest;                        /* tokens, of all */
@@ -72,6 +75,7 @@ typedef struct {
     Costs *cost;                        /* the caller's: what is done is counted there */
     double acts_planned, acts_held;     /* bytes of the trainer's activations, which stay while it draws */
     Texts drawn, trained;               /* the ledger of lengths that the prediction is made from */
+    Watch watch;                        /* of a run that is watched (step_watch) */
     double tokens;                      /* drawn so far, with their prompts as often as they were answered */
 } Step;
 

@@ -51,7 +51,7 @@ const OptionTable aihf_table = {
     .part = {{run_settings, AT(step.run)}, {adapter_settings, AT(step.run.adapter)},
              {scorer_settings, AT(step.scorer)}, {generation_settings, AT(step)},
              {grpo_group_settings, AT(step.grpo)}, {step_settings, AT(step)},
-             {grpo_settings, AT(step.grpo)}, {rows, 0}}};
+             {grpo_settings, AT(step.grpo)}, {watch_settings, AT(step.watch)}, {rows, 0}}};
 
 enum { PLAN_LENGTH = 32 };              /* tokens of completions that a plan is timed with */
 
@@ -175,7 +175,8 @@ static bool aihf_open(void *self, Err *e) {
     t->partner = &a->reward.trainer;
     step_keep(&r->s, t);
     aihf_keep(a, t);
-    return true;
+    r->t.watch = &r->s.watch;
+    return step_watch(&r->s, t, e);
 }
 
 static void aihf_hold(void *self) {
@@ -218,6 +219,8 @@ static void aihf_line(JsonWriter *w, void *self) {
 }
 
 static void aihf_detail(char text[128], void *self) { step_detail(text, &((AihfRun *)self)->s); }
+
+static bool aihf_evaluate(void *self, Err *e) { return step_evaluate(&((AihfRun *)self)->s, e); }
 
 static void aihf_cost(Cost *c, const AihfRun *r, const Networks *net, const Texts *drawn,
                       const Texts *trained, const Texts *answered, const Texts *taught) {
@@ -295,11 +298,21 @@ static void aihf_close(void *self) {
 
 static void aihf_defaults(void *config) { grpo_config_default(&((Config *)config)->step.grpo); }
 
-static const Method method = {
-    .table = &aihf_table, .config_size = sizeof(Config), .run_at = AT(step.run),
-    .state_size = sizeof(AihfRun), .defaults = aihf_defaults, .open = aihf_open, .hold = aihf_hold,
-    .update = aihf_update, .log = aihf_line, .detail = aihf_detail, .predict = aihf_predict,
-    .plan = aihf_plan, .finish = aihf_finish, .close = aihf_close};
+static const Method method = {.table = &aihf_table,
+                              .config_size = sizeof(Config),
+                              .run_at = AT(step.run),
+                              .state_size = sizeof(AihfRun),
+                              .defaults = aihf_defaults,
+                              .open = aihf_open,
+                              .hold = aihf_hold,
+                              .update = aihf_update,
+                              .log = aihf_line,
+                              .detail = aihf_detail,
+                              .evaluate = aihf_evaluate,
+                              .predict = aihf_predict,
+                              .plan = aihf_plan,
+                              .finish = aihf_finish,
+                              .close = aihf_close};
 
 int plan_aihf(RunPlan *plan, int argc, char **argv, Err *e) {
     return loop_command(&method, plan, argc, argv, e);

@@ -20,6 +20,7 @@ const Setting generation_settings[] = {
     {"min_p", SET_NUMBER, AT(sampling.min_p), "0", NULL,
      "draw from tokens at least this share as likely as the first; 0: off"},
     {"reward_clip", SET_STRING, AT(reward_clip), NULL, NULL, "LOW,HIGH: scores are cut to it first"},
+    {"eval_dataset", SET_STRING, AT(eval_dataset), NULL, NULL, "held-out prompts, for the same table"},
     {"eval_split", SET_NUMBER, AT(eval_split), "0", NULL,
      "this share of the prompts is held out; the run ends with a table of before and after on them"},
     SETTINGS_END};
@@ -138,9 +139,19 @@ static bool open_prompts(Step *s, Err *e) {
     const RunOptions *o = &s->c->run;
     Prompts *p = &s->prompts;
     if (!dataset_load(&p->train, o->dataset, NEED_PROMPT, o->system, e)) return false;
-    if (s->c->eval_split != 0 &&
-        !dataset_hold_out(&p->train, &p->held, s->c->eval_split, (uint64_t)o->seed, e))
+    if (s->c->eval_dataset && s->c->eval_split != 0)
+        return fail(e, "--eval-dataset and --eval-split %g: both hold data out; give one of them",
+                    s->c->eval_split);
+    if (s->c->eval_dataset ? !dataset_load(&p->held, s->c->eval_dataset, NEED_PROMPT, o->system, e)
+                           : s->c->eval_split != 0 && !dataset_hold_out(&p->train, &p->held, s->c->eval_split,
+                                                                        (uint64_t)o->seed, e))
         return false;
+    const int shared = prompts_shared(&p->train, &p->held);
+    if (shared && !o->plan)
+        fprintf(stderr,
+                "grpo: %d of %d held-out prompts are among those of training: what they say of new ones "
+                "is too good\n",
+                shared, p->held.n);
     p->order = (Order){.n = p->train.n, .seed = (uint64_t)o->seed};
     return true;
 }
@@ -240,13 +251,12 @@ Networks step_networks(const Step *s) {
     return learner_networks(&s->learner, &s->c->run, has_reference(s->c));
 }
 
-/* From here on the networks count what they do. */
-static void watch(Step *s) {
+void step_count(Step *s, Costs *c) {
     Learner *l = &s->learner;
-    l->model->tally = &s->cost->measured.net[NET_POLICY];
-    l->base.tally = &s->cost->measured.net[NET_REFERENCE];
+    l->model->tally = &c->measured.net[NET_POLICY];
+    l->base.tally = &c->measured.net[NET_REFERENCE];
     if (l->copy) l->copy->tally = l->base.tally;
-    if (s->rewards.scorer) scorer_count(s->rewards.scorer, s->cost);
+    if (s->rewards.scorer) scorer_count(s->rewards.scorer, c);
 }
 
 /* In this order, so that what fails fails early: memory, the program that scores, networks. */
@@ -258,7 +268,7 @@ static bool open_networks(Step *s, Err *e) {
         !learner_load(l, &c->run, has_reference(c), e) ||
         !generation_new(&s->gen, n_completion / s->group, s->group, max_new, s->rewards.n_label, e))
         return false;
-    watch(s);
+    step_count(s, s->cost);
     Cost planned = {.prompt = 0}, held = planned;
     cost_trainer(&planned, &l->shape, l->rows, l->rows);
     cost_trainer_held(&held, &l->trainer);
@@ -274,7 +284,8 @@ static bool open_networks(Step *s, Err *e) {
 }
 
 static bool settings_check(const StepConfig *c, Err *e) {
-    return (c->critic || (grpo_config_check(&c->grpo, e) && floors_check(c, e))) &&
+    return (c->critic || (grpo_config_check(&c->grpo, e) && floors_check(c, e) &&
+                           watch_check(&c->watch, c->eval_dataset || c->eval_split != 0, e))) &&
            sampling_check(&c->sampling, e);
 }
 

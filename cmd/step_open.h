@@ -42,6 +42,11 @@ bool step_plan(RunPlan *p, const StepConfig *c, Err *e);
 /* An update of GRPO: members of its line, and what the progress line says. */
 void step_log(JsonWriter *w, Step *s, double tokens);
 void step_detail(char text[128], const Step *s);
+/* What is watched of the run whose checkpoints are t's, and an evaluation of the held-out prompts. */
+bool step_watch(Step *s, Trainer *t, Err *e);
+bool step_evaluate(Step *s, Err *e);
+/* From here on the networks count what they do in c. */
+void step_count(Step *s, Costs *c);
 /* means of the generations, and multipliers: members of the line */
 void step_log_generation(JsonWriter *w, Step *s);
 /* final/, and with held-out prompts eval.json and the table of before and after. */

@@ -44,6 +44,71 @@ void step_detail(char text[128], const Step *s) {
              (double)s->gen.offset[s->gen.n_completion] / s->gen.n_completion);
 }
 
+/* ---- while it goes on ---- */
+
+bool step_watch(Step *s, Trainer *t, Err *e) {
+    const StepConfig *c = s->c;
+    if (!watch_open(&s->watch, &c->watch, &s->learner, &c->run, &s->gen, s->rewards.label, e))
+        return false;
+    watch_keep(&s->watch, t);
+    return true;
+}
+
+/* How the held-out prompts are answered, `group` times each. */
+static EvalPlan held_plan(const Step *s, int group) {
+    const StepConfig *c = s->c;
+    return (EvalPlan){.data = &s->prompts.held, .scorer = s->rewards.scorer, .weight = s->rewards.weight,
+                      .clip_low = s->rewards.clip ? s->rewards.clip_low : NULL,
+                      .clip_high = s->rewards.clip_high, .missing = c->grpo.missing_labels,
+                      .sampling = c->sampling, .num_generations = group,
+                      .max_completion_length = c->grpo.max_completion_length, .seed = c->run.seed};
+}
+
+typedef struct { double sum, n; } HeldMean;
+
+static void held_add(HeldMean *m, double x) {
+    if (!isnan(x)) m->sum += x, m->n++;
+}
+
+/* The answers to some of the held-out prompts, one to each, into the means in the order of the watch's names;
+ * kl NULL: there is no reference. */
+static void held_answers(HeldMean *m, const Judged *j, const double *kl, int n_label) {
+    for (int i = 0; i < j->n; i++) {
+        const int length = j->answers.out.length[i];
+        HeldMean *at = m;
+        held_add(at++, j->reward[i]);
+        held_add(at++, length);
+        held_add(at++, !j->answers.out.ended[i]);
+        if (kl) at->sum += kl[i], at++->n += length;    /* the mean over tokens */
+        for (int k = 0; k < n_label; k++) held_add(at++, j->score[i * n_label + k]);
+    }
+}
+
+/* What it takes is no part of the run's cost. */
+bool step_evaluate(Step *s, Err *e) {
+    enum { BATCH = 64 };                /* prompts at once: memory only */
+    const EvalPlan plan = held_plan(s, 1);
+    const Model *ref = s->learner.reference;
+    const int n = s->prompts.held.n, rows = s->c->run.slice_rows;
+    Speaker policy = {.model = s->learner.model, .info = s->learner.info, .language = s->learner.language};
+    HeldMean mean[WATCH_NUMBERS] = {{0}};
+    Costs apart = {.predicted = {.prompt = 0}};
+    double kl[BATCH];
+    bool ok = true;
+    speaker_stops(&policy);
+    step_count(s, &apart);
+    for (int first = 0; ok && first < n; first += BATCH) {
+        Judged j;
+        ok = judged_new(&j, &plan, &policy, first, n - first < BATCH ? n - first : BATCH, e) &&
+             (!ref || answers_kl(kl, &apart, ref, &j.answers, rows, plan.sampling.temperature, e));
+        if (ok) held_answers(mean, &j, ref ? kl : NULL, s->rewards.n_label);
+        judged_free(&j);
+    }
+    step_count(s, s->cost);
+    for (int i = 0; i < s->watch.n; i++) s->watch.value[i] = mean[i].n ? mean[i].sum / mean[i].n : NAN;
+    return ok;
+}
+
 /* ---- the end ---- */
 
 /* The held-out prompts as a file, so that anybody can ask again: grpo eval --dataset. */
@@ -71,13 +136,7 @@ static bool before_and_after(const Step *s, JsonWriter *w, Err *e) {
     JsonWriter file = {.indent = 2};
     Speaker before = {.info = s->learner.info, .language = s->learner.language},
             after = {.model = s->learner.model, .info = s->learner.info, .language = s->learner.language};
-    const EvalPlan plan = {.data = &s->prompts.held, .scorer = s->rewards.scorer, .weight = s->rewards.weight,
-                           .clip_low = s->rewards.clip ? s->rewards.clip_low : NULL,
-                           .clip_high = s->rewards.clip_high, .missing = c->grpo.missing_labels,
-                           .sampling = c->sampling,
-                           .num_generations = s->group,
-                           .max_completion_length = c->grpo.max_completion_length,
-                           .seed = c->run.seed};
+    const EvalPlan plan = held_plan(s, s->group);
     Model base = s->learner.base, *copy = s->learner.copy;
     Model *start = c->run.adapter.use_peft ? &base
                    : copy                  ? copy

@@ -12,7 +12,7 @@ const OptionTable train_table = {
     "--output-dir runs/grpo --beta 0.08 --max-completion-length 64",
     .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {scorer_settings, AT(scorer)},
              {generation_settings, 0}, {grpo_group_settings, AT(grpo)}, {step_settings, 0},
-             {grpo_settings, AT(grpo)}}};
+             {grpo_settings, AT(grpo)}, {watch_settings, AT(watch)}}};
 
 typedef struct {
     Training t;                         /* stands first */
@@ -26,7 +26,8 @@ static bool train_open(void *self, Err *e) {
     if (!step_open(&t->s, t->t.config, &t->t.cost, e)) return false;
     t->t.trainer = &t->s.learner.trainer;
     step_keep(&t->s, t->t.trainer);
-    return true;
+    t->t.watch = &t->s.watch;
+    return step_watch(&t->s, t->t.trainer, e);
 }
 
 static void train_hold(void *self) {
@@ -67,6 +68,8 @@ static void train_log(JsonWriter *w, void *self) {
 }
 static void train_detail(char text[128], void *self) { step_detail(text, &((Train *)self)->s); }
 
+static bool train_evaluate(void *self, Err *e) { return step_evaluate(&((Train *)self)->s, e); }
+
 static bool train_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     const Step *s = &((Train *)self)->s;
     (void)n_step, (void)e;              /* the ledger has the lengths of what was drawn */
@@ -82,11 +85,21 @@ static bool train_finish(JsonWriter *w, void *self, Err *e) {
 }
 static void train_close(void *self) { step_close(&((Train *)self)->s); }
 
-static const Method method = {.table = &train_table, .config_size = sizeof(StepConfig), .run_at = AT(run),
-                              .state_size = sizeof(Train), .defaults = train_defaults, .open = train_open,
-                              .hold = train_hold, .update = train_update, .log = train_log,
-                              .detail = train_detail, .predict = train_predict, .plan = train_plan,
-                              .finish = train_finish, .close = train_close};
+static const Method method = {.table = &train_table,
+                              .config_size = sizeof(StepConfig),
+                              .run_at = AT(run),
+                              .state_size = sizeof(Train),
+                              .defaults = train_defaults,
+                              .open = train_open,
+                              .hold = train_hold,
+                              .update = train_update,
+                              .log = train_log,
+                              .detail = train_detail,
+                              .evaluate = train_evaluate,
+                              .predict = train_predict,
+                              .plan = train_plan,
+                              .finish = train_finish,
+                              .close = train_close};
 
 int plan_train(RunPlan *plan, int argc, char **argv, Err *e) {
     return loop_command(&method, plan, argc, argv, e);

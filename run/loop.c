@@ -8,6 +8,7 @@
 #include "lib/files.h"
 #include "lib/machine.h"
 #include "lib/say.h"
+#include "run/watch.h"
 
 /* ---- for methods ---- */
 
@@ -77,14 +78,24 @@ static bool plan_by_updates(const Method *m, void *self, Err *e) {
 
 /* ---- the run ---- */
 
-static bool log_line(const Method *m, void *self, Err *e) {
+/* Whether the held-out data are due at this line of the log. */
+static bool evaluation_due(const Training *t, int64_t line) {
+    return t->watch && t->watch->o->eval_steps && line % t->watch->o->eval_steps == 0;
+}
+
+/* *stop: what the held-out data say ends the run. */
+static bool log_line(bool *stop, const Method *m, void *self, bool due, Err *e) {
     Training *t = self;
+    Watch *watch = t->watch;
     JsonWriter w = {0};
+    const int64_t step = t->trainer->step;
     json_begin(&w, '{');
-    json_put_int(&w, "step", t->trainer->step);
+    json_put_int(&w, "step", step);
     m->log(&w, self);
+    bool ok = !due || (m->evaluate(self, e) && watch_tell(&w, stop, watch, step, e));
     json_end(&w, '}');
-    const bool ok = run_log(&t->run, &w, e);
+    ok = ok && run_log(&t->run, &w, e) &&
+         (!watch || !watch->o->log_completions || watch_completions(watch, step, e));
     free(w.text);
     run_time(&t->run, t->trainer->step, (int64_t)t->tokens);
     return ok;
@@ -131,14 +142,19 @@ static bool loop(const Method *m, void *self, Err *e) {
     while (trainer->step < trainer->n_step) {
         if (!m->update(self, e)) return false;
         const int64_t line = (trainer->step + unit - 1) / unit;
-        if (line % t->o->logging_steps == 0 && !log_line(m, self, e)) return false;
+        const bool due = evaluation_due(t, line);
+        bool stop = false;
+        if ((line % t->o->logging_steps == 0 || due) && !log_line(&stop, m, self, due, e)) return false;
+        if (stop) trainer->n_step = trainer->step;
         const bool last = trainer->step == trainer->n_step;
         if (caught && (!t->inside || last)) t->signal = caught;
         if ((!t->inside || last) && !run_checkpoint(&t->run, t->o, trainer, last || t->signal, e))
             return false;
         char detail[128], all[160];
+        const double rate = run_rate(&t->run, (int64_t)t->tokens);
         m->detail(detail, self);
-        snprintf(all, sizeof all, "%s  %.1f k tokens/s", detail, run_rate(&t->run, (int64_t)t->tokens));
+        snprintf(all, sizeof all, rate < 1000 ? "%s  %.0f tokens/s" : "%s  %.1f k tokens/s", detail,
+                 rate < 1000 ? rate : rate / 1000);
         progress_at(&p, trainer->step, all);
         if (t->signal) break;
     }
@@ -170,13 +186,16 @@ static bool run_method(const Method *m, void *self, Err *e) {
     trainer_keep(t->trainer, "smooth", &t->smooth, 1);
     costs_keep(t->trainer, &t->cost);
     if (!run_begin(&t->run, m->table, t->config, o, t->trainer, e)) return false;
+    if (t->watch && !watch_resume(t->watch, t->run.saved, e)) return false;
+    if (t->watch && watch_over(t->watch)) t->trainer->n_step = t->trainer->step;
     m->hold(self);
     run_tokens(&t->run, (int64_t)t->tokens);
     signals_catch(true);
     if (!loop(m, self, e)) return run_failed(&t->run, e);
     signals_catch(false);
     return t->signal || (m->predict(&t->cost.predicted, self, t->trainer->step, e) &&
-                         run_cost(&t->run, t->trainer->step, &t->cost, e) && finish(m, self, e));
+                         run_cost(&t->run, t->trainer->step, &t->cost, e) &&
+                         (!t->watch || watch_load_best(t->watch, e)) && finish(m, self, e));
 }
 
 int loop_command(const Method *m, RunPlan *plan, int argc, char **argv, Err *e) {

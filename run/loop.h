@@ -6,6 +6,8 @@
 
 #include "run/learner.h"
 
+typedef struct Watch Watch;             /* run/watch.h */
+
 /* What every method's state begins with. The method sets trainer and, for updates from the examples of a data
  * set, the fields below it; the rest is the frame's. */
 typedef struct {
@@ -21,6 +23,7 @@ typedef struct {
     int batch;                          /* taken by an update */
     TextsOf *texts_of;
     const void *texts;
+    Watch *watch;                       /* the method's, or NULL: nothing is watched */
     double smooth;                      /* a running mean of the loss, for the progress line */
     char final[600], hex[65];           /* once it is written, after so many updates of what it holds: */
     int64_t updates;
@@ -37,6 +40,7 @@ typedef struct {
     void (*hold)(void *self);           /* memory into cost, predicted and measured */
     bool (*update)(void *self, Err *e); /* one update; or all that stands between two lines of the log */
     void (*log)(JsonWriter *w, void *self);             /* members of the line, behind "step" */
+    bool (*evaluate)(void *self, Err *e);       /* the held-out data, into the watch; NULL: it has none */
     void (*detail)(char text[128], void *self);         /* for the progress line, without the rate */
     bool (*predict)(Cost *c, void *self, int64_t n_step, Err *e);       /* E194: what n_step updates take */
     bool (*plan)(RunPlan *p, void *self,

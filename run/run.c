@@ -285,7 +285,7 @@ bool run_cost(Run *r, int64_t step, const Costs *c, Err *e) {
 void run_tokens(Run *r, int64_t tokens) { r->first_tokens = r->last_tokens = tokens; }
 
 double run_rate(const Run *r, int64_t tokens) {
-    return (double)(tokens - r->first_tokens) / 1000 / (clock_seconds() - r->started);
+    return (double)(tokens - r->first_tokens) / (clock_seconds() - r->started);
 }
 
 bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e) {

@@ -85,7 +85,7 @@ void run_time(Run *r, int64_t step, int64_t tokens);
  * stderr. The seconds are those since it began or was resumed. */
 bool run_cost(Run *r, int64_t step, const Costs *c, Err *e);
 void run_tokens(Run *r, int64_t tokens);                /* a resumed run has these behind it */
-/* thousand tokens a second since it began or was resumed */
+/* tokens a second since it began or was resumed */
 double run_rate(const Run *r, int64_t tokens);
 bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e);
 /* Adds to the line of a failure what the run can go on from; returns false. */

@@ -1,0 +1,78 @@
+#!/bin/sh
+# test_watch.sh: what one sees of a run of `train` while it goes on: held-out prompts, the best policy, an early end, completions. Run from the
+# project's root by `make test`.
+# shellcheck disable=SC2086  # $train is a list of words
+. tests/commands.sh
+
+$world sft --n 600 --seed 1 > sft.jsonl
+$world prompts --kind rl --n 60 --seed 1003 > prompts.jsonl
+$world prompts --kind rl --n 16 --seed 1004 | grep -v -x -F -f prompts.jsonl > held.jsonl
+works init "$grpo" init --tokenizer-data sft.jsonl --output-dir base --hidden-size 16 --num-hidden-layers 2 --num-attention-heads 2 --intermediate-size 32 --vocab-size 420
+works sft "$grpo" sft --model base --dataset sft.jsonl --output-dir sft --max-steps 20 --per-device-train-batch-size 16 --learning-rate 5e-3
+# a reply of few letters is a good one
+cat > letters.sh <<'EOF'
+while IFS= read -r line; do
+    text=${line#*\"completion\":\"}; text=${text%%\",\"*}
+    id=${line#*\"id\":}
+    echo "{\"id\":${id%%,*},\"scores\":{\"brevity\":$((100 - ${#text}))}}"
+done
+EOF
+plain="--model sft/final --dataset prompts.jsonl --num-generations 4 --per-device-train-batch-size 16 --max-completion-length 12 --beta 0.04 --learning-rate 3e-3 --max-steps 12"
+train="$plain --eval-dataset held.jsonl --eval-steps 3"
+score() { "$grpo" train $train --reward-cmd 'sh letters.sh' "$@"; }
+
+works 'train --eval-steps' score --output-dir run
+cost_of run
+if [ "$(grep -c '"eval_reward"' run/log.jsonl)" -eq 4 ] && [ "$(grep -c '"step":\(3\|6\|9\|12\),.*"eval_reward":[-0-9.]*,"eval_completions/mean_length":[0-9.]*,"eval_completions/clipped_ratio":[0-9.]*,"eval_kl":[-0-9.e]*,"eval_rewards/brevity/mean":[-0-9.]*}' run/log.jsonl)" -eq 4 ]; then good; else bad "train --eval-steps: its log: $(sed -n 3p run/log.jsonl)"; fi
+works 'the same with nothing watched' "$grpo" train $plain --reward-cmd 'sh letters.sh' --output-dir bare
+sed 's/,"eval_[^}]*}/}/; /"cost"/d' run/log.jsonl > told
+sed '/"cost"/d' bare/log.jsonl > bare.log
+same 'evaluations change no other number of the log' told bare.log
+same 'evaluations change no weight' run/final/model.safetensors bare/final/model.safetensors
+# the number is what sample and score make of the same policy; every prompt is answered once, from the run's seed
+works 'the last policy answers' "$grpo" sample --model run/final --reference sft/final --dataset held.jsonl --max-completion-length 12 --temperature 1 --top-k 0 --seed 42
+sed 's/.*"completion_length":\([0-9]*\).*"kl":\([-0-9.e]*\).*/\1 \2/' "$out" | awk '{ n += $1; kl += $2 } END { printf "%.6f %.6f\n", n / NR, kl / n }' > want
+sed -n '12s/.*"eval_completions.mean_length":\([^,]*\),.*"eval_kl":\([^,]*\),.*/\1 \2/p' run/log.jsonl | awk '{ printf "%.6f %.6f\n", $1, $2 }' > got
+same 'an evaluation is what sample says' want got || cat want got
+works 'evaluations between lines of the log' score --output-dir sparse --logging-steps 4
+if [ "$(sed 's/{"step":\([0-9]*\),.*/\1/' sparse/log.jsonl | tr '\n' ' ')" = '3 4 6 8 9 12 12 ' ]; then good; else bad "steps of the log: $(sed 's/{"step":\([0-9]*\),.*/\1/' sparse/log.jsonl | tr '\n' ' ')"; fi
+works 'evaluations with 2 threads' env OMP_NUM_THREADS=2 "$grpo" train $train --reward-cmd 'sh letters.sh' --output-dir threads
+same_run 'evaluations: 2 threads' run threads
+
+# ---- the best policy -----------------------------------------------------------------------------
+works 'the best by its length' score --metric-for-best-model eval_completions/mean_length --greater-is-better true --load-best-model-at-end --output-dir longest
+best=$(sed -n 's/.*"step":\([0-9]*\),.*"eval_completions.mean_length":\([^,]*\),.*/\2 \1/p' longest/log.jsonl | sort -k1,1gr -k2,2g | head -n 1)
+if grep -q "^final/ is the policy of step ${best#* }, whose eval_completions/mean_length is " "$err"; then good; else bad "the best policy is that of step ${best#* }: $(grep final/ "$err")"; fi
+same 'final/ is the best policy' longest/final/model.safetensors longest/best/model.safetensors
+works 'the best by its reward' score --metric-for-best-model reward --output-dir rewarded
+same_run 'keeping the best changes nothing' run rewarded
+if [ -f rewarded/best/model.safetensors ] && [ -f rewarded/best/tokenizer.json ]; then good; else bad 'best/ is no model folder'; fi
+works 'an early end' score --metric-for-best-model eval_kl --greater-is-better true --learning-rate 0 --early-stopping-patience 2 --output-dir early
+if [ "$(tail -n 1 early/log.jsonl | sed 's/{"step":\([0-9]*\),.*/\1/')" = 9 ] && grep -q '^early stopping: the last 2 evaluations were not better than step 3' "$err"; then good; else bad "early stopping: $(tail -n 3 "$err")"; fi
+works 'a run that ended early goes on to its end' score --metric-for-best-model eval_kl --greater-is-better true --learning-rate 0 --early-stopping-patience 2 --output-dir early --resume
+long="$grpo train $train --max-steps 120 --save-steps 4 --metric-for-best-model reward --load-best-model-at-end --log-completions --reward-cmd"
+works 'watched, 120 steps' $long 'sh letters.sh' --output-dir whole
+killed 'a watched run' whole killed $long 'sh letters.sh'
+same 'a watched run: the log' whole/log.jsonl killed/log.jsonl
+same 'a watched run: the completions' whole/completions.jsonl killed/completions.jsonl
+if [ "$(grep -c . whole/completions.jsonl)" -eq 1920 ]; then good; else bad "completions.jsonl has $(grep -c . whole/completions.jsonl) lines, expected 120 times 16"; fi
+case $(head -n 1 whole/completions.jsonl) in '{"step":1,"messages":[{"role":"user","content":"'*'}],"completion":"'*'","finish_reason":"'*'","scores":{"brevity":'*'},"reward":'*',"advantage":'*'}') good ;; *) bad "completions.jsonl: $(head -n 1 whole/completions.jsonl)" ;; esac
+works 'completions on stderr' score --max-steps 1 --log-completions --output-dir told-completions
+if grep -q '^step 1: ' "$err" && [ "$(grep -c '^  reward .* advantage ' "$err")" -eq 4 ]; then good; else bad 'completions are not told'; fi
+
+# ---- bad input -----------------------------------------------------------------------------------
+cat held.jsonl prompts.jsonl > overlap.jsonl
+works 'held-out prompts among those of training' "$grpo" train $plain --reward-cmd 'sh letters.sh' --eval-dataset overlap.jsonl --max-steps 1 --output-dir overlap
+if grep -q '^grpo: 6[0-9] of 7[0-9] held-out prompts are among those of training' "$err"; then good; else bad "an overlap is not told: $(cat "$err")"; fi
+cp -R longest gone && rm -rf gone/best gone/final
+"$grpo" train $train --reward-cmd 'sh letters.sh' --metric-for-best-model eval_completions/mean_length --greater-is-better true --load-best-model-at-end --output-dir gone --resume > "$out" 2> "$err"; code=$?
+if [ $code -eq 2 ] && grep -q 'gone/best.*the best model of step [0-9]* was kept there' "$err"; then good; else bad "a best model that is gone: exit code $code: $(tail -n 1 "$err")"; fi
+refuses '*--eval-steps: nothing is held out*' "$grpo" train $plain --reward-cmd 'sh letters.sh' --eval-steps 2 --output-dir x
+refuses '*--metric-for-best-model: no line of the log has "eval_rewrad", did you mean eval_reward*' score --metric-for-best-model eval_rewrad --output-dir x
+refuses '*--metric-for-best-model: has no effect without --eval-steps*' score --eval-steps 0 --metric-for-best-model eval_reward --output-dir x
+refuses '*--early-stopping-patience: needs --metric-for-best-model*' score --early-stopping-patience 2 --output-dir x
+refuses '*--eval-steps: found -1*' score --eval-steps -1 --output-dir x
+refuses '*--eval-dataset and --eval-split 0.5: both hold data out*' score --eval-split 0.5 --output-dir x
+
+printf '%s passed, %s failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
