@@ -34,6 +34,7 @@ tests_of() {            # the programs that must see a mistake in this file
         run/em.c | cmd/em.c) echo em ;;
         baselines/aihf.c) echo test_aihf test_known_answers ;;
         run/aihf.c | cmd/aihf.c) echo aihf ;;
+        run/watch.c) echo watch ;;
         run/replies.c) echo test_replies dvpo ;;
         cmd/dpo.c) echo pairs baselines ;;
         run/mix.c) echo test_mpo mix_weights ;;

@@ -44,7 +44,7 @@ cost_of accumulated
 works 'a policy with an adapter' "$grpo" aihf $aihf --use-peft --lora-r 2 --output-dir lora
 cost_of lora
 for loss in pair difference; do
-    long="$grpo aihf $aihf --demo-loss $loss --policy-steps 3 --rounds 40 --save-steps 4"
+    long="$grpo aihf $aihf --demo-loss $loss --policy-steps 5 --rounds 24 --save-steps 4"
     works "aihf --demo-loss $loss, 120 steps" $long --output-dir whole-$loss
     cost_of whole-$loss
     killed "aihf --demo-loss $loss" whole-$loss killed-$loss $long
@@ -64,6 +64,17 @@ cost_of preferred
 # the reward model that preferences alone teach is the one that `reward` makes of them
 works 'the same by reward' "$grpo" reward --model sft/final --dataset pairs.jsonl --loss-type bradley_terry --center-rewards-coefficient 0.01 --per-device-train-batch-size 4 --learning-rate 1e-3 --max-steps 2 --output-dir same
 same 'aihf of preferences alone, and reward --loss-type bradley_terry' preferred/reward/model.safetensors same/final/model.safetensors
+
+# nor does it matter where the rejected reply comes from: with one token to choose from, the policy's replies are those of sample
+works 'the replies to demonstrations' "$grpo" sample --model sft/final --dataset demos.jsonl --temperature 0 --max-completion-length 12
+sed 's/.*"completion":\("[^"]*"\),"finish_reason":\("[a-z]*"\).*/"rejected":\1,"rejected_finish_reason":\2/' "$out" > rejected
+sed 's/"completion":\("[^"]*"\).*/"chosen":\1/' demos.jsonl | paste -d , - rejected | sed 's/$/}/' > shown.jsonl
+works 'demonstrations alone, one token to choose from' "$grpo" aihf $common --demonstrations demos.jsonl --preference-weight 0 --top-k 1 --rounds 1 --reward-steps 3 --policy-steps 1 --output-dir chosen
+works 'the same by reward' "$grpo" reward --model sft/final --dataset shown.jsonl --loss-type bradley_terry --center-rewards-coefficient 0.01 --per-device-train-batch-size 4 --learning-rate 1e-3 --max-steps 3 --output-dir same-shown
+same 'aihf of demonstrations alone, and reward on them and the replies' chosen/reward/model.safetensors same-shown/final/model.safetensors
+# replies of earlier rounds stay in the data: 4 demonstrations in the first round's updates and 8 in those of the other two, 4 preferences in each;
+# a pair is a prompt and two replies
+if grep -q '"sequences":{.*"reward":{"forward":[0-9]*,"backward":288}.*"measured"' run/log.jsonl; then good; else bad "aihf: the reward model learned from $(sed -n '$s/.*"sequences":{\([^}]*}[^}]*}[^}]*}\).*/\1/p' run/log.jsonl)"; fi
 
 works 'info --run aihf' "$grpo" info --run aihf --json $aihf
 says 'info --run aihf' '{"command":"aihf","steps":6,*"seconds"*'

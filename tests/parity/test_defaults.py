@@ -17,7 +17,8 @@ OURS = {"model", "dataset", "chat_template", "system", "slice_rows", "save_dtype
         "reward_chat_template", "reward_clip", "missing_labels", "dual_clip", "eval_split", "eval_dataset", "labels", "label_weights", "normalize_labels",
         "reward_floors", "multiplier_learning_rate", "multiplier_max",
         "tdpo_alpha", "bmc_delta", "bmc_reference", "bmc_stop_words", "flow_reward", "flow_alpha", "flow_scores", "flow_gamma", "subtb_lambda",
-        "group_column", "group_step_size", "group_loss", "group_weights", "demonstrations", "demonstration_weight"}
+        "group_column", "group_step_size", "group_loss", "group_weights", "demonstrations", "demonstration_weight",
+        "early_stopping_patience"}
 # ours of one command, though TRL has a field of that name for another
 OWN = {"reward": {"loss_type", "reward_weights", "gamma", "lam"}}
 
@@ -27,6 +28,7 @@ DIFFERENT = {
     "logging_steps": ("1", 10),                     # a log line is cheap here, and the run's record
     "steps_per_generation": ("0", 1),               # 0 stands for gradient_accumulation_steps, which TRL fills in likewise
     "generation_batch_size": ("0", 8),              # 0: by steps_per_generation, as TRL fills in
+    "eval_steps": ("0", None),                      # 0: never, as TRL's eval_strategy says by default
     "min_p": ("0", None),                           # the same: off
     "save_steps": ("500", 500.0),
     "center_rewards_coefficient": ("0", None),      # the same: off
@@ -44,7 +46,7 @@ ELSEWHERE = {
                                                                    "vllm_importance_sampling_mode", "vllm_importance_sampling_clip_max", "vllm_importance_sampling_clip_min",
                                                                    "vllm_importance_sampling_cap"},
     "mixtures of experts, tools, images": {"router_aux_loss_coef", "max_tool_calling_iterations", "log_multimodal"},
-    "what is printed or uploaded": {"log_completions", "num_completions_to_print", "log_unique_prompts", "log_completions_hub_repo"},
+    "what is printed or uploaded": {"num_completions_to_print", "log_unique_prompts", "log_completions_hub_repo"},
     "padding and packing: our rows have none": {"precompute_ref_batch_size", "pad_to_multiple_of", "packing", "packing_strategy", "padding_free", "eval_packing", "pad_token"},
     "data columns and templates": {"chat_template_path", "dataset_text_field", "dataset_kwargs", "dataset_num_proc", "eos_token", "chat_template_kwargs", "assistant_only_loss",
                                    "completion_only_loss", "truncation_mode"},
