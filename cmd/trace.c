@@ -45,7 +45,8 @@ static const OptionTable table =
               {generation_settings, AT(step)},
               {grpo_group_settings, AT(step.grpo)},
               {step_settings, AT(step)},
-              {grpo_settings, AT(step.grpo)}}};
+              {grpo_settings, AT(step.grpo)},
+              {watch_settings, AT(step.watch)}}};
 
 /* What the advantages are made of, beside what a Generation holds. */
 typedef struct {
