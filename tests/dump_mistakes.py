@@ -379,6 +379,19 @@ def isr_of(self, e, mode):
     return e.sum(1, keepdim=True) / self.count(self.get("loss_mask")) if mode.startswith("sequence") else e
 
 
+@mistake("D24-sum-of-ratios", "isr", "sampler")
+def isr_of(self, e, mode):
+    known = self.get("loss_mask") * ~self.t["sampling_per_token_logps"].isnan()
+    return (e.exp() * known).sum(1, keepdim=True).log() if mode.startswith("sequence") else e
+
+
+@mistake("D24-missing", "per_token_loss", "sampler")
+def token_loss(self, logp, rho, kl):
+    only("sampling_per_token_logps" in self.t)
+    t = {k: v for k, v in self.t.items() if k != "sampling_per_token_logps"}
+    return Right.token_loss(type(self)(self.c, t), logp, rho, kl)
+
+
 @mistake("D24-truncate-2", "isr", "sampler", dict(vllm_importance_sampling_mode="token_truncate"))
 def isr_limit(self, high):
     return 2.0
@@ -412,6 +425,12 @@ def log_ratio(self, logp):
 
 mistake("level-token", "ratio", "tokens", dict(importance_sampling_level="sequence", beta=0.04), level="token")()
 mistake("level-sequence", "ratio", "tokens", dict(beta=0.04), level="sequence")()
+@mistake("level-sequence-sum", "ratio", "tokens", dict(beta=0.04), level="sequence")
+def sequence_log_ratio(self, lr):
+    only(self.c["importance_sampling_level"] == "token")
+    return (lr * self.get("loss_mask")).sum(1, keepdim=True)
+
+
 mistake("level-sequence-token", "ratio", "tokens", dict(beta=0.04), level="sequence_token")()
 
 

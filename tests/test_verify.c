@@ -119,6 +119,48 @@ static void test_golden_dumps(void) {
     json_free(manifest);
 }
 
+/* ---- public disputes of tests/disputes.py: the true cause is among the names */
+static bool one_of(char (*name)[96], int n, const Json *wanted) {
+    for (int i = 0; i < n; i++)
+        for (size_t k = 0; k < wanted->length; k++) if (!strcmp(name[i], wanted->item[k].string)) return true;
+    return false;
+}
+
+static void dispute(const char *file, const Json *expect) {
+    char path[600];
+    Err e = {{0}};
+    Dump d;
+    Report r;
+    snprintf(path, sizeof path, "%.90s/disputes/%.300s", golden, file);
+    bool ok = dump_open(&d, path, NULL, &e);
+    CHECK(ok);
+    if (!ok) { printf("%s\n", e.line); return; }
+    ok = report_make(&r, &d, &(Policies){NULL, NULL, NULL}, NULL, false, &e);
+    CHECK(ok && report_outcome(&r) != OUTCOME_RIGHT);
+    for (int s = 0; ok && s < N_STAGE; s++) {
+        const StageReport *x = &r.stage[s];
+        const Json *wanted = json_get(expect, stage_info[s].name);
+        if (!x->judged || (!wanted && s == STAGE_DLOGP)) continue;
+        const bool right = x->verdict == VERDICT_RIGHT || x->verdict == VERDICT_RIGHT_AS,
+                   good = wanted ? one_of(r.stage[s].name, x->n_name, wanted) : right;
+        CHECK(good);
+        if (!good) printf("    %s: %s: %s\n", file, stage_info[s].name, x->n_name ? x->name[0] : "no name");
+    }
+    report_free(&r);
+    dump_close(&d);
+}
+
+static void test_disputes(void) {
+    Err e = {{0}};
+    char path[300];
+    snprintf(path, sizeof path, "%.90s/disputes/disputes.json", golden);
+    Json *all = json_read_file(path, &e);
+    CHECK(all != NULL && all->length >= 8);
+    for (size_t i = 0; all && i < all->length; i++)
+        dispute(all->item[i].key, json_get(&all->item[i], "expect"));
+    json_free(all);
+}
+
 /* ---- reading: liars ------------------------------------------------------------------------- */
 static const char *const path =
     sizeof(real) == 4 ? "build/test_verify_f32.safetensors" : "build/test_verify_f64.safetensors";
@@ -664,6 +706,7 @@ int main(int argc, char **argv) {
     if (argc > 1) golden = argv[1];
     test_catalogue();
     test_numbers();
+    test_disputes();
     test_liars();
     test_mutations();
     test_padding();

@@ -379,6 +379,29 @@ APPLY(isr_truncate_2) {
     return true;
 }
 
+/* The mean's place is taken by the sum of the tokens' ratios instead of their product. */
+APPLY(isr_sum) {
+    if (variant_isr_per_token(c->s.grpo.importance_sampling_mode)) return false;
+    const real *old = c->old ? c->old : c->logp;
+    const size_t width = c->d->width;
+    real *sampler = own_tokens(&c->sampler, c, p, e);
+    for (size_t i = 0; sampler && i < c->d->n; i++) {
+        double sum = 0, n = 0;
+        for (size_t j = i * width; j < (i + 1) * width; j++)
+            if (c->mask[j] && !isnan(sampler[j])) sum += d_exp((double)old[j] - sampler[j]), n++;
+        for (size_t j = i * width; n > 0 && j < (i + 1) * width; j++)
+            if (!isnan(sampler[j])) sampler[j] = (real)(old[j] - d_log(sum) / n);
+    }
+    return sampler;
+}
+
+APPLY(isr_missing) {
+    const bool was = c->isr && c->s.grpo.importance_sampling_correction;
+    c->isr = NULL;
+    c->s.grpo.importance_sampling_correction = false;
+    return was;
+}
+
 APPLY(isr_none) { c->sampler = c->old ? c->old : c->logp; return true; }
 
 /* log ratio of every token -> another, by moving old; slope: d of the other by logp, in units of the right
@@ -414,6 +437,12 @@ APPLY(ratio_sum) {
         slope[j] *= c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE && n > 1 ? n : 1;
     }
     return true;
+}
+
+APPLY(level_sum) {
+    const bool token = c->s.grpo.importance_sampling_level == LEVEL_TOKEN;
+    c->s.grpo.importance_sampling_level = LEVEL_SEQUENCE;
+    return token && apply_ratio_sum(c, s, p, e, 0);
 }
 
 APPLY(ratio_clamp_10) {

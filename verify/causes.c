@@ -39,7 +39,7 @@ static const Knob knobs[] = {
     {"std_eps", BIT(ADVANTAGES), KNOB_DOUBLE, AT(grpo.std_eps), 1e-12, 1,
      {1e-4, 1e-5, 1e-6, 1e-8, 1e-9, 1e-3, 1e-2, 1e-7, 1e-10, 1e-12}},
     {"num_generations", BIT(ADVANTAGES), KNOB_INT, AT(grpo.num_generations), 0, 0,
-     {8, 4, 16, 2, 6, 5, 3, 7, 12, 10, 32, 64, 24}},
+     {8, 4, 16, 2, 6, 5, 3, 7, 12, 10, 32, 64, 1}},
     {"epsilon", TOKEN, KNOB_DOUBLE, AT(grpo.epsilon), 1e-4, 1,
      {0.2, 0.1, 0.15, 0.3, 0.05, 0.25, 0.02, 0.01, 3e-4, 0.28, 0.4, 0.5, 1}},
     {"epsilon_high", TOKEN, KNOB_DOUBLE, AT(grpo.epsilon_high), 1e-4, 10,
@@ -86,6 +86,8 @@ static bool try_value(Distance *d, const Fit *f, double value) {
         (value < 1 || f->r->d->n % (size_t)value))
         return false;
     knob_set(f->knob, &c.s, value);
+    if (!c.entropy && value != 0 && f->knob->at == AT(window.entropy_coef))
+        c.entropy = c.d->value[STAGE_ENTROPIES];
     return distance_under(d, f->out, f->r, &c, f->s, f->e);
 }
 
@@ -123,13 +125,14 @@ static bool best_value(double *value, const Fit *f) {
 }
 
 /* One number is fitted by one setting, whatever was done: only a value that people write down counts, and
- * its neighbours must lie far off. */
+ * its neighbours must lie far off. (The bonus is small, and its coefficient comes in steps of two.) */
 static bool told_by_one_number(const Fit *f, double value) {
-    const double least = fabs(rounded_to(value, 1)) / 100,
-                 unit = f->knob->kind == KNOB_INT && least < 1 ? 1 : least;
+    const bool bonus = f->knob->at == AT(window.entropy_coef);
+    const double least = bonus ? value / 2 : fabs(rounded_to(value, 1)) / 100,
+                 unit = f->knob->kind == KNOB_INT && least < 1 ? 1 : least, far = bonus ? 100 : 500;
     Distance above, below, own;
     return try_value(&above, f, value + unit) && try_value(&below, f, value - unit) &&
-           try_value(&own, f, value) && own.excess <= 1 && above.excess > 500 && below.excess > 500;
+           try_value(&own, f, value) && own.excess <= 1 && above.excess > far && below.excess > far;
 }
 
 /* Whether the gradient, where it can be judged too, agrees that the setting is another. */
@@ -151,14 +154,20 @@ static bool is_pinned(const Fit *f, double value) {
     return !value_explains(f, value * 1.5) && !value_explains(f, value / 1.5);
 }
 
+/* What an earlier stage was found to have. */
+static bool fitted_before(double *value, const Fit *f) {
+    const Fitted *before = &f->r->fitted;
+    for (int i = 0; i < before->n; i++)
+        if (!strcmp(before->key[i], f->knob->key) && value_explains(f, *value = before->value[i]))
+            return true;
+    return false;
+}
+
 static bool fit_knob(double *value, const Fit *f) {
     const bool one = f->s == STAGE_LOSS;
     Distance here, low, high;
     const double now = knob_value(f->knob, &f->base->s);
-    const Fitted *before = &f->r->fitted;
-    for (int i = 0; i < before->n; i++)                 /* what an earlier stage was found to have */
-        if (!strcmp(before->key[i], f->knob->key) && value_explains(f, *value = before->value[i]))
-            return true;
+    if (fitted_before(value, f)) return true;
     if (f->s == STAGE_GRAD) return false;               /* a pass of the model for each value */
     for (int i = 0; i < 14 && f->knob->usual[i] != 0; i++)
         if (f->knob->usual[i] != now && value_explains(f, *value = f->knob->usual[i]))
@@ -183,33 +192,44 @@ static bool settings_say(const Report *r, const char *key) {
     return config && strstr(config, quoted);
 }
 
-bool causes_fit(Report *r, Stage s, const Case *base, Err *e) {
+static void name_fitted(Report *r, Stage s, const Case *base, const Knob *knob, double value, bool said) {
+    char name[96], text[200], now[32];
+    const double was = knob_value(knob, &base->s);
+    snprintf(name, sizeof name, "%s=%.6g", knob->key, value);
+    snprintf(now, sizeof now, isnan(was) ? "none" : "%.6g", was);
+    snprintf(text, sizeof text,
+             said ? "your config says %s %s; these numbers fit %.6g"
+                  : "your config does not say %s (then it is %s); these numbers fit %.6g",
+             knob->key, now, value);
+    stage_name(&r->stage[s], name, text, !said);
+}
+
+static bool fit_knobs(Report *r, Stage s, const Case *base, bool before, Err *e) {
     real *out = malloc(stage_out_size(r, s) * sizeof *out);
+    const int first = r->stage[s].n_name;
     bool any_said = false;
     if (!out) return fail(e, "verify: no memory");
     for (size_t k = 0; k < sizeof knobs / sizeof *knobs && !e->line[0]; k++) {
         const Knob *knob = &knobs[k];
         const Fit f = {r, s, base, knob, out, e};
-        double value;
-        char name[96], text[200], now[32];
-        if (!(knob->stages >> s & 1) || !fit_knob(&value, &f)) continue;
-        const double was = knob_value(knob, &base->s);
         const bool said = settings_say(r, knob->key);
-        Fitted *before = &r->fitted;
-        if (before->n < MAX_NAMES) before->key[before->n] = knob->key, before->value[before->n++] = value;
+        double value;
+        if (!(knob->stages >> s & 1)) continue;
+        if (!(before ? fitted_before(&value, &f) : fit_knob(&value, &f))) continue;
+        if (!before && r->fitted.n < MAX_NAMES)
+            r->fitted.key[r->fitted.n] = knob->key, r->fitted.value[r->fitted.n++] = value;
         any_said = any_said || said;
-        snprintf(name, sizeof name, "%s=%.6g", knob->key, value);
-        snprintf(now, sizeof now, isnan(was) ? "none" : "%.6g", was);
-        snprintf(text, sizeof text,
-                 said ? "your config says %s %s; these numbers fit %.6g"
-                      : "your config does not say %s (then it is %s); these numbers fit %.6g",
-                 knob->key, now, value);
-        stage_name(&r->stage[s], name, text, !said);
+        name_fitted(r, s, base, knob, value, said);
     }
     /* what the config says itself comes first */
-    for (int i = 0; any_said && i < r->stage[s].n_name; i++) r->stage[s].choice[i] = false;
+    for (int i = first; any_said && i < r->stage[s].n_name; i++) r->stage[s].choice[i] = false;
     free(out);
     return !e->line[0];
+}
+
+bool causes_fit(Report *r, Stage s, const Case *base, Err *e) { return fit_knobs(r, s, base, false, e); }
+bool causes_before(Report *r, Stage s, const Case *base, Err *e) {
+    return r->fitted.n == 0 || fit_knobs(r, s, base, true, e);
 }
 
 /* ---- a constant factor ---- */
@@ -306,6 +326,22 @@ static void name_factor(Report *r, Stage s, const Case *c, const Mistake *row, d
         }
 }
 
+/* Whether the gradient by log-probability, where it can be judged, has the factor of the loss. */
+static bool gradient_has_factor(Report *r, const Case *base, const Mistake *row, double f, Err *e) {
+    if (!r->stage[STAGE_DLOGP].judged) return true;
+    real *out = malloc(stage_out_size(r, STAGE_DLOGP) * sizeof *out);
+    Case c = *base;
+    Pool p = {0};
+    Distance d;
+    double other, error;
+    const bool has = out && mistake_apply(row, &c, STAGE_DLOGP, &p, e) &&
+                     distance_under(&d, out, r, &c, STAGE_DLOGP, e) &&
+                     factor_of(&other, &error, r, STAGE_DLOGP, out, false) && fabs(other / f - 1) <= error;
+    pool_free(&p);
+    free(out);
+    return has;
+}
+
 bool causes_factor(Report *r, Stage s, const Case *base, const Mistake *row, Err *e) {
     if (stage_info[s].shape == SHAPE_MASK || (stage_runs_model(s) && s != STAGE_GRAD)) return true;
     real *out = malloc(stage_out_size(r, s) * sizeof *out);
@@ -315,7 +351,8 @@ bool causes_factor(Report *r, Stage s, const Case *base, const Mistake *row, Err
     double f, error;
     if (!out) return fail(e, "verify: no memory");
     if ((!row || mistake_apply(row, &c, s, &p, e)) && !e->line[0] && distance_under(&d, out, r, &c, s, e) &&
-        factor_of(&f, &error, r, s, out, stage_per_row(&c, s)))
+        factor_of(&f, &error, r, s, out, stage_per_row(&c, s)) &&
+        (!row || s != STAGE_LOSS || gradient_has_factor(r, base, row, f, e)))
         name_factor(r, s, &c, row, f, error);
     pool_free(&p);
     free(out);

@@ -9,6 +9,8 @@
 
 /* "your config says epsilon_high 0.2; these numbers fit 0.28" */
 bool causes_fit(Report *r, Stage s, const Case *base, Err *e);
+/* Settings that an earlier stage was found to have, where they explain this one too. */
+bool causes_before(Report *r, Stage s, const Case *base, Err *e);
 /* "12 times too large: 12 = completions"; row: a mistake of the catalogue beside it, or NULL. */
 bool causes_factor(Report *r, Stage s, const Case *base, const Mistake *row, Err *e);
 /* The same where the factor equals nothing that the dump tells. */

@@ -153,6 +153,15 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
 /* Tokens over which pairs are tried: some tenths of a second. */
 #define PAIRS_MOST 1e7
 
+/* One mistake on top of the other; the second one may be what gives the first a meaning. */
+static bool apply_both(Case *c, const Mistake *a, const Mistake *b, Stage s, Pool *p, Err *e) {
+    Case x = *c, y = *c;
+    if (mistake_apply(a, &x, s, p, e) && mistake_apply(b, &x, s, p, e)) { *c = x; return !e->line[0]; }
+    if (e->line[0] || !mistake_apply(b, &y, s, p, e) || !mistake_apply(a, &y, s, p, e)) return false;
+    *c = y;
+    return !e->line[0];
+}
+
 static bool search_pairs(Report *r, Stage s, const Case *base, const Candidates *found, Err *e) {
     StageReport *x = &r->stage[s];
     real *out = malloc(stage_out_size(r, s) * sizeof *out);
@@ -166,9 +175,8 @@ static bool search_pairs(Report *r, Stage s, const Case *base, const Candidates 
             Pool p = {0};
             Case c = *base;
             if (stage_runs_model(s)) c.first = r->only_row, c.count = 1;
-            if (mistake_apply(found->m[i], &c, s, &p, e) && mistake_apply(found->m[j], &c, s, &p, e) &&
-                !stage_obstacle(&c, s) && stage_under(out, r, &c, s, e) &&
-                stage_explains(r, s, &c, out, &ours)) {
+            if (apply_both(&c, found->m[i], found->m[j], s, &p, e) && !stage_obstacle(&c, s) &&
+                stage_under(out, r, &c, s, e) && stage_explains(r, s, &c, out, &ours)) {
                 char both[64], both_lines[200];
                 snprintf(both, sizeof both, "%.30s + %.30s", found->m[i]->name, found->m[j]->name);
                 snprintf(both_lines, sizeof both_lines, "%.95s; and %.95s", found->m[i]->line,
@@ -329,7 +337,9 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
     } else if (ok) ok = search_singles(r, s, &r->right, false, NULL, e);
     if (s == STAGE_LOSS_MASK && x->verdict == VERDICT_UNKNOWN && x->n_name == 0) leaves_out(r);
     if (s == STAGE_SAMPLER && x->verdict == VERDICT_UNKNOWN) excuse_sampler(r);
-    if (ok && x->verdict == VERDICT_UNKNOWN && x->n_name == 0)
+    if (ok && x->verdict == VERDICT_UNKNOWN && x->n_name)
+        ok = causes_before(r, s, other ? &dialect : &r->right, e);
+    else if (ok && x->verdict == VERDICT_UNKNOWN)
         ok = search_numbers(r, s, other ? &dialect : &r->right, &found, quick, e);
     if (x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && s == STAGE_OLD && case_on_policy(&r->right) &&
         r->item[x->first].max_abs <= NOISE_MOST)

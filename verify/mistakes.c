@@ -203,6 +203,11 @@ const Mistake mistakes[] = {
 
     M("D24-token-mean", ISR, "E110", "the sequence's correction is a mean over tokens instead of a sum",
       "the mode is per token, or sampler and trainer agree", apply_isr_mean),
+    M("D24-sum-of-ratios", ISR, "E110",
+      "the sequence's correction is the sum of the tokens' ratios instead of their product",
+      "the mode is per token, or completions have one token", apply_isr_sum),
+    M("D24-missing", TOKEN, "E111", "the loss is not corrected for the sampler",
+      "no correction is on, or sampler and trainer agree", apply_isr_missing),
     M("D24-truncate-2", ISR, "E110", "truncated at 2", "nothing exceeds 2", apply_isr_truncate_2),
     M("D24-none", ISR, "E110", "no correction for the sampler: all 1", "sampler and trainer agree",
       apply_isr_none),
@@ -224,6 +229,9 @@ const Mistake mistakes[] = {
       "there are no sampling_per_token_logps, or they are the old ones", apply_ratio_to_sampler),
     V("level-token", RATIO, "E91", "a ratio per token", ONE_RATIO, apply_other_level, LEVEL_TOKEN),
     V("level-sequence", RATIO, "E92", "a ratio per completion", ONE_RATIO, apply_other_level, LEVEL_SEQUENCE),
+    M("level-sequence-sum", RATIO, "E92",
+      "a ratio per completion, exp(sum) of its log ratios, where one per token is declared", ONE_RATIO,
+      apply_level_sum),
     V("level-sequence-token", RATIO, "E93", "the completion's ratio with the token's gradient", ONE_RATIO,
       apply_other_level, LEVEL_SEQUENCE_TOKEN),
 
