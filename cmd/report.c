@@ -6,17 +6,20 @@
 #include "report/arms.h"
 #include "cmd/commands.h"
 #include "run/options.h"
+#include "report/csv.h"
 #include "report/figures.h"
 #include "report/page.h"
 #include "lib/files.h"
 
-typedef struct { const char *output, *title; bool json; } Config;
+typedef struct { const char *output, *title; bool json, csv; } Config;
 
 #define AT(member) offsetof(Config, member)
 static const Setting rows[] = {
     {"output", SET_STRING, AT(output), NULL, NULL, "HTML file to write; must not exist"},
     {"title", SET_STRING, AT(title), "Runs side by side", NULL, "of the page"},
     {"json", SET_BOOL, AT(json), "false", NULL, "every figure as JSON on stdout"},
+    {"csv", SET_BOOL, AT(csv), "false", NULL,
+     "the logs as one table on stdout: a row a line, a column a number"},
     SETTINGS_END};
 static const OptionTable table = {
     "report",
@@ -32,8 +35,9 @@ static bool report(const Config *c, char **arm, int n_arm, Err *e) {
     bool ok = true;
     if (!n_arm)
         return fail(e, "no run given, expected [SECTION/][NAME=]RUN[,RUN...]; see grpo report --help");
-    if (!c->output && !c->json)
-        return fail(e, "--output: not given; expected the HTML file to write, or --json");
+    if (!c->output && !c->json && !c->csv)
+        return fail(e, "--output: not given; expected the HTML file to write, or --json, or --csv");
+    if (c->json && c->csv) return fail(e, "--json and --csv: both are for stdout; give one of them");
     if (c->output && path_exists(c->output))
         return fail(e, "%s: exists already; give another --output", c->output);
     for (int i = 0; ok && i < n_arm; i++) ok = arms_add(&arms, arm[i], e);
@@ -45,6 +49,11 @@ static bool report(const Config *c, char **arm, int n_arm, Err *e) {
         else ok = page_write(c->output, figures, e);
         free(figures);
     }
+    if (ok && c->csv) {
+        char *text = report_csv(&arms);
+        ok = text ? file_or_stdout(NULL, text, strlen(text), e) : fail(e, "no memory for the table");
+        free(text);
+    }
     arms_free(&arms);
     return ok;
 }
@@ -54,12 +63,14 @@ int cmd_report(int argc, char **argv, Err *e) {
     char **arm = calloc(2 * (size_t)argc + 2, sizeof *arm), **rest = arm ? arm + argc + 1 : NULL;
     int n_arm = 0, n_rest = 0;
     if (!arm) { fail(e, "no memory"); return -1; }
-    /* runs and options in any order: an option but --json takes the word after it, unless it has its own = */
+    /* runs and options in any order: an option but --json and --csv takes the word after it, unless it has
+     * its own = */
     for (int i = 0; i < argc; i++) {
         const bool option = i == 0 || argv[i][0] == '-';
         if (!option) { arm[n_arm++] = argv[i]; continue; }
         rest[n_rest++] = argv[i];
-        if (i && !strchr(argv[i], '=') && strcmp(argv[i], "--json") && i + 1 < argc)
+        if (i && !strchr(argv[i], '=') && strcmp(argv[i], "--json") && strcmp(argv[i], "--csv") &&
+            i + 1 < argc)
             rest[n_rest++] = argv[++i];
     }
     const int r = options_parse(&c, &table, n_rest, rest, e);

@@ -80,7 +80,8 @@ static bool growing_cut(GrowingFile *g, size_t keep, Err *e) {
 /* How a run is computed and shown, but no number of it; where it lies; how long it is. */
 static const char *const may_differ[] = {
     "output_dir",   "resume",    "json",           "slice_rows", "gradient_checkpointing", "save_steps",
-    "save_dtype",   "logging_steps", "reward_timeout", "max_steps",  "num_train_epochs",       NULL};
+    "save_dtype",   "logging_steps", "reward_timeout", "max_steps",  "num_train_epochs",       "report_to",
+    "log_completions", "load_best_model_at_end", NULL};
 
 static bool is_one_of(const char *name, const char *const *list) {
     while (*list && strcmp(*list, name)) list++;
@@ -90,7 +91,7 @@ static bool is_one_of(const char *name, const char *const *list) {
 /* A hash for each option that names a file or a model, and for each item where it names several. A reward
  * program is none of them: it may be mended while the run waits. */
 static bool inputs_write(JsonWriter *w, const OptionTable *t, const void *config, Err *e) {
-    static const char *const no_input[] = {"output_dir", "system", "reward_cmd", NULL};
+    static const char *const no_input[] = {"output_dir", "system", "reward_cmd", "report_to", NULL};
     Setting s;
     json_open(w, "inputs", '{');
     for (int i = 0; option_at(&s, t, i); i++) {

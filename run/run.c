@@ -5,12 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/files.h"
 #include "lib/machine.h"
 #include "lib/rng.h"
 #include "lib/say.h"
+#include "lib/words.h"
+#include "run/events.h"
 
 const char *const save_dtype_names[] = {"real", "float32", "bf16", NULL};
 const char *const base_dtype_names[] = {"real", "bf16", NULL};
@@ -52,6 +55,8 @@ const Setting run_settings[] = {
     SETTINGS_HEADING("Log, checkpoints and memory"),
     {"logging_steps", SET_INT, AT(logging_steps), "1", NULL, "a line of log.jsonl every so many updates"},
     {"save_steps", SET_INT, AT(save_steps), "500", NULL, "a checkpoint every so many updates; 0: none"},
+    {"report_to", SET_STRING, AT(report_to), "none", NULL,
+     "tensorboard: the numbers of the log also in the folder runs/, as TensorBoard reads them"},
     {"slice_rows", SET_INT, AT(slice_rows), "1024", NULL,
      "tokens computed at once: memory only, no bit changes"},
     {"gradient_checkpointing", SET_BOOL, AT(gradient_checkpointing), "false", NULL,
@@ -222,6 +227,19 @@ static bool begin_new(Run *r, const OptionTable *table, const void *config, cons
     return ok;
 }
 
+/* Where else the log goes; who is named and not known here is told, once. */
+static bool report_open(Run *r, const RunOptions *o, Err *e) {
+    char name[64];
+    bool tensorboard = false;
+    for (const char *at = o->report_to; at && list_next(name, sizeof name, &at);) {
+        if (!strcmp(name, "tensorboard")) tensorboard = true;
+        else if (strcmp(name, "none"))
+            fprintf(stderr, "%s: --report-to %s: is not written here; log.jsonl has every number\n",
+                    r->command, name);
+    }
+    return !tensorboard || (r->events = events_open(o->output_dir, r->log.path, e)) != NULL;
+}
+
 bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOptions *o, Trainer *t,
                Err *e) {
     char config_path[600];
@@ -241,10 +259,13 @@ bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOp
     json_free(saved);
     r->last = clock_seconds();
     run_tell_options(table, config, config_path);
-    return r->identity && growing_open(&r->log, e) && growing_open(&r->timing, e);
+    return r->identity && growing_open(&r->log, e) && growing_open(&r->timing, e) && report_open(r, o, e);
 }
 
-bool run_log(Run *r, const JsonWriter *line, Err *e) { return growing_put(&r->log, line, e); }
+bool run_log(Run *r, const JsonWriter *line, Err *e) {
+    return growing_put(&r->log, line, e) &&
+           (!r->events || events_put(r->events, line->text, (double)time(NULL), e));
+}
 
 void run_time(Run *r, int64_t step, int64_t tokens) {
     const double now = clock_seconds(), seconds = now - r->last;
@@ -309,6 +330,7 @@ bool run_failed(const Run *r, Err *e) {
 
 void run_end(Run *r) {
     growing_close(&r->log), growing_close(&r->timing);
+    events_close(r->events);
     free(r->identity);
     if (r->lock) close(r->lock);
     r->identity = NULL, r->lock = 0;

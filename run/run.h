@@ -23,7 +23,7 @@ typedef struct {
 } AdapterOptions;
 
 typedef struct {
-    const char *model, *dataset, *output_dir, *chat_template, *system;
+    const char *model, *dataset, *output_dir, *chat_template, *system, *report_to;
     int per_device_train_batch_size, gradient_accumulation_steps, max_steps, warmup_steps, seed,
         logging_steps, save_steps, slice_rows;
     double num_train_epochs, learning_rate, warmup_ratio, min_lr_ratio, adam_beta1, adam_beta2, adam_epsilon,
@@ -69,6 +69,7 @@ typedef struct {
     GrowingFile log, timing;
     Checkpoints checkpoints;
     int lock;
+    struct Events *events;              /* --report-to tensorboard, or NULL */
     double started, last;
     int64_t first_tokens, last_tokens, saved;
 } Run;

@@ -35,6 +35,7 @@ tests_of() {            # the programs that must see a mistake in this file
         baselines/aihf.c) echo test_aihf test_known_answers ;;
         run/aihf.c | cmd/aihf.c) echo aihf ;;
         run/watch.c) echo watch ;;
+        run/events.c) echo test_events ;;
         run/replies.c) echo test_replies dvpo ;;
         cmd/dpo.c) echo pairs baselines ;;
         run/mix.c) echo test_mpo mix_weights ;;

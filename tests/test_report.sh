@@ -43,6 +43,19 @@ printf '{"step":4,"cost":{"predicted":{"total_flops":1000,"tokens":{"prompt":40,
 printf '{"step":4,"cost":{"predicted":{"total_flops":1000,"tokens":{"prompt":40,"completion":60},"memory":{"weights":8,"cache":2}},"measured":{"total_flops":1300,"tokens":{"prompt":40,"completion":70},"memory":{"weights":8,"cache":6}}}}\n' >> b/log.jsonl
 printf '{"step":4,"train_runtime":7,"cpu_seconds":9,"peak_rss_bytes":4096}\n' >> b/timing.jsonl
 
+# the logs as a table: a column for each number that some line has; a name with a comma is quoted
+mkdir -p other && cp a/config.json other && sed 's/"kl"/"of,words"/' a/log.jsonl > other/log.jsonl
+works 'report --csv' "$grpo" report SFT=sft x/one=a 'x/two "runs"=other' --csv
+cat > want <<'EOF'
+section,arm,run,seed,step,loss,reward,rewards/safe/mean,kl,"of,words"
+,SFT,sft,1,1,4,0.11,0.1,0.01,
+,SFT,sft,1,2,3,0.21,0.2,0.01,
+EOF
+head -n 3 "$out" > got
+same 'report --csv: the first rows' want got
+if [ "$(grep -c '^x,"two ""runs""",other,1,[1-4],[1-4],0\.[0-9]*,0\.[0-9],,0\.0[0-9]*$' "$out")" -eq 4 ] && [ "$(grep -c . "$out")" -eq 13 ]; then good; else bad "report --csv: $(tail -n 2 "$out")"; fi
+refuses '*--json and --csv: both are for stdout*' "$grpo" report sft --json --csv
+
 works 'one run each' "$grpo" report SFT=sft GRPO=a --json
 g=sections.0.arms.1
 is name $g.name '"GRPO"'

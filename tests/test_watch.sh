@@ -60,6 +60,18 @@ case $(head -n 1 whole/completions.jsonl) in '{"step":1,"messages":[{"role":"use
 works 'completions on stderr' score --max-steps 1 --log-completions --output-dir told-completions
 if grep -q '^step 1: ' "$err" && [ "$(grep -c '^  reward .* advantage ' "$err")" -eq 4 ]; then good; else bad 'completions are not told'; fi
 
+# ---- TensorBoard -----------------------------------------------------------------------------------
+works 'train --report-to tensorboard' score --report-to tensorboard --output-dir board
+same_run '--report-to changes nothing' run board
+if [ "$(grep -a -o 'train/reward' board/runs/events.out.tfevents.grpo | wc -l)" -ge 12 ] && [ "$(grep -a -o 'eval/rewards/brevity/mean' board/runs/events.out.tfevents.grpo | wc -l)" -eq 4 ]; then good; else bad '--report-to tensorboard: the file lacks numbers'; fi
+works 'train --report-to wandb' score --report-to wandb,tensorboard --max-steps 1 --output-dir elsewhere
+if grep -q '^train: --report-to wandb: is not written here' "$err" && [ -s elsewhere/runs/events.out.tfevents.grpo ]; then good; else bad "--report-to wandb is not told: $(cat "$err")"; fi
+# a folder that cannot be written, as a file of its name makes it
+works 'a run to go on with' score --max-steps 4 --save-steps 2 --output-dir shut
+rm -rf shut/final && : > shut/runs
+"$grpo" train $train --reward-cmd 'sh letters.sh' --report-to tensorboard --output-dir shut --resume > "$out" 2> "$err"; code=$?
+if [ $code -eq 2 ] && tail -n 1 "$err" | grep -q 'shut/runs'; then good; else bad "a folder for TensorBoard that cannot be: exit code $code: $(tail -n 1 "$err")"; fi
+
 # ---- bad input -----------------------------------------------------------------------------------
 cat held.jsonl prompts.jsonl > overlap.jsonl
 works 'held-out prompts among those of training' "$grpo" train $plain --reward-cmd 'sh letters.sh' --eval-dataset overlap.jsonl --max-steps 1 --output-dir overlap

@@ -30,6 +30,7 @@ DIFFERENT = {
     "generation_batch_size": ("0", 8),              # 0: by steps_per_generation, as TRL fills in
     "eval_steps": ("0", None),                      # 0: never, as TRL's eval_strategy says by default
     "min_p": ("0", None),                           # the same: off
+    "report_to": ("none", []),                      # TRL reads "none" as no place
     "save_steps": ("500", 500.0),
     "center_rewards_coefficient": ("0", None),      # the same: off
     "gradient_checkpointing": ("false", True),      # memory for time: the same bits, so only where memory is short
