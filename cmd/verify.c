@@ -258,7 +258,7 @@ static void put_report(JsonWriter *w, const Report *r, const Loaded *l, bool str
     json_open(w, "stages", '[');
     for (int s = 0; s < N_STAGE; s++) {
         const StageReport *x = &r->stage[s];
-        char verdict[2000];
+        char verdict[2000], declares[600];
         if (!x->judged) continue;
         report_verdict(verdict, sizeof verdict, r, (Stage)s);
         json_begin(w, '{');
@@ -267,6 +267,8 @@ static void put_report(JsonWriter *w, const Report *r, const Loaded *l, bool str
         json_put_string(w, "kind", verdict_kinds[x->verdict]);
         json_put_string(w, "verdict", verdict);
         json_causes(w, x);
+        report_declared(declares, sizeof declares, r, (Stage)s);
+        if (x->verdict >= VERDICT_DIFFERS && *declares) json_put_string(w, "declared", declares);
         if (*x->note) json_put_string(w, "note", x->note);
         json_open(w, "tensors", '[');
         for (int i = 0; i < x->n; i++) json_item(w, r, &r->item[x->first + i], l);
@@ -377,6 +379,7 @@ static void tell_stage(const Json *x) {
     for (size_t i = 0; i < json_get(x, "causes")->length; i++)
         if (json_get(&json_get(x, "causes")->item[i], "formula")->type == JSON_STRING)
             say(&json_get(x, "causes")->item[i], "                {name}: {formula}\n");
+    if (json_get(x, "declared")) say(x, "                {declared}\n");
 }
 
 static void tell_report(const Json *v) {

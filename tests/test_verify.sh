@@ -61,9 +61,11 @@ has 'does not do what verl-0.9.1 does: the only scored member'            # whic
 gives 0 ./grpo verify --dump $golden/D15-no-bias-correction-kl.safetensors --profile trl-1.9.0
 has 'right as trl-1.9.0'
 gives 3 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors --dialect openrlhf
-has 'another choice: epsilon 1e-6 instead of 1e-4 (verl) [D1-eps-1e-6], as does verl'
+has 'another choice: epsilon 1e-6 beside the deviation [D1-eps-1e-6], as does verl'
 gives 3 ./grpo verify --dump $golden/right-scale-group.safetensors --dialect verl
-has 'does not do what verl-0.9.1 does: epsilon 1e-6 instead of 1e-4 (verl) [D1-eps-1e-6], and the only'
+has 'does not do what verl-0.9.1 does: epsilon 1e-6 beside the deviation [D1-eps-1e-6], and the only'
+has 'verl-0.9.1 does: baseline group'                              # and what the declared one does, with its place
+has '(verl/trainer/ppo/core_algos.py: '
 # for programs
 gives 1 ./grpo verify --strict --dump $golden/D1-population-advantages.safetensors --json --junit "$t/junit.xml"
 has '"answer": "right, but as another trainer does: advantages: '

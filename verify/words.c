@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "verify/known.h"
+#include "verify/profiles.h"
 
 static void add_words(char *out, size_t size, const char *format, ...) {
     const size_t n = strlen(out);
@@ -34,6 +35,27 @@ static void add_fault(char *out, size_t size, const Report *r, Stage s) {
     else if (x->n_name == 0) add_words(out, size, "cause unknown");
     else if (x->lacks) add_words(out, size, "does not do what %s does: ", declared);
     add_causes(out, size, x);
+}
+
+void report_declared(char *out, size_t size, const Report *r, Stage s) {
+    static const struct { Stage stage; ProfileCell first, last; } cells[] =
+        {{STAGE_ADVANTAGES, CELL_BASELINE, CELL_DEVIATION}, {STAGE_ISR, CELL_CORRECTION, CELL_CORRECTION},
+         {STAGE_RATIO, CELL_RATIO, CELL_RATIO}, {STAGE_KL, CELL_KL, CELL_KL},
+         {STAGE_TOKEN_LOSS, CELL_CLIP, CELL_KL}, {STAGE_LOSS, CELL_AGGREGATION, CELL_AGGREGATION},
+         {STAGE_DLOGP, CELL_CLIP, CELL_AGGREGATION}};
+    const DumpSettings *set = &r->d->declared;
+    char cell[160];
+    *out = 0;
+    for (size_t i = 0; i < sizeof cells / sizeof *cells; i++) {
+        if (cells[i].stage != s) continue;
+        add_words(out, size, "%s does: ", set->label);
+        for (int k = cells[i].first; k <= (int)cells[i].last; k++) {
+            profile_cell(cell, set, (ProfileCell)k);
+            add_words(out, size, "%s%s %s", k > (int)cells[i].first ? ", " : "", profile_cells[k].name, cell);
+        }
+        if (set->profile->source)
+            add_words(out, size, " (%.*s)", (int)strcspn(set->profile->source, ";"), set->profile->source);
+    }
 }
 
 void report_verdict(char *out, size_t size, const Report *r, Stage s) {
