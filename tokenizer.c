@@ -1,10 +1,11 @@
-/* tokenizer.c: text to tokens and back: byte-level BPE as `tokenizers` does it.
+/* tokenizer.c: text to tokens and back: byte-pair encoding as `tokenizers` does it.
  *
  * In this order: lists of ids, look-up, splitting into words, merging, encoding, decoding. Encoding is a
- * pipeline, as in `tokenizers`: bad UTF-8 repaired; added tokens cut out of the raw text; normal form C where
- * asked for; added tokens cut out of the normalised text; words; merges. Not here: reading of tokenizer.json
- * (text/tokenizer_file.c), training (text/tokenizer_training.c), chat templates (text/chat.c), Unicode
- * (lib/utf8.c, lib/unicode.c). */
+ * pipeline, as in `tokenizers`: bad UTF-8 repaired; added tokens cut out of the raw text; the text normalised
+ * where asked for; added tokens cut out of the normalised text; words; merges. A word is merged from its
+ * bytes, or, with the tokenizers of SentencePiece's kin, from its characters. Not here: reading of
+ * tokenizer.json (text/tokenizer_file.c), training (text/tokenizer_training.c), chat templates (text/chat.c),
+ * normalizers and decoders (text/rewrite.c), Unicode (lib/utf8.c, lib/unicode.c). */
 #include "tokenizer.h"
 
 #include <limits.h>
@@ -144,8 +145,17 @@ static size_t llama3_word(const char *s, size_t n, int most_digits) {
     return end ? end : blanks(s, n);
 }
 
+/* Up to the next mark that words begin with, or with the next that they end with. */
+static size_t marked_word(const Tokenizer *t, const char *s, size_t n) {
+    const size_t k = (size_t)t->n_cut;
+    for (size_t i = t->cut_behind ? 0 : 1; k && i + k <= n; i++)
+        if (memcmp(s + i, t->cut, k) == 0) return t->cut_behind ? i + k : i;
+    return n;
+}
+
 /* Bytes of the word at s, of which n >= 1 remain: at least 1. */
 static size_t word_length(const Tokenizer *t, const char *s, size_t n) {
+    if (t->characters) return marked_word(t, s, n);
     switch (t->split) {
     case SPLIT_LLAMA3: return llama3_word(s, n, 3);
     case SPLIT_QWEN: return llama3_word(s, n, 1);
@@ -194,6 +204,44 @@ static void propose(Work *w, const Tokenizer *t, int at) {
     if (m->rank >= 0) heap_push(w, (Candidate){m->rank, at, a, b});
 }
 
+static int put_symbol(Work *w, int k, int id) {
+    w->symbol[k] = (Symbol){id, k - 1, k + 1};
+    return k + 1;
+}
+
+/* What a word is merged from: returns how many symbols. */
+static int symbols_of_bytes(Work *w, const Tokenizer *t, const char *s, size_t n) {
+    int k = 0;
+    for (size_t i = 0; i < n; i++) {
+        const int id = t->byte_id[(unsigned char)s[i]];
+        if (id >= 0) k = put_symbol(w, k, id);
+    }
+    return k;
+}
+
+/* A character without a token becomes those of its bytes, if there are all of them, else the unknown token;
+ * with fuse_unk one for several in a row. It is put down only when the next known character comes, as
+ * there. */
+static int symbols_of_characters(Work *w, const Tokenizer *t, const char *s, size_t n) {
+    int k = 0;
+    bool unknown = false;
+    for (size_t i = 0, used, b; i < n; i += used) {
+        utf8_next(s + i, n - i, &used);
+        const int id = *tokenizer_name(t, s + i, used);
+        if (id < 0) {
+            for (b = 0; b < used && t->byte_id[(unsigned char)s[i + b]] >= 0; ) b++;
+            if (b == used) {
+                for (b = 0; b < used; b++) k = put_symbol(w, k, t->byte_id[(unsigned char)s[i + b]]);
+                continue;
+            }
+        }
+        if (unknown && (id >= 0 || !t->fuse_unk)) k = put_symbol(w, k, t->unk);
+        unknown = id < 0 && t->unk >= 0;
+        if (id >= 0) k = put_symbol(w, k, id);
+    }
+    return unknown ? put_symbol(w, k, t->unk) : k;
+}
+
 /* The lowest rank first, the leftmost of equals, until no pair has a rank. A word of n bytes proposes fewer
  * than 2 n pairs. */
 static bool encode_word(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, Err *e) {
@@ -212,11 +260,7 @@ static bool encode_word(Ids *out, const Tokenizer *t, Work *w, const char *s, si
                         n);
         }
     }
-    int k = 0;
-    for (size_t i = 0; i < n; i++) {
-        const int id = t->byte_id[(unsigned char)s[i]];
-        if (id >= 0) w->symbol[k] = (Symbol){id, k - 1, k + 1}, k++;
-    }
+    const int k = t->characters ? symbols_of_characters(w, t, s, n) : symbols_of_bytes(w, t, s, n);
     if (k == 0) return true;
     w->symbol[k - 1].after = -1;
     w->n_heap = 0;
@@ -239,7 +283,45 @@ static bool encode_word(Ids *out, const Tokenizer *t, Work *w, const char *s, si
 
 /* ---- encoding ---- */
 
-static bool encode_words(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, Err *e) {
+/* A piece of text is the beginning of the whole, stands behind an added token, or goes on where other text
+ * ended. */
+typedef enum { BEGINS, BEHIND, INSIDE, MARKED } Place;          /* MARKED: its marks are there */
+
+/* n bytes after the steps, to be freed. */
+static char *rewritten(const Rewrite *step, int n_step, const char *s, size_t n, size_t *length, Err *e) {
+    Pieces p = {.s = NULL};
+    pieces_add(&p, s, n), pieces_close(&p);
+    if (!rewrite(&p, step, n_step, e)) { pieces_free(&p); return NULL; }
+    free(p.end);
+    *length = p.n;
+    return p.s || (p.s = calloc(1, 1)) ? p.s : (fail(e, "tokenizer: no memory"), NULL);
+}
+
+char *tokenizer_normalize(const Tokenizer *t, const char *s, size_t n, bool inside, size_t *length, Err *e) {
+    Rewrite step[REWRITE_STEPS];
+    int k = 0;
+    for (int i = 0; i < t->n_normalizer; i++)
+        if (!inside || t->normalizer[i].kind != REWRITE_PREPEND) step[k++] = t->normalizer[i];
+    return rewritten(step, k, s, n, length, e);
+}
+
+/* Metaspace: blanks become marks, and one is put before the text, by its place, if it does not begin with
+ * one. */
+static char *with_marks(const Tokenizer *t, const char *s, size_t n, Place place, size_t *length, Err *e) {
+    const size_t k = (size_t)t->mark[1].n_to;
+    const bool has_one = s[0] == ' ' || (n >= k && memcmp(s, t->mark[1].to, k) == 0);
+    const bool first = place != INSIDE && (t->scheme == MARK_ALWAYS || (t->scheme == MARK_FIRST && !place));
+    return rewritten(t->mark, !has_one && first ? 2 : 1, s, n, length, e);
+}
+
+static bool encode_words(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, Place place,
+                         Err *e) {
+    if (n && t->metaspace && place != MARKED) {
+        char *marked = with_marks(t, s, n, place, &n, e);
+        const bool ok = marked && encode_words(out, t, w, marked, n, MARKED, e);
+        free(marked);
+        return ok;
+    }
     for (size_t i = 0, end; i < n; ) {
         end = n;
         /* each digit alone, and what lies between them */
@@ -254,22 +336,25 @@ static bool encode_words(Ids *out, const Tokenizer *t, Work *w, const char *s, s
     return true;
 }
 
-static bool encode_pieces(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, int pass, Err *e);
+static bool encode_pieces(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, int pass,
+                          Place place, Err *e);
 
 /* Text between the added tokens that stand in the raw text. */
-static bool encode_raw(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, Err *e) {
+static bool encode_raw(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, Place place, Err *e) {
     if (n == 0) return true;
-    char *c = t->nfc ? unicode_nfc(s, n, &n) : NULL;
-    if (t->nfc && !c) return fail(e, "tokenizer: a text of %zu bytes could not be normalised", n);
-    if (c) s = c;
-    const bool ok = encode_pieces(out, t, w, s, n, 1, e);
-    free(c);
+    char *normal = t->n_normalizer ? tokenizer_normalize(t, s, n, place == INSIDE, &n, e) : NULL;
+    if (t->n_normalizer && !normal) return false;
+    const bool ok = encode_pieces(out, t, w, normal ? normal : s, n, 1, place, e);
+    free(normal);
     return ok;
 }
 
 /* Cuts added tokens out (pass 0: of the raw text, pass 1: of the normalised), the leftmost first, the longest
  * of those, and encodes what lies between. A special one that is not to be seen is passed over as text. */
-static bool encode_pieces(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, int pass, Err *e) {
+static bool encode_pieces(Ids *out, const Tokenizer *t, Work *w, const char *s, size_t n, int pass,
+                          Place place, Err *e) {
+    bool (*const encode)(Ids *, const Tokenizer *, Work *, const char *, size_t, Place, Err *) =
+        pass == 0 ? encode_raw : encode_words;
     size_t from = 0, used;
     for (size_t i = 0; i < n; ) {
         const Added *hit = NULL;
@@ -282,23 +367,21 @@ static bool encode_pieces(Ids *out, const Tokenizer *t, Work *w, const char *s, 
         if (hit->lstrip)                                        /* it takes the blanks before it */
             for (start = from; k < i; k += used) if (class_at(s + k, i - k, &used) != SPACE) start = k + used;
         if (hit->rstrip) end = letters_end(s, n, end, SPACE);
-        if (pass == 0 ? !encode_raw(out, t, w, s + from, start - from, e)
-                      : !encode_words(out, t, w, s + from, start - from, e))
-            return false;
-        if (!ids_add(out, hit->id, e)) return false;
+        if (!encode(out, t, w, s + from, start - from, place, e) || !ids_add(out, hit->id, e)) return false;
         from = i = end;
+        place = BEHIND;
     }
-    return pass == 0 ? encode_raw(out, t, w, s + from, n - from, e)
-                     : encode_words(out, t, w, s + from, n - from, e);
+    return encode(out, t, w, s + from, n - from, place, e);
 }
 
-bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, bool special, Err *e) {
+bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, int how, Err *e) {
     if (n >= (size_t)1 << 28)
         return fail(e, "tokenizer: a text of %zu bytes, expected less than %d; cut it", n, 1 << 28);
     char *s = utf8_repair(text, n, &n);
     if (!s) return fail(e, "tokenizer: a text of %zu bytes could not be copied", n);
-    Work w = {.special = special};
-    const bool ok = encode_pieces(out, t, &w, s, n, 0, e);
+    Work w = {.special = how & ENCODE_SPECIAL};
+    const Place place = how & ENCODE_INSIDE ? INSIDE : how & ENCODE_BEHIND ? BEHIND : BEGINS;
+    const bool ok = encode_pieces(out, t, &w, s, n, 0, place, e);
     free(w.symbol), free(w.heap), free(s);
     return ok;
 }
@@ -306,23 +389,24 @@ bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, 
 /* An added token gives its own text. `tokenizers` takes it as spelt in byte letters where every character is
  * one, so that there an added "café" ends in half a character. */
 char *tokenizer_decode(const Tokenizer *t, const int *id, int n, bool skip_special, size_t *length, Err *e) {
-    size_t size = 0, k = 0;
-    for (int i = 0; i < n; i++) {
-        if (id[i] < 0 || id[i] >= t->vocab) {
-            fail(e, "tokenizer: id %d at %d: expected 0..%d", id[i], i, t->vocab - 1);
-            return NULL;
+    Pieces p = {.s = NULL};
+    char *out = NULL;
+    size_t k = 0;
+    bool ok = true;
+    for (int i = 0; ok && i < n; i++) {
+        if (id[i] < 0 || id[i] >= t->vocab)
+            ok = fail(e, "tokenizer: id %d at %d: expected 0..%d", id[i], i, t->vocab - 1);
+        else if (!skip_special || !(t->flags[id[i]] & TOKEN_SPECIAL)) {
+            const Added *a = t->flags[id[i]] & TOKEN_CHANGED ? t->added : NULL;
+            while (a && a->id != id[i]) a++;
+            pieces_add(&p, a ? a->text : t->text + t->start[id[i]], (size_t)(a ? a->n : t->length[id[i]]));
+            if (t->n_decoder) pieces_close(&p);
         }
-        size += (size_t)t->length[id[i]];
     }
-    char *s = malloc(size + 1), *out = NULL;
-    for (int i = 0; s && i < n; i++) {
-        if (skip_special && (t->flags[id[i]] & TOKEN_SPECIAL)) continue;
-        memcpy(s + k, t->text + t->start[id[i]], (size_t)t->length[id[i]]);
-        k += (size_t)t->length[id[i]];
-    }
-    if (s) out = utf8_repair(s, k, &k);
-    free(s);
-    if (!out) fail(e, "tokenizer: a text of %zu bytes could not be allocated", size);
-    else if (length) *length = k;
+    ok = ok && rewrite(&p, t->decoder, t->n_decoder, e);
+    if (ok && !(out = utf8_repair(p.n ? p.s : "", p.n, &k)))
+        fail(e, "tokenizer: a text of %zu bytes could not be allocated", p.n);
+    pieces_free(&p);
+    if (out && length) *length = k;
     return out;
 }

@@ -1,8 +1,9 @@
-/* tokenizer.h: text to tokens and back: byte-level BPE from a Hugging Face tokenizer.json. */
+/* tokenizer.h: text to tokens and back: byte-pair encoding from a Hugging Face tokenizer.json. */
 #ifndef TOKENIZER_H
 #define TOKENIZER_H
 
 #include "lib/base.h"
+#include "text/rewrite.h"
 
 /* A growing list of token ids; start from {0}, free with free(ids.id). */
 typedef struct { int *id; int n, capacity; } Ids;
@@ -11,8 +12,9 @@ bool ids_add(Ids *ids, int id, Err *e);
 typedef struct Tokenizer Tokenizer;
 
 /* dir/tokenizer.json and, where present, tokenizer_config.json, special_tokens_map.json and
- * chat_template.jinja. What is read: byte-level BPE (GPT-2, SmolLM2, Llama-3, Qwen2 to Qwen3 and their kin);
- * anything else is refused by its name. */
+ * chat_template.jinja. What is read: BPE of bytes (GPT-2, SmolLM2, Llama-3, Qwen2 to Qwen3 and their kin) and
+ * BPE of characters with bytes to fall back on, as SentencePiece's models are written there (Llama-2,
+ * TinyLlama, Mistral, Gemma); anything else is refused by its name. */
 Tokenizer *tokenizer_load(const char *dir, Err *e);
 void tokenizer_free(Tokenizer *t);
 int tokenizer_vocab(const Tokenizer *t);                        /* largest id + 1 */
@@ -26,17 +28,21 @@ int tokenizer_id(const Tokenizer *t, const char *token);
 const char *tokenizer_template_hash(const Tokenizer *t);
 
 /* Appends the ids of n bytes of text. Added tokens inside the text are recognised as `tokenizers` does; those
- * that the file calls special only when `special` (its encode_special_tokens is the opposite), else they are
- * ordinary text: a completion has <think> of Qwen3 as the one token that the model draws, and never an end of
- * turn. What a user typed is encoded with `special` by chat_encode, so that a typed end-of-turn ends the
- * turn, unless it is told to split specials. No bos is added here. Invalid UTF-8 is read as U+FFFD per
- * maximal bad part (what Python's errors="replace" gives). A byte for which the vocabulary has no token
- * (SmolLM2: some control characters, planes 4 to 16) is left out, as `tokenizers` does, unless there is an
- * unk_token. O(n log n) whatever the text. */
-bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, bool special, Err *e);
+ * that the file calls special only with ENCODE_SPECIAL (its encode_special_tokens is the opposite), else they
+ * are ordinary text: a completion has <think> of Qwen3 as the one token that the model draws, and never an
+ * end of turn. What a user typed is encoded with it by chat_encode, so that a typed end-of-turn ends the
+ * turn, unless it is told to split specials. Tokenizers of SentencePiece's kin put a blank before a text; one
+ * that goes on where another ended gets none (ENCODE_INSIDE), and one that follows an added token gets one
+ * where the file says so (ENCODE_BEHIND). No bos is added here. Invalid UTF-8 is read as U+FFFD per maximal
+ * bad part (what Python's errors="replace" gives). A byte for which the vocabulary has no token (SmolLM2:
+ * some control characters, planes 4 to 16) is left out, as `tokenizers` does, unless there is an unk_token.
+ * O(n log n) whatever the text. */
+enum { ENCODE_SPECIAL = 1, ENCODE_BEHIND = 2, ENCODE_INSIDE = 4 };
+bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, int how, Err *e);
 
 /* The text of n ids, NUL-terminated, to be freed by the caller; *length may be NULL. Special tokens are left
- * out when skip_special. Bytes are given as they are: a cut multi-byte character is replaced by U+FFFD. */
+ * out when skip_special. Bytes are given as they are: a cut multi-byte character is replaced by U+FFFD. The
+ * decoder of the file decides what becomes of blanks: Llama's leave out the one that a text begins with. */
 char *tokenizer_decode(const Tokenizer *t, const int *id, int n, bool skip_special, size_t *length, Err *e);
 
 /* ---- training ---- */
@@ -50,9 +56,12 @@ bool tokenizer_train(const char *dir, const char *const *text, const size_t *len
 
 /* ---- the tables, for the reader of files and the trainer in text/ ---- */
 
-/* TOKEN_RAW: in the vocabulary, but not spelt in byte letters. */
-enum { TOKEN_SPECIAL = 1, TOKEN_ADDED = 2, TOKEN_RAW = 4 };
+/* TOKEN_RAW: in the vocabulary, but not spelt in byte letters. TOKEN_CHANGED: an added token that the
+ * normalizer changes, so that its text is that of its Added. */
+enum { TOKEN_SPECIAL = 1, TOKEN_ADDED = 2, TOKEN_RAW = 4, TOKEN_CHANGED = 8 };
 typedef enum { SPLIT_GPT2, SPLIT_LLAMA3, SPLIT_QWEN, N_SPLIT } Split;
+/* Metaspace: blanks become marks, and a mark is put before a text that has none. */
+typedef enum { MARK_NEVER, MARK_FIRST, MARK_ALWAYS } MarkScheme;
 /* next: the one with the same first byte that is as long or shorter, -1: none. */
 typedef struct { char *text; int n, id, next; bool normalized, lstrip, rstrip; } Added;
 typedef struct { int a, b, rank, id; } Merge;                   /* rank < 0: an empty slot */
@@ -65,8 +74,23 @@ struct Tokenizer {
     Added *added; int n_added;
     int first_added[2][256];                                    /* [normalized][first byte]: the longest */
     int byte_id[256], bos, eos, pad;                            /* byte_id -1: the byte is left out */
+    bool whole_words;                                           /* ignore_merges */
+    Rewrite normalizer[REWRITE_STEPS];
+    int n_normalizer;
+    /* tokens of bytes */
     Split split;
-    bool digits, nfc, whole_words;                              /* Digits before split; NFC; ignore_merges */
+    bool digits;                                                /* Digits before split */
+    /* tokens of characters; byte_id: what stands for the bytes of one that has none */
+    bool characters, fuse_unk;
+    int unk;                                                    /* -1: such a character is left out */
+    bool metaspace;                                             /* mark: its two steps */
+    MarkScheme scheme;
+    Rewrite mark[2];
+    char cut[REWRITE_LONGEST];                                  /* with this words begin, or end; "": one */
+    int n_cut;
+    bool cut_behind;
+    Rewrite decoder[REWRITE_STEPS];
+    int n_decoder;
     char template_hash[65];
 };
 
@@ -82,5 +106,8 @@ Merge *tokenizer_merge(const Tokenizer *t, int a, int b);
 /* The slot of the vocabulary's token with these bytes, or the empty one where it would stand. */
 int *tokenizer_name(const Tokenizer *t, const char *s, size_t n);
 size_t tokenizer_hash(const char *s, size_t n);
+/* n >= 1 bytes as the normalizer leaves them, to be freed; inside: what it puts before a text is left out.
+ * NULL with the line filled in: no memory. */
+char *tokenizer_normalize(const Tokenizer *t, const char *s, size_t n, bool inside, size_t *length, Err *e);
 
 #endif

@@ -50,6 +50,7 @@ TEXTS = [
     "\U00011de0\U00011de5 \U00016ff4", "\u1c89\u1c8a", "\U0001e6c0", "a\u0300" * 40, "\u0301\u0323" * 40,
     "<|end|>", "a<|end|>b", " <|end|> ", "a  <|left|>b", "a<|right|>  b", "a \n <|both|> \n b", "<|end|><|end|>", "<|both|> <|both|>", " <|left|> <|left|>", "<|en", "<|end|", "<|end|><|end", "<|end|>x|>",
     "\u01fatok", "A\u030a\u0301tok", "x\u212b\u0301tok y", "plaintok", "aplaintokb", "a" * 700, "ab" * 300, " " * 300 + "x", "\n " * 100, "the" * 200, "!?" * 150, "7" * 100,
+    "\u2581", " \u2581", "\u2581a", "a\u2581 b", "<s>", "</s> a", "a</s>", "a</s> b", "<s><s>x", "<0x0A>", "<0xE4><0xBD>", "<unk>", "\u4f60a\u4f60\u4f60\u597d", "z\u4f60z", "\ud7ffx\U0001f642\U0001f642", " plaintok plaintok",
     "The quick brown fox jumps over 13 lazy dogs, and then it doesn't stop.", "def f(x):\n\treturn x**2  # café 你好 🙂\n\n\nprint(f(3))\n",
 ]
 
@@ -82,6 +83,48 @@ def split(digits):
     return pre_tokenizers.Sequence([pre_tokenizers.Split(tokenizers.Regex(CONTRACTIONS % digits), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
+def of_characters(normalizer=None, pre=None, decoder=None, fallback=True, unk="<unk>", fuse=True, words=(), vocab=330, whole=False):
+    """A tokenizer.json as SentencePiece's models are converted: <unk> <s> </s>, bytes, characters, merges. Where `fallback` is a
+    number, the bytes from there on have no token. `words`: entries that no merges lead to, for ignore_merges."""
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")         # merges within words, whatever the file says later
+    alphabet = sorted({c for line in CORPUS for c in line if c < "\u0500" and c not in "\tz2"} - {" "})
+    t.train_from_iterator(CORPUS * 2, trainers.BpeTrainer(vocab_size=vocab, show_progress=False, limit_alphabet=70, initial_alphabet=alphabet[:40]))
+    spec = json.loads(t.to_str())
+    pieces = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256 if fallback is True else fallback)]
+    pieces += [p for p, _ in sorted(spec["model"]["vocab"].items(), key=lambda x: x[1])] + ["\u2581\u2581", *words]
+    spec["model"]["vocab"] = {p: i for i, p in enumerate(dict.fromkeys(pieces))}
+    spec["model"]["merges"].append(["\u2581", "\u2581"])
+    spec["model"].update(byte_fallback=fallback is not False, unk_token=unk, fuse_unk=fuse, ignore_merges=whole)
+    spec.update(normalizer=json.loads(normalizer) if normalizer else None, pre_tokenizer=json.loads(pre) if pre else None, decoder=json.loads(decoder))
+    t = Tokenizer.from_str(json.dumps(spec))
+    t.add_special_tokens([AddedToken(x, special=True, normalized=False) for x in ("<unk>", "<s>", "</s>")] + ADDED)
+    t.add_tokens(WORDS)
+    return json.loads(t.to_str())
+
+
+PREPEND, BLANKS = '{"type":"Prepend","prepend":"\u2581"}', '{"type":"Replace","pattern":{"String":" "},"content":"\u2581"}'
+NORMALIZE = lambda *steps: '{"type":"Sequence","normalizers":[%s]}' % ",".join(steps)
+DECODE = lambda *steps: '{"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"\u2581"},"content":" "},{"type":"ByteFallback"},{"type":"Fuse"}%s]}' % "".join("," + s for s in steps)
+STRIP = '{"type":"Strip","content":" ","start":1,"stop":0}'
+METASPACE = lambda scheme, split: '{"type":"Metaspace","replacement":"\u2581","prepend_scheme":"%s","split":%s}' % (scheme, split)
+
+
+def sentencepiece_shapes():
+    """name -> tokenizer.json of SentencePiece's kin; the first three have vectors, the others tests/parity compares."""
+    llama = of_characters(NORMALIZE(PREPEND, BLANKS), None, DECODE(STRIP))                 # Llama-2, TinyLlama, Mistral
+    mistral = of_characters(None, METASPACE("first", "false"), DECODE(STRIP), whole=True, words=["\u2581lazy", "quick", "\u4f60\u597d"])       # Llama's later form, Mistral v0.3
+    gemma = of_characters(BLANKS, '{"type":"Split","pattern":{"String":" "},"behavior":"MergedWithPrevious","invert":false}', DECODE())
+    more = {"always": of_characters(None, METASPACE("always", "true"), METASPACE("always", "true")), "first split": of_characters(None, METASPACE("first", "true"), METASPACE("first", "true"), whole=True, words=["\u2581lazy", "quick"]),
+            "never": of_characters(None, METASPACE("never", "false"), METASPACE("never", "false")),
+            "old metaspace": of_characters(None, '{"type":"Metaspace","replacement":"\u2581","str_rep":"\u2581","add_prefix_space":true}', '{"type":"Metaspace","replacement":"\u2581","add_prefix_space":true}'),
+            "few bytes": of_characters(NORMALIZE(PREPEND, BLANKS), None, DECODE(STRIP), fallback=200), "few bytes, unfused": of_characters(NORMALIZE(PREPEND, BLANKS), None, DECODE(STRIP), fallback=200, fuse=False),
+            "no fallback": of_characters(BLANKS, None, DECODE(STRIP), fallback=False), "no fallback, unfused": of_characters(BLANKS, None, DECODE('{"type":"Strip","content":" ","start":2,"stop":0}'), fallback=False, fuse=False),
+            "no unk": of_characters(BLANKS, None, DECODE(), fallback=False, unk=None), "composed": of_characters(NORMALIZE('{"type":"NFC"}', BLANKS, PREPEND), '{"type":"Sequence","pretokenizers":[%s]}' % METASPACE("first", "true"), DECODE(STRIP)),
+            "split at a": of_characters(None, '{"type":"Split","pattern":{"String":"a"},"behavior":"MergedWithPrevious","invert":false}', DECODE()), "blanks gone": of_characters('{"type":"Replace","pattern":{"String":" "},"content":""}', None, DECODE())}
+    return {"llama": llama, "mistral": mistral, "gemma": gemma}, more
+
+
 def shapes():
     """name -> tokenizer.json"""
     gpt2 = trained(pre_tokenizers.ByteLevel(add_prefix_space=False))
@@ -99,7 +142,7 @@ def shapes():
          "special_tokens": {"<|end|>": {"id": "<|end|>", "ids": [llama3["added_tokens"][0]["id"]], "tokens": ["<|end|>"]}}}]}
     qwen = trained(split(""), normalizers.NFC())
     qwen["model"]["continuing_subword_prefix"] = qwen["model"]["end_of_word_suffix"] = ""
-    return {"gpt2": gpt2, "digits": digits, "llama3": llama3, "qwen": qwen}
+    return {"gpt2": gpt2, "digits": digits, "llama3": llama3, "qwen": qwen, **sentencepiece_shapes()[0]}
 
 
 def vectors(spec):

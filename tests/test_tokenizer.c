@@ -181,6 +181,18 @@ static void test_refused(void) {
     static const struct { const char *shape, *from, *to, *error;
     } cases[] = {{"qwen", "\"type\":\"NFC\"", "\"type\":\"NFKC\"", "normalizer: found NFKC"},
                  {"gpt2", "\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model: found Unigram"},
+                 {"llama", "\"type\":\"BPE\"", "\"type\":\"WordPiece\"",
+                  "model: found WordPiece, expected BPE: it takes the longest pieces first"},
+                 {"llama", "\"type\":\"Prepend\"", "\"type\":\"Lowercase\"", "normalizer: found Lowercase"},
+                 {"llama", "\"String\":\" \"", "\"Regex\":\" +\"", "normalizer: Replace: expected a text of"},
+                 {"llama", "\"type\":\"Strip\"", "\"type\":\"CTC\"", "decoder: found CTC"},
+                 {"mistral", "\"type\":\"Metaspace\"", "\"type\":\"WhitespaceSplit\"",
+                  "pre_tokenizer: found WhitespaceSplit"},
+                 {"mistral", "\"prepend_scheme\":\"first\"", "\"prepend_scheme\":\"last\"",
+                  "prepend_scheme: found last"},
+                 {"gemma", "MergedWithPrevious", "MergedWithNext", "pre_tokenizer: found Split"},
+                 {"gemma", "\"unk_token\":\"<unk>\"", "\"unk_token\":\"<nix>\"",
+                  "unk_token: not in the vocabulary"},
                  {"gpt2", "\"dropout\":null", "\"dropout\":0.1", "dropout"},
                  {"gpt2", "\"byte_fallback\":false", "\"byte_fallback\":true", "byte_fallback"},
                  {"qwen", "\"continuing_subword_prefix\":\"\"", "\"continuing_subword_prefix\":\"##\"",
@@ -247,6 +259,71 @@ static void test_unk(void) {
     CHECK(t && tokenizer_encode(&ids, t, "a\x16\x16", 3, true, &e));
     CHECK(t && ids.n == 3 && ids.id[1] == tokenizer_id(t, "!") && ids.id[2] == ids.id[1]);
     free(ids.id), tokenizer_free(t);
+}
+
+/* A text that goes on where another ended gets no blank of its own; one behind an added token gets one where
+ * the file puts it before every text ("llama"), and none where only before the first ("mistral"). */
+static void test_place(void) {
+    static const char *const shape[] = {"llama", "mistral"};
+    static const struct { int how; int blank[2];
+    } place[] = {{0, {1, 1}}, {ENCODE_BEHIND, {1, 0}}, {ENCODE_INSIDE, {0, 0}}};
+    Err e = {0};
+    Ids ids = {0}, blank = {0};
+    for (int k = 0; k < 2; k++) {
+        char path[256];
+        snprintf(path, sizeof path, DATA "%s", shape[k]);
+        Tokenizer *t = tokenizer_load(path, &e);
+        CHECK(t != NULL);
+        for (size_t i = 0; t && i < sizeof place / sizeof *place; i++) {
+            ids.n = blank.n = 0;
+            CHECK(tokenizer_encode(&ids, t, "q</s>q", 6, ENCODE_SPECIAL | place[i].how, &e));
+            CHECK(tokenizer_encode(&blank, t, " q", 2, ENCODE_INSIDE, &e));
+            CHECK((ids.id[0] == blank.id[0]) == place[i].blank[k]);
+            CHECK_INT(ids.n, 3 + place[i].blank[k] * (blank.n - 1) + (k ? 0 : blank.n - 1));
+        }
+        tokenizer_free(t);
+    }
+    free(ids.id), free(blank.id);
+}
+
+static int count(const Tokenizer *t, const char *text) {
+    Err e = {0};
+    Ids ids = {0};
+    CHECK(t && tokenizer_encode(&ids, t, text, strlen(text), false, &e));
+    const int n = ids.n;
+    free(ids.id);
+    return n;
+}
+
+/* What the vectors' tokenizers do not have: words that marks begin, words that end with a text, characters
+ * that even bytes cannot spell, a decoder that drops the blanks of the first piece. */
+static void test_characters(void) {
+    static const char pattern[] = "\"pattern\":{\"String\":\" \"},\"behavior\"";
+    static const char decoder[] = "\"decoder\":{\"type\":\"Metaspace\",\"replacement\":\"\\u2581\","
+                                  "\"prepend_scheme\":\"first\",\"split\":false},\"was\":{";
+    Err e = {0};
+    Ids ids = {0};
+    Tokenizer *t = load_changed("mistral", "\"split\":false", "\"split\":true", NULL, &e);
+    CHECK_INT(count(t, " lazy lazy lazy"), 3);          /* ignore_merges: each word is a token */
+    tokenizer_free(t);
+    t = load_changed("gemma", pattern, "\"pattern\":{\"String\":\"a\"},\"behavior\"", NULL, &e);
+    CHECK_INT(count(t, "cat"), count(t, "ca") + count(t, "t"));
+    tokenizer_free(t);
+    t = tokenizer_load(DATA "gemma", &e);
+    CHECK(count(t, "cat") < count(t, "ca") + count(t, "t"));
+    tokenizer_free(t);
+    for (int fuse = 0; fuse < 2; fuse++) {
+        /* the first byte of both characters has no token */
+        t = load_changed("llama", "\"<0xE4>\"", "\"<0xXX>\"", NULL, &e);
+        if (t) t->fuse_unk = fuse;
+        CHECK_INT(count(t, "q\u4f60\u4f60q"), count(t, "qq") + (fuse ? 1 : 2));
+        tokenizer_free(t);
+    }
+    t = load_changed("mistral", "\"decoder\":{", decoder, NULL, &e);
+    CHECK(t && tokenizer_encode(&ids, t, " a a", 4, false, &e));
+    char *text = t ? tokenizer_decode(t, ids.id, ids.n, false, NULL, &e) : NULL;
+    CHECK_STRING(text ? text : e.line, "a a");
+    free(text), free(ids.id), tokenizer_free(t);
 }
 
 /* A completion with thoughts: <think> is an added token that Qwen3's file does not call special, so it is the
@@ -406,13 +483,17 @@ static void test_training(void) {
 }
 
 int main(void) {
-    static const char *const shape[] = {"gpt2", "digits", "llama3", "qwen"};
+    static const char *const shape[] = {"gpt2", "digits", "llama3", "qwen", "llama", "mistral", "gemma"};
     Err e = {0};
-    for (int i = 0; i < 4; i++) test_vectors(shape[i]);
-    Tokenizer *t = tokenizer_load(DATA "qwen", &e);
-    CHECK(t != NULL);
-    if (t) test_invalid_utf8(t), test_long_words(t);
-    tokenizer_free(t);
+    for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) test_vectors(shape[i]);
+    for (int i = 0; i < 2; i++) {
+        Tokenizer *t = tokenizer_load(i ? DATA "gemma" : DATA "qwen", &e);
+        CHECK(t != NULL);
+        if (t) test_invalid_utf8(t), test_long_words(t);
+        tokenizer_free(t);
+    }
+    test_place();
+    test_characters();
     test_refused();
     test_unk();
     test_added_not_special();

@@ -312,7 +312,8 @@ bool chat_encode(Ids *out, const Tokenizer *t, ChatTemplate c, const Message *m,
     size_t from = 0;
     for (int k = 0; ok && k <= w.n_mark; k++) {
         const size_t to = k < w.n_mark ? w.mark[k] : w.n;
-        ok = tokenizer_encode(out, t, w.s + from, to - from, !split_special || k % 2, e);
+        const int how = (!split_special || k % 2 ? ENCODE_SPECIAL : 0) | (k ? ENCODE_BEHIND : 0);
+        ok = tokenizer_encode(out, t, w.s + from, to - from, how, e);
         from = to;
     }
     free(w.mark), free(w.s);

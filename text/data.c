@@ -318,6 +318,18 @@ void example_put_messages(JsonWriter *w, const Example *x) {
     json_end(w, ']');
 }
 
+/* Whether the opening of the assistant's turn ends with an added token: a completion is then encoded as text
+ * behind one, else as text that goes on. */
+static bool prompt_ends_with_token(const Language *l) {
+    const Message m = {"user", "x"};
+    Ids ids = {0};
+    Err unimportant;
+    const bool token = chat_encode(&ids, l->tokenizer, l->chat, &m, 1, true, false, &unimportant) && ids.n &&
+                       (l->tokenizer->flags[ids.id[ids.n - 1]] & TOKEN_ADDED);
+    free(ids.id);
+    return token;
+}
+
 bool language_load(Language *l, const char *dir, const char *chat_template, Err *e) {
     char own[1024];
     l->tokenizer = folder_tokenizer(own, dir, e) ? tokenizer_load(own, e) : NULL;
@@ -326,6 +338,7 @@ bool language_load(Language *l, const char *dir, const char *chat_template, Err 
                       : !chat_template_find(&l->chat, l->tokenizer, e))
         return false;
     l->end_of_turn = chat_end_of_turn(l->chat, l->tokenizer);
+    l->behind_token = prompt_ends_with_token(l);
     return l->end_of_turn >= 0 || fail(e,
                                        "%s: the tokenizer lacks the token that closes a turn of template %s; "
                                        "choose another --chat-template",
@@ -345,7 +358,8 @@ bool encode_completion(Ids *out, const Language *l, const char *text, bool ended
     char *whole = malloc(n + 2);
     if (!whole) return fail(e, "no memory for a completion of %zu bytes", n);
     snprintf(whole, n + 2, "%s%s", blank, text);
-    const bool ok = tokenizer_encode(out, l->tokenizer, whole, strlen(whole), false, e) &&
+    const int how = l->behind_token ? ENCODE_BEHIND : ENCODE_INSIDE;
+    const bool ok = tokenizer_encode(out, l->tokenizer, whole, strlen(whole), how, e) &&
                     (!ended || ids_add(out, l->end_of_turn, e));
     free(whole);
     return ok;

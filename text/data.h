@@ -44,7 +44,12 @@ int dataset_labels(const Dataset *d, char (*name)[64], int max);
 void example_put_messages(JsonWriter *w, const Example *x);
 
 /* A policy's or a reward model's language: its tokenizer and template; split_special: as in chat_encode. */
-typedef struct { Tokenizer *tokenizer; ChatTemplate chat; int end_of_turn; bool split_special; } Language;
+typedef struct {
+    Tokenizer *tokenizer;
+    ChatTemplate chat;
+    int end_of_turn;
+    bool split_special, behind_token;   /* behind_token: a completion follows an added token */
+} Language;
 /* chat_template NULL: the folder's */
 bool language_load(Language *l, const char *dir, const char *chat_template, Err *e);
 void language_free(Language *l);

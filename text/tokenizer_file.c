@@ -5,6 +5,7 @@
 #include "tokenizer.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,9 +30,10 @@ static void bytes_of_letters(int byte[512]) {
 }
 
 /* The bytes that n bytes of letters stand for, to out[0..n); their number, or -1 where a character is none of
- * the letters. */
-static int spelt(char *out, const char *s, size_t n, const int byte[512]) {
+ * the letters. byte NULL: they stand for themselves. */
+static int spelt(char *out, const char *s, size_t n, const int *byte) {
     int k = 0;
+    if (!byte) { memcpy(out, s, n); return (int)n; }
     for (size_t i = 0, used; i < n; i += used) {
         const uint32_t c = utf8_next(s + i, n - i, &used);
         if (c >= 512 || byte[c] < 0) return -1;
@@ -89,6 +91,68 @@ static bool read_split(Tokenizer *t, const Json *v, const char *file, Err *e) {
                 file, v->line, pattern ? pattern : "(not a Regex)");
 }
 
+/* A text that is short enough to stand in a step. */
+static bool short_text(char out[REWRITE_LONGEST], int *n, const Json *v, const char *file, const char *what,
+                       Err *e) {
+    if (!v || v->type != JSON_STRING || v->length == 0 || v->length >= REWRITE_LONGEST)
+        return fail(e, "%s:%d: %s: expected a text of 1 to %d bytes", file, v ? v->line : 1, what,
+                    REWRITE_LONGEST - 1);
+    memcpy(out, v->string, v->length);
+    *n = (int)v->length;
+    return true;
+}
+
+/* {"pattern": {"String": ...}, "content": ...} */
+static bool read_replace(Rewrite *r, const Json *v, const char *file, const char *what, Err *e) {
+    const Json *to = json_get(v, "content");
+    *r = (Rewrite){.kind = REWRITE_REPLACE};
+    if (!short_text(r->from, &r->n_from, json_get(json_get(v, "pattern"), "String"), file, what, e))
+        return false;
+    return (to && to->type == JSON_STRING && to->length == 0) ||
+           short_text(r->to, &r->n_to, to, file, what, e);
+}
+
+/* Blanks to marks, a mark before the text by `prepend_scheme` (formerly by add_prefix_space), words that
+ * begin with marks unless `split` is false. */
+static bool read_metaspace(Tokenizer *t, const Json *v, const char *file, Err *e) {
+    static const char *const scheme[] = {"never", "first", "always"};
+    const char *name = string_of(v, "prepend_scheme");
+    Rewrite *blank = &t->mark[0], *first = &t->mark[1];
+    *blank = (Rewrite){.kind = REWRITE_REPLACE, .from = " ", .n_from = 1};
+    if (!short_text(blank->to, &blank->n_to, json_get(v, "replacement"), file, "Metaspace: replacement", e))
+        return false;
+    *first = *blank;
+    first->kind = REWRITE_PREPEND;
+    t->metaspace = true;
+    t->scheme = is_false(v, "add_prefix_space") ? MARK_NEVER : MARK_ALWAYS;
+    for (int i = 0; name && i < 3; i++)
+        if (strcmp(name, scheme[i]) == 0) t->scheme = (MarkScheme)i, name = NULL;
+    if (name)
+        return fail(e, "%s:%d: pre_tokenizer: prepend_scheme: found %.40s, expected never, first or always",
+                    file, v->line, name);
+    if (is_false(v, "split")) return true;
+    memcpy(t->cut, blank->to, sizeof t->cut), t->n_cut = blank->n_to;
+    return true;
+}
+
+/* What stands before the merging of characters: none, Metaspace, or words that end with a text (Gemma's, with
+ * a blank, of which its normalizer leaves none). */
+static bool read_marks(Tokenizer *t, const Json *v, const char *file, Err *e) {
+    static const char expected[] = "none, Metaspace, or Split at a text (MergedWithPrevious) where the "
+                                   "decoder is not ByteLevel";
+    const Json *p;
+    const size_t n = items_of(v, "pretokenizers", &p);
+    if (n == 0) return true;
+    if (n > 1) return refuse_part(&p[1], file, "pre_tokenizer", expected, e);
+    if (is_type(p, "Metaspace")) return read_metaspace(t, p, file, e);
+    const char *behavior = string_of(p, "behavior");
+    if (!is_type(p, "Split") || !behavior || strcmp(behavior, "MergedWithPrevious") || is_true(p, "invert"))
+        return refuse_part(p, file, "pre_tokenizer", expected, e);
+    t->cut_behind = true;
+    return short_text(t->cut, &t->n_cut, json_get(json_get(p, "pattern"), "String"), file,
+                      "pre_tokenizer: Split: String", e);
+}
+
 static bool read_pre_tokenizer(Tokenizer *t, const Json *v, const char *file, Err *e) {
     static const char expected[] = "[Digits (individual),] ByteLevel (use_regex), or Split, ByteLevel (no "
                                    "use_regex), without prefix space";
@@ -126,16 +190,81 @@ static bool check_post_processor(const Json *v, const char *file, Err *e) {
     return true;
 }
 
+static bool too_many_steps(const char *file, const Json *v, const char *part, Err *e) {
+    return fail(e, "%s:%d: %s: found more than %d steps, expected fewer", file, v->line, part, REWRITE_STEPS);
+}
+
+static bool read_normalizer(Tokenizer *t, const Json *v, const char *file, Err *e) {
+    const Json *p;
+    const size_t n = items_of(v, "normalizers", &p);
+    if (n > REWRITE_STEPS) return too_many_steps(file, v, "normalizer", e);
+    for (size_t i = 0; i < n; i++) {
+        Rewrite *r = &t->normalizer[t->n_normalizer++];
+        if (is_type(&p[i], "NFC")) *r = (Rewrite){.kind = REWRITE_NFC};
+        else if (is_type(&p[i], "Prepend")) {
+            *r = (Rewrite){.kind = REWRITE_PREPEND};
+            if (!short_text(r->to, &r->n_to, json_get(&p[i], "prepend"), file, "normalizer: Prepend", e))
+                return false;
+        } else if (is_type(&p[i], "Replace")) {
+            if (!read_replace(r, &p[i], file, "normalizer: Replace", e)) return false;
+        } else return refuse_part(&p[i], file, "normalizer", "none, NFC, Prepend, Replace or a Sequence", e);
+    }
+    return true;
+}
+
+/* Of tokens of characters: what makes their spellings a text again. */
+static bool read_decoder(Tokenizer *t, const Json *v, const char *file, Err *e) {
+    static const char expected[] = "ByteLevel, or Replace, ByteFallback, Fuse, Strip or Metaspace, or a "
+                                   "Sequence of these";
+    const Json *p;
+    const size_t n = items_of(v, "decoders", &p);
+    if (n == 0) return refuse_part(NULL, file, "decoder", expected, e);
+    if (n > REWRITE_STEPS) return too_many_steps(file, v, "decoder", e);
+    for (size_t i = 0; i < n; i++) {
+        Rewrite *r = &t->decoder[t->n_decoder++];
+        *r = (Rewrite){.kind = REWRITE_FUSE};
+        if (is_type(&p[i], "Fuse")) continue;
+        if (is_type(&p[i], "ByteFallback")) r->kind = REWRITE_BYTES;
+        else if (is_type(&p[i], "Replace")) {
+            if (!read_replace(r, &p[i], file, "decoder: Replace", e)) return false;
+        } else if (is_type(&p[i], "Strip")) {
+            r->kind = REWRITE_STRIP;
+            if (!short_text(r->from, &r->n_from, json_get(&p[i], "content"), file, "decoder: Strip", e) ||
+                !json_get_int(&p[i], "start", &r->first, file, e) ||
+                !json_get_int(&p[i], "stop", &r->last, file, e))
+                return false;
+        } else if (is_type(&p[i], "Metaspace")) {
+            const char *scheme = string_of(&p[i], "prepend_scheme");
+            r->kind = REWRITE_MARKS;
+            r->first = scheme ? strcmp(scheme, "never") != 0 : !is_false(&p[i], "add_prefix_space");
+            if (!short_text(r->from, &r->n_from, json_get(&p[i], "replacement"), file, "decoder: Metaspace",
+                            e))
+                return false;
+        } else return refuse_part(&p[i], file, "decoder", expected, e);
+    }
+    return true;
+}
+
+/* A kind of model whose mathematics is another. */
+static bool refuse_model(const Json *model, const char *file, Err *e) {
+    static const char *const other[][2] = {
+        {"Unigram", "the likeliest pieces by their scores"},
+        {"WordPiece", "the longest pieces first"},
+        {"WordLevel", "whole words"}};
+    for (size_t i = 0; model && i < sizeof other / sizeof *other; i++)
+        if (is_type(model, other[i][0]))
+            return fail(e, "%s:%d: model: found %s, expected BPE: it takes %s, where BPE merges pairs, and "
+                        "that is not computed here; choose a model whose tokenizer is BPE", file, model->line,
+                        other[i][0], other[i][1]);
+    return refuse_part(model, file, "model", "BPE", e);
+}
+
 static bool read_shape(Tokenizer *t, const Json *root, const char *file, Err *e) {
     static const char *const empty[] = {"continuing_subword_prefix", "end_of_word_suffix"};
-    const Json *model = json_get(root, "model"), *v;
-    size_t n = items_of(json_get(root, "normalizer"), "normalizers", &v);
-    for (size_t i = 0; i < n; i++) {
-        if (!is_type(&v[i], "NFC")) return refuse_part(&v[i], file, "normalizer", "none or NFC", e);
-        t->nfc = true;
-    }
-    if (!model || !(is_type(model, "BPE") || !json_get(model, "type")))
-        return refuse_part(model, file, "model", "BPE", e);
+    const Json *model = json_get(root, "model"), *before = json_get(root, "pre_tokenizer"),
+               *after = json_get(root, "decoder"), *v;
+    if (!model || !(is_type(model, "BPE") || !json_get(model, "type"))) return refuse_model(model, file, e);
+    if (!read_normalizer(t, json_get(root, "normalizer"), file, e)) return false;
     for (int i = 0; i < 2; i++) {
         v = json_get(model, empty[i]);
         if (!absent(v) && !(v->type == JSON_STRING && v->length == 0))
@@ -145,12 +274,14 @@ static bool read_shape(Tokenizer *t, const Json *root, const char *file, Err *e)
     v = json_get(model, "dropout");
     if (!absent(v) && !(v->type == JSON_NUMBER && v->number == 0))
         return fail(e, "%s:%d: model: dropout: not supported, expected null", file, v->line);
-    if (is_true(model, "byte_fallback"))
-        return fail(e, "%s:%d: model: byte_fallback: found true, expected false", file, model->line);
     t->whole_words = is_true(model, "ignore_merges");
-    n = items_of(json_get(root, "decoder"), "decoders", &v);
-    if (n != 1 || !is_type(v, "ByteLevel")) return refuse_part(n ? v : NULL, file, "decoder", "ByteLevel", e);
-    return read_pre_tokenizer(t, json_get(root, "pre_tokenizer"), file, e) &&
+    const size_t n = items_of(after, "decoders", &v);
+    t->characters = n != 1 || !is_type(v, "ByteLevel");
+    if (!t->characters && is_true(model, "byte_fallback"))
+        return fail(e, "%s:%d: model: byte_fallback: found true, expected false with the decoder ByteLevel",
+                    file, model->line);
+    return (t->characters ? read_decoder(t, after, file, e) && read_marks(t, before, file, e)
+                          : read_pre_tokenizer(t, before, file, e)) &&
            check_post_processor(json_get(root, "post_processor"), file, e);
 }
 
@@ -189,8 +320,9 @@ static bool tables_new(Tokenizer *t, size_t bytes, size_t n_word, size_t n_merge
 }
 
 static bool read_vocab(Tokenizer *t, const Json *v, size_t *used, bool *taken, const char *file, Err *e) {
-    int byte[512], id = 0;
-    bytes_of_letters(byte);
+    int letters[512], id = 0;
+    const int *byte = t->characters ? NULL : letters;
+    bytes_of_letters(letters);
     for (size_t i = 0; i < v->length; i++) {
         const char *key = v->item[i].key;
         const size_t n = strlen(key);
@@ -204,7 +336,7 @@ static bool read_vocab(Tokenizer *t, const Json *v, size_t *used, bool *taken, c
         if (k < 0) memcpy(t->text + *used, key, n), t->flags[id] = TOKEN_RAW;
         t->length[id] = k < 0 ? (int)n : k;
         *used += (size_t)t->length[id];
-        if (k == 1) t->byte_id[(unsigned char)t->text[t->start[id]]] = id;
+        if (k == 1 && byte) t->byte_id[(unsigned char)t->text[t->start[id]]] = id;
     }
     /* those in letters first: theirs are the bytes that words have */
     for (int raw = 0; raw < 2; raw++)
@@ -222,19 +354,20 @@ enum { LONGEST = 4096 };
 
 /* The id of the vocabulary's entry that is spelt so; -1 if there is none. */
 static int id_of_key(const Tokenizer *t, const char *key, size_t n) {
-    int byte[512];
+    int letters[512];
     char text[LONGEST];
     if (n > LONGEST) return -1;
-    bytes_of_letters(byte);
-    const int k = spelt(text, key, n, byte);
+    bytes_of_letters(letters);
+    const int k = spelt(text, key, n, t->characters ? NULL : letters);
     const int id = k < 0 ? *tokenizer_name(t, key, n) : *tokenizer_name(t, text, (size_t)k);
     return id >= 0 && !(t->flags[id] & TOKEN_RAW) == (k >= 0) ? id : -1;
 }
 
 /* "a b" or ["a", "b"], in letters; the later of two equal pairs counts, as in `tokenizers`. */
 static bool read_merges(Tokenizer *t, const Json *m, const char *file, Err *e) {
-    int byte[512], id[3];
-    bytes_of_letters(byte);
+    int letters[512], id[3];
+    const int *byte = t->characters ? NULL : letters;
+    bytes_of_letters(letters);
     char text[2 * LONGEST];
     for (size_t i = 0; i < m->length; i++) {
         const Json *x = &m->item[i], *pair = x->item;
@@ -268,11 +401,13 @@ static bool add_token(Tokenizer *t, int id, const char *text, size_t n, Added wi
                       Err *e) {
     Added *a = &t->added[t->n_added];
     *a = with;
-    a->text = with.normalized && t->nfc ? unicode_nfc(text, n, &n) : malloc(n + 1);
-    if (!a->text) return fail(e, "%s: %zu bytes could not be allocated", file, n + 1);
-    if (!(with.normalized && t->nfc)) memcpy(a->text, text, n), a->text[n] = 0;
+    const bool changed = with.normalized && t->n_normalizer;
+    a->text = changed ? tokenizer_normalize(t, text, n, false, &n, e) : malloc(n);
+    if (!a->text || n == 0)
+        return fail(e, "%s: added token %.60s: could not be normalised, or became empty", file, text);
+    if (!changed) memcpy(a->text, text, n);
     a->id = id, a->n = (int)n;
-    t->flags[id] |= TOKEN_ADDED;
+    t->flags[id] |= TOKEN_ADDED | (changed ? TOKEN_CHANGED : 0);
     int *link = &t->first_added[with.normalized][(unsigned char)a->text[0]];
     while (*link >= 0 && t->added[*link].n >= a->n) link = &t->added[*link].next;
     a->next = *link, *link = t->n_added++;
@@ -350,9 +485,19 @@ static bool read_tables(Tokenizer *t, const Json *root, const char *file, Err *e
                                 read_added(t, added, v->length, &used, taken, file, e)
                           : fail(e, "%s: out of memory", file);
     free(taken);
+    t->unk = -1;
+    if (ok && t->characters && is_true(model, "byte_fallback"))
+        for (int b = 0; b < 256; b++) {
+            char key[8];
+            t->byte_id[b] = id_of_key(t, key, (size_t)snprintf(key, sizeof key, "<0x%02X>", (unsigned)b));
+        }
     if (!ok || absent(json_get(model, "unk_token"))) return ok;
     const char *unk = string_of(model, "unk_token");
     id = unk ? id_of_key(t, unk, strlen(unk)) : -1;
+    if (t->characters) {
+        t->unk = id, t->fuse_unk = is_true(model, "fuse_unk");
+        return id >= 0 || fail(e, "%s:%d: model: unk_token: not in the vocabulary", file, model->line);
+    }
     for (int b = 0; b < 256; b++) {
         if (t->byte_id[b] >= 0) continue;
         if (id < 0)
