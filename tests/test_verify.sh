@@ -66,6 +66,11 @@ gives 3 ./grpo verify --dump $golden/right-scale-group.safetensors --dialect ver
 has 'does not do what verl-0.9.1 does: epsilon 1e-6 beside the deviation [D1-eps-1e-6], and the only'
 has 'verl-0.9.1 does: baseline group'                              # and what the declared one does, with its place
 has '(verl/trainer/ppo/core_algos.py: '
+# a gradient beside the loss that it ought to be the derivative of
+gives 1 ./grpo verify --dump $golden/gradient-detached-dlogp.safetensors
+has 'the loss is right, and this is not its derivative'
+gives 1 ./grpo verify --dump $golden/padding-not-counted-loss.safetensors
+has 'the derivative of the right loss, not of the loss that is here'
 # for programs
 gives 1 ./grpo verify --strict --dump $golden/D1-population-advantages.safetensors --json --junit "$t/junit.xml"
 has '"answer": "right, but as another trainer does: advantages: '

@@ -135,12 +135,13 @@ static bool told_by_one_number(const Fit *f, double value) {
            try_value(&own, f, value) && own.excess <= 1 && above.excess > far && below.excess > far;
 }
 
-/* Whether the gradient, where it can be judged too, agrees that the setting is another. */
-static bool gradient_agrees(const Fit *f, double value) {
+/* Whether the other of loss and gradient, where it can be judged too, agrees that the setting is another. */
+static bool other_agrees(const Fit *f, double value) {
     Report *r = f->r;
-    if (f->s != STAGE_LOSS || !r->stage[STAGE_DLOGP].judged || !(f->knob->stages & BIT(DLOGP))) return true;
     Fit g = *f;
-    g.s = STAGE_DLOGP;
+    g.s = f->s == STAGE_LOSS ? STAGE_DLOGP : STAGE_LOSS;
+    if ((f->s != STAGE_LOSS && f->s != STAGE_DLOGP) || !r->stage[g.s].judged || !(f->knob->stages >> g.s & 1))
+        return true;
     g.out = malloc(stage_out_size(r, g.s) * sizeof *g.out);
     const bool agrees = g.out && value_explains(&g, value);
     free(g.out);
@@ -150,7 +151,8 @@ static bool gradient_agrees(const Fit *f, double value) {
 /* Whether the value is pinned down, and not one of many that do. */
 static bool is_pinned(const Fit *f, double value) {
     if (f->knob->kind == KNOB_INT && f->s == STAGE_ADVANTAGES) return true;
-    if (f->s == STAGE_LOSS) return told_by_one_number(f, value) && gradient_agrees(f, value);
+    if (!other_agrees(f, value)) return false;
+    if (f->s == STAGE_LOSS) return told_by_one_number(f, value);
     return !value_explains(f, value * 1.5) && !value_explains(f, value / 1.5);
 }
 
@@ -314,6 +316,7 @@ static void name_factor(Report *r, Stage s, const Case *c, const Mistake *row, d
         for (int over = 0; over < 2; over++) {
             const double value = over ? 1 / q[i].value : q[i].value;
             if (fabs(size / value - 1) > error) continue;
+            if (!strcmp(q[i].name, "2") && r->stage[s].n_name) continue;        /* it has a better name */
             snprintf(name, sizeof name, "%.30s%sfactor %s%s%s", row ? row->name : "", row ? " + " : "",
                      f < 0 ? "-" : "", over ? "1/" : "", q[i].name);
             snprintf(text, sizeof text, "%.90s%s%.6g times too %s%s", row ? row->line : "",

@@ -361,6 +361,22 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
     return ok;
 }
 
+/* A gradient beside the loss that it ought to be the derivative of. */
+static void judge_gradient(Report *r) {
+    static const Stage losses[] = {STAGE_TOKEN_LOSS, STAGE_LOSS};
+    StageReport *x = &r->stage[STAGE_DLOGP];
+    bool right = true, judged = false;
+    for (size_t i = 0; i < sizeof losses / sizeof *losses; i++) {
+        const StageReport *loss = &r->stage[losses[i]];
+        judged = judged || loss->judged;
+        right = right && (!loss->judged || loss->verdict <= VERDICT_RIGHT_AS);
+    }
+    if (!x->judged || !judged || *x->note || (x->verdict > VERDICT_RIGHT_AS) != right) return;
+    snprintf(x->note, sizeof x->note,
+             right ? "the loss is right, and this is not its derivative"
+                   : "the derivative of the right loss, not of the loss that is here");
+}
+
 /* ---- sampler against trainer ---- */
 static void gap_of(Gap *g, const Case *c, const real *a, const real *b, double low, double high,
                    double *scratch) {
@@ -456,6 +472,7 @@ bool report_make(Report *r, const Dump *d, const Policies *model, const char *ou
     for (int k = 0; k < N_STAGE; k++)
         if (r->stage[k].judged && !judge_stage(r, (Stage)k, quick, e)) return false;
     judge_old(r);
+    judge_gradient(r);
     return sampler_table(r, e) && (!ours || compare_ours(r, ours, e));
 }
 

@@ -17,24 +17,24 @@ static void add_words(char *out, size_t size, const char *format, ...) {
 }
 
 /* What explains a stage: "epsilon 1e-6 ... [D1-eps-1e-6, as verl (core_algos.py: ...) does] or ...". */
-static void add_causes(char *out, size_t size, const StageReport *x) {
+static void add_causes(char *out, size_t size, const StageReport *x, bool who) {
     for (int i = 0; i < x->n_name; i++) {
-        const Known *k = known_name(x->name[i]);
+        const Known *k = who ? known_name(x->name[i]) : NULL;
         add_words(out, size, "%s%s [%s]", !i ? "" : x->lacks ? ", and " : ", or ", x->text[i], x->name[i]);
         if (k && k->by && !x->lacks) add_words(out, size, ", as does %s", k->by);
     }
-    if (x->n_name > 1 && !x->lacks) add_words(out, size, "; this dump cannot tell them apart");
+    if (x->n_name > 1 && !x->lacks && who) add_words(out, size, "; this dump cannot tell them apart");
 }
 
-/* What is not right of a stage, without the stage's name. */
-static void add_fault(char *out, size_t size, const Report *r, Stage s) {
+/* What is not right of a stage, without the stage's name; who: and who does so on purpose. */
+static void add_fault(char *out, size_t size, const Report *r, Stage s, bool who) {
     const StageReport *x = &r->stage[s];
     const char *declared = r->d->set.label;
     if (x->n_name == 0 && x->verdict == VERDICT_DIFFERS)
         add_words(out, size, "computed as %s does, not as %s", "trl-1.16", declared);
     else if (x->n_name == 0) add_words(out, size, "cause unknown");
     else if (x->lacks) add_words(out, size, "does not do what %s does: ", declared);
-    add_causes(out, size, x);
+    add_causes(out, size, x, who);
 }
 
 void report_declared(char *out, size_t size, const Report *r, Stage s) {
@@ -68,7 +68,7 @@ void report_verdict(char *out, size_t size, const Report *r, Stage s) {
     case VERDICT_WRONG: add_words(out, size, "wrong: "); break;
     case VERDICT_UNKNOWN: add_words(out, size, "wrong, "); break;
     }
-    add_fault(out, size, r, s);
+    add_fault(out, size, r, s, true);
 }
 
 static bool at_fault(const StageReport *x, bool errors) {
@@ -82,13 +82,13 @@ static void add_faults(char *out, size_t size, const Report *r, bool errors) {
     for (int s = 0; s < N_STAGE; s++) {
         if (told[s] || !at_fault(&r->stage[s], errors)) continue;
         *fault = 0;
-        add_fault(fault, sizeof fault, r, (Stage)s);
+        add_fault(fault, sizeof fault, r, (Stage)s, false);
         add_words(out, size, "%s%s", first ? "" : "; ", stage_info[s].name);
         first = false;
         for (int k = s + 1; k < N_STAGE; k++) {
             if (!at_fault(&r->stage[k], errors)) continue;
             *other = 0;
-            add_fault(other, sizeof other, r, (Stage)k);
+            add_fault(other, sizeof other, r, (Stage)k, false);
             if (strcmp(fault, other)) continue;
             add_words(out, size, ", %s", stage_info[k].name);
             told[k] = true;
