@@ -403,6 +403,9 @@ static double cycle_flops(const Step *s, double length) {
     return cost_flops(&c);
 }
 
+/* A cycle that takes so many seconds is timed once, and needs fewer tokens to tell. */
+static const double LONG_CYCLE = 1;
+
 /* Seconds of a whole generation like the run's, but with completions of `length` made-up tokens; *rate:
  * operations per second of a forward pass over its last micro-batch. */
 static bool timed_cycle(double *seconds, double *rate, const StepConfig *like, int prompt, int length,
@@ -412,7 +415,9 @@ static bool timed_cycle(double *seconds, double *rate, const StepConfig *like, i
     Costs cost = {.predicted = {.prompt = 0}};
     c.grpo.max_completion_length = length;
     bool ok = step_open_synthetic(&s, &c, prompt, &cost, e);
-    for (int i = 0; ok && i < 2; i++) {         /* the first warms up */
+    *seconds = 0;
+    fprintf(stderr, "info: timing a step with completions of %d tokens\n", length);
+    for (int i = 0; ok && i < 2 && *seconds < LONG_CYCLE; i++) { /* a short one warms up and is made again */
         const double start = clock_seconds();
         ok = step_generation(&s, i, e);
         for (int k = 0; ok && k < step_micro_batches(&s); k++) {
@@ -435,9 +440,8 @@ static bool timed_cycle(double *seconds, double *rate, const StepConfig *like, i
 /* Seconds of a generation and its updates with completions of `length` tokens: short ones timed, the rest
  * counted. */
 static bool cycle_seconds(double *seconds, const Step *s, double length, Err *e) {
-    enum { SHORT = 8, LONG = 32 };
-    const int full = s->c->grpo.max_completion_length, b = full < LONG ? full : LONG,
-              a = b > SHORT ? SHORT : b;
+    enum { SHORT = 8, LONG = 32, LESS = 16 };
+    const int full = s->c->grpo.max_completion_length, a = full < SHORT ? full : SHORT;
     const int prompt = (int)(s->prompts.lengths.prompt / s->prompts.train.n + 0.5);
     double short_seconds = 0, long_seconds = 0, rate = 1;
     Cost once = {.prompt = 0};
@@ -445,8 +449,9 @@ static bool cycle_seconds(double *seconds, const Step *s, double length, Err *e)
     measured.run.max_steps = 1;
     measured.run.plan = NULL;           /* whose memory is the run's, not that of short steps */
     measured.eval_split = 0;
-    if ((a < b && !timed_cycle(&short_seconds, &rate, &measured, prompt, a, e)) ||
-        !timed_cycle(&long_seconds, &rate, &measured, prompt, b, e) ||
+    if (a < full && !timed_cycle(&short_seconds, &rate, &measured, prompt, a, e)) return false;
+    const int longer = short_seconds < LONG_CYCLE ? LONG : LESS, b = full < longer ? full : longer;
+    if (!timed_cycle(&long_seconds, &rate, &measured, prompt, b, e) ||
         !step_planned_rest(&once, s, length, 1, e))
         return false;
     *seconds = long_seconds + cost_flops(&once) / rate;
