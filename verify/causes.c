@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Tokens that a stage may be computed over before a search gives up: some tenths of a second. */
-#define WORK_MOST 4e6
+#define WORK_MOST 3e6
 
 /* The stage of `c` into out, and how far the dump lies from it; false: too costly by now, or no such case. */
 static bool distance_under(Distance *to, real *out, Report *r, const Case *c, Stage s, Err *e) {
@@ -165,19 +165,24 @@ static bool fitted_before(double *value, const Fit *f) {
     return false;
 }
 
-static bool fit_knob(double *value, const Fit *f) {
-    const bool one = f->s == STAGE_LOSS;
-    Distance here, low, high;
+/* Values that people write down. */
+static bool fit_usual(double *value, const Fit *f) {
     const double now = knob_value(f->knob, &f->base->s);
-    if (fitted_before(value, f)) return true;
     if (f->s == STAGE_GRAD) return false;               /* a pass of the model for each value */
     for (int i = 0; i < 14 && f->knob->usual[i] != 0; i++)
         if (f->knob->usual[i] != now && value_explains(f, *value = f->knob->usual[i]))
             return is_pinned(f, *value);
-    if (f->knob->high == 0) return false;
-    if (!try_value(&here, f, now) || !try_value(&low, f, f->knob->low) ||
-        !try_value(&high, f, f->knob->high) || (low.mean == here.mean && high.mean == here.mean) ||
-        !best_value(value, f))
+    return false;
+}
+
+/* Any value in the range, told with as few digits as explain the numbers. */
+static bool fit_any(double *value, const Fit *f) {
+    const bool one = f->s == STAGE_LOSS;
+    Distance here, low, high;
+    if (fitted_before(value, f)) return false;          /* it has its name */
+    if (f->knob->high == 0 || f->s == STAGE_GRAD || !try_value(&here, f, knob_value(f->knob, &f->base->s)) ||
+        !try_value(&low, f, f->knob->low) || !try_value(&high, f, f->knob->high) ||
+        (low.mean == here.mean && high.mean == here.mean) || !best_value(value, f))
         return false;
     const double best = *value;
     for (int digits = 1; digits <= (one ? 2 : 5); digits++)
@@ -206,22 +211,24 @@ static void name_fitted(Report *r, Stage s, const Case *base, const Knob *knob, 
     stage_name(&r->stage[s], name, text, !said);
 }
 
-static bool fit_knobs(Report *r, Stage s, const Case *base, bool before, Err *e) {
+typedef bool Fitting(double *value, const Fit *f);
+
+/* Names every setting to which `how` gives a value that explains the stage. */
+static bool fit_knobs(Report *r, Stage s, const Case *base, Fitting *how, Err *e) {
     real *out = malloc(stage_out_size(r, s) * sizeof *out);
     const int first = r->stage[s].n_name;
     bool any_said = false;
     if (!out) return fail(e, "verify: no memory");
+    for (int i = 0; i < first; i++) any_said = any_said || !r->stage[s].choice[i];
     for (size_t k = 0; k < sizeof knobs / sizeof *knobs && !e->line[0]; k++) {
-        const Knob *knob = &knobs[k];
-        const Fit f = {r, s, base, knob, out, e};
-        const bool said = settings_say(r, knob->key);
+        const Fit f = {r, s, base, &knobs[k], out, e};
+        const bool said = settings_say(r, knobs[k].key);
         double value;
-        if (!(knob->stages >> s & 1)) continue;
-        if (!(before ? fitted_before(&value, &f) : fit_knob(&value, &f))) continue;
-        if (!before && r->fitted.n < MAX_NAMES)
-            r->fitted.key[r->fitted.n] = knob->key, r->fitted.value[r->fitted.n++] = value;
+        if (!(knobs[k].stages >> s & 1) || !how(&value, &f)) continue;
+        if (how != fitted_before && r->fitted.n < MAX_NAMES)
+            r->fitted.key[r->fitted.n] = knobs[k].key, r->fitted.value[r->fitted.n++] = value;
         any_said = any_said || said;
-        name_fitted(r, s, base, knob, value, said);
+        name_fitted(r, s, base, &knobs[k], value, said);
     }
     /* what the config says itself comes first */
     for (int i = first; any_said && i < r->stage[s].n_name; i++) r->stage[s].choice[i] = false;
@@ -229,9 +236,15 @@ static bool fit_knobs(Report *r, Stage s, const Case *base, bool before, Err *e)
     return !e->line[0];
 }
 
-bool causes_fit(Report *r, Stage s, const Case *base, Err *e) { return fit_knobs(r, s, base, false, e); }
 bool causes_before(Report *r, Stage s, const Case *base, Err *e) {
-    return r->fitted.n == 0 || fit_knobs(r, s, base, true, e);
+    return r->fitted.n == 0 || fit_knobs(r, s, base, fitted_before, e);
+}
+
+bool causes_fit(Report *r, Stage s, const Case *base, Err *e) {
+    const StageReport *x = &r->stage[s];
+    const bool large = r->d->n * r->d->width > 5000;    /* then one name has to do */
+    return causes_before(r, s, base, e) && (x->n_name || fit_knobs(r, s, base, fit_usual, e)) &&
+           ((x->n_name && large) || fit_knobs(r, s, base, fit_any, e));
 }
 
 /* ---- a constant factor ---- */

@@ -151,7 +151,7 @@ static bool search_singles(Report *r, Stage s, const Case *base, bool want_names
 }
 
 /* Tokens over which pairs are tried: some tenths of a second. */
-#define PAIRS_MOST 1e7
+#define PAIRS_MOST 6e6
 
 /* One mistake on top of the other; the second one may be what gives the first a meaning. */
 static bool apply_both(Case *c, const Mistake *a, const Mistake *b, Stage s, Pool *p, Err *e) {
