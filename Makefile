@@ -213,10 +213,10 @@ fuzz: build/page_html.h
 
 # Makes a library of the equations, which take arrays only (docs/use-in-ci.md): libgrpo64 in double and
 # libgrpo32 in float, each with one header.
-EQUATIONS = grpo.c variants.c reward.c baselines/combine.c baselines/maxmin.c run/quality.c lib/base.c lib/elementary.c \
+EQUATIONS = grpo.c grpo_config.c variants.c reward.c baselines/combine.c baselines/maxmin.c run/quality.c lib/base.c lib/elementary.c \
             lib/optim.c lib/settings.c lib/threads.c lib/words.c
 HEADERS   = lib/base.h lib/real.h lib/words.h lib/settings.h reward.h baselines/combine.h baselines/maxmin.h run/quality.h \
-            variants.h lib/optim.h grpo.h
+            variants.h grpo_config.h lib/optim.h grpo.h
 SHARED   := $(if $(filter Darwin,$(shell uname -s)),dylib,so)
 PLAIN     = $(CFLAGS) $(ARCHFLAG) $(WARN) -fPIC -I. -MMD -MP $(FIXED)
 lib: $(foreach n,32 64,build/lib/libgrpo$n.a build/lib/libgrpo$n.$(SHARED) build/lib/grpo$n.h)

@@ -1,158 +1,15 @@
 /* grpo.c: rewards become advantages, advantages become a weight for every token.
  *
- * In this order: settings, advantages (E82 to E87), the paper's policy term (E99, E100), KL of a token (E94,
- * E95), what a micro-batch must know of itself (E109, E112), the loss with its derivative (E90 to E115),
- * metrics (E122), the entropy controller (E116), long replies (E119). Not here: losses of other papers
- * (variants.c), several scores into one (reward.c), the transformer that turns dlogp into gradients
+ * In this order: advantages (E82 to E87), the paper's policy term (E99, E100), KL of a token (E94, E95), what
+ * a micro-batch must know of itself (E109, E112), the loss with its derivative (E90 to E115), metrics (E122),
+ * the entropy controller (E116), long replies (E119). Not here: the settings (grpo_config.c), losses of other
+ * papers (variants.c), several scores into one (reward.c), the transformer that turns dlogp into gradients
  * (model.c), the optimiser (lib/optim.c).
  *
  * Departures from the paper are TRL's: n-1 and + 1e-4 in E84. */
 #include "grpo.h"
 
 #include "baselines/maxmin.h"
-
-#include <float.h>
-
-/* ---- settings ---- */
-const char *const loss_type_names[] = {"grpo", "bnpo",  "dr_grpo", "dapo", "cispo",
-                                       "sapo", "vespo", "luspo",   "gmpo", NULL};
-const char *const importance_sampling_level_names[] = { "token", "sequence", "sequence_token", NULL };
-const char *const scale_rewards_names[] = { "group", "batch", "none", NULL };
-const char *const multi_objective_aggregation_names[] = {"sum_then_normalize", "normalize_then_sum",
-                                                         "mo_grpo", "worst_group", "min", NULL};
-
-#define AT(member) offsetof(GrpoConfig, member)
-const Setting grpo_group_settings[] = {
-    {"num_generations", SET_INT, AT(num_generations), "8", NULL,
-     "completions of one prompt, which are compared with each other"},
-    {"max_completion_length", SET_INT, AT(max_completion_length), "512", NULL,
-     "tokens of a completion at most"},
-    {"missing_labels", SET_CHOICE, AT(missing_labels), "zero", missing_labels_names,
-     "what an unscored label counts in the reward"},
-    SETTINGS_END};
-const Setting grpo_settings[] = {
-    SETTINGS_HEADING("From scores to advantages"),
-    {"scale_rewards", SET_CHOICE, AT(scale_rewards), "group", scale_rewards_names,
-     "the deviation that divides the advantage"},
-    {"multi_objective_aggregation", SET_CHOICE, AT(multi_objective_aggregation), "sum_then_normalize",
-     multi_objective_aggregation_names,
-     "how several labels become one advantage; worst_group: the label with the lowest mean of the generation "
-     "is the reward, min: of each completion the lowest score (MaxMin)"},
-    {"mask_truncated_completions", SET_BOOL, AT(mask_truncated_completions), "false", NULL,
-     "completions that did not end give no gradient"},
-    SETTINGS_HEADING("Loss"),
-    {"loss_type", SET_CHOICE, AT(loss_type), "dapo", loss_type_names,
-     "how token losses are made and averaged"},
-    {"num_iterations", SET_INT, AT(num_iterations), "1", NULL, "passes over the completions of a generation"},
-    {"epsilon", SET_NUMBER, AT(epsilon), "0.2", NULL,
-     "the ratio to the sampling policy is clipped below 1 - epsilon"},
-    {"epsilon_high", SET_NUMBER, AT(epsilon_high), "none", NULL, "and above 1 + epsilon_high; none: epsilon"},
-    {"delta", SET_NUMBER, AT(delta), "none", NULL,
-     "a ratio above it is cut even where the advantage is negative; none: off"},
-    {"dual_clip", SET_NUMBER, AT(dual_clip), "none", NULL,
-     "the loss of a negative advantage is at most this many times it (ours; verl: 3); none: off"},
-    {"importance_sampling_level", SET_CHOICE, AT(importance_sampling_level), "token",
-     importance_sampling_level_names,
-     "whether each token or the completion has a ratio"},
-    {"off_policy_mask_threshold", SET_NUMBER, AT(off_policy_mask_threshold), "none", NULL,
-     "bad completions that the policy has moved further away from than this count nothing; none: off"},
-    {"top_entropy_quantile", SET_NUMBER, AT(top_entropy_quantile), "1", NULL,
-     "share of tokens, those of highest entropy, that count"},
-    SETTINGS_HEADING("Staying near the starting policy"),
-    {"beta", SET_NUMBER, AT(beta), "0", NULL,
-     "weight of the KL to the starting policy; 0: there is no reference"},
-    {"use_bias_correction_kl", SET_BOOL, AT(use_bias_correction_kl), "true", NULL,
-     "the KL is weighted by the ratio, so that its gradient is right for old completions too"},
-    SETTINGS_HEADING("Entropy"),
-    {"entropy_coef", SET_NUMBER, AT(entropy_coef), "0", NULL, "weight of the entropy bonus"},
-    {"use_adaptive_entropy", SET_BOOL, AT(use_adaptive_entropy), "false", NULL,
-     "the weight follows the entropy: it acts and grows while the entropy is below the target"},
-    {"entropy_target", SET_NUMBER, AT(entropy_target), "0.2", NULL,
-     "entropy per token, in nats, below which the adaptive bonus acts"},
-    {"entropy_coef_delta", SET_NUMBER, AT(entropy_coef_delta), "0.005", NULL,
-     "by how much the adaptive weight changes after an update"},
-    {"entropy_coef_min", SET_NUMBER, AT(entropy_coef_min), "0", NULL, "least adaptive weight"},
-    {"entropy_coef_max", SET_NUMBER, AT(entropy_coef_max), "1", NULL, "largest adaptive weight"},
-    SETTINGS_HEADING("Losses of other papers"),
-    {"sapo_temperature_pos", SET_NUMBER, AT(sapo_temperature_pos), "1", NULL,
-     "sapo: steepness of its soft clip for good completions"},
-    {"sapo_temperature_neg", SET_NUMBER, AT(sapo_temperature_neg), "1.05", NULL,
-     "sapo: the same for bad ones"},
-    {"vespo_k_pos", SET_NUMBER, AT(vespo_k_pos), "2", NULL, "vespo: power of the weight of good completions"},
-    {"vespo_lambda_pos", SET_NUMBER, AT(vespo_lambda_pos), "3", NULL, "vespo: its decay"},
-    {"vespo_k_neg", SET_NUMBER, AT(vespo_k_neg), "3", NULL, "vespo: power of the weight of bad completions"},
-    {"vespo_lambda_neg", SET_NUMBER, AT(vespo_lambda_neg), "2", NULL, "vespo: its decay"},
-    SETTINGS_END};
-const Setting grpo_sampler_settings[] = {
-    {"std_eps", SET_NUMBER, AT(std_eps), "1e-4", NULL, "added to the deviation"},
-    {"importance_sampling_correction", SET_BOOL, AT(importance_sampling_correction), "true", NULL,
-     "the loss is corrected for a sampler that is not the trainer"},
-    {"importance_sampling_mode", SET_CHOICE, AT(importance_sampling_mode), "sequence_mask",
-     importance_sampling_mode_names,
-     "how"},
-    {"importance_sampling_clip_min", SET_NUMBER, AT(importance_sampling_clip_min), "none", NULL,
-     "lower bound of the correction"},
-    {"importance_sampling_clip_max", SET_NUMBER, AT(importance_sampling_clip_max), "3", NULL,
-     "upper bound of the correction"},
-    SETTINGS_END};
-
-void grpo_config_default(GrpoConfig *c) {
-    settings_default(c, grpo_group_settings);
-    settings_default(c, grpo_settings);
-    settings_default(c, grpo_sampler_settings);
-}
-
-double grpo_epsilon_high(const GrpoConfig *c) {
-    return isnan(c->epsilon_high) ? c->epsilon : c->epsilon_high;
-}
-
-static bool loss_clips(LossType t) {                         /* the loss types of E99 */
-    return t == LOSS_GRPO || t == LOSS_BNPO || t == LOSS_DR_GRPO || t == LOSS_DAPO || t == LOSS_LUSPO;
-}
-
-bool grpo_config_check(const GrpoConfig *c, Err *e) {
-    if (!(c->epsilon > 0 && c->epsilon < 1) && loss_clips(c->loss_type))
-        return fail(e, "epsilon: found %g, expected a number between 0 and 1", c->epsilon);
-    if (!(grpo_epsilon_high(c) > 0))
-        return fail(e, "epsilon_high: found %g, expected a number > 0", c->epsilon_high);
-    if (!(c->beta >= 0 && c->beta <= DBL_MAX))
-        return fail(e, "beta: found %g, expected a number >= 0", c->beta);
-    if (!isnan(c->delta) && !(c->delta >= 1 - c->epsilon))
-        return fail(e, "delta: found %g, expected at least 1 - epsilon = %g; it is meant to exceed 1 + "
-                    "epsilon_high", c->delta, 1 - c->epsilon);
-    if (!isnan(c->delta) && !isnan(c->dual_clip))
-        return fail(e, "delta: %g together with dual_clip: both bound the ratio of negative advantages; give "
-                    "one of them", c->delta);
-    if (!isnan(c->dual_clip) && !(c->dual_clip > 1))
-        return fail(e, "dual_clip: found %g, expected a number > 1", c->dual_clip);
-    if (!(isnan(c->delta) && isnan(c->dual_clip)) && !loss_clips(c->loss_type))
-        return fail(e, "delta, dual_clip: have no effect with loss_type %s; leave them out",
-                    loss_type_names[c->loss_type]);
-    if (!isnan(c->dual_clip) && c->importance_sampling_level != LEVEL_TOKEN)
-        return fail(e, "dual_clip: found importance_sampling_level %s, expected token",
-                    importance_sampling_level_names[c->importance_sampling_level]);
-    if (!(c->top_entropy_quantile >= 0 && c->top_entropy_quantile <= 1))
-        return fail(e, "top_entropy_quantile: found %g, expected a number from 0 to 1",
-                    c->top_entropy_quantile);
-    if (!(c->sapo_temperature_pos > 0 && c->sapo_temperature_neg > 0))
-        return fail(e, "sapo_temperature_pos, sapo_temperature_neg: found %g and %g, expected numbers > 0",
-                    c->sapo_temperature_pos, c->sapo_temperature_neg);
-    if (c->loss_type == LOSS_GMPO &&
-        (c->importance_sampling_level != LEVEL_TOKEN || c->top_entropy_quantile < 1 ||
-         !isnan(c->off_policy_mask_threshold) || c->entropy_coef != 0 || c->use_adaptive_entropy))
-        return fail(e, "loss_type gmpo: importance_sampling_level, top_entropy_quantile, "
-                    "off_policy_mask_threshold and the entropy bonus are not part of it; leave them at their "
-                    "defaults");
-    if (c->num_generations < 2)
-        return fail(e, "num_generations: found %d, expected at least 2: an advantage compares replies to one "
-                    "prompt", c->num_generations);
-    if (c->num_iterations < 1)
-        return fail(e, "num_iterations: found %d, expected at least 1", c->num_iterations);
-    if (c->max_completion_length < 1)
-        return fail(e, "max_completion_length: found %d, expected at least 1", c->max_completion_length);
-    if (!(c->std_eps >= 0)) return fail(e, "std_eps: found %g, expected a number >= 0", c->std_eps);
-    return true;
-}
 
 /* ---- E82 to E89: advantages ---- */
 /* a NaN is not zero: a group with one scored member has no deviation */
@@ -198,17 +55,41 @@ bool grpo_reward(real *reward, const real *score, const double *weight, size_t n
     return false;
 }
 
+AdvantageRule grpo_advantage_rule(const GrpoConfig *c) {
+    return (AdvantageRule){.baseline = c->baseline, .scale = c->scale_rewards, .zero_std = c->zero_std,
+                           .single = c->single_reply, .ddof = c->std_ddof, .eps = c->std_eps};
+}
+
+bool grpo_advantage_is_plain(const GrpoConfig *c) {
+    return c->baseline == BASELINE_GROUP && c->scale_rewards != SCALE_LEAVE_ONE_OUT &&
+           c->zero_std == ZERO_STD_DIVIDE && c->single_reply == SINGLE_ZERO && c->std_ddof == 1;
+}
+
 void grpo_score_advantage(real *adv, real *reward, GrpoRewardStats *stats, const real *score,
-                          const double *weight, size_t n, size_t n_label, size_t group_size,
-                          const GrpoConfig *c) {
+                          const double *weight, const double *length, size_t n, size_t n_label,
+                          size_t group_size, const GrpoConfig *c) {
+    const bool by_token = c->advantage_whitening >= WHITEN_TOKENS;
     grpo_reward(reward, score, weight, n, n_label, group_size, c);                              /* E60 */
     grpo_advantage(adv, stats, reward, n, group_size, c->scale_rewards, c->std_eps);
-    if (c->multi_objective_aggregation == NORMALIZE_THEN_SUM) {
+    if (c->multi_objective_aggregation == NORMALIZE_THEN_SUM && !by_token) {
         const double std = reward_gdpo(adv, score, weight, n, n_label, group_size, c->std_eps); /* E63 */
         if (stats) stats->frac_reward_zero_std = zero_std(std) ? 1 : 0;
-    } else if (c->multi_objective_aggregation == MO_GRPO) {
-        reward_mo_grpo(adv, score, weight, n, n_label, group_size, 1, c->std_eps);              /* E64 */
+    } else if (!grpo_from_reward(c))
+        reward_mo_grpo(adv, score, weight, n, n_label, group_size, c->std_ddof, c->std_eps);    /* E64 */
+    else if (!grpo_advantage_is_plain(c)) {                                                     /* E126 */
+        const AdvantageRule rule = grpo_advantage_rule(c);
+        double mean, std;
+        reward_moments(&mean, &std, reward, n, 1, c->std_ddof);
+        for (size_t g = 0; g + group_size <= n; g += group_size)
+            variant_advantage(adv + g, reward + g, length ? length + g : NULL, group_size, mean, std, &rule);
     }
+    grpo_whiten_advantage(adv, length, n, c);
+}
+
+void grpo_whiten_advantage(real *adv, const double *length, size_t n, const GrpoConfig *c) {    /* E129 */
+    if (c->advantage_whitening == WHITEN_COMPLETIONS) reward_whiten(adv, n, c->std_eps);
+    else if (c->advantage_whitening != WHITEN_NONE)
+        variant_whiten_tokens(adv, length, n, c->advantage_whitening == WHITEN_TOKENS_POPULATION);
 }
 
 /* ---- E99, E100: the paper's policy term ---- */
@@ -238,12 +119,24 @@ void grpo_kl(double k[3], double dk[3], double logp, double ref) {
     k[2] = grpo_k3(d);    dk[2] = -d_expm1(d);
 }
 
+double grpo_kl_estimate(double *dk, double logp, double ref, const GrpoConfig *c) {
+    const double gap = ref - logp, most = c->kl_clamp_log_ratio,
+                 d = fabs(gap) > most ? d_clamp(gap, -most, most) : gap;
+    double k[3], slope[3];
+    grpo_kl(k, slope, 0, d);
+    const int of = c->kl_estimator == KL_LOSS_K3 ? 2 : c->kl_estimator == KL_LOSS_K2 ? 1 : 0;
+    const double sign = c->kl_estimator == KL_LOSS_ABS && d > 0 ? -1 : 1;
+    *dk = d != gap || (c->kl_estimator == KL_LOSS_ABS && d == 0) ? 0 : sign * slope[of];        /* E130 */
+    return variant_kl_cut(dk, sign * k[of], gap, c->kl_clamp, c->kl_gradient);                  /* E131 */
+}
+
 /* ---- E109, E112: what a micro-batch must know of itself ---- */
 GrpoIn grpo_slice(const GrpoIn *in, size_t first, size_t n) {
     GrpoIn s = *in;
     s.n_completion = n;
     s.offset += first;
     s.advantage += first;
+    if (s.row_weight) s.row_weight += first;
     if (s.isr_sequence) s.isr_sequence += first;
     return s;
 }
@@ -252,14 +145,17 @@ static bool masked_in(const GrpoIn *in, size_t t) { return !in->mask || in->mask
 
 void grpo_micro(GrpoMicro *m, const GrpoIn *in, const GrpoConfig *c, double *scratch) {
     const bool by_entropy = c->top_entropy_quantile < 1 && in->entropy;
-    size_t n = 0;
-    for (size_t i = 0; i < in->n_completion; i++)
+    size_t n = 0, nonempty = 0;
+    for (size_t i = 0; i < in->n_completion; i++) {
+        const size_t before = n;
         for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++)
             if (masked_in(in, t)) {
                 if (by_entropy) scratch[n] = in->entropy[t];
                 n++;
             }
-    *m = (GrpoMicro){ in->n_completion, (double)n, -INFINITY, (double)n };
+        nonempty += n > before;
+    }
+    *m = (GrpoMicro){ in->n_completion, (double)n, -INFINITY, (double)n, (double)nonempty };
     if (!by_entropy) return;
     m->entropy_threshold = variant_quantile(scratch, n, 1 - c->top_entropy_quantile);
     size_t kept = 0;
@@ -270,8 +166,40 @@ void grpo_micro(GrpoMicro *m, const GrpoIn *in, const GrpoConfig *c, double *scr
 static double at_least_1(double n) { return n > 1 ? n : 1; }
 static double accumulation(const GrpoWindow *w) { return w->training ? w->gradient_accumulation_steps : 1; }
 
+static double row_count(const GrpoConfig *c, const GrpoMicro *m) {
+    return c->count_empty_rows ? (double)m->n_completion : at_least_1(m->n_nonempty);
+}
+
+/* What the update has of what the generation has. */
+static double window_share(const GrpoWindow *w) {
+    return w->training ? accumulation(w) / w->steps_per_generation : 1;
+}
+
+/* E138, E139: c_it by a sum of its own. */
+static double weight_by(TokenSum sum, const GrpoConfig *c, const GrpoWindow *w, const GrpoMicro *m,
+                        double n_i) {
+    const double length = isnan(c->aggregation_length) ? c->max_completion_length : c->aggregation_length;
+    if (c->aggregation_scope == SCOPE_MICRO)
+        return variant_token_weight(sum, n_i, m->n_token, row_count(c, m), length) / accumulation(w);
+    const double share = window_share(w), ranks = c->aggregation_scope == SCOPE_RANKS ? w->n_process : 1,
+                 rows = w->n_sequence > 0 ? w->n_sequence : row_count(c, m);
+    return ranks * variant_token_weight(sum, n_i, w->n_item * share, rows * share, length);
+}
+
+double grpo_kl_weight(const GrpoConfig *c, const GrpoWindow *w, const GrpoMicro *m, double n_i) {
+    return c->kl_aggregation == SUM_DEFAULT ? grpo_token_weight(c, w, m, n_i)
+                                            : weight_by(c->kl_aggregation, c, w, m, n_i);
+}
+
+double grpo_entropy_weight(const GrpoConfig *c, const GrpoWindow *w, const GrpoMicro *m, double n_i) {
+    if (c->entropy_aggregation == SUM_TOKEN_MEAN && c->aggregation_scope == SCOPE_MICRO) return NAN;
+    return c->entropy_aggregation == SUM_DEFAULT ? grpo_token_weight(c, w, m, n_i)
+                                                 : weight_by(c->entropy_aggregation, c, w, m, n_i);
+}
+
 double grpo_token_weight(const GrpoConfig *c, const GrpoWindow *w, const GrpoMicro *m, double n_i) {
-    const double b = (double)m->n_completion, ga = accumulation(w);
+    const double b = row_count(c, m), ga = accumulation(w);
+    if (c->loss_aggregation != SUM_DEFAULT) return weight_by(c->loss_aggregation, c, w, m, n_i);
     switch (c->loss_type) {
     case LOSS_GRPO: case LOSS_SAPO: case LOSS_GMPO: return 1 / (b * at_least_1(n_i) * ga);
     case LOSS_BNPO:    return 1 / (at_least_1(m->n_token) * ga);
@@ -279,7 +207,7 @@ double grpo_token_weight(const GrpoConfig *c, const GrpoWindow *w, const GrpoMic
     case LOSS_LUSPO:   return 1 / (b * ga);
     case LOSS_DAPO: case LOSS_CISPO: case LOSS_VESPO: break;
     }
-    return 1 / (at_least_1(w->n_item) / w->n_process * (w->training ? ga / w->steps_per_generation : 1));
+    return 1 / (at_least_1(w->n_item) / w->n_process * window_share(w));
 }
 
 /* ---- E90 to E115: the loss and its derivative ---- */
@@ -288,14 +216,28 @@ void grpo_sums_start(GrpoSums *s) {
 }
 
 static double old_at(const GrpoIn *in, size_t t) { return in->old ? in->old[t] : in->logp[t]; }
-/* E90 */
-static double log_ratio_at(const GrpoIn *in, size_t t) { return (double)in->logp[t] - old_at(in, t); }
+/* E90, E135: cut to +-most, NaN: not */
+static double log_ratio_at(const GrpoIn *in, size_t t, double most) {
+    const double lr = (double)in->logp[t] - old_at(in, t);
+    return fabs(lr) > most ? d_clamp(lr, -most, most) : lr;
+}
+
+/* E135: a log ratio that is cut is a constant. */
+static bool ratio_is_cut(const GrpoIn *in, size_t t, const GrpoConfig *c) {
+    return fabs((double)in->logp[t] - old_at(in, t)) > c->log_ratio_max;
+}
 
 static bool by_sequence(const GrpoConfig *c) { return c->importance_sampling_level == LEVEL_SEQUENCE; }
 
+/* Whether a token's policy term moves with its ratio. */
+static bool through_ratio(const GrpoConfig *c) {
+    return !grpo_term_is(c, LOSS_CISPO) && !grpo_term_is(c, LOSS_VESPO) && c->policy_term != TERM_CISPO &&
+           c->policy_term != TERM_LOGP;
+}
+
 /* Whether every token's ratio is the completion's and has a gradient: E114. */
 static bool shares_ratio(const GrpoConfig *c) {
-    return by_sequence(c) && c->loss_type != LOSS_CISPO && c->loss_type != LOSS_VESPO;
+    return by_sequence(c) && through_ratio(c);
 }
 
 static GrpoTold completion_of(const GrpoIn *in, size_t i, const GrpoConfig *c, const GrpoWindow *w,
@@ -310,11 +252,16 @@ static GrpoTold completion_of(const GrpoIn *in, size_t i, const GrpoConfig *c, c
         if (!masked_in(in, t)) continue;
         const double d = (in->sampler ? (double)in->sampler[t] : old_at(in, t)) - in->logp[t];
         r.n += 1;
-        log_ratio += log_ratio_at(in, t);
+        log_ratio += log_ratio_at(in, t, c->log_ratio_max);
         gap += isnan(d) ? 0 : d;
     }
     r.weight = grpo_token_weight(c, w, m, r.n);
+    r.kl_share = c->kl_aggregation == SUM_DEFAULT ? 1 : grpo_kl_weight(c, w, m, r.n) / r.weight;
+    r.entropy_weight = grpo_entropy_weight(c, w, m, r.n);
+    if (in->row_weight) r.weight *= in->row_weight[i], r.entropy_weight *= in->row_weight[i];
     r.mean_log_ratio = log_ratio / at_least_1(r.n);
+    r.cut = r.mean_log_ratio > c->sequence_log_ratio_max;                                       /* E135 */
+    if (r.cut) r.mean_log_ratio = c->sequence_log_ratio_max;
     r.rho = d_exp(r.mean_log_ratio);
     r.keep = variant_off_policy_mask(r.adv, gap / at_least_1(r.n), c->off_policy_mask_threshold);
     if (c->loss_type == LOSS_VESPO)
@@ -326,59 +273,76 @@ static GrpoTold completion_of(const GrpoIn *in, size_t i, const GrpoConfig *c, c
     return r;
 }
 
-/* E99 to E107: ell, g and clipped of one token. */
-static void policy_term(GrpoToken *r, double logp, const GrpoTold *q, const GrpoConfig *c) {
-    const double low = c->epsilon, high = grpo_epsilon_high(c), adv = q->adv;
-    switch (c->loss_type) {
-    case LOSS_SAPO:
-        r->ell = variant_sapo(&r->g, r->ratio, adv,
-                              adv > 0 ? c->sapo_temperature_pos : c->sapo_temperature_neg);
-        return;
-    case LOSS_VESPO: r->ell = variant_vespo(&r->g, q->phi, adv, logp); return;
-    case LOSS_CISPO:
-        r->ell = variant_cispo(&r->g, r->ratio, adv, logp, high);
-        r->clipped = r->ratio > high;
-        return;
-    case LOSS_GMPO:
-        r->ell = variant_gmpo(&r->g, q->gmpo, r->log_ratio, adv, low, high);
-        r->clipped = adv > 0 ? r->log_ratio > high : r->log_ratio < -low;
-        return;
-    case LOSS_GRPO: case LOSS_BNPO: case LOSS_DR_GRPO: case LOSS_DAPO: case LOSS_LUSPO: break;
-    }
-    r->ell = !isnan(c->dual_clip) ? variant_dual_clip(&r->g, r->log_ratio, adv, low, high, c->dual_clip)
-             : !isnan(c->delta)   ? variant_delta(&r->g, r->ratio, adv, low, high, c->delta)
-                                  : grpo_clipped(&r->g, r->ratio, adv, low, high);
-    r->clipped = adv != 0 && r->g == 0;
+/* E102, E134: the weight's bounds as they are, or TRL's. */
+static void cispo_term(GrpoToken *r, double logp, double adv, const GrpoConfig *c) {
+    const bool own = !isnan(c->cispo_clip_min) || !isnan(c->cispo_clip_max);
+    const double low = isnan(c->cispo_clip_min) ? -INFINITY : c->cispo_clip_min,
+                 high = !own ? grpo_epsilon_high(c) : isnan(c->cispo_clip_max) ? INFINITY : c->cispo_clip_max;
+    r->ell = variant_cispo(&r->g, r->ratio, adv, logp, low, high);
+    r->clipped = r->ratio > high || r->ratio < low;
 }
 
-/* E94 to E97: the KL of one token, and the derivative of beta kappa by its logp; at sequence level without
- * what the ratio gives, which the completion shares (E114). */
-static double kl_term(GrpoToken *r, double gap, const GrpoConfig *c) {
+/* E99 to E107, E133: ell, g and clipped of one token. */
+static void policy_term(GrpoToken *r, double logp, double adv, const GrpoTold *q, const GrpoConfig *c) {
+    const double low = c->epsilon, high = grpo_epsilon_high(c);
+    if (grpo_term_is(c, LOSS_SAPO))
+        r->ell = variant_sapo(&r->g, r->ratio, adv,
+                              adv > 0 ? c->sapo_temperature_pos : c->sapo_temperature_neg);
+    else if (grpo_term_is(c, LOSS_VESPO)) r->ell = variant_vespo(&r->g, q->phi, adv, logp);
+    else if (grpo_term_is(c, LOSS_CISPO) || c->policy_term == TERM_CISPO) cispo_term(r, logp, adv, c);
+    else if (c->policy_term == TERM_UNCLIPPED) r->ell = variant_plain(&r->g, r->ratio, adv);
+    else if (c->policy_term == TERM_LOGP) r->ell = variant_logp(&r->g, adv, logp);
+    else if (grpo_term_is(c, LOSS_GMPO)) {
+        r->ell = variant_gmpo(&r->g, q->gmpo, r->log_ratio, adv, low, high);
+        r->clipped = adv > 0 ? r->log_ratio > high : r->log_ratio < -low;
+    } else {
+        const double lr = c->importance_sampling_level == LEVEL_TOKEN ? r->log_ratio : q->mean_log_ratio;
+        r->ell = !isnan(c->dual_clip) ? variant_dual_clip(&r->g, lr, adv, low, high, c->dual_clip)
+                 : !isnan(c->delta)   ? variant_delta(&r->g, r->ratio, adv, low, high, c->delta)
+                                      : grpo_clipped(&r->g, r->ratio, adv, low, high);
+        r->clipped = adv != 0 && r->g == 0;
+    }
+}
+
+/* E94 to E97, E130: the KL of one token, and the derivative of beta kappa by its logp; at sequence level
+ * without what the ratio gives, which the completion shares (E114). cut: the ratio is a constant. */
+static double kl_term(GrpoToken *r, double logp, double ref, bool cut, const GrpoConfig *c) {
     const bool times_ratio = c->use_bias_correction_kl && c->loss_type != LOSS_GMPO;
-    r->k3 = grpo_k3(gap);
+    double dk;
+    r->k3 = grpo_kl_estimate(&dk, logp, ref, c);
     r->kl = times_ratio ? r->k3 * r->ratio : r->k3;                                         /* E96, E94 */
-    if (!times_ratio) return c->beta * -d_expm1(gap);                                           /* E95 */
-    return by_sequence(c) ? c->beta * r->ratio * -d_expm1(gap) : c->beta * (-r->ratio * gap);   /* E97 */
+    if (!times_ratio) return c->beta * dk;                                                      /* E95 */
+    if (by_sequence(c) || cut) return c->beta * r->ratio * dk;
+    const bool plain = c->kl_estimator == KL_LOSS_K3 && c->kl_gradient == KL_GRADIENT_OWN &&
+                       isnan(c->kl_clamp_log_ratio) && isnan(c->kl_clamp);
+    return c->beta * (plain ? -r->ratio * (ref - logp) : r->ratio * (dk + r->k3));              /* E97 */
 }
 
 /* One token of a completion: everything that its loss is made of, and *own, its derivative by this token's
  * logp alone, without what the completion shares (E114). */
 static GrpoToken token_at(double *own, const GrpoIn *in, size_t t, const GrpoTold *q, const GrpoConfig *c,
                           const GrpoMicro *m) {
-    GrpoToken r = {.counts = true, .log_ratio = log_ratio_at(in, t), .k3 = NAN, .kl = NAN,
+    GrpoToken r = {.counts = true, .log_ratio = log_ratio_at(in, t, c->log_ratio_max), .k3 = NAN, .kl = NAN,
                    .weight = q->weight};
+    const double adv = in->advantage_token ? (double)in->advantage_token[t] : q->adv;
+    const bool by_token = c->importance_sampling_level == LEVEL_TOKEN,
+               cut = by_token ? ratio_is_cut(in, t, c) : q->cut;
     /* E91; E92, E93 */
-    r.ratio = c->importance_sampling_level == LEVEL_TOKEN ? d_exp(r.log_ratio) : q->rho;
-    policy_term(&r, in->logp[t], q, c);
+    r.ratio = by_token ? d_exp(r.log_ratio) : q->rho;
+    policy_term(&r, in->logp[t], adv, q, c);
+    if (in->kl_cov && in->kl_cov[t]) r.ell += variant_kl_cov(&r.g, r.log_ratio, c->kl_cov_coef);
+    if (cut && through_ratio(c)) r.g = 0;                                                       /* E135 */
     /* VESPO's phi holds isr already, GMPO has none */
     const double em = !in->entropy || in->entropy[t] >= m->entropy_threshold ? 1 : 0;
     const bool no_isr = c->loss_type == LOSS_VESPO || c->loss_type == LOSS_GMPO;
     r.factor = q->keep * em * (no_isr ? 1 : in->isr_token ? (double)in->isr_token[t] : q->isr);
-    r.loss = r.factor * r.ell;                                  /* E111: l = opm em isr ell + beta kappa */
+    if (in->policy_mask && !in->policy_mask[t]) r.factor = 0;                                   /* E136 */
+    r.loss = r.term = r.factor * r.ell;                         /* E111: l = opm em isr ell + beta kappa */
     *own = shares_ratio(c) ? 0 : r.factor * r.g;
     if (c->beta != 0) {
-        *own += kl_term(&r, (double)in->ref[t] - in->logp[t], c);
+        *own += q->kl_share * kl_term(&r, in->logp[t], in->ref[t], cut, c);
         r.loss += c->beta * r.kl;
+        r.term += q->kl_share * (c->beta * r.kl);
     }
     if (c->loss_type == LOSS_GMPO) r.ell = r.g = r.loss = NAN;          /* the loss is the completion's */
     return r;
@@ -411,7 +375,7 @@ static void count_share(GrpoSums *s, const double clipped[2], double n) {       
 static void completion_loss(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t i, const GrpoTold *q,
                             const GrpoConfig *c, const GrpoMicro *m) {
     const bool sequence = by_sequence(c);
-    const bool shares_kl = sequence && c->use_bias_correction_kl && c->beta != 0;
+    const bool shares_kl = sequence && c->use_bias_correction_kl && c->beta != 0 && !q->cut;
     double clipped[2] = {0, 0}, shared = 0;             /* shared: Y_i of E114 */
     if (c->loss_type == LOSS_GMPO) s->policy += q->weight * at_least_1(q->n) * (-q->gmpo * q->adv);
     for (size_t t = in->offset[i]; t < in->offset[i + 1]; t++) {
@@ -422,16 +386,17 @@ static void completion_loss(GrpoSums *s, real *dlogp, const GrpoIn *in, size_t i
         double own;
         const GrpoToken r = token_at(&own, in, t, q, c, m);
         if (shares_ratio(c)) shared += q->weight * r.factor * r.g;
-        if (shares_kl) shared += c->beta * q->weight * r.k3 * r.ratio;                          /* E114 */
+        if (shares_kl) shared += q->kl_share * (c->beta * q->weight * r.k3 * r.ratio);          /* E114 */
         if (c->beta != 0) s->kl += r.kl;
-        if (c->loss_type != LOSS_GMPO) s->policy += q->weight * r.loss;                         /* E112 */
-        else if (c->beta != 0) s->policy += q->weight * c->beta * r.k3;
+        if (c->loss_type != LOSS_GMPO) s->policy += q->weight * r.term;                         /* E112 */
+        else if (c->beta != 0) s->policy += q->kl_share * (q->weight * c->beta * r.k3);
         if (dlogp) dlogp[t] = (real)(q->weight * own);                                          /* E113 */
         if (!sequence) count_ratio(s, clipped, r.log_ratio, r.ratio, q->adv, c);
     }
     if (sequence) {
         for (size_t t = in->offset[i]; dlogp && t < in->offset[i + 1]; t++)                     /* E114 */
-            if (masked_in(in, t)) dlogp[t] = (real)(dlogp[t] + shared / at_least_1(q->n));
+            if (masked_in(in, t) && !ratio_is_cut(in, t, c))
+                dlogp[t] = (real)(dlogp[t] + shared / at_least_1(q->n));
         count_ratio(s, clipped, q->mean_log_ratio, q->rho, q->adv, c);
     }
     count_share(s, clipped, sequence ? 1 : q->n);
@@ -461,9 +426,12 @@ void grpo_loss(GrpoSums *s, real *dlogp, real *dentropy, const GrpoIn *in, const
             if (in->entropy && masked_in(in, t)) {
                 s->entropy += in->entropy[t];
                 if (in->entropy[t] >= m->entropy_threshold) {
-                    s->entropy_bonus += in->entropy[t];
+                    const bool plain = isnan(q.entropy_weight);
+                    const double weight = w->entropy_coef * q.entropy_weight;                   /* E139 */
+                    if (plain) s->entropy_bonus += in->entropy[t];
+                    else s->weighed_bonus += weight * in->entropy[t];
                     s->n_entropy += 1;
-                    dh = dbonus;                                                                /* E115 */
+                    dh = plain ? dbonus : -weight;                                              /* E115 */
                 }
             }
             if (dentropy) dentropy[t] = (real)dh;
@@ -473,7 +441,7 @@ void grpo_loss(GrpoSums *s, real *dlogp, real *dentropy, const GrpoIn *in, const
 
 double grpo_loss_value(const GrpoSums *s, const GrpoWindow *w, const GrpoMicro *m) {
     if (w->entropy_coef == 0) return s->policy;
-    return s->policy -
+    return s->policy - s->weighed_bonus -
            w->entropy_coef * (s->entropy_bonus / at_least_1(m->n_entropy_token)) / accumulation(w);
 }
 
@@ -486,7 +454,7 @@ double grpo_metric(const GrpoMetrics *m, int i) { return ((const double[]){GRPO_
 void grpo_metrics(GrpoMetrics *out, const GrpoSums *s, const GrpoConfig *c, const GrpoWindow *w) {
     const bool by_item =
         c->loss_type == LOSS_DAPO || c->loss_type == LOSS_CISPO || c->loss_type == LOSS_VESPO;
-    const bool clip = loss_clips(c->loss_type) || c->loss_type == LOSS_GMPO;
+    const bool clip = grpo_clips(c) || grpo_term_is(c, LOSS_GMPO);
     const double n = at_least_1(s->n_ratio);
     *out = (GrpoMetrics){
         .policy_loss = by_item ? s->policy : s->policy * accumulation(w),

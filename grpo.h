@@ -14,50 +14,7 @@
 
 #include "lib/base.h"
 #include "lib/real.h"
-#include "lib/settings.h"
-#include "reward.h"
-#include "variants.h"
-
-typedef enum { LOSS_GRPO, LOSS_BNPO, LOSS_DR_GRPO, LOSS_DAPO, LOSS_CISPO, LOSS_SAPO, LOSS_VESPO, LOSS_LUSPO,
-               LOSS_GMPO } LossType;                            /* gmpo: TRL's own trainer for it (E106) */
-/* E91, E92, E93 (ours) */
-typedef enum { LEVEL_TOKEN, LEVEL_SEQUENCE, LEVEL_SEQUENCE_TOKEN } ImportanceLevel;
-typedef enum { SCALE_GROUP, SCALE_BATCH, SCALE_NONE } ScaleRewards;                     /* E84, E85, E86 */
-/* E60, E63, E64 (ours), E221 (ours): one label's scores, or of each completion the lowest */
-typedef enum { SUM_THEN_NORMALIZE, NORMALIZE_THEN_SUM, MO_GRPO, WORST_GROUP, MIN_LABEL } Aggregation;
-/* Option values as TRL spells them, in the order of the enums, NULL at the end. */
-extern const char *const loss_type_names[], *const importance_sampling_level_names[],
-    *const scale_rewards_names[], *const multi_objective_aggregation_names[];
-
-/* Names of TRL 1.16's GRPOConfig (before the last four it writes vllm_); NaN = None. Defaults and meaning:
- * the rows below. What only the program's loop uses is elsewhere. */
-typedef struct {
-    LossType loss_type;
-    ImportanceLevel importance_sampling_level;
-    double epsilon, epsilon_high, delta, dual_clip, beta;
-    bool use_bias_correction_kl;
-    double top_entropy_quantile, off_policy_mask_threshold;
-    double sapo_temperature_pos, sapo_temperature_neg;
-    double vespo_k_pos, vespo_lambda_pos, vespo_k_neg, vespo_lambda_neg;
-    double entropy_coef;
-    bool use_adaptive_entropy;
-    double entropy_target, entropy_coef_delta, entropy_coef_min, entropy_coef_max;
-    ScaleRewards scale_rewards;
-    Aggregation multi_objective_aggregation;
-    MissingLabels missing_labels;
-    double std_eps;                     /* TRL has it fixed */
-    int num_generations, num_iterations, max_completion_length;
-    bool mask_truncated_completions, importance_sampling_correction;
-    IsrMode importance_sampling_mode;
-    double importance_sampling_clip_min, importance_sampling_clip_max;
-} GrpoConfig;
-/* The rows of a GrpoConfig: what generations need, what the loss needs, and what only a foreign sampler
- * needs. */
-extern const Setting grpo_group_settings[], grpo_settings[], grpo_sampler_settings[];
-void grpo_config_default(GrpoConfig *c);
-/* ranges, and settings that exclude each other */
-bool grpo_config_check(const GrpoConfig *c, Err *e);
-double grpo_epsilon_high(const GrpoConfig *c);                  /* epsilon_high, or epsilon if not given */
+#include "grpo_config.h"
 
 /* ---- E82 to E87: advantages ---- */
 typedef struct { double reward, reward_std, frac_reward_zero_std; } GrpoRewardStats;    /* E122 */
@@ -75,11 +32,18 @@ bool grpo_weighs(const GrpoConfig *c);
  * lowest of each completion. Returns what reward_weighted_sum does. */
 bool grpo_reward(real *reward, const real *score, const double *weight, size_t n, size_t n_label,
                  size_t group_size, const GrpoConfig *c);
+/* E126 to E128 as configured. */
+AdvantageRule grpo_advantage_rule(const GrpoConfig *c);
+/* Whether the advantage of a reward is E82 to E87 and nothing else. */
+bool grpo_advantage_is_plain(const GrpoConfig *c);
 /* Scores [n, n_label] to reward [n] (E60) and adv [n] by the configured aggregation, missing-label rule and
- * scaling. */
+ * scaling. length [n]: loss tokens, where baseline or whitening ask for them, else may be NULL. */
 void grpo_score_advantage(real *adv, real *reward, GrpoRewardStats *stats, const real *score,
-                          const double *weight, size_t n, size_t n_label, size_t group_size,
-                          const GrpoConfig *c);
+                          const double *weight, const double *length, size_t n, size_t n_label,
+                          size_t group_size, const GrpoConfig *c);
+
+/* E129 as configured; length as above. */
+void grpo_whiten_advantage(real *adv, const double *length, size_t n, const GrpoConfig *c);
 
 /* ---- E94 to E100: one token ---- */
 /* E99, E100: ell (to be minimised) and *g = d ell / d log rho; low, high: epsilon, epsilon_high */
@@ -88,6 +52,8 @@ double grpo_clipped(double *g, double rho, double adv, double low, double high);
 double grpo_k3(double d);
 /* E94, E95: k[3] and dk[3] (by logp) for k1, k2, k3. */
 void grpo_kl(double k[3], double dk[3], double logp, double ref);
+/* E130, E131: the configured estimate and what is trained on as its derivative by logp; ratio apart (E96). */
+double grpo_kl_estimate(double *dk, double logp, double ref, const GrpoConfig *c);
 
 /* ---- the batch ---- */
 typedef struct {
@@ -102,6 +68,10 @@ typedef struct {
     const unsigned char *mask;          /* [n_token] 1 = loss token; NULL: all 1 */
     const real *entropy; /* [n_token]; NULL if no bonus, no entropy mask and no metric is wanted */
     const real *advantage;              /* [n_completion] */
+    const real *advantage_token;        /* [n_token], NULL: the completion's */
+    const double *row_weight;           /* [n_completion] times c_it (E139), NULL: 1 */
+    const unsigned char *policy_mask;   /* [n_token] 0: no policy term (E136), NULL: all have it */
+    const unsigned char *kl_cov;        /* [n_token] 1: those that E137 holds back; NULL: none */
 } GrpoIn;
 
 /* Completions first .. first + n - 1 of a batch, as a batch of their own: a view; token arrays keep their
@@ -114,6 +84,7 @@ typedef struct {                        /* of the whole window; the caller fills
     int gradient_accumulation_steps, steps_per_generation;      /* GA, S */
     bool training;                      /* false: GA and GA/S count as 1 */
     double entropy_coef;                /* that acts in this step: grpo_entropy_coef */
+    double n_sequence;                  /* completions, as n_item; 0: the micro-batch's (E139) */
 } GrpoWindow;
 
 typedef struct {                        /* of one micro-batch; grpo_micro fills it in */
@@ -121,17 +92,22 @@ typedef struct {                        /* of one micro-batch; grpo_micro fills 
     double n_token;                     /* sum m */
     double entropy_threshold;           /* E109; -infinity without */
     double n_entropy_token;             /* sum m em */
+    double n_nonempty;                  /* completions with n_i > 0 */
 } GrpoMicro;
 
 /* Of a whole micro-batch: needs mask, and entropy if top_entropy_quantile < 1; then scratch holds one double
  * a token, else it may be NULL. */
 void grpo_micro(GrpoMicro *m, const GrpoIn *in, const GrpoConfig *c, double *scratch);
 
-/* E112: c_it for a completion with n_i loss tokens. */
+/* E112, E138: c_it for a completion with n_i loss tokens; of its KL. */
 double grpo_token_weight(const GrpoConfig *c, const GrpoWindow *w, const GrpoMicro *m, double n_i);
+double grpo_kl_weight(const GrpoConfig *c, const GrpoWindow *w, const GrpoMicro *m, double n_i);
+/* Of the entropy bonus; NaN: E115's mean over what E109 keeps. */
+double grpo_entropy_weight(const GrpoConfig *c, const GrpoWindow *w, const GrpoMicro *m, double n_i);
 
 typedef struct {                        /* carried from slice to slice; grpo_sums_start makes it empty */
     double policy, entropy_bonus;       /* sum c m l;  sum m em H */
+    double weighed_bonus;               /* the same with weights of its own (E139), coef included */
     double n_token, n_completion, kl, entropy, n_entropy;
     double low, high, region, cispo, n_ratio, phi;
     double low_min, high_max;           /* NaN as long as no completion counted */
@@ -155,10 +131,13 @@ typedef struct {
     double factor;                      /* opm em isr of E111 */
     double k3, kl;                      /* E94, and as it enters the loss (E96); NaN if beta = 0 */
     double loss, weight;                /* E111: l_it; E112: c_it */
+    double term;                        /* what c_it multiplies: l_it with the KL in its own weight (E139) */
 } GrpoToken;
 typedef struct {                        /* what the tokens of a completion share */
     double adv, n, weight;              /* A_i, n_i, c_it */
+    double kl_share, entropy_weight;    /* c_it of the KL over that; of the entropy, NaN: E115 */
     double mean_log_ratio, rho;         /* E92: s_i, rho_i */
+    bool cut;                           /* E135: rho_i is a constant */
     double keep, phi, gmpo, isr;        /* E108: opm_i; E104; E106: J_i; E110, sequence modes, else 1 */
 } GrpoTold;
 void grpo_tell(GrpoTold *whole, GrpoToken *token, const GrpoIn *in, size_t i, const GrpoConfig *c,

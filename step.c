@@ -117,7 +117,10 @@ static void step_advantage(Step *s) {
     Generation *g = &s->gen;
     Rewards *r = &s->rewards;
     const size_t n = (size_t)g->n_completion, n_label = (size_t)g->n_label, group = (size_t)s->group;
-    grpo_score_advantage(g->adv, g->reward, &g->stats, g->score, r->weight, n, n_label, group, &s->c->grpo);
+    double *length = g->scratch;
+    for (size_t i = 0; i < n; i++) length[i] = (double)(g->offset[i + 1] - g->offset[i]);
+    grpo_score_advantage(g->adv, g->reward, &g->stats, g->score, r->weight, length, n, n_label, group,
+                         &s->c->grpo);
     memcpy(g->multiplier, r->multiplier, sizeof g->multiplier);
     if (r->floors)
         combine_floor_advantage(g->adv, g->cost, r->multiplier, g->reward, g->score, r->floor,
@@ -251,7 +254,8 @@ bool step_micro_batch(Step *s, int i, Err *e) {
     b->window = (GrpoWindow){.n_item = s->gen.n_item, .n_process = 1,
                              .gradient_accumulation_steps = s->accumulate,
                              .steps_per_generation = s->per_generation, .training = true,
-                             .entropy_coef = grpo_entropy_coef(&s->control, c)};
+                             .entropy_coef = grpo_entropy_coef(&s->control, c),
+                             .n_sequence = s->gen.n_completion};
     const real *dentropy = b->window.entropy_coef != 0 ? t->dentropy : NULL;
     /* E109, E112 */
     grpo_micro(&b->whole, &in, c, s->gen.scratch);

@@ -12,7 +12,7 @@ const OptionTable train_table = {
     "--output-dir runs/grpo --beta 0.08 --max-completion-length 64",
     .part = {{run_settings, AT(run)}, {adapter_settings, AT(run.adapter)}, {scorer_settings, AT(scorer)},
              {generation_settings, 0}, {grpo_group_settings, AT(grpo)}, {step_settings, 0},
-             {grpo_settings, AT(grpo)}, {watch_settings, AT(watch)}}};
+             {grpo_settings, AT(grpo)}, {grpo_other_settings, AT(grpo)}, {watch_settings, AT(watch)}}};
 
 typedef struct {
     Training t;                         /* stands first */

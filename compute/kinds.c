@@ -148,7 +148,7 @@ static bool grpo_advantages(JsonWriter *out, const Json *inputs, Err *e) {
     double *mean = kind_take(c, r.width, sizeof *mean), *std = kind_take(c, r.width, sizeof *std);
     KIND_OPEN;
     GrpoRewardStats stats;
-    grpo_score_advantage(adv, reward, &stats, r.x, w, r.n_row, r.width, g, &config);
+    grpo_score_advantage(adv, reward, &stats, r.x, w, NULL, r.n_row, r.width, g, &config);
     for (size_t k = 0; k < r.width; k++) reward_moments(&mean[k], &std[k], r.x + k, r.n_row, r.width, 1);
     kind_put_list(out, "advantages", adv, r.n_row);
     kind_put_list(out, "rewards", reward, r.n_row);
@@ -267,13 +267,18 @@ static const Setting window_settings[] = {
     {"last_world_entropy", SET_NUMBER, AT(last_world_entropy), "0", NULL, NULL},
     SETTINGS_END};
 
+static const Setting *const loss_rows[] = {grpo_settings, grpo_other_settings, grpo_group_settings,
+                                           window_settings, NULL};
+
 /* The row of a setting that a loss depends on. */
 static const Setting *loss_setting(const char *key) {
     static const char *const none_of[] = {"scale_rewards", "multi_objective_aggregation", "num_iterations",
-                                          "mask_truncated_completions", "missing_labels", "num_generations"};
-    const Setting *const rows[] = {window_settings, grpo_settings, grpo_group_settings}, *found = NULL;
-    for (int j = 0; !found && j < 3; j++) found = setting_find(rows[j], key);
-    return found && !strcmp(found->name, key) && !name_among(key, none_of, 6) ? found : NULL;
+                                          "mask_truncated_completions", "missing_labels", "num_generations",
+                                          "std_eps", "std_ddof", "baseline", "zero_std", "single_reply",
+                                          "advantage_whitening"};
+    const Setting *found = NULL;
+    for (int j = 0; !found && loss_rows[j]; j++) found = setting_find(loss_rows[j], key);
+    return found && !strcmp(found->name, key) && !name_among(key, none_of, 12) ? found : NULL;
 }
 
 void compute_loss_settings(Call *c, LossSettings *s, const char *name) {
@@ -313,8 +318,10 @@ static bool run_loss(JsonWriter *out, Call *c, LossSettings *s) {
     double n_token = 0;
     for (size_t t = 0; t < logp.n; t++) n_token += m[t] = !mask.x || mask.x[t] != 0;
     const bool by_token = isr.x && isr.n == logp.n && isr.n != logp.n_row;
-    const GrpoIn in = { logp.n_row, logp.offset, logp.x, old.x, ref.x, sampler.x, by_token ? isr.x : NULL,
-                        by_token ? NULL : isr.x, m, entropy.x, adv.x };
+    const GrpoIn in = {.n_completion = logp.n_row, .offset = logp.offset, .logp = logp.x, .old = old.x,
+                       .ref = ref.x, .sampler = sampler.x, .isr_token = by_token ? isr.x : NULL,
+                       .isr_sequence = by_token ? NULL : isr.x, .mask = m, .entropy = entropy.x,
+                       .advantage = adv.x};
     GrpoEntropyControl control = { s->config.entropy_coef, s->last_world_entropy };
     s->window.n_item = isnan(s->n_item) ? n_token : s->n_item;
     s->window.entropy_coef = grpo_entropy_coef(&control, &s->config);
@@ -532,12 +539,11 @@ bool compute_case(JsonWriter *out, const char *kind, const Json *inputs, Err *e)
 }
 
 void compute_inputs(char *out, size_t size, const ComputeKind *k) {
-    const Setting *const rows[] = {grpo_settings, grpo_group_settings, window_settings};
     size_t n = (size_t)snprintf(out, size, "%s", k->inputs);
     if (k->run != grpo_loss_kind) return;
     const char *between = "";
-    for (int j = 0; j < 3; j++)
-        for (const Setting *r = rows[j]; r->name && n < size; r++)
+    for (int j = 0; loss_rows[j]; j++)
+        for (const Setting *r = loss_rows[j]; r->name && n < size; r++)
             if (r->kind != SET_HEADING && loss_setting(r->name)) {
                 n += (size_t)snprintf(out + n, size - n, "%s%s", between, r->name);
                 between = ", ";

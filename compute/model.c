@@ -469,7 +469,7 @@ static bool grpo_step(JsonWriter *out, const Json *inputs, Err *e) {
         logp[token_of[i]] = by_target[i], entropy[token_of[i]] = entropy_by_target[i];
 
     memset(mask, 1, tokens);
-    grpo_score_advantage(adv, reward, NULL, score.x, weight, n, score.width, group, &loss.config);
+    grpo_score_advantage(adv, reward, NULL, score.x, weight, NULL, n, score.width, group, &loss.config);
     const GrpoIn in = {.n_completion = n, .offset = completion.offset, .logp = logp, .ref = ref, .mask = mask,
                        .entropy = entropy, .advantage = adv};
     loss.window.n_item = isnan(loss.n_item) ? (double)tokens : loss.n_item;

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from dump_math import DEFAULTS, STAGES, CutLeftOut, NoSuchCase, Right
+from dump_settings import SETTINGS, Settings
 from dump_mistakes import MISTAKES, NEEDS, combine, dialect_keys
 
 NAN = float("nan")
@@ -315,6 +316,8 @@ def explain(stage, config, t, dtype, w, h, dialect=None, pairs=False, computed=N
         return {STAGES[stage] + k: v.detach() for k, v in x.items()} if isinstance(x, dict) else {STAGES[stage]: x.detach()}
 
     least = abs(Right(config, t).loss_of(t["per_token_loss"].abs())) if stage == "loss" and "per_token_loss" in t else 0.0     # on policy it is near 0
+    if stage == "kl" and dtype == "float32":
+        least = 2.5e-7 / ROUNDING[dtype]                # what exp(D) - D - 1 loses
 
     def gives(cls):
         x = value(cls)
@@ -451,6 +454,8 @@ def write_right(w):
             ("rows", "rows", dict(beta=0.04)),
             *((mode, "sampler", dict(vllm_importance_sampling_mode=mode, vllm_importance_sampling_clip_min=0.8)) for mode in ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"))):
         w.write("right-" + name, Right, *SCENARIOS[scenario](config))
+    # next to the reference exp(D) - D - 1 in float32 has lost its digits: a known size, no error
+    w.write("right-near-reference-float", KlInFloat, *near_reference(dict(beta=0.04, loss_type="grpo", use_bias_correction_kl=False)))
     for dtype in ("float64", "bfloat16", "float16"):
         w.write("right-" + dtype, Right, *tokens(dict(beta=0.04)), dtype=dtype)
     # the network: everything once, then each folder, layout and type with less
@@ -469,6 +474,39 @@ def write_right(w):
     w.write("right-llama-float64", Right, *llama({}), stages=values, dtype="float64")
     w.write("right-llama-bfloat16", Right, *llama({}), stages=values, dtype="bfloat16")
     w.write("right-llama-computed-in-bfloat16", MISTAKES["throughout-bf16", "logps"], *llama({}), stages=["mask", "logps"], meta=dict(compute_dtype="bfloat16"))
+
+
+def write_settings(w):
+    """What other trainers do otherwise: right by its settings, and by the settings alone."""
+    for name, scenario, settings, change in SETTINGS:
+        config, t = SCENARIOS[scenario](settings)
+        if scenario in ("tokens", "sampler"):
+            t["completion_mask"] = Right(config, t).make_mask()
+        if change:
+            change(t)
+        if "group_ids" in t:
+            config.pop("num_generations")
+        t = {k: stored(v, "float32") for k, v in t.items()}
+        run = Settings(config, t)
+        if run.c["beta"] == 0 and not run.c["kl_reward_coef"]:
+            t.pop("ref_per_token_logps", None)
+        if run.c["entropy_coef"] == 0:
+            t.pop("entropies", None)
+        found = {"mask": "right"}
+        for stage in array_stages(config, t):
+            if stage == "loss_mask" or (stage == "isr" and not run.c["vllm_importance_sampling_correction"]) or STAGES[stage] in t:
+                continue
+            run = Settings(config, t)
+            t[STAGES[stage]] = stored(getattr(run, "make_" + stage)(), "float32")
+            found[stage] = "right"
+        w.save("set-" + name, t, config, "float32", {})
+        w.manifest["set-" + name + ".safetensors"] = dict(model=None, options=[], expect=found, exit=0)
+
+
+class KlInFloat(Right):
+    def k(self, d):
+        d = d.float()
+        return (d.exp() - d - 1).double()
 
 
 PARTS = ("layers.0.self_attn.q_proj.bias", "layers.0.self_attn.k_proj.weight", "model.norm.weight")
@@ -529,6 +567,7 @@ def main(folder):
     for name in FOLDERS:
         write_folder(folder, name)
     write_right(w)
+    write_settings(w)
     write_mistakes(w)
     write_pairs(w)
     write_dialects(w)

@@ -118,8 +118,8 @@ static void derive(void *to, int first, int n, const real *logp, const real *ent
     c.beta = 0.05;
     real *score = take((size_t)s->n, 4 * sizeof(real)), *reward = take((size_t)s->n, sizeof(real));
     for (int i = 0; i < 4 * s->n; i++) score[i] = (real)(float)((1 + spread(5, 0, (uint64_t)i)) / 2);
-    grpo_score_advantage(s->adv, reward, NULL, score, (const double[]){0.15, 0.2, 0.15, 0.5}, (size_t)s->n, 4,
-                         (size_t)s->n, &c);
+    grpo_score_advantage(s->adv, reward, NULL, score, (const double[]){0.15, 0.2, 0.15, 0.5}, NULL,
+                         (size_t)s->n, 4, (size_t)s->n, &c);
     memcpy(s->logp + first, logp, (size_t)n * sizeof(real));
     memcpy(s->entropy + first, entropy, (size_t)n * sizeof(real));
     const GrpoIn in = {.n_completion = (size_t)s->n, .offset = s->offset, .logp = s->logp, .old = s->old,

@@ -64,7 +64,7 @@ static void test_E69_E71_floors(void) {
     real reward[6], plain[6], cost[12], a[6];
     GrpoConfig c;
     grpo_config_default(&c);
-    grpo_score_advantage(plain, reward, NULL, score, weight, 6, 2, 3, &c);
+    grpo_score_advantage(plain, reward, NULL, score, weight, NULL, 6, 2, 3, &c);
     combine_floor_advantage(a, cost, multiplier, reward, score, floor, 0.25, 2, 6, 2, 3, 1e-4);
     double mean = 0;
     for (int g = 0; g < 6; g += 3) {

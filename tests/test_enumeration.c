@@ -115,7 +115,7 @@ static void expected_update(double *to, const Policy *p, const Policy *old, cons
             base[2 * i] = (real)d_log(ref->first[a]), base[2 * i + 1] = (real)d_log(ref->then[a][b]);
             for (int k = 0; k < LABELS; k++) s[LABELS * i + k] = score ? score[LABELS * reply[i] + k] : 0;
         }
-        grpo_score_advantage(adv, reward, NULL, s, weight, (size_t)size, LABELS, (size_t)size, c);
+        grpo_score_advantage(adv, reward, NULL, s, weight, NULL, (size_t)size, LABELS, (size_t)size, c);
         if (rloo) variant_rloo_advantage(adv, reward, (size_t)size, (size_t)size, false, 0);
         const GrpoIn in = {.n_completion = (size_t)size, .offset = offset, .logp = logp, .old = was,
                            .ref = base, .advantage = adv};
@@ -350,10 +350,10 @@ static void test_E73_sum(void) {
     double share[2];
     const double equal[2] = {0.5, 0.5};
     GrpoConfig c = settings(LOSS_GRPO, SCALE_GROUP);
-    grpo_score_advantage(adv, reward, NULL, two, equal, 4, 2, 4, &c);
+    grpo_score_advantage(adv, reward, NULL, two, equal, NULL, 4, 2, 4, &c);
     reward_label_share(share, two, equal, 4, 2, 4);
     c.multi_objective_aggregation = NORMALIZE_THEN_SUM;
-    grpo_score_advantage(apart, reward, NULL, two, equal, 4, 2, 4, &c);
+    grpo_score_advantage(apart, reward, NULL, two, equal, NULL, 4, 2, 4, &c);
     CHECK_NEAR(share[0] + share[1], 1, 1e-6);
     printf("| weights 0.5 and 0.5, shares %.4f and %.4f\n", share[0], share[1]);
     for (int which = 0; which < 2; which++) {

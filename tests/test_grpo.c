@@ -28,10 +28,11 @@ static GrpoIn batch(void) {
     }
     const double a[N] = { 1.1, 0.7, -0.9, -0.3, 0.4 };
     for (int i = 0; i < N; i++) adv[i] = (real)a[i];
-    return (GrpoIn){ N, offset, logp, old, ref, smp, NULL, NULL, mask, entropy, adv };
+    return (GrpoIn){.n_completion = N, .offset = offset, .logp = logp, .old = old, .ref = ref, .sampler = smp,
+                    .mask = mask, .entropy = entropy, .advantage = adv};
 }
 
-static const GrpoWindow window = { 31, 2, 4, 2, true, 0.02 };
+static const GrpoWindow window = {31, 2, 4, 2, true, 0.02, 9};
 
 static double loss_of(const GrpoIn *in, const GrpoConfig *c, real *dlogp, real *dentropy) {
     GrpoMicro m;
@@ -92,6 +93,78 @@ static void test_E113_E114_derivative(void) {
             if (variant == 24 && !gmpo && c.loss_type != LOSS_SAPO) c.delta = NAN, c.dual_clip = 1.2;
             check_gradient(&in, &c);
         }
+}
+
+/* What other trainers do otherwise: E130, E133, E135, E137, E138, E139, each at both levels. */
+static void test_E130_to_E139_derivative(void) {
+    if (sizeof(real) == 4) return;
+    static unsigned char chosen[T];
+    static const double row_weight[N] = {1, 0.5, 2, 0, 1.5};
+    for (int variant = 0; variant < 4 * 4 * 6 * 3; variant++) {
+        GrpoIn in = batch();
+        GrpoConfig c;
+        grpo_config_default(&c);
+        const int sum = variant / 16 % 6, scope = variant / 96;
+        c.loss_type = LOSS_GRPO;
+        c.beta = 0.3;
+        c.kl_estimator = (KlLoss)(variant % 4);
+        c.use_bias_correction_kl = variant & 4;
+        if (variant & 8) c.importance_sampling_level = LEVEL_SEQUENCE;
+        c.policy_term = (PolicyTerm)(variant % 3);      /* as loss_type says, ratio, unclipped */
+        if (variant % 5 == 0) c.policy_term = TERM_LOGP;
+        if (variant % 7 == 0) c.kl_clamp = 0.2, c.kl_clamp_log_ratio = 0.5;
+        if (variant % 7 == 1) c.log_ratio_max = 0.25;
+        if (variant % 7 == 2 && c.policy_term != TERM_LOGP) c.sequence_log_ratio_max = 0.01;
+        if (variant % 7 == 3 && c.policy_term < TERM_UNCLIPPED) c.dual_clip = 1.1;
+        if (variant % 7 == 4 && !(variant & 8)) {
+            for (int t = 0; t < T; t++) chosen[t] = t % 3 == 0;
+            in.kl_cov = chosen, c.kl_cov_coef = 0.4;
+        }
+        c.loss_aggregation = (TokenSum)sum;
+        c.kl_aggregation = (TokenSum)((sum + variant) % 6);
+        c.entropy_aggregation = (TokenSum)((sum + variant / 2) % 6);
+        c.aggregation_scope = (SumScope)scope;
+        c.aggregation_length = 20;
+        c.count_empty_rows = variant % 3 == 0;
+        if (variant % 4 == 1) in.row_weight = row_weight;
+        check_gradient(&in, &c);
+        if (failed) { printf("  variant %d\n", variant); return; }
+    }
+}
+
+/* E138 by hand: 13 loss tokens in 3 of 5 completions, GA 4, S 2, N 31 on 2 processes, 9 completions a
+ * generation. */
+static void test_E138_E139_weights(void) {
+    GrpoIn in = batch();
+    GrpoConfig c;
+    GrpoMicro m;
+    double scratch[T];
+    grpo_config_default(&c);
+    grpo_micro(&m, &in, &c, scratch);
+    CHECK_NEAR(m.n_nonempty, 3, 0);
+    c.max_completion_length = 40;
+    static const double micro[] = {1 / 13.0, 1 / (5 * 7.0), 1 / 5.0, 1 / (5 * 40.0), 1 / 40.0},
+                        update[] = {1 / 62.0, 1 / (18 * 7.0), 1 / 18.0, 1 / (18 * 40.0), 1 / 40.0};
+    CHECK_NEAR(m.n_token, 13, 0);
+    for (int s = 0; s < 5; s++) {
+        c.loss_aggregation = (TokenSum)(s + 1);
+        c.aggregation_scope = SCOPE_MICRO;
+        CHECK_NEAR(grpo_token_weight(&c, &window, &m, 7), micro[s] / 4, 1e-17);
+        CHECK_NEAR(grpo_kl_weight(&c, &window, &m, 7), micro[s] / 4, 1e-17);
+        c.aggregation_scope = SCOPE_UPDATE;
+        CHECK_NEAR(grpo_token_weight(&c, &window, &m, 7), update[s], 1e-17);
+        c.aggregation_scope = SCOPE_RANKS;
+        CHECK_NEAR(grpo_token_weight(&c, &window, &m, 7), 2 * update[s], 1e-17);
+    }
+    c.aggregation_scope = SCOPE_MICRO;
+    c.count_empty_rows = false;
+    c.loss_aggregation = SUM_SEQUENCE;
+    CHECK_NEAR(grpo_token_weight(&c, &window, &m, 7), 1 / 12.0, 1e-17);
+    c.kl_aggregation = SUM_FIXED_TOTAL;
+    CHECK_NEAR(grpo_kl_weight(&c, &window, &m, 7), 1 / 160.0, 1e-17);
+    CHECK(isnan(grpo_entropy_weight(&c, &window, &m, 7)));              /* E115 */
+    c.entropy_aggregation = SUM_DEFAULT;
+    CHECK_NEAR(grpo_entropy_weight(&c, &window, &m, 7), 1 / 12.0, 1e-17);
 }
 
 /* E102, E104, E93: weights are constants, so differences do not apply; with beta 0 the first two are linear
@@ -285,7 +358,7 @@ static void test_E105_E112_weights(void) {
                            1 / (31 / 2.0 * (4 / 2.0)), 1 / (3 * 7.0 * 4),
                            1 / (31 / 2.0 * (4 / 2.0)), 1 / (3 * 4.0),
                            1 / (3 * 7.0 * 4)};
-    const GrpoMicro m = { 3, 11, -INFINITY, 11 };
+    const GrpoMicro m = {3, 11, -INFINITY, 11, 3};
     GrpoWindow w = window;
     GrpoConfig c;
     grpo_config_default(&c);
@@ -308,7 +381,7 @@ static void test_E64_aggregation(void) { /* through the settings: the deviation 
     GrpoConfig c;
     grpo_config_default(&c);
     c.multi_objective_aggregation = MO_GRPO;
-    grpo_score_advantage(a, r, NULL, s, one, 3, 1, 3, &c);
+    grpo_score_advantage(a, r, NULL, s, one, NULL, 3, 1, 3, &c);
     CHECK_NEAR(a[2], 1 / 1.0001, 1e-7);
 }
 
@@ -318,7 +391,7 @@ static void test_E104_far(void) {
     const real lp[2] = { 0, 0 }, o[2] = { -30, 25 }, a[1] = { 1 };
     const size_t at[2] = { 0, 2 };
     const GrpoIn in = { .n_completion = 1, .offset = at, .logp = lp, .old = o, .advantage = a };
-    const GrpoMicro m = { 1, 2, -INFINITY, 2 };
+    const GrpoMicro m = {1, 2, -INFINITY, 2, 1};
     GrpoConfig c;
     GrpoTold told;
     GrpoToken token[2];
@@ -413,6 +486,18 @@ static void test_settings(void) {
     c.delta = 0.5;
     CHECK_ERROR(!grpo_config_check(&c, &e), e, "delta");
     c.delta = NAN;
+    c.kl_clamp = -1;
+    CHECK_ERROR(!grpo_config_check(&c, &e), e, "kl_clamp: found -1, expected a number > 0");
+    c.kl_clamp = NAN;
+    c.cispo_clip_min = 2, c.cispo_clip_max = 1;
+    CHECK_ERROR(!grpo_config_check(&c, &e), e, "cispo_clip_min: found 2, expected at most");
+    c.cispo_clip_min = c.cispo_clip_max = NAN;
+    c.std_ddof = 2;
+    CHECK_ERROR(!grpo_config_check(&c, &e), e, "std_ddof: found 2");
+    c.std_ddof = 1;
+    c.loss_type = LOSS_VESPO, c.policy_term = TERM_LOGP;
+    CHECK_ERROR(!grpo_config_check(&c, &e), e, "policy_term logp: found loss_type vespo");
+    c.policy_term = TERM_LOSS_TYPE;
     c.beta = NAN;
     CHECK_ERROR(!grpo_config_check(&c, &e), e, "beta");
 }
@@ -462,6 +547,8 @@ static void test_E111_told_is_the_loss(void) {
 int main(void) {
     test_E111_told_is_the_loss();
     test_E113_E114_derivative();
+    test_E130_to_E139_derivative();
+    test_E138_E139_weights();
     test_E102_E104_constant_weight();
     test_E99_E100_edges();
     test_E94_E302_kl();

@@ -61,12 +61,12 @@ static void test_E221_through_the_settings(void) {
     real adv[4], reward[4], by_hand[4];
     grpo_config_default(&c);
     c.multi_objective_aggregation = WORST_GROUP;
-    grpo_score_advantage(adv, reward, NULL, score, weight, 4, 2, 2, &c);
+    grpo_score_advantage(adv, reward, NULL, score, weight, NULL, 4, 2, 2, &c);
     CHECK(memcmp(reward, want, sizeof want) == 0);
     grpo_advantage(by_hand, NULL, want, 4, 2, c.scale_rewards, c.std_eps);
     CHECK(memcmp(adv, by_hand, sizeof adv) == 0);
     c.multi_objective_aggregation = MIN_LABEL;
-    grpo_score_advantage(adv, reward, NULL, score, weight, 4, 2, 2, &c);
+    grpo_score_advantage(adv, reward, NULL, score, weight, NULL, 4, 2, 2, &c);
     CHECK(memcmp(reward, least, sizeof least) == 0);
     grpo_advantage(by_hand, NULL, least, 4, 2, c.scale_rewards, c.std_eps);
     CHECK(memcmp(adv, by_hand, sizeof adv) == 0);

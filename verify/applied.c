@@ -48,132 +48,45 @@ APPLY(weights_ignored) {
 /* ---- advantages ---- */
 static bool sums_first(const Case *c) { return grpo_from_reward(&c->s.grpo); }
 
-/* E82 to E86 with the case's statistics: another divisor, epsilon, or set of rewards. */
-static void other_statistics(real *adv, const Case *c) {
-    const size_t n = c->d->n, group = (size_t)c->s.grpo.num_generations;
-    const ScaleRewards scale = c->s.grpo.scale_rewards;
-    const bool batch_std = c->statistics.batch_std || scale == SCALE_BATCH;
-    for (size_t g = 0; g < n; g += group) {
-        double mean, sd;
-        const size_t scored = reward_moments(&mean, NULL, c->reward + g, group, 1, 1);
-        if (c->statistics.batch_mean) reward_moments(&mean, NULL, c->reward, n, 1, 1);
-        reward_moments(NULL, &sd, batch_std ? c->reward : c->reward + g, batch_std ? n : group, 1,
-                       c->statistics.ddof);
-        double divisor =
-            c->statistics.eps_in_root ? sqrt(sd * sd + c->statistics.eps) : sd + c->statistics.eps;
-        if (scale == SCALE_NONE && !c->statistics.batch_std) divisor = 1;
-        const bool alone = c->statistics.single_scored && scored == 1 && scale == SCALE_GROUP;
-        for (size_t i = g; i < g + group; i++) {
-            double a = c->reward[i] - (c->statistics.no_mean || alone ? 0 : mean);
-            a /= alone ? 1 + c->statistics.eps : divisor;
-            adv[i] = isnan(a) ? 0 : (real)a;
-        }
-    }
+APPLY(other_eps) {
+    const double was = c->s.grpo.std_eps;
+    c->s.grpo.std_eps = value;
+    return sums_first(c) && was != value;
 }
-
-/* E63 where NaN became 0 before the z-scores, or each completion counts as often as it has tokens (D7). */
-static bool other_gdpo(real *adv, const Case *c, Pool *p, Err *e) {
-    const size_t n = c->d->n, k = c->d->n_label;
-    real *z = pool_take(p, n * k, sizeof *z, e);
-    if (!z) return false;
-    for (size_t j = 0; j < n * k; j++)
-        z[j] = c->statistics.nan_to_zero && isnan(c->score[j]) ? 0 : c->score[j];
-    reward_group_z(z, z, n, k, (size_t)c->s.grpo.num_generations, 1, c->statistics.label_eps);
-    for (size_t i = 0; i < n; i++) {
-        double sum = 0;
-        bool scored = false;
-        for (size_t l = 0; l < k; l++) {
-            scored = scored || !isnan(c->score[i * k + l]);
-            if (!isnan(z[i * k + l])) sum += c->weight[l] * z[i * k + l];
-        }
-        adv[i] = scored ? (real)sum : (real)NAN;
-    }
-    if (!c->statistics.by_token) { reward_whiten(adv, n, c->s.grpo.std_eps); return true; }
-    double count = 0, sum = 0, square = 0;
-    for (size_t i = 0; i < n; i++) {
-        count += case_row_count(c, i);
-        if (!isnan(adv[i])) sum += case_row_count(c, i) * adv[i];
-    }
-    for (size_t i = 0; i < n; i++)
-        if (!isnan(adv[i])) square += case_row_count(c, i) * (adv[i] - sum / count) * (adv[i] - sum / count);
-    for (size_t i = 0; i < n; i++)
-        adv[i] = isnan(adv[i]) ? 0 : (real)((adv[i] - sum / count) / sqrt(square / (count - 1) + 1e-8));
-    return true;
-}
-
-static AdvantageFormula other_advantages;
-
-/* Member j of group g stands at j n_group + g: put in our order, computed, put back. */
-static bool interleaved_advantages(real *adv, const Case *from, Pool *p, Err *e) {
-    Case c = *from;
-    const size_t n = c.d->n, group = (size_t)c.s.grpo.num_generations, n_group = n / group, k = c.d->n_label;
-    real *reward = pool_take(p, n, sizeof *reward, e), *score = pool_take(p, n * k, sizeof *score, e),
-         *own = pool_take(p, n, sizeof *own, e);
-    if (!reward || !score || !own) return false;
-    for (size_t g = 0; g < n_group; g++)
-        for (size_t j = 0; j < group; j++) {
-            if (c.reward) reward[g * group + j] = c.reward[j * n_group + g];
-            if (c.score)
-                memcpy(score + (g * group + j) * k, c.score + (j * n_group + g) * k, k * sizeof *score);
-        }
-    if (c.reward) c.reward = reward;
-    if (c.score) c.score = score;
-    c.statistics.interleaved = false;
-    if (!other_advantages(own, &c, p, e)) return false;
-    for (size_t g = 0; g < n_group; g++)
-        for (size_t j = 0; j < group; j++) adv[j * n_group + g] = own[g * group + j];
-    return true;
-}
-
-static bool other_advantages(real *adv, const Case *c, Pool *p, Err *e) {
-    const size_t n = c->d->n, group = (size_t)c->s.grpo.num_generations;
-    if (c->statistics.interleaved) return interleaved_advantages(adv, c, p, e);
-    switch (c->s.grpo.multi_objective_aggregation) {
-    case SUM_THEN_NORMALIZE: case WORST_GROUP: case MIN_LABEL:
-        if (c->statistics.rloo) variant_rloo_advantage(adv, c->reward, n, group, false, 0);
-        else other_statistics(adv, c);
-        return true;
-    case NORMALIZE_THEN_SUM: return other_gdpo(adv, c, p, e);
-    case MO_GRPO:
-        reward_mo_grpo(adv, c->score, c->weight, n, c->d->n_label, group, c->statistics.ddof,
-                       c->statistics.label_eps);
-        return true;
-    }
-    return true;
-}
-
-static bool statistics(Case *c) {
-    if (!c->advantage_formula) {
-        c->advantage_formula = other_advantages;
-        c->statistics.ddof = 1;
-        c->statistics.eps = c->statistics.label_eps = c->s.grpo.std_eps;
-    }
-    return true;
-}
-
-static bool spread(Case *c) { return sums_first(c) && statistics(c); }
-APPLY(other_eps) { return spread(c) && (c->statistics.eps = value, true); }
 APPLY(population) {
-    if (!spread(c)) return false;
-    c->statistics.ddof = 0;
-    return isnan(value) || apply_other_eps(c, s, p, e, value);
+    const int was = c->s.grpo.std_ddof;
+    c->s.grpo.std_ddof = 0;
+    if (!sums_first(c) || was == 0) return false;
+    if (!isnan(value)) c->s.grpo.std_eps = value;
+    return true;
 }
-APPLY(eps_in_root) { return spread(c) && (c->statistics.eps_in_root = true); }
-APPLY(single_scored) { return spread(c) && (c->statistics.single_scored = true); }
+APPLY(eps_in_root) { return sums_first(c) && (c->statistics.eps_in_root = true); }
+APPLY(single_scored) {
+    c->s.grpo.single_reply = SINGLE_SCORE;
+    return sums_first(c) && c->s.grpo.scale_rewards == SCALE_GROUP;
+}
 APPLY(nan_to_zero) {
-    return c->s.grpo.multi_objective_aggregation == NORMALIZE_THEN_SUM && statistics(c) &&
-           (c->statistics.nan_to_zero = true);
+    return c->s.grpo.multi_objective_aggregation == NORMALIZE_THEN_SUM && (c->statistics.nan_to_zero = true);
 }
-APPLY(batch_mean) {
-    return spread(c) && c->s.grpo.scale_rewards == SCALE_BATCH && (c->statistics.batch_mean = true);
+
+static bool other_baseline(Case *c, Baseline baseline) {
+    const Baseline was = c->s.grpo.baseline;
+    c->s.grpo.baseline = baseline;
+    return sums_first(c) && was != baseline;
 }
+APPLY(batch_mean) { return c->s.grpo.scale_rewards == SCALE_BATCH && other_baseline(c, BASELINE_BATCH); }
 APPLY(batch_statistics) {
-    return spread(c) && c->s.grpo.scale_rewards == SCALE_GROUP &&
-           (c->statistics.batch_mean = c->statistics.batch_std = true);
+    const bool group = c->s.grpo.scale_rewards == SCALE_GROUP;
+    c->s.grpo.scale_rewards = SCALE_BATCH;
+    return group && other_baseline(c, BASELINE_BATCH);
 }
-APPLY(no_baseline) { return spread(c) && (c->statistics.no_mean = true); }
-APPLY(rloo) { return spread(c) && (c->statistics.rloo = true); }
-APPLY(interleaved) { return statistics(c) && (c->statistics.interleaved = true); }
+APPLY(no_baseline) { return other_baseline(c, BASELINE_NONE); }
+APPLY(rloo) {
+    const ScaleRewards was = c->s.grpo.scale_rewards;
+    c->s.grpo.scale_rewards = SCALE_NONE;
+    return other_baseline(c, BASELINE_LEAVE_ONE_OUT) || (sums_first(c) && was != SCALE_NONE);
+}
+APPLY(interleaved) { return !c->d->group && (c->statistics.interleaved = true); }
 APPLY(nan_without_spread) { return c->statistics.nan_without_spread = true; }
 
 APPLY(other_scale) {
@@ -187,23 +100,14 @@ APPLY(other_aggregation) {
     c->s.grpo.multi_objective_aggregation = (Aggregation)value;
     return was != c->s.grpo.multi_objective_aggregation && !stage_obstacle(c, STAGE_ADVANTAGES);
 }
-APPLY(mo_population) {
-    if (c->s.grpo.multi_objective_aggregation != MO_GRPO) return false;
-    statistics(c);
-    c->statistics.ddof = 0;
-    return true;
-}
-APPLY(mo_eps_0) {
-    if (c->s.grpo.multi_objective_aggregation != MO_GRPO) return false;
-    statistics(c);
-    c->statistics.label_eps = 0;
-    return true;
-}
+static bool is_mo(const Case *c) { return c->s.grpo.multi_objective_aggregation == MO_GRPO; }
+APPLY(mo_population) { c->s.grpo.std_ddof = 0; return is_mo(c); }
+APPLY(mo_eps_0) { c->s.grpo.std_eps = 0; return is_mo(c); }
 APPLY(token_whitening) {
     if (c->s.grpo.multi_objective_aggregation != NORMALIZE_THEN_SUM || !c->d->width) return false;
-    statistics(c);
-    c->statistics.label_eps = 1e-6;
-    return c->statistics.by_token = true;
+    c->s.grpo.std_eps = 1e-6;
+    c->s.grpo.advantage_whitening = WHITEN_TOKENS;
+    return true;
 }
 
 APPLY(kl_in_reward) {
@@ -588,7 +492,7 @@ static bool may_clip(const Case *c) {
 APPLY(cispo_paper) {
     const size_t n = c->d->n, width = c->d->width;
     const double low = 1 - c->s.grpo.epsilon, ceiling = grpo_epsilon_high(&c->s.grpo), high = 1 + ceiling;
-    if (c->s.grpo.loss_type != LOSS_CISPO || !c->logp) return false;
+    if (c->s.grpo.loss_type != LOSS_CISPO || !isnan(c->s.grpo.cispo_clip_max) || !c->logp) return false;
     const bool own = c->ratio && s != STAGE_DLOGP && s != STAGE_GRAD,
                per_row = own ? c->ratio_per_row : stage_per_row(c, STAGE_RATIO);
     real *ratio = pool_take(p, n * width, sizeof *ratio, e), *isr = pool_take(p, n * width, sizeof *isr, e);
@@ -836,7 +740,8 @@ APPLY(kept_denominator) {
 }
 
 APPLY(bonus_by_n) {
-    if (c->s.window.entropy_coef == 0 || !c->entropy) return false;
+    if (c->s.window.entropy_coef == 0 || !c->entropy || c->s.grpo.entropy_aggregation != SUM_TOKEN_MEAN)
+        return false;
     const GrpoMicro micro = case_micro(c, p, e);
     const GrpoWindow w = case_window(c);
     c->s.window.entropy_coef *= least_1(micro.n_entropy_token) / (least_1(w.n_item) / w.n_process);

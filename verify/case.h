@@ -7,7 +7,6 @@
 #include "verify/dump.h"
 
 typedef struct Case Case;
-typedef bool AdvantageFormula(real *adv, const Case *c, Pool *p, Err *e);
 typedef void KlFormula(double *k, double *dk, double logp, double ref);
 
 typedef struct { const Model *policy, *old, *reference; } Policies;                /* NULL: not given */
@@ -16,6 +15,7 @@ struct Case {
     const Dump *d;
     DumpSettings s;
     Policies model;
+    size_t group_found;                 /* num_generations by the numbers, for the config has none; else 0 */
     size_t first, count; /* completions that the model stages compute: others are left as they are */
     const unsigned char *real_token; /* [n, width] tokens of the completions, as the ids say where they do */
     const unsigned char *loss_token;    /* [n, width] those of them that ought to take part in the loss */
@@ -25,18 +25,14 @@ struct Case {
     const double *weight;
     const real *reward, *advantage, *logp, *old, *ref, *sampler, *entropy, *isr, *ratio, *kl, *token_loss,
         *dlogp;
+    const real *advantage_token;        /* [n, width] where they differ within a completion, else NULL */
+    const unsigned char *policy_mask, *kl_cov;          /* [n, width] E136, E137; NULL: none */
     bool isr_per_row, ratio_per_row;
     const real *grad;                   /* [n_trainable] what the step is made of, before clipping */
     double grad_norm;                   /* NaN: to be computed */
 
     /* ---- what no setting reaches; all 0 in a right case ---- */
-    AdvantageFormula *advantage_formula;
-    struct {
-        int ddof;
-        double eps, label_eps;
-        bool eps_in_root, batch_mean, batch_std, no_mean, single_scored, rloo, interleaved, nan_to_zero,
-            by_token, nan_without_spread;
-    } statistics;
+    struct { bool eps_in_root, interleaved, nan_to_zero, nan_without_spread; } statistics;
     KlFormula *kl_formula;              /* also: dump's own KL is not used */
     double policy_sign;                 /* of the policy term; 0: 1 */
     const double *row_weight;           /* [n] c_i instead of E112's */
@@ -51,5 +47,7 @@ struct Case {
     bool adam_l2, adam_decay_all;
     double adam_eps_factor, clip_max_factor;            /* 0: 1 */
 };
+
+double case_row_count(const Case *c, size_t i);                 /* n_i */
 
 #endif

@@ -7,7 +7,10 @@
 #include "lib/words.h"
 
 const char *const precision_names[] = {"float64", "float32", "float16", "bfloat16", NULL};
-static const char *const weights_names[] = {"before", "after", NULL};
+static const char *const weights_names[] = {"before", "after", NULL},
+                  *const kl_reward_names[] = {"sequence", "to_go", "token", NULL},
+                  *const advantage_level_names[] = {"reply", "token", NULL},
+                  *const rejection_names[] = {"none", "token", "sequence", "geometric", NULL};
 
 #define AT(member) offsetof(DumpSettings, member)
 static const Setting own_settings[] = {
@@ -19,6 +22,18 @@ static const Setting own_settings[] = {
     {"steps_per_generation", SET_INT, AT(window.steps_per_generation), "0", NULL, NULL},
     {"world_size", SET_INT, AT(window.n_process), "1", NULL, NULL},
     {"num_items_in_batch", SET_NUMBER, AT(window.n_item), "none", NULL, NULL},
+    {"num_sequences_in_batch", SET_NUMBER, AT(window.n_sequence), "0", NULL, NULL},
+    {"clip_cov_ratio", SET_NUMBER, AT(grpo.clip_cov_ratio), "0", NULL, NULL},
+    {"clip_cov_min", SET_NUMBER, AT(grpo.clip_cov_min), "1", NULL, NULL},
+    {"clip_cov_max", SET_NUMBER, AT(grpo.clip_cov_max), "5", NULL, NULL},
+    {"kl_cov_ratio", SET_NUMBER, AT(grpo.kl_cov_ratio), "0", NULL, NULL},
+    {"kl_cov_coef", SET_NUMBER, AT(grpo.kl_cov_coef), "1", NULL, NULL},
+    {"kl_reward_coef", SET_NUMBER, AT(kl_reward_coef), "0", NULL, NULL},
+    {"kl_reward", SET_CHOICE, AT(kl_reward), "sequence", kl_reward_names, NULL},
+    {"advantage_level", SET_CHOICE, AT(advantage_level), "reply", advantage_level_names, NULL},
+    {"rejection_mode", SET_CHOICE, AT(rejection), "none", rejection_names, NULL},
+    {"rejection_min", SET_NUMBER, AT(rejection_min), "none", NULL, NULL},
+    {"rejection_max", SET_NUMBER, AT(rejection_max), "none", NULL, NULL},
     {"learning_rate", SET_NUMBER, AT(adamw.lr), "1e-6", NULL, NULL},
     {"adam_beta1", SET_NUMBER, AT(adamw.beta1), "0.9", NULL, NULL},
     {"adam_beta2", SET_NUMBER, AT(adamw.beta2), "0.999", NULL, NULL},
@@ -33,12 +48,13 @@ static const Setting own_settings[] = {
 bool declared_at(Setting *s, char name[64], int i) {
     static const struct { const Setting *rows; size_t base; const char *prefix;
     } part[] = {{grpo_settings, AT(grpo), ""}, {grpo_group_settings, AT(grpo), ""},
-                {grpo_sampler_settings, AT(grpo), "vllm_"}, {own_settings, 0, ""}};
+                {grpo_other_settings, AT(grpo), ""}, {grpo_sampler_settings, AT(grpo), "vllm_"},
+                {own_settings, 0, ""}};
     static const char *const none_of[] = {"use_adaptive_entropy", "entropy_target", "entropy_coef_delta",
-                                          "entropy_coef_min", "entropy_coef_max", "std_eps"};
+                                          "entropy_coef_min", "entropy_coef_max"};
     for (size_t k = 0; k < sizeof part / sizeof *part; k++)
         for (const Setting *row = part[k].rows; row->name; row++)
-            if (row->kind != SET_HEADING && !name_among(row->name, none_of, 6) && i-- == 0) {
+            if (row->kind != SET_HEADING && !name_among(row->name, none_of, 5) && i-- == 0) {
                 *s = *row;
                 s->at += part[k].base;
                 snprintf(name, 64, "%s%s", part[k].prefix, row->name);
@@ -58,6 +74,6 @@ bool declared_setting(Setting *s, const char *name) {
 
 void declared_default(DumpSettings *s) {
     *s = (DumpSettings){.window.training = true, .step = 1};
-    settings_default(s, own_settings);
     grpo_config_default(&s->grpo);
+    settings_default(s, own_settings);
 }

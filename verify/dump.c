@@ -58,7 +58,7 @@ const StageInfo stage_info[N_STAGE] = {
     [STAGE_SAMPLER] = {"sampler", "sampling_per_token_logps", "E23", SHAPE_TOKENS},
     [STAGE_ENTROPIES] = {"entropies", "entropies", "E25", SHAPE_TOKENS},
     [STAGE_REWARDS] = {"rewards", "rewards", "E60", SHAPE_ROWS},
-    [STAGE_ADVANTAGES] = {"advantages", "advantages", "E84", SHAPE_ROWS},
+    [STAGE_ADVANTAGES] = {"advantages", "advantages", "E84", SHAPE_TOKENS_OR_ROWS},
     [STAGE_ISR] = {"isr", "importance_sampling_ratio", "E110", SHAPE_TOKENS_OR_ROWS},
     [STAGE_RATIO] = {"ratio", "ratio", "E91", SHAPE_TOKENS_OR_ROWS},
     [STAGE_KL] = {"kl", "per_token_kl", "E96", SHAPE_TOKENS},
@@ -293,6 +293,14 @@ static bool read_settings(Dump *d, const Json *config, Err *e) {
           s->adamw.eps >= 0 && s->adamw.lr >= 0))
         return fail(e, "%s: metadata config: learning_rate, adam_beta1, adam_beta2, adam_epsilon: out of "
                     "range", d->path);
+    if (!(s->grpo.clip_cov_ratio >= 0 && s->grpo.clip_cov_ratio <= 1 && s->grpo.kl_cov_ratio >= 0 &&
+          s->grpo.kl_cov_ratio <= 1 && s->window.n_sequence >= 0))
+        return fail(e, "%s: metadata config: clip_cov_ratio, kl_cov_ratio, num_sequences_in_batch: found %g, "
+                    "%g and %g, expected numbers from 0 to 1 and one from 0", d->path,
+                    s->grpo.clip_cov_ratio, s->grpo.kl_cov_ratio, s->window.n_sequence);
+    if (s->rejection_min > s->rejection_max)
+        return fail(e, "%s: metadata config: rejection_min: found %g, expected at most rejection_max = %g",
+                    d->path, s->rejection_min, s->rejection_max);
     s->window.entropy_coef = s->grpo.entropy_coef;
     return true;
 }
@@ -302,6 +310,7 @@ void dump_write_settings(JsonWriter *w, const Dump *d) {
     Setting k;
     char name[64];
     for (int i = 0; declared_at(&k, name, i); i++) {
+        if (d->group && !strcmp(name, "num_generations")) continue;             /* group_ids say it */
         if (!strcmp(name, "weights") || (!strcmp(name, "pad_token_id") && d->set.pad < 0)) continue;
         json_key(w, name);
         options_write_value(w, &d->set, &k);
@@ -447,6 +456,85 @@ static bool take_ids(Dump *d, Err *e) {
     return take_whole(d, d->prompt_mask, prompt_mask, true, e);
 }
 
+/* What one completion's advantages come to: the first that counts. They may differ among its tokens only
+ * where the settings say so. */
+static bool take_advantages(Dump *d, Err *e) {
+    const real *given = d->value[STAGE_ADVANTAGES];
+    const bool by_token = d->set.advantage_level || (d->set.kl_reward_coef != 0 && d->set.kl_reward);
+    const unsigned char *mask = d->loss_mask ? d->loss_mask : d->completion_mask;
+    if (!given || d->per_row[STAGE_ADVANTAGES]) { d->advantage = given; return true; }
+    real *own = pool_take(&d->pool, d->n, sizeof *own, e);
+    if (!own) return false;
+    for (size_t i = 0; i < d->n; i++) {
+        bool found = false;
+        for (size_t j = i * d->width; j < (i + 1) * d->width; j++) {
+            if (mask && !mask[j]) continue;
+            if (!found) own[i] = given[j], found = true;
+            const double apart = fabs((double)given[j] - own[i]);
+            if (apart > 1e-5 * fabs((double)own[i]) && !by_token)
+                return fail(e, "%s: tensor advantages: row %zu: found %g and %g, expected one advantage for "
+                            "the whole reply; advantage_level token in the config says that they may differ",
+                            d->path, i, (double)own[i], (double)given[j]);
+            d->advantage_varies = d->advantage_varies || apart != 0;
+        }
+    }
+    d->advantage = own;
+    return true;
+}
+
+static bool take_extras(Dump *d, Err *e) {
+    const Tensor *weight = safetensors_find(d->file, "row_weights"),
+                 *mask = safetensors_find(d->file, "policy_mask");
+    if (weight) {
+        if (!want_reals(d, weight, e)) return false;
+        if (!dump_has_shape(weight, 1, d->n, 0)) return wrong_shape(d, weight, "[B]", e);
+        real *x = pool_take(&d->pool, d->n, sizeof *x, e);
+        d->row_weight = pool_take(&d->pool, d->n, sizeof *d->row_weight, e);
+        if (!x || !d->row_weight) return false;
+        tensor_reals(x, weight, 0, d->n);
+        for (size_t i = 0; i < d->n; i++) d->row_weight[i] = x[i];
+    }
+    if (!mask) return true;
+    if (!dump_has_shape(mask, 2, d->n, d->width)) return wrong_shape(d, mask, "that of completion_mask", e);
+    return (d->policy_mask = pool_take(&d->pool, mask->count, 1, e)) &&
+           take_whole(d, d->policy_mask, mask, true, e);
+}
+
+static int by_whole(const void *a, const void *b) {
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* group_ids, numbered from 0 in ascending order. given: num_generations as the config has it; 0: it has
+ * none. */
+static bool take_groups(Dump *d, int given, Err *e) {
+    const Tensor *t = safetensors_find(d->file, "group_ids");
+    if (!t) return true;
+    const Whole kind = whole_kind(t);
+    if (kind == NOT_WHOLE)
+        return fail(e, "%s: tensor group_ids: found dtype %s, expected I64, I32 or U8", d->path, t->dtype);
+    if (!dump_has_shape(t, 1, d->n, 0)) return wrong_shape(d, t, "[B]", e);
+    int64_t *id = pool_take(&d->pool, d->n, sizeof *id, e);
+    int *size = pool_take(&d->pool, d->n, sizeof *size, e);
+    d->group = pool_take(&d->pool, d->n, sizeof *d->group, e);
+    if (!id || !size || !d->group) return false;
+    for (size_t i = 0; i < d->n; i++) id[i] = whole_at(t, kind, i);
+    qsort(id, d->n, sizeof *id, by_whole);
+    for (size_t i = 0; i < d->n; i++)
+        if (d->n_group == 0 || id[d->n_group - 1] != id[i]) id[d->n_group++] = id[i];
+    for (size_t i = 0; i < d->n; i++) {
+        const int64_t own = whole_at(t, kind, i);
+        const int64_t *at = bsearch(&own, id, d->n_group, sizeof *id, by_whole);
+        size[d->group[i] = (int)(at - id)]++;
+    }
+    for (size_t g = 0; given && g < d->n_group; g++)
+        if (size[g] != given)
+            return fail(e, "%s: tensor group_ids: found %d completions with %lld, expected %d, for that is "
+                        "num_generations in the metadata's config; leave one of them out", d->path, size[g],
+                        (long long)id[g], given);
+    return true;
+}
+
 static bool take_mask(Dump *d, unsigned char **out, Stage s, Err *e) {
     const Tensor *t = d->tensor[s] = safetensors_find(d->file, stage_info[s].tensor);
     return !t || ((*out = pool_take(&d->pool, t->count, 1, e)) && take_whole(d, *out, t, true, e));
@@ -528,7 +616,8 @@ static bool take_tensors(Dump *d, const Json *config, Err *e) {
                             "a number, or NaN where there is none", d->path, j / d->n_label, j % d->n_label);
     }
     static const char *const inputs[] = {"input_ids",   "attention_mask", "prompt_ids",
-                                         "prompt_mask", "completion_ids", "rewards_per_func"};
+                                         "prompt_mask", "completion_ids", "rewards_per_func",
+                                         "group_ids",   "row_weights",    "policy_mask"};
     static const char *const families[] = {"grad.", "param.", "exp_avg.", "exp_avg_sq."};
     for (int i = 0; i < safetensors_count(d->file); i++) {
         const Tensor *t = safetensors_at(d->file, i);
@@ -547,11 +636,17 @@ static bool take_tensors(Dump *d, const Json *config, Err *e) {
             }
         if (!known) append_name(d->unused_tensors, sizeof d->unused_tensors, t->name);
     }
-    const size_t group = (size_t)d->set.grpo.num_generations;
-    if ((d->score || d->tensor[STAGE_REWARDS] || d->tensor[STAGE_ADVANTAGES]) && d->n % group)
-        return fail(e, "%s: metadata config: num_generations: found %zu%s, expected a divisor of the %zu "
-                    "completions in the dump", d->path, group,
-                    json_get(config, "num_generations") ? "" : " (the default)", d->n);
+    if (!take_advantages(d, e) || !take_extras(d, e)) return false;
+    if (isnan(d->set.grpo.aggregation_length) && !json_get(config, "max_completion_length") && d->width)
+        d->set.grpo.aggregation_length = (double)d->width;
+    const Json *given = json_get(config, "num_generations");
+    const bool grouped = d->score || d->tensor[STAGE_REWARDS] || d->tensor[STAGE_ADVANTAGES];
+    d->set.group_given = given != NULL;
+    if (!take_groups(d, given ? d->set.grpo.num_generations : 0, e)) return false;
+    if (grouped && given && d->n % (size_t)d->set.grpo.num_generations)
+        return fail(e, "%s: metadata config: num_generations: found %d, expected a divisor of the %zu "
+                    "completions in the dump; groups of other sizes are told by group_ids", d->path,
+                    d->set.grpo.num_generations, d->n);
     return true;
 }
 
@@ -643,7 +738,11 @@ void dump_inputs(Dump *to, const Dump *from, bool policy, bool old, bool referen
     if (old) dump_forget(to, STAGE_OLD);
     if (reference) dump_forget(to, STAGE_REF);
     if (to->score) dump_forget(to, STAGE_REWARDS);
-    if (to->score || to->value[STAGE_REWARDS]) dump_forget(to, STAGE_ADVANTAGES);
+    if (to->score || to->value[STAGE_REWARDS]) {
+        dump_forget(to, STAGE_ADVANTAGES);
+        to->advantage = NULL;
+        to->advantage_varies = false;
+    }
     if (to->value[STAGE_SAMPLER]) dump_forget(to, STAGE_ISR);
     for (int s = STAGE_RATIO; s < N_STAGE; s++) dump_forget(to, (Stage)s);
     if (to->id && to->set.n_stop && !to->whole_rows) to->completion_mask = to->loss_mask = NULL;

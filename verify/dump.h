@@ -45,6 +45,12 @@ typedef struct {
     unsigned char *completion_mask, *loss_mask;     /* as the file has them, NULL: none */
     real *score;                        /* [n, n_label], NaN missing; NULL: none */
     double *weight;                     /* [n_label] */
+    int *group;                         /* [n] group_ids as 0 .. n_group - 1; NULL: there are none */
+    size_t n_group;
+    const real *advantage;              /* [n] of each completion, also where the file has one a token */
+    bool advantage_varies;              /* and they differ within one */
+    double *row_weight;                 /* [n] row_weights, NULL: none */
+    unsigned char *policy_mask;         /* [n, width], NULL: none */
     char (*label)[64];
     real *
         value[N_STAGE]; /* [n, width], [n] or [1]; NULL: not in the file. Not of masks, logits and families */

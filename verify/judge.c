@@ -22,7 +22,11 @@ static bool is_judged(const Report *r, Stage s, size_t j) {
     case STAGE_REF:
     case STAGE_SAMPLER:
     case STAGE_ENTROPIES: return c->real_token[j] && completion_tokens(r)[j];
-    case STAGE_RATIO: case STAGE_KL: case STAGE_TOKEN_LOSS: case STAGE_ISR: return c->mask[j];
+    case STAGE_ADVANTAGES:
+    case STAGE_RATIO:
+    case STAGE_KL:
+    case STAGE_TOKEN_LOSS:
+    case STAGE_ISR: return c->mask[j];
     case STAGE_DLOGP: return completion_tokens(r)[j];
     default: return true;
     }
@@ -44,6 +48,7 @@ size_t item_right_index(const Report *r, const Item *x, bool right_per_row, size
     }
     if (stage_info[x->stage].shape != SHAPE_TOKENS && stage_info[x->stage].shape != SHAPE_TOKENS_OR_ROWS)
         return is_judged(r, x->stage, j) ? x->at + j : SIZE_MAX;
+    if (x->given_per_row && right_per_row && x->stage == STAGE_ADVANTAGES) return j;   /* needs no token */
     if (x->given_per_row) {                             /* [n, 1]: any token of the row tells ours */
         if (case_row_count(&r->right, j) == 0) return SIZE_MAX;
         if (right_per_row) return j;

@@ -80,28 +80,13 @@ double case_row_count(const Case *c, size_t i) {
     return n;
 }
 
-/* ---- rewards and advantages ---- */
-static bool compute_advantages(real *adv, const Case *c, Pool *p, Err *e) {
-    const Dump *d = c->d;
-    const GrpoConfig *g = &c->s.grpo;
-    if (c->advantage_formula) return c->advantage_formula(adv, c, p, e);
-    if (grpo_from_reward(g)) {
-        grpo_advantage(adv, NULL, c->reward, d->n, (size_t)g->num_generations, g->scale_rewards, g->std_eps);
-        return true;
-    }
-    real *reward = pool_take(p, d->n, sizeof *reward, e);
-    if (!reward) return false;
-    grpo_score_advantage(adv, reward, NULL, c->score, c->weight, d->n, d->n_label, (size_t)g->num_generations,
-                         g);
-    return true;
-}
-
 /* ---- from log-probabilities to the loss ---- */
 void case_input(GrpoIn *in, size_t *offset, const Case *c) {
     for (size_t i = 0; i <= c->d->n; i++) offset[i] = i * c->d->width;
     *in = (GrpoIn){.n_completion = c->d->n, .offset = offset, .logp = c->logp, .old = c->old, .ref = c->ref,
                    .sampler = c->sampler ? c->sampler : c->old, .mask = c->mask, .entropy = c->entropy,
-                   .advantage = c->advantage};
+                   .advantage = c->advantage, .advantage_token = c->advantage_token,
+                   .row_weight = c->d->row_weight, .policy_mask = c->policy_mask, .kl_cov = c->kl_cov};
     if (c->isr && c->s.grpo.importance_sampling_correction) {
         if (c->isr_per_row) in->isr_sequence = c->isr;
         else in->isr_token = c->isr;
@@ -134,8 +119,10 @@ double *case_row_weights(const Case *c, Pool *p, Err *e) {
     if (c->row_weight) { memcpy(w, c->row_weight, c->d->n * sizeof *w); return w; }
     const GrpoMicro m = case_micro(c, p, e);
     const GrpoWindow window = case_window(c);
-    for (size_t i = 0; i < c->d->n; i++)
+    for (size_t i = 0; i < c->d->n; i++) {
         w[i] = grpo_token_weight(&c->s.grpo, &window, &m, case_row_count(c, i));
+        if (c->d->row_weight) w[i] *= c->d->row_weight[i];
+    }
     return e->line[0] ? NULL : w;
 }
 
@@ -169,16 +156,24 @@ static bool tell_case(Told *t, const Case *from, bool own_ratio, Pool *p, Err *e
     return !e->line[0];
 }
 
+/* The loss type whose policy term the case has. */
+static LossType case_term(const Case *c) {
+    const GrpoConfig *g = &c->s.grpo;
+    return g->policy_term == TERM_LOSS_TYPE                               ? g->loss_type
+           : g->policy_term == TERM_CISPO || g->policy_term == TERM_LOGP ? LOSS_CISPO
+                                                                         : LOSS_GRPO;
+}
+
 /* E94, E96: kappa, and its derivative by the token's own logp without what a sequence shares; k and dk from
  * the case's estimator. */
 static void case_kl(double *kappa, double *own, const Case *c, size_t j, double ratio, double slope) {
-    double k[3], dk[3];
+    double k, dk;
     const bool corrected = c->s.grpo.use_bias_correction_kl && c->s.grpo.loss_type != LOSS_GMPO,
                sequence = c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE;
-    if (c->kl_formula) c->kl_formula(&k[2], &dk[2], c->logp[j], c->ref[j]);
-    else grpo_kl(k, dk, c->logp[j], c->ref[j]);
-    *kappa = corrected ? k[2] * ratio : k[2];
-    *own = corrected ? ratio * (sequence ? dk[2] : dk[2] + slope * k[2]) : dk[2];
+    if (c->kl_formula) c->kl_formula(&k, &dk, c->logp[j], c->ref[j]);
+    else k = grpo_kl_estimate(&dk, c->logp[j], c->ref[j], &c->s.grpo);
+    *kappa = corrected ? k * ratio : k;
+    *own = corrected ? ratio * (sequence ? dk : dk + slope * k) : dk;
 }
 
 static bool compute_kl(real *out, const Case *c, Pool *p, Err *e) {
@@ -227,7 +222,7 @@ static bool loss_by_rows(double *loss, real *dlogp, real *dentropy, const Case *
     const LossType type = c->s.grpo.loss_type;
     const double beta = c->s.grpo.beta, sign = c->policy_sign != 0 ? c->policy_sign : 1;
     const bool split = (c->kl_formula || sign != 1 || c->ratio_slope || c->policy_slope) && type != LOSS_GMPO,
-               through_ratio = type != LOSS_CISPO && type != LOSS_VESPO;
+               through_ratio = case_term(c) != LOSS_CISPO && case_term(c) != LOSS_VESPO;
     const bool sequence =
         c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE && c->s.grpo.use_bias_correction_kl;
     Told told = {0};
@@ -240,8 +235,10 @@ static bool loss_by_rows(double *loss, real *dlogp, real *dentropy, const Case *
     GrpoSums sums;
     grpo_sums_start(&sums);
     for (size_t i = 0; i < d->n; i++) {
-        const double n = case_row_count(c, i), right = grpo_token_weight(&x.s.grpo, &w, &m, n),
-                     scale = weight[i] == right ? 1 : weight[i] / right;
+        const double n = case_row_count(c, i), factor = c->d->row_weight ? c->d->row_weight[i] : 1,
+                     right = grpo_token_weight(&x.s.grpo, &w, &m, n) * factor,
+                     scale = weight[i] == right || right == 0 ? 1 : weight[i] / right,
+                     share = split && beta != 0 ? told.row[i].kl_share : 1;
         const GrpoIn one = grpo_slice(&in, i, 1);
         const double before = sums.policy;
         double shared = 0;
@@ -255,9 +252,9 @@ static bool loss_by_rows(double *loss, real *dlogp, real *dentropy, const Case *
                    kappa, own;
             if (split && beta != 0 && c->mask[t]) {
                 case_kl(&kappa, &own, c, t, told.token[t].ratio, slope);
-                sums.policy += weight[i] * beta * kappa;
-                g += weight[i] * beta * own;
-                if (sequence) shared += weight[i] * beta * kappa;
+                sums.policy += share * weight[i] * beta * kappa;
+                g += share * weight[i] * beta * own;
+                if (sequence) shared += share * weight[i] * beta * kappa;
             }
             if (dlogp) dlogp[t] = (real)g;
         }
@@ -299,12 +296,29 @@ static bool compute_loss(real *out, const Case *c, Pool *p, Err *e) {
     GrpoSums sums;
     grpo_sums_start(&sums);
     if (!weight) return false;
-    for (size_t i = 0; i < c->d->n; i++)
-        for (size_t j = i * c->d->width; j < (i + 1) * c->d->width; j++)
-            if (c->mask[j]) {
-                sums.policy += weight[i] * c->token_loss[c->d->per_row[STAGE_TOKEN_LOSS] ? i : j];
-                if (c->entropy && c->entropy[j] >= m.entropy_threshold) sums.entropy_bonus += c->entropy[j];
-            }
+    const GrpoConfig *g = &c->s.grpo;
+    const double *factor = c->d->row_weight;
+    const real *kl = c->kl;                             /* which is in the loss with weights of its own */
+    if (g->beta != 0 && g->kl_aggregation != SUM_DEFAULT && !kl) {
+        real *own = pool_take(p, c->d->n * c->d->width, sizeof *own, e);
+        if (!own || !compute_kl(own, c, p, e)) return false;
+        kl = own;
+    }
+    for (size_t i = 0; i < c->d->n; i++) {
+        const double n = case_row_count(c, i), own = factor ? factor[i] : 1,
+                     bonus = grpo_entropy_weight(g, &w, &m, n) * own,
+                     extra = g->beta == 0 || g->kl_aggregation == SUM_DEFAULT
+                                 ? 0
+                                 : own * (grpo_kl_weight(g, &w, &m, n) - grpo_token_weight(g, &w, &m, n));
+        for (size_t j = i * c->d->width; j < (i + 1) * c->d->width; j++) {
+            if (!c->mask[j]) continue;
+            sums.policy += weight[i] * c->token_loss[c->d->per_row[STAGE_TOKEN_LOSS] ? i : j];
+            if (extra != 0) sums.policy += extra * g->beta * kl[j];
+            if (!c->entropy || c->entropy[j] < m.entropy_threshold) continue;
+            if (isnan(bonus)) sums.entropy_bonus += c->entropy[j];
+            else sums.weighed_bonus += w.entropy_coef * bonus * c->entropy[j];
+        }
+    }
     *out = (real)grpo_loss_value(&sums, &w, &m);
     return !e->line[0];
 }
@@ -404,10 +418,11 @@ size_t stage_size(const Case *c, Stage s) {
         return c->count * c->d->width * (c->model.policy ? (size_t)c->model.policy->config.vocab : 0);
     case SHAPE_MASK: case SHAPE_TOKENS: case SHAPE_TOKENS_OR_ROWS: break;
     }
-    return c->d->n * c->d->width;
+    return c->d->n * (c->d->width ? c->d->width : 1);
 }
 
 bool stage_per_row(const Case *c, Stage s) {
+    if (s == STAGE_ADVANTAGES) return c->s.kl_reward_coef == 0 || c->s.kl_reward == KL_REWARD_SEQUENCE;
     if (s == STAGE_ISR) return !variant_isr_per_token(c->s.grpo.importance_sampling_mode);
     return s == STAGE_RATIO && c->s.grpo.importance_sampling_level == LEVEL_SEQUENCE;
 }
@@ -452,6 +467,9 @@ const char *stage_obstacle(const Case *c, Stage s) {
     }
     case STAGE_REWARDS: return c->score ? NULL : "no rewards_per_func";
     case STAGE_ADVANTAGES:
+        if (d->advantage_varies && stage_per_row(c, s)) return "they differ from token to token, as declared";
+        if (c->s.kl_reward_coef != 0 && !(c->old || c->logp)) return "no per_token_logps";
+        if (c->s.kl_reward_coef != 0 && !c->ref) return "no ref_per_token_logps";
         if (grpo_from_reward(&c->s.grpo))
             return c->reward ? NULL : "no rewards";
         return c->score ? NULL : "no rewards_per_func";
@@ -500,20 +518,8 @@ bool stage_compute(real *out, const Case *c, Stage s, Pool *p, Err *e) {
     case STAGE_ENTROPIES:
         return source_of(c, s).logits ? logits_values(NULL, out, c, p, e)
                                       : network_values(NULL, out, NULL, c, c->model.policy, p, e);
-    case STAGE_REWARDS:
-        grpo_reward(out, c->score, c->weight, d->n, d->n_label, (size_t)c->s.grpo.num_generations,
-                    &c->s.grpo);
-        return true;
-    case STAGE_ADVANTAGES: {
-        if (!compute_advantages(out, c, p, e)) return false;
-        const size_t g = (size_t)c->s.grpo.num_generations;
-        for (size_t i = 0; c->statistics.nan_without_spread && c->reward && i < d->n; i++) {
-            double sd;
-            reward_moments(NULL, &sd, c->reward + i / g * g, g, 1, 1);
-            if (sd == 0) out[i] = (real)NAN;
-        }
-        return true;
-    }
+    case STAGE_REWARDS: return compute_rewards(out, c, p, e);
+    case STAGE_ADVANTAGES: return compute_advantages(out, c, p, e);
     case STAGE_ISR: {
         GrpoIn in;
         const GrpoConfig *g = &c->s.grpo;
@@ -591,6 +597,125 @@ static bool resolve_gradient(Case *c, Pool *p, Err *e) {
     return true;
 }
 
+/* How far the advantages are from the dump's when `size` completions are a group; infinite: too far. */
+static double group_error(Case *c, size_t size, Pool *p, Err *e) {
+    const real *given = c->d->advantage;
+    real *own = pool_take(p, c->d->n, sizeof *own, e);
+    double error = 0, most = 0;
+    c->s.grpo.num_generations = (int)size;
+    if (!own || !compute_advantages(own, c, p, e)) return INFINITY;
+    for (size_t i = 0; i < c->d->n; i++) {
+        error = fmax(error, fabs((double)own[i] - given[i]));
+        most = fmax(most, fabs((double)own[i]));
+    }
+    return error <= 1e-2 * most ? error : INFINITY;     /* a NaN is none */
+}
+
+/* The completions of a prompt side by side, where all prompts have as many, else 0. */
+static size_t prompts_tell(const Dump *d) {
+    size_t size = 0, run = 1;
+    const size_t w = d->prompt_width;
+    for (size_t i = 1; d->prompt_id && i <= d->n; i++, run++) {
+        if (i < d->n && !memcmp(d->prompt_id + i * w, d->prompt_id + (i - 1) * w, w * sizeof *d->prompt_id))
+            continue;
+        if (size && run != size) return 0;
+        size = run;
+        run = 0;
+    }
+    return size;
+}
+
+/* num_generations where the config does not say it: by the advantages, by the prompts, or the default. */
+static bool find_group(Case *c, Pool *p, Err *e) {
+    const Dump *d = c->d;
+    const size_t fallback = (size_t)d->set.grpo.num_generations, by_prompt = prompts_tell(d);
+    const bool scored = c->reward || c->score;
+    if (d->set.group_given || d->group || !(scored || d->value[STAGE_ADVANTAGES])) return true;
+    double least = INFINITY;
+    const bool tell = d->advantage && stage_per_row(c, STAGE_ADVANTAGES) &&
+                      !stage_obstacle(c, STAGE_ADVANTAGES);
+    for (size_t size = 2; tell && size <= d->n; size++) {
+        const double error = d->n % size ? INFINITY : group_error(c, size, p, e);
+        if (error < least) least = error, c->group_found = size;
+    }
+    if (!c->group_found && by_prompt > 1) c->group_found = by_prompt;
+    if (!c->group_found && scored && d->n % fallback)
+        return fail(e, "%s: metadata config: num_generations: found nothing, and neither advantages nor "
+                    "prompts tell how many of the %zu completions are a group; give it, or group_ids",
+                    d->path, d->n);
+    c->s.grpo.num_generations = (int)(c->group_found ? c->group_found : fallback);
+    return !e->line[0];
+}
+
+/* The dump's own advantages, else ours; by token where they differ within a completion. */
+static bool find_advantages(Case *c, Pool *p, Err *e) {
+    const Dump *d = c->d;
+    const real *x;
+    c->advantage = d->advantage;
+    c->advantage_token = d->advantage_varies ? d->value[STAGE_ADVANTAGES] : NULL;
+    if (d->advantage || stage_obstacle(c, STAGE_ADVANTAGES)) return true;
+    if (!resolve(&x, c, STAGE_ADVANTAGES, p, e)) return false;
+    c->advantage = x;
+    if (stage_per_row(c, STAGE_ADVANTAGES)) return true;
+    real *first = pool_take(p, d->n, sizeof *first, e);
+    for (size_t i = 0; first && i < d->n; i++) first[i] = x[i * d->width];
+    c->advantage = first;
+    c->advantage_token = x;
+    return first != NULL;
+}
+
+/* E181: the mask without what the sampler's ratio rejects. */
+static bool reject(Case *c, Pool *p, Err *e) {
+    static const IsrMode mode[] = {ISR_TOKEN_MASK, ISR_TOKEN_MASK, ISR_SEQUENCE_MASK, ISR_GEOMETRIC_MASK};
+    const Dump *d = c->d;
+    const bool by_token = c->s.rejection == REJECT_TOKEN;
+    if (c->s.rejection == REJECT_NONE || !c->sampler || !(c->old || c->logp)) return true;
+    unsigned char *mask = pool_take(p, d->n * d->width, 1, e);
+    real *ratio = pool_take(p, d->n * d->width, sizeof *ratio, e);
+    size_t *offset = pool_take(p, d->n + 1, sizeof *offset, e);
+    if (!mask || !ratio || !offset) return false;
+    for (size_t i = 0; i <= d->n; i++) offset[i] = i * d->width;
+    variant_importance_ratio(ratio, NULL, c->old ? c->old : c->logp, c->sampler, c->mask, offset, d->n,
+                             mode[c->s.rejection], c->s.rejection_min, c->s.rejection_max);
+    for (size_t j = 0; j < d->n * d->width; j++)
+        mask[j] = c->mask[j] && ratio[by_token ? j : j / d->width] != 0;
+    c->mask = mask;
+    return true;
+}
+
+/* E136, E137: the tokens that they choose, and in E136 the dump's own draw where it draws. */
+static bool find_covariances(Case *c, Pool *p, Err *e) {
+    const Dump *d = c->d;
+    const GrpoConfig *g = &c->s.grpo;
+    const size_t all = d->n * d->width;
+    c->policy_mask = d->policy_mask;
+    if (!(g->clip_cov_ratio > 0 || g->kl_cov_ratio > 0) || !c->logp || !c->advantage) return true;
+    double *cov = pool_take(p, all, 2 * sizeof *cov, e), *ratio = cov ? cov + all : NULL;
+    real *adv = pool_take(p, all, sizeof *adv, e);
+    unsigned char *chosen = pool_take(p, all, 1, e);
+    if (!cov || !adv || !chosen) return false;
+    for (size_t j = 0; j < all; j++) {
+        adv[j] = c->advantage_token ? c->advantage_token[j] : c->advantage[j / d->width];
+        ratio[j] = d_exp((double)c->logp[j] - (c->old ? c->old : c->logp)[j]);
+    }
+    const size_t n = variant_covariance(cov, adv, c->logp, c->mask, all);
+    if (g->kl_cov_ratio > 0) {
+        variant_kl_cov_tokens(chosen, cov, all, n, g->kl_cov_ratio, ratio);
+        c->kl_cov = chosen;
+        return true;
+    }
+    if (c->policy_mask) return true;
+    const size_t eligible = variant_clip_cov(chosen, cov, adv, ratio, all, g->clip_cov_min, g->clip_cov_max,
+                                             g->epsilon, grpo_epsilon_high(g));
+    if (eligible > fmax(1, floor((double)n * g->clip_cov_ratio)))
+        return fail(e, "%s: clip_cov_ratio: found %zu tokens to draw %zu from, and no policy_mask that says "
+                    "which were drawn", d->path, eligible,
+                    (size_t)fmax(1, floor((double)n * g->clip_cov_ratio)));
+    for (size_t j = 0; j < all; j++) chosen[j] = !chosen[j];
+    c->policy_mask = chosen;
+    return true;
+}
+
 bool case_open(Case *c, const Dump *d, const Policies *model, Pool *p, Err *e) {
     *c = (Case){.d = d, .s = d->set, .model = *model, .count = d->n, .score = d->score, .weight = d->weight,
                 .grad_norm = NAN};
@@ -611,11 +736,14 @@ bool case_open(Case *c, const Dump *d, const Policies *model, Pool *p, Err *e) {
         (model->reference && !resolve(&c->ref, c, STAGE_REF, p, e)))
         return false;
     if (d->inputs_only && model->old && !resolve(&c->sampler, c, STAGE_SAMPLER, p, e)) return false;
+    if (!reject(c, p, e)) return false;
     const bool needs_entropy = c->s.window.entropy_coef != 0 || c->s.grpo.top_entropy_quantile < 1;
     c->entropy = d->value[STAGE_ENTROPIES];
     if (needs_entropy && !resolve(&c->entropy, c, STAGE_ENTROPIES, p, e)) return false;
     if (!needs_entropy) c->entropy = NULL;
-    if (!resolve(&c->reward, c, STAGE_REWARDS, p, e) || !resolve(&c->advantage, c, STAGE_ADVANTAGES, p, e))
+    c->reward = d->value[STAGE_REWARDS];
+    if (d->group) c->s.grpo.num_generations = (int)(d->n > 1 ? d->n : 2);
+    if (!find_group(c, p, e) || !resolve(&c->reward, c, STAGE_REWARDS, p, e) || !find_advantages(c, p, e))
         return false;
     if (c->s.grpo.importance_sampling_correction && !resolve(&c->isr, c, STAGE_ISR, p, e)) return false;
     c->isr_per_row = d->value[STAGE_ISR] ? d->per_row[STAGE_ISR] : stage_per_row(c, STAGE_ISR);
@@ -624,5 +752,5 @@ bool case_open(Case *c, const Dump *d, const Policies *model, Pool *p, Err *e) {
     c->kl = d->value[STAGE_KL];
     c->token_loss = d->value[STAGE_TOKEN_LOSS];
     c->dlogp = d->value[STAGE_DLOGP];
-    return resolve_gradient(c, p, e);
+    return find_covariances(c, p, e) && resolve_gradient(c, p, e);
 }

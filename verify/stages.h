@@ -6,6 +6,7 @@
 #ifndef VERIFY_STAGES_H
 #define VERIFY_STAGES_H
 
+#include "verify/advantages.h"
 #include "verify/network.h"
 
 /* The right case. Inputs that the dump lacks are computed; memory from p. */
@@ -19,7 +20,6 @@ size_t stage_size(const Case *c, Stage s);
 /* Whether the stage has a value per completion ([n]) under these settings. */
 bool stage_per_row(const Case *c, Stage s);
 
-double case_row_count(const Case *c, size_t i);                 /* n_i */
 double *case_row_weights(const Case *c, Pool *p, Err *e);       /* [n] c_i that this case uses */
 /* sum |c_it m_it l_it| of our own token losses, or the dump's, and the entropy bonus: how large the terms are
  * that the loss is the sum of. */

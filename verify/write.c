@@ -24,7 +24,7 @@ static TensorOut *add_tensor(Writer *w, const char *name, const void *data, int 
 
 static bool declare_whole(Writer *w, const char *name, const void *data, const char *dtype, size_t rows,
                           size_t cols, Err *e) {
-    TensorOut *t = data ? add_tensor(w, name, data, 2, rows, cols, 0, e) : NULL;
+    TensorOut *t = data ? add_tensor(w, name, data, cols ? 2 : 1, rows, cols, 0, e) : NULL;
     if (t) t->dtype = dtype;
     return !data || t;
 }
@@ -65,11 +65,20 @@ static bool declare_stage(Writer *w, Stage s, bool only_present, Err *e) {
     case SHAPE_ROWS: return add_tensor(w, info->tensor, x, 1, d->n, 0, 0, e);
     case SHAPE_LOGITS: return add_tensor(w, info->tensor, x, 3, d->n, d->width, v, e);
     case SHAPE_TOKENS_OR_ROWS:
+        if (s == STAGE_ADVANTAGES && stage_per_row(c, s))
+            return add_tensor(w, info->tensor, x, 1, d->n, 0, 0, e);
         return add_tensor(w, info->tensor, x, 2, d->n, stage_per_row(c, s) ? 1 : d->width, 0, e);
     case SHAPE_MASK: return true;
     case SHAPE_TOKENS: return add_tensor(w, info->tensor, x, 2, d->n, d->width, 0, e);
     }
     return true;
+}
+
+static bool declare_weights(Writer *w, Err *e) {
+    const size_t n = w->c->d->n;
+    real *x = pool_take(w->p, n, sizeof *x, e);
+    for (size_t i = 0; x && i < n; i++) x[i] = (real)w->c->d->row_weight[i];
+    return x && add_tensor(w, "row_weights", x, 1, n, 0, 0, e);
 }
 
 static bool declare_value(Writer *w, Stage s, Err *e) {
@@ -98,6 +107,9 @@ static bool write_dump(const char *path, const Case *c, bool only_present, Err *
         if (ok && d->width &&
             memcmp(c->mask, d->completion_mask ? d->completion_mask : c->real_token, d->n * d->width))
             ok = declare_whole(&w, "loss_mask", c->mask, "U8", d->n, d->width, e);
+        ok = ok && (!d->group || declare_whole(&w, "group_ids", d->group, "I32", d->n, 0, e)) &&
+             declare_whole(&w, "policy_mask", d->policy_mask, "U8", d->n, d->width, e) &&
+             (!d->row_weight || declare_weights(&w, e));
         ok = ok && (!d->score || add_tensor(&w, "rewards_per_func", d->score, 2, d->n, d->n_label, 0, e));
         ok = ok && declare_value(&w, STAGE_LOGPS, e) && declare_value(&w, STAGE_OLD, e) &&
              declare_value(&w, STAGE_REF, e) && declare_value(&w, STAGE_SAMPLER, e) &&
@@ -106,7 +118,8 @@ static bool write_dump(const char *path, const Case *c, bool only_present, Err *
              (!d->value[STAGE_REWARDS] ||
               add_tensor(&w, "rewards", d->value[STAGE_REWARDS], 1, d->n, 0, 0, e));
         ok = ok && (!d->value[STAGE_ADVANTAGES] ||
-                    add_tensor(&w, "advantages", d->value[STAGE_ADVANTAGES], 1, d->n, 0, 0, e));
+                    add_tensor(&w, "advantages", d->value[STAGE_ADVANTAGES],
+                               d->per_row[STAGE_ADVANTAGES] ? 1 : 2, d->n, d->width, 0, e));
     }
     /* AdamW's moments before the step */
     for (int i = 0; ok && !only_present && i < safetensors_count(d->file); i++) {

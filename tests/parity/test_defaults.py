@@ -17,6 +17,9 @@ OURS = {"model", "dataset", "chat_template", "system", "slice_rows", "save_dtype
         "reward_chat_template", "reward_clip", "missing_labels", "dual_clip", "eval_split", "eval_dataset", "labels", "label_weights", "normalize_labels",
         "reward_floors", "multiplier_learning_rate", "multiplier_max",
         "tdpo_alpha", "bmc_delta", "bmc_reference", "bmc_stop_words", "flow_reward", "flow_alpha", "flow_scores", "flow_gamma", "subtb_lambda",
+        "std_eps", "std_ddof", "baseline", "zero_std", "single_reply", "advantage_whitening", "policy_term", "cispo_clip_min", "cispo_clip_max", "log_ratio_max",
+        "sequence_log_ratio_max", "kl_estimator", "kl_clamp_log_ratio", "kl_clamp", "kl_gradient", "loss_aggregation", "kl_aggregation", "entropy_aggregation",
+        "aggregation_scope", "aggregation_length", "count_empty_rows",
         "group_column", "group_step_size", "group_loss", "group_weights", "demonstrations", "demonstration_weight",
         "early_stopping_patience"}
 # ours of one command, though TRL has a field of that name for another
