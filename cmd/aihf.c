@@ -162,7 +162,7 @@ static bool aihf_open(void *self, Err *e) {
     s->learns = &a->reward;
     if (c->step.run.plan && max_new > PLAN_LENGTH) s->grpo.max_completion_length = PLAN_LENGTH;
     bool ok = aihf_data(a, c->demonstrations, c->preferences, c->step.run.system, &policy.language,
-                        policy.shape.context, max_new, c->step.run.slice_rows, e);
+                        c->step.run.drop_long, max_new, c->step.run.slice_rows, e);
     learner_close(&policy);
     ok = ok && memory_plan(c->step.run.plan ? NULL : "aihf, the reward model",
                            learner_bytes(&a->reward, &o, false), e) &&

@@ -9,6 +9,7 @@
 #include "lib/say.h"
 #include "run/collab.h"
 #include "run/options.h"
+#include "text/fit.h"
 
 typedef struct {
     const char *models, *reference, *dataset, *output, *cost, *system, *agents_template;
@@ -115,7 +116,7 @@ static bool collab_write(const Config *c, const CollabPlan *p, const Dataset *d,
         progress_end(&progress);
     }
     if (ok) fprintf(stderr, "collab: %.0f tokens decoded for a reply\n", decoded / d->n);
-    if (c->output && !ok) file_abandon(&file);
+    if (c->output && !ok) file_keep(&file, e);
     return ok && (!c->output || file_commit(&file, e));
 }
 
@@ -139,6 +140,7 @@ static bool collab_run(const Config *c, Err *e) {
     if (ok && reference && reference->config.vocab != agent[0].model->config.vocab)
         ok = fail(e, "%s: has a vocabulary of %d, the policies one of %d", c->reference,
                   reference->config.vocab, agent[0].model->config.vocab);
+    for (int k = 0; ok && k < p.n_agent; k++) ok = fit_prompts(&d, &agent[k].language, c->max_new, NULL, e);
     ok = ok && (p.scorer = scorer_open(&c->scorer, c->slice_rows, &d, e)) &&
          parse_weights(weight, c->scorer.weights, scorer_labels(p.scorer), scorer_n_label(p.scorer),
                        "--reward-weights", e);

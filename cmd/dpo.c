@@ -15,6 +15,7 @@
 #include "run/sequences.h"
 #include "grpo.h"
 #include "lib/files.h"
+#include "text/fit.h"
 #include "lib/words.h"
 
 typedef struct {
@@ -332,6 +333,7 @@ static bool demo_data(Dpo *d, int max_length, Err *e) {
     if (!(c->demonstration_weight > 0) || isinf(c->demonstration_weight))
         return fail(e, "--demonstration-weight: found %g, expected more than 0", c->demonstration_weight);
     if (!dataset_load(&data, c->demonstrations, NEED_COMPLETION, d->t.o->system, e) ||
+        (d->t.o->drop_long && !fit_drop_long(&data, &d->l.language, max_length - 1, "dpo", e)) ||
         !sequences_encode(&d->demo, &data, &d->l.language, max_length, &cut, e))
         return false;
     if (cut)
@@ -349,7 +351,9 @@ static bool dpo_data(Dpo *d, int *longest_tree, Err *e) {
     Dataset data, held = {.n = 0};
     int cut = 0;
     const int max_length = c->max_length < d->l.shape.context ? c->max_length : d->l.shape.context;
-    if (!dataset_load(&data, o->dataset, NEED_PAIR, o->system, e)) return false;
+    if (!dataset_load(&data, o->dataset, NEED_PAIR, o->system, e) ||
+        (o->drop_long && !fit_drop_long(&data, &d->l.language, max_length - 1, "dpo", e)))
+        return false;
     if (c->eval_split != 0 && !dataset_hold_out(&data, &held, c->eval_split, (uint64_t)o->seed, e))
         return false;
     const bool flow = dpo_is_flow(&d->b.config);

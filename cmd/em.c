@@ -9,6 +9,7 @@
 #include "cmd/commands.h"
 #include "lib/files.h"
 #include "run/loop.h"
+#include "text/fit.h"
 
 typedef struct {
     RunOptions run;
@@ -54,6 +55,7 @@ static bool em_data(MaxMin *s, Err *e) {
     Dataset data, held = {0};
     int cut = 0;
     if (!dataset_load(&data, o->dataset, NEED_PAIR, o->system, e) ||
+        (o->drop_long && !fit_drop_long(&data, &l->language, max_length - 1, "em", e)) ||
         (c->eval_split != 0 && !dataset_hold_out(&data, &held, c->eval_split, (uint64_t)o->seed, e)) ||
         !pairs_encode(&m->pairs, &data, &l->language, max_length, &cut, e) ||
         (held.n && !pairs_encode(&m->held, &held, &l->language, max_length, &cut, e)) ||

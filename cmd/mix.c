@@ -7,6 +7,7 @@
 #include "lib/files.h"
 #include "lib/machine.h"
 #include "run/mix.h"
+#include "text/fit.h"
 
 typedef struct {
     const char *models, *reference, *dataset, *output, *cost, *system, *chat_template;
@@ -138,8 +139,8 @@ static bool mix_check(const Config *c, Err *e) {
                 p->num_generations, p->steps, p->prompts_per_step, p->max_new, p->slice_rows);
 }
 
-static bool goals_open(MixPlan *p, double weight[MAX_LABELS], const ScorerOptions *o, Err *e) {
-    if (!(p->scorer = scorer_open(o, p->slice_rows, p->data, e))) return false;
+static bool goals_open(MixPlan *p, Dataset *d, double weight[MAX_LABELS], const ScorerOptions *o, Err *e) {
+    if (!(p->scorer = scorer_open(o, p->slice_rows, d, e))) return false;
     const int n_label = scorer_n_label(p->scorer);
     if (n_label != p->n_policy)
         return fail(e, "--reward-model: has %d labels, --models %d policies; expected a label for each",
@@ -151,7 +152,7 @@ static bool goals_open(MixPlan *p, double weight[MAX_LABELS], const ScorerOption
             return fail(e, "--reward-weights: found %g for %s, expected no number below 0", weight[k],
                         scorer_labels(p->scorer)[k]);
     p->weight = weight;
-    return true;
+    return scorer_check(p->scorer, d, false, NULL, e);
 }
 
 static bool mix_open(const Config *c, Err *e) {
@@ -167,7 +168,8 @@ static bool mix_open(const Config *c, Err *e) {
         ok = fail(e, "--models: expected at most %zu bytes", sizeof all - 1);
     ok = ok && speakers_open(policy, &n, MAX_POLICIES + 1, all, c->chat_template, e);
     if (ok && (p.n_policy = n - 1) < 2) ok = fail(e, "--models: found one policy, expected at least two");
-    ok = ok && (!c->scorer.weights || goals_open(&p, weight, &c->scorer, e)) && mix_run(c, &p, e);
+    for (int k = 0; ok && k < n; k++) ok = fit_prompts(&d, &policy[k].language, p.max_new, NULL, e);
+    ok = ok && (!c->scorer.weights || goals_open(&p, &d, weight, &c->scorer, e)) && mix_run(c, &p, e);
     for (int k = 0; k <= MAX_POLICIES; k++) speaker_close(&policy[k]);
     if (p.scorer) scorer_close(p.scorer);
     return ok;

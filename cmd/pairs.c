@@ -14,6 +14,7 @@
 #include "lib/machine.h"
 #include "lib/say.h"
 #include "lib/words.h"
+#include "text/fit.h"
 
 typedef struct {
     const char *model, *dataset, *output, *cost, *bridge;
@@ -113,7 +114,7 @@ static bool some_prompts(Pairs *p, const Speaker *s, const EvalPlan *plan, int f
     return ok;
 }
 
-static bool sampled(Pairs *p, const Dataset *d, Err *e) {
+static bool sampled(Pairs *p, Dataset *d, Err *e) {
     const Config *c = &p->c;
     Speaker s = {0};
     double weight[MAX_LABELS];
@@ -133,7 +134,9 @@ static bool sampled(Pairs *p, const Dataset *d, Err *e) {
     bool ok = scorer &&
               parse_weights(weight, c->scorer.weights, scorer_labels(scorer), scorer_n_label(scorer),
                             "--reward-weights", e) &&
-              speaker_open(&s, c->model, c->speak.chat_template, e);
+              speaker_open(&s, c->model, c->speak.chat_template, e) &&
+              fit_prompts(d, &s.language, c->speak.max_completion_length, NULL, e) &&
+              scorer_check(scorer, d, false, NULL, e);
     if (ok) {
         s.model->tally = &p->costs.measured.net[NET_POLICY];
         scorer_count(scorer, &p->costs);
@@ -326,6 +329,6 @@ int cmd_pairs(int argc, char **argv, Err *e) {
     const int r = options_parse(&p.c, &table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
     const bool ok = pairs(&p, e);
-    if (p.begun) file_abandon(&p.file);
+    if (p.begun) file_keep(&p.file, e);
     return ok ? 0 : -1;
 }

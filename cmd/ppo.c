@@ -16,6 +16,7 @@
 #include "cmd/step_open.h"
 #include "run/critic.h"
 #include "lib/files.h"
+#include "text/fit.h"
 #include "lib/rng.h"
 #include "lib/machine.h"
 
@@ -279,27 +280,39 @@ static bool pretraining_slices(Ppo *p, Err *e) {
     return more == 0;
 }
 
-/* E155: as many examples as the minibatch has completions, cut where a slice or the context ends. */
+/* An example of --ptx-dataset in p->ptx_ids, cut where a slice or the context ends: its tokens, or -1. */
+static int ptx_encode(Ppo *p, int *n_prompt, const Example *x, Err *e) {
+    const Learner *l = &p->s.learner;
+    const int limit = l->rows < l->shape.context ? l->rows : l->shape.context;
+    Ids *ids = &p->ptx_ids;
+    ids->n = 0;
+    if (!encode_example(ids, n_prompt, &l->language, x, e) || !fit_ids(ids, &l->language, x, e)) return -1;
+    const int length = ids->n < limit ? ids->n : limit;
+    if (*n_prompt < length) return length;
+    fail(e,
+         "%s:%d: the prompt alone has %d tokens, expected fewer than %d; raise --slice-rows, or leave it out",
+         x->path, x->line, *n_prompt, limit);
+    return -1;
+}
+
+/* Before the first step. */
+static bool ptx_check(Ppo *p, Err *e) {
+    int n_prompt;
+    for (int i = 0; i < p->ptx.n; i++)
+        if (ptx_encode(p, &n_prompt, &p->ptx.row[i], e) < 0) return false;
+    return true;
+}
+
+/* E155: as many examples as the minibatch has completions. */
 static bool pretraining_text(Ppo *p, Err *e) {
     Step *s = &p->s;
-    const Learner *l = &s->learner;
-    const int n = s->batch * s->accumulate, limit = l->rows < l->shape.context ? l->rows : l->shape.context;
-    int64_t at = l->trainer.step * n;
+    const int n = s->batch * s->accumulate;
+    int64_t at = s->learner.trainer.step * n;
     window_clear(&p->ptx_window);
     for (int i = 0; i < n; i++) {
-        const Example *x = &p->ptx.row[order_at(&p->ptx_order, at++)];
-        Ids *ids = &p->ptx_ids;
-        ids->n = 0;
         int n_prompt;
-        if (!encode_example(ids, &n_prompt, &l->language, x, e)) return false;
-        const int length = ids->n < limit ? ids->n : limit;
-        if (n_prompt >= length)
-            return fail(e,
-                        "%s:%d: the prompt alone has %d tokens, expected fewer than %d; raise --slice-rows, "
-                        "or leave it "
-                        "out",
-                        p->ptx.path, x->line, n_prompt, limit);
-        if (!window_sequence(&p->ptx_window, ids->id, length, n_prompt, e)) return false;
+        const int length = ptx_encode(p, &n_prompt, &p->ptx.row[order_at(&p->ptx_order, at++)], e);
+        if (length < 0 || !window_sequence(&p->ptx_window, p->ptx_ids.id, length, n_prompt, e)) return false;
         texts_sequence(&p->ptx_read, n_prompt, length - n_prompt, length - n_prompt);
     }
     p->t.cost.measured.prompt += p->ptx_window.n_row - p->ptx_window.n_target;
@@ -534,7 +547,8 @@ static bool ppo_open(void *self, Err *e) {
     if (!ppo_check(p, e)) return false;
     if (c->ptx_dataset && !dataset_load(&p->ptx, c->ptx_dataset, NEED_COMPLETION, o->system, e)) return false;
     p->ptx_order = (Order){.n = p->ptx.n, .seed = (uint64_t)o->seed};
-    if (!step_open(&p->s, &p->step_config, &p->t.cost, e) || !open_critic(p, e) || !ppo_memory(p, e))
+    if (!step_open(&p->s, &p->step_config, &p->t.cost, e) || !ptx_check(p, e) || !open_critic(p, e) ||
+        !ppo_memory(p, e))
         return false;
     ppo_moments_start(&p->moments);
     Trainer *t = p->t.trainer = p->critic.frozen ? &p->s.learner.trainer : &p->critic.trainer;

@@ -14,6 +14,7 @@
 #include "baselines/dvpo.h"
 #include "cmd/commands.h"
 #include "run/loop.h"
+#include "text/fit.h"
 #include "run/pair_reward.h"
 #include "run/quality.h"
 #include "run/replies.h"
@@ -335,6 +336,9 @@ static bool reward_data(Reward *s, int max_length, Err *e) {
     if (!loss_check(c, e) || !dataset_load(&d, o->dataset, need, o->system, e) ||
         (c->eval_dataset && !dataset_load(&held, c->eval_dataset, need, o->system, e)))
         return false;
+    if (o->drop_long && (!fit_drop_long(&d, &s->l.language, max_length - 1, "reward", e) ||
+                         (held.n && !fit_drop_long(&held, &s->l.language, max_length - 1, "reward", e))))
+        return false;
     if (of_pairs(s)) return pair_data(s, &d, &held, max_length, e);
     if (((!value || c->reward_weights) &&
          (!label_names(&s->info, &s->n_label, c, &d, e) ||
@@ -347,6 +351,10 @@ static bool reward_data(Reward *s, int max_length, Err *e) {
     if (!reward_encode(&s->items, s, &d, max_length, e) ||
         (held.n && !reward_encode(&s->held, s, &held, max_length, e)))
         return false;
+    const int cut = s->items.cut + s->held.cut, all = s->items.n + s->held.n;
+    if (cut)
+        fprintf(stderr, "reward: of %d replies %d were longer than %d tokens and cut\n", all, cut,
+                max_length);
     if (!value && c->eval_split > 0 &&
         !replies_split(&s->items, &s->held, c->eval_split, (uint64_t)o->seed, e))
         return false;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "cmd/commands.h"
-#include "text/data.h"
+#include "text/fit.h"
 #include "run/drawing.h"
 #include "run/options.h"
 #include "run/policy_mix.h"
@@ -23,7 +23,8 @@ typedef struct {
     GenerationConfig asked;
     Asked do_sample;
     bool split_special_tokens, single_turns;        /* the latter of our own small policy; no option */
-    int num_generations, seed, batch;
+    bool skip_errors;
+    int num_generations, seed, batch, limit;
 } Config;
 
 #define AT(member) offsetof(Config, member)
@@ -60,6 +61,7 @@ static const Setting sample_rows[] = {
      "these "
      "weights: 0.5,0.3,0.2 or a file of mix; the reference has what is missing to 1"},
     {"batch", SET_INT, AT(batch), "64", NULL, "prompts at once: memory only, no bit changes"},
+    ROWS_SETTINGS(AT(limit), AT(skip_errors)),
     {"cost", SET_STRING, AT(cost), NULL, NULL,
      "file to write operations, tokens and memory to, as the log of a run has them"},
     SETTINGS_END};
@@ -118,6 +120,17 @@ static bool sample_batch(JsonWriter *w, Costs *cost, const Config *c, const Draw
     return ok;
 }
 
+/* Every prompt with its completion, for the policies and the reference. */
+static bool sample_fits(Dataset *d, const PolicyMix *x, const Model *ref, int max_new, LeftOut *out, Err *e) {
+    for (int i = 0; i < x->n; i++)
+        if (!fit_prompts(d, &x->policy[i].language, max_new, out, e)) return false;
+    Language of = x->policy[0].language;
+    if (ref) of.vocab = ref->config.vocab, of.context = ref->config.context;
+    if (ref && !fit_prompts(d, &of, max_new, out, e)) return false;
+    left_out_tell(out, d->n);
+    return true;
+}
+
 static bool sample(const Config *c, Err *e) {
     PolicyMix x = {.n = 0};
     Drawing how;
@@ -132,11 +145,14 @@ static bool sample(const Config *c, Err *e) {
     if (c->output && path_exists(c->output))
         return fail(e, "%s: exists already; give another --output", c->output);
     if (c->cost && path_exists(c->cost)) return fail(e, "%s: exists already; give another --cost", c->cost);
-    if (!dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e) || !open_speaker(&x, &how, c, "sample", e))
+    LeftOut out = {.command = "sample", .skip = c->skip_errors};
+    if (!dataset_load_some(&d, c->dataset, NEED_PROMPT, c->system, c->limit, &out, e) ||
+        !open_speaker(&x, &how, c, "sample", e))
         goto done;
     policy_mix_count(&x, &cost.measured.net[NET_POLICY]);
     if (x.with_reference) also = *x.policy[x.n - 1].model, ref = &also;
     else if (c->reference && !(ref = own = folder_load(c->reference, NULL, e))) goto done;
+    if (!sample_fits(&d, &x, ref, how.max_new_tokens, &out, e)) goto done;
     if (ref) ref->tally = &cost.measured.net[NET_REFERENCE];
     if (c->output && !(begun = file_begin(&file, c->output, e))) goto done;
     Progress p;
@@ -155,7 +171,7 @@ static bool sample(const Config *c, Err *e) {
     ok = (!c->output || file_commit(&file, e)) && (!c->cost || costs_write(c->cost, &cost, e));
     begun = begun && !ok;
 done:
-    if (begun) file_abandon(&file);
+    if (begun) file_keep(&file, e);
     model_free(own);
     policy_mix_close(&x);
     return ok;

@@ -4,6 +4,7 @@
 #include "cmd/commands.h"
 #include "run/loop.h"
 #include "run/sequences.h"
+#include "text/fit.h"
 
 typedef struct { RunOptions run; int max_length; } Config;
 
@@ -75,7 +76,9 @@ static bool sft_open(void *self, Err *e) {
     int cut = 0;
     if (!learner_shape(l, o, true, e) || !dataset_load(&data, o->dataset, NEED_COMPLETION, o->system, e))
         return false;
-    const int n = data.n, max_length = c->max_length < l->shape.context ? c->max_length : l->shape.context;
+    const int max_length = c->max_length < l->shape.context ? c->max_length : l->shape.context;
+    if (o->drop_long && !fit_drop_long(&data, &l->language, max_length - 1, "sft", e)) return false;
+    const int n = data.n;
     if (!sequences_encode(&s->seq, &data, &l->language, max_length, &cut, e)) return false;
     if (cut)
         fprintf(stderr, "sft: %d of %d examples were longer than %d tokens and cut\n", cut, n, max_length);

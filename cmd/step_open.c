@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/machine.h"
+#include "text/fit.h"
 
 #define AT(member) offsetof(StepConfig, member)
 const Setting generation_settings[] = {
@@ -138,11 +139,16 @@ static bool step_sizes(Step *s, Err *e) {
 static bool open_prompts(Step *s, Err *e) {
     const RunOptions *o = &s->c->run;
     Prompts *p = &s->prompts;
-    if (!dataset_load(&p->train, o->dataset, NEED_PROMPT, o->system, e)) return false;
+    const Language *l = &s->learner.language;
+    const int most = s->learner.shape.context - s->c->grpo.max_completion_length;
+    if (!dataset_load(&p->train, o->dataset, NEED_PROMPT, o->system, e) ||
+        (o->drop_long && !fit_drop_long(&p->train, l, most, "grpo", e)))
+        return false;
     if (s->c->eval_dataset && s->c->eval_split != 0)
         return fail(e, "--eval-dataset and --eval-split %g: both hold data out; give one of them",
                     s->c->eval_split);
-    if (s->c->eval_dataset ? !dataset_load(&p->held, s->c->eval_dataset, NEED_PROMPT, o->system, e)
+    if (s->c->eval_dataset ? !dataset_load(&p->held, s->c->eval_dataset, NEED_PROMPT, o->system, e) ||
+                                 (o->drop_long && !fit_drop_long(&p->held, l, most, "grpo", e))
                            : s->c->eval_split != 0 && !dataset_hold_out(&p->train, &p->held, s->c->eval_split,
                                                                         (uint64_t)o->seed, e))
         return false;
@@ -157,7 +163,7 @@ static bool open_prompts(Step *s, Err *e) {
 }
 
 /* Every prompt must leave room for its completions, before anything is computed. */
-static bool longest_prompt(Step *s, int context, Err *e) {
+static bool longest_prompt(Step *s, Err *e) {
     const Dataset *const part[] = {&s->prompts.train, &s->prompts.held};
     const int max_new = s->c->grpo.max_completion_length;
     Ids ids = {0};
@@ -165,13 +171,8 @@ static bool longest_prompt(Step *s, int context, Err *e) {
     s->prompts.longest = 0;
     for (int k = 0; k < 2; k++)
         for (int i = 0; ok && i < part[k]->n; i++) {
-            ids.n = 0;
-            ok = encode_prompt(&ids, &s->learner.language, &part[k]->row[i], e) &&
-                 (ids.n + max_new <= context ||
-                  fail(e,
-                       "%s:%d: prompt of %d tokens and --max-completion-length %d exceed the context of %d; "
-                       "shorten one of them",
-                       part[k]->path, part[k]->row[i].line, ids.n, max_new, context));
+            ok = fit_prompt(&ids, &s->learner.language, &part[k]->row[i], max_new, e) ||
+                 fail_also(e, ", or leave such rows out with --drop-long");
             s->prompts.longest = ids.n > s->prompts.longest ? ids.n : s->prompts.longest;
             if (k == 0) texts_prompt(&s->prompts.lengths, ids.n);
         }
@@ -198,7 +199,7 @@ static bool plan_memory(Step *s, Err *e) {
     const int n_completion = s->batch * s->per_generation, max_new = c->grpo.max_completion_length;
     double scorer;
     if (s->prompts.synthetic) s->prompts.longest = s->prompts.synthetic;
-    else if (!longest_prompt(s, l->shape.context, e)) return false;
+    else if (!longest_prompt(s, e)) return false;
     if (tree_rows(s) > 1e9)
         return fail(e,
                     "--num-generations %d times --max-completion-length %d: more than 1e9 tokens to one "
@@ -226,7 +227,9 @@ static bool open_scorer(Step *s, Err *e) {
     Rewards *r = &s->rewards;
     r->scorer = c->learns ? scorer_open_learner(c->learns, c->run.slice_rows, e)
                           : scorer_open(&c->scorer, c->run.slice_rows, &s->prompts.train, e);
-    if (!r->scorer) return false;
+    if (!r->scorer || !scorer_check(r->scorer, &s->prompts.train, false, NULL, e) ||
+        (s->prompts.held.n && !scorer_check(r->scorer, &s->prompts.held, false, NULL, e)))
+        return false;
     r->n_label = scorer_n_label(r->scorer);
     r->label = scorer_labels(r->scorer);
     if (!grpo_weighs(&c->grpo) && (r->n_label < 2 || c->scorer.weights))

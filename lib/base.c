@@ -12,17 +12,31 @@
 
 /* ---- errors ---- */
 
-/* Fills e->line unless an earlier error stands there, and returns false. It is one line whatever the input
- * holds: control characters become '?', so that a hostile file can neither break the line nor steer the
- * terminal. e may be NULL. */
+/* One line whatever the input holds: control characters become '?', so that a hostile file can neither break
+ * the line nor steer the terminal. */
+static bool line_add(Err *e, size_t at, const char *format, va_list args) {
+    if (vsnprintf(e->line + at, sizeof e->line - at, format, args) < 0) e->line[at] = 0;
+    for (unsigned char *p = (unsigned char *)e->line; *p; p++) if (*p < 0x20 || *p == 0x7f) *p = '?';
+    return false;
+}
+
+/* Fills e->line unless an earlier error stands there, and returns false. e may be NULL. */
 bool fail(Err *e, const char *format, ...) {
     if (!e || e->line[0]) return false;
     va_list args;
     va_start(args, format);
-    if (vsnprintf(e->line, sizeof e->line, format, args) < 0) e->line[0] = 0;
+    line_add(e, 0, format, args);
     va_end(args);
     if (!e->line[0]) memcpy(e->line, "error", 6);       /* an empty line would read as no error */
-    for (unsigned char *p = (unsigned char *)e->line; *p; p++) if (*p < 0x20 || *p == 0x7f) *p = '?';
+    return false;
+}
+
+bool fail_also(Err *e, const char *format, ...) {
+    if (!e || !e->line[0]) return false;
+    va_list args;
+    va_start(args, format);
+    line_add(e, strlen(e->line), format, args);
+    va_end(args);
     return false;
 }
 

@@ -17,6 +17,8 @@
  * line. */
 typedef struct { char line[1024]; } Err;
 bool fail(Err *e, const char *format, ...) PRINTF_LIKE(2, 3);
+/* More to the line of an error, which stands already; false. */
+bool fail_also(Err *e, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Memory whose layout is one function, run twice: once with base == NULL to count, once to point. */
 typedef struct { unsigned char *base; size_t used; } Arena;

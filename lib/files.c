@@ -100,6 +100,16 @@ void file_abandon(FileWriter *w) {
     w->fd = -1;
 }
 
+void file_keep(FileWriter *w, Err *e) {
+    char partial[sizeof w->path + 16];
+    if (w->fd < 0) return;
+    snprintf(partial, sizeof partial, "%s.partial", w->path);
+    if (lseek(w->fd, 0, SEEK_CUR) <= 0 || rename(w->tmp, partial) != 0) { file_abandon(w); return; }
+    close(w->fd);
+    w->fd = -1;
+    fail_also(e, "; what was written until then is in %s", partial);
+}
+
 /* What errno says, then the .tmp is gone. */
 static bool give_up(FileWriter *w, const char *what, Err *e) {
     fail(e, "%s: %s: %s; what was there before is unchanged", w->path, what, strerror(errno));

@@ -28,6 +28,9 @@ bool file_append(FileWriter *w, const void *bytes, size_t n, Err *e);
 /* The same to stdout where w is NULL. */
 bool file_or_stdout(FileWriter *w, const void *bytes, size_t n, Err *e);
 bool file_commit(FileWriter *w, Err *e);
+/* After an error in the midst of the work: what was appended so far becomes PATH.partial, and e's line tells
+ * so; nothing is kept of nothing. */
+void file_keep(FileWriter *w, Err *e);
 void file_abandon(FileWriter *w);
 bool file_write(const char *path, const void *bytes, size_t n, Err *e);
 

@@ -9,6 +9,7 @@
 #include "baselines/aihf.h"
 #include "lib/rng.h"
 #include "run/sequences.h"
+#include "text/fit.h"
 
 const char *const demo_loss_names[] = {"pair", "difference", NULL};
 
@@ -31,18 +32,11 @@ static bool demos_measure(int *longest, int *longest_prompt, const Aihf *a, Err 
 }
 
 /* The policy must be able to answer every demonstration's prompt. */
-static bool demos_fit(Aihf *a, const Language *policy, int context, int max_new, Err *e) {
+static bool demos_fit(Aihf *a, const Language *policy, int max_new, Err *e) {
     Ids ids = {0};
     bool ok = true;
     for (int i = 0; ok && i < a->demos.n; i++) {
-        const Example *x = &a->demos.row[i];
-        ids.n = 0;
-        ok = encode_prompt(&ids, policy, x, e) &&
-             (ids.n + max_new <= context ||
-              fail(e,
-                   "%s:%d: prompt of %d tokens and --max-completion-length %d exceed the context of %d; "
-                   "shorten one of them",
-                   a->demos.path, x->line, ids.n, max_new, context));
+        ok = fit_prompt(&ids, policy, &a->demos.row[i], max_new, e);
         a->longest = ids.n > a->longest ? ids.n : a->longest;
         texts_prompt(&a->lengths, ids.n);
     }
@@ -51,11 +45,13 @@ static bool demos_fit(Aihf *a, const Language *policy, int context, int max_new,
 }
 
 bool aihf_data(Aihf *a, const char *demonstrations, const char *preferences, const char *system,
-               const Language *policy, int context, int max_new, int slice_rows, Err *e) {
+               const Language *policy, bool drop_long, int max_new, int slice_rows, Err *e) {
     const Learner *l = &a->reward;
     int longest = 0, longest_prompt = 0, cut = 0;
     if (demonstrations && (!dataset_load(&a->demos, demonstrations, NEED_COMPLETION, system, e) ||
-                           !demos_fit(a, policy, context, max_new, e) ||
+                           (drop_long && !fit_drop_long(&a->demos, policy, policy->context - max_new, "aihf",
+                                                        e)) ||
+                           !demos_fit(a, policy, max_new, e) ||
                            !demos_measure(&longest, &longest_prompt, a, e)))
         return false;
     /* a policy's reply has this many tokens where both write alike, and is cut where it has more */

@@ -38,7 +38,7 @@ typedef struct {
 /* The data, encoded and checked: every demonstration has a reply, and its prompt leaves room for a reply of
  * the policy, whose language and context are given. A path may be NULL. Sets a->reward.rows too. */
 bool aihf_data(Aihf *a, const char *demonstrations, const char *preferences, const char *system,
-               const Language *policy, int context, int max_new, int slice_rows, Err *e);
+               const Language *policy, bool drop_long, int max_new, int slice_rows, Err *e);
 /* Memory for the replies; and what a run keeps in its checkpoints. */
 bool aihf_new(Aihf *a, int max_new, Err *e);
 void aihf_keep(Aihf *a, Trainer *t);

@@ -267,6 +267,7 @@ void eval_print(const Eval *v) {
            "of the 95 %% interval, over prompts\n\n",
            p->data->path, v->n, p->num_generations, p->num_generations > 1 ? "s" : "",
            p->max_completion_length, p->sampling.temperature, p->seed);
+    if (p->left_out) printf("%d rows of the data set are left out\n\n", p->left_out);
     for (int k = 0; k < v->n_policy; k++) {
         printf("%s\n", v->policy[k].name);
         tell_block(NULL, v, k, false);
@@ -283,6 +284,7 @@ void eval_json(JsonWriter *w, const Eval *v) {
     json_begin(w, '{');
     json_put_string(w, "dataset", p->data->path);
     json_put_int(w, "prompts", v->n);
+    json_put_int(w, "left_out", p->left_out);
     json_put_int(w, "num_generations", p->num_generations);
     json_put_int(w, "max_completion_length", p->max_completion_length);
     json_put(w, "temperature", p->sampling.temperature);

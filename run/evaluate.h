@@ -16,6 +16,7 @@ typedef struct {
     Sampling sampling;
     int num_generations, max_completion_length, seed;
     const char *group_by;               /* a column of the data set; NULL: no groups */
+    int left_out;                       /* rows of the data set, for the table */
 } EvalPlan;
 
 /* Replies of `s` to the plan's prompts first .. first + n - 1, num_generations to each side by side, with

@@ -4,15 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/fit.h"
+
 /* One pair, laid out in *ids, which is overwritten. */
-static bool pair_encode(PairTokens *s, Ids *ids, const Dataset *d, const Example *x, const Language *l,
+static bool pair_encode(PairTokens *s, Ids *ids, const Example *x, const Language *l,
                         int max_length, int *cut, Err *e) {
     ids->n = 0;
     if (!encode_prompt(ids, l, x, e)) return false;
     s->n_prompt = ids->n;
-    if (s->n_prompt >= max_length)
-        return fail(e, "%s:%d: the prompt alone has %d tokens, expected fewer than --max-length %d", d->path,
-                    x->line, s->n_prompt, max_length);
+    if (!fit_reply(x, s->n_prompt, max_length, e)) return false;
     const int room = max_length - s->n_prompt;
     bool long_pair = false;
     if (!encode_completion(ids, l, x->chosen, !x->chosen_cut, e)) return false;
@@ -23,8 +23,9 @@ static bool pair_encode(PairTokens *s, Ids *ids, const Dataset *d, const Example
     s->n_l = ids->n - before;
     if (s->n_l > room) s->n_l = room, ids->n = before + room, long_pair = true;
     if (!s->n_w || !s->n_l)
-        return fail(e, "%s:%d: %s: is empty and was cut; expected at least one token", d->path, x->line,
+        return fail(e, "%s:%d: %s: is empty and was cut; expected at least one token", x->path, x->line,
                     s->n_w ? "rejected" : "chosen");
+    if (!fit_ids(ids, l, x, e)) return false;
     *cut += long_pair;
     if (!(s->id = malloc((size_t)ids->n * sizeof(int)))) return fail(e, "no memory for %d tokens", ids->n);
     memcpy(s->id, ids->id, (size_t)ids->n * sizeof(int));
@@ -37,7 +38,7 @@ bool pairs_encode(PairSet *p, const Dataset *d, const Language *l, int max_lengt
     if (!(p->row = calloc((size_t)d->n, sizeof *p->row))) return fail(e, "no memory for %d pairs", d->n);
     bool ok = true;
     for (; ok && p->n < d->n; p->n++)
-        ok = pair_encode(&p->row[p->n], &ids, d, &d->row[p->n], l, max_length, cut, e);
+        ok = pair_encode(&p->row[p->n], &ids, &d->row[p->n], l, max_length, cut, e);
     free(ids.id);
     return ok;
 }

@@ -112,10 +112,8 @@ static void write_question(JsonWriter *w, long long id, const Example *x, const 
 }
 
 bool program_wrong(const Program *p, const Example *x, Err *e) {
-    const size_t n = strlen(e->line);
-    snprintf(e->line + n, sizeof e->line - n, "; this was about line %lld that it got, %s %s:%d",
-             p->next_id - 1, p->trial ? "a trial: a made-up reply to" : "which is of", p->data, x->line);
-    return false;
+    return fail_also(e, "; this was about line %lld that it got, %s %s:%d", p->next_id - 1,
+                     p->trial ? "a trial: a made-up reply to" : "which is of", p->data, x->line);
 }
 
 /* What people write in place of JSON, and what to do. */

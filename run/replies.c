@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/rng.h"
+#include "text/fit.h"
 #include "model.h"
 #include "net/folder.h"
 
@@ -24,10 +25,17 @@ static real *set_add(ReplySet *s, Ids *ids, const Language *l, const Example *x,
     ids->n = 0;
     if (!encode_prompt(ids, l, x, e)) return NULL;
     const int n_prompt = ids->n;
-    if (!encode_completion(ids, l, reply, !cut, e)) return NULL;
+    if (!encode_completion(ids, l, reply, !cut, e) || !fit_ids(ids, l, x, e) ||
+        !fit_reply(x, n_prompt, max_length, e))
+        return NULL;
     ReplyTokens *to = &s->seq[s->n];
+    s->cut += ids->n > max_length;
     to->n = ids->n < max_length ? ids->n : max_length;
-    to->n_prompt = n_prompt < max_length ? n_prompt : max_length;
+    to->n_prompt = n_prompt;
+    if (!s->states && head_last_row(ids->id, to->n, l->pad) < 0) {
+        fail(e, "%s:%d: holds nothing but pad_token_id %d; expected another token", x->path, x->line, l->pad);
+        return NULL;
+    }
     if (!(to->id = malloc((size_t)to->n * sizeof(int)))) {
         fail(e, "no memory for %d tokens", ids->n);
         return NULL;

@@ -12,13 +12,14 @@ typedef struct { int *id, n, n_prompt; } ReplyTokens;
 typedef struct {
     ReplyTokens *seq;
     real *label;                        /* [n, n_label], NaN where missing */
-    int n, n_label;
+    int n, n_label, cut;                /* cut: how many were longer than max_length */
     bool states; /* read before every token of a reply and after the last (E241); else only
                     after the last (E40) */
 } ReplySet;
 
 /* The rows of d, loaded with NEED_COMPLETION and NEED_LABELS: the n_label labels of these names. Longer ones
- * than max_length tokens are cut at the end. The set is the caller's to free, also after a failure. */
+ * than max_length tokens are cut at the end; a prompt that leaves no room for a reply is an error. The set is
+ * the caller's to free, also after a failure. */
 bool replies_labelled(ReplySet *out, const Dataset *d, const Language *l, const char (*name)[64], int n_label,
                       int max_length, Err *e);
 /* One score each, for read states. Of pairs: 1 for the chosen reply, -1 for the rejected one. Else the

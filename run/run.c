@@ -27,6 +27,8 @@ const Setting run_settings[] = {
     {"chat_template", SET_STRING, AT(chat_template), NULL, NULL,
      "template by name, if the folder's own is unknown"},
     {"system", SET_STRING, AT(system), NULL, NULL, "system message for prompts that have none"},
+    {"drop_long", SET_BOOL, AT(drop_long), "false", NULL,
+     "leave out rows whose prompt leaves no room for a reply, which are refused otherwise; how many is told"},
     {"save_dtype", SET_CHOICE, AT(save_dtype), "real", save_dtype_names, "of final/"},
     {"resume", SET_BOOL, AT(resume), "false", NULL, "go on from the checkpoint in output-dir"},
     {"json", SET_BOOL, AT(json), "false", NULL, "the result on stdout as JSON"},

@@ -30,7 +30,7 @@ typedef struct {
         weight_decay, max_grad_norm;
     int lr_scheduler_type, save_dtype;
     AdapterOptions adapter;
-    bool resume, json, gradient_checkpointing;
+    bool resume, json, gradient_checkpointing, drop_long;
     struct RunPlan *plan;               /* no option: NULL, or only a plan is wanted */
 } RunOptions;
 

@@ -9,6 +9,7 @@
 
 #include "run/program.h"
 #include "run/trainer.h"
+#include "text/fit.h"
 
 #define AT(member) offsetof(ScorerOptions, member)
 const Setting scorer_settings[] = {
@@ -211,6 +212,31 @@ static void add_learning(double *planned, double *held, const RewardFolder *f) {
     cost_trainer_held(&h, &f->learns->trainer);
     *planned += cost_trained(&p) - p.memory[MEM_WEIGHTS];
     *held += cost_trained(&h) - h.memory[MEM_WEIGHTS];
+}
+
+typedef struct { const RewardFolder *folder; bool replies; } RowReader;
+
+/* A row as a folder reads it: a prompt that its context holds, and the row's reply where it is scored. */
+static bool folder_reads(void *self, const Example *x, Err *e) {
+    const RowReader *r = self;
+    const RewardFolder *f = r->folder;
+    Ids ids = {0};
+    bool ok = encode_prompt(&ids, &f->language, x, e);
+    if (ok && ids.n > f->language.context)
+        ok = fail(e, "%s:%d: the prompt has %d tokens, but the context of %s holds %d; shorten it", x->path,
+                  x->line, ids.n, f->dir, f->language.context);
+    ok = ok && (!r->replies || encode_completion(&ids, &f->language, x->completion, false, e)) &&
+         fit_ids(&ids, &f->language, x, e);
+    free(ids.id);
+    return ok;
+}
+
+bool scorer_check(const Scorer *s, Dataset *d, bool replies, LeftOut *out, Err *e) {
+    for (int i = 0; i < s->n_folder; i++) {
+        RowReader r = {&s->folder[i], replies};
+        if (!fit_rows(d, folder_reads, &r, out, e)) return false;
+    }
+    return true;
 }
 
 /* After a call for n replies. */

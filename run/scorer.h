@@ -22,6 +22,9 @@ typedef struct Scorer Scorer;
 Scorer *scorer_open(const ScorerOptions *o, int slice_rows, const Dataset *data, Err *e);
 /* A reward model of one label that a run trains, as it is when it is asked (AIHF); it stays the caller's. */
 Scorer *scorer_open_learner(const Learner *l, int slice_rows, Err *e);
+/* Rows that a folder cannot read, the prompt or with `replies` also the row's own reply, are refused, or left
+ * out of d (NULL: refused), before anything is scored. */
+bool scorer_check(const Scorer *s, Dataset *d, bool replies, LeftOut *out, Err *e);
 double scorer_learner_bytes(const Learner *l, int slice_rows);  /* with its trainer */
 /* The next of comma-separated folders: true, and *at behind it, until none is left. */
 bool next_folder(char dir[1024], const char **at);

@@ -4,14 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/fit.h"
+
 /* One row, encoded in *ids, which is overwritten. */
-static bool sequence_encode(Sequence *s, Ids *ids, const Dataset *d, const Example *x, const Language *l,
+static bool sequence_encode(Sequence *s, Ids *ids, const Example *x, const Language *l,
                             int max_length, int *cut, Err *e) {
     ids->n = 0;
-    if (!encode_example(ids, &s->n_prompt, l, x, e)) return false;
-    if (s->n_prompt >= max_length)
-        return fail(e, "%s:%d: the prompt alone has %d tokens, expected fewer than --max-length %d", d->path,
-                    x->line, s->n_prompt, max_length);
+    if (!encode_example(ids, &s->n_prompt, l, x, e) || !fit_ids(ids, l, x, e) ||
+        !fit_reply(x, s->n_prompt, max_length, e))
+        return false;
     s->n = ids->n;
     if (s->n > max_length) s->n = max_length, (*cut)++;
     if (!(s->id = malloc((size_t)s->n * sizeof(int)))) return fail(e, "no memory for %d tokens", s->n);
@@ -25,7 +26,7 @@ bool sequences_encode(SequenceSet *s, const Dataset *d, const Language *l, int m
     s->n = 0;
     if (!(s->row = calloc((size_t)d->n, sizeof *s->row))) return fail(e, "no memory for %d examples", d->n);
     for (; ok && s->n < d->n; s->n++)
-        ok = sequence_encode(&s->row[s->n], &ids, d, &d->row[s->n], l, max_length, cut, e);
+        ok = sequence_encode(&s->row[s->n], &ids, &d->row[s->n], l, max_length, cut, e);
     free(ids.id);
     return ok;
 }

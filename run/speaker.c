@@ -23,10 +23,15 @@ const Setting speaker_settings[] = {
     {"system", SET_STRING, AT(system), NULL, NULL, "system message for prompts that have none"},
     SETTINGS_END};
 
+bool speaker_language(Language *l, const char *dir, const char *chat_template, Err *e) {
+    ModelConfig c;
+    if (!language_load(l, dir, chat_template, e) || !folder_config(&c, NULL, dir, e)) return false;
+    return !c.n_label || fail(e, "%s: is a reward model; expected a language model", dir);
+}
+
 bool speaker_open(Speaker *s, const char *dir, const char *chat_template, Err *e) {
-    if (!language_load(&s->language, dir, chat_template, e) || !(s->model = folder_load(dir, &s->info, e)))
+    if (!speaker_language(&s->language, dir, chat_template, e) || !(s->model = folder_load(dir, &s->info, e)))
         return false;
-    if (s->model->config.n_label) return fail(e, "%s: is a reward model; expected a language model", dir);
     speaker_stops(s);
     return true;
 }

@@ -23,7 +23,9 @@ typedef struct {
     double repetition_penalty;          /* 0: none; the opener's to set */
     const Mixture *mixture;             /* NULL: alone; else it is the first of these, the opener's too */
 } Speaker;
-/* chat_template NULL: the folder's own. A reward model is refused. */
+/* chat_template NULL: the folder's own. A reward model is refused. speaker_language: what can be known
+ * without the weights; to be freed, also after a failure. */
+bool speaker_language(Language *l, const char *dir, const char *chat_template, Err *e);
 bool speaker_open(Speaker *s, const char *dir, const char *chat_template, Err *e);
 void speaker_close(Speaker *s);
 /* Several, from folders with commas: *n of at most max, all with the same tokenizer.json and as many entries

@@ -42,7 +42,7 @@ tests_of() {            # the programs that must see a mistake in this file
         cmd/mix.c) echo mix_weights ;;
         run/policy_mix.c) echo mix ;;
         cmd/* | step.c | run/run.c | run/loop.c | run/options.c | run/speaker.c | run/run_files.c | run/drawing.c) echo commands ;;
-        text/data.c | text/shapes.c) echo data commands ;;
+        text/data.c | text/shapes.c | text/fit.c | cmd/score.c | cmd/eval.c) echo data commands ;;
         run/collab.c) echo collab ;;
         run/pair_batch.c) echo test_pair_batch pairs baselines ;;
         run/flow_pairs.c) echo test_flow_pairs test_pair_batch ;;

@@ -97,5 +97,85 @@ converts '*judged.jsonl:1: no "prompt" *jq *' dpo judged.jsonl
 twice "{\"a';reboot;'\":[{\"from\":\"human\",\"value\":\"hi\"}]}" hostile.jsonl
 refuses '*hostile.jsonl:1: no "prompt" (a text or a list of messages) and no "messages"' "$grpo" sft $one --output-dir no --dataset hostile.jsonl
 
+# ---- what the data say is known before the first step ----------------------------------------------
+# row TEXT N FILE: N rows with prompt, completion and a pair, the third with TEXT in its prompt
+row() { awk -v t="$1" -v n="$2" 'BEGIN { for (i = 1; i <= n; i++) printf "{\"prompt\":\"hi %d%s\",\"completion\":\"yes.\",\"chosen\":\"yes.\",\"rejected\":\"no.\",\"labels\":{\"a\":0.%d}}\n", i, i == 3 ? t : "", i % 10 }' > "$3"; }
+row '' 8 fine.jsonl
+row ' [PAD]' 8 beyond.jsonl
+row "$(printf '%0120d' 0 | sed 's/0/ fix/g')" 8 long.jsonl
+sed 3d long.jsonl > shorter.jsonl
+judge='i=0; while read -r l; do echo "{\"id\":$i,\"scores\":{\"a\":$((i % 3))}}"; i=$((i + 1)); done'
+works 'a reward model' "$grpo" reward $one --dataset fine.jsonl --output-dir judge
+# a tokenizer that has a token more than its model has rows, as a policy and as a reward model
+for m in base judge/final; do
+    rm -rf narrow-"${m%/*}"; cp -R $m narrow-"${m%/*}"
+    sed 's/^ "added_tokens": \[/&{"id":420,"content":"[PAD]","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true},/' $m/tokenizer.json > narrow-"${m%/*}"/tokenizer.json
+done
+beyond='*beyond.jsonl:3: has token 420 of the tokenizer, but the model*s vocabulary has only 420; *'
+of="--model narrow-base --dataset beyond.jsonl"
+wants="--max-completion-length 4 --reward-cmd"
+for command in sft dpo reward; do refuses "$beyond" "$grpo" $command $of --output-dir no; done
+refuses "$beyond" "$grpo" train $of --output-dir no $wants "$judge"
+refuses "$beyond" "$grpo" ppo $of --output-dir no $wants "$judge"
+refuses "$beyond" "$grpo" sample $of --max-completion-length 4 --output no
+refuses "$beyond" "$grpo" pairs $of --output no $wants "$judge"
+refuses "$beyond" "$grpo" eval --policies base,narrow-base --dataset beyond.jsonl $wants "$judge"
+refuses "$beyond" "$grpo" score --dataset beyond.jsonl --reward-model narrow-judge --output no
+refuses "$beyond" "$grpo" train --model base --dataset beyond.jsonl --output-dir no --max-completion-length 4 --reward-model narrow-judge
+[ -e no ] && bad 'something was written' || good
+# a prompt that is too long
+long='*long.jsonl:3: the prompt alone has 245 tokens, expected fewer than --max-length 112; shorten it, or leave such rows out with --drop-long'
+for command in sft dpo reward; do
+    refuses "$long" "$grpo" $command $one --dataset long.jsonl --output-dir no
+    works "$command --drop-long" "$grpo" $command $one --dataset long.jsonl --drop-long --output-dir dropped-$command
+    case $(cat "$err") in *"$command: 1 of 8 rows are left out: their prompts have more than 111 tokens (line 3 is the first)"*) good ;; *) bad "$command --drop-long: $(cat "$err")" ;; esac
+    works "$command without the row" "$grpo" $command $one --dataset shorter.jsonl --output-dir shorter-$command
+    same "$command --drop-long" dropped-$command/log.jsonl shorter-$command/log.jsonl
+done
+step="--model base --max-steps 1 --num-generations 2 --per-device-train-batch-size 4 --max-completion-length 4 --reward-cmd"
+long='*long.jsonl:3: prompt of 245 tokens and --max-completion-length 4 exceed the context of 112; shorten one of them'
+refuses "$long, or leave such rows out with --drop-long" "$grpo" train --dataset long.jsonl --output-dir no $step "$judge"
+works 'train --drop-long' "$grpo" train --dataset long.jsonl --drop-long --output-dir dropped $step "$judge"
+works 'train without the row' "$grpo" train --dataset shorter.jsonl --output-dir without $step "$judge"
+same 'train --drop-long' dropped/log.jsonl without/log.jsonl
+refuses "$long" "$grpo" sample --model base --dataset long.jsonl --max-completion-length 4 --output no --batch 1
+refuses "$long" "$grpo" pairs --model base --dataset long.jsonl $wants "$judge" --output no
+refuses "$long" "$grpo" eval --policies base --dataset long.jsonl $wants "$judge"
+refuses '*nowhere/tokenizer.json: *' "$grpo" eval --policies base,nowhere --dataset fine.jsonl $wants "$judge"
+grep -q 'eval  *[0-9]*/' "$err" && bad 'eval: a policy that is not there is found after the first has answered' || good
+refuses '*long.jsonl:3: the prompt has 245 tokens, but the context of judge/final holds 112; shorten it' "$grpo" score --dataset long.jsonl --reward-model judge/final --output no
+[ -e no ] && bad 'something was written' || good
+
+# ---- --skip-errors and --limit -----------------------------------------------------------------------
+{ echo '{"prompt": "torn'; sed -n 1,2p long.jsonl; echo '{"question":"hi","completion":"ho"}'; sed -n '3,$p' long.jsonl; } > mixed.jsonl
+skipped='*mixed.jsonl:1:*mixed.jsonl:4: no "prompt"*mixed.jsonl:5: *: 3 rows left out, 7 used*'
+told() { case $(cat "$err") in $skipped) good ;; *) bad "$1: $(cat "$err")" ;; esac; }
+works 'sample --skip-errors' "$grpo" sample --model base --dataset mixed.jsonl --max-completion-length 4 --skip-errors --output sampled-mixed
+told 'sample --skip-errors'
+works 'sample of the rest' "$grpo" sample --model base --dataset shorter.jsonl --max-completion-length 4 --output sampled-rest
+same 'sample --skip-errors' sampled-mixed sampled-rest
+works 'score --skip-errors' "$grpo" score --dataset mixed.jsonl --reward-model judge/final --skip-errors --output scored-mixed
+told 'score --skip-errors'
+works 'score of the rest' "$grpo" score --dataset shorter.jsonl --reward-model judge/final --output scored-rest
+same 'score --skip-errors' scored-mixed scored-rest
+works 'score --skip-errors --summary' "$grpo" score --dataset mixed.jsonl --reward-model judge/final --skip-errors --summary --json
+says 'score --skip-errors --summary' '*"left_out":3}'
+works 'eval --skip-errors' "$grpo" eval --policies base --dataset mixed.jsonl --max-completion-length 4 --reward-model judge/final --skip-errors --json
+told 'eval --skip-errors'
+says 'eval --skip-errors' '*"prompts": 7*"left_out": 3*'
+works 'sample --limit' "$grpo" sample --model base --dataset fine.jsonl --max-completion-length 4 --limit 2
+[ "$(wc -l < "$out")" -eq 2 ] && good || bad "sample --limit 2: $(wc -l < "$out") rows"
+works 'score --limit' "$grpo" score --dataset long.jsonl --reward-model judge/final --limit 2
+[ "$(wc -l < "$out")" -eq 2 ] && good || bad "score --limit 2: $(wc -l < "$out") rows"
+works 'eval --limit' "$grpo" eval --policies base --dataset long.jsonl --max-completion-length 4 --reward-model judge/final --limit 2 --json
+says 'eval --limit' '*"prompts": 2*'
+refuses '*--limit: found -1, expected at least 0*' "$grpo" sample --model base --dataset fine.jsonl --limit -1
+"$grpo" sample --model base --dataset fine.jsonl --max-completion-length 112 --skip-errors --output no 2> "$err" && bad 'no row can be used' || case $(cat "$err") in *'fine.jsonl: none of 8 rows can be used') good ;; *) bad "no row can be used: $(cat "$err")" ;; esac
+
+# ---- what was written stays --------------------------------------------------------------------------
+row '' 200 many.jsonl
+refuses '*the program ended (exit code 5)*; what was written until then is in kept.partial' "$grpo" score --dataset many.jsonl --output kept --reward-cmd 'i=0; while read -r l; do [ $i -lt 150 ] || exit 5; echo "{\"id\":$i,\"scores\":{\"a\":1}}"; i=$((i + 1)); done'
+[ "$(wc -l < kept.partial)" -eq 128 ] && [ ! -e kept ] && [ ! -e kept.tmp ] && good || bad "what was scored: $(ls kept*), $(wc -l < kept.partial) rows"
+
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

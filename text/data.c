@@ -190,8 +190,39 @@ static bool read_row(Example *x, const Json *row, int need, const char *path, Er
     return true;
 }
 
+bool leave_out(LeftOut *out, Err *e) {
+    if (!out || !out->skip) return false;
+    fprintf(stderr, "%s: left out: %s\n", out->command, e->line);
+    e->line[0] = 0;
+    out->n++;
+    return true;
+}
+
+void left_out_tell(const LeftOut *out, int used) {
+    if (out->n)
+        fprintf(stderr, "%s: %d row%s left out, %d used\n", out->command, out->n, out->n > 1 ? "s" : "",
+                used);
+}
+
+/* A line that is not blank; `plain`: a prompt. */
+static bool read_line_of(Example *x, char *at, size_t length, bool plain, int need, const char *system,
+                         Err *e) {
+    size_t bad;
+    if (plain && !utf8_valid(at, length, &bad))
+        return fail(e, "%s:%d: byte %zu is no valid UTF-8", x->path, x->line, bad + 1);
+    if (plain) return one_user(x, at, e) && add_system(x, system, e);
+    Json *row = json_parse(at, length, x->path, x->line, e);
+    return row && read_row(x, row, need, x->path, e) && add_system(x, system, e);
+}
+
 bool dataset_load(Dataset *d, const char *path, int need, const char *system, Err *e) {
+    return dataset_load_some(d, path, need, system, 0, NULL, e);
+}
+
+bool dataset_load_some(Dataset *d, const char *path, int need, const char *system, int limit, LeftOut *out,
+                       Err *e) {
     size_t n;
+    if (limit < 0) return fail(e, "--limit: found %d, expected at least 0", limit);
     char *text = shapes_missing(path, e) ? file_read(path, &n, e) : NULL;
     if (!text) return false;
     const size_t name = strlen(path);
@@ -204,27 +235,19 @@ bool dataset_load(Dataset *d, const char *path, int need, const char *system, Er
     *d = (Dataset){.path = path, .row = data_memory((size_t)lines * sizeof(Example), e), .memory = text};
     if (!d->row) return false;
     int line = 0;
-    for (char *at = text; at < text + n; ) {
+    for (char *at = text; at < text + n && (!limit || d->n < limit); ) {
         char *end = memchr(at, '\n', (size_t)(text + n - at));
         if (!end) end = text + n;
-        size_t length = (size_t)(end - at), bad;
+        size_t length = (size_t)(end - at);
         line++;
         if (length >= 3 && !memcmp(at, "\xef\xbb\xbf", 3)) at += 3, length -= 3;    /* a byte order mark */
         if (length && at[length - 1] == '\r') length--;
         at[length] = 0;
         Example *x = &d->row[d->n];
-        *x = (Example){.line = line};
+        *x = (Example){.path = path, .line = line};
         if (strspn(at, " \t") < length) {
-            if (plain) {
-                if (!utf8_valid(at, length, &bad))
-                    return fail(e, "%s:%d: byte %zu is no valid UTF-8", path, line, bad + 1);
-                if (!one_user(x, at, e)) return false;
-            } else {
-                Json *row = json_parse(at, length, path, line, e);
-                if (!row || !read_row(x, row, need, path, e)) return false;
-            }
-            if (!add_system(x, system, e)) return false;
-            d->n++;
+            if (read_line_of(x, at, length, plain, need, system, e)) d->n++;
+            else if (!leave_out(out, e)) return false;
         }
         at = end + 1;
     }
@@ -333,7 +356,9 @@ static bool prompt_ends_with_token(const Language *l) {
 bool language_load(Language *l, const char *dir, const char *chat_template, Err *e) {
     char own[1024];
     l->tokenizer = folder_tokenizer(own, dir, e) ? tokenizer_load(own, e) : NULL;
-    if (!l->tokenizer) return false;
+    ModelConfig of;
+    if (!l->tokenizer || !folder_config(&of, NULL, dir, e)) return false;
+    l->vocab = of.vocab, l->context = of.context, l->pad = of.pad;
     if (chat_template ? !chat_template_parse(&l->chat, chat_template, e)
                       : !chat_template_find(&l->chat, l->tokenizer, e))
         return false;
@@ -347,8 +372,16 @@ bool language_load(Language *l, const char *dir, const char *chat_template, Err 
 
 void language_free(Language *l) { tokenizer_free(l->tokenizer); }
 
+/* What is wrong with a row of a file is told with its place. */
+static bool row_wrong(const Example *x, Err *e) {
+    const Err why = *e;
+    e->line[0] = 0;
+    return x->path ? fail(e, "%s:%d: %s", x->path, x->line, why.line) : fail(e, "%s", why.line);
+}
+
 bool encode_prompt(Ids *out, const Language *l, const Example *x, Err *e) {
-    return chat_encode(out, l->tokenizer, l->chat, x->prompt, x->n_prompt, true, l->split_special, e);
+    return chat_encode(out, l->tokenizer, l->chat, x->prompt, x->n_prompt, true, l->split_special, e) ||
+           row_wrong(x, e);
 }
 
 bool encode_completion(Ids *out, const Language *l, const char *text, bool ended, Err *e) {

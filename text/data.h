@@ -12,6 +12,7 @@
  * that has none. chosen and rejected may be whole conversations instead: the turns that they share are the
  * prompt, which a "prompt" beside them repeats. */
 typedef struct {
+    const char *path;                   /* of the file, and the row's place there */
     int line;
     const Message *prompt;              /* n_prompt messages */
     int n_prompt;
@@ -25,8 +26,24 @@ typedef struct { const char *path; Example *row; int n; void *memory; } Dataset;
 /* In size, of a label or score: so that weighted sums and squares of them stay finite in float too. */
 #define SCORE_MOST 1e30
 
+/* Rows that cannot be used are refused, or left out, counted and named on standard error. */
+typedef struct { const char *command; bool skip; int n; } LeftOut;
+/* Rows of a table of settings (lib/settings.h) for these two. */
+#define ROWS_SETTINGS(at_limit, at_skip_errors)                                                  \
+    {"limit", SET_INT, at_limit, "0", NULL, "rows of the data set, from the first on; 0: all"},  \
+    {"skip_errors", SET_BOOL, at_skip_errors, "false", NULL,                                     \
+     "rows that cannot be used are left out, counted and named; otherwise one ends the command"}
+/* True where the row that the line is about may be left out (not so with NULL): it is told, and e is empty
+ * again. */
+bool leave_out(LeftOut *out, Err *e);
+/* How many were left out, if any, and how many are used. */
+void left_out_tell(const LeftOut *out, int used);
+
 /* need: of Need. system (NULL: none): a system message put before prompts that have none. */
 bool dataset_load(Dataset *d, const char *path, int need, const char *system, Err *e);
+/* The first `limit` rows (0: all) that can be used: others are refused, or left out. */
+bool dataset_load_some(Dataset *d, const char *path, int need, const char *system, int limit, LeftOut *out,
+                       Err *e);
 /* The last rows of a permutation keyed by seed are held out: floor(share n) of them; both parts keep the
  * order of the file. */
 bool dataset_hold_out(Dataset *d, Dataset *held, double share, uint64_t seed, Err *e);
@@ -43,11 +60,12 @@ int dataset_labels(const Dataset *d, char (*name)[64], int max);
 /* Member "messages": the prompt's, with role and content. */
 void example_put_messages(JsonWriter *w, const Example *x);
 
-/* A policy's or a reward model's language: its tokenizer and template; split_special: as in chat_encode. */
+/* A policy's or a reward model's language: its tokenizer and template, and what its model can read;
+ * split_special: as in chat_encode. */
 typedef struct {
     Tokenizer *tokenizer;
     ChatTemplate chat;
-    int end_of_turn;
+    int end_of_turn, vocab, context, pad;
     bool split_special, behind_token;   /* behind_token: a completion follows an added token */
 } Language;
 /* chat_template NULL: the folder's */

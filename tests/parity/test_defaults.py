@@ -13,7 +13,7 @@ from trl.experimental.gmpo import GMPOConfig  # noqa: F401  (our --loss-type gmp
 CONFIGS = {"train": GRPOConfig, "sft": SFTConfig, "reward": RewardConfig, "dpo": DPOConfig}
 
 # ours that are no field of TRL's, all commands together
-OURS = {"model", "dataset", "chat_template", "system", "slice_rows", "save_dtype", "base_dtype", "resume", "json", "config", "reward_timeout", "min_lr_ratio", "warmup_ratio", "reward_model", "reward_cmd",
+OURS = {"model", "dataset", "chat_template", "system", "slice_rows", "save_dtype", "base_dtype", "resume", "json", "drop_long", "config", "reward_timeout", "min_lr_ratio", "warmup_ratio", "reward_model", "reward_cmd",
         "reward_chat_template", "reward_clip", "missing_labels", "dual_clip", "eval_split", "eval_dataset", "labels", "label_weights", "normalize_labels",
         "reward_floors", "multiplier_learning_rate", "multiplier_max",
         "tdpo_alpha", "bmc_delta", "bmc_reference", "bmc_stop_words", "flow_reward", "flow_alpha", "flow_scores", "flow_gamma", "subtb_lambda",
