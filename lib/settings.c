@@ -20,6 +20,16 @@ const Setting *setting_find(const Setting *rows, const char *name) {
     return NULL;
 }
 
+static bool has_none(const Setting *s) {
+    int i = 0;
+    while (s->choice[i] && strcmp(s->choice[i], "none")) i++;
+    return s->choice[i] != NULL;
+}
+
+int64_t settings_steps(double steps, int64_t n) {
+    return (int64_t)(steps > 0 && steps < 1 ? ceil(steps * (double)n) : steps);
+}
+
 bool setting_set(void *config, const Setting *s, const char *text, const char *where, Err *e) {
     void *field = (char *)config + s->at;
     char *end;
@@ -36,6 +46,15 @@ bool setting_set(void *config, const Setting *s, const char *text, const char *w
         int n = 0;
         for (; s->choice[n]; n++)
             if (!strcmp(s->choice[n], text)) { *(int *)field = n; return true; }
+        /* what was a switch in TRL once: true is the default, false is none */
+        const bool was_switch = s->fallback && strcmp(s->fallback, "none");
+        for (int i = 0; was_switch && i < n; i++) {
+            const bool off = !strcmp(s->choice[i], "none"), on = !strcmp(s->choice[i], s->fallback);
+            if ((off && !strcmp(text, "false")) || (on && has_none(s) && !strcmp(text, "true"))) {
+                *(int *)field = i;
+                return true;
+            }
+        }
         char all[256] = "";
         for (int i = 0; i < n; i++)
             snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", s->choice[i]);
@@ -51,7 +70,10 @@ bool setting_set(void *config, const Setting *s, const char *text, const char *w
     }
     if (end == text || *end || !isfinite(v))
         return fail(e, "%s: %s: found \"%.40s\", expected a number", where, s->name, text);
-    if (s->kind == SET_NUMBER) {
+    if (s->kind == SET_STEPS && (v < 0 || v > 2e9 || (v > 1 && v != floor(v))))
+        return fail(e, "%s: %s: found %.40s, expected a whole number of steps, or a share of all below 1",
+                    where, s->name, text);
+    if (s->kind == SET_NUMBER || s->kind == SET_STEPS) {
         *(double *)field = v;
         return true;
     }
@@ -67,6 +89,7 @@ void setting_default(void *config, const Setting *s) {
     if (s->fallback) { setting_set(config, s, s->fallback, "default", &e); return; }
     if (s->kind == SET_STRING) *(const char **)field = NULL;
     else if (s->kind == SET_NUMBER) *(double *)field = NAN;
+    else if (s->kind == SET_STEPS) *(double *)field = 0;
     else if (s->kind == SET_BOOL) *(bool *)field = false;
     else *(int *)field = 0;
 }

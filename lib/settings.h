@@ -7,8 +7,9 @@
 #include "base.h"
 
 /* Types of the fields: const char * (NULL: not given), int, double (NaN: none), bool, an int-sized enum for a
- * choice. A heading is no setting: its name stands above the rows that follow it in --help. */
-typedef enum { SET_HEADING, SET_STRING, SET_INT, SET_NUMBER, SET_BOOL, SET_CHOICE } SettingKind;
+ * choice, and double for steps: a number of them, or, below 1, a share of all (settings_steps). A heading is
+ * no setting: its name stands above the rows that follow it in --help. */
+typedef enum { SET_HEADING, SET_STRING, SET_INT, SET_NUMBER, SET_BOOL, SET_CHOICE, SET_STEPS } SettingKind;
 typedef struct {
     const char *name;                   /* TRL's where TRL has it; NULL ends a table */
     SettingKind kind;
@@ -23,6 +24,8 @@ typedef struct {
 /* The field of config from text; where: what the error line begins with. A string is kept as the pointer
  * given. */
 bool setting_set(void *config, const Setting *s, const char *text, const char *where, Err *e);
+/* The number of steps that a field of SET_STEPS means, of n: a share is rounded up, as in transformers. */
+int64_t settings_steps(double steps, int64_t n);
 void setting_default(void *config, const Setting *s);
 void settings_default(void *config, const Setting *rows);
 /* The row of that name, dashes and underscores being the same; NULL: none. */

@@ -79,8 +79,9 @@ static bool plan_by_updates(const Method *m, void *self, Err *e) {
 /* ---- the run ---- */
 
 /* Whether the held-out data are due at this line of the log. */
-static bool evaluation_due(const Training *t, int64_t line) {
-    return t->watch && t->watch->o->eval_steps && line % t->watch->o->eval_steps == 0;
+static bool evaluation_due(const Training *t, int64_t line, int64_t lines) {
+    const int64_t every = t->watch ? settings_steps(t->watch->o->eval_steps, lines) : 0;
+    return every && line % every == 0;
 }
 
 /* *stop: what the held-out data say ends the run. */
@@ -137,14 +138,16 @@ static bool loop(const Method *m, void *self, Err *e) {
     Training *t = self;
     Trainer *trainer = t->trainer;
     const int unit = t->unit ? t->unit : 1;
+    const int64_t lines = (trainer->n_step + unit - 1) / unit,
+                  every = settings_steps(t->o->logging_steps, lines);
     Progress p;
     progress_begin(&p, m->table->command, trainer->n_step);
     while (trainer->step < trainer->n_step) {
         if (!m->update(self, e)) return false;
         const int64_t line = (trainer->step + unit - 1) / unit;
-        const bool due = evaluation_due(t, line);
+        const bool due = evaluation_due(t, line, lines);
         bool stop = false;
-        if ((line % t->o->logging_steps == 0 || due) && !log_line(&stop, m, self, due, e)) return false;
+        if ((line % every == 0 || due) && !log_line(&stop, m, self, due, e)) return false;
         if (stop) trainer->n_step = trainer->step;
         const bool last = trainer->step == trainer->n_step;
         if (caught && (!t->inside || last)) t->signal = caught;

@@ -213,7 +213,7 @@ void options_write_value(JsonWriter *w, const void *config, const Setting *o) {
         if (*(const char *const *)field) json_string(w, *(const char *const *)field);
         else json_null(w);
     } else if (o->kind == SET_INT) json_int(w, *(const int *)field);
-    else if (o->kind == SET_NUMBER) json_number(w, *(const double *)field);
+    else if (o->kind == SET_NUMBER || o->kind == SET_STEPS) json_number(w, *(const double *)field);
     else if (o->kind == SET_BOOL) json_bool(w, *(const bool *)field);
     else json_string(w, o->choice[*(const int *)field]);
 }

@@ -42,8 +42,9 @@ const Setting run_settings[] = {
     {"max_steps", SET_INT, AT(max_steps), "-1", NULL, "updates; -1: by epochs"},
     {"learning_rate", SET_NUMBER, AT(learning_rate), "1e-6", NULL, "peak rate"},
     {"lr_scheduler_type", SET_CHOICE, AT(lr_scheduler_type), "linear", schedule_names, "schedule"},
-    {"warmup_steps", SET_INT, AT(warmup_steps), "0", NULL, "updates until the peak rate"},
-    {"warmup_ratio", SET_NUMBER, AT(warmup_ratio), "0", NULL, "the same as a share of all updates"},
+    {"warmup_steps", SET_STEPS, AT(warmup_steps), "0", NULL,
+     "updates until the peak rate; below 1: a share of all"},
+    {"warmup_ratio", SET_NUMBER, AT(warmup_ratio), "0", NULL, "the same as a share"},
     {"min_lr_ratio", SET_NUMBER, AT(min_lr_ratio), "0", NULL,
      "the decay ends at this share of the peak rate"},
     {"seed", SET_INT, AT(seed), "42", NULL, "of everything drawn"},
@@ -55,8 +56,10 @@ const Setting run_settings[] = {
      "share of a matrix that an update takes away, times the rate"},
     {"max_grad_norm", SET_NUMBER, AT(max_grad_norm), "1", NULL, "clipping of the global norm; 0: off"},
     SETTINGS_HEADING("Log, checkpoints and memory"),
-    {"logging_steps", SET_INT, AT(logging_steps), "1", NULL, "a line of log.jsonl every so many updates"},
-    {"save_steps", SET_INT, AT(save_steps), "500", NULL, "a checkpoint every so many updates; 0: none"},
+    {"logging_steps", SET_STEPS, AT(logging_steps), "1", NULL,
+     "a line of log.jsonl every so many updates, or every such share of all"},
+    {"save_steps", SET_STEPS, AT(save_steps), "500", NULL,
+     "a checkpoint every so many updates, or every such share of all; 0: none"},
     {"report_to", SET_STRING, AT(report_to), "none", NULL,
      "tensorboard: the numbers of the log also in the folder runs/, as TensorBoard reads them"},
     {"slice_rows", SET_INT, AT(slice_rows), "1024", NULL,
@@ -103,9 +106,7 @@ bool run_options_check(const RunOptions *o, Err *e) {
     if (!(o->warmup_ratio >= 0 && o->warmup_ratio <= 1) || !(o->min_lr_ratio >= 0))
         return fail(e, "--warmup-ratio %g, --min-lr-ratio %g: out of range", o->warmup_ratio,
                     o->min_lr_ratio);
-    if (o->logging_steps < 1 || o->save_steps < 0 || o->warmup_steps < 0)
-        return fail(e, "--logging-steps %d, --save-steps %d, --warmup-steps %d: out of range",
-                    o->logging_steps, o->save_steps, o->warmup_steps);
+    if (!(o->logging_steps > 0)) return fail(e, "--logging-steps: found 0, expected more");
     if (!(o->learning_rate >= 0) || !(o->weight_decay >= 0) || !(o->adam_epsilon > 0))
         return fail(e, "--learning-rate %g, --weight-decay %g, --adam-epsilon %g: out of range",
                     o->learning_rate, o->weight_decay, o->adam_epsilon);
@@ -158,7 +159,8 @@ void run_trainer(Trainer *t, const RunOptions *o, int n_step) {
     t->max_grad_norm = o->max_grad_norm;
     t->schedule = (Schedule)o->lr_scheduler_type;
     t->n_step = n_step;
-    t->warmup = o->warmup_steps ? o->warmup_steps : (int64_t)ceil(o->warmup_ratio * n_step);
+    t->warmup = o->warmup_steps ? settings_steps(o->warmup_steps, n_step)
+                                : (int64_t)ceil(o->warmup_ratio * n_step);
     t->min_lr_ratio = o->min_lr_ratio;
 }
 
@@ -312,7 +314,8 @@ double run_rate(const Run *r, int64_t tokens) {
 }
 
 bool run_checkpoint(Run *r, const RunOptions *o, const Trainer *t, bool force, Err *e) {
-    if (t->step == r->saved || (!force && (!o->save_steps || t->step % o->save_steps))) return true;
+    const int64_t every = settings_steps(o->save_steps, t->n_step);
+    if (t->step == r->saved || (!force && (!every || t->step % every))) return true;
     if (!checkpoint_save(&r->checkpoints, t, r->identity, &r->log, &r->timing, e)) return false;
     r->saved = t->step;
     return true;

@@ -24,8 +24,8 @@ typedef struct {
 
 typedef struct {
     const char *model, *dataset, *output_dir, *chat_template, *system, *report_to;
-    int per_device_train_batch_size, gradient_accumulation_steps, max_steps, warmup_steps, seed,
-        logging_steps, save_steps, slice_rows;
+    int per_device_train_batch_size, gradient_accumulation_steps, max_steps, seed, slice_rows;
+    double warmup_steps, logging_steps, save_steps;
     double num_train_epochs, learning_rate, warmup_ratio, min_lr_ratio, adam_beta1, adam_beta2, adam_epsilon,
         weight_decay, max_grad_norm;
     int lr_scheduler_type, save_dtype;

@@ -14,9 +14,9 @@ static const char *const greater_names[] = {"none", "true", "false", NULL};
 #define AT(member) offsetof(WatchOptions, member)
 const Setting watch_settings[] = {
     SETTINGS_HEADING("What is seen while it trains"),
-    {"eval_steps", SET_INT, AT(eval_steps), "0", NULL,
-     "every so many updates the held-out prompts are answered, once each, and what comes of it is logged; 0: "
-     "never"},
+    {"eval_steps", SET_STEPS, AT(eval_steps), "0", NULL,
+     "every so many updates, or every such share of all, the held-out prompts are answered, once each, and "
+     "what comes of it is logged; 0: never"},
     {"metric_for_best_model", SET_STRING, AT(metric_for_best_model), NULL, NULL,
      "a name of the log that begins with eval_, such as eval_reward: the policy that was best by it is kept "
      "in "
@@ -54,8 +54,6 @@ static bool find_metric(Watch *w, const char *metric, Err *e) {
 }
 
 bool watch_check(const WatchOptions *o, bool held_out, Err *e) {
-    if (o->eval_steps < 0)
-        return fail(e, "--eval-steps: found %d, expected at least 1, or 0: never", o->eval_steps);
     if (o->early_stopping_patience < 0)
         return fail(e, "--early-stopping-patience: found %d, expected at least 1, or 0: never",
                     o->early_stopping_patience);

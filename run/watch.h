@@ -8,7 +8,8 @@
 
 typedef enum { GREATER_AUTO, GREATER_TRUE, GREATER_FALSE } GreaterIsBetter;
 typedef struct {
-    int eval_steps, early_stopping_patience;
+    double eval_steps;
+    int early_stopping_patience;
     const char *metric_for_best_model;
     GreaterIsBetter greater_is_better;
     bool load_best_model_at_end, log_completions;

@@ -500,6 +500,19 @@ case $(cat trl/config.json) in
     *) bad "default < --config < command line: $(cat trl/config.json)" ;;
 esac
 if [ "$(grep -c '"loss"' trl/log.jsonl)" -eq 2 ]; then good; else bad 'max_steps of --config'; fi
+# steps below 1 are a share of all, rounded up, as in transformers
+works 'steps as numbers' "$grpo" sft --model base --dataset sft.jsonl --max-steps 7 --warmup-steps 2 --logging-steps 3 --save-steps 3 --output-dir in-numbers
+printf '{"warmup_steps": 0.2, "logging_steps": 0.4, "save_steps": 0.4, "eval_steps": null}' > shares.json
+works 'steps as shares' "$grpo" sft --model base --dataset sft.jsonl --max-steps 7 --config shares.json --output-dir in-shares
+same_run 'steps as numbers and as shares' in-numbers in-shares
+if [ "$(grep -c '"loss"' in-shares/log.jsonl)" -eq 2 ]; then good; else bad "logging_steps 0.4 of 7: $(cat in-shares/log.jsonl)"; fi
+refuses '*warmup_steps: found 2.5, expected a whole number of steps, or a share of all below 1' "$grpo" sft --model base --dataset sft.jsonl --output-dir x --warmup-steps 2.5
+# what was a switch once
+for scale in 'true group' 'false none'; do
+    rm -rf scaled
+    works "scale_rewards ${scale% *}" "$grpo" train $train --output-dir scaled --max-steps 1 --scale-rewards "${scale% *}"
+    if grep -q "\"scale_rewards\": \"${scale#* }\"" scaled/config.json; then good; else bad "scale_rewards $scale"; fi
+done
 # trl_key JSON PATTERN
 trl_key() { printf '{"max_steps": 1,\n %s}' "$1" > key.json; refuses "*key.json:2:*$2" "$grpo" train $train --output-dir x --config key.json; }
 trl_key '"repetition_penalty": 1.1' 'repetition_penalty: found 1.1, expected 1 or null*'

@@ -83,7 +83,7 @@ refuses '*--eval-steps: nothing is held out*' "$grpo" train $plain --reward-cmd 
 refuses '*--metric-for-best-model: no line of the log has "eval_rewrad", did you mean eval_reward*' score --metric-for-best-model eval_rewrad --output-dir x
 refuses '*--metric-for-best-model: has no effect without --eval-steps*' score --eval-steps 0 --metric-for-best-model eval_reward --output-dir x
 refuses '*--early-stopping-patience: needs --metric-for-best-model*' score --early-stopping-patience 2 --output-dir x
-refuses '*--eval-steps: found -1*' score --eval-steps -1 --output-dir x
+refuses '*eval_steps: found -1, expected a whole number of steps, or a share of all below 1*' score --eval-steps -1 --output-dir x
 refuses '*--eval-dataset and --eval-split 0.5: both hold data out*' score --eval-split 0.5 --output-dir x
 
 printf '%s passed, %s failed\n' "$passed" "$failed"

@@ -157,7 +157,7 @@ static bool read_key(Dump *d, const Setting *k, const Json *v, Err *e) {
             return wrong_key(d, v, "a whole number", e);
         *(int *)field = (int)v->number;
         return true;
-    case SET_NUMBER:
+    case SET_NUMBER: case SET_STEPS:
         if (v->type != JSON_NUMBER && !(optional && v->type == JSON_NULL))
             return wrong_key(d, v, optional ? "a number or null" : "a number", e);
         *(double *)field = v->type == JSON_NULL ? NAN : v->number;

@@ -116,7 +116,7 @@ static const char *setting_text(char out[64], const DumpSettings *s, const char 
     if (!declared_setting(&row, key)) return out;
     const void *field = (const char *)s + row.at;
     switch (row.kind) {
-    case SET_NUMBER:
+    case SET_NUMBER: case SET_STEPS:
         if (isnan(*(const double *)field)) snprintf(out, 64, "none");
         else snprintf(out, 64, "%g", *(const double *)field);
         break;
