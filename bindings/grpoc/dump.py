@@ -10,7 +10,7 @@ import numpy as np
 NAMES = {"prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "input_ids", "attention_mask", "loss_mask",
          "rewards_per_func", "logits", "per_token_logps", "old_per_token_logps", "sampling_per_token_logps",
          "ref_per_token_logps", "entropies", "rewards", "advantages", "importance_sampling_ratio", "ratio", "per_token_kl",
-         "per_token_loss", "loss", "grad_per_token_logps", "grad_norm", "group_ids"}
+         "per_token_loss", "loss", "grad_per_token_logps", "grad_norm", "group_ids", "policy_mask", "row_weights"}
 FAMILIES = ("grad.", "exp_avg.", "exp_avg_sq.", "param.")
 KINDS = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32",
          "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL"}
@@ -67,7 +67,7 @@ class Dump:
         """Writes the file in one piece and returns its path."""
         config = {k: v for k, v in self.config.items() if v is not None and not (isinstance(v, float) and math.isnan(v))}
         meta = {"format": "grpo-dump-1", "config": json.dumps(config, sort_keys=True), "producer": self.producer,
-                "dialect": self.profile, "compute_dtype": self.compute_dtype}
+                "profile": self.profile, "compute_dtype": self.compute_dtype}
         header, data, at = {"__metadata__": {k: v for k, v in meta.items() if v}}, [], 0
         for name, (kind, shape, raw) in sorted(self.settled().items()):
             header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [at, at + len(raw)]}

@@ -46,7 +46,7 @@ def verify(dump, profile=None, model=None, old_model=None, ref_model=None, quick
     """Judges a dump: a path, or a grpoc.Dump that has been written. profile: what the trainer means to be, "verl-0.9" or
     so; model, old_model, ref_model: Hugging Face folders, for the stages that need the network; junit: the report as JUnit
     XML too, into this file. Returns a Result; what cannot be read or judged raises ValueError with the program's line."""
-    given = {"--dump": getattr(dump, "path", dump), "--dialect": profile, "--model": model, "--old-model": old_model,
+    given = {"--dump": getattr(dump, "path", dump), "--profile": profile, "--model": model, "--old-model": old_model,
              "--ref-model": ref_model, "--junit": junit}
     command = [str(find("grpo")), "verify"] + [str(x) for pair in given.items() if pair[1] is not None for x in pair]
     command += ["--quick"] if quick else []

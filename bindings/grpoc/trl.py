@@ -35,14 +35,9 @@ OPTIONS = ("loss_type", "importance_sampling_level", "epsilon", "epsilon_high", 
            "vllm_importance_sampling_correction", "vllm_importance_sampling_mode", "vllm_importance_sampling_clip_min",
            "vllm_importance_sampling_clip_max", "temperature", "top_k", "top_p", "min_p", "steps_per_generation",
            "gradient_accumulation_steps", "adam_beta1", "adam_beta2", "adam_epsilon", "weight_decay", "max_grad_norm")
+PROFILE = f"trl-{trl.__version__}"
 BATCH = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "old_per_token_logps", "ref_per_token_logps",
          "sampling_per_token_logps", "importance_sampling_ratio")
-
-
-def profile():
-    """The profile of the release that is imported."""
-    major, minor = (int(x) for x in trl.__version__.split(".")[:2])
-    return "trl-1.16" if (major, minor) >= (1, 10) else "trl-1.10"
 
 
 def loss_tensors(local):
@@ -196,7 +191,7 @@ class Dumps(TrainerCallback):
         args = self.trainer.args
         half = "bfloat16" if args.bf16 else "float16" if args.fp16 else None
         dtype = half or str(next(self.model().parameters()).dtype).split(".")[-1]
-        dump = Dump(self.folder / f"step-{self.step}-{name}.safetensors", profile(), dtype, f"TRL {trl.__version__}",
+        dump = Dump(self.folder / f"step-{self.step}-{name}.safetensors", PROFILE, dtype, f"TRL {trl.__version__}",
                     **{**settings(self.trainer), "step": self.step, **extra})
         self.written.append(dump.add(tensors).write())
 
