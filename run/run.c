@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "run/idle.h"
 #include "lib/files.h"
 #include "lib/machine.h"
 #include "lib/rng.h"
@@ -263,6 +264,7 @@ bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOp
     json_free(saved);
     r->last = clock_seconds();
     run_tell_options(table, config, config_path);
+    idle_tell(table, config);
     return r->identity && growing_open(&r->log, e) && growing_open(&r->timing, e) && report_open(r, o, e);
 }
 

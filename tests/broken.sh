@@ -51,6 +51,7 @@ tests_of() {            # the programs that must see a mistake in this file
         run/program.c | run/child.c) echo program pairs ;;
         run/scorer.c) echo commands program ;;
         run/learner.c) echo commands ;;
+        run/idle.c) echo idle ;;
         run/trainer.c | net/window.c) echo test_train ;;
         *) n=${1##*/}; echo "test_${n%.c}" ;;
     esac
