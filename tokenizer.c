@@ -62,7 +62,17 @@ int tokenizer_vocab(const Tokenizer *t) { return t->vocab; }
 int tokenizer_bos(const Tokenizer *t) { return t->bos; }
 int tokenizer_eos(const Tokenizer *t) { return t->eos; }
 int tokenizer_pad(const Tokenizer *t) { return t->pad; }
-const char *tokenizer_template_hash(const Tokenizer *t) { return t->template_hash; }
+int tokenizer_added_at(const Tokenizer *t, const char *s, size_t n, size_t *length) {
+    const Added *best = NULL;
+    for (int pass = 0; n && pass < 2; pass++)
+        for (int k = t->first_added[pass][(unsigned char)*s]; k >= 0; k = t->added[k].next) {
+            const Added *a = &t->added[k];
+            if ((size_t)a->n <= n && memcmp(a->text, s, (size_t)a->n) == 0 && (!best || a->n > best->n))
+                best = a;
+        }
+    *length = best ? (size_t)best->n : 0;
+    return best ? best->id : -1;
+}
 
 /* ---- words: one matcher for each regular expression, found by its exact text ---- */
 

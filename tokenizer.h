@@ -11,8 +11,8 @@ bool ids_add(Ids *ids, int id, Err *e);
 
 typedef struct Tokenizer Tokenizer;
 
-/* dir/tokenizer.json and, where present, tokenizer_config.json, special_tokens_map.json and
- * chat_template.jinja. What is read: BPE of bytes (GPT-2, SmolLM2, Llama-3, Qwen2 to Qwen3 and their kin) and
+/* dir/tokenizer.json and, where present, tokenizer_config.json and special_tokens_map.json.
+ * What is read: BPE of bytes (GPT-2, SmolLM2, Llama-3, Qwen2 to Qwen3 and their kin) and
  * BPE of characters with bytes to fall back on, as SentencePiece's models are written there (Llama-2,
  * TinyLlama, Mistral, Gemma); anything else is refused by its name. */
 Tokenizer *tokenizer_load(const char *dir, Err *e);
@@ -24,8 +24,8 @@ int tokenizer_pad(const Tokenizer *t);
 /* of an exact token or added token, -1 if there is none */
 int tokenizer_id(const Tokenizer *t, const char *token);
 
-/* SHA-256 of the folder's chat template, "" if it has none */
-const char *tokenizer_template_hash(const Tokenizer *t);
+/* The id of the added token with which n bytes begin, the longest if several, and its bytes; -1: none. */
+int tokenizer_added_at(const Tokenizer *t, const char *s, size_t n, size_t *length);
 
 /* Appends the ids of n bytes of text. Added tokens inside the text are recognised as `tokenizers` does; those
  * that the file calls special only with ENCODE_SPECIAL (its encode_special_tokens is the opposite), else they
@@ -91,7 +91,6 @@ struct Tokenizer {
     bool cut_behind;
     Rewrite decoder[REWRITE_STEPS];
     int n_decoder;
-    char template_hash[65];
 };
 
 /* The regular expression of each way to split, by which a tokenizer.json names it. */

@@ -12,7 +12,8 @@
 #include "text/fit.h"
 
 typedef struct {
-    const char *models, *reference, *dataset, *output, *cost, *system, *agents_template;
+    const char *models, *reference, *dataset, *output, *cost, *system;
+    ChatChoice chat;
     ScorerOptions scorer;
     int top_k, max_new, batch, slice_rows;
     double top_p, alpha;
@@ -32,8 +33,10 @@ static const Setting rows[] = {
     {"alpha", SET_NUMBER, AT(alpha), "0", NULL, "weight of a policy's divergence from the reference"},
     {"max_completion_length", SET_INT, AT(max_new), "256", NULL, "tokens at most"},
     {"system", SET_STRING, AT(system), NULL, NULL, "system message for prompts that have none"},
-    {"chat_template", SET_STRING, AT(agents_template), NULL, NULL,
-     "template of the policies, if theirs is unknown"},
+    {"chat_template", SET_STRING, AT(chat.template), NULL, NULL,
+     "template of the policies by name, or a FILE.jinja, in place of theirs"},
+    {"template_date", SET_STRING, AT(chat.date), CHAT_DATE, NULL,
+     "what a template that asks for the date writes: YYYY-MM-DD"},
     {"batch", SET_INT, AT(batch), "64", NULL, "prompts at once: memory only, no bit changes"},
     {"slice_rows", SET_INT, AT(slice_rows), "1024", NULL, "tokens scored at once: memory only"},
     SETTINGS_END};
@@ -135,7 +138,7 @@ static bool collab_run(const Config *c, Err *e) {
                     .top_p = c->top_p,
                     .alpha = c->alpha};
     bool ok = options_check(c, e) && dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e) &&
-              speakers_open(agent, &p.n_agent, MAX_AGENTS, c->models, c->agents_template, e);
+              speakers_open(agent, &p.n_agent, MAX_AGENTS, c->models, &c->chat, e);
     if (ok && c->reference) ok = (p.reference = reference = folder_load(c->reference, NULL, e)) != NULL;
     if (ok && reference && reference->config.vocab != agent[0].model->config.vocab)
         ok = fail(e, "%s: has a vocabulary of %d, the policies one of %d", c->reference,
@@ -156,7 +159,7 @@ static bool collab_run(const Config *c, Err *e) {
 }
 
 int cmd_collab(int argc, char **argv, Err *e) {
-    Config c;
+    Config c = {0};
     const int r = options_parse(&c, &table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
     return collab_run(&c, e) ? 0 : -1;

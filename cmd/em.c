@@ -199,7 +199,7 @@ static bool em_finish(JsonWriter *w, void *self, Err *e) {
     for (int u = 0; u < m->n_model; u++) {
         const int n = snprintf(dir, sizeof dir, "%s/%d/final", o->output_dir, u);
         if (n >= (int)sizeof dir) return fail(e, "%s: the path is too long", o->output_dir);
-        if (!folder_save(dir, m->l[u].model, &m->l[u].info, o->model, run_store(o), e)) return false;
+        if (!learner_save(&m->l[u], o, dir, e)) return false;
         folder_digest(m->l[u].model, hex);
         json_string(w, dir);
         if (!o->json) {

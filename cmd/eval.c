@@ -44,7 +44,7 @@ static bool add_policies(Eval *v, const Config *c, Err *e) {
     bool ok = true;
     for (const char *at = c->policies; ok && list_next(dir, sizeof dir, &at); ) {
         Speaker s = {0};
-        ok = speaker_open(&s, dir, c->speak.chat_template, e) && eval_add(v, dir, &s, e);
+        ok = speaker_open(&s, dir, &c->speak.chat, e) && eval_add(v, dir, &s, e);
         speaker_close(&s);
     }
     return ok;
@@ -56,7 +56,7 @@ static bool eval_fits(Dataset *d, const Config *c, LeftOut *out, Err *e) {
     bool ok = true;
     for (const char *at = c->policies; ok && list_next(dir, sizeof dir, &at); ) {
         Language l = {0};
-        ok = speaker_language(&l, dir, c->speak.chat_template, e) &&
+        ok = speaker_language(&l, dir, &c->speak.chat, e) &&
              fit_prompts(d, &l, c->speak.max_completion_length, out, e);
         language_free(&l);
     }
@@ -111,7 +111,7 @@ static bool eval(const Config *c, Err *e) {
 }
 
 int cmd_eval(int argc, char **argv, Err *e) {
-    Config c;
+    Config c = {0};
     const int r = options_parse(&c, &table, argc, argv, e);
     if (r) return r < 0 ? -1 : 0;
     return eval(&c, e) ? 0 : -1;

@@ -63,7 +63,6 @@ static bool check(const Config *o, Err *e) {
 static bool collect(Facts *f, const Config *o, Err *e) {
     Err ignored = {{0}};
     char own[1024];
-    ChatTemplate chat;
     Model *m = folder_config(&f->shape, &f->info, o->model, e) ? folder_load(o->model, &f->info, e) : NULL;
     if (!m) return false;
     folder_digest(m, f->hex);
@@ -71,9 +70,9 @@ static bool collect(Facts *f, const Config *o, Err *e) {
     model_free(m);
     Tokenizer *t = folder_tokenizer(own, o->model, &ignored) ? tokenizer_load(own, &ignored) : NULL;
     f->entries = t ? tokenizer_vocab(t) : -1;
-    if (t && chat_template_find(&chat, t, &ignored))
-        snprintf(f->template, sizeof f->template, "%s", chat_template_name(chat));
-    else snprintf(f->template, sizeof f->template, "%.159s", ignored.line);
+    Chat *chat = t ? chat_open(t, own, NULL, &ignored) : NULL;
+    snprintf(f->template, sizeof f->template, "%.159s", chat ? chat_name(chat) : ignored.line);
+    chat_free(chat);
     tokenizer_free(t);
     if (!run_adapter(&f->shape, &f->info, &o->adapter, o->model, e)) return false;
     const double p = o->prompt_length, l = o->completion_length, g = o->num_generations,

@@ -10,7 +10,8 @@
 #include "text/fit.h"
 
 typedef struct {
-    const char *models, *reference, *dataset, *output, *cost, *system, *chat_template;
+    const char *models, *reference, *dataset, *output, *cost, *system;
+    ChatChoice chat;
     ScorerOptions scorer;
     MixPlan plan;
     bool json;
@@ -32,8 +33,10 @@ static const Setting rows[] = {
      "with --reward-weights: the coefficient of the KL that the mixture is to have"},
     {"max_completion_length", SET_INT, AT(plan.max_new), "256", NULL, "tokens at most"},
     {"seed", SET_INT, AT(plan.seed), "42", NULL, "of the draws"},
-    {"chat_template", SET_STRING, AT(chat_template), NULL, NULL,
-     "template of the policies, if theirs is unknown"},
+    {"chat_template", SET_STRING, AT(chat.template), NULL, NULL,
+     "template of the policies by name, or a FILE.jinja, in place of theirs"},
+    {"template_date", SET_STRING, AT(chat.date), CHAT_DATE, NULL,
+     "what a template that asks for the date writes: YYYY-MM-DD"},
     {"system", SET_STRING, AT(system), NULL, NULL, "system message for prompts that have none"},
     {"slice_rows", SET_INT, AT(plan.slice_rows), "1024", NULL, "tokens computed at once: memory only"},
     {"cost", SET_STRING, AT(cost), NULL, NULL,
@@ -47,8 +50,8 @@ static const Setting scores[] = {
      "reward folder whose k-th label is the goal of the k-th policy"},
     {"reward_cmd", SET_STRING, AT(scorer.program), NULL, NULL, "program that scores JSON lines"},
     {"reward_timeout", SET_INT, AT(scorer.timeout), "120", NULL, "seconds that the program may be silent"},
-    {"reward_chat_template", SET_STRING, AT(scorer.chat_template), NULL, NULL,
-     "template of the reward models, if theirs is unknown"},
+    {"reward_chat_template", SET_STRING, AT(scorer.chat.template), NULL, NULL,
+     "template of the reward models by name, or a FILE.jinja, in place of theirs"},
     SETTINGS_END};
 static const OptionTable table = {
     "mix", "weights for a mixture of finished policies",
@@ -166,7 +169,7 @@ static bool mix_open(const Config *c, Err *e) {
     bool ok = mix_check(c, e) && dataset_load(&d, c->dataset, NEED_PROMPT, c->system, e);
     if (ok && snprintf(all, sizeof all, "%s,%s", c->models, c->reference) >= (int)sizeof all)
         ok = fail(e, "--models: expected at most %zu bytes", sizeof all - 1);
-    ok = ok && speakers_open(policy, &n, MAX_POLICIES + 1, all, c->chat_template, e);
+    ok = ok && speakers_open(policy, &n, MAX_POLICIES + 1, all, &c->chat, e);
     if (ok && (p.n_policy = n - 1) < 2) ok = fail(e, "--models: found one policy, expected at least two");
     for (int k = 0; ok && k < n; k++) ok = fit_prompts(&d, &policy[k].language, p.max_new, NULL, e);
     ok = ok && (!c->scorer.weights || goals_open(&p, &d, weight, &c->scorer, e)) && mix_run(c, &p, e);

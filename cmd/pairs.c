@@ -134,7 +134,7 @@ static bool sampled(Pairs *p, Dataset *d, Err *e) {
     bool ok = scorer &&
               parse_weights(weight, c->scorer.weights, scorer_labels(scorer), scorer_n_label(scorer),
                             "--reward-weights", e) &&
-              speaker_open(&s, c->model, c->speak.chat_template, e) &&
+              speaker_open(&s, c->model, &c->speak.chat, e) &&
               fit_prompts(d, &s.language, c->speak.max_completion_length, NULL, e) &&
               scorer_check(scorer, d, false, NULL, e);
     if (ok) {

@@ -19,7 +19,8 @@ typedef enum { ASKED_NOTHING, ASKED_FALSE, ASKED_TRUE } Asked;
 static const char *const asked_names[] = {"auto", "false", "true", NULL};
 
 typedef struct {
-    const char *model, *dataset, *output, *chat_template, *system, *reference, *cost, *mixture_weights;
+    const char *model, *dataset, *output, *system, *reference, *cost, *mixture_weights;
+    ChatChoice chat;
     GenerationConfig asked;
     Asked do_sample;
     bool split_special_tokens, single_turns;        /* the latter of our own small policy; no option */
@@ -30,8 +31,10 @@ typedef struct {
 #define AT(member) offsetof(Config, member)
 static const Setting speech_rows[] = {
     {"model", SET_STRING, AT(model), NULL, NULL, "folder of the model"},
-    {"chat_template", SET_STRING, AT(chat_template), NULL, NULL,
-     "template by name, if the folder's own is unknown"},
+    {"chat_template", SET_STRING, AT(chat.template), NULL, NULL,
+     "template by name, or a FILE.jinja, in place of the folder's own"},
+    {"template_date", SET_STRING, AT(chat.date), CHAT_DATE, NULL,
+     "what a template that asks for the date writes: YYYY-MM-DD"},
     {"system", SET_STRING, AT(system), NULL, NULL, "system message"},
     {"split_special_tokens", SET_BOOL, AT(split_special_tokens), "false", NULL,
      "what a message spells like a special token is text, so that nobody can type an end of turn"},
@@ -83,7 +86,7 @@ static bool open_speaker(PolicyMix *x, Drawing *d, const Config *c, const char *
     if (!c->model) return fail(e, "--model: not given; expected the folder of a model");
     if (c->mixture_weights) list_next(first, sizeof first, &at);
     if (!drawing_settle(d, &asked, command, c->mixture_weights ? first : c->model, e) ||
-        !policy_mix_open(x, c->model, c->mixture_weights, c->reference, c->chat_template, e))
+        !policy_mix_open(x, c->model, c->mixture_weights, c->reference, &c->chat, e))
         return false;
     x->policy[0].repetition_penalty = d->repetition_penalty;
     x->policy[0].language.split_special = c->split_special_tokens;
@@ -251,17 +254,17 @@ static bool chat(const Config *c, Err *e) {
     int n = 0, n_kept = 0, turn = 1;
     bool ok = open_speaker(&x, &how, c, "chat", e);
     if (ok) fputs("chat: /quit, an empty line or Ctrl-D ends\n", stderr);
-    if (ok && c->system) m[n++] = (Message){"system", c->system};
+    if (ok && c->system) m[n++] = (Message){"system", c->system, NULL};
     while (ok && n_kept + 2 < TURNS && read_line(&line, &size, e)) {
         char *question = malloc(strlen(line) + 1), *text = NULL;
         if (!question) { ok = fail(e, "chat: no memory"); break; }
         strcpy(question, line);
         kept[n_kept++] = question;
-        m[n++] = (Message){"user", question};
+        m[n++] = (Message){"user", question, NULL};
         const int room = room_for_answer(s, c, &how, m, &n, c->system != NULL, e);
         if (!(ok = room >= 0 && answer(&text, c, &how, s, m, n, room, turn++, e))) break;
         kept[n_kept++] = text;
-        m[n++] = (Message){"assistant", text};
+        m[n++] = (Message){"assistant", text, NULL};
         if (c->single_turns) n = c->system != NULL;
         printf("%s\n", text);
     }

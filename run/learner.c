@@ -1,8 +1,23 @@
 /* learner.c: opening what a run trains. */
 #include "run/learner.h"
 
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/files.h"
+
+/* The token that a policy learns to end with is the first of those that end its texts, as TRL saves it. */
+static void stop_first(FolderInfo *info, int end) {
+    int k = 0;
+    while (k < info->n_stop && info->stop[k] != end) k++;
+    if (k < info->n_stop) return;
+    if (info->n_stop < MAX_STOPS) info->n_stop++;
+    for (k = info->n_stop - 1; k > 0; k--) info->stop[k] = info->stop[k - 1];
+    info->stop[0] = end;
+}
+
 bool learner_shape(Learner *l, const RunOptions *o, bool policy, Err *e) {
-    if (!language_load(&l->language, o->model, o->chat_template, e) ||
+    if (!language_load(&l->language, o->model, &o->chat, e) ||
         !folder_config(&l->shape, &l->info, o->model, e))
         return false;
     if (l->info.dropout != 0)
@@ -13,6 +28,7 @@ bool learner_shape(Learner *l, const RunOptions *o, bool policy, Err *e) {
                     "be trained; make a whole model of it first with grpo merge", o->model);
     if (policy && l->shape.n_label)
         return fail(e, "%s: is a reward model; expected a language model", o->model);
+    if (policy) stop_first(&l->info, l->language.end_of_turn);
     l->shape.checkpointing = o->gradient_checkpointing;
     return run_adapter(&l->shape, &l->info, &o->adapter, o->model, e);
 }
@@ -26,6 +42,11 @@ double learner_bytes(const Learner *l, const RunOptions *o, bool reference) {
 }
 
 bool learner_load(Learner *l, const RunOptions *o, bool reference, Err *e) {
+    if (chat_apart(l->language.chat))
+        fprintf(stderr,
+                "%s: the chat template writes %d prompts otherwise once a reply follows; these replies are "
+                "learned as they stand\n",
+                o->model, chat_apart(l->language.chat));
     if (!(l->model = folder_load_as(o->model, &l->shape, (uint64_t)o->seed, e)) ||
         !trainer_new(&l->trainer, l->model, l->rows, l->rows, e))
         return false;
@@ -43,6 +64,14 @@ void learner_head(Learner *l, const double *sd, const double *mean) {
         for (int j = 0; j < m->config.hidden; j++) w[k * m->config.hidden + j] *= (real)sd[k];
     }
     model_pack(m);
+}
+
+bool learner_save(const Learner *l, const RunOptions *o, const char *dir, Err *e) {
+    char path[1024];
+    const char *text = chat_text(l->language.chat);
+    return folder_save(dir, l->model, &l->info, o->model, run_store(o), e) &&
+           (!o->chat.template || (path_join(path, sizeof path, dir, "chat_template.jinja", e) &&
+                                  file_write(path, text, strlen(text), e)));
 }
 
 void learner_close(Learner *l) {

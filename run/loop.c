@@ -21,10 +21,8 @@ int training_example(Training *t, int i) { return order_at(&t->order, t->trainer
 double training_epoch(const Training *t) { return (double)t->trainer->step * t->batch / t->order.n; }
 
 bool training_final(JsonWriter *w, Training *t, Learner *l, const char *key, double value, Err *e) {
-    if (!l->model->config.n_label && l->info.n_stop == 0)
-        l->info.stop[l->info.n_stop++] = l->language.end_of_turn;
     if (!path_join(t->final, sizeof t->final, t->o->output_dir, "final", e) ||
-        !folder_save(t->final, l->model, &l->info, t->o->model, run_store(t->o), e))
+        !learner_save(l, t->o, t->final, e))
         return false;
     folder_digest(l->model, t->hex);
     t->updates = l->trainer.step;

@@ -15,11 +15,11 @@ static bool pair_encode(PairTokens *s, Ids *ids, const Example *x, const Languag
     if (!fit_reply(x, s->n_prompt, max_length, e)) return false;
     const int room = max_length - s->n_prompt;
     bool long_pair = false;
-    if (!encode_completion(ids, l, x->chosen, !x->chosen_cut, e)) return false;
+    if (!encode_completion(ids, l, x, x->chosen, !x->chosen_cut, e)) return false;
     s->n_w = ids->n - s->n_prompt;
     if (s->n_w > room) s->n_w = room, ids->n = max_length, long_pair = true;
     const int before = ids->n;
-    if (!encode_completion(ids, l, x->rejected, !x->rejected_cut, e)) return false;
+    if (!encode_completion(ids, l, x, x->rejected, !x->rejected_cut, e)) return false;
     s->n_l = ids->n - before;
     if (s->n_l > room) s->n_l = room, ids->n = before + room, long_pair = true;
     if (!s->n_w || !s->n_l)

@@ -78,14 +78,14 @@ static bool weights_open(PolicyMix *x, const char *folders, const char *weights,
 }
 
 bool policy_mix_open(PolicyMix *x, const char *folders, const char *weights, const char *reference,
-                     const char *chat_template, Err *e) {
+                     const ChatChoice *chat, Err *e) {
     char all[8192];
-    if (!weights) return speaker_open(&x->policy[x->n++], folders, chat_template, e);
+    if (!weights) return speaker_open(&x->policy[x->n++], folders, chat, e);
     if (!weights_open(x, folders, weights, reference, e)) return false;
     if (snprintf(all, sizeof all, "%s%s%s", folders, x->with_reference ? "," : "",
                  x->with_reference ? reference : "") >= (int)sizeof all)
         return fail(e, "--model: expected at most %zu bytes", sizeof all - 1);
-    if (!speakers_open(x->policy, &x->n, MAX_POLICIES + 1, all, chat_template, e)) return false;
+    if (!speakers_open(x->policy, &x->n, MAX_POLICIES + 1, all, chat, e)) return false;
     for (int k = 0; k < x->n; k++) x->model[k] = x->policy[k].model;
     x->mixture = (Mixture){x->model, x->weight, x->n};
     x->policy[0].mixture = &x->mixture;

@@ -20,7 +20,7 @@ typedef struct {
  * looked at) is one more policy of weight 1 - sum. *x is zero before, does not move after, and is to be
  * closed also after a failure. */
 bool policy_mix_open(PolicyMix *x, const char *folders, const char *weights, const char *reference,
-                     const char *chat_template, Err *e);
+                     const ChatChoice *chat, Err *e);
 void policy_mix_close(PolicyMix *x);
 void policy_mix_count(PolicyMix *x, Tally *t);          /* all their passes from here on */
 

@@ -25,7 +25,7 @@ static real *set_add(ReplySet *s, Ids *ids, const Language *l, const Example *x,
     ids->n = 0;
     if (!encode_prompt(ids, l, x, e)) return NULL;
     const int n_prompt = ids->n;
-    if (!encode_completion(ids, l, reply, !cut, e) || !fit_ids(ids, l, x, e) ||
+    if (!encode_completion(ids, l, x, reply, !cut, e) || !fit_ids(ids, l, x, e) ||
         !fit_reply(x, n_prompt, max_length, e))
         return NULL;
     ReplyTokens *to = &s->seq[s->n];

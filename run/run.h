@@ -8,6 +8,7 @@
 #ifndef RUN_H
 #define RUN_H
 
+#include "text/chat.h"
 #include "run/options.h"
 #include "run/cost.h"
 #include "net/folder.h"
@@ -23,7 +24,8 @@ typedef struct {
 } AdapterOptions;
 
 typedef struct {
-    const char *model, *dataset, *output_dir, *chat_template, *system, *report_to;
+    const char *model, *dataset, *output_dir, *system, *report_to;
+    ChatChoice chat;
     int per_device_train_batch_size, gradient_accumulation_steps, max_steps, seed, slice_rows;
     double warmup_steps, logging_steps, save_steps;
     double num_train_epochs, learning_rate, warmup_ratio, min_lr_ratio, adam_beta1, adam_beta2, adam_epsilon,

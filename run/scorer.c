@@ -17,8 +17,8 @@ const Setting scorer_settings[] = {
     {"reward_model", SET_STRING, AT(folders), NULL, NULL, "reward folders, with commas"},
     {"reward_cmd", SET_STRING, AT(program), NULL, NULL, "program that scores JSON lines"},
     {"reward_timeout", SET_INT, AT(timeout), "120", NULL, "seconds that the program may be silent"},
-    {"reward_chat_template", SET_STRING, AT(chat_template), NULL, NULL,
-     "template of the reward models, if theirs is unknown"},
+    {"reward_chat_template", SET_STRING, AT(chat.template), NULL, NULL,
+     "template of the reward models by name, or a FILE.jinja, in place of theirs"},
     {"reward_weights", SET_STRING, AT(weights), NULL, NULL,
      "e.g. politeness=0.4,safety=0.6, or in the labels' order; none: 1 each"},
     SETTINGS_END};
@@ -137,7 +137,7 @@ static bool label_add(Scorer *s, const char *label, const char *source, Err *e) 
     return true;
 }
 
-static bool folder_add(Scorer *s, const char *dir, const char *chat_template, Err *e) {
+static bool folder_add(Scorer *s, const char *dir, const ChatChoice *chat, Err *e) {
     if (s->n_folder == MAX_FOLDERS) return fail(e, "--reward-model: more than %d folders", MAX_FOLDERS);
     if (!*dir) return fail(e, "--reward-model: a folder's name is empty");
     RewardFolder *f = &s->folder[s->n_folder++];
@@ -146,7 +146,7 @@ static bool folder_add(Scorer *s, const char *dir, const char *chat_template, Er
     if (!f->model->config.n_label)
         return fail(e, "%s: is a language model; expected a reward model (...ForSequenceClassification)",
                     dir);
-    if (!language_load(&f->language, dir, chat_template, e)) return false;
+    if (!language_load(&f->language, dir, chat, e)) return false;
     for (int k = 0; k < f->model->config.n_label; k++)
         if (!label_add(s, f->info.label[k], dir, e)) return false;
     return true;
@@ -177,7 +177,7 @@ Scorer *scorer_open(const ScorerOptions *o, int slice_rows, const Dataset *data,
     if (trial) *trial = *s;
     s->n_label = 0;
     for (const char *at = o->folders; ok && next_folder(dir, &at);)
-        ok = folder_add(s, dir, o->chat_template, e);
+        ok = folder_add(s, dir, &o->chat, e);
     for (int k = 0; ok && k < s->n_program_label; k++) ok = label_add(s, trial->label[k], "--reward-cmd", e);
     free(trial);
     if (ok) return s;
@@ -225,7 +225,7 @@ static bool folder_reads(void *self, const Example *x, Err *e) {
     if (ok && ids.n > f->language.context)
         ok = fail(e, "%s:%d: the prompt has %d tokens, but the context of %s holds %d; shorten it", x->path,
                   x->line, ids.n, f->dir, f->language.context);
-    ok = ok && (!r->replies || encode_completion(&ids, &f->language, x->completion, false, e)) &&
+    ok = ok && (!r->replies || encode_completion(&ids, &f->language, x, x->completion, false, e)) &&
          fit_ids(&ids, &f->language, x, e);
     free(ids.id);
     return ok;
@@ -288,7 +288,7 @@ static bool build_window(Window *w, RewardFolder *f, const Completion *r, int n,
                                                      f->dir, r[i].prompt->line, prompt, context));
         for (; ok && j < n && r[j].prompt == r[i].prompt; j++) {
             ids.n = 0;
-            ok = encode_completion(&ids, &f->language, r[j].completion, r[j].ended, e);
+            ok = encode_completion(&ids, &f->language, r[j].prompt, r[j].completion, r[j].ended, e);
             if (ok && prompt + ids.n > context) {
                 /* a policy that samples bytes at random makes replies that take more tokens to read than to
                  * write */

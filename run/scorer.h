@@ -13,7 +13,7 @@ typedef struct { const Example *prompt; const char *completion; bool ended; } Co
 
 /* Comma-separated reward folders (NULL: none); a command line for /bin/sh (NULL: none), given up after
  * `timeout` seconds of silence; a template for folders whose own is unknown; the weights of E60 as text. */
-typedef struct { const char *folders, *program, *chat_template, *weights; int timeout; } ScorerOptions;
+typedef struct { const char *folders, *program, *weights; ChatChoice chat; int timeout; } ScorerOptions;
 extern const Setting scorer_settings[];
 
 typedef struct Scorer Scorer;

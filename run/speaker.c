@@ -18,19 +18,21 @@ const Setting speaker_settings[] = {
     {"top_p", SET_NUMBER, AT(sampling.top_p), "1", NULL, "1: off"},
     {"min_p", SET_NUMBER, AT(sampling.min_p), "0", NULL, "0: off"},
     {"seed", SET_INT, AT(seed), "42", NULL, "of the draws, the same for every policy"},
-    {"chat_template", SET_STRING, AT(chat_template), NULL, NULL,
-     "template of the policies, if theirs is unknown"},
+    {"chat_template", SET_STRING, AT(chat.template), NULL, NULL,
+     "template of the policies by name, or a FILE.jinja, in place of theirs"},
+    {"template_date", SET_STRING, AT(chat.date), CHAT_DATE, NULL,
+     "what a template that asks for the date writes: YYYY-MM-DD"},
     {"system", SET_STRING, AT(system), NULL, NULL, "system message for prompts that have none"},
     SETTINGS_END};
 
-bool speaker_language(Language *l, const char *dir, const char *chat_template, Err *e) {
+bool speaker_language(Language *l, const char *dir, const ChatChoice *chat, Err *e) {
     ModelConfig c;
-    if (!language_load(l, dir, chat_template, e) || !folder_config(&c, NULL, dir, e)) return false;
+    if (!language_load(l, dir, chat, e) || !folder_config(&c, NULL, dir, e)) return false;
     return !c.n_label || fail(e, "%s: is a reward model; expected a language model", dir);
 }
 
-bool speaker_open(Speaker *s, const char *dir, const char *chat_template, Err *e) {
-    if (!speaker_language(&s->language, dir, chat_template, e) || !(s->model = folder_load(dir, &s->info, e)))
+bool speaker_open(Speaker *s, const char *dir, const ChatChoice *chat, Err *e) {
+    if (!speaker_language(&s->language, dir, chat, e) || !(s->model = folder_load(dir, &s->info, e)))
         return false;
     speaker_stops(s);
     return true;
@@ -43,13 +45,13 @@ static bool tokenizers_agree(const char *dir, const char *other, Err *e) {
                         dir, other);
 }
 
-bool speakers_open(Speaker *s, int *n, int max, const char *folders, const char *chat_template, Err *e) {
+bool speakers_open(Speaker *s, int *n, int max, const char *folders, const ChatChoice *chat, Err *e) {
     char dir[1024], first[1024];
     const char *at = folders;
     for (*n = 0; next_folder(dir, &at); ++*n) {
         if (*n == max) return fail(e, "%s: found more than %d policies", folders, max);
         if (!*n) snprintf(first, sizeof first, "%s", dir);
-        if (!speaker_open(&s[*n], dir, chat_template, e) || (*n && !tokenizers_agree(dir, first, e)))
+        if (!speaker_open(&s[*n], dir, chat, e) || (*n && !tokenizers_agree(dir, first, e)))
             return false;
         if (s->model->config.vocab != s[*n].model->config.vocab)
             return fail(e, "%s: has a vocabulary of %d, %s one of %d", dir, s[*n].model->config.vocab, first,

@@ -11,7 +11,8 @@
 typedef struct {
     int num_generations, max_completion_length, seed;
     Sampling sampling;
-    const char *chat_template, *system;
+    ChatChoice chat;
+    const char *system;
 } SpeakerOptions;
 extern const Setting speaker_settings[];
 
@@ -23,14 +24,14 @@ typedef struct {
     double repetition_penalty;          /* 0: none; the opener's to set */
     const Mixture *mixture;             /* NULL: alone; else it is the first of these, the opener's too */
 } Speaker;
-/* chat_template NULL: the folder's own. A reward model is refused. speaker_language: what can be known
+/* chat NULL: the folder's own template. A reward model is refused. speaker_language: what can be known
  * without the weights; to be freed, also after a failure. */
-bool speaker_language(Language *l, const char *dir, const char *chat_template, Err *e);
-bool speaker_open(Speaker *s, const char *dir, const char *chat_template, Err *e);
+bool speaker_language(Language *l, const char *dir, const ChatChoice *chat, Err *e);
+bool speaker_open(Speaker *s, const char *dir, const ChatChoice *chat, Err *e);
 void speaker_close(Speaker *s);
 /* Several, from folders with commas: *n of at most max, all with the same tokenizer.json and as many entries
  * in their vocabulary. Each is to be closed, also after a failure. */
-bool speakers_open(Speaker *s, int *n, int max, const char *folders, const char *chat_template, Err *e);
+bool speakers_open(Speaker *s, int *n, int max, const char *folders, const ChatChoice *chat, Err *e);
 /* The ids that end a completion, from info and language; speaker_open has done it. */
 void speaker_stops(Speaker *s);
 

@@ -40,7 +40,6 @@ static const struct { const char *name, *harmless, *instead; } refused[] = {
     {"data_seed", "", "one --seed serves all"},
     {"dataset_kwargs", "", "data are read as they are"},
     {"deepspeed", "", "one process computes all"},
-    {"eos_token", "<EOS_TOKEN>", "the folder of the model says it"},
     {"fsdp", "", "one process computes all"},
     {"fsdp_config", "", "one process computes all"},
     {"generation_kwargs", "", "give --temperature, --top-k, --top-p, --min-p"},

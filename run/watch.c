@@ -96,8 +96,7 @@ static bool best_path(char path[600], const Watch *w, Err *e) {
 static bool keep_best(Watch *w, int64_t step, Err *e) {
     char path[600];
     w->best = w->value[w->metric], w->best_step = (double)step, w->worse = 0;
-    return best_path(path, w, e) && folder_save(path, w->learner->model, &w->learner->info, w->run->model,
-                                                run_store(w->run), e);
+    return best_path(path, w, e) && learner_save(w->learner, w->run, path, e);
 }
 
 bool watch_over(const Watch *w) {

@@ -183,7 +183,6 @@ static void tokenizer_once(const char *bytes, size_t n, const char *name) {
     put(name, t.at, t.n);
     Tokenizer *k = tokenizer_load(dir, &e);
     verdict(k != NULL, &e);
-    ChatTemplate chat;
     for (int special = 0; k && special < 2; special++) {
         Ids ids = {0};
         char *back = NULL;
@@ -199,13 +198,14 @@ static void tokenizer_once(const char *bytes, size_t n, const char *name) {
         free(back);
     }
     if (k) {
-        const Message m[] = {{"system", "be kind"},
-                             {"user", "hi <end>"},
-                             {"assistant", "yes"},
-                             {"user", "more"}};
+        const Message m[] = {{"system", "be kind", NULL},
+                             {"user", "hi <end>", NULL},
+                             {"assistant", "yes", NULL},
+                             {"user", "more", NULL}};
         Ids ids = {0};
-        if (chat_template_find(&chat, k, &e)) chat_encode(&ids, k, chat, m, 4, true, false, &e);
-        free(ids.id);
+        Chat *c = chat_open(k, dir, NULL, &e);
+        if (c) chat_encode(&ids, c, (Conversation){m, 4, NULL}, below(2), &e);
+        free(ids.id), chat_free(c);
         e.line[0] = 0;
     }
     tokenizer_free(k);
@@ -315,7 +315,7 @@ static void checkpoint_once(Trainer *k, const char *bytes, size_t n) {
 
 /* A program that answers with damaged lines; two are its trial. */
 static void answers_once(const char *bytes, size_t n) {
-    const Message user = {"user", "hi"};
+    const Message user = {"user", "hi", NULL};
     const Example x = {.line = 1, .prompt = &user, .n_prompt = 1};
     Err e = {{0}};
     Text t = damaged(bytes, n);
@@ -431,7 +431,7 @@ int main(int argc, char **argv) {
     for (long i = 0; i < 4 * rounds; i++) data_once(rows, strlen(rows));
     for (long i = 0; i < rounds; i++) config_once(recipe_text.at, recipe_text.n);
     for (long i = 0; i < 4 * rounds; i++) compute_once(cases, cases->length);
-    JsonLines templates;
+    JsonLines templates = {0};
     CHECK(json_lines_read(&templates, "tests/data/jinja.jsonl", false, &e) && templates.n > 1);
     for (long i = 0; i < 8 * rounds; i++) template_once(&templates);
     json_lines_free(&templates);

@@ -15,7 +15,7 @@ static char *rendered(const char *template, const JinjaVariable *v, int n, Err *
 
 static void test_vectors(void) {
     Err e = {0};
-    JsonLines l;
+    JsonLines l = {0};
     JinjaVariable v[16];
     CHECK(json_lines_read(&l, "tests/data/jinja.jsonl", false, &e) && l.n > 70);
     if (!l.n) return;

@@ -11,6 +11,7 @@
 
 #define DATA "tests/data/tokenizer/"
 #define TMP "build/test_tokenizer"
+#define BAD TMP "/bad"
 
 /* ---- lines of a JSONL file ------------------------------------------------------------------ */
 
@@ -362,12 +363,17 @@ static void test_typed_special(void) {
 
 /* ---- chat ----------------------------------------------------------------------------------- */
 
-/* A tokenizer with the tokens that the templates write. */
+/* A tokenizer with some of the tokens that the templates write, in BAD. */
 static Tokenizer *chat_tokenizer(Err *e) {
     return load_changed("gpt2", "\"content\":\"<|end|>\"", "\"content\":\"<|begin_of_text|>\"",
-                        "{\"bos_token\":\"<|begin_of_text|>\"}", e);
+                        "{\"bos_token\":\"<|begin_of_text|>\",\"eos_token\":\"<|both|>\"}", e);
 }
 
+static bool same(const Ids *a, const Ids *b) {
+    return a->n == b->n && memcmp(a->id, b->id, (size_t)a->n * sizeof *a->id) == 0;
+}
+
+/* The named templates, by a tokenizer that need not have their tokens: as FILE.jinja. */
 static void test_chat(void) {
     Err e = {0};
     Lines l;
@@ -379,62 +385,203 @@ static void test_chat(void) {
         const Json *list = json_get(v, "messages"), *text = json_get(v, "text");
         Message m[8];
         if (!list) continue;
-        CHECK(list->length <= 8 && text->length == CHAT_UNKNOWN);
+        CHECK(list->length <= 8 && text->length == 9);
         for (size_t i = 0; i < list->length; i++)
             m[i] = (Message){json_get(&list->item[i], "role")->string,
-                             json_get(&list->item[i], "content")->string};
+                             json_get(&list->item[i], "content")->string, NULL};
+        const Conversation all = {m, (int)list->length, NULL};
         for (size_t k = 0; k < text->length; k++) {
             /* the text, and what a generation prompt adds */
             const Json *want = text->item[k].item;
-            ChatTemplate c;
-            CHECK(chat_template_parse(&c, text->item[k].key, &e));
-            char *s = chat_render(c, t, m, (int)list->length, false, &e);
+            const char *name = text->item[k].key, *template = chat_named(name);
+            CHECK(template != NULL && file_write(TMP "/named.jinja", template, strlen(template), &e));
+            const ChatChoice choice = {.template = TMP "/named.jinja"};
+            Chat *c = chat_open(t, BAD, &choice, &e);
+            CHECK(c != NULL);
+            if (!c) { printf("%s\n", e.line); continue; }
+            char *s = chat_render(c, all, false, &e), whole[2048];
             CHECK_STRING(s, want[0].string);
             free(s);
-            char all[2048];
-            snprintf(all, sizeof all, "%s%s", want[0].string, want[1].string);
-            s = chat_render(c, t, m, (int)list->length, true, &e);
-            CHECK_STRING(s, all);
+            snprintf(whole, sizeof whole, "%s%s", want[0].string, want[1].string);
+            s = chat_render(c, all, true, &e);
+            CHECK_STRING(s, whole);
             Ids a = {0}, b = {0}, split = {0};
-            CHECK(chat_encode(&a, t, c, m, (int)list->length, true, false, &e) &&
-                  tokenizer_encode(&b, t, all, strlen(all), true, &e));
-            CHECK(a.n == b.n && memcmp(a.id, b.id, (size_t)a.n * sizeof *a.id) == 0);
-            bool spelt = false;                                 /* a message that has something to split */
-            for (size_t i = 0; i < list->length; i++) spelt |= strchr(m[i].content, '<') != NULL;
-            CHECK(chat_encode(&split, t, c, m, (int)list->length, true, true, &e));
-            CHECK(spelt || (a.n == split.n && !memcmp(a.id, split.id, (size_t)a.n * sizeof *a.id)));
-            free(s), free(a.id), free(b.id), free(split.id);
+            if (strcmp(m[all.n - 1].role, "assistant")) {
+                CHECK(chat_encode(&a, c, all, false, &e) &&
+                      tokenizer_encode(&b, t, whole, strlen(whole), true, &e));
+                CHECK(same(&a, &b));
+                bool spelt = false;                             /* a message that has something to split */
+                for (size_t i = 0; i < list->length; i++) spelt |= strchr(m[i].content, '<') != NULL;
+                CHECK(chat_encode(&split, c, all, true, &e) && (spelt || same(&a, &split)));
+            }
+            free(s), free(a.id), free(b.id), free(split.id), chat_free(c);
             n_row++;
         }
     }
     CHECK(n_row > 300);
-    ChatTemplate c;
-    const Message odd = {"tool", "x"}, user = {"user", "x"};
-    CHECK_ERROR(!chat_template_parse(&c, "qwen2,5", &e), e, "did you mean qwen2.5?");
-    CHECK_ERROR(!chat_template_find(&c, t, &e), e,
-                "--chat-template: plain, smollm2, qwen2, qwen2.5, qwen3, qwen3-no-think, qwen3-2507, llama3 "
-                "or llama3-open");
-    CHECK_ERROR(!chat_render(CHAT_QWEN2, t, &odd, 1, false, &e), e, "role: found tool");
-    CHECK_ERROR(!chat_render(CHAT_QWEN2, t, &user, 0, false, &e), e, "no message");
-    CHECK_INT(chat_end_of_turn(CHAT_LLAMA3, t), -1);
-    tokenizer_free(t);
-    t = load_changed("gpt2", "\"version\"", "\"version\"", "{\"chat_template\":\"{{ unheard of }}\"}", &e);
-    CHECK_ERROR(!chat_template_find(&c, t, &e), e, "is none of those known; choose one with --chat-template");
-    CHECK_ERROR(!chat_render(CHAT_LLAMA3, t, &user, 1, false, &e), e, "bos_token");
     free(l.text), tokenizer_free(t);
 }
 
-/* A user types what closes a turn: with specials split it is text, and only the template closes turns. */
-static void test_split_special(const Tokenizer *t) {
-    const Message m[] = {{"user", "be good<end><bot> no"}, {"assistant", "<user>"}};
+static void test_choice(void) {
+    static const Message user = {"user", "x", NULL}, odd = {"a<|end|>", "x", NULL};
     Err e = {0};
-    char *text = chat_render(CHAT_PLAIN, t, m, 2, true, &e);
+    Tokenizer *t = chat_tokenizer(&e);
+    ChatChoice choice = {.template = "qwen2,5"};
+    CHECK_ERROR(!chat_open(t, BAD, &choice, &e), e, "or a FILE.jinja; did you mean qwen2.5?");
+    CHECK_ERROR(!chat_open(t, BAD, NULL, &e), e, "none found, as with a base model; choose one with "
+                "--chat-template zephyr (which needs no tokens of its own, only an end of text)");
+    choice.template = "llama3";
+    CHECK_ERROR(!chat_open(t, BAD, &choice, &e), e, "lacks <|eot_id|>, with which template llama3 closes");
+    choice = (ChatChoice){.template = "zephyr", .date = "2025-13-01"};
+    CHECK_ERROR(!chat_open(t, BAD, &choice, &e), e, "--template-date: found 2025-13-01, expected a date");
+    choice = (ChatChoice){.template = "zephyr", .end = "<|eot|>"};
+    CHECK_ERROR(!chat_open(t, BAD, &choice, &e), e, "--eos-token: found <|eot|>");
+    choice.end = NULL;
+    Chat *c = chat_open(t, BAD, &choice, &e);
+    CHECK(c && chat_end(c) == tokenizer_eos(t));
+    CHECK_ERROR(!chat_render(c, (Conversation){&odd, 1, NULL}, true, &e), e, "role: found \"a<|end|>\"");
+    CHECK_ERROR(!chat_render(c, (Conversation){&user, 0, NULL}, true, &e), e, "no message");
+    chat_free(c), tokenizer_free(t);
+    t = load_changed("gpt2", "\"version\"", "\"version\"",
+                     "{\"chat_template\":\"a\\n{{ messages|wordwrap }}\"}", &e);
+    CHECK_ERROR(!chat_open(t, BAD, NULL, &e), e,
+                BAD ": chat template, line 2: filter wordwrap: not known here");
+    tokenizer_free(t);
+    t = load_changed("gpt2", "\"version\"", "\"version\"",
+                     "{\"chat_template\":\"{{ messages[0].content }}\"}", &e);
+    CHECK_ERROR(!chat_open(t, BAD, NULL, &e), e, "closes a turn with no token");
+    tokenizer_free(t);
+}
+
+/* What the folder's own template writes around a reply is learned with it; where the whole does not begin
+ * with the prompt, the reply's text alone. */
+static void test_reply(void) {
+    static const struct { const char *template, *reply, *ids; int apart; bool ended; } cases[] = {
+        {"{% for m in messages %}<|left|>{{ m.content|trim }}<|both|>\n{% endfor %}", " a <|end|>\n",
+         "a <|end|><|both|>", 0, true},
+        {"{% for m in messages %}<|left|>{{ m.content|trim }}<|both|>\n{% endfor %}", "a", "a", 0, false},
+        {"{% for m in messages %}<|left|>{% if loop.last and m.role == 'assistant' %}#<|right|>{% endif %}"
+         "{{ m.content }}<|both|>\n{% endfor %}", "a", "#<|right|>a<|both|>", 0, true},
+        {"{% for m in messages %}<|left|> {{ m.content }}<|both|>{% endfor %}", "", "<|both|>", 0, true},
+        {"{% for m in messages %}<|left|>{{ m.content.split('|')[-1] }}<|both|>{% endfor %}"
+         "{% if add_generation_prompt %}<|left|>think{% endif %}", "a|b", "a|b<|both|>", 1, true}};
+    const Message user = {"user", "x", NULL};
+    const Conversation v = {&user, 1, NULL};
+    Err e = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char config[512], *text;
+        Tokenizer *t = chat_tokenizer(&e);
+        snprintf(config, sizeof config, "%s%s", cases[i].template, strstr(cases[i].template, "add_gen")
+                 ? "" : "{% if add_generation_prompt %}<|left|>{% endif %}");
+        CHECK(file_write(BAD "/chat_template.jinja", config, strlen(config), &e));
+        Chat *c = chat_open(t, BAD, NULL, &e);
+        const Message reply = {"assistant", cases[i].reply, NULL};
+        Ids ids = {0};
+        CHECK(c && chat_encode_reply(&ids, c, v, &reply, cases[i].ended, &e));
+        if (!c) { printf("%s\n", e.line); continue; }
+        text = tokenizer_decode(t, ids.id, ids.n, false, NULL, &e);
+        CHECK_STRING(text, cases[i].ids);
+        CHECK_INT(chat_apart(c), cases[i].apart);
+        int n_end = 0;                                          /* no end of turn that the reply spells */
+        for (int k = 0; k < ids.n; k++) n_end += ids.id[k] == chat_end(c);
+        CHECK_INT(n_end, cases[i].ended);
+        CHECK_INT(chat_lead(c, " x"), i == 3);
+        free(text), free(ids.id), chat_free(c), tokenizer_free(t);
+        remove(BAD "/chat_template.jinja");
+    }
+}
+
+/* The assistant's turns, by the template's marks and by where the prompts end: what is learned stands in ().
+ */
+static void test_turns(void) {
+    static const char *const cases[][2] = {
+        {"{% for m in messages %}<|left|>{{ m.content }}<|both|>.{% endfor %}"
+         "{% if add_generation_prompt %}<|left|>{% endif %}",
+         "<|left|>q<|both|>.<|left|>(a<|both|>).<|left|>r<|both|>.<|left|>(b<|both|>)."},
+        {"{% for m in messages %}{% if m.role == 'assistant' %}!{% generation %}{{ m.content }}<|both|>."
+         "{% endgeneration %}{% else %}<|left|>{{ m.content }}{% endif %}{% endfor %}",
+         "<|left|>q!(a<|both|>.)<|left|>r!(b<|both|>.)"}};
+    const Message m[] = {{"user", "q", NULL}, {"assistant", "a", NULL},
+                         {"user", "r", NULL}, {"assistant", "b", NULL}};
+    Err e = {0};
+    for (int i = 0; i < 2; i++) {
+        Tokenizer *t = chat_tokenizer(&e);
+        CHECK(file_write(BAD "/chat_template.jinja", cases[i][0], strlen(cases[i][0]), &e));
+        Chat *c = chat_open(t, BAD, NULL, &e);
+        Ids ids = {0};
+        bool *learned = NULL;
+        char found[256] = "";
+        CHECK(c && chat_encode_turns(&ids, &learned, c, (Conversation){m, 4, NULL}, &e));
+        for (int k = 0; k < ids.n; k++) {
+            char *s = tokenizer_decode(t, &ids.id[k], 1, false, NULL, &e);
+            if (learned[k] && (!k || !learned[k - 1])) strcat(found, "(");
+            if (!learned[k] && k && learned[k - 1]) strcat(found, ")");
+            strcat(found, s);
+            free(s);
+        }
+        if (ids.n && learned[ids.n - 1]) strcat(found, ")");
+        CHECK_STRING(found, cases[i][1]);
+        free(learned), free(ids.id), chat_free(c), tokenizer_free(t);
+        remove(BAD "/chat_template.jinja");
+    }
+}
+
+/* A prompt that ends with the beginning of the answer; content in parts; thoughts; tools. */
+static void test_messages(void) {
+    static const char *const text =
+        "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"a\"}, {\"type\": \"text\", "
+        "\"text\": \"b\"}]}, {\"role\": \"assistant\", \"content\": \"c\", \"reasoning\": \"why\"}]";
+    static const char *const row_text =
+        "{\"tools\": [{\"name\": \"f\"}], \"chat_template_kwargs\": {\"x\": 1}}";
+    static const char *const cases[][2] = {
+        {"{% for m in messages %}<|left|>{{ m.content }}<|both|>{% endfor %}",
+         "<|left|>a\nb<|both|><|left|>c<|both|>"},
+        {"{% for m in messages %}<|left|>{% if m.content is string %}{{ m.content }}{% else %}"
+         "{% for p in m.content %}{{ p.text }}-{% endfor %}{% endif %}<|both|>{% endfor %}",
+         "<|left|>a-b-<|both|><|left|>c<|both|>"},
+        {"{{ tools[0].name }}{{ x }}<|both|>{% for m in messages %}{{ m.thinking }}{{ m.reasoning_content }}"
+         "{% endfor %}",
+         "f1<|both|>whywhy"}};
+    Err e = {0};
+    Json *list = json_parse(text, strlen(text), "m", 1, &e),
+         *row = json_parse(row_text, strlen(row_text), "r", 1, &e);
+    const Message m[] = {{"user", "a\nb", &list->item[0]}, {"assistant", "c", &list->item[1]}};
+    for (int i = 0; i < 3; i++) {
+        Tokenizer *t = chat_tokenizer(&e);
+        CHECK(file_write(BAD "/chat_template.jinja", cases[i][0], strlen(cases[i][0]), &e));
+        Chat *c = chat_open(t, BAD, NULL, &e);
+        char *s = c ? chat_render(c, (Conversation){m, 2, row}, false, &e) : NULL;
+        CHECK_STRING(s, cases[i][1]);
+        if (i == 0) {                   /* the prompt ends with "c", and the reply goes on with it */
+            const Message reply = {"assistant", "d", NULL};
+            Ids ids = {0};
+            CHECK(chat_encode(&ids, c, (Conversation){m, 2, NULL}, false, &e));
+            CHECK(chat_encode_reply(&ids, c, (Conversation){m, 2, NULL}, &reply, true, &e));
+            free(s);
+            s = tokenizer_decode(t, ids.id, ids.n, false, NULL, &e);
+            CHECK_STRING(s, "<|left|>a\nb<|both|><|left|>cd<|both|>");
+            CHECK_INT(chat_apart(c), 0);
+            free(ids.id);
+        }
+        free(s), chat_free(c), tokenizer_free(t);
+        remove(BAD "/chat_template.jinja");
+    }
+    json_free(list), json_free(row);
+}
+
+/* A user types what closes a turn: with specials split it is text, and only the template closes turns. */
+static void test_split_special(const Chat *c, const Tokenizer *t) {
+    const Message m[] = {{"user", "be good<end><bot> no", NULL}, {"assistant", "<user>", NULL},
+                         {"user", "so", NULL}};
+    const Conversation v = {m, 3, NULL};
+    Err e = {0};
+    char *text = chat_render(c, v, true, &e);
     for (int split = 0; split < 2; split++) {
         Ids ids = {0};
         int n_special = 0;
-        CHECK(chat_encode(&ids, t, CHAT_PLAIN, m, 2, true, split, &e));
+        CHECK(chat_encode(&ids, c, v, split, &e));
         for (int i = 0; i < ids.n; i++) n_special += ids.id[i] < 4;
-        CHECK_INT(n_special, split ? 4 : 7);                    /* <user>, <bot>, <end>, <bot> */
+        CHECK_INT(n_special, split ? 5 : 8);                    /* <user>, <bot>, <end>, <user>, <bot> */
         char *back = tokenizer_decode(t, ids.id, ids.n, false, NULL, &e);
         CHECK_STRING(back, text);
         free(back), free(ids.id);
@@ -465,19 +612,23 @@ static void test_training(void) {
     CHECK_INT(tokenizer_id(t, "at"), 261);
     CHECK_INT(tokenizer_id(t, "he"), 262);
     CHECK_INT(tokenizer_id(t, "the"), 263);
-    const Message m[] = {{"system", "s"}, {"user", "u"}, {"assistant", "a"}};
-    ChatTemplate c;
-    CHECK(chat_template_find(&c, t, &e) && c == CHAT_PLAIN);
-    CHECK_INT(chat_end_of_turn(c, t), 3);
-    char *s = chat_render(c, t, m, 3, true, &e);
+    const Message m[] = {{"system", "s", NULL}, {"user", "u", NULL}, {"assistant", "a", NULL}};
+    Chat *c = chat_open(t, TMP "/trained", NULL, &e);
+    CHECK(c != NULL);
+    if (!c) return;
+    CHECK_STRING(chat_name(c), "plain");
+    CHECK_INT(chat_end(c), 3);
+    CHECK_INT(chat_lead(c, " a"), 1);
+    char *s = chat_render(c, (Conversation){m, 3, NULL}, true, &e);
     CHECK_STRING(s, "<user> s\nu<bot> a<end><bot>");
     Ids ids = {0};
-    CHECK(chat_encode(&ids, t, c, m, 3, true, false, &e));
+    CHECK(chat_encode(&ids, c, (Conversation){m, 2, NULL}, false, &e));
+    CHECK(chat_encode_reply(&ids, c, (Conversation){m, 2, NULL}, &m[2], true, &e) && ids_add(&ids, 2, &e));
     CHECK(ids.n > 3 && ids.id[0] == 1 && ids.id[ids.n - 1] == 2 && ids.id[ids.n - 2] == 3);
     char *back = tokenizer_decode(t, ids.id, ids.n, false, NULL, &e);
     CHECK_STRING(back, s);
-    test_split_special(t);
-    free(s), free(back), free(ids.id), tokenizer_free(t);
+    test_split_special(c, t);
+    free(s), free(back), free(ids.id), chat_free(c), tokenizer_free(t);
     CHECK_ERROR(!tokenizer_train(TMP "/trained", text, length, 3, 5000, &e), e, "give only");
     CHECK_ERROR(!tokenizer_train(TMP "/trained", text, length, 3, 100, &e), e, "expected 260..");
 }
@@ -499,6 +650,10 @@ int main(void) {
     test_added_not_special();
     test_typed_special();
     test_chat();
+    test_choice();
+    test_reply();
+    test_turns();
+    test_messages();
     test_training();
     return test_end();
 }

@@ -46,24 +46,24 @@ static bool decode_line(JsonWriter *w, const Tokenizer *t, const Json *v, Err *e
     return ok;
 }
 
-static bool chat_line(JsonWriter *w, const Tokenizer *t, const char *name, const Json *v, Err *e) {
+static bool chat_line(JsonWriter *w, const Chat *c, const Tokenizer *t, const Json *v, Err *e) {
     const Json *list = json_get(v, "messages");
-    ChatTemplate c;
     bool prompt;
     if (!list || list->type != JSON_ARRAY || !json_get_bool(v, "prompt", &prompt, "stdin", e))
         return fail(e, "expected messages and prompt");
-    if (name ? !chat_template_parse(&c, name, e) : !chat_template_find(&c, t, e)) return false;
     Message *m = calloc(list->length + 1, sizeof *m);
     bool ok = m || fail(e, "no memory");
     for (size_t i = 0; ok && i < list->length; i++)
+        m[i].row = &list->item[i], m[i].content = "",
         ok = json_get_string(&list->item[i], "role", &m[i].role, "stdin", e) &&
-             json_get_string(&list->item[i], "content", &m[i].content, "stdin", e);
-    char *s = ok ? chat_render(c, t, m, (int)list->length, prompt, e) : NULL;
+             (json_get(m[i].row, "content")->type != JSON_STRING ||
+              json_get_string(&list->item[i], "content", &m[i].content, "stdin", e));
+    char *s = ok ? chat_render(c, (Conversation){m, (int)list->length, v}, prompt, e) : NULL;
     Ids ids = {0};
-    ok = s && chat_encode(&ids, t, c, m, (int)list->length, prompt, false, e);
+    ok = s && (prompt ? chat_encode(&ids, c, (Conversation){m, (int)list->length, v}, false, e)
+                      : tokenizer_encode(&ids, t, s, strlen(s), true, e));
     if (ok)
-        json_put_string(w, "family", chat_template_name(c)), json_put_string(w, "text", s),
-            put_ids(w, "ids", &ids);
+        json_put_string(w, "family", chat_name(c)), json_put_string(w, "text", s), put_ids(w, "ids", &ids);
     free(s), free(ids.id), free(m);
     return ok;
 }
@@ -96,6 +96,9 @@ int main(int argc, char **argv) {
     if (t)
         fprintf(stderr, "load %.3f s, vocab %d, bos %d, eos %d, pad %d\n", clock_seconds() - start,
                 tokenizer_vocab(t), tokenizer_bos(t), tokenizer_eos(t), tokenizer_pad(t));
+    const ChatChoice choice = {.template = argc > 3 ? argv[3] : NULL};
+    Chat *c = strcmp(argv[1], "chat") == 0 ? chat_open(t, argv[2], &choice, &e) : NULL;
+    if (strcmp(argv[1], "chat") == 0 && !c) return fprintf(stderr, "%s\n", e.line), 2;
     char *all = read_all(stdin, &n), *end = all ? all + n : NULL;
     for (char *p = all, *next; p && p < end; p = next) {
         char *stop = memchr(p, '\n', (size_t)(end - p));
@@ -116,7 +119,7 @@ int main(int argc, char **argv) {
         const bool ok =
             v && (strcmp(argv[1], "encode") == 0   ? encode_line(&w, t, v, &e)
                   : strcmp(argv[1], "decode") == 0 ? decode_line(&w, t, v, &e)
-                  : strcmp(argv[1], "chat") == 0   ? chat_line(&w, t, argc > 3 ? argv[3] : NULL, v, &e)
+                  : c                              ? chat_line(&w, c, t, v, &e)
                                                    : fail(&e, "%s: unknown command", argv[1]));
         if (!ok)
             free(w.text), w = (JsonWriter){0}, json_begin(&w, '{'), json_put_string(&w, "error", e.line),
@@ -131,6 +134,6 @@ int main(int argc, char **argv) {
     if (train) fprintf(stderr, "train %.3f s\n", clock_seconds() - begin);
     if (!ok) fprintf(stderr, "%s\n", e.line);
     for (int i = 0; tree && i < n_line; i++) json_free(tree[i]);
-    free(all), free(text), free(length), free(tree), tokenizer_free(t);
+    free(all), free(text), free(length), free(tree), chat_free(c), tokenizer_free(t);
     return ok ? 0 : 2;
 }

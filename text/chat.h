@@ -2,32 +2,58 @@
 #ifndef TEXT_CHAT_H
 #define TEXT_CHAT_H
 
+#include "lib/json.h"
 #include "tokenizer.h"
 
-typedef struct { const char *role, *content; } Message;         /* roles: system, user, assistant */
+/* row: the whole message as the data has it (tool_calls, reasoning_content, content in parts); NULL: role and
+ * content are all. */
+typedef struct { const char *role, *content; const Json *row; } Message;
+bool chat_role(const char *role);       /* system, developer, user, assistant, tool, function, ipython */
+/* What a template sees: n messages, and of the data's row (NULL: none) tools, documents and
+ * chat_template_kwargs. */
+typedef struct { const Message *message; int n; const Json *row; } Conversation;
 
-/* Known families; found by the SHA-256 of the template's text, or named by --chat-template. */
-typedef enum { CHAT_PLAIN, CHAT_CHATML_SMOLLM2, CHAT_QWEN2, CHAT_QWEN25, CHAT_QWEN3, CHAT_QWEN3_NO_THINK,
-               CHAT_QWEN3_2507, CHAT_LLAMA3, CHAT_LLAMA3_OPEN, CHAT_UNKNOWN } ChatTemplate;
-bool chat_template_parse(ChatTemplate *c, const char *name, Err *e);    /* names the nearest on error */
-const char *chat_template_name(ChatTemplate c);
-/* The folder's own template. Unknown text: an error that says so and names --chat-template. */
-bool chat_template_find(ChatTemplate *c, const Tokenizer *t, Err *e);
+/* How to render: template: a name (chat_names) or a file that ends with .jinja; NULL: the folder's own. date:
+ * what strftime_now writes, as YYYY-MM-DD; NULL: CHAT_DATE. end: the token that ends a reply; NULL: the one
+ * with which the template closes the assistant's turn. */
+typedef struct { const char *template, *date, *end; } ChatChoice;
+#define CHAT_DATE "2024-07-26"
+const char *chat_names(void);           /* "plain, chatml, ... or zephyr" */
+const char *chat_named(const char *name);       /* its template; NULL: no such name */
 
-/* Appends the ids of a conversation as transformers' apply_chat_template(messages, tokenize=True) gives them;
- * with `generation_prompt` the opening of the assistant's turn follows. Without a system message the family's
- * default is used. The content of messages is encoded with the template around it, in one text, so that
- * merges agree with transformers. As there, special tokens that a message spells out are those tokens: a user
- * can type an end of turn. With `split_special` only the template's own are; a message's are plain text. */
-bool chat_encode(Ids *out, const Tokenizer *t, ChatTemplate c, const Message *m, int n_message,
-                 bool generation_prompt, bool split_special, Err *e);
-/* The same as text (caller frees). */
-char *chat_render(ChatTemplate c, const Tokenizer *t, const Message *m, int n_message, bool generation_prompt,
-                  Err *e);
-/* The token that closes an assistant's turn (<|im_end|>, <|eot_id|>, <end>); -1 if the tokenizer lacks it. */
-int chat_end_of_turn(ChatTemplate c, const Tokenizer *t);
+typedef struct Chat Chat;
+/* choice NULL: all of it NULL. t must outlive it. A folder without a template: an error that names the
+ * template to choose. */
+Chat *chat_open(const Tokenizer *t, const char *dir, const ChatChoice *choice, Err *e);
+void chat_free(Chat *c);
+const char *chat_text(const Chat *c);   /* the template */
+/* Of the named template with this text, else "the folder's own", or the file. */
+const char *chat_name(const Chat *c);
+/* The token that closes an assistant's turn (<|im_end|>, <|eot_id|>, <end>). */
+int chat_end(const Chat *c);
 
-/* The template of a tokenizer that was trained here (CHAT_PLAIN), as Jinja text. */
+/* The conversation as text (to be freed); with `generation_prompt` the assistant's opening follows. */
+char *chat_render(const Chat *c, Conversation v, bool generation_prompt, Err *e);
+/* Appends the ids of a prompt: the conversation with the opening of the assistant's turn, or, if it ends with
+ * the assistant's, up to the end of that text, which the reply then goes on with. All is encoded as one text,
+ * so that merges agree with transformers. As there, special tokens that a message spells out are those
+ * tokens: a user can type an end of turn. With `split_special` only the template's own are; a message's are
+ * plain text. */
+bool chat_encode(Ids *out, const Chat *c, Conversation v, bool split_special, Err *e);
+/* Appends the ids of the reply to that prompt: what the template writes for the whole conversation behind the
+ * prompt's text, up to the token that closes the turn, which is added if the reply `ended`. Special tokens
+ * that the reply spells out are plain text. Where the whole does not begin with the prompt's text (templates
+ * that drop thoughts) the ids are those of the reply's text alone, and chat_apart is one more. */
+bool chat_encode_reply(Ids *out, Chat *c, Conversation v, const Message *reply, bool ended, Err *e);
+int chat_apart(const Chat *c);
+/* Appends the ids of a whole conversation; learned (to be freed): for each of them whether it is of an
+ * assistant's turn, closing token included: what {% generation %} marks, or, without marks, what stands
+ * behind the prompt of each such turn. */
+bool chat_encode_turns(Ids *out, bool **learned, const Chat *c, Conversation v, Err *e);
+/* Of a reply's decoded text, the blanks that the template itself writes before it (0 or more bytes). */
+size_t chat_lead(const Chat *c, const char *text);
+
+/* The template of a tokenizer that was trained here, as Jinja text. */
 extern const char chat_plain_template[];
 
 #endif

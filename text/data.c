@@ -26,20 +26,52 @@ static bool no_nul(const Json *v, const char *path, const char *key, Err *e) {
            fail(e, "%s:%d:%d: %s: holds a NUL character; take it out", path, v->line, v->column, key);
 }
 
+/* The content of a message: a text; a list of parts that are texts, which become lines; or, beside tool
+ * calls, none. */
+static bool read_content(const char **out, const Json *m, const char *path, Err *e) {
+    const Json *v = json_get(m, "content");
+    if ((!v || v->type == JSON_NULL) && json_get(m, "tool_calls")) { *out = ""; return true; }
+    if (!v || v->type != JSON_ARRAY)
+        return json_get_string(m, "content", out, path, e) && no_nul(v, path, "content", e);
+    size_t n = 1;
+    for (size_t i = 0; i < v->length; i++) {
+        const Json *text = json_get(&v->item[i], "text");
+        if (!text || text->type != JSON_STRING)
+            return fail(e,
+                        "%s:%d:%d: content: part %zu: no \"text\"; expected parts that are texts",
+                        path, v->line, v->column, i + 1);
+        if (!no_nul(text, path, "content", e)) return false;
+        n += text->length + 1;
+    }
+    char *all = data_memory(n, e), *at = all;
+    if (!all) return false;
+    for (size_t i = 0; i < v->length; i++)
+        at += sprintf(at, "%s%s", i ? "\n" : "", json_get(&v->item[i], "text")->string);
+    *out = all;
+    return true;
+}
+
+/* The message itself where it has more than a role and a text. */
+static const Json *more_than_text(const Json *m) {
+    const Json *v = json_get(m, "content");
+    return m->length > 2 || !v || v->type != JSON_STRING ? m : NULL;
+}
+
 static bool read_messages(const Message **out, int *n, const Json *list, const char *path, Err *e) {
     Message *m = data_memory(list->length * sizeof *m, e);
     if (!m) return false;
     for (size_t i = 0; i < list->length; i++) {
         if (!json_get_string(&list->item[i], "role", &m[i].role, path, e) ||
-            !json_get_string(&list->item[i], "content", &m[i].content, path, e) ||
-            !no_nul(json_get(&list->item[i], "content"), path, "content", e))
+            !read_content(&m[i].content, &list->item[i], path, e))
             return false;
-        if (strcmp(m[i].role, "user") && strcmp(m[i].role, "assistant") && strcmp(m[i].role, "system"))
-            return fail(e, "%s:%d: role: found \"%.40s\", expected system, user or assistant", path,
-                        list->item[i].line, m[i].role);
+        if (!chat_role(m[i].role))
+            return fail(e,
+                        "%s:%d: role: found \"%.40s\", expected system, user, assistant, tool or developer",
+                        path, list->item[i].line, m[i].role);
         if (!strcmp(m[i].role, "user") && !*m[i].content)
             return fail(e, "%s:%d: content: a user's turn is empty; expected a text", path,
                         list->item[i].line);
+        m[i].row = more_than_text(&list->item[i]);
     }
     *out = m;
     *n = (int)list->length;
@@ -47,17 +79,19 @@ static bool read_messages(const Message **out, int *n, const Json *list, const c
 }
 
 /* A completion as text, or as a list with one assistant message. */
-static bool read_completion(const char **out, const Json *row, const char *key, const char *path, Err *e) {
+static bool read_completion(const char **out, const Json **whole, const Json *row, const char *key,
+                            const char *path, Err *e) {
     const Json *v = json_get(row, key);
-    *out = NULL;
+    *out = NULL, *whole = NULL;
     if (!v || v->type == JSON_NULL) return true;
     if (v->type == JSON_STRING) {
         *out = v->string;
         return no_nul(v, path, key, e);
     }
-    if (v->type == JSON_ARRAY && v->length == 1)
-        return json_get_string(&v->item[0], "content", out, path, e) &&
-               no_nul(json_get(&v->item[0], "content"), path, key, e);
+    if (v->type == JSON_ARRAY && v->length == 1 && v->item[0].type == JSON_OBJECT) {
+        *whole = more_than_text(&v->item[0]);
+        return read_content(out, &v->item[0], path, e);
+    }
     return fail(e, "%s:%d:%d: %s: found %s, expected a text or a list of one assistant message", path,
                 v->line, v->column, key, json_type_name(v->type));
 }
@@ -97,8 +131,8 @@ static bool read_conversations(Example *x, const Json *chosen, const Json *rejec
     if (!same) return fail(e, "%s:%d: chosen and rejected share no turn: there is no prompt", path, x->line);
     x->prompt = a;
     x->n_prompt = same;
-    x->chosen = a[same].content;
-    x->rejected = b[same].content;
+    x->chosen = a[same].content, x->chosen_row = a[same].row;
+    x->rejected = b[same].content, x->rejected_row = b[same].row;
     return true;
 }
 
@@ -111,7 +145,7 @@ static bool add_system(Example *x, const char *system, Err *e) {
     if (!system || (x->n_prompt && !strcmp(x->prompt[0].role, "system"))) return true;
     Message *m = data_memory((size_t)(x->n_prompt + 1) * sizeof *m, e);
     if (!m) return false;
-    m[0] = (Message){"system", system};
+    m[0] = (Message){"system", system, NULL};
     memcpy(m + 1, x->prompt, (size_t)x->n_prompt * sizeof *m);
     x->prompt = m;
     x->n_prompt++;
@@ -121,7 +155,7 @@ static bool add_system(Example *x, const char *system, Err *e) {
 static bool one_user(Example *x, const char *text, Err *e) {
     Message *m = data_memory(sizeof *m, e);
     if (!m) return false;
-    *m = (Message){"user", text};
+    *m = (Message){"user", text, NULL};
     x->prompt = m;
     x->n_prompt = 1;
     return true;
@@ -137,9 +171,12 @@ static bool read_prompt(Example *x, const Json *row, int need, const char *path,
                replies = (need & NEED_COMPLETION) && (!completion || completion->type == JSON_NULL);
     if (is_list(messages) && ((!text && !is_list(prompt)) || replies)) {
         if (!read_messages(&x->prompt, &x->n_prompt, messages, path, e)) return false;
-        if (!strcmp(x->prompt[x->n_prompt - 1].role, "assistant"))
-            x->completion = x->prompt[--x->n_prompt].content;
-        return true;
+        const Message *last = &x->prompt[x->n_prompt - 1];
+        if (!strcmp(last->role, "assistant"))
+            x->completion = last->content, x->completion_row = last->row, x->n_prompt--;
+        return !x->n_prompt || strcmp(x->prompt[x->n_prompt - 1].role, "assistant") ||
+               fail(e, "%s:%d: the assistant's last turn follows another of its own; expected a user's", path,
+                    x->line);
     }
     if (text && !prompt->length) return fail(e, "%s:%d: prompt: is empty; expected a text", path, x->line);
     if (text) return no_nul(prompt, path, "prompt", e) && one_user(x, prompt->string, e);
@@ -150,13 +187,14 @@ static bool read_pair(Example *x, const Json *row, const char *path, Err *e) {
     const Json *chosen = json_get(row, "chosen"), *rejected = json_get(row, "rejected");
     if (is_list(rejected) && (is_conversation(chosen) || is_conversation(rejected)))
         return read_conversations(x, chosen, rejected, path, e);
-    return read_completion(&x->chosen, row, "chosen", path, e) &&
-           read_completion(&x->rejected, row, "rejected", path, e);
+    return read_completion(&x->chosen, &x->chosen_row, row, "chosen", path, e) &&
+           read_completion(&x->rejected, &x->rejected_row, row, "rejected", path, e);
 }
 
 static bool read_row(Example *x, const Json *row, int need, const char *path, Err *e) {
     const Json *reason = json_get(row, "finish_reason");
     const char *completion = NULL;
+    const Json *whole = NULL;
     Err ignored = {{0}};
     x->row = row;
     if (row->type != JSON_OBJECT)
@@ -168,15 +206,18 @@ static bool read_row(Example *x, const Json *row, int need, const char *path, Er
         if (!ignored.line[0]) return false;
         x->chosen = x->rejected = NULL;
     }
-    if (!read_completion(&completion, row, "completion", path, need & NEED_COMPLETION ? e : &ignored) &&
+    if (!read_completion(&completion, &whole, row, "completion", path,
+                         need & NEED_COMPLETION ? e : &ignored) &&
         (need & NEED_COMPLETION))
         return false;
-    if (completion) x->completion = completion;
+    if (completion) x->completion = completion, x->completion_row = whole;
     if (!x->n_prompt || ((need & NEED_COMPLETION) && !x->completion) ||
         ((need & NEED_PAIR) && (!x->chosen || !x->rejected)))
         return shapes_row(row, need, path, x->line, e);
-    if (!strcmp(x->prompt[x->n_prompt - 1].role, "assistant"))
-        return fail(e, "%s:%d: the prompt must end with a user's turn", path, x->line);
+    const Message *end = &x->prompt[x->n_prompt - 1];           /* an assistant's: the answer's beginning */
+    if (!strcmp(end->role, "assistant") && (x->n_prompt == 1 || !*end->content))
+        return fail(e, "%s:%d: the prompt ends with an assistant's turn that %s; expected a user's", path,
+                    x->line, *end->content ? "nothing precedes" : "is empty");
     x->chosen_cut = says_length(row, "chosen_finish_reason"),
     x->rejected_cut = says_length(row, "rejected_finish_reason");
     if (reason && reason->type == JSON_STRING) x->finish_reason = reason->string;
@@ -341,36 +382,26 @@ void example_put_messages(JsonWriter *w, const Example *x) {
     json_end(w, ']');
 }
 
-/* Whether the opening of the assistant's turn ends with an added token: a completion is then encoded as text
- * behind one, else as text that goes on. */
-static bool prompt_ends_with_token(const Language *l) {
-    const Message m = {"user", "x"};
-    Ids ids = {0};
-    Err unimportant;
-    const bool token = chat_encode(&ids, l->tokenizer, l->chat, &m, 1, true, false, &unimportant) && ids.n &&
-                       (l->tokenizer->flags[ids.id[ids.n - 1]] & TOKEN_ADDED);
-    free(ids.id);
-    return token;
-}
-
-bool language_load(Language *l, const char *dir, const char *chat_template, Err *e) {
+bool language_load(Language *l, const char *dir, const ChatChoice *choice, Err *e) {
     char own[1024];
+    l->chat = NULL;
     l->tokenizer = folder_tokenizer(own, dir, e) ? tokenizer_load(own, e) : NULL;
     ModelConfig of;
     if (!l->tokenizer || !folder_config(&of, NULL, dir, e)) return false;
     l->vocab = of.vocab, l->context = of.context, l->pad = of.pad;
-    if (chat_template ? !chat_template_parse(&l->chat, chat_template, e)
-                      : !chat_template_find(&l->chat, l->tokenizer, e))
-        return false;
-    l->end_of_turn = chat_end_of_turn(l->chat, l->tokenizer);
-    l->behind_token = prompt_ends_with_token(l);
-    return l->end_of_turn >= 0 || fail(e,
-                                       "%s: the tokenizer lacks the token that closes a turn of template %s; "
-                                       "choose another --chat-template",
-                                       dir, chat_template_name(l->chat));
+    if (!(l->chat = chat_open(l->tokenizer, own, choice, e))) return false;
+    l->end_of_turn = chat_end(l->chat);
+    return true;
 }
 
-void language_free(Language *l) { tokenizer_free(l->tokenizer); }
+void language_free(Language *l) {
+    chat_free(l->chat);
+    tokenizer_free(l->tokenizer);
+}
+
+static Conversation conversation_of(const Example *x) {
+    return (Conversation){x->prompt, x->n_prompt, x->row};
+}
 
 /* What is wrong with a row of a file is told with its place. */
 static bool row_wrong(const Example *x, Err *e) {
@@ -380,29 +411,22 @@ static bool row_wrong(const Example *x, Err *e) {
 }
 
 bool encode_prompt(Ids *out, const Language *l, const Example *x, Err *e) {
-    return chat_encode(out, l->tokenizer, l->chat, x->prompt, x->n_prompt, true, l->split_special, e) ||
-           row_wrong(x, e);
+    return chat_encode(out, l->chat, conversation_of(x), l->split_special, e) || row_wrong(x, e);
 }
 
-bool encode_completion(Ids *out, const Language *l, const char *text, bool ended, Err *e) {
-    /* the plain template writes one before every turn */
-    const char *blank = l->chat == CHAT_PLAIN && *text ? " " : "";
-    const size_t n = strlen(text);
-    char *whole = malloc(n + 2);
-    if (!whole) return fail(e, "no memory for a completion of %zu bytes", n);
-    snprintf(whole, n + 2, "%s%s", blank, text);
-    const int how = l->behind_token ? ENCODE_BEHIND : ENCODE_INSIDE;
-    const bool ok = tokenizer_encode(out, l->tokenizer, whole, strlen(whole), how, e) &&
-                    (!ended || ids_add(out, l->end_of_turn, e));
-    free(whole);
-    return ok;
+bool encode_completion(Ids *out, const Language *l, const Example *x, const char *text, bool ended, Err *e) {
+    /* the example's own replies may have thoughts or tool calls beside their text */
+    const Json *row = text == x->completion ? x->completion_row : text == x->chosen ? x->chosen_row
+                    : text == x->rejected   ? x->rejected_row : NULL;
+    const Message reply = {"assistant", text, row};
+    return chat_encode_reply(out, l->chat, conversation_of(x), &reply, ended, e) || row_wrong(x, e);
 }
 
 bool encode_example(Ids *out, int *n_prompt, const Language *l, const Example *x, Err *e) {
     const bool cut = x->finish_reason && !strcmp(x->finish_reason, "length");
     if (!encode_prompt(out, l, x, e)) return false;
     *n_prompt = out->n;
-    return encode_completion(out, l, x->completion, !cut, e);
+    return encode_completion(out, l, x, x->completion, !cut, e);
 }
 
 char *decode_completion(const Language *l, const int *id, int n, Err *e) {
@@ -413,6 +437,6 @@ char *decode_completion(const Language *l, const int *id, int n, Err *e) {
         if (id[i] < tokenizer_vocab(l->tokenizer)) known[n_known++] = id[i];
     char *text = tokenizer_decode(l->tokenizer, known, n_known, true, NULL, e);
     free(known);
-    if (text && l->chat == CHAT_PLAIN && text[0] == ' ') memmove(text, text + 1, strlen(text));
+    if (text) memmove(text, text + chat_lead(l->chat, text), strlen(text) + 1 - chat_lead(l->chat, text));
     return text;
 }

@@ -20,6 +20,7 @@ typedef struct {
     const char *finish_reason;          /* "length": the completion was cut; NULL: it ended */
     bool chosen_cut, rejected_cut;      /* chosen_finish_reason, rejected_finish_reason say "length" */
     const Json *row;                    /* all columns; NULL for a text file */
+    const Json *completion_row, *chosen_row, *rejected_row;     /* a reply's whole message; NULL: a text */
 } Example;
 typedef struct { const char *path; Example *row; int n; void *memory; } Dataset;
 
@@ -64,17 +65,17 @@ void example_put_messages(JsonWriter *w, const Example *x);
  * split_special: as in chat_encode. */
 typedef struct {
     Tokenizer *tokenizer;
-    ChatTemplate chat;
+    Chat *chat;
     int end_of_turn, vocab, context, pad;
-    bool split_special, behind_token;   /* behind_token: a completion follows an added token */
+    bool split_special;
 } Language;
-/* chat_template NULL: the folder's */
-bool language_load(Language *l, const char *dir, const char *chat_template, Err *e);
+/* choice NULL: the folder's */
+bool language_load(Language *l, const char *dir, const ChatChoice *choice, Err *e);
 void language_free(Language *l);
-/* Prompt with the opening of the assistant's turn; and a completion's own tokens, with the closing token if
- * it ended. */
+/* Prompt with the opening of the assistant's turn; and the tokens of a completion to it, as the template
+ * writes it, with the closing token if it ended. */
 bool encode_prompt(Ids *out, const Language *l, const Example *x, Err *e);
-bool encode_completion(Ids *out, const Language *l, const char *text, bool ended, Err *e);
+bool encode_completion(Ids *out, const Language *l, const Example *x, const char *text, bool ended, Err *e);
 /* Both, and how many tokens are the prompt's. */
 bool encode_example(Ids *out, int *n_prompt, const Language *l, const Example *x, Err *e);
 /* The text of a sampled completion, without its closing token; to be freed. */

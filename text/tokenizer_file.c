@@ -11,7 +11,6 @@
 
 #include "lib/files.h"
 #include "lib/json.h"
-#include "lib/sha256.h"
 #include "lib/unicode.h"
 
 /* ---- byte letters: GPT-2's characters for bytes ---- */
@@ -550,29 +549,12 @@ static bool check_decoder(const Tokenizer *t, const Json *d, const char *file, E
     return true;
 }
 
-static void hash_template(char hex[65], const char *s, size_t n) {
-    Sha256 h;
-    /* one line end more or less is the same template to Jinja */
-    if (n && s[n - 1] == '\n') n--;
-    sha256_begin(&h), sha256_add(&h, s, n), sha256_end(&h, hex);
-}
-
-/* A text, or a list of named ones, of which "default" counts. */
-static void read_template(Tokenizer *t, const Json *v) {
-    for (size_t i = 0; v && v->type == JSON_ARRAY && i < v->length; i++) {
-        const char *name = string_of(&v->item[i], "name");
-        if (name && strcmp(name, "default") == 0) { v = json_get(&v->item[i], "template"); break; }
-    }
-    if (v && v->type == JSON_STRING) hash_template(t->template_hash, v->string, v->length);
-}
-
 static bool read_small_file(Tokenizer *t, const char *path, Err *e) {
     Json *c = json_read_file(path, e);
     const bool ok = c && check_decoder(t, json_get(c, "added_tokens_decoder"), path, e) &&
                     read_named(&t->bos, t, c, "bos_token", path, e) &&
                     read_named(&t->eos, t, c, "eos_token", path, e) &&
                     read_named(&t->pad, t, c, "pad_token", path, e);
-    if (ok) read_template(t, json_get(c, "chat_template"));
     json_free(c);
     return ok;
 }
@@ -597,13 +579,6 @@ Tokenizer *tokenizer_load(const char *dir, Err *e) {
     for (int i = 0; ok && i < 2; i++) {
         ok = path_join(path, sizeof path, dir, config[i], e);
         if (ok && path_exists(path)) ok = read_small_file(t, path, e);
-    }
-    if (ok && (ok = path_join(path, sizeof path, dir, "chat_template.jinja", e)) && path_exists(path)) {
-        size_t n;
-        char *s = file_read(path, &n, e);
-        ok = s != NULL;
-        if (ok) hash_template(t->template_hash, s, n);
-        free(s);
     }
     if (ok) return t;
     tokenizer_free(t);

@@ -71,7 +71,7 @@ bool verify_data(const char *path, const char *dataset, const char *settings, co
         const Example *x = &d.row[i];
         double y[MAX_LABELS];
         ok = encode_prompt(&prompt[i], &l, x, e) &&
-             encode_completion(&completion[i], &l, x->completion,
+             encode_completion(&completion[i], &l, x, x->completion,
                                !x->finish_reason || strcmp(x->finish_reason, "length"), e) &&
              (!n_label || example_labels(y, x, (const char(*)[64])label, n_label, dataset, e));
         for (int k = 0; ok && k < n_label; k++) score[i * n_label + k] = (real)y[k];

@@ -13,7 +13,7 @@ from trl.experimental.gmpo import GMPOConfig  # noqa: F401  (our --loss-type gmp
 CONFIGS = {"train": GRPOConfig, "sft": SFTConfig, "reward": RewardConfig, "dpo": DPOConfig}
 
 # ours that are no field of TRL's, all commands together
-OURS = {"model", "dataset", "chat_template", "system", "slice_rows", "save_dtype", "base_dtype", "resume", "json", "drop_long", "config", "reward_timeout", "min_lr_ratio", "warmup_ratio", "reward_model", "reward_cmd",
+OURS = {"model", "dataset", "chat_template", "template_date", "system", "slice_rows", "save_dtype", "base_dtype", "resume", "json", "drop_long", "config", "reward_timeout", "min_lr_ratio", "warmup_ratio", "reward_model", "reward_cmd",
         "reward_chat_template", "reward_clip", "missing_labels", "dual_clip", "eval_split", "eval_dataset", "labels", "label_weights", "normalize_labels",
         "reward_floors", "multiplier_learning_rate", "multiplier_max",
         "tdpo_alpha", "bmc_delta", "bmc_reference", "bmc_stop_words", "flow_reward", "flow_alpha", "flow_scores", "flow_gamma", "subtb_lambda",
@@ -23,7 +23,7 @@ OURS = {"model", "dataset", "chat_template", "system", "slice_rows", "save_dtype
         "group_column", "group_step_size", "group_loss", "group_weights", "demonstrations", "demonstration_weight",
         "early_stopping_patience"}
 # ours of one command, though TRL has a field of that name for another
-OWN = {"reward": {"loss_type", "reward_weights", "gamma", "lam"}}
+OWN = {"reward": {"loss_type", "reward_weights", "gamma", "lam"}, "train": {"eos_token"}, "dpo": {"eos_token"}}
 
 # same name, other default: (ours, TRL's), why
 DIFFERENT = {
@@ -52,7 +52,7 @@ ELSEWHERE = {
     "mixtures of experts, tools, images": {"router_aux_loss_coef", "max_tool_calling_iterations", "log_multimodal"},
     "what is printed or uploaded": {"num_completions_to_print", "log_unique_prompts", "log_completions_hub_repo"},
     "padding and packing: our rows have none": {"precompute_ref_batch_size", "pad_to_multiple_of", "packing", "packing_strategy", "padding_free", "eval_packing", "pad_token"},
-    "data columns and templates": {"chat_template_path", "dataset_text_field", "dataset_kwargs", "dataset_num_proc", "eos_token", "chat_template_kwargs", "assistant_only_loss",
+    "data columns and templates": {"chat_template_path", "dataset_text_field", "dataset_kwargs", "dataset_num_proc", "chat_template_kwargs", "assistant_only_loss",
                                    "completion_only_loss", "truncation_mode"},
     "fixed here: derived, always on, or off as in TRL's default": {"num_generations_eval", "shuffle_dataset", "generation_kwargs", "repetition_penalty",
                                                                    "sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps"},
