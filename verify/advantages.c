@@ -144,3 +144,62 @@ bool compute_advantages(real *adv, const Case *c, Pool *p, Err *e) {
     if (c->s.kl_reward_coef != 0 && c->s.kl_reward != KL_REWARD_SEQUENCE) by_token(adv, c);
     return true;
 }
+
+/* ---- noise ---- */
+/* Whether sums of so many numbers are exact in float, as those of 0 and 1 are. */
+static bool sums_are_exact(const real *x, size_t n, size_t stride) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (isnan(x[i * stride])) continue;
+        sum += x[i * stride];
+        if ((double)(float)sum != sum) return false;
+    }
+    return true;
+}
+
+/* What a deviation of equal rewards is: 0, or rounding that std_eps may not hide. Beyond sqrt(n) it does not
+ * take an advantage. */
+static double noise_of(const real *x, size_t n, size_t stride, double deviation, double eps) {
+    double most = 0;
+    for (size_t i = 0; i < n; i++) if (fabs((double)x[i * stride]) > most) most = fabs((double)x[i * stride]);
+    if (sums_are_exact(x, n, stride) && deviation == 0) return 0;
+    const double noise = isnan(deviation) ? 0 : most / (deviation + eps);
+    return noise < 4e6 * sqrt((double)n) ? noise : 4e6 * sqrt((double)n);       /* 2^22 and more */
+}
+
+bool advantage_noise(double *noise, const Case *c, Pool *p, Err *e) {
+    const size_t n = c->d->n, k = c->d->n_label;
+    const GrpoConfig *f = &c->s.grpo;
+    const bool scores = !grpo_from_reward(f);
+    Sorted s;
+    double batch;
+    if (!sort_rows(&s, c, p, e)) return false;
+    if (!scores) reward_moments(NULL, &batch, s.reward, n, 1, f->std_ddof);
+    for (size_t g = 0; g < s.g.n_group; g++) {
+        const size_t first = s.g.start[g], size = s.g.start[g + 1] - first;
+        double sum = 0, std;
+        for (size_t l = 0; scores && l < k; l++) {
+            reward_moments(NULL, &std, s.score + first * k + l, size, k, f->std_ddof);
+            sum += fabs(c->weight[l]) * noise_of(s.score + first * k + l, size, k, std, f->std_eps);
+        }
+        if (!scores) {
+            reward_moments(NULL, &std, s.reward + first, size, 1, f->std_ddof);
+            if (f->scale_rewards == SCALE_LEAVE_ONE_OUT)        /* of some of them it may be 0 */
+                for (size_t i = 0; i < size; i++) {
+                    real others[1024];
+                    size_t m = 0;
+                    double own;
+                    for (size_t j = 0; j < size && m < 1024; j++)
+                        if (j != i) others[m++] = s.reward[first + j];
+                    reward_moments(NULL, &own, others, m, 1, f->std_ddof);
+                    if (own < std) std = own;
+                }
+            sum = noise_of(s.reward + first, size, 1, f->scale_rewards == SCALE_NONE    ? 1
+                                                      : f->scale_rewards == SCALE_BATCH ? batch
+                                                                                        : std,
+                           f->std_eps);
+        }
+        for (size_t i = first; i < first + size; i++) noise[s.g.member[i]] = sum;
+    }
+    return true;
+}

@@ -14,5 +14,7 @@ bool compute_rewards(real *reward, const Case *c, Pool *p, Err *e);
 /* adv [n] from rewards or scores: E62 to E64, E82 to E87, E126 to E129; [n, width] where E132 makes them the
  * tokens'. */
 bool compute_advantages(real *adv, const Case *c, Pool *p, Err *e);
+/* case_noise of advantages: noise [n]. */
+bool advantage_noise(double *noise, const Case *c, Pool *p, Err *e);
 
 #endif

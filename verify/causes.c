@@ -297,7 +297,7 @@ static bool factor_of(double *f, double *error, const Report *r, Stage s, const 
             for (size_t j = 0; j < it->count; j++) {
                 const size_t k = item_right_index(r, it, per_row, j);
                 if (k == SIZE_MAX) continue;
-                const double given = it->given[j], ours = out[k], tol = item_tolerance(r, it, ours, scale);
+                const double given = it->given[j], ours = out[k], tol = item_tolerance(r, it, j, ours, scale);
                 if (!isfinite(given) || !isfinite(ours)) return false;
                 if (pass == 0) product += given * ours, square += ours * ours, count += ours != 0;
                 else if (fabs(given - *f * ours) > fabs(*f) * tol) return false;

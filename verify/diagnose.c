@@ -10,6 +10,7 @@
 
 #include "verify/causes.h"
 #include "verify/known.h"
+#include "verify/profiles.h"
 
 /* ---- dialects ---- */
 static bool fits_dialect(const Report *r, const char *name) {
@@ -206,6 +207,8 @@ static void name_recomputed(Report *r) {
 static void judge_old(Report *r) {
     StageReport *x = &r->stage[STAGE_OLD];
     const Dump *d = r->d;
+    /* TRL alone takes old from the same pass; others compute it again as a matter of course */
+    if (strcmp(d->set.profile->name, "trl")) return;
     if (x->judged && case_on_policy(&r->right)) r->visible[recomputed()] = SHOWS;
     if (!x->present || x->judged || !d->value[STAGE_LOGPS] || !case_on_policy(&r->right)) return;
     const Item probe = {.stage = STAGE_LOGPS, .precision = tensor_precision(d->tensor[STAGE_OLD])};
@@ -218,7 +221,7 @@ static void judge_old(Report *r) {
             sum += gap;
             n++;
         }
-    const double noise = fmax(NOISE_MOST, item_tolerance(r, &probe, 1, 0));
+    const double noise = fmax(NOISE_MOST, item_tolerance(r, &probe, SIZE_MAX, 1, 0));
     if (n == 0 || most > noise) return;                 /* another policy's, and so it may be */
     x->judged = true;
     x->obstacle = NULL;
@@ -468,6 +471,13 @@ bool report_make(Report *r, const Dump *d, const Policies *model, const char *ou
         pool_free(&p);
         if (!ok) return false;
     }
+    static const Stage noisy[] = {STAGE_ADVANTAGES, STAGE_KL, STAGE_TOKEN_LOSS, STAGE_DLOGP};
+    for (int i = 0; i < 4; i++)
+        if (r->stage[noisy[i]].judged &&
+            (!(r->noise[noisy[i]] =
+                   pool_take(&r->pool, stage_size(&r->right, noisy[i]), sizeof(double), e)) ||
+             !case_noise(r->noise[noisy[i]], &r->right, noisy[i], &r->pool, e)))
+            return false;
     if (r->stage[STAGE_LOSS].judged && !case_loss_scale(&r->loss_scale, &r->right, &r->pool, e)) return false;
     for (int k = 0; k < N_STAGE; k++)
         if (r->stage[k].judged && !judge_stage(r, (Stage)k, quick, e)) return false;

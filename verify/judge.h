@@ -58,6 +58,7 @@ typedef struct {
     unsigned char *visible; /* [n_mistake] SHOWS, HIDDEN: has a stage here but changes nothing, or UNTRIED:
                                too costly to say */
     SamplerTable table;
+    double *noise[N_STAGE];             /* case_noise of advantages, kl, per_token_loss, dlogp; else NULL */
     double loss_scale;                  /* sum |c_it m_it l_it|: what the loss's tolerance is a share of */
     Fitted fitted;
     double work;                        /* tokens that searches for causes have computed */
@@ -77,9 +78,9 @@ bool judged_half(const Report *r, const Item *x);               /* in a type of 
 double value_gap(double given, double right);                   /* two NaN are the same */
 /* Element j of an item: where the stage's own array has it, or SIZE_MAX where it is not looked at. */
 size_t item_right_index(const Report *r, const Item *x, bool right_per_row, size_t j);
-/* What a tolerance is a share of, and the tolerance at one value. */
+/* What a tolerance is a share of, and the tolerance at element j (SIZE_MAX: any) of right value `value`. */
 double item_scale(const Report *r, const Item *x, const real *ours, bool per_row);
-double item_tolerance(const Report *r, const Item *x, double value, double scale);
+double item_tolerance(const Report *r, const Item *x, size_t j, double value, double scale);
 /* How far a stage's tensors lie from `ours`: the largest error over its tolerance (at most 1: within), the
  * mean error, the share of elements within. details: written into the items. */
 typedef struct { double excess, mean, share; } Distance;

@@ -323,6 +323,37 @@ static bool compute_loss(real *out, const Case *c, Pool *p, Err *e) {
     return !e->line[0];
 }
 
+/* beta times what exp(D) - 1 - D is the difference of, halved: rounding is a half of a unit in the last
+ * place. */
+static double kl_noise(const Case *c, size_t j, double ratio) {
+    if (!c->ref || c->s.grpo.kl_estimator != KL_LOSS_K3) return 0;
+    const double times = c->s.grpo.use_bias_correction_kl ? ratio : 1;
+    return times * (1 + d_exp(fmin((double)c->ref[j] - c->logp[j], 20))) / 2;
+}
+
+bool case_noise(double *noise, const Case *c, Stage s, Pool *p, Err *e) {
+    const size_t width = c->d->width;
+    const double beta = c->s.grpo.beta;
+    if (s == STAGE_ADVANTAGES) return advantage_noise(noise, c, p, e);
+    Told t;
+    if (!c->logp || !tell_case(&t, c, s != STAGE_DLOGP, p, e)) return !e->line[0];
+    for (size_t i = 0; i < c->d->n; i++) {
+        double shared = 0;
+        for (size_t j = i * width; j < (i + 1) * width; j++) {
+            if (!c->mask[j]) continue;
+            const GrpoToken *k = &t.token[j];
+            const double kl = kl_noise(c, j, k->ratio),
+                         ell = fabs(k->factor * (s == STAGE_DLOGP ? k->g : k->ell));
+            noise[j] = s == STAGE_KL ? kl : beta * kl + (isnan(ell) ? 0 : ell / 2);
+            if (s == STAGE_DLOGP) noise[j] *= k->weight;
+            shared += noise[j];
+        }
+        for (size_t j = i * width; s == STAGE_DLOGP && j < (i + 1) * width; j++)        /* E114 */
+            noise[j] += shared / fmax(t.row[i].n, 1);
+    }
+    return true;
+}
+
 bool case_loss_scale(double *scale, const Case *c, Pool *p, Err *e) {
     const Dump *d = c->d;
     const double *weight = case_row_weights(c, p, e);
@@ -335,17 +366,20 @@ bool case_loss_scale(double *scale, const Case *c, Pool *p, Err *e) {
              : !c->token_loss && (!(own = pool_take(p, d->n * d->width, sizeof *own, e)) ||
                                   !compute_token_loss(own, c, p, e)))
         return false;
-    double terms = 0, bonus = 0;
+    double terms = 0, bonus = 0, kl = 0;
     for (size_t j = 0; j < d->n * d->width; j++) {
         const size_t i = j / d->width;
         if (!c->mask[j]) continue;
         const double l = gmpo ? t.row[i].gmpo * t.row[i].adv
                               : (own ? own : c->token_loss)[!own && d->per_row[STAGE_TOKEN_LOSS] ? i : j];
         if (isfinite(l)) terms += fabs(weight[i] * l);
+        /* E302: a rounding error of 1 is 2^-24, the tolerance 4e-6 */
+        if (c->logp && c->s.grpo.beta != 0) kl += fabs(weight[i]) * c->s.grpo.beta * kl_noise(c, j, 1) / 16;
         if (c->entropy && c->entropy[j] >= m.entropy_threshold) bonus += c->entropy[j];
     }
     const double n = m.n_entropy_token > 1 ? m.n_entropy_token : 1;
-    *scale = terms + fabs(c->s.window.entropy_coef * bonus / n) / c->s.window.gradient_accumulation_steps;
+    bonus = fabs(c->s.window.entropy_coef * bonus / n) / c->s.window.gradient_accumulation_steps;
+    *scale = terms + kl + bonus;
     return true;
 }
 

@@ -21,6 +21,9 @@ size_t stage_size(const Case *c, Stage s);
 bool stage_per_row(const Case *c, Stage s);
 
 double *case_row_weights(const Case *c, Pool *p, Err *e);       /* [n] c_i that this case uses */
+/* How large the numbers are that an element of a stage is the difference of, in units in which 4 rounding
+ * errors of the dump's type are noise: [n] for advantages, else [n, width]. */
+bool case_noise(double *noise, const Case *c, Stage s, Pool *p, Err *e);
 /* sum |c_it m_it l_it| of our own token losses, or the dump's, and the entropy bonus: how large the terms are
  * that the loss is the sum of. */
 bool case_loss_scale(double *scale, const Case *c, Pool *p, Err *e);
