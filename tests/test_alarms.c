@@ -61,7 +61,7 @@ static void draw_numbers(Numbers *x, const Way *w) {
         const int length = below(5) ? 1 + below(w->width) : w->width;
         const bool empty = below(12) == 0;
         x->reward[i] = kind == 0 ? (float)below(2) : kind == 1 ? 0.1f * (float)below(4) : normal();
-        if (kind == 3) x->reward[i] = 0.7f;             /* no group has spread, and 0.7 is no binary fraction */
+        if (kind == 3) x->reward[i] = 0.7f;             /* no spread, and no binary fraction */
         for (int t = 0; t < w->width; t++) {
             const int j = i * w->width + t;
             x->mask[j] = t < length && !empty;
@@ -97,7 +97,8 @@ static float policy(float *g, float rho, float a, float logp, const Way *w) {
 }
 
 static float estimate(float *dk, float d, const Way *w) {
-    *dk = w->estimator == 0 ? 1 - expf(d) : w->estimator == 1 ? 1 : w->estimator == 2 ? -d : d > 0 ? -1 : d < 0;
+    const float sign = d > 0 ? -1 : d < 0;
+    *dk = w->estimator == 0 ? 1 - expf(d) : w->estimator == 1 ? 1 : w->estimator == 2 ? -d : sign;
     if (w->estimator == 0) return expf(d) - d - 1;      /* as they write it: near 0 it is noise */
     return w->estimator == 1 ? -d : w->estimator == 2 ? d * d / 2 : fabsf(d);
 }
