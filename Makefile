@@ -211,6 +211,11 @@ fuzz: build/page_html.h
 	$(Q)$(CC) $(ARCHFLAG) $(WARN) -I. $(FIXED) -O1 -g $(SANITIZE) -o build/fuzz tests/test_fuzz.c $(SRC) -lm
 	$(Q)ASAN_OPTIONS=detect_leaks=0 build/fuzz $(ROUNDS) $(SEED)
 
+# Fails every allocation and every call that writes, and kills runs at every place and at random ones
+# (docs/reliability.md). An hour; `make test` takes a part of it.
+torture: all
+	@THIN=1 KILLS=40 sh tests/test_torture.sh
+
 # Makes a library of the equations, which take arrays only (docs/use-in-ci.md): libgrpo64 in double and
 # libgrpo32 in float, each with one header.
 EQUATIONS = grpo.c grpo_config.c variants.c reward.c baselines/combine.c baselines/maxmin.c run/quality.c lib/base.c lib/elementary.c \
@@ -258,6 +263,6 @@ clean:
 	    grpo grpo64 grpo-debug
 
 .PHONY: all announce force test parity outside-judge equations mutants exercise exercise-check mistakes trainers bench bench-quick bits ulps \
-        demo experiment experiment-quick others debug fuzz lib errors clean
+        demo experiment experiment-quick others debug fuzz torture lib errors clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)

@@ -5,6 +5,7 @@
 #include "cmd/commands.h"
 #include "lib/files.h"
 #include "lib/real.h"
+#include "lib/say.h"
 #include "lib/threads.h"
 #include "lib/words.h"
 
@@ -72,7 +73,7 @@ int main(int argc, char **argv) {
     if (threads_limit(&threads))
         fprintf(stderr, "grpo: OMP_NUM_THREADS: found %d, used %d\n", threads, thread_count());
     const int code = main_command(argc, argv);
-    if (code == 2 || standard_end(&e)) return code;
+    if (code == 2 || (standard_end(&e) && say_complete(&e))) return code;
     fprintf(stderr, "grpo %s: %s\n", argv[1], e.line);
     return 2;
 }

@@ -407,7 +407,7 @@ static bool bench_works(Bench *b, Err *e) {
     }
     json_end(&w, '}');
     json_end(&w, '}');
-    if (ok && o->json) puts(w.text);
+    if (ok && o->json) ok = json_print(&w, "\n", e);
     free(w.text);
     return ok;
 }
@@ -532,7 +532,7 @@ static bool bench_turns(Bench *b, Err *e) {
         json_begin(&w, '{');
         ok = bench_turn(b, &w, line, e);
         json_end(&w, '}');
-        if (ok) puts(w.text), fflush(stdout);
+        if (ok) ok = json_print(&w, "\n", e), fflush(stdout);
         free(w.text);
     }
     bench_close(b);

@@ -94,7 +94,7 @@ static bool collab_batch(FileWriter *file, const CollabPlan *p, const Example *x
         *decoded += (double)r[i].decoded;
         free(text);
     }
-    ok = ok && file_or_stdout(file, w.text, w.length, e);
+    ok = ok && json_ok(&w, e) && file_or_stdout(file, w.text, w.length, e);
     for (int i = 0; r && i < n; i++) collab_free(&r[i]);
     free(r);
     free(w.text);

@@ -17,8 +17,7 @@ static bool compute_line(const char *text, size_t n, int line_no, Err *e) {
     ok = ok && compute_case(&w, kind, json_get(root, "inputs"), e);
     if (ok) {
         json_end(&w, '}');
-        fwrite(w.text, 1, w.length, stdout);
-        fputc('\n', stdout);
+        ok = json_print(&w, "\n", e);
         fflush(stdout);
     }
     free(w.text);

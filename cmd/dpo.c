@@ -341,8 +341,7 @@ static bool demo_data(Dpo *d, int max_length, Err *e) {
                 max_length);
     for (int i = 0; i < d->demo.n; i++)
         d->l.rows = d->demo.row[i].n > d->l.rows ? d->demo.row[i].n : d->l.rows;
-    d->demo_order = (Order){.n = d->demo.n, .seed = (uint64_t)d->t.o->seed};
-    return true;
+    return order_new(&d->demo_order, d->demo.n, (uint64_t)d->t.o->seed, e);
 }
 
 static bool dpo_data(Dpo *d, int *longest_tree, Err *e) {
@@ -423,9 +422,10 @@ static bool dpo_open(void *self, Err *e) {
     l->model->tally = &d->t.cost.measured.net[NET_POLICY];
     l->base.tally = referred;
     if (l->copy) l->copy->tally = referred;
-    d->t.order = (Order){.n = d->train.n, .seed = (uint64_t)o->seed};
+    if (!order_new(&d->t.order, d->train.n, (uint64_t)o->seed, e)) return false;
     d->t.texts_of = dpo_texts, d->t.texts = d->train.row;
     d->t.trainer = &l->trainer;
+    trainer_keep(&l->trainer, "loss", &b->loss, 1);             /* of the last update, told at the end */
     if (b->groups.n) trainer_keep(&l->trainer, "group_weights", b->groups.q, (size_t)b->groups.n);
     run_trainer(&l->trainer, o, run_steps(o, (double)d->train.n / d->t.batch));
     return true;
@@ -446,7 +446,7 @@ static bool dpo_held(JsonWriter *w, Dpo *d, Err *e) {
     held_json(&eval, d, &d->before, &after);
     json_put_raw(w, "eval", eval.text);
     const bool ok = path_join(path, sizeof path, d->t.o->output_dir, "eval.json", e) &&
-                    file_write(path, eval.text, eval.length, e);
+                    json_save(path, &eval, e);
     free(eval.text);
     if (ok && !d->t.o->json) held_print(d, &d->before, &after);
     return ok;

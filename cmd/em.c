@@ -91,7 +91,7 @@ static bool em_open(void *self, Err *e) {
     for (int u = 0; u < m->n_model; u++) {
         m->l[u].rows = o->slice_rows > longest ? o->slice_rows : longest;
         m->l[u].shape.n_label = 1;
-        m->order[u].seed = (uint64_t)o->seed;
+        if (!order_new(&m->order[u], m->pairs.n, (uint64_t)o->seed, e)) return false;
     }
     if (!run_memory(o, "em", m->n_model * learner_bytes(&m->l[0], o, false), e) || !em_new(m, e))
         return false;
@@ -103,7 +103,7 @@ static bool em_open(void *self, Err *e) {
     }
     em_keep(m, &m->l[0].trainer);
     em_regroup(m);
-    s->t.order = (Order){.n = m->pairs.n, .seed = (uint64_t)o->seed};
+    if (!order_new(&s->t.order, m->pairs.n, (uint64_t)o->seed, e)) return false;
     s->t.texts_of = pair_reward_texts, s->t.texts = m->pairs.row;
     s->t.trainer = &m->l[0].trainer;
     return true;

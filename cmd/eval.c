@@ -98,11 +98,11 @@ static bool eval(const Config *c, Err *e) {
         parse_weights(weight, c->scorer.weights, scorer_labels(s), scorer_n_label(s), "--reward-weights", e)
             ? eval_new(&plan, e)
             : NULL;
-    const bool ok = v && add_policies(v, c, e);
+    bool ok = v && add_policies(v, c, e);
     if (ok && c->json) {
         JsonWriter w = {.indent = 2};
         eval_json(&w, v);
-        puts(w.text);
+        ok = json_print(&w, "\n", e);
         free(w.text);
     } else if (ok) eval_print(v);
     eval_free(v);

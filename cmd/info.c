@@ -74,6 +74,8 @@ static bool collect(Facts *f, const Config *o, Err *e) {
     snprintf(f->template, sizeof f->template, "%.159s", chat ? chat_name(chat) : ignored.line);
     chat_free(chat);
     tokenizer_free(t);
+    /* that it cannot be read is a fact of the folder; that there is no memory for it is none */
+    if (fail_of_memory(&ignored)) return fail(e, "%s", ignored.line);
     if (!run_adapter(&f->shape, &f->info, &o->adapter, o->model, e)) return false;
     const double p = o->prompt_length, l = o->completion_length, g = o->num_generations,
                  slice = p + g * l > 1024 ? p + g * l : 1024;

@@ -131,7 +131,7 @@ int cmd_init(int argc, char **argv, Err *e) {
     Model *m = model_new(&mc, e);
     if (!m) return -1;
     model_init(m, (uint64_t)c.seed);
-    const bool ok = folder_save(c.output_dir, m, &info, c.tokenizer, save_store(c.save_dtype), e);
+    bool ok = folder_save(c.output_dir, m, &info, c.tokenizer, save_store(c.save_dtype), e);
     if (ok && !c.json)
         printf("%s: %zu parameters, vocabulary %d\n", c.output_dir, model_parameters(m), mc.vocab);
     else if (ok) {
@@ -141,7 +141,7 @@ int cmd_init(int argc, char **argv, Err *e) {
         json_put_int(&w, "parameters", (long long)model_parameters(m));
         json_put_int(&w, "vocabulary", mc.vocab);
         json_end(&w, '}');
-        puts(w.text);
+        ok = json_print(&w, "\n", e);
         free(w.text);
     }
     model_free(m);

@@ -107,9 +107,9 @@ static bool mix_run(const Config *c, const MixPlan *p, Err *e) {
     for (int k = 0; ok && k < s.n_policy; k++)
         if (r.equal[k]) fprintf(stderr, "mix: policy %d is the reference: its weight means nothing\n", k + 1);
     if (ok) mix_json(&w, c, p, &s, &r);
-    ok = ok && file_write(c->output, w.text, w.length, e) && (!c->cost || costs_write(c->cost, &cost, e));
+    ok = ok && json_save(c->output, &w, e) && (!c->cost || costs_write(c->cost, &cost, e));
     if (ok) costs_say("mix", &cost, clock_seconds() - start, machine_cpu_seconds(), machine_memory_most());
-    if (ok && c->json) fwrite(w.text, 1, w.length, stdout);
+    if (ok && c->json) ok = json_print(&w, "", e);
     else if (ok) mix_print(c, p, &s, &r);
     free(w.text);
     mix_free(&s);

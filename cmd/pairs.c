@@ -73,7 +73,7 @@ static void pairs_prompt(JsonWriter *w, const Example *x) {
 static bool write_line(Pairs *p, JsonWriter *w, Err *e) {
     json_end(w, '}');
     json_raw(w, "\n");
-    const bool ok = file_or_stdout(p->c.output ? &p->file : NULL, w->text, w->length, e);
+    const bool ok = json_ok(w, e) && file_or_stdout(p->c.output ? &p->file : NULL, w->text, w->length, e);
     free(w->text);
     return ok;
 }

@@ -546,8 +546,8 @@ static bool ppo_open(void *self, Err *e) {
     const RunOptions *o = &c->step.run;
     if (!ppo_check(p, e)) return false;
     if (c->ptx_dataset && !dataset_load(&p->ptx, c->ptx_dataset, NEED_COMPLETION, o->system, e)) return false;
-    p->ptx_order = (Order){.n = p->ptx.n, .seed = (uint64_t)o->seed};
-    if (!step_open(&p->s, &p->step_config, &p->t.cost, e) || !ptx_check(p, e) || !open_critic(p, e) ||
+    if (!order_new(&p->ptx_order, p->ptx.n, (uint64_t)o->seed, e) ||
+        !step_open(&p->s, &p->step_config, &p->t.cost, e) || !ptx_check(p, e) || !open_critic(p, e) ||
         !ppo_memory(p, e))
         return false;
     ppo_moments_start(&p->moments);

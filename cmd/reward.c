@@ -391,7 +391,7 @@ static bool reward_open(void *self, Err *e) {
     if (!s->label || !s->target || !s->offset) return fail(e, "no memory for labels");
     if (!run_memory(o, "reward", learner_bytes(l, o, false), e) || !learner_load(l, o, false, e))
         return false;
-    s->t.order = (Order){.n = (int)n, .seed = (uint64_t)o->seed};
+    if (!order_new(&s->t.order, (int)n, (uint64_t)o->seed, e)) return false;
     s->t.texts_of = of_pairs(s) ? pair_reward_texts : replies_texts;
     s->t.texts = of_pairs(s) ? (const void *)s->pairs.row : &s->items;
     s->t.trainer = &l->trainer;

@@ -164,8 +164,7 @@ static bool sample(const Config *c, Err *e) {
         const int n = d.n - first < c->batch ? d.n - first : c->batch;
         JsonWriter w = {0};
         ok = sample_batch(&w, &cost, c, &how, &x.policy[0], ref, &d, first, n, e) &&
-             (!c->output || file_append(&file, w.text, w.length, e));
-        if (ok && !c->output) fwrite(w.text, 1, w.length, stdout);
+             json_ok(&w, e) && file_or_stdout(c->output ? &file : NULL, w.text, w.length, e);
         free(w.text);
         if (!ok) goto done;
         progress_at(&p, first + n, NULL);

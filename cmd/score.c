@@ -89,8 +89,7 @@ static bool summary(const Score *s, Err *e) {
     }
     if (s->out.n) json_put_int(&j, "left_out", s->out.n);
     json_end(&j, '}');
-    const bool ok = j.text || fail(e, "score: no memory for the summary");
-    if (ok && s->c->json) puts(j.text);
+    const bool ok = !s->c->json || json_print(&j, "\n", e);
     free(j.text);
     return ok;
 }
@@ -111,7 +110,7 @@ static bool score_some(Score *s, int first, int n, Err *e) {
     for (int i = 0; !s->c->summary && i < n; i++)
         write_row(&w, &s->d.row[first + i], value + (size_t)i * k, scorer_labels(s->scorer), s->n_label,
                   reward[i]);
-    const bool ok = s->c->summary || file_or_stdout(s->c->output ? &s->file : NULL, w.text, w.length, e);
+    const bool ok = s->c->summary || (json_ok(&w, e) && file_or_stdout(s->c->output ? &s->file : NULL, w.text, w.length, e));
     free(w.text);
     return ok;
 }

@@ -86,7 +86,7 @@ static bool sft_open(void *self, Err *e) {
     if (!run_memory(o, "sft", learner_bytes(l, o, false), e) || !learner_load(l, o, false, e))
         return false;
     s->t.batch = o->per_device_train_batch_size * o->gradient_accumulation_steps;
-    s->t.order = (Order){.n = n, .seed = (uint64_t)o->seed};
+    if (!order_new(&s->t.order, n, (uint64_t)o->seed, e)) return false;
     s->t.texts_of = sequence_texts, s->t.texts = s->seq.row;
     s->t.trainer = &l->trainer;
     run_trainer(&l->trainer, o, run_steps(o, (double)n / s->t.batch));

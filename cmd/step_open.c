@@ -158,8 +158,7 @@ static bool open_prompts(Step *s, Err *e) {
                 "grpo: %d of %d held-out prompts are among those of training: what they say of new ones "
                 "is too good\n",
                 shared, p->held.n);
-    p->order = (Order){.n = p->train.n, .seed = (uint64_t)o->seed};
-    return true;
+    return order_new(&p->order, p->train.n, (uint64_t)o->seed, e);
 }
 
 /* Every prompt must leave room for its completions, before anything is computed. */
@@ -308,6 +307,7 @@ bool step_open_synthetic(Step *s, const StepConfig *c, int prompt_length, Costs 
 void step_keep(Step *s, Trainer *t) {
     texts_keep(t, "drawn", &s->drawn);
     texts_keep(t, "trained", &s->trained);
+    trainer_keep(t, "reward", &s->gen.stats.reward, 1);         /* of the last generation, told at the end */
     trainer_keep(t, "entropy_coef", &s->control.coef, 1);
     trainer_keep(t, "last_window_entropy", &s->control.last_window_entropy, 1);
     if (s->rewards.floors) trainer_keep(t, "multipliers", s->rewards.multiplier, (size_t)s->rewards.n_label);

@@ -124,7 +124,7 @@ static bool write_held(const Step *s, Err *e) {
         json_raw(&w, "\n");
     }
     const bool ok = path_join(path, sizeof path, s->c->run.output_dir, "eval_prompts.jsonl", e) &&
-                    file_write(path, w.text, w.length, e);
+                    json_save(path, &w, e);
     free(w.text);
     return ok;
 }
@@ -151,7 +151,7 @@ static bool before_and_after(const Step *s, JsonWriter *w, Err *e) {
     if (ok) {
         eval_json(&file, v);
         json_raw(&file, "\n");
-        ok = write_held(s, e) && file_write(path, file.text, file.length, e);
+        ok = write_held(s, e) && json_save(path, &file, e);
     }
     if (ok) json_key(w, "eval"), eval_json(w, v);
     if (ok && !c->run.json) {

@@ -775,7 +775,7 @@ static bool trace(Step *s, Costs *cost, JsonWriter *w, const Config *c, Err *e) 
     json_end(w, ']');
     put_update(w, s);
     json_end(w, '}');
-    if (run.json) { puts(w->text); return true; }
+    if (run.json) return json_print(w, "\n", e);
     Json *v = json_parse(w->text, w->length, "trace", 1, e);
     const bool ok = v && (!c->html || write_page(c->html, v, e));
     if (v && !c->html) tell_all(c, v);

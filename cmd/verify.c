@@ -521,10 +521,10 @@ static int judge_here(const VerifyConfig *c, Dump *d, const Policies *model, con
         v = json_parse(w.text, w.length, "the report", 1, e);
     }
     if (v && (!c->junit || write_junit(c->junit, v, e))) {
-        if (c->json) puts(w.text);
-        else tell_report(v);
         const Outcome outcome = report_outcome(&r);
-        code = outcome == OUTCOME_RIGHT ? 0 : outcome == OUTCOME_WRONG || c->strict ? 1 : 3;
+        const bool told = !c->json || json_print(&w, "\n", e);
+        if (!c->json) tell_report(v);
+        code = !told ? -1 : outcome == OUTCOME_RIGHT ? 0 : outcome == OUTCOME_WRONG || c->strict ? 1 : 3;
     }
     json_free(v);
     free(w.text);

@@ -40,6 +40,10 @@ bool fail_also(Err *e, const char *format, ...) {
     return false;
 }
 
+bool fail_of_memory(const Err *e) {
+    return strstr(e->line, "could not be allocated") || strstr(e->line, "no memory");
+}
+
 /* ---- memory ---- */
 
 void *arena_take(Arena *a, size_t count, size_t size) {

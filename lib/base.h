@@ -19,6 +19,9 @@ typedef struct { char line[1024]; } Err;
 bool fail(Err *e, const char *format, ...) PRINTF_LIKE(2, 3);
 /* More to the line of an error, which stands already; false. */
 bool fail_also(Err *e, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Whether the line tells of memory that ran out: where another failure is a fact to be shown, this is none.
+ */
+bool fail_of_memory(const Err *e);
 
 /* Memory whose layout is one function, run twice: once with base == NULL to count, once to point. */
 typedef struct { unsigned char *base; size_t used; } Arena;

@@ -8,6 +8,7 @@
 #include "json.h"
 #include "files.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -377,6 +378,10 @@ static bool parse_value(Parser *ps, Json *v) {
 }
 
 Json *json_parse(const char *text, size_t n, const char *file, int first_line, Err *e) {
+    if (!text) {
+        fail(e, "%s: no memory for its text", file);
+        return NULL;
+    }
     Parser ps = {.p = text, .end = text + n, .line_start = text, .line = first_line, .file = file, .e = e};
     if (!(ps.tree = calloc(1, sizeof *ps.tree))) {
         fail(e, "%s: %zu bytes could not be allocated", file, sizeof *ps.tree);
@@ -466,17 +471,32 @@ bool json_get_bool(const Json *o, const char *key, bool *out, const char *file, 
 
 /* Out of memory: the text is freed and stays NULL, later calls do nothing; the caller looks once, at the end.
  */
+static void give_in(JsonWriter *w) {
+    free(w->text);
+    w->text = NULL, w->length = 0, w->capacity = SIZE_MAX;
+}
+
+bool json_ok(const JsonWriter *w, Err *e) {
+    return w->capacity != SIZE_MAX || fail(e, "no memory for a text of JSON");
+}
+
+bool json_print(const JsonWriter *w, const char *behind, Err *e) {
+    return json_ok(w, e) &&
+           ((fwrite(w->text, 1, w->length, stdout) == w->length && fputs(behind, stdout) >= 0) ||
+            fail(e, "standard output: could not be written: %s", strerror(errno)));
+}
+
+bool json_save(const char *path, const JsonWriter *w, Err *e) {
+    return json_ok(w, e) && file_write(path, w->text, w->length, e);
+}
+
 static void json_append(JsonWriter *w, const char *s, size_t n) {
     if (w->capacity == SIZE_MAX) return;
     if (n >= w->capacity - w->length) {
         const size_t need = n < SIZE_MAX / 4 && w->length < SIZE_MAX / 4 ? w->length + n + 1 : SIZE_MAX;
         const size_t capacity = need > 256 ? need > SIZE_MAX / 2 ? SIZE_MAX : 2 * need : 256;
         char *more = capacity == SIZE_MAX ? NULL : realloc(w->text, capacity);
-        if (!more) {
-            free(w->text);
-            w->text = NULL, w->length = 0, w->capacity = SIZE_MAX;
-            return;
-        }
+        if (!more) { give_in(w); return; }
         w->text = more, w->capacity = capacity;
     }
     memcpy(w->text + w->length, s, n);
@@ -575,7 +595,10 @@ void json_int(JsonWriter *w, long long x) {
 void json_bool(JsonWriter *w, bool x) { append_word(w, x ? "true" : "false"); }
 void json_null(JsonWriter *w) { append_word(w, "null"); }
 
-void json_raw(JsonWriter *w, const char *text) { append_word(w, text); }
+void json_raw(JsonWriter *w, const char *text) {
+    if (text) append_word(w, text);
+    else give_in(w);
+}
 
 void json_value(JsonWriter *w, const Json *v) {
     const bool object = v && v->type == JSON_OBJECT;

@@ -22,7 +22,8 @@ typedef struct Json {
     const struct Json *item;    /* length items, in the text's order */
 } Json;
 
-/* file and first_line are for messages only (a line of a JSONL file passes its own number). NULL on error. */
+/* file and first_line are for messages only (a line of a JSONL file passes its own number). NULL on error,
+ * also where text is NULL, that of a writer out of memory. */
 Json *json_parse(const char *text, size_t n, const char *file, int first_line, Err *e);
 Json *json_read_file(const char *path, Err *e);
 void json_free(Json *root);
@@ -57,8 +58,14 @@ void json_int(JsonWriter *w, long long x);
 void json_bool(JsonWriter *w, bool x);
 void json_null(JsonWriter *w);
 void json_value(JsonWriter *w, const Json *v);  /* a whole tree, numbers as they were written; NULL: null */
-/* already JSON, or "\n" between JSONL lines */
+/* already JSON, or "\n" between JSONL lines; NULL, the text of a writer out of memory, makes w one */
 void json_raw(JsonWriter *w, const char *text);
+
+/* Every output of a text looks here: false with the line filled in where memory ran out; text is then NULL.
+ */
+bool json_ok(const JsonWriter *w, Err *e);
+bool json_print(const JsonWriter *w, const char *behind, Err *e);       /* on stdout */
+bool json_save(const char *path, const JsonWriter *w, Err *e);          /* as a file, atomically */
 
 /* A member of an object: its key, then its value; json_open begins one that is an object or a list itself. */
 void json_put(JsonWriter *w, const char *key, double x);

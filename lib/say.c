@@ -37,6 +37,10 @@ static void put_escaped(FILE *f, const char *s) {
         }
 }
 
+static bool incomplete;                 /* a value was not told: there was no memory for its text */
+
+bool say_complete(Err *e) { return !incomplete || fail(e, "no memory for all that there is to say"); }
+
 static void say_value(FILE *f, bool markup, const Json *v, const char *format) {
     const char kind = *format ? format[strlen(format) - 1] : 's', *point = strchr(format, '.');
     const JsonType type = v ? v->type : JSON_NULL;
@@ -49,7 +53,10 @@ static void say_value(FILE *f, bool markup, const Json *v, const char *format) {
     else if (type == JSON_NUMBER && kind == 'T') human_time(text, v->number);
     else if (type == JSON_STRING && kind != 'q') s = v->string;
     else if (type == JSON_BOOL) s = v->number != 0 ? "yes" : "no";
-    else if (type != JSON_NULL) s = written = json_text(v);
+    else if (type != JSON_NULL && !(s = written = json_text(v))) {
+        incomplete = true;
+        return;
+    }
     if (markup) put_escaped(f, s);
     else if (kind == 's' && point) fprintf(f, "%*.*s", width, atoi(point + 1), s);
     else {
@@ -85,11 +92,11 @@ void say_html(FILE *f, const Json *o, const char *template) { say_to(f, true, o,
 
 bool say_result(JsonWriter *w, bool json, void (*tell)(const Json *), Err *e) {
     Json *v = json ? NULL : json_parse(w->text, w->length, "the result", 1, e);
-    if (json) puts(w->text);
-    else if (v) tell(v);
+    const bool printed = json && json_print(w, "\n", e);
+    if (v) tell(v);
     json_free(v);
     free(w->text);
-    return json || v;
+    return printed || v;
 }
 
 /* ---- progress ---- */

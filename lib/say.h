@@ -17,6 +17,8 @@ void human_time(char out[32], double seconds);          /* "12 s", "4.5 h" */
 void say(const Json *o, const char *template);
 /* The same into a page of HTML: the template is markup, and what the members say can never become markup. */
 void say_html(FILE *f, const Json *o, const char *template);
+/* Whether everything was told: false where memory ran out on the way. */
+bool say_complete(Err *e);
 /* What a command found: w's text on stdout if JSON is wanted, else what `tell` prints of it. Frees the text.
  * False, with the line filled in, where the text is no JSON. */
 bool say_result(JsonWriter *w, bool json, void (*tell)(const Json *), Err *e);

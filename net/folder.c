@@ -381,7 +381,7 @@ static void config_write(JsonWriter *w, const ModelConfig *c, const FolderInfo *
 static bool folder_write_json(const char *dir, const char *name, JsonWriter *w, Err *e) {
     char path[1024];
     json_raw(w, "\n");
-    const bool ok = path_join(path, sizeof path, dir, name, e) && file_write(path, w->text, w->length, e);
+    const bool ok = path_join(path, sizeof path, dir, name, e) && json_save(path, w, e);
     free(w->text);
     return ok;
 }

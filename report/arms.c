@@ -284,15 +284,16 @@ static bool read_held_out(ArmRun *r, Err *e) {
 }
 
 /* The hash of the weights; a folder without them, with large or with broken ones is shown all the same. */
-static void read_digest(ArmRun *r) {
+static bool read_digest(ArmRun *r, Err *told) {
     char path[1100];
     Err e = {{0}};
     FileMap map;
     snprintf(path, sizeof path, "%s/final/model.safetensors", r->dir);
-    if (!path_exists(path) || !file_map(&map, path, &e)) return;
+    if (!path_exists(path) || !file_map(&map, path, &e)) return true;
     const bool small = map.n <= MAX_HASHED;
     file_unmap(&map);
     if (small && !run_files_digest(&r->files, &e)) *r->files.hex = 0;
+    return !fail_of_memory(&e) || fail(told, "%s", e.line);
 }
 
 static bool read_arm_run(ArmRun *r, Section *s, const OptionTable *const *tables, Err *e) {
@@ -312,7 +313,7 @@ static bool read_arm_run(ArmRun *r, Section *s, const OptionTable *const *tables
         r->seed = json_path(r->files.config, "options.seed");
     } else if (!path_exists(replies))
         return fail(e, "%s: is no run: found neither log.jsonl nor replies.jsonl", r->dir);
-    read_digest(r);
+    if (!read_digest(r, e)) return false;
     if (path_exists(timing) && !json_lines_read(&r->timing, timing, true, e)) return false;
     const Json *command = json_get(r->files.config, "command");
     if (command && command->type == JSON_STRING && !strcmp(command->string, "reward") && !read_held_out(r, e))

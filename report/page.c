@@ -37,7 +37,7 @@ bool page_write(const char *path, const char *figures, Err *e) {
         else if (!strncmp(c, "{{nonce}}", 9)) json_raw(&w, nonce), c += 8;
         else json_raw(&w, piece);
     }
-    const bool ok = w.text ? file_write(path, w.text, w.length, e) : fail(e, "%s: no memory", path);
+    const bool ok = json_save(path, &w, e);
     free(w.text);
     return ok;
 }

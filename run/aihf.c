@@ -69,9 +69,8 @@ bool aihf_data(Aihf *a, const char *demonstrations, const char *preferences, con
     const int pair = pairs_longest(&a->preferences),
               rows = demonstrations && 2 * a->max_length > pair ? 2 * a->max_length : pair;
     a->reward.rows = slice_rows > rows ? slice_rows : rows;
-    a->demo_order = (Order){.n = a->demos.n, .seed = a->seed};
-    a->preference_order = (Order){.n = a->preferences.n, .seed = a->seed};
-    return true;
+    return order_new(&a->demo_order, a->demos.n, a->seed, e) &&
+           order_new(&a->preference_order, a->preferences.n, a->seed, e);
 }
 
 /* ---- memory ---- */

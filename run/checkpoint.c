@@ -19,13 +19,13 @@ bool growing_open(GrowingFile *g, Err *e) {
 }
 
 bool growing_put(GrowingFile *g, const JsonWriter *line, Err *e) {
-    if (!line->text) return fail(e, "%s: no memory for a line", g->path);
+    if (!json_ok(line, e)) return false;
     if (fwrite(line->text, 1, line->length, g->file) != line->length || fputc('\n', g->file) == EOF ||
         fflush(g->file) != 0)
         return fail(e, "%s: could not be written: %s", g->path, strerror(errno));
     sha256_add(&g->sum, line->text, line->length);
     sha256_add(&g->sum, "\n", 1);
-    g->bytes += line->length + 1;
+    g->bytes += line->length + 1, g->lines++;
     return true;
 }
 
@@ -47,32 +47,35 @@ static void growing_mark(char mark[96], const GrowingFile *g) {
     snprintf(mark, 96, "%zu %s", g->bytes, hex);
 }
 
-/* Reads the file's beginning, as long as the mark says; false where the mark is not its own. keep: as much as
- * is there of it, whole lines without a NUL. */
-static bool growing_read(GrowingFile *g, const char *mark, size_t *keep, Err *e) {
+/* Whether the file begins as the mark says; its bytes and sum are then those of this beginning. */
+static bool growing_is(GrowingFile *g, const char *mark, Err *e) {
     FileMap m = {.base = (const unsigned char *)""};
-    char *end, found[96];
-    const unsigned long long n = mark ? strtoull(mark, &end, 10) : 0;
+    char found[96];
+    const unsigned long long n = strtoull(mark, NULL, 10);
     if (path_exists(g->path) && !file_map(&m, g->path, e)) return false;
     g->bytes = n < m.n ? (size_t)n : m.n;
     sha256_begin(&g->sum);
     sha256_add(&g->sum, m.base, g->bytes);
     growing_mark(found, g);
-    const unsigned char *nul = memchr(m.base, 0, g->bytes);
-    *keep = nul ? (size_t)(nul - m.base) : g->bytes;
-    while (*keep && m.base[*keep - 1] != '\n') --*keep;
     file_unmap(&m);
-    return !mark || !strcmp(mark, found);
+    return !strcmp(mark, found);
 }
 
-/* What is behind `keep` goes. */
-static bool growing_cut(GrowingFile *g, size_t keep, Err *e) {
-    char mark[32];
-    snprintf(mark, sizeof mark, "%zu", keep);
-    growing_read(g, mark, &keep, e);
-    if (e->line[0]) return false;
-    return !path_exists(g->path) || truncate(g->path, (off_t)g->bytes) == 0 ||
-           fail(e, "%s: could not be cut to %zu bytes: %s", g->path, g->bytes, strerror(errno));
+/* Cuts the file to its first *n lines, and before that where a line is not whole or holds a NUL, which is
+ * what a power failure leaves; *n: lines that are there now. */
+static bool growing_cut(GrowingFile *g, int64_t *n, Err *e) {
+    FileMap m = {.base = (const unsigned char *)""};
+    int64_t lines = 0;
+    size_t keep = 0;
+    if (path_exists(g->path) && !file_map(&m, g->path, e)) return false;
+    for (size_t at = 0; at < m.n && lines < *n && m.base[at]; at++)
+        if (m.base[at] == '\n') keep = at + 1, lines++;
+    sha256_begin(&g->sum);
+    sha256_add(&g->sum, m.base, keep);
+    file_unmap(&m);
+    g->bytes = keep, *n = lines;
+    return !path_exists(g->path) || truncate(g->path, (off_t)keep) == 0 ||
+           fail(e, "%s: could not be cut to %zu bytes: %s", g->path, keep, strerror(errno));
 }
 
 /* ---- identity ---- */
@@ -194,11 +197,12 @@ bool checkpoints_at(Checkpoints *c, const char *dir, Err *e) {
 
 bool checkpoint_save(Checkpoints *c, const Trainer *t, const char *identity, GrowingFile *log,
                      GrowingFile *timing, Err *e) {
-    char marks[2][96];
+    char mark[96], lines[24];
     if (!growing_sync(log, e) || !growing_sync(timing, e)) return false;
-    growing_mark(marks[0], log), growing_mark(marks[1], timing);
-    const char *const metadata[] = {"program", program_version, "run", identity, "log", marks[0], "timing",
-                                    marks[1], NULL};
+    growing_mark(mark, log);
+    snprintf(lines, sizeof lines, "%lld", (long long)log->lines);
+    const char *const metadata[] = {"program", program_version, "run", identity, "log",
+                                    mark,      "lines",         lines, NULL};
     if (!trainer_save(t, c->fresh, metadata, e) ||
         !file_replace(c->fresh, c->path, c->spoiled ? NULL : c->before, e))
         return false;
@@ -234,7 +238,6 @@ typedef struct { Safetensors *file; bool foreign, log_is_its; Err why; } Candida
  * another run's. */
 static void candidate_open(Candidate *c, const char *path, const OptionTable *table, const void *config,
                            const Json *identity, GrowingFile *log) {
-    size_t keep;
     Err *e = &c->why;
     c->file = checkpoint_open(path, e);
     const char *text = c->file ? safetensors_metadata(c->file, "run") : NULL,
@@ -246,7 +249,7 @@ static void candidate_open(Candidate *c, const char *path, const OptionTable *ta
                   (!is_plan(identity, identity_steps(saved)) &&
                    !fail(e, "%s: is of a run of %lld steps", path, (long long)identity_steps(saved))));
     json_free(saved);
-    c->log_is_its = growing_read(log, mark, &keep, e) ||
+    c->log_is_its = growing_is(log, mark, e) ||
                     fail(e,
                          "%s: its first %llu bytes are not those that %s speaks of: its end was lost, or it "
                          "was changed",
@@ -254,17 +257,19 @@ static void candidate_open(Candidate *c, const char *path, const OptionTable *ta
 }
 
 /* Both files as they were at the time of the checkpoint; what they lack is told. */
-static bool cut_files(const Safetensors *s, const char *command, GrowingFile *log, GrowingFile *timing,
+static bool cut_files(const Candidate *x, const char *command, GrowingFile *log, GrowingFile *timing,
                       Err *e) {
-    size_t keep;
+    const char *const text = x ? safetensors_metadata(x->file, "lines") : NULL;
+    const int64_t wanted = text ? strtoll(text, NULL, 10) : 0;
     for (int i = 0; i < 2; i++) {
         GrowingFile *g = i ? timing : log;
-        if (!growing_read(g, s ? safetensors_metadata(s, i ? "timing" : "log") : "0", &keep, e) && s)
+        g->lines = wanted;
+        if (!growing_cut(g, &g->lines, e)) return false;
+        if (g->lines < wanted || (!i && x && !x->log_is_its))
             fprintf(stderr,
-                    "%s: %s: its end was lost, or it was changed: lines of steps before the checkpoint "
-                    "are missing there or differ\n",
+                    "%s: %s: its end was lost, or it was changed: lines of steps before the checkpoint are "
+                    "missing or others\n",
                     command, g->path);
-        if (!growing_cut(g, keep, e)) return false;
     }
     return true;
 }
@@ -291,7 +296,7 @@ bool checkpoint_load(int64_t *step, Checkpoints *c, Trainer *t, const OptionTabl
         fprintf(stderr, "%s: %s; going on from the one before it\n", table->command, x[0].why.line);
     }
     ok = ok && trainer_read(t, x[best].file, path[best], e) &&
-         cut_files(x[best].file, table->command, log, timing, e);
+         cut_files(&x[best], table->command, log, timing, e);
     for (int i = 0; i < 2; i++) safetensors_close(x[i].file);
     if (ok) *step = t->step;
     return ok;

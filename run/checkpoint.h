@@ -2,7 +2,7 @@
  *
  * A run's identity stands in its config.json and in each of its checkpoints: command, build, options, the
  * SHA-256 of every file and model that an option names, and the updates planned. A checkpoint also says how
- * long log.jsonl and timing.jsonl were, with their SHA-256, and ends with the seal of lib/safetensors.h. The
+ * long log.jsonl was, with its SHA-256 and lines, and ends with the seal of lib/safetensors.h. The
  * one before it is kept. */
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
@@ -12,7 +12,7 @@
 #include "run/trainer.h"
 
 /* A file that grows by lines, and the sum of what is in it. */
-typedef struct { void *file; char path[600]; size_t bytes; Sha256 sum; } GrowingFile;
+typedef struct { void *file; char path[600]; size_t bytes; int64_t lines; Sha256 sum; } GrowingFile;
 bool growing_open(GrowingFile *g, Err *e);              /* path, bytes and sum are there */
 bool growing_put(GrowingFile *g, const JsonWriter *line, Err *e);
 void growing_close(GrowingFile *g);

@@ -341,7 +341,7 @@ bool costs_write(const char *path, const Costs *c, Err *e) {
     json_key(&w, "cost"); costs_json(&w, c);
     json_end(&w, '}');
     json_raw(&w, "\n");
-    const bool ok = file_write(path, w.text, w.length, e);
+    const bool ok = json_save(path, &w, e);
     free(w.text);
     return ok;
 }

@@ -96,8 +96,7 @@ void em_regroup(Em *s) {
         for (int j = 0; j < s->pairs.n; j++)
             if (s->member[s->pairs.row[j].group] == u) s->own[n++] = j;
         s->first[u + 1] = n;
-        free(s->order[u].order);
-        s->order[u] = (Order){.n = n - s->first[u], .seed = s->order[u].seed};
+        s->order[u].n = n - s->first[u], s->order[u].epoch = -1;
     }
 }
 
@@ -230,7 +229,7 @@ bool em_write_users(const Em *s, const char *path, Err *e) {
     }
     json_end(&w, '}');
     json_raw(&w, "\n");
-    const bool ok = file_write(path, w.text, w.length, e);
+    const bool ok = json_save(path, &w, e);
     free(w.text);
     return ok;
 }

@@ -20,6 +20,8 @@ struct Eval {
     int n, n_label, n_quantity, n_group, n_policy;
     int *group_of;                      /* [n] */
     char **group;                       /* [n_group] */
+    double *cell;                       /* [n] and [n * num_generations]: for the numbers of a cell and the */
+    char **list;                        /* texts of a row, so that telling takes no memory */
     Policy policy[MAX_POLICIES];
     bool missing;
 };
@@ -68,7 +70,9 @@ Eval *eval_new(const EvalPlan *plan, Err *e) {
     v->n_quantity = v->n_label + N_OWN;
     v->group_of = calloc((size_t)v->n, sizeof(int));
     v->group = calloc((size_t)v->n, sizeof *v->group);
-    if ((v->group_of && v->group) || fail(e, "eval: no memory for %d prompts", v->n))
+    v->cell = calloc((size_t)v->n, sizeof *v->cell);
+    v->list = calloc((size_t)v->n * (size_t)plan->num_generations, sizeof *v->list);
+    if ((v->group_of && v->group && v->cell && v->list) || fail(e, "eval: no memory for %d prompts", v->n))
         if (find_groups(v, e)) return v;
     eval_free(v);
     return NULL;
@@ -85,6 +89,8 @@ void eval_free(Eval *v) {
     for (int g = 0; v->group && g < v->n_group; g++) free(v->group[g]);
     free(v->group);
     free(v->group_of);
+    free(v->cell);
+    free(v->list);
     free(v);
 }
 
@@ -184,15 +190,11 @@ bool eval_add(Eval *v, const char *name, const Speaker *s, Err *e) {
 static Stats eval_cell(const Eval *v, int policy, int q, int group, bool difference) {
     const double *x = v->policy[policy].value + (size_t)q * (size_t)v->n,
                  *first = v->policy[0].value + (size_t)q * (size_t)v->n;
-    double *y = malloc((size_t)v->n * sizeof(double));
-    Stats s = {0, NAN, NAN, NAN};
-    if (!y) return s;
+    double *y = v->cell;
     size_t n = 0;
     for (int i = 0; i < v->n; i++)
         if (group < 0 || v->group_of[i] == group) y[n++] = difference ? x[i] - first[i] : x[i];
-    s = stats_of(y, n);
-    free(y);
-    return s;
+    return stats_of(y, n);
 }
 
 static int eval_by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
@@ -201,14 +203,12 @@ static int eval_by_text(const void *a, const void *b) { return strcmp(*(char *co
  */
 static double distinct(const Eval *v, int policy, int group) {
     const int per = v->plan.num_generations;
-    char **list = malloc((size_t)v->n * (size_t)per * sizeof *list);
+    char **list = v->list;
     size_t n = 0, different = 0;
-    if (!list) return NAN;
     for (int i = 0; i < v->n * per; i++)
         if (group < 0 || v->group_of[i / per] == group) list[n++] = v->policy[policy].text[i];
     qsort(list, n, sizeof *list, eval_by_text);
     for (size_t i = 0; i < n; i++) different += i == 0 || strcmp(list[i], list[i - 1]) != 0;
-    free(list);
     return n ? (double)different / (double)n : NAN;
 }
 

@@ -45,7 +45,7 @@ bool training_held(JsonWriter *w, const Training *t, JsonWriter *table, Err *e) 
     json_put_raw(w, "held_out", table->text);
     json_raw(table, "\n");
     const bool ok = path_join(path, sizeof path, t->o->output_dir, "eval.json", e) &&
-                    file_write(path, table->text, table->length, e);
+                    json_save(path, table, e);
     free(table->text);
     return ok;
 }
@@ -170,9 +170,9 @@ static bool finish(const Method *m, void *self, Err *e) {
     json_begin(&w, '{');
     const bool ok = m->finish(&w, self, e);
     json_end(&w, '}');
-    if (ok && t->o->json) puts(w.text);
+    const bool told = !t->o->json || !ok || json_print(&w, "\n", e);
     free(w.text);
-    return ok;
+    return ok && told;
 }
 
 static bool run_method(const Method *m, void *self, Err *e) {

@@ -59,7 +59,7 @@ static const char *value_text(const Json *v) {
         if (i) json_raw(&w, ",");
         json_raw(&w, item);
     }
-    return w.text ? w.text : "";
+    return w.text;
 }
 
 static bool from_file(void *config, const OptionTable *t, const char *path, Err *e) {
@@ -243,9 +243,12 @@ static bool option_agrees(const void *config, const Setting *s, const Json *save
     if (v && v->type == JSON_NUMBER) json_number(&b, v->number);        /* in whatever way it is written */
     else if (v) json_value(&b, v);
     else options_write_default(&b, s);
-    const bool same = !strcmp(a.text, b.text) ||
-                      fail(e, "%s: %s: the run was started with %.60s, now it is %.60s; resume with the same "
-                              "options or start a new run", file, s->name, b.text, a.text);
+    const bool same = json_ok(&a, e) && json_ok(&b, e) &&
+                      (!strcmp(a.text, b.text) ||
+                       fail(e,
+                            "%s: %s: the run was started with %.60s, now it is %.60s; resume with the same "
+                            "options or start a new run",
+                            file, s->name, b.text, a.text));
     free(a.text);
     free(b.text);
     return same;

@@ -205,8 +205,8 @@ static void run_tell_options(const OptionTable *table, const void *config, const
         JsonWriter value = {0}, fallback = {0};
         options_write_value(&value, config, &s);
         options_write_default(&fallback, &s);
-        const bool quoted = value.text[0] == '"';
-        if (strcmp(value.text, fallback.text))
+        const bool quoted = value.text && value.text[0] == '"';
+        if (value.text && fallback.text && strcmp(value.text, fallback.text))
             fprintf(stderr, " %s=%.*s", s.name, (int)value.length - 2 * quoted, value.text + quoted);
         free(value.text);
         free(fallback.text);
@@ -295,6 +295,8 @@ bool run_cost(Run *r, int64_t step, const Costs *c, Err *e) {
     const double seconds = clock_seconds() - r->started, cpu = machine_cpu_seconds(),
                  peak = machine_memory_most();
     JsonWriter w = {0}, timing = {0};
+    if (!(cost_memory(&c->predicted) < (double)(SIZE_MAX / 4))) /* as sizes are told where memory is out */
+        return fail(e, "no memory for the plan of the memory");
     json_begin(&w, '{');
     json_put_int(&w, "step", step);
     json_key(&w, "cost"); costs_json(&w, c);
@@ -369,11 +371,14 @@ bool run_memory(const RunOptions *o, const char *what, double bytes, Err *e) {
     return memory_plan(o->plan ? NULL : what, bytes + PROGRAM_BYTES, e);
 }
 
+bool order_new(Order *o, int n, uint64_t seed, Err *e) {
+    *o = (Order){.n = n, .seed = seed, .epoch = -1, .order = malloc(((size_t)n + 1) * sizeof(int))};
+    return o->order || fail(e, "no memory for the order of %d examples", n);
+}
+
 int order_at(Order *o, int64_t at) {
     const int64_t epoch = at / o->n;
-    if (!o->order || epoch != o->epoch) {
-        if (!o->order) o->order = malloc((size_t)o->n * sizeof(int));
-        if (!o->order) abort();
+    if (epoch != o->epoch) {
         o->epoch = epoch;
         rng_permutation(o->order, o->n, o->seed, RNG_SHUFFLE, (uint64_t)epoch);
     }

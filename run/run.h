@@ -104,6 +104,7 @@ enum { PROGRAM_BYTES = 6 << 20 };
 
 /* The sequence of examples: epoch after epoch, each a permutation keyed by (seed, epoch). */
 typedef struct { int *order, n; uint64_t seed; int64_t epoch; } Order;
+bool order_new(Order *o, int n, uint64_t seed, Err *e);     /* o->order is to be freed */
 int order_at(Order *o, int64_t at);     /* index of the at-th example drawn */
 /* Lengths of draws at .. at + n - 1 together; `of` adds those of example i. */
 typedef void TextsOf(Texts *t, const void *data, int i);

@@ -196,8 +196,7 @@ static void write_letters(char *out, const char *s, int n, const uint32_t letter
 static bool write_text(JsonWriter *w, const char *dir, const char *name, Err *e) {
     char path[1024];
     const bool ok =
-        w->text ? path_join(path, sizeof path, dir, name, e) && file_write(path, w->text, w->length, e)
-                : fail(e, "%s/%s: no memory for its text", dir, name);
+        path_join(path, sizeof path, dir, name, e) && json_save(path, w, e);
     free(w->text);
     *w = (JsonWriter){.indent = 1};
     return ok;

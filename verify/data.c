@@ -97,8 +97,8 @@ bool verify_data(const char *path, const char *dataset, const char *settings, co
              {.name = "completion_mask", .dtype = "U8", .n_dim = 2, .shape = {rows, (size_t)c}, .data = mask},
              {.name = "rewards_per_func", .store = store, .n_dim = 2, .shape = {rows, (size_t)n_label},
               .data = score, .from = STORE_REAL}};
-        const char *const metadata[] = {"format", "grpo-dump-1", "config", ok ? w.text : "{}", NULL};
-        ok = ok && safetensors_write(path, t, n_label ? 5 : 4, metadata, e);
+        const char *const metadata[] = {"format", "grpo-dump-1", "config", w.text, NULL};
+        ok = ok && json_ok(&w, e) && safetensors_write(path, t, n_label ? 5 : 4, metadata, e);
         free(w.text);
     }
     for (int i = 0; prompt && completion && i < n; i++) free(prompt[i].id), free(completion[i].id);

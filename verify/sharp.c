@@ -284,7 +284,7 @@ bool write_sharp(const char *dir, Err *e) {
     }
     json_end(&w, '}');
     json_raw(&w, "\n");
-    ok = ok && path_join(path, sizeof path, dir, "sharp.json", e) && file_write(path, w.text, w.length, e);
+    ok = ok && path_join(path, sizeof path, dir, "sharp.json", e) && json_save(path, &w, e);
     free(w.text);
     for (int i = 0; i < 3; i++) model_free(m[i]);
     return ok;
