@@ -197,10 +197,10 @@ bool checkpoints_at(Checkpoints *c, const char *dir, Err *e) {
 
 bool checkpoint_save(Checkpoints *c, const Trainer *t, const char *identity, GrowingFile *log,
                      GrowingFile *timing, Err *e) {
-    char mark[96], lines[24];
+    char mark[96], lines[48];
     if (!growing_sync(log, e) || !growing_sync(timing, e)) return false;
     growing_mark(mark, log);
-    snprintf(lines, sizeof lines, "%lld", (long long)log->lines);
+    snprintf(lines, sizeof lines, "%lld %lld", (long long)log->lines, (long long)timing->lines);
     const char *const metadata[] = {"program", program_version, "run", identity, "log",
                                     mark,      "lines",         lines, NULL};
     if (!trainer_save(t, c->fresh, metadata, e) ||
@@ -260,9 +260,10 @@ static void candidate_open(Candidate *c, const char *path, const OptionTable *ta
 static bool cut_files(const Candidate *x, const char *command, GrowingFile *log, GrowingFile *timing,
                       Err *e) {
     const char *const text = x ? safetensors_metadata(x->file, "lines") : NULL;
-    const int64_t wanted = text ? strtoll(text, NULL, 10) : 0;
+    char *at = NULL;
     for (int i = 0; i < 2; i++) {
         GrowingFile *g = i ? timing : log;
+        const int64_t wanted = text ? strtoll(i ? at : text, &at, 10) : 0;
         g->lines = wanted;
         if (!growing_cut(g, &g->lines, e)) return false;
         if (g->lines < wanted || (!i && x && !x->log_is_its))
