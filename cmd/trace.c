@@ -46,6 +46,7 @@ static const OptionTable table =
               {grpo_group_settings, AT(step.grpo)},
               {step_settings, AT(step)},
               {grpo_settings, AT(step.grpo)},
+              {grpo_other_settings, AT(step.grpo)},
               {watch_settings, AT(step.watch)}}};
 
 /* What the advantages are made of, beside what a Generation holds. */

@@ -13,7 +13,7 @@
 /* The settings of a command: tables of rows, each of a struct that lies at `base` in the command's
  * configuration; and the defaults in which this command differs from them. */
 typedef struct { const Setting *rows; size_t base; } OptionPart;
-enum { OPTION_PARTS = 10, OWN_DEFAULTS = 4 };
+enum { OPTION_PARTS = 12, OWN_DEFAULTS = 4 };
 typedef struct {
     const char *command, *summary, *example;
     OptionPart part[OPTION_PARTS];      /* ends with rows NULL */
