@@ -110,7 +110,8 @@ static bool score_some(Score *s, int first, int n, Err *e) {
     for (int i = 0; !s->c->summary && i < n; i++)
         write_row(&w, &s->d.row[first + i], value + (size_t)i * k, scorer_labels(s->scorer), s->n_label,
                   reward[i]);
-    const bool ok = s->c->summary || (json_ok(&w, e) && file_or_stdout(s->c->output ? &s->file : NULL, w.text, w.length, e));
+    const bool ok = s->c->summary ||
+                    (json_ok(&w, e) && file_or_stdout(s->c->output ? &s->file : NULL, w.text, w.length, e));
     free(w.text);
     return ok;
 }
