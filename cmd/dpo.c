@@ -334,7 +334,7 @@ static bool demo_data(Dpo *d, int max_length, Err *e) {
         return fail(e, "--demonstration-weight: found %g, expected more than 0", c->demonstration_weight);
     if (!dataset_load(&data, c->demonstrations, NEED_COMPLETION, d->t.o->system, e) ||
         (d->t.o->drop_long && !fit_drop_long(&data, &d->l.language, max_length - 1, "dpo", e)) ||
-        !sequences_encode(&d->demo, &data, &d->l.language, max_length, &cut, e))
+        !sequences_encode(&d->demo, &data, &d->l.language, false, max_length, &cut, e))
         return false;
     if (cut)
         fprintf(stderr, "dpo: of %d demonstrations %d were longer than %d tokens and cut\n", data.n, cut,

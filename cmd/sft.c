@@ -6,12 +6,14 @@
 #include "run/sequences.h"
 #include "text/fit.h"
 
-typedef struct { RunOptions run; int max_length; } Config;
+typedef struct { RunOptions run; int max_length; bool assistant_only_loss; } Config;
 
 #define AT(member) offsetof(Config, member)
 static const Setting rows[] = {
     SETTINGS_HEADING("Supervised fine-tuning"),
     {"max_length", SET_INT, AT(max_length), "1024", NULL, "longer examples are cut at the end"},
+    {"assistant_only_loss", SET_BOOL, AT(assistant_only_loss), "false", NULL,
+     "of \"messages\" all of the assistant's turns are learned, not the last alone"},
     SETTINGS_END};
 const OptionTable sft_table = {
     "sft", "supervised fine-tuning on prompts with completions",
@@ -34,7 +36,7 @@ static bool sft_update(void *self, Err *e) {
     window_clear(w);
     for (int i = 0; i < s->t.batch; i++) {
         const Sequence *x = &s->seq.row[training_example(&s->t, i)];
-        if (!window_sequence(w, x->id, x->n, x->n_prompt, e)) return false;
+        if (!sequence_lay(w, x, e)) return false;
     }
     if (!sequences_learn(&s->sums, &s->l.trainer, w, 1, e) || !trainer_update(&s->l.trainer, e)) return false;
     s->t.tokens += w->n_row;
@@ -79,7 +81,8 @@ static bool sft_open(void *self, Err *e) {
     const int max_length = c->max_length < l->shape.context ? c->max_length : l->shape.context;
     if (o->drop_long && !fit_drop_long(&data, &l->language, max_length - 1, "sft", e)) return false;
     const int n = data.n;
-    if (!sequences_encode(&s->seq, &data, &l->language, max_length, &cut, e)) return false;
+    if (!sequences_encode(&s->seq, &data, &l->language, c->assistant_only_loss, max_length, &cut, e))
+        return false;
     if (cut)
         fprintf(stderr, "sft: %d of %d examples were longer than %d tokens and cut\n", cut, n, max_length);
     l->rows = o->slice_rows > max_length ? o->slice_rows : max_length;

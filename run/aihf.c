@@ -19,7 +19,8 @@ const char *const demo_loss_names[] = {"pair", "difference", NULL};
 static bool demos_measure(int *longest, int *longest_prompt, const Aihf *a, Err *e) {
     SequenceSet s = {0};
     int cut = 0;
-    const bool ok = sequences_encode(&s, &a->demos, &a->reward.language, a->reward.shape.context, &cut, e);
+    const int most = a->reward.shape.context;
+    const bool ok = sequences_encode(&s, &a->demos, &a->reward.language, false, most, &cut, e);
     for (int i = 0; ok && i < s.n; i++) {
         *longest = s.row[i].n > *longest ? s.row[i].n : *longest;
         *longest_prompt = s.row[i].n_prompt > *longest_prompt ? s.row[i].n_prompt : *longest_prompt;

@@ -6,12 +6,17 @@
 #include "run/trainer.h"
 #include "text/data.h"
 
-typedef struct { int *id, n, n_prompt; } Sequence;              /* prompt and completion, n tokens in all */
+/* Prompt and completion, n tokens in all, of which n_target are learned: those from n_prompt on, or, where
+ * learned is there, those of which it is true. */
+typedef struct { int *id, n, n_prompt, n_target; bool *learned; } Sequence;
 typedef struct { Sequence *row; int n; } SequenceSet;
 
 /* The rows of d, loaded with NEED_COMPLETION, in their order; longer ones are cut to max_length tokens, *cut
- * of them. The set is the caller's to free, also after a failure. */
-bool sequences_encode(SequenceSet *s, const Dataset *d, const Language *l, int max_length, int *cut, Err *e);
+ * of them. turns: all turns of the assistant are learned, not the last alone. The set is the caller's to
+ * free, also after a failure. */
+bool sequences_encode(SequenceSet *s, const Dataset *d, const Language *l, bool turns, int max_length,
+                      int *cut, Err *e);
+bool sequence_lay(Window *w, const Sequence *s, Err *e);        /* its rows and targets (E22) */
 void sequences_free(SequenceSet *s);
 void sequence_texts(Texts *t, const void *rows, int i);         /* the lengths of rows[i] */
 

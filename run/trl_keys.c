@@ -31,7 +31,6 @@ static const char *const without_effect[] = {
 /* Keys that would change the mathematics: read if their value is one that does not, else refused by name.
  * null is always such a value. */
 static const struct { const char *name, *harmless, *instead; } refused[] = {
-    {"assistant_only_loss", "false", "completions are learned, prompts are not"},
     {"auto_find_batch_size", "false", "give --per-device-train-batch-size"},
     {"center_rewards_coefficient", "", "the regression head has no such term"},
     {"chat_template_kwargs", "", "choose the variant with --chat-template"},

@@ -47,10 +47,11 @@ tests_of() {            # the programs that must see a mistake in this file
         run/pair_batch.c) echo test_pair_batch pairs baselines ;;
         run/flow_pairs.c) echo test_flow_pairs test_pair_batch ;;
         baselines/flow.c) echo test_flow test_known_answers ;;
-        run/groups.c | run/sequences.c | run/pairs.c | run/changed.c) echo pairs ;;
+        run/sequences.c) echo templates pairs ;;
+        run/groups.c | run/pairs.c | run/changed.c) echo pairs ;;
         run/program.c | run/child.c) echo program pairs ;;
         run/scorer.c) echo commands program ;;
-        run/learner.c) echo commands ;;
+        run/learner.c) echo commands templates ;;
         run/idle.c) echo idle ;;
         run/trainer.c | net/window.c) echo test_train ;;
         *) n=${1##*/}; echo "test_${n%.c}" ;;

@@ -429,6 +429,26 @@ bool encode_example(Ids *out, int *n_prompt, const Language *l, const Example *x
     return encode_completion(out, l, x, x->completion, !cut, e);
 }
 
+bool encode_turns(Ids *out, bool **learned, const Language *l, const Example *x, Err *e) {
+    const Json *completion = x->row ? json_get(x->row, "completion") : NULL;
+    const int first = out->n, n = x->n_prompt + 1;
+    if (completion && completion->type != JSON_NULL) {
+        int n_prompt;
+        if (!encode_example(out, &n_prompt, l, x, e)) return false;
+        if (!(*learned = calloc((size_t)(out->n - first), sizeof **learned))) return fail(e, "no memory");
+        for (int i = n_prompt; i < out->n; i++) (*learned)[i - first] = true;
+        return true;
+    }
+    Message *m = malloc((size_t)n * sizeof *m);
+    if (!m) return fail(e, "no memory for %d messages", n);
+    memcpy(m, x->prompt, (size_t)x->n_prompt * sizeof *m);
+    m[n - 1] = (Message){"assistant", x->completion, x->completion_row};
+    const Conversation all = {m, n, x->row};
+    const bool ok = chat_encode_turns(out, learned, l->chat, all, e) || row_wrong(x, e);
+    free(m);
+    return ok;
+}
+
 char *decode_completion(const Language *l, const int *id, int n, Err *e) {
     int *known = malloc(((size_t)n + 1) * sizeof(int)), n_known = 0;
     if (!known) { fail(e, "no memory for %d tokens", n); return NULL; }

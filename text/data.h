@@ -78,6 +78,9 @@ bool encode_prompt(Ids *out, const Language *l, const Example *x, Err *e);
 bool encode_completion(Ids *out, const Language *l, const Example *x, const char *text, bool ended, Err *e);
 /* Both, and how many tokens are the prompt's. */
 bool encode_example(Ids *out, int *n_prompt, const Language *l, const Example *x, Err *e);
+/* A conversation with all of the assistant's turns: learned (to be freed) says of each token whether it is of
+ * one. Of a row with a "completion" that is its only one. */
+bool encode_turns(Ids *out, bool **learned, const Language *l, const Example *x, Err *e);
 /* The text of a sampled completion, without its closing token; to be freed. */
 char *decode_completion(const Language *l, const int *id, int n, Err *e);
 

@@ -52,7 +52,7 @@ ELSEWHERE = {
     "mixtures of experts, tools, images": {"router_aux_loss_coef", "max_tool_calling_iterations", "log_multimodal"},
     "what is printed or uploaded": {"num_completions_to_print", "log_unique_prompts", "log_completions_hub_repo"},
     "padding and packing: our rows have none": {"precompute_ref_batch_size", "pad_to_multiple_of", "packing", "packing_strategy", "padding_free", "eval_packing", "pad_token"},
-    "data columns and templates": {"chat_template_path", "dataset_text_field", "dataset_kwargs", "dataset_num_proc", "chat_template_kwargs", "assistant_only_loss",
+    "data columns and templates": {"chat_template_path", "dataset_text_field", "dataset_kwargs", "dataset_num_proc", "chat_template_kwargs",
                                    "completion_only_loss", "truncation_mode"},
     "fixed here: derived, always on, or off as in TRL's default": {"num_generations_eval", "shuffle_dataset", "generation_kwargs", "repetition_penalty",
                                                                    "sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps"},
