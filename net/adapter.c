@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "lib/files.h"
-#include "lib/safetensors.h"
 #include "lib/words.h"
+#include "net/hub.h"
 
 const char adapter_config_name[] = "adapter_config.json",
            adapter_tensors_name[] = "adapter_model.safetensors",
@@ -49,12 +49,18 @@ static bool adapter_only_lora(const Json *o, const char *file, Err *e) {
     return true;
 }
 
+Safetensors *adapter_open(const char *dir, Err *e) {
+    char path[1024];
+    if (!path_join(path, sizeof path, dir, adapter_tensors_name, e)) return NULL;
+    if (path_exists(path)) return safetensors_open(path, e);
+    hub_lacks(dir, adapter_tensors_name, e);
+    return NULL;
+}
+
 /* Of a regular expression: PEFT saved a tensor for each module whose name it matched. */
 static bool targets_of_tensors(unsigned *target, const char *dir, const Json *pattern, Err *e) {
     static const char ending[] = ".lora_A.weight";
-    char path[1024];
-    Safetensors *s =
-        path_join(path, sizeof path, dir, adapter_tensors_name, e) ? safetensors_open(path, e) : NULL;
+    Safetensors *s = adapter_open(dir, e);
     if (!s) return false;
     bool ok = true;
     for (int i = 0; ok && i < safetensors_count(s); i++) {
@@ -65,12 +71,12 @@ static bool targets_of_tensors(unsigned *target, const char *dir, const Json *pa
         snprintf(module, sizeof module, "%.*s", (int)(n - tail), name);
         const char *last = strrchr(module, '.');
         unsigned one;
-        ok = lora_targets_parse(&one, last ? last + 1 : module, path, e);
+        ok = lora_targets_parse(&one, last ? last + 1 : module, dir, e);
         if (ok) *target |= one;
     }
     safetensors_close(s);
     return ok && (*target || fail(e, "%s: target_modules: \"%.60s\" matched no module: the file holds no "
-                                  "tensor ...%s", path, pattern->string, ending));
+                                  "tensor ...%s", dir, pattern->string, ending));
 }
 
 /* PEFT writes names of layers, of all of them alike, or their endings ("q_proj",

@@ -3,6 +3,7 @@
 #define ADAPTER_H
 
 #include "lib/json.h"
+#include "lib/safetensors.h"
 #include "net/lora.h"
 
 extern const char adapter_config_name[], adapter_tensors_name[], adapter_head_name[];
@@ -17,6 +18,8 @@ typedef struct {
 
 /* Refuses by name what would change the mathematics and is not computed here. */
 bool adapter_read(AdapterConfig *a, const char *dir, Err *e);
+/* adapter_model.safetensors of dir; NULL: an error. */
+Safetensors *adapter_open(const char *dir, Err *e);
 void adapter_write(JsonWriter *w, const AdapterConfig *a);
 
 #endif

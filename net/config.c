@@ -11,6 +11,7 @@
 #include "lib/files.h"
 #include "lib/json.h"
 #include "lib/safetensors.h"
+#include "net/hub.h"
 
 static bool config_says(const Json *o, const char *key) {
     const Json *v = json_get(o, key);
@@ -268,6 +269,7 @@ static bool config_parse(ModelConfig *c, FolderInfo *info, const Json *o, const 
 bool config_read(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
     char path[1024];
     if (!path_join(path, sizeof path, dir, "config.json", e)) return false;
+    if (!path_exists(path)) return hub_lacks(dir, "config.json", e);
     Json *o = json_read_file(path, e);
     if (!o) return false;
     bool ok = config_parse(c, info, o, dir, path, e);

@@ -14,27 +14,31 @@
 #include "lib/rng.h"
 #include "lib/safetensors.h"
 #include "net/adapter.h"
+#include "net/hub.h"
 
 enum { CHUNK = 4096 };                  /* numbers converted at once */
 
 /* ---- an adapter and its base ---- */
 
-bool folder_is_adapter(const char *dir) {
-    char path[1024];
+bool folder_is_adapter(const char *name) {
+    char path[1024], dir[1024];
     Err e = {{0}};
+    hub_folder(dir, name);
     return path_join(path, sizeof path, dir, adapter_config_name, &e) && path_exists(path);
 }
 
-bool folder_base(char out[1024], const char *dir, Err *e) {
+bool folder_base(char out[1024], const char *name, Err *e) {
     AdapterConfig adapter;
-    snprintf(out, 1024, "%s", dir);
-    if (!folder_is_adapter(dir)) return true;
+    char dir[1024], fetch[700];
+    hub_folder(out, name);
+    if (!folder_is_adapter(out)) return true;
+    memcpy(dir, out, sizeof dir);
     if (!adapter_read(&adapter, dir, e)) return false;
-    snprintf(out, 1024, "%s", adapter.base);
+    hub_folder(out, adapter.base);
     if (*out != '/' && !path_is_folder(out) && !path_join(out, 1024, dir, adapter.base, e)) return false;
     if (!path_is_folder(out))
         return fail(e, "%s/%s: base_model_name_or_path: there is no folder \"%s\"; write the base model's "
-                    "folder there", dir, adapter_config_name, adapter.base);
+                    "folder there%s", dir, adapter_config_name, adapter.base, hub_fetch(fetch, adapter.base));
     return !folder_is_adapter(out) ||
            fail(e, "%s: its base %s is an adapter itself; make a whole model of that first with grpo merge",
                 dir, out);
@@ -42,9 +46,9 @@ bool folder_base(char out[1024], const char *dir, Err *e) {
 
 bool folder_tokenizer(char out[1024], const char *dir, Err *e) {
     char path[1024];
-    snprintf(out, 1024, "%s", dir);
-    if (!folder_is_adapter(dir)) return true;
-    return path_join(path, sizeof path, dir, "tokenizer.json", e) &&
+    hub_folder(out, dir);
+    if (!folder_is_adapter(out)) return true;
+    return path_join(path, sizeof path, out, "tokenizer.json", e) &&
            (path_exists(path) || folder_base(out, dir, e));
 }
 
@@ -66,15 +70,13 @@ bool folder_same_tokenizer(bool *same, const char *a, const char *b, Err *e) {
 
 /* PEFT says nowhere how many scores there are: the tensor does. */
 static bool adapter_label_count(int *n, const char *dir, Err *e) {
-    char path[1024];
-    Safetensors *s =
-        path_join(path, sizeof path, dir, adapter_tensors_name, e) ? safetensors_open(path, e) : NULL;
+    Safetensors *s = adapter_open(dir, e);
     if (!s) return false;
     const Tensor *t = safetensors_find(s, adapter_head_name);
     const bool ok = t && t->n_dim == 2 && t->shape[0] >= 1 && t->shape[0] <= MAX_LABELS;
     if (ok) *n = (int)t->shape[0];
-    else fail(e, "%s: %s: expected 1 to %d rows, one a score: task_type is SEQ_CLS", path, adapter_head_name,
-              MAX_LABELS);
+    else fail(e, "%s/%s: %s: expected 1 to %d rows, one a score: task_type is SEQ_CLS", dir,
+              adapter_tensors_name, adapter_head_name, MAX_LABELS);
     safetensors_close(s);
     return ok;
 }
@@ -88,8 +90,7 @@ static const char adapter_prefix[] = "base_model.model.",
 static bool adapter_matrices(ModelConfig *c, FolderInfo *info, const AdapterConfig *a, const char *dir,
                              Err *e) {
     char path[1024];
-    Safetensors *s =
-        path_join(path, sizeof path, dir, adapter_tensors_name, e) ? safetensors_open(path, e) : NULL;
+    Safetensors *s = path_join(path, sizeof path, dir, adapter_tensors_name, e) ? adapter_open(dir, e) : NULL;
     if (!s) return false;
     const bool embed = safetensors_find(s, adapter_embed_name),
                head = safetensors_find(s, adapter_lm_head_name);
@@ -103,8 +104,9 @@ static bool adapter_matrices(ModelConfig *c, FolderInfo *info, const AdapterConf
     return true;
 }
 
-bool folder_config(ModelConfig *c, FolderInfo *info, const char *dir, Err *e) {
-    char base[1024], own[1024];
+bool folder_config(ModelConfig *c, FolderInfo *info, const char *name, Err *e) {
+    char dir[1024], base[1024], own[1024];
+    hub_folder(dir, name);
     FolderInfo unused;
     AdapterConfig adapter;
     if (!info) info = &unused;
@@ -187,6 +189,10 @@ static bool tensor_load(Param *p, const Tensor *t, Store base_store, const char 
 /* The network's own parameters. A head that is not needed may be absent, or be another model's: it stays as
  * it is then. */
 static bool folder_load_base(Model *m, const char *dir, bool need_head, Err *e) {
+    char path[1024];
+    if (!path_join(path, sizeof path, dir, "model.safetensors.index.json", e)) return false;
+    if (!path_exists(path) && path_join(path, sizeof path, dir, "model.safetensors", e) && !path_exists(path))
+        return hub_lacks(dir, "model.safetensors", e);
     Safetensors *s = safetensors_open(dir, e);
     if (!s) return false;
     bool ok = true;
@@ -224,7 +230,7 @@ static bool folder_load_adapter(Model *m, const char *dir, bool need_head, Err *
     char path[1024], saved[sizeof adapter_prefix + sizeof m->param->name];
     AdapterConfig a;
     Safetensors *s = adapter_read(&a, dir, e) && path_join(path, sizeof path, dir, adapter_tensors_name, e)
-                         ? safetensors_open(path, e)
+                         ? adapter_open(dir, e)
                          : NULL;
     if (!s) return false;
     bool ok = true;
@@ -265,18 +271,17 @@ static bool folder_load_adapter(Model *m, const char *dir, bool need_head, Err *
 }
 
 static bool adapter_brings_head(const char *dir) {
-    char path[1024];
     Err e = {{0}};
-    Safetensors *s =
-        path_join(path, sizeof path, dir, adapter_tensors_name, &e) ? safetensors_open(path, &e) : NULL;
+    Safetensors *s = adapter_open(dir, &e);
     const bool found = s && safetensors_find(s, adapter_lm_head_name);
     safetensors_close(s);
     return found;
 }
 
 /* strict: the folder has to hold everything. Else what it may lack has been drawn from seed. */
-static Model *folder_open(const char *dir, const ModelConfig *c, bool strict, uint64_t seed, Err *e) {
-    char base[1024];
+static Model *folder_open(const char *name, const ModelConfig *c, bool strict, uint64_t seed, Err *e) {
+    char dir[1024], base[1024];
+    hub_folder(dir, name);
     const bool adapter = folder_is_adapter(dir), need_head = strict || !c->n_label,
                own_head = adapter && (c->n_label || adapter_brings_head(dir));
     Model *m = folder_base(base, dir, e) ? model_new(c, e) : NULL;

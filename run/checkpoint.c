@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/files.h"
+#include "net/hub.h"
 
 static const char program_version[] = "grpo.c 2";       /* of the format of checkpoints */
 
@@ -100,13 +101,14 @@ static bool inputs_write(JsonWriter *w, const OptionTable *t, const void *config
     for (int i = 0; option_at(&s, t, i); i++) {
         if (s.kind != SET_STRING || is_one_of(s.name, no_input)) continue;
         const char *at = *(const char *const *)((const char *)config + s.at);
-        char item[1024], hex[65];
+        char item[1024], home[1024], hex[65];
         JsonWriter list = {0};
         bool any = false, ok = true;
         for (json_begin(&list, '['); ok && at && *at; at += *at == ',') {
             const size_t n = strcspn(at, ",");
             snprintf(item, sizeof item, "%.*s", (int)(n < sizeof item ? n : 0), at);
-            ok = sha256_path(item, hex, e);
+            hub_folder(home, item);
+            ok = sha256_path(home, hex, e);
             json_string(&list, hex);
             any = any || hex[0];
             at += n;

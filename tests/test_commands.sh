@@ -631,6 +631,28 @@ refuses '*long.jsonl:1: prompt of * exceed the context*' "$grpo" eval --policies
 printf '{"prompt": "%s", "completion": "yes"}\n' "$many" > long.jsonl
 refuses '*long.jsonl:1: the prompt alone has * tokens*' "$grpo" sft --model base --dataset long.jsonl --output-dir x
 
+# what people give for the folder of a model
+draw='sample --dataset questions.jsonl --max-completion-length 4 --model'
+refuses "*no/such/config.json: could not be read: there is no folder no/such; to fetch a hub's model: hf download no/such --local-dir such, and give that folder" "$grpo" info --model no/such
+refuses "*no/such/tokenizer.json: could not be read: there is no folder no/such; to fetch a hub's model: hf download no/such *" "$grpo" $draw no/such
+refuses '*base/config.json: is a file; expected the folder of a model*' "$grpo" $draw base/config.json
+mkdir -p models--an--id/snapshots/a1 models--an--id/refs && cp -R base/. models--an--id/snapshots/a1
+works 'the only snapshot of a cache' "$grpo" $draw models--an--id
+mkdir models--an--id/snapshots/b2 && printf 'a1\n' > models--an--id/refs/main
+works 'the snapshot of refs/main' "$grpo" $draw models--an--id/
+rm models--an--id/refs/main
+refuses '*models--an--id: holds no snapshot of its refs/main, or several without one*hf download an/id --local-dir id*' "$grpo" $draw models--an--id
+damaged base old-weights; mv old-weights/model.safetensors old-weights/pytorch_model.bin
+refuses "*old-weights/model.safetensors: could not be read: found pytorch_model.bin instead*python3 -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('old-weights').save_pretrained('old-weights')\"" "$grpo" $draw old-weights
+damaged reward/final old-weights; mv old-weights/model.safetensors old-weights/pytorch_model.bin
+refuses "*found pytorch_model.bin instead*AutoModelForSequenceClassification*" "$grpo" info --model old-weights
+damaged base old-tokenizer; mv old-tokenizer/tokenizer.json old-tokenizer/vocab.json
+refuses "*old-tokenizer/tokenizer.json: could not be read: found vocab.json instead*AutoTokenizer as T; T.from_pretrained('old-tokenizer')*" "$grpo" $draw old-tokenizer
+damaged lora/final old-adapter; mv old-adapter/adapter_model.safetensors old-adapter/adapter_model.bin
+refuses "*old-adapter/adapter_model.safetensors: could not be read: found adapter_model.bin instead*'old-adapter/adapter_model.bin'*" "$grpo" $draw old-adapter
+sed 's|"sft/final"|"no/such"|' lora/final/adapter_config.json > wrong-base/adapter_config.json
+refuses '*there is no folder "no/such"; write the base model*hf download no/such --local-dir such*' "$grpo" $draw wrong-base
+
 # folders of models
 refuses '*nowhere/*could not be read*' "$grpo" info --model nowhere
 refuses '*run/*' "$grpo" train $train --model run --output-dir x
@@ -657,7 +679,7 @@ header 's/\[0,26880\]/[4,26884]/' '*cut/model.safetensors: *embed_tokens.weight*
 header 's/"F32"/"I32"/' '*cut: tensor model.embed_tokens.weight: found dtype I32, expected F32, F16, BF16 or F64*'
 header 's/"F32"/"F16"/' '*cut/model.safetensors: *embed_tokens.weight*'
 rm cut/model.safetensors
-refuses '*cut: found neither model.safetensors*' "$grpo" info --model cut
+refuses '*cut/model.safetensors: could not be read: there is none*' "$grpo" info --model cut
 # config EDIT PATTERN: config.json changed by a sed script
 config() {
     damaged sft/final odd

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "net/folder.h"
+#include "net/hub.h"
 #include "lib/files.h"
 #include "lib/rng.h"
 
@@ -383,9 +384,13 @@ void example_put_messages(JsonWriter *w, const Example *x) {
 }
 
 bool language_load(Language *l, const char *dir, const ChatChoice *choice, Err *e) {
-    char own[1024];
+    char own[1024], path[1024];
     l->chat = NULL;
-    l->tokenizer = folder_tokenizer(own, dir, e) ? tokenizer_load(own, e) : NULL;
+    l->tokenizer = NULL;
+    if (!folder_tokenizer(own, dir, e) || !path_join(path, sizeof path, own, "tokenizer.json", e))
+        return false;
+    if (!path_exists(path)) return hub_lacks(own, "tokenizer.json", e);
+    l->tokenizer = tokenizer_load(own, e);
     ModelConfig of;
     if (!l->tokenizer || !folder_config(&of, NULL, dir, e)) return false;
     l->vocab = of.vocab, l->context = of.context, l->pad = of.pad;
