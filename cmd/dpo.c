@@ -102,6 +102,8 @@ typedef struct {
     Learner l;                          /* its reference is NULL with precompute_ref_log_probs */
     PairSet train, held;
     PairBatch b;
+    double loss_weight[N_DPO_LOSS];     /* as they were given */
+    int count;                          /* pairs of the update */
     SequenceSet demo;                   /* demonstrations, in an order of their own */
     Order demo_order;
     SequenceSums demo_sums;             /* of the update */
@@ -161,15 +163,23 @@ static void dpo_texts(Texts *t, const void *sequences, int i) {
     texts_completion(t, s->n_prompt, s->n_l + s->open);
 }
 
+/* E117: the losses of an update's micro-batches count 1/n_micro each, of which the last of an epoch may have
+ * fewer. */
+static void share_weights(Dpo *d, int n_micro) {
+    PairBatch *b = &d->b;
+    for (int j = 0; j < b->config.n_loss; j++) b->config.loss_weight[j] = d->loss_weight[j] / n_micro;
+    b->n_micro = n_micro;
+}
+
 /* The k-th of the update. */
 static bool micro_batch(Dpo *d, int k, Err *e) {
     PairBatch *b = &d->b;
-    for (int i = 0; i < b->size; i++)
-        b->now[i] = &d->train.row[training_example(&d->t, k * b->size + i)];
-    if (!pair_batch_lay(b, k, b->size, e) ||
+    const int left = d->count - k * b->size, n = left < b->size ? left : b->size;
+    for (int i = 0; i < n; i++) b->now[i] = &d->train.row[training_example(&d->t, k * b->size + i)];
+    if (!pair_batch_lay(b, k, n, e) ||
         (d->l.reference && !b->second.model && !pair_batch_refer(b, d->l.reference, false, e)))
         return false;
-    for (int i = 0; i < b->size; i++) {
+    for (int i = 0; i < n; i++) {
         const PairTokens *s = b->now[i];
         d->t.tokens += 2 * s->n_prompt + s->n_w + s->n_l + 2 * s->open;
         d->t.cost.measured.prompt += s->n_prompt;
@@ -184,8 +194,8 @@ static bool demonstrate(Dpo *d, Err *e) {
     Window *w = &d->l.window;
     const double weight = d->c->demonstration_weight;
     window_clear(w);
-    for (int i = 0; i < d->t.batch; i++) {
-        const Sequence *x = &d->demo.row[order_at(&d->demo_order, t->step * d->t.batch + i)];
+    for (int i = 0; i < d->count; i++) {
+        const Sequence *x = &d->demo.row[order_at(&d->demo_order, training_read(&d->t, t->step) + i)];
         if (!window_sequence(w, x->id, x->n, x->n_prompt, e)) return false;
     }
     SecondModel *second = t->second;
@@ -202,7 +212,10 @@ static bool demonstrate(Dpo *d, Err *e) {
 static bool dpo_update(void *self, Err *e) {
     Dpo *d = self;
     pair_batch_start(&d->b);
-    for (int k = 0; k < d->b.accumulate; k++)
+    d->count = training_count(&d->t);
+    const int n_micro = (d->count + d->b.size - 1) / d->b.size;
+    share_weights(d, n_micro);
+    for (int k = 0; k < n_micro; k++)
         if (!micro_batch(d, k, e)) return false;
     if (d->demo.n && !demonstrate(d, e)) return false;
     if (!isfinite(d->b.loss))
@@ -236,6 +249,7 @@ static bool held_evaluate(HeldPairs *out, Dpo *d, const Model *m, Err *e) {
     DpoPair *all = calloc((size_t)p->n, sizeof *all);
     bool ok = all || fail(e, "no memory for %d pairs", p->n);
     *out = (HeldPairs){.loss = 0};
+    share_weights(d, b->accumulate);
     for (int at = 0, n; ok && at < p->n; at += n) {
         double loss = 0;
         if ((n = pairs_next(b, p, at, e)) < 0 || !pair_batch_forward(b, m, e)) { ok = false; break; }
@@ -288,12 +302,12 @@ static void held_print(const Dpo *d, const HeldPairs *before, const HeldPairs *a
 static void dpo_log(JsonWriter *w, void *self) {
     const Dpo *d = self;
     DpoMetrics m;
-    dpo_metrics(&m, d->b.pair, (size_t)d->t.batch, &d->b.config);
+    dpo_metrics(&m, d->b.pair, (size_t)d->count, &d->b.config);
     json_put(w, "loss", d->b.loss);
     const char *const *name = dpo_metric_names(&d->b.config);
     for (int j = 0; name[j]; j++) json_put(w, name[j], dpo_metric(&m, j));
     groups_log(w, &d->b.groups, d->b.sums);
-    if (dpo_is_flow(&d->b.config)) json_put(w, "log_flow", d->b.flow.log_flow / (2.0 * d->t.batch));
+    if (dpo_is_flow(&d->b.config)) json_put(w, "log_flow", d->b.flow.log_flow / (2.0 * d->count));
     if (d->demo.n) json_put(w, "demonstrations/loss", d->demo_sums.loss / d->demo_sums.n);
     json_put(w, "entropy", d->b.entropy_sum / d->b.n_token);
     json_put(w, "grad_norm", d->l.trainer.grad_norm);
@@ -312,7 +326,7 @@ static bool dpo_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     Networks net = learner_networks(&d->l, d->t.o, true);
     /* the policy as it starts, adapter and all */
     if (d->c->precompute_ref_log_probs) net.reference = d->l.shape;
-    const Texts trained = order_texts(&d->t.order, 0, n_step * d->t.batch, dpo_texts, d->train.row),
+    const Texts trained = training_texts(&d->t, n_step),
                 all = order_texts(&d->t.order, 0, d->train.n, dpo_texts, d->train.row);
     Texts referred = {0};               /* E235 reads every text twice, at two temperatures */
     texts_add(&referred, d->l.reference ? &trained : &all,
@@ -321,7 +335,8 @@ static bool dpo_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     cost_dpo(c, &net, &referred, &trained, ahead);
     if (dpo_wants_kl(&d->b.config)) cost_logits_again(c, &net, &trained);
     if (!d->demo.n) return true;
-    const Texts shown = order_texts(&d->demo_order, 0, n_step * d->t.batch, sequence_texts, d->demo.row);
+    const Texts shown = order_texts(&d->demo_order, 0, training_read(&d->t, n_step), sequence_texts,
+                                    d->demo.row);
     cost_sft(c, &net, &shown);
     return true;
 }
@@ -396,7 +411,7 @@ static bool dpo_open(void *self, Err *e) {
     b->size = o->per_device_train_batch_size, b->accumulate = o->gradient_accumulation_steps;
     d->t.batch = b->size * b->accumulate;
     if (!parse_losses(&b->config, c, e)) return false;
-    for (int j = 0; j < b->config.n_loss; j++) b->config.loss_weight[j] /= b->accumulate;
+    memcpy(d->loss_weight, b->config.loss_weight, sizeof d->loss_weight);
     b->ahead = b->config.use_weighting || dpo_ranked(&b->config) ||
                (c->group_column && c->robust.weights != GROUP_NONE);
     b->groups.config = c->robust, b->flow.config = c->flow;
@@ -427,7 +442,7 @@ static bool dpo_open(void *self, Err *e) {
     d->t.trainer = &l->trainer;
     trainer_keep(&l->trainer, "loss", &b->loss, 1);             /* of the last update, told at the end */
     if (b->groups.n) trainer_keep(&l->trainer, "group_weights", b->groups.q, (size_t)b->groups.n);
-    run_trainer(&l->trainer, o, run_steps(o, (double)d->train.n / d->t.batch));
+    run_trainer(&l->trainer, o, run_steps(o, (double)training_per_epoch(&d->t)));
     return true;
 }
 

@@ -124,7 +124,7 @@ static bool reward_update(void *self, Err *e) {
     Reward *s = self;
     Trainer *t = &s->l.trainer;
     Window *w = &s->l.window;
-    const size_t n = (size_t)s->t.batch;
+    const size_t n = (size_t)training_count(&s->t);
     double prompt = 0;
     int more, first = 0;
     window_clear(w);
@@ -170,7 +170,7 @@ static void reward_detail(char text[128], void *self) {
 static bool reward_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     Reward *s = self;
     (void)e;
-    const Texts texts = order_texts(&s->t.order, 0, n_step * s->t.batch, s->t.texts_of, s->t.texts);
+    const Texts texts = training_texts(&s->t, n_step);
     cost_reward(c, &s->l.shape, &texts);
     return true;
 }
@@ -395,7 +395,7 @@ static bool reward_open(void *self, Err *e) {
     s->t.texts_of = of_pairs(s) ? pair_reward_texts : replies_texts;
     s->t.texts = of_pairs(s) ? (const void *)s->pairs.row : &s->items;
     s->t.trainer = &l->trainer;
-    run_trainer(&l->trainer, o, run_steps(o, (double)n / s->t.batch));
+    run_trainer(&l->trainer, o, run_steps(o, (double)training_per_epoch(&s->t)));
     l->model->tally = &s->t.cost.measured.net[NET_REWARD];
     return true;
 }

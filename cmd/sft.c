@@ -34,7 +34,7 @@ static bool sft_update(void *self, Err *e) {
     Sft *s = self;
     Window *w = &s->l.window;
     window_clear(w);
-    for (int i = 0; i < s->t.batch; i++) {
+    for (int i = 0, n = training_count(&s->t); i < n; i++) {
         const Sequence *x = &s->seq.row[training_example(&s->t, i)];
         if (!sequence_lay(w, x, e)) return false;
     }
@@ -64,7 +64,7 @@ static bool sft_predict(Cost *c, void *self, int64_t n_step, Err *e) {
     Sft *s = self;
     (void)e;
     const Networks net = learner_networks(&s->l, s->t.o, false);
-    const Texts texts = order_texts(&s->t.order, 0, n_step * s->t.batch, sequence_texts, s->seq.row);
+    const Texts texts = training_texts(&s->t, n_step);
     cost_sft(c, &net, &texts);
     return true;
 }
@@ -92,7 +92,7 @@ static bool sft_open(void *self, Err *e) {
     if (!order_new(&s->t.order, n, (uint64_t)o->seed, e)) return false;
     s->t.texts_of = sequence_texts, s->t.texts = s->seq.row;
     s->t.trainer = &l->trainer;
-    run_trainer(&l->trainer, o, run_steps(o, (double)n / s->t.batch));
+    run_trainer(&l->trainer, o, run_steps(o, (double)training_per_epoch(&s->t)));
     l->model->tally = &s->t.cost.measured.net[NET_POLICY];
     return true;
 }

@@ -16,9 +16,28 @@ void training_smooth(Training *t, double loss) {
     t->smooth = t->smooth == 0 ? loss : 0.95 * t->smooth + 0.05 * loss;
 }
 
-int training_example(Training *t, int i) { return order_at(&t->order, t->trainer->step * t->batch + i); }
+int64_t training_per_epoch(const Training *t) { return (t->order.n + (int64_t)t->batch - 1) / t->batch; }
 
-double training_epoch(const Training *t) { return (double)t->trainer->step * t->batch / t->order.n; }
+int64_t training_read(const Training *t, int64_t step) {
+    const int64_t per_epoch = training_per_epoch(t);
+    return step / per_epoch * t->order.n + step % per_epoch * t->batch;
+}
+
+int training_count(const Training *t) {
+    return (int)(training_read(t, t->trainer->step + 1) - training_read(t, t->trainer->step));
+}
+
+int training_example(Training *t, int i) {
+    return order_at(&t->order, training_read(t, t->trainer->step) + i);
+}
+
+double training_epoch(const Training *t) {
+    return (double)training_read(t, t->trainer->step) / t->order.n;
+}
+
+Texts training_texts(Training *t, int64_t n_step) {
+    return order_texts(&t->order, 0, training_read(t, n_step), t->texts_of, t->texts);
+}
 
 bool training_final(JsonWriter *w, Training *t, Learner *l, const char *key, double value, Err *e) {
     if (!path_join(t->final, sizeof t->final, t->o->output_dir, "final", e) ||
@@ -64,9 +83,10 @@ static bool plan_by_updates(const Method *m, void *self, Err *e) {
         if (!m->update(self, e)) return false;
         if (i) seconds += clock_seconds() - start;
     }
-    const Texts timed = order_texts(&t->order, t->batch, TIMED * t->batch, t->texts_of, t->texts),
+    const int64_t first = training_read(t, 1), n = training_read(t, 1 + TIMED) - first;
+    const Texts timed = order_texts(&t->order, first, n, t->texts_of, t->texts),
                 all = order_texts(&t->order, 0, t->order.n, t->texts_of, t->texts);
-    p->step_seconds = seconds / timed.row * t->batch * all.row / t->order.n;
+    p->step_seconds = seconds / timed.row * all.row / (double)training_per_epoch(t);
     p->n_step = (int)n_step;
     p->how = "three updates of it were timed on this machine; without checkpoints and the table at the end";
     m->hold(self);

@@ -58,7 +58,12 @@ int loop_command(const Method *m, RunPlan *plan, int argc, char **argv, Err *e);
 /* For methods: the loss into the running mean; an example's place in the
  * data. */
 void training_smooth(Training *t, double loss);
-int training_example(Training *t, int i);               /* the i-th of the coming update */
+/* An update takes `batch` examples, the last one of an epoch those that are left: none is of two epochs. */
+int64_t training_per_epoch(const Training *t);          /* updates */
+int64_t training_read(const Training *t, int64_t step); /* examples, before so many updates */
+int training_count(const Training *t);                  /* examples of the coming update */
+int training_example(Training *t, int i);               /* the i-th of them */
+Texts training_texts(Training *t, int64_t n_step);      /* of all that so many updates take */
 double training_epoch(const Training *t);               /* passes over the data made so far */
 /* Writes final/, and steps, key: value, final and sha256 as members of *w; training_tell then prints, unless
  * --json is given, "DIR: N steps, TOLD, weights HEX" and `behind`. */

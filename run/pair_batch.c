@@ -183,7 +183,7 @@ void pair_batch_by_group(GroupSums *sums, PairBatch *b) {
         DpoPair p = b->micro[i];        /* by itself: a mean over one pair, and no other micro-batch */
         double ell = 0;
         dpo_loss(&ell, &p, 0, 1, 1, p.n_w, &b->config, NULL);
-        b->ell[i] = ell * b->accumulate;
+        b->ell[i] = ell * b->n_micro;
         b->group[i] = b->now[i]->group;
         GroupSums *s = &sums[b->group[i]];
         s->n++;

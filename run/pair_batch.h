@@ -18,6 +18,7 @@ typedef struct {
     FlowWork flow;                      /* of a loss of flows; config and lowest score are the caller's */
     Groups groups;                      /* of which every pair has one, if there are any */
     int size, accumulate;               /* pairs of a micro-batch, and micro-batches of an update, at most */
+    int n_micro;                        /* of this update, as many as divide the weights; the caller's */
     bool ahead;                         /* the sums of all pairs are there before the first slice */
     Learner *l;                         /* its window is the micro-batch's */
     int n_pair;

@@ -37,11 +37,12 @@ tests_of() {            # the programs that must see a mistake in this file
         run/watch.c) echo watch ;;
         run/events.c) echo test_events ;;
         run/replies.c) echo test_replies dvpo ;;
-        cmd/dpo.c) echo pairs baselines ;;
+        cmd/dpo.c) echo pairs baselines data ;;
+        run/loop.c) echo commands data ;;
         run/mix.c) echo test_mpo mix_weights ;;
         cmd/mix.c) echo mix_weights ;;
         run/policy_mix.c) echo mix ;;
-        cmd/* | step.c | run/run.c | run/loop.c | run/options.c | run/speaker.c | run/run_files.c | run/drawing.c) echo commands ;;
+        cmd/* | step.c | run/run.c | run/options.c | run/speaker.c | run/run_files.c | run/drawing.c) echo commands ;;
         text/data.c | text/shapes.c | text/fit.c | cmd/score.c | cmd/eval.c) echo data commands ;;
         run/collab.c) echo collab ;;
         run/pair_batch.c) echo test_pair_batch pairs baselines ;;

@@ -182,7 +182,7 @@ same_run 'whole conversations' shape1 shape3
 printf '%s\n' '{"prompt": "hi", "chosen": "yes", "rejected": "no", "chosen_finish_reason": "length"}' > cut.jsonl
 works 'dpo on a reply that was cut' "$grpo" dpo $dpo --dataset cut.jsonl --output-dir cut --max-steps 1
 a=$(sed -n 's/.*"num_tokens":\([0-9]*\).*/\1/p' cut/log.jsonl) b=$(sed -n '1s/.*"num_tokens":\([0-9]*\).*/\1/p' shape1/log.jsonl)
-if [ $((a + 4)) -eq "$b" ]; then good; else bad "dpo: a cut reply: $a tokens in 4 pairs, $b with the closing token"; fi
+if [ $((a + 1)) -eq "$b" ]; then good; else bad "dpo: a cut reply: $a tokens in a pair, $b with the closing token"; fi
 refuses '*unknown option "betta", did you mean "beta"*' "$grpo" dpo $dpo --output-dir x --betta 1
 refuses '*loss_type: *"sigmoit"*did you mean "sigmoid"*' "$grpo" dpo $dpo --output-dir x --loss-type sigmoit
 refuses '*--loss-weights: found "1", expected 2 numbers*' "$grpo" dpo $dpo --output-dir x --loss-type sigmoid,ipo --loss-weights 1

@@ -177,5 +177,28 @@ row '' 200 many.jsonl
 refuses '*the program ended (exit code 5)*; what was written until then is in kept.partial' "$grpo" score --dataset many.jsonl --output kept --reward-cmd 'i=0; while read -r l; do [ $i -lt 150 ] || exit 5; echo "{\"id\":$i,\"scores\":{\"a\":1}}"; i=$((i + 1)); done'
 [ "$(wc -l < kept.partial)" -eq 128 ] && [ ! -e kept ] && [ ! -e kept.tmp ] && good || bad "what was scored: $(ls kept*), $(wc -l < kept.partial) rows"
 
+# ---- the last batch of an epoch has what is left --------------------------------------------------------
+# ten rows of the same lengths in batches of eight: six updates in three epochs, and every row once in each of them
+row '' 10 ten.jsonl; sed -i.bak 's/hi 10/hi 0/' ten.jsonl
+epochs="--model base --dataset ten.jsonl --learning-rate 0 --num-train-epochs 3"
+# numbers FILE NAME: of each line of a log
+numbers() { sed -n "s/.*\"$2\":\([-0-9.e]*\).*/\1/p" "$1/log.jsonl" | tr '\n' ' '; }
+# near NAME "A B ..." "A B ...": the same numbers but for a millionth
+near() { if echo "$2 $3" | awk '{ for (i = 1; i <= NF / 2; i++) { d = $i - $(i + NF / 2); if (d < 0) d = -d; if (d > 1e-6 * (1 + $i)) exit 1 } exit NF < 2 || NF % 2 }'; then good; else bad "$1: $2 and $3"; fi; }
+for command in sft dpo reward; do
+    case $command in dpo) some='--beta 0.5' ;; *) some= ;; esac
+    works "$command: a short batch" "$grpo" $command $epochs $some --per-device-train-batch-size 8 --output-dir eight-$command
+    [ "$(numbers eight-$command epoch)" = '0.8 1 1.8 2 2.8 3 ' ] && good || bad "$command: epochs $(numbers eight-$command epoch)"
+    works "$command: one batch of all" "$grpo" $command $epochs $some --per-device-train-batch-size 10 --output-dir all-$command
+    # means over eight and two are the mean over ten, in each epoch
+    near "$command: every row once in an epoch" "$(numbers eight-$command loss | awk '{ print 0.8 * $1 + 0.2 * $2, 0.8 * $3 + 0.2 * $4, 0.8 * $5 + 0.2 * $6 }')" "$(numbers all-$command loss)"
+    works "$command: a batch of more than all" "$grpo" $command $epochs $some --per-device-train-batch-size 32 --output-dir more-$command
+    near "$command: a batch of more than all" "$(numbers more-$command grad_norm)" "$(numbers all-$command grad_norm)"
+    for size in 4 2; do
+        works "$command: micro-batches of $size" "$grpo" $command $epochs $some --per-device-train-batch-size $size --gradient-accumulation-steps $((8 / size)) --output-dir micro-$command-$size
+        near "$command: micro-batches of $size" "$(numbers micro-$command-$size grad_norm)" "$(numbers eight-$command grad_norm)"
+    done
+done
+
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

@@ -28,7 +28,7 @@ static void pairs_make(PairBatch *b, Learner *l, Model *m, const Model *other, i
     }
     *l = (Learner){.model = m, .reference = other, .rows = rows, .language = {.end_of_turn = 5}};
     b->flow = (FlowWork){.config = {.alpha = 0.3, .gamma = 0.1, .lambda = 0.9}, .lowest_score = -2};
-    b->l = l, b->size = N, b->accumulate = 1;
+    b->l = l, b->size = N, b->accumulate = b->n_micro = 1;
     CHECK(trainer_new(&l->trainer, m, rows, rows, &e));
     CHECK(pair_batch_new(b, 2 * LONGEST, &e));
     for (int i = 0; i < N; i++) b->now[i] = &pairs[i];
@@ -115,7 +115,7 @@ static void test_E214_gradient(void) {
         b.config.loss_type[0] = type[k % 2];
         pairs_make(&b, &l, m, NULL, LONGEST);
         /* by hand: sums are divided by the number of pairs, means are not; one of two micro-batches */
-        b.accumulate = 2, b.config.loss_weight[0] = 0.5;
+        b.accumulate = b.n_micro = 2, b.config.loss_weight[0] = 0.5;
         double of[2] = {0, 0};
         const double loss = loss_of(&b);
         for (int i = 0; i < N; i++) of[i == 1] += b.ell[i];
