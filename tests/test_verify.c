@@ -312,6 +312,21 @@ static void test_liars(void) {
                 "num_generations: found nothing, and neither advantages nor prompts tell");
     report_free(&r);
     dump_close(&d);
+    static int32_t of[ROWS] = {7, 7, 7, 9};
+    LIE((add(&m, "group_ids", of, "I32", 1, ROWS, 0)),
+        "group_ids: found 3 completions with 7, expected 2, for that is num_generations");
+    LIE((add(&m, "group_ids", of, "I32", 2, ROWS, 1)), "group_ids: found shape [4,1], expected [B]");
+    LIE((add(&m, "group_ids", b.reward, NULL, 1, ROWS, 0)), "group_ids: found dtype");
+    LIE((tensor(&m, "advantages")->n_dim = 2, tensor(&m, "advantages")->shape[1] = COLUMNS,
+         tensor(&m, "advantages")->data = b.logp),
+        "advantages: row 0: found -1 and -1.1, expected one advantage for the whole reply");
+    LIE((add(&m, "row_weights", b.reward, NULL, 1, 3, 0)), "row_weights: found shape [3], expected [B]");
+    LIE(m.config = "{\"num_generations\": 2, \"kl_clamp\": 0}", "kl_clamp: found 0, expected a number > 0");
+    LIE(m.config = "{\"num_generations\": 2, \"baseline\": \"leave_two_out\"}",
+        "found \"leave_two_out\", expected one of group, leave_one_out");
+    LIE(m.config = "{\"num_generations\": 2, \"rejection_min\": 2, \"rejection_max\": 1}",
+        "rejection_min: found 2, expected at most rejection_max");
+    LIE(m.config = "{\"num_generations\": 2, \"kl_cov_ratio\": 2}", "kl_cov_ratio");
     LIE(m.config = "{\"num_generations\": \"two\"}",
         "num_generations: found string \"two\", expected a whole number");
     LIE(m.config = "{\"loss_type\": \"grop\"}", "found \"grop\", expected one of grpo");
@@ -474,6 +489,23 @@ static void test_loss_of_zero(void) {
     is_right(&m, STAGE_LOSS);
     loss[0] = 5.6e-5f;
     is_not_right(&m, STAGE_LOSS);
+}
+
+/* 0 times NaN: an index of -1 in the padding became NaN there, and the loss with it. */
+static void test_nan_in_padding(void) {
+    static Batch_ b;
+    static real loss[1];
+    char text[1400];
+    Made m = whole_dump(&b);
+    m.config = "{\"num_generations\": 2, \"loss_type\": \"grpo\", \"eos_token_id\": 2}";
+    TensorOut *t = add(&m, "loss", loss, NULL, 1, 1, 0);
+    t->n_dim = 0;
+    loss[0] = (real)NAN;
+    verdict_of(text, &m, STAGE_LOSS);
+    CHECK(!strstr(text, "padding"));
+    b.logp[COLUMNS - 1] = (real)NAN;
+    verdict_of(text, &m, STAGE_LOSS);
+    CHECK(strstr(text, "per_token_logps has a NaN or an infinity in padding (completion 0, column 4)"));
 }
 
 /* A tool's answer is part of the completion and not of the loss, after a stop token too. Padding is not. */
@@ -763,6 +795,7 @@ int main(int argc, char **argv) {
     test_padding();
     test_unknown_cause();
     test_loss_of_zero();
+    test_nan_in_padding();
     test_tool_mask();
     test_sampler_for_information();
     if (sizeof(real) == 8) {                            /* judging is the double build's */

@@ -303,6 +303,28 @@ static bool search_numbers(Report *r, Stage s, const Case *base, const Candidate
     return ok && (x->n_name || causes_any_factor(r, s, e));
 }
 
+/* A NaN where a number belongs, and one in the padding of what the stage is made of: 0 * NaN is NaN. */
+static void name_padding(Report *r, Stage s) {
+    StageReport *x = &r->stage[s];
+    const Dump *d = r->d;
+    if (x->n == 0 || !isnan(r->item[x->first].worst_given) || isnan(r->item[x->first].worst_right)) return;
+    for (int from = STAGE_LOGPS; from < (int)s; from++) {
+        const bool by_token =
+            stage_info[from].shape == SHAPE_TOKENS || stage_info[from].shape == SHAPE_TOKENS_OR_ROWS;
+        if (!by_token || !d->value[from] || d->per_row[from] || from == STAGE_SAMPLER) continue;
+        for (size_t j = 0; j < d->n * d->width; j++) {
+            if (r->right.mask[j] || isfinite(d->value[from][j])) continue;
+            char text[200];
+            snprintf(text, sizeof text,
+                     "%.40s has a NaN or an infinity in padding (completion %zu, column %zu), and 0 times it "
+                     "is NaN", stage_info[from].tensor, j / d->width, j % d->width);
+            x->n_name = 0;                              /* what else gives NaN does it by the same token */
+            stage_name(x, "nan-in-padding", text, false);
+            return;
+        }
+    }
+}
+
 static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
     StageReport *x = &r->stage[s];
     const bool right_per_row = stage_per_row(&r->right, s);
@@ -340,6 +362,7 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
     } else if (ok) ok = search_singles(r, s, &r->right, false, NULL, e);
     if (s == STAGE_LOSS_MASK && x->verdict == VERDICT_UNKNOWN && x->n_name == 0) leaves_out(r);
     if (s == STAGE_SAMPLER && x->verdict == VERDICT_UNKNOWN) excuse_sampler(r);
+    if (x->verdict == VERDICT_UNKNOWN) name_padding(r, s);
     if (ok && x->verdict == VERDICT_UNKNOWN && x->n_name)
         ok = causes_before(r, s, other ? &dialect : &r->right, e);
     else if (ok && x->verdict == VERDICT_UNKNOWN)

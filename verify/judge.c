@@ -369,6 +369,7 @@ void stage_name(StageReport *x, const char *name, const char *line, bool choice)
 /* Whether values that a case gave explain the dump, and whether they differ from ours at all. */
 bool stage_explains(Report *r, Stage s, const Case *c, const real *out, const Distance *ours) {
     const Distance d = stage_distance(r, s, out, stage_per_row(c, s), false);
+    if (stage_info[s].shape == SHAPE_ONE && isnan(out[0])) return false;        /* any NaN would do */
     if (d.excess <= 1) return true;
     /* a value that lies between two roundings may fall to either side */
     return (c->round_logits || c->round_logp) && d.share >= 0.9 && d.mean <= 0.1 * ours->mean;

@@ -231,6 +231,7 @@ static const Known known[] = {
     {"gradient-detached", "d loss / d logp = 0 of the policy term; right: -ratio A", NULL},
     {"gradient-without-ratio", "d loss / d logp = -A; right: -ratio A", NULL},
     {"entropy-sign", "loss = policy + coef H; right: - coef H", NULL},
+    {"nan-in-padding", "loss = sum_it m_it l_it with 0 * NaN; right: l_it = 0 where m_it = 0", NULL},
     {"entropy-missing", "loss = policy; right: - coef H", NULL},
 };
 
