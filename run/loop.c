@@ -113,7 +113,7 @@ static bool log_line(bool *stop, const Method *m, void *self, bool due, Err *e) 
     m->log(&w, self);
     bool ok = !due || (m->evaluate(self, e) && watch_tell(&w, stop, watch, step, e));
     json_end(&w, '}');
-    ok = ok && run_log(&t->run, &w, e) &&
+    ok = ok && run_log(&t->run, &w, e) && health_look(&t->health, m->table->command, &w, e) &&
          (!watch || !watch->o->log_completions || watch_completions(watch, step, e));
     free(w.text);
     run_time(&t->run, t->trainer->step, (int64_t)t->tokens);
@@ -169,8 +169,8 @@ static bool loop(const Method *m, void *self, Err *e) {
         if (stop) trainer->n_step = trainer->step;
         const bool last = trainer->step == trainer->n_step;
         if (caught && (!t->inside || last)) t->signal = caught;
-        if ((!t->inside || last) && !run_checkpoint(&t->run, t->o, trainer, last || t->signal, e))
-            return false;
+        const bool must = last || t->signal, may = must || !health_dying(&t->health);
+        if ((!t->inside || last) && may && !run_checkpoint(&t->run, t->o, trainer, must, e)) return false;
         char detail[128], all[160];
         const double rate = run_rate(&t->run, (int64_t)t->tokens);
         m->detail(detail, self);

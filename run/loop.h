@@ -4,6 +4,7 @@
 #ifndef LOOP_H
 #define LOOP_H
 
+#include "run/health.h"
 #include "run/learner.h"
 
 typedef struct Watch Watch;             /* run/watch.h */
@@ -28,6 +29,7 @@ typedef struct {
     char final[600], hex[65];           /* once it is written, after so many updates of what it holds: */
     int64_t updates;
     int signal;                         /* that ended the run, 0: none */
+    Health health;
 } Training;
 
 typedef struct {

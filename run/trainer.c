@@ -159,9 +159,9 @@ bool trainer_update(Trainer *t, Err *e) {
     if (!isfinite(t->grad_norm)) {
         memset(t->grad, 0, m->n_trainable * sizeof(real));
         return fail(e,
-                    "step %lld: the gradient's norm is %g: the step is not applied; lower the learning rate "
+                    "step %lld: the gradient's norm is %s: the step is not applied; lower the learning rate "
                     "or look at the scores of this step",
-                    (long long)t->step + 1, t->grad_norm);
+                    (long long)t->step + 1, isnan(t->grad_norm) ? "nan" : "infinite");
     }
     AdamW o = t->adamw;
     o.lr = t->lr = t->adamw.lr * schedule_factor(t->schedule, t->step, t->warmup, t->n_step, t->min_lr_ratio);

@@ -187,5 +187,29 @@ if [ "$(id -u)" -ne 0 ]; then
     refuses '*readonly*Permission denied*' $sft --max-steps 2 --output-dir readonly/run
 fi
 
+# ---- numbers that go wrong -----------------------------------------------------------------------
+# told N PATTERN: N lines of stderr match
+told() { n=$(grep -c "$2" "$err"); if [ "$n" -eq "$1" ]; then good; else bad "found $n lines of \"$2\", expected $1: $(cat "$err")"; fi; }
+works 'a policy that a learning rate has killed' $sft --learning-rate 1e3 --max-steps 40 --output-dir dead
+told 1 'sft: step [0-9]*: the gradient is exactly 0: nothing is learned any more'
+told 1 'sft: step [0-9]*: the loss has grown beyond all measure'
+refuses '*step *: for 20 lines of the log the loss has grown beyond all measure: the learning rate is too high; *' $sft --learning-rate 1e3 --max-steps 80 --output-dir dead2 --save-steps 1
+if [ -e dead2/final ]; then bad 'a dead policy became final/'; else good; fi
+refuses '*step *: not every number of the weights is finite any more: lower the learning rate*' $sft --learning-rate 3e38 --max-steps 40 --max-grad-norm 0 --save-steps 1 --output-dir overflow
+if [ -e overflow/final ]; then bad 'weights that are not finite became final/'; else good; fi
+works 'a dead policy is quiet about a gradient of 0 where nothing is to be learned' $sft --learning-rate 0 --max-steps 4 --output-dir still
+told 0 'the gradient is exactly 0'
+answers='while read -r line; do id=${line#*\"id\":}; echo "{\"id\":${id%%,*},\"scores\":{\"a\":SCORE}}"; done'
+for score in 0.5 null; do
+    works "rewards that are all $score" "$grpo" train --model base --dataset prompts.jsonl --num-generations 2 --per-device-train-batch-size 4 --max-completion-length 4 --max-steps 14 \
+        --reward-cmd "$(printf %s "$answers" | sed "s/SCORE/$score/")" --output-dir rewards-$score
+    cp "$err" said-$score
+done
+cp said-0.5 "$err"; told 1 'train: step 10: the rewards of a prompt.s replies are all the same, in every group'
+cp said-null "$err"; told 1 'train: step 1: no reply of this update has a reward'
+works 'a policy that has collapsed' "$grpo" train --model base --dataset prompts.jsonl --reward-model reward/final --num-generations 2 --per-device-train-batch-size 4 --max-completion-length 4 --max-steps 30 \
+    --learning-rate 1 --beta 0.01 --output-dir collapsed
+told 1 'train: step [0-9]*: the policy has collapsed'
+
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
