@@ -610,6 +610,9 @@ static void test_numbers(void) {
         {"right-grpo-token", "\"beta\": 0.04", "\"beta\": 0.07", 1, STAGE_TOKEN_LOSS, "beta=0.04",
          VERDICT_WRONG},
         {"right-grpo-token", "\"beta\": 0.04", "\"beta\": 0.07", 1, STAGE_DLOGP, "beta=0.04", VERDICT_WRONG},
+        /* a whole configuration of TRL's, with a bound that this loss does not have: that was refused once */
+        {"right-sapo-token", "\"beta\"", "\"delta\": 1.5, \"beta\"", 1, STAGE_TOKEN_LOSS, "",
+         VERDICT_RIGHT},
         {"right-grpo-token", "\"beta\"", "\"epsilon\": 0.13, \"beta\"", 1, STAGE_TOKEN_LOSS,
          "epsilon=0.2", VERDICT_WRONG},
         {"right-delta", "\"delta\": 1.5", "\"delta\": 1.7", 1, STAGE_TOKEN_LOSS,

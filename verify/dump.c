@@ -286,6 +286,8 @@ static bool read_settings(Dump *d, const Json *config, Err *e) {
     if (!(s->sampling.temperature > 0))
         return fail(e, "%s: metadata config: temperature: found %g, expected more than 0", d->path,
                     s->sampling.temperature);
+    /* a trainer's configuration is given whole: a bound that its loss does not look at says nothing */
+    if (!grpo_clips(&s->grpo)) s->grpo.delta = s->grpo.dual_clip = NAN;
     Err inner = {{0}};
     if (!sampling_check(&s->sampling, &inner) || !grpo_config_check(&s->grpo, &inner))
         return fail(e, "%s: metadata config: %s", d->path, inner.line);

@@ -15,8 +15,9 @@ import verl.trainer.ppo.core_algos as core
 from . import watching
 
 ACTOR = ("clip_ratio", "clip_ratio_low", "clip_ratio_high", "clip_ratio_c", "use_kl_loss", "kl_loss_coef", "kl_loss_type",
-         "entropy_coeff", "tau_pos", "tau_neg")
-INNER = ("clip_cov_ratio", "clip_cov_lb", "clip_cov_ub", "kl_cov_ratio", "ppo_kl_coef")
+         "entropy_coeff")
+OF_MODE = {"sapo": ("tau_pos", "tau_neg"), "clip_cov": ("clip_cov_ratio", "clip_cov_lb", "clip_cov_ub"),
+           "kl_cov": ("kl_cov_ratio", "ppo_kl_coef")}
 
 
 def get(config, key):
@@ -24,16 +25,16 @@ def get(config, key):
     return config.get(key) if hasattr(config, "get") else getattr(config, key, None)
 
 
-def plain(config, local):
+def plain(mode, config, local):
     """What a policy loss reads of the actor's configuration, under its own names. Before 0.6 the vanilla loss has arguments
     instead."""
     out = {"clip_ratio" + k: local.get("cliprange" + k) for k in ("", "_low", "_high")}
     out["clip_ratio_c"] = local.get("clip_ratio_c")
     if config is not None:
-        out.update({k: get(config, k) for k in ACTOR if get(config, k) is not None})
-        out.update(get(config, "global_batch_info") or {})
         inner = get(config, "policy_loss")
-        out.update({k: get(inner, k) for k in INNER} if inner is not None else {})
+        out.update({k: get(config, k) for k in ACTOR if get(config, k) is not None})
+        out.update({k: get(c, k) for k in OF_MODE.get(mode, ()) for c in (config, inner) if c is not None and get(c, k) is not None})
+        out.update(get(config, "global_batch_info") or {})
     return {k: v for k, v in out.items() if v is not None}
 
 
@@ -70,7 +71,7 @@ class Watch(watching.Watch):
         tensors = {"per_token_logps": logps, "old_per_token_logps": local["old_log_prob"], "advantages": local["advantages"],
                    "per_token_loss": token_loss, **watching.masks(mask),
                    "importance_sampling_ratio": local.get("rollout_is_weights"), "policy_mask": local.get("corr")}
-        config = {"loss_mode": mode, "loss_agg_mode": aggregation, **plain(local.get("config"), local)}
+        config = {"loss_mode": mode, "loss_agg_mode": aggregation, **plain(mode, local.get("config"), local)}
         if self.whole is not None:
             self.whole[0].update(tensors)
             self.whole[1].update(config)
