@@ -263,7 +263,12 @@ class Right(Network):
         """Rows of each group."""
         g = self.c["num_generations"]
         n = len(self.t["rewards_per_func" if "rewards_per_func" in self.t else "rewards"])
-        return torch.arange(n).view(-1, g)
+        side_by_side = torch.arange(n).view(-1, g)
+        if "prompt_ids" not in self.t:
+            return side_by_side
+        prompts = [(p * m).tolist() for p, m in zip(self.t["prompt_ids"].long(), self.t["prompt_mask"].long())]
+        together = [[i for i in range(n) if prompts[i] == p] for k, p in enumerate(prompts) if p not in prompts[:k]]
+        return torch.tensor(together) if all(len(rows) == g for rows in together) else side_by_side
 
     def std(self, x, correction):
         x = x[~x.isnan()]

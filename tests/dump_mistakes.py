@@ -8,6 +8,7 @@ import torch
 from dump_math import DEFAULTS, Right, only
 
 NAN = float("nan")
+CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
 MISTAKES = {}       # (name, stage): class
 NEEDS = {}          # (name, stage): the scenario that shows it, and its configuration
 
@@ -62,6 +63,12 @@ def weights(self):
 
 
 # -- advantages
+@mistake("unscored-as-zero", "advantages", "scores")
+def sum_then_normalize(self):
+    r = self.get("rewards")
+    return Right.sum_then_normalize(type(self)(self.c, {**self.t, "rewards": r.nan_to_num(0.0)}))
+
+
 mistake("D1-population", "advantages", "scores", correction=0)()
 mistake("D1-eps-0", "advantages", "scores", std_eps=0.0)()
 mistake("D1-eps-1e-6", "advantages", "scores", std_eps=1e-6)()
@@ -119,6 +126,41 @@ def groups(self):
     return Right.groups(self).reshape(self.c["num_generations"], -1).T
 
 
+@mistake("groups-side-by-side", "advantages", "in-turn")
+def groups(self):
+    prompts = torch.as_tensor(Right.groups(self))
+    rows = torch.arange(prompts.numel()).view(-1, self.c["num_generations"])
+    only(not torch.equal(rows, prompts))
+    return rows
+
+
+def by_settings(name, stage, scenario, config=None, where=lambda c, t: True, **settings):
+    """What a setting of dump_settings.py would give, done although it is not declared."""
+    from dump_settings import OTHER, Settings
+
+    def start(self, c, t, *rest):
+        full = {**OTHER, **DEFAULTS, **c}
+        only(where(full, t) and any(full[k] != v for k, v in settings.items()))
+        length = {} if full["max_completion_length"] == DEFAULTS["max_completion_length"] else dict(aggregation_length=full["max_completion_length"])
+        Settings.__init__(self, {**c, **length, "vllm_importance_sampling_correction": "sampling_per_token_logps" in t, **settings}, t, *rest)
+    MISTAKES[name, stage] = type(name, (Settings,), {"__init__": start})
+    NEEDS[name, stage] = (scenario, config or {})
+
+
+plain = lambda c, t: c["multi_objective_aggregation"] == "sum_then_normalize"
+by_settings("leave-one-out", "advantages", "scores", where=plain, baseline="leave_one_out", scale_rewards="leave_one_out", zero_std="keep", std_eps=1e-6)
+by_settings("reward-as-advantage", "advantages", "scores", where=plain, baseline="none", scale_rewards="none")
+by_settings("batch-baseline", "advantages", "scores", where=plain, baseline="batch", scale_rewards="none")
+by_settings("length-weighted", "advantages", "scores", where=plain, baseline="length_weighted", scale_rewards="none")
+by_settings("whitened-again", "advantages", "scores", where=plain, advantage_whitening="completions")
+by_settings("whitened-tokens", "advantages", "scores", where=plain, advantage_whitening="tokens")
+by_settings("whitened-tokens-population", "advantages", "scores", where=plain, advantage_whitening="tokens_population")
+by_settings("logp-for-ratio", "per_token_loss", "tokens", dict(beta=0.04, loss_type="grpo"), where=lambda c, t: c["loss_type"] in CLIPPED, policy_term="logp")
+by_settings("D16-fixed-total", "loss", "tokens", dict(beta=0.04, loss_type="dr_grpo", max_completion_length=8), loss_aggregation="fixed_total")
+by_settings("kl-token-mean", "loss", "tokens", dict(beta=0.04, loss_type="grpo"), where=lambda c, t: c["beta"] != 0, kl_aggregation="token_mean")
+by_settings("kl-sequence-mean", "loss", "tokens", dict(beta=0.04, loss_type="bnpo"), where=lambda c, t: c["beta"] != 0, kl_aggregation="sequence_mean")
+
+
 mistake("aggregation-sum", "advantages", "scores", dict(multi_objective_aggregation="normalize_then_sum"), aggregation="sum_then_normalize")()
 mistake("aggregation-gdpo", "advantages", "scores", aggregation="normalize_then_sum")()
 mistake("aggregation-mo", "advantages", "scores", aggregation="mo_grpo")()
@@ -157,6 +199,7 @@ def at_temperature(stage, change):
 for _stage in ("logps", "old", "ref", "sampler"):
     model_mistake("D8-no-temperature", stage=_stage)(at_temperature(_stage, lambda tau: 1.0))
     model_mistake("temperature-twice", stage=_stage)(at_temperature(_stage, lambda tau: tau * tau))
+    model_mistake("temperature-multiplied", stage=_stage)(at_temperature(_stage, lambda tau: 1 / tau))
     model_mistake("D8-temperature-eps", stage=_stage, dtype="float64")(at_temperature(_stage, lambda tau: tau + 1e-7))
 
 
@@ -525,9 +568,6 @@ def policy_term(self, logp, rho, a):
     return Right.policy_term(self, logp, rho, a).detach() + 0 * logp
 
 
-CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
-
-
 @slope_mistake("gradient-without-ratio")
 def policy_term(self, logp, rho, a):
     only(self.c["loss_type"] in CLIPPED)
@@ -568,6 +608,11 @@ def bounds(self):
 @token_mistake("clip-high-missing")
 def bounds(self):
     return 1 - self.c["epsilon"], 1e30
+
+
+@token_mistake("clip-in-log")
+def bounds(self):
+    return math.exp(-self.c["epsilon"]), math.exp(self.c["epsilon_high"])
 
 
 @token_mistake("clip-alone")

@@ -65,6 +65,14 @@ def scores(config):
     return dict(reward_weights=[1.0, 0.5, 2.0], num_generations=GROUP, eos_token_id=EOS, **config), t
 
 
+def in_turn(config):
+    """The prompts stand one after the other, again and again."""
+    config, t = scores(config)
+    order = torch.arange(ROWS).view(-1, GROUP).T.reshape(-1)
+    t["prompt_ids"], t["prompt_mask"] = t["prompt_ids"][order], t["prompt_mask"][order]
+    return config, t
+
+
 def tokens(config, shift=0.35, apart=0.5):
     """Log-probabilities: ratios outside the band on both sides with either sign of the advantage, at the token and at the sequence level;
     unequal lengths; the second group without spread; two completions cut."""
@@ -232,7 +240,7 @@ def third_step(config):
     return config, t, folder
 
 
-SCENARIOS = {f.__name__.replace("_", "-"): f for f in (scores, tokens, sampler, far_ratio, far_clip, far_reference, near_reference, cut_short, rows, llama, qwen2, qwen3, llama_right, top_k,
+SCENARIOS = {f.__name__.replace("_", "-"): f for f in (scores, in_turn, tokens, sampler, far_ratio, far_clip, far_reference, near_reference, cut_short, rows, llama, qwen2, qwen3, llama_right, top_k,
                                                        cispo, third_step)}
 HERE = pathlib.Path(__file__).resolve().parent / "golden"       # where the folders are read; main() sets it
 

@@ -6,20 +6,76 @@
 
 #include <string.h>
 
+#include "verify/network.h"
+
 /* ---- groups ---- */
+/* The prompt of row i as a list of ids; how many. */
+static size_t prompt_of(int *out, const Case *c, size_t i) {
+    const Dump *d = c->d;
+    const bool whole = d->whole_rows;
+    const size_t w = whole ? d->width : d->prompt_width;
+    size_t n = 0;
+    for (size_t t = 0; t < w && !(whole && c->real_token[i * w + t]); t++)
+        if (whole ? row_prompt_token(d, i, t) : d->prompt_mask[i * w + t])
+            out[n++] = (whole ? d->id : d->prompt_id)[i * w + t];
+    return n;
+}
+
+static size_t common_divisor(size_t a, size_t b) {
+    while (b) { const size_t rest = a % b; a = b, b = rest; }
+    return a;
+}
+
+bool groups_by_prompt(Case *c, Pool *p, Err *e) {
+    const Dump *d = c->d;
+    const size_t w = d->whole_rows ? d->width : d->prompt_width;
+    size_t n_prompt = 0, size = d->set.group_given ? (size_t)d->set.grpo.num_generations : 0;
+    c->group = d->group;
+    c->n_group = d->n_group;
+    if (d->group || !(d->whole_rows ? d->id != NULL : d->prompt_id != NULL)) return true;
+    int *all = pool_take(p, d->n * w, sizeof *all, e), *group = pool_take(p, d->n, sizeof *group, e);
+    size_t *length = pool_take(p, d->n, sizeof *length, e), *first = pool_take(p, d->n, sizeof *first, e),
+           *count = pool_take(p, d->n, sizeof *count, e);
+    if (!all || !group || !length || !first || !count) return false;
+    for (size_t i = 0; i < d->n; i++) {
+        size_t g = 0;
+        length[i] = prompt_of(all + i * w, c, i);
+        while (g < n_prompt && (length[first[g]] != length[i] ||
+                                memcmp(all + first[g] * w, all + i * w, length[i] * sizeof *all)))
+            g++;
+        if (g == n_prompt) first[n_prompt++] = i;
+        count[group[i] = (int)g]++;
+    }
+    if (size == 0) {
+        /* the same prompt may stand in two groups, each of them side by side */
+        for (size_t i = 1, start = 0; i <= d->n; i++)
+            if (i == d->n || group[i] != group[start]) size = common_divisor(size, i - start), start = i;
+        if (size > 1) return true;
+        size = count[0];
+    }
+    bool mixed = false;
+    for (size_t g = 0; g < n_prompt; g++) if (count[g] != size) return true;
+    for (size_t i = 0; i < d->n; i++) mixed = mixed || group[i] != group[i / size * size];
+    if (!mixed || size < 2) return true;
+    c->group = group;
+    c->n_group = n_prompt;
+    c->s.grpo.num_generations = (int)size;
+    return c->by_prompt = true;
+}
+
 bool groups_of(Groups *g, const Case *c, Pool *p, Err *e) {
     const size_t n = c->d->n, size = (size_t)c->s.grpo.num_generations;
-    g->n_group = c->d->group ? c->d->n_group : (n + size - 1) / size;
+    g->n_group = c->group ? c->n_group : (n + size - 1) / size;
     g->start = pool_take(p, g->n_group + 1, sizeof *g->start, e);
     g->member = pool_take(p, n, sizeof *g->member, e);
     size_t *at = pool_take(p, g->n_group + 1, sizeof *at, e);
     if (!g->start || !g->member || !at) return false;
-    const bool apart = c->statistics.interleaved && !c->d->group;
+    const bool apart = c->statistics.interleaved && !c->group;
     for (size_t i = 0; i < n; i++)
-        g->start[1 + (c->d->group ? (size_t)c->d->group[i] : apart ? i % g->n_group : i / size)]++;
+        g->start[1 + (c->group ? (size_t)c->group[i] : apart ? i % g->n_group : i / size)]++;
     for (size_t k = 0; k < g->n_group; k++) at[k] = g->start[k], g->start[k + 1] += g->start[k];
     for (size_t i = 0; i < n; i++)
-        g->member[at[c->d->group ? (size_t)c->d->group[i] : apart ? i % g->n_group : i / size]++] = i;
+        g->member[at[c->group ? (size_t)c->group[i] : apart ? i % g->n_group : i / size]++] = i;
     return true;
 }
 

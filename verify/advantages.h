@@ -6,7 +6,11 @@
 
 /* Group g has the rows member[start[g]] .. member[start[g + 1] - 1]. */
 typedef struct { size_t n_group, *start, *member; } Groups;
-/* By the dump's group_ids, else num_generations rows side by side; the last group may be smaller. */
+/* Into the case: the dump's group_ids, or else, where replies to different prompts stand side by side and
+ * every prompt has num_generations of them (as many as the others, where the config does not say that), the
+ * prompts. */
+bool groups_by_prompt(Case *c, Pool *p, Err *e);
+/* By the case's groups, else num_generations rows side by side; the last group may be smaller. */
 bool groups_of(Groups *g, const Case *c, Pool *p, Err *e);
 
 /* reward [n] from the scores: E60, E61, E221. */

@@ -16,6 +16,8 @@
     bool apply_##name(Case *c MAYBE, Stage s MAYBE, Pool *p MAYBE, Err *e MAYBE, double value MAYBE)
 
 /* ---- rewards ---- */
+static bool sums_first(const Case *c) { return grpo_from_reward(&c->s.grpo); }
+
 APPLY(missing_mean) { c->s.grpo.missing_labels = MISSING_MEAN; return true; }
 
 static double *own_weights(Case *c, Pool *p, Err *e) {
@@ -45,9 +47,19 @@ APPLY(weights_ignored) {
     return w;
 }
 
-/* ---- advantages ---- */
-static bool sums_first(const Case *c) { return grpo_from_reward(&c->s.grpo); }
+/* A completion that nobody scored, with the score 0. */
+APPLY(unscored_as_zero) {
+    real *reward = c->reward ? pool_take(p, c->d->n, sizeof *reward, e) : NULL;
+    bool any = false;
+    for (size_t i = 0; reward && i < c->d->n; i++) {
+        any = any || isnan(c->reward[i]);
+        reward[i] = isnan(c->reward[i]) ? 0 : c->reward[i];
+    }
+    c->reward = reward;
+    return any && sums_first(c);
+}
 
+/* ---- advantages ---- */
 APPLY(other_eps) {
     const double was = c->s.grpo.std_eps;
     c->s.grpo.std_eps = value;
@@ -86,7 +98,29 @@ APPLY(rloo) {
     c->s.grpo.scale_rewards = SCALE_NONE;
     return other_baseline(c, BASELINE_LEAVE_ONE_OUT) || (sums_first(c) && was != SCALE_NONE);
 }
-APPLY(interleaved) { return !c->d->group && (c->statistics.interleaved = true); }
+APPLY(interleaved) { return !c->group && (c->statistics.interleaved = true); }
+APPLY(side_by_side) {
+    if (!c->by_prompt) return false;
+    c->group = NULL;
+    return true;
+}
+/* NeMo-RL's: of the others in the group, both. */
+APPLY(leave_one_out) {
+    c->s.grpo.scale_rewards = SCALE_LEAVE_ONE_OUT;
+    c->s.grpo.zero_std = ZERO_STD_KEEP;
+    c->s.grpo.std_eps = 1e-6;
+    return other_baseline(c, BASELINE_LEAVE_ONE_OUT);
+}
+/* value: a Baseline; nothing divides */
+APPLY(baseline_alone) {
+    c->s.grpo.scale_rewards = SCALE_NONE;
+    return other_baseline(c, (Baseline)value);
+}
+APPLY(whitened) {
+    const bool was = c->s.grpo.advantage_whitening != WHITEN_NONE;
+    c->s.grpo.advantage_whitening = (Whitening)value;
+    return sums_first(c) && !was && (value == WHITEN_COMPLETIONS || c->d->width);
+}
 APPLY(nan_without_spread) { return c->statistics.nan_without_spread = true; }
 
 APPLY(other_scale) {
@@ -422,19 +456,11 @@ static void k2(double *k, double *dk, double logp, double ref) {
 static void k3_swapped(double *k, double *dk, double logp, double ref) {
     *k = grpo_k3(logp - ref), *dk = d_expm1(logp - ref);
 }
-static void k3_clamped(double *k, double *dk, double logp, double ref) {
-    const double d = ref - logp, cut = d > 20 ? 20 : d < -20 ? -20 : d, k3 = grpo_k3(cut);
-    *k = k3 > 10 ? 10 : k3;
-    *dk = k3 > 10 || cut != d ? 0 : -d_expm1(d);
-}
 static void k3_plus(double *k, double *dk, double logp, double ref) {
     *k = grpo_k3(ref - logp), *dk = logp - ref;
 }
 static void k_abs(double *k, double *dk, double logp, double ref) {
     *k = fabs(ref - logp), *dk = logp > ref ? 1 : logp < ref ? -1 : 0;
-}
-static void k3_score(double *k, double *dk, double logp, double ref) {
-    *k = grpo_k3(ref - logp), *dk = *k - d_expm1(ref - logp);
 }
 /* a constant, also where E96 makes its derivative ratio (dk + k) */
 static void k3_constant(double *k, double *dk, double logp, double ref) {
@@ -445,9 +471,27 @@ static void k3_constant_corrected(double *k, double *dk, double logp, double ref
 }
 
 APPLY(kl_score_function) {
-    if (!c->ref || c->s.grpo.beta == 0 || c->s.grpo.loss_type == LOSS_GMPO) return false;
-    c->kl_formula = k3_score;
-    return !c->s.grpo.use_bias_correction_kl;
+    const bool was = c->s.grpo.kl_gradient == KL_GRADIENT_SCORE;
+    c->s.grpo.kl_gradient = KL_GRADIENT_SCORE;
+    return c->ref && c->s.grpo.beta != 0 && !was && !c->s.grpo.use_bias_correction_kl;
+}
+
+/* A setting, so that it goes together with others. */
+APPLY(kl_clamped) {
+    GrpoConfig *g = &c->s.grpo;
+    const bool was = g->kl_clamp_log_ratio == 20 && g->kl_clamp == 10;
+    if (!c->ref || (g->beta == 0 && s != STAGE_KL) || g->loss_type == LOSS_GMPO || was) return false;
+    g->kl_clamp_log_ratio = 20;
+    g->kl_clamp = 10;
+    c->kl = NULL;
+    return true;
+}
+
+/* value: a TokenSum */
+APPLY(kl_sum) {
+    const TokenSum was = c->s.grpo.kl_aggregation;
+    c->s.grpo.kl_aggregation = (TokenSum)value;
+    return c->s.grpo.beta != 0 && was != (TokenSum)value && !c->row_weight;
 }
 
 APPLY(kl_detached) {
@@ -470,7 +514,7 @@ APPLY(kl_of_old) {
 }
 
 APPLY(other_kl) {
-    static KlFormula *const formula[] = {k1, k2, k3_swapped, k3_clamped, k3_plus, k_abs};
+    static KlFormula *const formula[] = {k1, k2, k3_swapped, k3_plus, k_abs};
     if (!c->ref || (c->s.grpo.beta == 0 && s != STAGE_KL) || c->s.grpo.loss_type == LOSS_GMPO) return false;
     c->kl_formula = formula[(int)value];
     return true;
@@ -514,6 +558,12 @@ APPLY(cispo_paper) {
     return true;
 }
 
+APPLY(logp_term) {
+    const PolicyTerm was = c->s.grpo.policy_term;
+    c->s.grpo.policy_term = TERM_LOGP;
+    return was != TERM_LOGP && may_clip(c);
+}
+
 APPLY(clip_swapped) {
     const double low = c->s.grpo.epsilon;
     c->s.grpo.epsilon = grpo_epsilon_high(&c->s.grpo);
@@ -529,6 +579,13 @@ APPLY(clip_missing) {
     const double high = grpo_epsilon_high(&c->s.grpo), none = 1e30;
     c->s.grpo.epsilon_high = (int)value & 2 ? none : high;
     if ((int)value & 1) c->s.grpo.epsilon = none;
+    return may_clip(c);
+}
+
+APPLY(clip_in_log) {
+    const double low = c->s.grpo.epsilon, high = grpo_epsilon_high(&c->s.grpo);
+    c->s.grpo.epsilon = -d_expm1(-low);
+    c->s.grpo.epsilon_high = d_expm1(high);
     return may_clip(c);
 }
 
@@ -663,6 +720,12 @@ APPLY(group_token_mean) {
         for (size_t i = g; i < g + group; i++) x.w[i] = 1 / (least_1(n) * (x.n / (double)group) * x.ga);
     }
     return true;
+}
+
+APPLY(fixed_total) {
+    const TokenSum was = c->s.grpo.loss_aggregation;
+    c->s.grpo.loss_aggregation = SUM_FIXED_TOTAL;
+    return was != SUM_FIXED_TOTAL && !c->row_weight;
 }
 
 /* The right weights, with the tokens of the numerator counted by one mask and those of the denominator by

@@ -35,6 +35,17 @@ APPLY(truncated_left_out);
 APPLY(truncated_counted);
 APPLY(loss_mask_ignored);
 APPLY(mask_moved);
+APPLY(unscored_as_zero);
+APPLY(temperature_multiplied);
+APPLY(clip_in_log);
+APPLY(side_by_side);
+APPLY(leave_one_out);
+APPLY(baseline_alone);
+APPLY(whitened);
+APPLY(kl_clamped);
+APPLY(kl_sum);
+APPLY(logp_term);
+APPLY(fixed_total);
 APPLY(ratio_one);
 APPLY(level_sum);
 APPLY(isr_sum);
@@ -55,6 +66,6 @@ APPLY(not_divided);
 APPLY(other_denominator);
 
 /* What kl_k makes of the KL, as value says. */
-enum { K1, K2, K3_SWAPPED, K3_CLAMPED, K3_PLUS, K_ABS };
+enum { K1, K2, K3_SWAPPED, K3_PLUS, K_ABS };
 
 #endif

@@ -14,6 +14,7 @@
 
 APPLY(no_temperature) { c->s.sampling.temperature = 1; return true; }
 APPLY(temperature_twice) { c->s.sampling.temperature *= c->s.sampling.temperature; return true; }
+APPLY(temperature_multiplied) { c->s.sampling.temperature = 1 / c->s.sampling.temperature; return true; }
 APPLY(temperature_eps) { c->s.sampling.temperature += 1e-7; return true; }
 APPLY(shifted) { return c->shift = true; }
 APPLY(kept_only) {

@@ -15,6 +15,9 @@ struct Case {
     const Dump *d;
     DumpSettings s;
     Policies model;
+    const int *group;                   /* [n] 0 .. n_group - 1: group_ids, or prompts; NULL: side by side */
+    size_t n_group;
+    bool by_prompt;                     /* group says so: prompts stand in another order than side by side */
     size_t group_found;                 /* num_generations by the numbers, for the config has none; else 0 */
     size_t first, count; /* completions that the model stages compute: others are left as they are */
     const unsigned char *real_token; /* [n, width] tokens of the completions, as the ids say where they do */

@@ -506,6 +506,9 @@ bool report_make(Report *r, const Dump *d, const Policies *model, const char *ou
         if (r->stage[k].judged && !judge_stage(r, (Stage)k, quick, e)) return false;
     judge_old(r);
     judge_gradient(r);
+    if (r->right.by_prompt)
+        snprintf(r->stage[STAGE_ADVANTAGES].note, sizeof r->stage[0].note,
+                 "its groups are the prompts, whose replies do not stand side by side");
     if (r->right.group_found)
         snprintf(r->stage[STAGE_ADVANTAGES].note, sizeof r->stage[0].note,
                  "num_generations is not in the config: %zu by the dump itself", r->right.group_found);

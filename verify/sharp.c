@@ -31,12 +31,14 @@ enum {
     SAMPLER = 64,
     MODEL = 128,
     PAD_IS_EOS = 256,
-    HIGH_RATIO = 512
+    HIGH_RATIO = 512,
+    IN_TURN = 1024
 };
 
 static const struct { const char *name; int what; const char *config;
 } cases[] = {
     {"scores-sum", SCORES | TOKENS, "\"scale_rewards\": \"group\""},
+    {"scores-in-turn", SCORES | TOKENS | IN_TURN, "\"scale_rewards\": \"group\""},
     {"scores-batch", SCORES, "\"scale_rewards\": \"batch\""},
     {"scores-none", SCORES, "\"scale_rewards\": \"none\""},
     {"scores-gdpo", SCORES | TOKENS, "\"multi_objective_aggregation\": \"normalize_then_sum\""},
@@ -131,11 +133,12 @@ static void put_ids(Inputs *x, int what) {
     unsigned char *prompt_mask = input(x, "prompt_mask", "U8", 1, SHARP_ROWS, whole ? width : SHARP_PROMPT);
     if (x->e->line[0]) return;
     for (int i = 0; i < SHARP_ROWS; i++) {
+        const int group = what & IN_TURN ? i % (SHARP_ROWS / SHARP_GROUP) : i / SHARP_GROUP;
         /* one prompt is shorter: padding on its right, in whole rows on its left */
         for (size_t t = 0; t < SHARP_PROMPT; t++) {
-            const bool real_token = i / SHARP_GROUP != 1 || (whole ? t > 0 : t + 1 < SHARP_PROMPT);
+            const bool real_token = group != 1 || (whole ? t > 0 : t + 1 < SHARP_PROMPT);
             const int token =
-                real_token ? 3 + (int)(draw(3, (uint64_t)(i / SHARP_GROUP), t) * (VOCAB - 3)) : 0;
+                real_token ? 3 + (int)(draw(3, (uint64_t)group, t) * (VOCAB - 3)) : 0;
             if (whole)
                 id[(size_t)i * width + t] = token, attention[(size_t)i * width + t] =
                                                        prompt_mask[(size_t)i * width + t] = real_token;

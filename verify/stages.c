@@ -664,7 +664,7 @@ static bool find_group(Case *c, Pool *p, Err *e) {
     const Dump *d = c->d;
     const size_t fallback = (size_t)d->set.grpo.num_generations, by_prompt = prompts_tell(d);
     const bool scored = c->reward || c->score;
-    if (d->set.group_given || d->group || !(scored || d->value[STAGE_ADVANTAGES])) return true;
+    if (d->set.group_given || c->group || !(scored || d->value[STAGE_ADVANTAGES])) return true;
     double least = INFINITY;
     const bool tell = d->advantage && stage_per_row(c, STAGE_ADVANTAGES) &&
                       !stage_obstacle(c, STAGE_ADVANTAGES);
@@ -777,7 +777,8 @@ bool case_open(Case *c, const Dump *d, const Policies *model, Pool *p, Err *e) {
     if (!needs_entropy) c->entropy = NULL;
     c->reward = d->value[STAGE_REWARDS];
     if (d->group) c->s.grpo.num_generations = (int)(d->n > 1 ? d->n : 2);
-    if (!find_group(c, p, e) || !resolve(&c->reward, c, STAGE_REWARDS, p, e) || !find_advantages(c, p, e))
+    if (!groups_by_prompt(c, p, e) || !find_group(c, p, e) ||
+        !resolve(&c->reward, c, STAGE_REWARDS, p, e) || !find_advantages(c, p, e))
         return false;
     if (c->s.grpo.importance_sampling_correction && !resolve(&c->isr, c, STAGE_ISR, p, e)) return false;
     c->isr_per_row = d->value[STAGE_ISR] ? d->per_row[STAGE_ISR] : stage_per_row(c, STAGE_ISR);
