@@ -210,7 +210,6 @@ static void json_causes(JsonWriter *w, const StageReport *x) {
     json_open(w, "names", '[');
     for (int i = 0; i < x->n_name; i++) json_string(w, x->name[i]);
     json_end(w, ']');
-    json_put_bool(w, "lacks", x->lacks);
     json_open(w, "causes", '[');
     for (int i = 0; i < x->n_name; i++) {
         const Known *k = known_name(x->name[i]);
@@ -245,7 +244,7 @@ static void put_report(JsonWriter *w, const Report *r, const Loaded *l, bool str
     json_put_int(w, "labels", (long long)d->n_label);
     json_put_string(w, "producer", d->producer);
     json_open(w, "declared", '{');
-    json_put_string(w, "dialect", d->set.dialect_given ? "" : " (not said)");
+    json_put_string(w, "dialect", d->set.profile_given ? "" : " (not said)");
     json_put_string(w, "loss_type", loss_type_names[g->loss_type]);
     json_put_string(w, "level", importance_sampling_level_names[g->importance_sampling_level]);
     json_put_string(w, "scale_rewards", scale_rewards_names[g->scale_rewards]);

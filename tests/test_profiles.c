@@ -134,7 +134,57 @@ static void test_refusals(void) {
     json_free(config);
 }
 
+/* Every row says settings that there are, and what an option's row sets can be set. */
+static void test_rows(void) {
+    Err e = {{0}};
+    char label[48], cell[160];
+    for (int i = 0; i < n_profile; i++) {
+        DumpSettings s;
+        declared_default(&s);
+        CHECK(profile_apply(&s, &profiles[i], &e));
+        for (int k = 0; k < N_CELL; k++) {
+            profile_cell(cell, &s, (ProfileCell)k);
+            CHECK(cell[0] != 0);
+        }
+        Err none = {{0}};
+        CHECK(grpo_config_check(&s.grpo, &none));
+        if (none.line[0] || e.line[0]) printf("%s: %s%s\n", profiles[i].name, e.line, none.line);
+    }
+    for (int i = 0; i < n_profile_option; i++) {
+        const ProfileOption *o = &profile_options[i];
+        CHECK(profile_find(label, o->name, "x", &e) != NULL);
+        if (!o->settings) continue;
+        CHECK(option_row_check(o, &e));
+        if (e.line[0]) { printf("%s %s: %s\n", o->name, o->option, e.line); e.line[0] = 0; }
+    }
+}
+
+/* What follows from names of ours. */
+static void test_rules(void) {
+    DumpSettings s;
+    Err e = {{0}};
+    CHECK(read_as(&s, "verl", "{\"loss_mode\": \"cispo\", \"clip_ratio_high\": 0.28}", &e));
+    CHECK(s.grpo.policy_term == TERM_CISPO && isnan(s.grpo.dual_clip));
+    CHECK(fabs(s.grpo.cispo_clip_min - 0.8) < 1e-12 && fabs(s.grpo.cispo_clip_max - 1.28) < 1e-12);
+    CHECK(read_as(&s, "verl", "{\"loss_mode\": \"gspo\"}", &e));
+    CHECK(s.grpo.importance_sampling_level == LEVEL_SEQUENCE_TOKEN && s.grpo.sequence_log_ratio_max == 10);
+    CHECK(read_as(&s, "verl", "{\"kl_loss_type\": \"k1+\"}", &e));
+    CHECK(s.grpo.kl_estimator == KL_LOSS_K1 && s.grpo.kl_gradient == KL_GRADIENT_K2);
+    CHECK(isnan(s.grpo.kl_clamp));
+    CHECK(read_as(&s, "verl", "{\"rollout_rs\": \"seq_mean_k1\", \"rollout_rs_threshold\": \"0.5_2\"}", &e));
+    CHECK(s.rejection == REJECT_GEOMETRIC && s.rejection_min == 0.5 && s.rejection_max == 2);
+    CHECK(read_as(&s, "verl-0.7.0", "{\"rollout_rs\": \"token\", \"rollout_rs_threshold\": 4}", &e));
+    CHECK(s.rejection == REJECT_TOKEN && s.rejection_min == 0.25 && s.rejection_max == 4);
+    CHECK(read_as(&s, "trl-1.9.0", "{\"gradient_accumulation_steps\": 2, \"steps_per_generation\": 8}", &e));
+    CHECK(read_as(&s, "openrlhf", "{\"init_kl_coef\": 0.02}", &e) && s.kl_reward_coef == 0.02 &&
+          s.kl_reward == KL_REWARD_TO_GO);
+    CHECK(read_as(&s, "nemo-rl-0.6", "{}", &e) && s.grpo.kl_gradient == KL_GRADIENT_OWN);
+    CHECK(read_as(&s, "nemo-rl-0.7", "{}", &e) && s.grpo.kl_gradient == KL_GRADIENT_SCORE);
+}
+
 int main(void) {
+    test_rows();
+    test_rules();
     test_names();
     test_releases();
     test_options();

@@ -655,7 +655,6 @@ static void test_catalogue(void) {
         CHECK(known_name(mistakes[i].name) && known_name(mistakes[i].name)->formula[0]);
         for (int k = 0; k < i; k++) CHECK(strcmp(mistakes[i].name, mistakes[k].name));
     }
-    CHECK(dialect_has(DIALECT_VERL, "D1-eps-1e-6") && !dialect_has(DIALECT_TRL_116, "D1-eps-1e-6"));
 }
 
 /* ---- liars beside a model: what the array stages never look at ------------------------------ */

@@ -57,13 +57,13 @@ answers '^wrong: per_token_loss, dlogp: epsilon and epsilon_high are swapped'
 # a dialect declared: right as it, or other than it
 gives 3 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors
 gives 3 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors --dialect verl
-has 'does not do what verl-0.9.1 does: the only scored member'            # which this dump could have and has not
+has 'single_reply zero (verl-0.9.1: score), as does'            # which this dump could have and has not
 gives 0 ./grpo verify --dump $golden/D15-no-bias-correction-kl.safetensors --profile trl-1.9.0
 has 'right as trl-1.9.0'
 gives 3 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors --dialect openrlhf
 has 'another choice: epsilon 1e-6 beside the deviation [D1-eps-1e-6], as does verl'
 gives 3 ./grpo verify --dump $golden/right-scale-group.safetensors --dialect verl
-has 'does not do what verl-0.9.1 does: epsilon 1e-6 beside the deviation [D1-eps-1e-6], and the only'
+has 'std_eps 0.0001 (verl-0.9.1: 1e-06), single_reply zero (verl-0.9.1: score), as does trl'
 has 'verl-0.9.1 does: baseline group'                              # and what the declared one does, with its place
 has '(verl/trainer/ppo/core_algos.py: '
 # a gradient beside the loss that it ought to be the derivative of

@@ -45,30 +45,44 @@ static const Setting own_settings[] = {
     {"pad_token_id", SET_INT, AT(pad), "-1", NULL, NULL},
     SETTINGS_END};
 
-bool declared_at(Setting *s, char name[64], int i) {
-    static const struct { const Setting *rows; size_t base; const char *prefix;
-    } part[] = {{grpo_settings, AT(grpo), ""}, {grpo_group_settings, AT(grpo), ""},
-                {grpo_other_settings, AT(grpo), ""}, {grpo_sampler_settings, AT(grpo), "vllm_"},
-                {own_settings, 0, ""}};
+static const struct { const Setting *rows; size_t base; const char *prefix;
+} parts[] = {{grpo_settings, AT(grpo), ""}, {grpo_group_settings, AT(grpo), ""},
+             {grpo_other_settings, AT(grpo), ""}, {grpo_sampler_settings, AT(grpo), "vllm_"},
+             {own_settings, 0, ""}};
+enum { N_PART = sizeof parts / sizeof *parts };
+
+/* What only our loop has. */
+static bool is_declared(const Setting *row) {
     static const char *const none_of[] = {"use_adaptive_entropy", "entropy_target", "entropy_coef_delta",
                                           "entropy_coef_min", "entropy_coef_max"};
-    for (size_t k = 0; k < sizeof part / sizeof *part; k++)
-        for (const Setting *row = part[k].rows; row->name; row++)
-            if (row->kind != SET_HEADING && !name_among(row->name, none_of, 5) && i-- == 0) {
+    return row->kind != SET_HEADING && !name_among(row->name, none_of, 5);
+}
+
+bool declared_at(Setting *s, char name[64], int i) {
+    for (int k = 0; k < N_PART; k++)
+        for (const Setting *row = parts[k].rows; row->name; row++)
+            if (is_declared(row) && i-- == 0) {
                 *s = *row;
-                s->at += part[k].base;
-                snprintf(name, 64, "%s%s", part[k].prefix, row->name);
+                s->at += parts[k].base;
+                snprintf(name, 64, "%s%s", parts[k].prefix, row->name);
                 return true;
             }
     return false;
 }
 
 bool declared_setting(Setting *s, const char *name) {
-    char found[64];
     if (!strcmp(name, "vllm_importance_sampling_cap")) name = "vllm_importance_sampling_clip_max";
     if (!strcmp(name, "lr")) name = "learning_rate";
-    for (int i = 0; declared_at(s, found, i); i++)
-        if (!strcmp(found, name)) return true;
+    for (int k = 0; k < N_PART; k++) {
+        const size_t n = strlen(parts[k].prefix);
+        if (strncmp(name, parts[k].prefix, n)) continue;
+        for (const Setting *row = parts[k].rows; row->name; row++)
+            if (!strcmp(row->name, name + n) && is_declared(row)) {
+                *s = *row;
+                s->at += parts[k].base;
+                return true;
+            }
+    }
     return false;
 }
 

@@ -9,9 +9,6 @@
 #include "net/config.h"
 #include "run/rollout.h"
 
-typedef enum {
-    DIALECT_TRL_116, DIALECT_TRL_110, DIALECT_VERL, DIALECT_OPENRLHF, DIALECT_DR_GRPO, DIALECT_PAPER
-} Dialect;
 typedef enum { PRECISION_F64, PRECISION_F32, PRECISION_F16, PRECISION_BF16 } Precision;
 extern const char *const precision_names[];
 
@@ -33,9 +30,8 @@ typedef struct {
     bool weight_decay_all;              /* E283: norms and biases too */
     int weights_after;                  /* 1: the folder's weights are those after the step */
     int stop[MAX_STOPS], n_stop, pad;   /* n_stop 0, pad -1: not given */
-    Dialect dialect;
-    bool dialect_given;
     const struct Profile *profile;      /* what the program means to be; newest TRL if nobody says */
+    bool profile_given;
     char label[48];                     /* its name and release, as --profile takes it */
     Precision compute;                  /* of the program, where its tensors do not say less */
     bool compute_given;

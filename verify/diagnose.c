@@ -1,6 +1,6 @@
 /* diagnose.c: verdicts, and the search for what explains them.
  *
- * In this order: dialects, the search, the sampler's table, the whole. */
+ * In this order: the search, the sampler's table, the whole. */
 #include "verify/diagnose.h"
 
 #include <float.h>
@@ -11,36 +11,6 @@
 #include "verify/causes.h"
 #include "verify/known.h"
 #include "verify/profiles.h"
-
-/* ---- dialects ---- */
-static bool fits_dialect(const Report *r, const char *name) {
-    const GrpoConfig *g = &r->d->set.grpo;
-    if (!strcmp(name, "level-sequence-token")) return g->importance_sampling_level == LEVEL_SEQUENCE;
-    if (!strcmp(name, "D16-nonempty")) return g->loss_type == LOSS_GRPO || g->loss_type == LOSS_SAPO;
-    if (!strcmp(name, "D16-dr-grpo-sum") || !strcmp(name, "D16-fixed-length"))
-        return g->loss_type == LOSS_DR_GRPO;
-    if (!strcmp(name, "D36-no-ga"))
-        return g->loss_type == LOSS_DAPO || g->loss_type == LOSS_CISPO || g->loss_type == LOSS_VESPO;
-    return true;
-}
-
-/* The case as the declared dialect has it at stage s; alternative: which of two ways where a dialect leaves
- * it open. False: as ours. */
-static bool dialect_case(Case *c, const Report *r, Stage s, int alternative, Pool *p, Err *e) {
-    bool other = false;
-    *c = r->right;
-    for (int i = 0; i < n_mistake && !e->line[0]; i++) {
-        const Mistake *m = &mistakes[i];
-        if (!(m->stages >> s & 1) || !dialect_has(r->d->set.dialect, m->name) || !fits_dialect(r, m->name))
-            continue;
-        if (!strcmp(m->name, "D16-fixed-length") && alternative == 0) continue;
-        if (!strcmp(m->name, "D16-dr-grpo-sum") && alternative == 1) continue;
-        if (!strcmp(m->name, "D1-population") && alternative == 0) continue;
-        Case x = *c;
-        if (mistake_apply(m, &x, s, p, e)) *c = x, other = true;
-    }
-    return other;
-}
 
 /* ---- the search ---- */
 static void name_mistake(StageReport *x, const Mistake *m) {
@@ -234,30 +204,54 @@ static void judge_old(Report *r) {
     if (most != 0) name_recomputed(r);
 }
 
-/* The dialect's own ways that would show at this stage, but for those that the dump was found to have. */
-static bool name_missing_ways(Report *r, Stage s, Err *e) {
-    StageReport *x = &r->stage[s];
-    StageReport before = *x;
+/* Whether the case, with the settings of `from` for one key, still explains the stage. */
+static bool does_without(Report *r, Stage s, Case *c, const DumpSettings *from, const char *key, real *out,
+                         const Distance *ours, Err *e) {
+    Case less = *c;
+    setting_copy(&less.s, from, key);
+    if (!stage_under(out, r, &less, s, e) || !stage_explains(r, s, &less, out, ours)) return false;
+    *c = less;
+    return true;
+}
+
+/* A case with another trainer's settings, by `who`: if it explains the stage, its settings are named, no more
+ * of them than it takes. */
+static void try_trainer(Report *r, Stage s, Case c, const char *who, real *out, const Distance *ours,
+                        Err *e) {
+    char key[64], theirs[64], own[64], name[300] = "", text[500] = "";
+    if (stage_obstacle(&c, s) || !stage_under(out, r, &c, s, e) || !stage_explains(r, s, &c, out, ours))
+        return;
+    for (int i = 0; settings_differ(key, theirs, own, &i, &c.s, &r->right.s);)
+        if (does_without(r, s, &c, &r->right.s, key, out, ours, e)) i--;
+    for (int i = 0; settings_differ(key, theirs, own, &i, &c.s, &r->right.s);) {
+        const size_t n = strlen(name), t = strlen(text);
+        snprintf(name + n, sizeof name - n, "%s%s=%s", n ? " + " : "", key, theirs);
+        snprintf(text + t, sizeof text - t, "%s%s %s (%s: %s)", t ? ", " : "", key, theirs,
+                 r->d->set.label, own);
+    }
+    const size_t t = strlen(text);
+    snprintf(text + t, sizeof text - t, ", as does %s", who);
+    if (*name) stage_name(&r->stage[s], name, text, true);
+}
+
+/* What other trainers do where the declared one does something else: as a whole, or by one of their options.
+ */
+static bool search_trainers(Report *r, Stage s, const Distance *ours, Err *e) {
     real *out = malloc(stage_out_size(r, s) * sizeof *out);
     if (!out) return fail(e, "verify: no memory");
-    x->n_name = 0;
-    for (int i = 0; i < n_mistake && !e->line[0]; i++) {
-        const Mistake *m = &mistakes[i];
-        bool has = false;
-        for (int k = 0; k < before.n_name; k++) has = has || !strcmp(before.name[k], m->name);
-        if (has || !(m->stages >> s & 1) || !dialect_has(r->d->set.dialect, m->name) ||
-            !fits_dialect(r, m->name))
-            continue;
-        Pool p = {0};
+    for (int k = 0; k < n_profile && !e->line[0]; k++) {
         Case c = r->right;
-        if (mistake_apply(m, &c, s, &p, e) && !e->line[0] && stage_under(out, r, &c, s, e) &&
-            stage_shows(r, s, &c, out))
-            name_mistake(x, m);
-        pool_free(&p);
+        if (profile_instead(&c.s, &r->d->set, &r->d->plain, &profiles[k]))
+            try_trainer(r, s, c, profiles[k].name, out, ours, e);
+    }
+    for (int k = 0; k < n_profile_option && !e->line[0]; k++) {
+        Case c = r->right;
+        char who[120];
+        const ProfileOption *o = &profile_options[k];
+        snprintf(who, sizeof who, "%s with %s %s", o->name, o->option, o->value);
+        if (option_instead(&c.s, o)) try_trainer(r, s, c, who, out, ours, e);
     }
     free(out);
-    x->lacks = x->n_name > 0;
-    if (x->n_name == 0) *x = before;
     return !e->line[0];
 }
 
@@ -329,44 +323,31 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
     StageReport *x = &r->stage[s];
     const bool right_per_row = stage_per_row(&r->right, s);
     const Distance ours = stage_distance(r, s, x->right, right_per_row, true);
-    Pool p = {0};
-    Case dialect = r->right;
-    const bool declared = r->d->set.dialect != DIALECT_TRL_116;
-    bool other = false, as_dialect = false, differs = false;
-    real *out = declared ? malloc(stage_out_size(r, s) * sizeof *out) : NULL;
+    Case plain = r->right;
+    char key[64], own[64], newest[64];
+    bool other = false;
+    for (int i = 0; settings_differ(key, newest, own, &i, &r->d->plain, &r->d->set); other = true)
+        setting_copy(&plain.s, &r->d->plain, key);
+    real *out = other ? malloc(stage_out_size(r, s) * sizeof *out) : NULL;
     x->verdict = ours.excess <= 1 ? VERDICT_RIGHT : VERDICT_UNKNOWN;
-    for (int k = 0; declared && out && k < 2 && !as_dialect && !e->line[0]; k++) {
-        other = dialect_case(&dialect, r, s, k, &p, e);
-        if (!other || e->line[0] || !stage_under(out, r, &dialect, s, e)) break;
-        differs = stage_shows(r, s, &dialect, out);
-        as_dialect = stage_distance(r, s, out, stage_per_row(&dialect, s), false).excess <= 1;
-    }
-    if (as_dialect && ours.excess > 1) x->verdict = VERDICT_RIGHT_AS;
-    /* ours, but not what it says that it is */
-    if (other && !as_dialect && ours.excess <= 1 && differs) {
-        x->verdict = VERDICT_DIFFERS;
-        name_missing_ways(r, s, e);
-    }
+    /* right for the declared trainer, and not what TRL's newest would give */
+    if (out && ours.excess <= 1 && !stage_runs_model(s) && !stage_obstacle(&plain, s) &&
+        stage_under(out, r, &plain, s, e) && stage_shows(r, s, &plain, out))
+        x->verdict = VERDICT_RIGHT_AS;
     free(out);
     Candidates found = {.n = 0};
     unsigned char visible[256] = {0};
     memcpy(visible, r->visible, n_mistake < 256 ? (size_t)n_mistake : 256);
     bool ok = !e->line[0];
-    if (ok && x->verdict == VERDICT_UNKNOWN && other) {                         /* beside the dialect first */
-        ok = search_singles(r, s, &dialect, true, &found, e);
-        if (x->n_name) x->verdict = any_choice(x) ? VERDICT_DIFFERS : VERDICT_WRONG;
-    }
-    if (ok && (x->verdict == VERDICT_UNKNOWN || x->n_name == 0)) {
-        found.n = 0;
-        ok = search_singles(r, s, &r->right, x->verdict == VERDICT_UNKNOWN, &found, e);
-    } else if (ok) ok = search_singles(r, s, &r->right, false, NULL, e);
+    if (ok) ok = search_singles(r, s, &r->right, x->verdict == VERDICT_UNKNOWN, &found, e);
+    if (ok && x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && !stage_runs_model(s))
+        ok = search_trainers(r, s, &ours, e) &&
+             (x->n_name == 0 || s < STAGE_LOSS || causes_factor(r, s, &r->right, NULL, e));
     if (s == STAGE_LOSS_MASK && x->verdict == VERDICT_UNKNOWN && x->n_name == 0) leaves_out(r);
     if (s == STAGE_SAMPLER && x->verdict == VERDICT_UNKNOWN) excuse_sampler(r);
     if (x->verdict == VERDICT_UNKNOWN) name_padding(r, s);
-    if (ok && x->verdict == VERDICT_UNKNOWN && x->n_name)
-        ok = causes_before(r, s, other ? &dialect : &r->right, e);
-    else if (ok && x->verdict == VERDICT_UNKNOWN)
-        ok = search_numbers(r, s, other ? &dialect : &r->right, &found, quick, e);
+    if (ok && x->verdict == VERDICT_UNKNOWN && x->n_name) ok = causes_before(r, s, &r->right, e);
+    else if (ok && x->verdict == VERDICT_UNKNOWN) ok = search_numbers(r, s, &r->right, &found, quick, e);
     if (x->verdict == VERDICT_UNKNOWN && x->n_name == 0 && s == STAGE_OLD && case_on_policy(&r->right) &&
         r->item[x->first].max_abs <= NOISE_MOST)
         name_recomputed(r);
@@ -377,13 +358,8 @@ static bool judge_stage(Report *r, Stage s, bool quick, Err *e) {
         x->obstacle = s == STAGE_REF ? "not --model's; give --ref-model" : "not --model's; give --old-model";
         memcpy(r->visible, visible, n_mistake < 256 ? (size_t)n_mistake : 256);
     }
-    if (x->verdict == VERDICT_UNKNOWN && x->n_name) {
-        bool own = true;                                /* the declared one's, but not all of them */
-        for (int i = 0; i < x->n_name; i++) own = own && dialect_has(r->d->set.dialect, x->name[i]);
+    if (x->verdict == VERDICT_UNKNOWN && x->n_name)
         x->verdict = any_choice(x) ? VERDICT_DIFFERS : VERDICT_WRONG;
-        if (own && declared) ok = ok && name_missing_ways(r, s, e);
-    }
-    pool_free(&p);
     return ok;
 }
 

@@ -270,9 +270,7 @@ static bool read_settings(Dump *d, const Json *config, Err *e) {
         said = said || !strncmp(config->item[i].key, "vllm_importance_sampling_", 25);
     if (!said && safetensors_find(d->file, stage_info[STAGE_ISR].tensor))
         s->grpo.importance_sampling_correction = true;
-    else if (!said && !s->dialect_given) s->grpo.importance_sampling_correction = false;
-    d->declared = *s;
-    profile_plain(s, &d->declared, s->profile, config);
+    else if (!said && !s->profile_given) s->grpo.importance_sampling_correction = false;
     const Json *lr = json_get(config, "lr");            /* the rate of this step, whatever stands before it */
     if (lr) s->adamw.lr = lr->number;
     if (!s->window.steps_per_generation)
@@ -652,16 +650,6 @@ static bool take_tensors(Dump *d, const Json *config, Err *e) {
     return true;
 }
 
-/* Which of the catalogue's dialects a profile is. */
-static Dialect dialect_of(const Profile *p) {
-    static const struct { const char *name; Dialect dialect; } of[] = {
-        {"verl", DIALECT_VERL}, {"openrlhf", DIALECT_OPENRLHF}, {"dr_grpo", DIALECT_DR_GRPO},
-        {"paper", DIALECT_PAPER}};
-    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
-        if (!strcmp(of[i].name, p->name)) return of[i].dialect;
-    return !strcmp(p->name, "trl") && strncmp(p->until, "1.1", 3) ? DIALECT_TRL_110 : DIALECT_TRL_116;
-}
-
 bool dump_open(Dump *d, const char *path, const char *profile, Err *e) {
     *d = (Dump){0};
     snprintf(d->path, sizeof d->path, "%s", path);
@@ -674,7 +662,7 @@ bool dump_open(Dump *d, const char *path, const char *profile, Err *e) {
     d->producer = safetensors_metadata(d->file, "producer");
     if (!profile) profile = safetensors_metadata(d->file, "profile");
     if (!profile) profile = safetensors_metadata(d->file, "dialect");
-    d->set.dialect_given = profile != NULL;
+    d->set.profile_given = profile != NULL;
     d->set.compute_given = compute != NULL;
     char place[1100], option[1100];
     snprintf(place, sizeof place, "%s: metadata config", path);
@@ -685,7 +673,6 @@ bool dump_open(Dump *d, const char *path, const char *profile, Err *e) {
               fail(e, "%s: metadata format: found %s%.40s%s, expected \"grpo-dump-1\" (docs/verify.md)", path,
                    format ? "\"" : "nothing", format ? format : "", format ? "\"" : "");
     if (ok) ok = (d->set.profile = profile_find(d->set.label, profile ? profile : "trl", option, e)) != NULL;
-    d->set.dialect = ok ? dialect_of(d->set.profile) : DIALECT_TRL_116;
     snprintf(option, sizeof option, "%s: metadata compute_dtype", path);
     if (ok && compute && (ok = choice_parse(&found, precision_names, compute, option, e)))
         d->set.compute = (Precision)found;
@@ -698,6 +685,7 @@ bool dump_open(Dump *d, const char *path, const char *profile, Err *e) {
     if (ok && config && config->type != JSON_OBJECT)
         ok = fail(e, "%s: found %s, expected an object of options", place, json_type_name(config->type));
     ok = ok && read_settings(d, config, e) && take_tensors(d, config, e) && dump_labels(d, config, e);
+    if (ok) profile_plain(&d->plain, &d->set, d->set.profile, config);
     json_free(config);
     if (!ok) dump_close(d);
     return ok;

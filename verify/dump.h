@@ -35,7 +35,7 @@ typedef struct {
     char path[1024];
     Safetensors *file;
     Pool pool;
-    DumpSettings set, declared; /* what the config says, with TRL's newest defaults, or the profile's */
+    DumpSettings set, plain;            /* plain: with TRL's newest defaults in place of the profile's */
     bool whole_rows;                    /* input_ids: a row holds prompt and completion */
     size_t n, width, n_label, prompt_width;
     int *id;                            /* [n, width], NULL: none */

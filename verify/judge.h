@@ -35,7 +35,6 @@ typedef struct {
     char text[MAX_NAMES][200];          /* of each: what is done instead */
     bool choice[MAX_NAMES];             /* some program does so on purpose */
     int n_name;
-    bool lacks;                         /* the names are what the declared program does, and this does not */
     char note[160];
 } StageReport;
 

@@ -1,5 +1,4 @@
-/* mistakes.c: the catalogue: a row for each mistake, what a dump cannot hold, and which mistakes a dialect
- * means to make. */
+/* mistakes.c: the catalogue: a row for each mistake, and what a dump cannot hold. */
 #include "verify/mistakes.h"
 
 #include <string.h>
@@ -432,43 +431,6 @@ const Absent absent_mistakes[] =
      {"D30-reference-adapter", "LoRA: the reference has the adapter on",
       "give the base as --ref-model: it shows in ref"},
      {NULL, NULL, NULL}};
-
-/* ---- dialects ---- */
-static const struct { Dialect dialect; const char *name;
-} dialects[] = {
-    {DIALECT_TRL_110, "D15-no-bias-correction"},
-    {DIALECT_TRL_110, "D36-no-ga"},
-    {DIALECT_TRL_110, "luspo-110"},
-    {DIALECT_TRL_110, "D26-n-item"},
-    {DIALECT_VERL, "D1-eps-1e-6"},
-    {DIALECT_VERL, "D2-single-scored"},
-    {DIALECT_VERL, "D7-token-whitening"},
-    {DIALECT_VERL, "D15-clamp"},
-    {DIALECT_VERL, "D18-paper"},
-    {DIALECT_VERL, "D16-nonempty"},
-    {DIALECT_VERL, "lr-clamp-20"},
-    {DIALECT_VERL, "dual-clip-3"},
-    {DIALECT_VERL, "D15-no-bias-correction"},
-    {DIALECT_VERL, "level-sequence-token"},
-    {DIALECT_VERL, "D19-clamp-10"},
-    {DIALECT_OPENRLHF, "D1-eps-1e-9"},
-    {DIALECT_OPENRLHF, "D15-no-bias-correction"},
-    {DIALECT_OPENRLHF, "D16-nonempty"},
-    {DIALECT_OPENRLHF, "lr-clamp-20"},
-    {DIALECT_DR_GRPO, "scale-none"},
-    {DIALECT_DR_GRPO, "D16-dr-grpo-sum"},
-    {DIALECT_DR_GRPO, "D16-fixed-length"},
-    {DIALECT_PAPER, "D1-eps-0"},
-    {DIALECT_PAPER, "D1-population"},
-    {DIALECT_PAPER, "D15-no-bias-correction"},
-    {DIALECT_PAPER, "D18-paper"},
-};
-
-bool dialect_has(Dialect d, const char *mistake) {
-    for (size_t i = 0; i < sizeof dialects / sizeof *dialects; i++)
-        if (dialects[i].dialect == d && !strcmp(dialects[i].name, mistake)) return true;
-    return false;
-}
 
 bool mistake_changes_model(const Mistake *m) {
     static MistakeApply *const all[] = {apply_interleaved_pairs, apply_unscaled_attention,

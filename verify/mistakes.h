@@ -23,8 +23,6 @@ bool mistake_apply(const Mistake *m, Case *c, Stage s, Pool *p, Err *e);
 /* What a GRPO dump cannot hold, with the reason; ends with name NULL. */
 typedef struct { const char *name, *line, *reason; } Absent;
 extern const Absent absent_mistakes[];
-/* Whether the mistake is what this dialect does. */
-bool dialect_has(Dialect d, const char *mistake);
 
 /* Whether it runs a copy of the network with other weights or settings, which costs as much as the network.
  */

@@ -58,6 +58,12 @@ static bool unknown_profile(const char *name, size_t length, const char *where, 
                 near ? "; did you mean " : "", near ? near : "");
 }
 
+/* What a row is called by its newest release. */
+static const char *newest_label(char out[48], const Profile *p) {
+    snprintf(out, 48, p->until ? "%.24s-%.20s" : "%.24s", p->name, p->until);
+    return out;
+}
+
 const Profile *profile_find(char label[48], const char *name, const char *where, Err *e) {
     char plain[64];
     size_t length = strlen(name), n = 0;
@@ -87,8 +93,8 @@ const Profile *profile_find(char label[48], const char *name, const char *where,
         else fail(e, "%s: found \"%.40s\", expected %s without a release", where, name, newest->name);
         return NULL;
     }
-    if (found->since) snprintf(label, 48, "%.24s-%.20s", found->name, *version ? version : found->until);
-    else snprintf(label, 48, "%.40s", found->name);
+    newest_label(label, found);
+    if (*version) snprintf(label, 48, "%.24s-%.20s", found->name, version);
     return found;
 }
 
@@ -105,34 +111,41 @@ static bool next_item(char key[64], char value[64], const char **at) {
 
 static bool set_text(DumpSettings *s, const char *key, const char *value, const char *where, Err *e) {
     Setting row;
-    if (!declared_setting(&row, key)) return true;
+    if (!declared_setting(&row, key)) return fail(e, "%s: no setting is called %.60s", where, key);
+    if (row.kind == SET_NUMBER && !strcmp(value, "none")) {             /* a bound that TRL writes as null */
+        *(double *)((char *)s + row.at) = NAN;
+        return true;
+    }
     return setting_set(s, &row, value, where, e);
 }
 
-/* What a setting is now, as it is written in a row; "" if there is none of that name. */
-static const char *setting_text(char out[64], const DumpSettings *s, const char *key) {
-    Setting row;
+/* What a setting is now, as it is written in a row. */
+static const char *row_text(char out[64], const DumpSettings *s, const Setting *row) {
+    const void *field = (const char *)s + row->at;
     out[0] = 0;
-    if (!declared_setting(&row, key)) return out;
-    const void *field = (const char *)s + row.at;
-    switch (row.kind) {
+    switch (row->kind) {
     case SET_NUMBER: case SET_STEPS:
         if (isnan(*(const double *)field)) snprintf(out, 64, "none");
         else snprintf(out, 64, "%g", *(const double *)field);
         break;
     case SET_INT: snprintf(out, 64, "%d", *(const int *)field); break;
     case SET_BOOL: snprintf(out, 64, "%s", *(const bool *)field ? "true" : "false"); break;
-    case SET_CHOICE: snprintf(out, 64, "%s", row.choice[*(const int *)field]); break;
+    case SET_CHOICE: snprintf(out, 64, "%s", row->choice[*(const int *)field]); break;
     case SET_STRING: case SET_HEADING: break;
     }
     return out;
+}
+
+static const char *setting_text(char out[64], const DumpSettings *s, const char *key) {
+    Setting row;
+    return declared_setting(&row, key) ? row_text(out, s, &row) : strcpy(out, "");
 }
 
 bool profile_apply(DumpSettings *s, const Profile *p, Err *e) {
     char key[64], value[64];
     const char *at = p->settings;
     while (next_item(key, value, &at))
-        if (!set_text(s, key, value, p->name, e)) e->line[0] = 0;
+        if (!set_text(s, key, value, p->name, e)) return false;
     return true;
 }
 
@@ -163,13 +176,29 @@ static const Json *find_option(const Json *v, const char *path, const char *opti
     return found;
 }
 
-/* A value as text; item: of a list, which one. */
+/* "0.5_5.0", which is how verl writes two bounds. */
+static bool is_pair(const char *text) {
+    char *end;
+    strtod(text, &end);
+    const char *second = end + 1;
+    if (end == text || *end != '_') return false;
+    strtod(second, &end);
+    return end != second && !*end;
+}
+
+enum { WHOLE = 2 };
+/* A value as text; item: of a list or a pair of bounds, which one. A pair as a whole is "LOWER_UPPER". */
 static const char *option_text(char out[64], const Json *v, size_t item) {
     if (v->type == JSON_ARRAY) {
+        if (item == WHOLE) item = 0;
         if (item >= v->length) return strcpy(out, "null");
         v = &v->item[item];
     }
-    if (v->type == JSON_STRING) snprintf(out, 64, "%.63s", v->string);
+    if (v->type == JSON_STRING && is_pair(v->string)) {
+        if (item == WHOLE) return strcpy(out, "LOWER_UPPER");
+        snprintf(out, 64, "%.63s", item ? strchr(v->string, '_') + 1 : v->string);
+        if (!item) out[strcspn(out, "_")] = 0;
+    } else if (v->type == JSON_STRING) snprintf(out, 64, "%.63s", v->string);
     else if (v->type == JSON_BOOL) snprintf(out, 64, "%s", v->number != 0 ? "true" : "false");
     else if (v->type == JSON_NUMBER) snprintf(out, 64, "%.17g", v->number);
     else snprintf(out, 64, "null");
@@ -182,7 +211,7 @@ static bool computed_text(char out[64], const char *text, const DumpSettings *s,
     const double first = strtod(text, &end), factor = strtod(end, &end);
     const Json *option = *end == '*' ? find_option(config, "", end + 1) : NULL;
     if (*end != '*') return false;
-    if (option) option_text(word, option, 0);
+    if (option) option_text(word, option, WHOLE);
     else if (!strcmp(end + 1, "epsilon_high"))
         snprintf(word, sizeof word, "%.17g", grpo_epsilon_high(&s->grpo));
     else setting_text(word, s, end + 1);
@@ -199,8 +228,11 @@ typedef struct { DumpSettings *s; const Json *config, *option; const char *where
 static bool apply_item(const Reading *r, const char *key, const char *value, Err *e) {
     char text[64];
     const Json *v = r->option;
+    const bool inverse = !strncmp(value, "1/", 2);
+    if (inverse) value += 2;
     if (*value == '@' && !(v = find_option(r->config, "", value + 1))) return true;
-    if (*value == '%' || *value == '@') option_text(text, v, value[0] == '%' && value[1] == '1');
+    if (*value == '@') option_text(text, v, 1);
+    else if (*value == '%') option_text(text, v, value[1] == '1' ? 1 : value[1] == '0' ? 0 : WHOLE);
     else if (strchr(value, '*')) {
         if (!computed_text(text, value, r->s, r->config)) return true;
     } else snprintf(text, sizeof text, "%s", value);
@@ -208,6 +240,7 @@ static bool apply_item(const Reading *r, const char *key, const char *value, Err
     if (!strcmp(text, "null") && declared_setting(&row, key) && (row.kind != SET_NUMBER || row.fallback) &&
         !(row.fallback && !strcmp(row.fallback, "none")))
         return true;
+    if (inverse) snprintf(text, sizeof text, "%.17g", 1 / strtod(text, NULL));
     return set_text(r->s, key, text, r->where, e);
 }
 
@@ -244,7 +277,7 @@ static bool is_so_anyway(const DumpSettings *s, const char *key, const Json *v) 
     char text[64], now[64];
     DumpSettings copy = *s;
     Err none = {{0}};
-    if (!set_text(&copy, key, option_text(text, v, 0), "", &none)) return false;
+    if (!set_text(&copy, key, option_text(text, v, WHOLE), "", &none)) return false;
     setting_text(text, &copy, key);
     return !strcmp(text, setting_text(now, s, key));
 }
@@ -254,7 +287,7 @@ static bool check_option(const DumpSettings *s, const Profile *p, const char *ve
                          const Json *v, bool ours, const char *where, Err *e) {
     bool has = false, value_known = false, value_has = false, any_value = false;
     char text[64], when[80], all[300] = "";
-    option_text(text, v, 0);
+    option_text(text, v, WHOLE);
     for (int i = 0; i < n_profile_option; i++) {
         const ProfileOption *x = &profile_options[i];
         if (strcmp(x->name, p->name) || strcmp(x->option, o->option)) continue;
@@ -310,7 +343,7 @@ bool profile_read(DumpSettings *s, const Profile *p, const char *label, const Js
         if (!after && r.option && !check_option(s, p, version, o, r.option, ours, where, e)) return false;
         if (!o->settings || !has_release(version, o->since, o->until)) continue;
         if (ours) setting_text(text, s, o->option);
-        else if (r.option) option_text(text, r.option, 0);
+        else if (r.option) option_text(text, r.option, WHOLE);
         else continue;
         if (o->value ? strcmp(o->value, text) : has_row_for(o, text)) continue;
         if (!apply_option(&r, o, ours, after, e)) return false;
@@ -368,6 +401,73 @@ void profile_plain(DumpSettings *plain, const DumpSettings *s, const Profile *p,
     }
 }
 
+/* ---- settings compared ---- */
+/* What belongs to a run and not to a trainer. */
+static bool is_of_run(const char *key) {
+    static const char *const of_run[] = {"beta", "temperature", "learning_rate", "max_completion_length",
+                                         "weight_decay", "num_generations", "steps_per_generation"};
+    return name_among(key, of_run, sizeof of_run / sizeof *of_run);
+}
+
+bool settings_differ(char *key, char *of_a, char *of_b, int *at, const DumpSettings *a,
+                     const DumpSettings *b) {
+    Setting row;
+    char name[64], x[64], y[64];
+    while (declared_at(&row, name, (*at)++)) {
+        if (is_of_run(name) || !strcmp(row_text(x, a, &row), row_text(y, b, &row))) continue;
+        if (key) strcpy(key, name), strcpy(of_a, x), strcpy(of_b, y);
+        return true;
+    }
+    return false;
+}
+
+void setting_copy(DumpSettings *to, const DumpSettings *from, const char *key) {
+    static const size_t bytes[] = {[SET_INT] = sizeof(int), [SET_NUMBER] = sizeof(double),
+                                   [SET_BOOL] = sizeof(bool), [SET_CHOICE] = sizeof(int),
+                                   [SET_STEPS] = sizeof(double)};
+    Setting row;
+    if (declared_setting(&row, key))
+        memcpy((char *)to + row.at, (const char *)from + row.at, bytes[row.kind]);
+}
+
+bool profile_instead(DumpSettings *to, const DumpSettings *s, const DumpSettings *plain, const Profile *p) {
+    DumpSettings newest;
+    char label[48], key[64], value[64], now[64], was[64];
+    const char *at = p->settings;
+    Err none = {{0}};
+    declared_default(&newest);
+    *to = *s;
+    for (int i = 0; settings_differ(key, now, was, &i, plain, s);) setting_copy(to, plain, key);
+    while (next_item(key, value, &at))
+        if (!is_of_run(key) && !strcmp(setting_text(now, plain, key), setting_text(was, &newest, key)))
+            set_text(to, key, value, "", &none);
+    return profile_read(to, p, newest_label(label, p), NULL, true, p->name, &none) &&
+           settings_differ(NULL, NULL, NULL, &(int){0}, to, s);
+}
+
+bool option_row_check(const ProfileOption *o, Err *e) {
+    DumpSettings s;
+    Setting row;
+    char key[64], value[64];
+    declared_default(&s);
+    for (const char *at = o->settings; next_item(key, value, &at);) {
+        if (!declared_setting(&row, key)) return fail(e, "%s: no setting is called %.60s", o->option, key);
+        if (!strpbrk(value, "%@*") && !set_text(&s, key, value, o->option, e)) return false;
+    }
+    return true;
+}
+
+bool option_instead(DumpSettings *s, const ProfileOption *o) {
+    const DumpSettings was = *s;
+    char key[64], value[64];
+    const char *at = o->settings;
+    Err none = {{0}};
+    if (!o->value || !at || strpbrk(at, "%@*")) return false;
+    while (next_item(key, value, &at))
+        if (!is_of_run(key) && !set_text(s, key, value, "", &none)) return false;
+    return settings_differ(NULL, NULL, NULL, &(int){0}, s, &was);
+}
+
 /* ---- words for a page ---- */
 bool profile_way(int i, char key[64], char value[64], const Profile **who) {
     DumpSettings newest;
@@ -399,10 +499,11 @@ bool profile_way(int i, char key[64], char value[64], const Profile **who) {
 }
 
 const ProfileCellInfo profile_cells[N_CELL] = {
-    [CELL_BASELINE] = {"baseline", "E82, E89"},    [CELL_DEVIATION] = {"deviation", "E83 to E86"},
-    [CELL_RATIO] = {"ratio", "E90 to E93"},        [CELL_CLIP] = {"clip", "E99, E107"},
-    [CELL_KL] = {"kl", "E94 to E96"},              [CELL_AGGREGATION] = {"aggregation", "E112"},
-    [CELL_CORRECTION] = {"correction", "E110"},
+    [CELL_BASELINE] = {"baseline", "E82, E126, E128"}, [CELL_DEVIATION] = {"deviation", "E83 to E86, E127"},
+    [CELL_RATIO] = {"ratio", "E90 to E93, E135"},      [CELL_CLIP] = {"clip", "E99, E107, E133, E134"},
+    [CELL_KL] = {"kl", "E94 to E96, E130, E131"},
+    [CELL_AGGREGATION] = {"aggregation", "E112, E138, E139"},
+    [CELL_CORRECTION] = {"correction", "E110, E180"},
 };
 
 typedef struct { char text[64]; } Word;
@@ -530,11 +631,11 @@ bool profiles_write(JsonWriter *w, Err *e) {
     for (int i = 0; i < n_profile && !e->line[0]; i++) {
         const Profile *p = &profiles[i];
         DumpSettings s;
-        char key[64], value[64], cell[160];
+        char key[64], value[64], cell[160], label[48];
         const char *at = p->settings;
         declared_default(&s);
         if (!profile_apply(&s, p, e) ||
-            !profile_read(&s, p, p->until ? p->until : "", NULL, true, p->name, e))
+            !profile_read(&s, p, newest_label(label, p), NULL, true, p->name, e))
             break;
         json_begin(w, '{');
         json_put_string(w, "name", p->name);

@@ -48,6 +48,18 @@ bool profile_knows(const Profile *p, const Json *member, const char **other);
  */
 void profile_plain(DumpSettings *plain, const DumpSettings *s, const Profile *p, const Json *config);
 
+/* The next setting in which a and b differ, from the *at-th row on: its key and both values as text, each
+ * [64] or NULL. False: no more. What belongs to a run and not to a trainer is left out. */
+bool settings_differ(char *key, char *of_a, char *of_b, int *at, const DumpSettings *a,
+                     const DumpSettings *b);
+void setting_copy(DumpSettings *to, const DumpSettings *from, const char *key);
+/* s as another trainer would have it: p's settings where `plain` has TRL's newest; false: no difference. */
+bool profile_instead(DumpSettings *to, const DumpSettings *s, const DumpSettings *plain, const Profile *p);
+/* Whether all that an option's row sets are settings that there are, with values that they can have. */
+bool option_row_check(const ProfileOption *o, Err *e);
+/* s with what a choice of an option sets; false: no difference, or it needs a value of its own. */
+bool option_instead(DumpSettings *s, const ProfileOption *o);
+
 /* The i-th of the different values that trainers give a setting, and a trainer that has it; false: no more.
  * For "these numbers fit std_eps 1e-6, which is verl's". */
 bool profile_way(int i, char key[64], char value[64], const Profile **who);

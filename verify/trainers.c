@@ -4,6 +4,7 @@
 #include "verify/profiles.h"
 
 /* ---- the trainers ---- */
+#define NO_CORRECTION ", use_bias_correction_kl false, vllm_importance_sampling_correction false"
 #define TRL(since, until, read, settings, note) \
     {"trl", since, until, read, \
      "trl/trainer/grpo_trainer.py: _compute_loss, _generate_and_score_completions; grpo_config.py", \
@@ -20,11 +21,18 @@
      "trainer/ppo_utils/experience_maker.py: compute_advantages_and_returns; trainer/ray/ppo_actor.py", \
      "std_eps 1e-9, use_bias_correction_kl false, kl_aggregation token_mean, entropy_aggregation policy, " \
      "vllm_importance_sampling_correction false" settings, note}
+#define NEMO(since, until, read, settings, note) \
+    {"nemo-rl", since, until, read, \
+     "nemo_rl/algorithms/loss/loss_functions.py: ClippedPGLossFn; algorithms/utils.py: calculate_kl, " \
+     "calculate_baseline_and_std_per_prompt; advantage_estimator.py: GRPOAdvantageEstimator; " \
+     "examples/configs/grpo_math_1B.yaml", \
+     "loss_type bnpo, aggregation_scope update, baseline leave_one_out, scale_rewards leave_one_out, " \
+     "zero_std keep, beta 0.01, learning_rate 5e-6, weight_decay 0.01, weight_decay_all true" \
+     NO_CORRECTION settings, note}
 #define LIGER(since, until, read, settings, note) \
     {"liger-kernel", since, until, read, \
      "liger_kernel/chunked_loss/grpo_loss.py: LigerFusedLinearGRPOFunction.ppo_loss_fn", \
      "beta 0.04, use_bias_correction_kl false, vllm_importance_sampling_correction false" settings, note}
-#define NO_CORRECTION ", use_bias_correction_kl false, vllm_importance_sampling_correction false"
 
 const Profile profiles[] = {
     TRL("0.15.0", "0.15.2", "0.15.2",
@@ -71,17 +79,15 @@ const Profile profiles[] = {
              "group_norm is GRPO's advantage; without use_kl_loss the KL is taken off the reward token by "
              "token; with it, k2 or k3 is recommended"),
 
-    {"nemo-rl", "0.6.0", "0.7.0", "7ea279abf",
-     "nemo_rl/algorithms/loss/loss_functions.py: ClippedPGLossFn; algorithms/utils.py: calculate_kl, "
-     "calculate_baseline_and_std_per_prompt; advantage_estimator.py: GRPOAdvantageEstimator; "
-     "examples/configs/grpo_math_1B.yaml",
-     "loss_type bnpo, aggregation_scope update, baseline leave_one_out, scale_rewards leave_one_out, "
-     "std_eps 1e-6, zero_std keep, beta 0.01, kl_clamp_log_ratio 20, kl_clamp 10, "
-     "kl_gradient score_function, learning_rate 5e-6, weight_decay 0.01, weight_decay_all true" NO_CORRECTION,
-     "the KL has its score-function term, so that its gradient is that of the expectation"},
+    NEMO("0.2.0", "0.3.1", "0.3.1", ", std_ddof 0, std_eps 0", NULL),
+    NEMO("0.4.0", "0.4.0", "0.4.0", ", std_eps 1e-6", NULL),
+    NEMO("0.5.0", "0.6.0", "0.6.0", ", std_eps 1e-6, kl_clamp_log_ratio 20, kl_clamp 10", NULL),
+    NEMO("0.7.0", "0.7.0", "0.7.0 and 7ea279abf",
+         ", std_eps 1e-6, kl_clamp_log_ratio 20, kl_clamp 10, kl_gradient score_function",
+         "the KL has its score-function term, so that its gradient is that of the expectation"),
 
-    LIGER("0.5.6", "0.6.4", "0.6.2", ", loss_type bnpo", "a loss only: advantages come from the caller"),
-    LIGER("0.6.5", "0.8.5", "0.8.5 and ead96b61", "",
+    LIGER("0.5.6", "0.6.3", "0.6.2", ", loss_type bnpo", "a loss only: advantages come from the caller"),
+    LIGER("0.6.4", "0.8.5", "0.8.5 and ead96b61", "",
           "a loss only: advantages come from the caller; dapo divides by the tokens of the generation batch"),
 
     {"unsloth", "2026.8", "2026.8", "015bdef0d9, unsloth-zoo ce232d6c",
@@ -89,56 +95,56 @@ const Profile profiles[] = {
      "loss_type bnpo, beta 0.001" NO_CORRECTION,
      "dapo divides by the tokens of the generation batch; a config with dapo gets epsilon_high 0.28"},
 
-    {"torchtune", "0.6", "0.7", "bd2a0fc7c",
+    {"torchtune", NULL, NULL, "bd2a0fc7c",
      "torchtune/dev/grpo/loss.py: GRPOSimpleLoss; recipes/dev/grpo_full_finetune_distributed.py; "
      "recipes/configs/dev/3B_full_grpo.yaml",
      "loss_type grpo, policy_term unclipped, beta 0.01, learning_rate 1e-5, weight_decay 0.01, "
      "weight_decay_all true" NO_CORRECTION,
      "on policy only; its GRPOLoss clips and averages over tokens"},
 
-    {"torchforge", "0.1", "0.1", "6e77f0b3",
+    {"torchforge", NULL, NULL, "6e77f0b3",
      "apps/grpo/main.py: simple_grpo_loss, ComputeAdvantages; src/forge/losses/grpo_loss.py: SimpleGRPOLoss",
      "loss_type grpo, policy_term unclipped, beta 0.1" NO_CORRECTION, "on policy only: the ratio is 1"},
 
-    {"areal", "1.0", "1.0.4", "4aef98d8d",
+    {"areal", "1.0.1", "1.0.4", "4aef98d8d",
      "areal/utils/functional/functional.py: ppo_actor_loss_fn; utils/data.py: Normalization, KLEstimator; "
      "trainer/ppo/actor.py: compute_advantages; examples/math/gsm8k_grpo.yaml",
      "loss_type bnpo, aggregation_scope update, std_eps 1e-5, kl_estimator k1, kl_clamp 10" NO_CORRECTION,
      "reward_norm by group is an example's; kl_ctl puts the KL into the reward, token by token; adv_norm "
      "whitens the advantages once more, which a config of ours cannot say"},
 
-    {"roll", "0.3", "0.3", "8eb27cc2",
+    {"roll", "0.2.0", "0.3.0", "8eb27cc2",
      "roll/pipeline/rlvr/actor_worker.py: loss_func; roll/utils/functionals.py: agg_loss, compute_approx_kl, "
      "reward_norm",
      "loss_type grpo, std_eps 1e-6, kl_clamp 10, count_empty_rows false, entropy_aggregation policy"
      NO_CORRECTION, "norm_mean_type and norm_std_type \"group\" make it GRPO"},
 
-    {"slime", "0.3", "0.3.1", "624b824a8",
+    {"slime", "0.2.1", "0.3.1", "624b824a8",
      "slime/utils/ppo_utils.py: compute_policy_loss, compute_approx_kl; backends/megatron_utils/loss.py: "
      "policy_loss_function; ray/rollout.py: _post_process_rewards",
      "loss_type grpo, std_eps 1e-6, kl_estimator k1, entropy_aggregation policy, weight_decay 0.01"
      NO_CORRECTION, "KL is off unless use_kl_loss; low_var_kl is k3, cut at 10"},
 
-    {"skyrl", "0.4", "0.4", "a9564572e",
+    {"skyrl", NULL, NULL, "a9564572e",
      "skyrl/backends/skyrl_train/utils/ppo_utils.py: compute_grpo_outcome_advantage, ppo_policy_loss, "
      "apply_loss_reduction_to_advantages_minibatch; skyrl_train/workers/worker.py",
      "loss_type bnpo, std_eps 1e-6, single_reply score, beta 0.001, kl_clamp_log_ratio 20, kl_clamp 10, "
      "kl_aggregation sequence_mean, log_ratio_max 20" NO_CORRECTION,
      "the policy term is divided in the advantages of the mini-batch; the KL is a mean of rows"},
 
-    {"prime-rl", "0.8", "0.8", "559b44772",
+    {"prime-rl", "0.7.0", "0.8.0", "559b44772",
      "src/prime_rl/trainer/rl/loss.py: default_loss_fn; src/prime_rl/orchestrator/algo/grpo.py: score_group",
      "loss_type bnpo, aggregation_scope update, scale_rewards none, policy_term unclipped, kl_estimator k2, "
      "beta 0.002" NO_CORRECTION,
      "the ratio is to the sampler, and so is kl_tau times its square: dump the sampler's numbers as old "
      "and as ref, and what its mask by probabilities keeps as policy_mask"},
 
-    {"art", "0.3", "0.3.11", "779559f",
+    {"art", "0.3.11", "0.3.11", "779559f",
      "src/art/local/train.py: compute_loss; src/art/local/tokenize.py: tokenize_trajectory_groups",
      "loss_type bnpo, std_ddof 0, std_eps 1e-6, learning_rate 5e-6" NO_CORRECTION,
      "replies whose advantage is 0 are left out of the batch: say group_ids"},
 
-    {"ms-swift", "4.4", "4.5.2", "3602360a5",
+    {"ms-swift", "4.4.0", "4.5.2", "3602360a5",
      "swift/rl_core/advantage.py: compute_advantages; swift/rlhf_trainers/grpo_trainer.py: _compute_loss",
      "loss_type grpo, beta 0.04, kl_clamp_log_ratio 20, kl_clamp 10, temperature 0.9" NO_CORRECTION,
      "dapo and cispo divide by the tokens of the generation batch"},
@@ -170,11 +176,16 @@ const Profile profiles[] = {
 const int n_profile = sizeof profiles / sizeof *profiles;
 
 /* ---- their options ---- */
-/* "%" is the option's value, "%0" and "%1" are the items of a list, "@OPTION" is another option's value if
- * the config has it. "1+1*epsilon" is computed when everything else is known. Rows of a program apply in this
- * order; those whose option is a name of ours look at the setting that came out. */
+/* "%" is the option's value, "%0" and "%1" are the items of a list or a pair of bounds, "@OPTION" is another
+ * option's value if the config has it, "1/" its inverse. "1+1*epsilon" is computed when everything else is
+ * known. Rows of a program apply in this order; those whose option is a name of ours look at the setting that
+ * came out. */
+#define REJECTED \
+    "rejection_max @rollout_rs_threshold, rejection_min 1/@rollout_rs_threshold, rejection_min " \
+    "@rollout_rs_threshold_lower"
 #define CORRECTION "vllm_importance_sampling_correction true, vllm_importance_sampling_mode "
-#define GENERATION_TOKENS "loss_aggregation token_mean, aggregation_scope ranks"
+/* dapo, cispo and vespo over the generation batch's tokens, without E112's factor GA / S */
+#define GENERATION_TOKENS "steps_per_generation 0+1*gradient_accumulation_steps"
 #define CISPO_1 \
     "policy_term cispo, cispo_clip_min 1-1*epsilon, cispo_clip_max 1+1*epsilon_high, dual_clip none"
 #define SINCE(name, option, since) {name, option, since, NULL, NULL, NULL}
@@ -254,7 +265,7 @@ const ProfileOption profile_options[] = {
     {"verl", "adv_estimator", NULL, NULL, "reinforce_plus_plus_baseline",
      "scale_rewards none, advantage_whitening tokens"},
     {"verl", "adv_estimator", "0.7.1", NULL, "gdpo",
-     "multi_objective_aggregation mo_grpo, advantage_whitening tokens"},
+     "multi_objective_aggregation normalize_then_sum, advantage_whitening tokens"},
     {"verl", "loss_mode", "0.5", NULL, "vanilla", ""},
     {"verl", "loss_mode", "0.6", NULL, "gspo", "importance_sampling_level sequence_token"},
     {"verl", "loss_mode", "0.5", NULL, "gpg", "policy_term logp, dual_clip none"},
@@ -271,6 +282,19 @@ const ProfileOption profile_options[] = {
      "vllm_importance_sampling_clip_max 2, vllm_importance_sampling_clip_max @rollout_is_threshold"},
     {"verl", "rollout_is", "0.6", NULL, "sequence", CORRECTION "sequence_truncate, "
      "vllm_importance_sampling_clip_max 2, vllm_importance_sampling_clip_max @rollout_is_threshold"},
+    {"verl", "rollout_is_threshold", "0.7.1", NULL, "LOWER_UPPER",
+     "vllm_importance_sampling_mode token_mask, "
+     "vllm_importance_sampling_clip_min %0, vllm_importance_sampling_clip_max %1"},
+    {"verl", "rollout_is_threshold", "0.6", NULL, NULL, ""},
+    {"verl", "rollout_rs", "0.6", NULL, "null", ""},
+    {"verl", "rollout_rs", "0.6", "0.7.0", "token", "rejection_mode token, " REJECTED},
+    {"verl", "rollout_rs", "0.6", "0.7.0", "sequence", "rejection_mode sequence, " REJECTED},
+    {"verl", "rollout_rs", "0.6", "0.7.0", "geometric", "rejection_mode geometric, " REJECTED},
+    {"verl", "rollout_rs", "0.7.1", NULL, "token_k1", "rejection_mode token"},
+    {"verl", "rollout_rs", "0.7.1", NULL, "seq_sum_k1", "rejection_mode sequence"},
+    {"verl", "rollout_rs", "0.7.1", NULL, "seq_mean_k1", "rejection_mode geometric"},
+    {"verl", "rollout_rs_threshold", "0.7.1", NULL, "LOWER_UPPER", "rejection_min 1/%1, rejection_max 1/%0"},
+    {"verl", "rollout_rs_threshold", "0.6", NULL, NULL, ""},
     {"verl", "tis_imp_ratio_cap", "0.5", "0.5.0", NULL,
      CORRECTION "token_truncate, vllm_importance_sampling_clip_max %"},
     {"verl", "entropy_coeff", NULL, NULL, NULL, "entropy_coef %"},
@@ -281,6 +305,7 @@ const ProfileOption profile_options[] = {
     {"verl", "importance_sampling_level", NULL, NULL, "sequence_token",
      "sequence_log_ratio_max 10, dual_clip none, log_ratio_max none"},
     {"verl", "loss_type", NULL, NULL, "cispo", CISPO_1 ", loss_aggregation token_mean"},
+    {"verl", "multi_objective_aggregation", NULL, NULL, "normalize_then_sum", "advantage_whitening tokens"},
     {"verl", "kl_estimator", NULL, NULL, "k1", "kl_clamp none, kl_clamp_log_ratio none"},
     {"verl", "kl_estimator", NULL, NULL, "k2", "kl_clamp none, kl_clamp_log_ratio none"},
     {"verl", "kl_estimator", NULL, NULL, "abs", "kl_clamp none, kl_clamp_log_ratio none"},
@@ -306,11 +331,13 @@ const ProfileOption profile_options[] = {
     {"openrlhf", "advantage.estimator", "0.10.2", NULL, "rloo", "baseline leave_one_out, scale_rewards none"},
     {"openrlhf", "advantage.estimator", "0.10.2", NULL, "reinforce_baseline",
      "scale_rewards none, advantage_whitening tokens_population"},
-    {"openrlhf", "token_level_loss", "0.7", NULL, "true", "loss_aggregation token_mean"},
-    {"openrlhf", "token_level_loss", "0.7", NULL, "false", "loss_aggregation sequence_mean"},
     {"openrlhf", "policy_loss_type", "0.8.9", NULL, "ppo", ""},
     {"openrlhf", "policy_loss_type", "0.8.9", NULL, "gspo",
      "importance_sampling_level sequence, loss_aggregation sequence_mean"},
+    /* PolicyLoss's own argument, which its caller then gives the KL too */
+    {"openrlhf", "token_level_loss", "0.7", NULL, "true", "loss_aggregation token_mean"},
+    {"openrlhf", "token_level_loss", "0.7", NULL, "false",
+     "loss_aggregation sequence_mean, kl_aggregation policy"},
     {"openrlhf", "enable_vllm_is_correction", "0.8.11", NULL, "true", CORRECTION "token_truncate, "
      "vllm_importance_sampling_clip_min 0.5, vllm_importance_sampling_clip_max 5"},
     {"openrlhf", "enable_vllm_is_correction", "0.8.11", NULL, "false", ""},
@@ -336,9 +363,9 @@ const ProfileOption profile_options[] = {
     {"openrlhf", "importance_sampling_level", NULL, NULL, "sequence", "log_ratio_max none"},
 
     {"nemo-rl", "reference_policy_kl_penalty", NULL, NULL, NULL, "beta %"},
-    {"nemo-rl", "reference_policy_kl_type", NULL, NULL, NULL, "kl_estimator %"},
-    {"nemo-rl", "kl_input_clamp_value", NULL, NULL, NULL, "kl_clamp_log_ratio %"},
-    {"nemo-rl", "kl_output_clamp_value", NULL, NULL, NULL, "kl_clamp %"},
+    {"nemo-rl", "reference_policy_kl_type", "0.5", NULL, NULL, "kl_estimator %"},
+    {"nemo-rl", "kl_input_clamp_value", "0.5", NULL, NULL, "kl_clamp_log_ratio %"},
+    {"nemo-rl", "kl_output_clamp_value", "0.5", NULL, NULL, "kl_clamp %"},
     {"nemo-rl", "use_kl_in_reward", NULL, NULL, "true",
      "kl_reward token, kl_reward_coef 0.01, kl_reward_coef @reference_policy_kl_penalty, beta 0"},
     {"nemo-rl", "use_kl_in_reward", NULL, NULL, "false", ""},
@@ -347,22 +374,23 @@ const ProfileOption profile_options[] = {
     {"nemo-rl", "ratio_clip_c", NULL, NULL, NULL, "dual_clip %"},
     {"nemo-rl", "token_level_loss", NULL, NULL, "true", "loss_aggregation token_mean"},
     {"nemo-rl", "token_level_loss", NULL, NULL, "false", "loss_aggregation sequence_mean"},
-    {"nemo-rl", "sequence_level_importance_ratios", NULL, NULL, "true", "importance_sampling_level sequence"},
-    {"nemo-rl", "sequence_level_importance_ratios", NULL, NULL, "false", ""},
+    {"nemo-rl", "sequence_level_importance_ratios", "0.4", NULL, "true",
+     "importance_sampling_level sequence"},
+    {"nemo-rl", "sequence_level_importance_ratios", "0.4", NULL, "false", ""},
     {"nemo-rl", "disable_ppo_ratio", NULL, NULL, "true", "policy_term logp"},
     {"nemo-rl", "disable_ppo_ratio", NULL, NULL, "false", ""},
-    {"nemo-rl", "use_cispo", NULL, NULL, "true", CISPO_1},
-    {"nemo-rl", "use_cispo", NULL, NULL, "false", ""},
+    {"nemo-rl", "use_cispo", "0.7", NULL, "true", CISPO_1},
+    {"nemo-rl", "use_cispo", "0.7", NULL, "false", ""},
     {"nemo-rl", "use_importance_sampling_correction", NULL, NULL, "true",
      CORRECTION "token_truncate, vllm_importance_sampling_clip_max none"},
     {"nemo-rl", "use_importance_sampling_correction", NULL, NULL, "false", ""},
-    {"nemo-rl", "truncated_importance_sampling_type", NULL, NULL, "null", ""},
-    {"nemo-rl", "truncated_importance_sampling_type", NULL, NULL, "tis", ""},
-    {"nemo-rl", "truncated_importance_sampling_type", NULL, NULL, "icepop",
+    {"nemo-rl", "truncated_importance_sampling_type", "0.6", NULL, "null", ""},
+    {"nemo-rl", "truncated_importance_sampling_type", "0.6", NULL, "tis", ""},
+    {"nemo-rl", "truncated_importance_sampling_type", "0.6", NULL, "icepop",
      "vllm_importance_sampling_mode token_mask"},
-    {"nemo-rl", "truncated_importance_sampling_ratio", NULL, NULL, NULL,
+    {"nemo-rl", "truncated_importance_sampling_ratio", "0.4", NULL, NULL,
      "vllm_importance_sampling_clip_max %"},
-    {"nemo-rl", "truncated_importance_sampling_ratio_min", NULL, NULL, NULL,
+    {"nemo-rl", "truncated_importance_sampling_ratio_min", "0.6", NULL, NULL,
      "vllm_importance_sampling_clip_min %"},
     {"nemo-rl", "use_leave_one_out_baseline", NULL, NULL, "true", ""},
     {"nemo-rl", "use_leave_one_out_baseline", NULL, NULL, "false", "baseline group, scale_rewards group"},
@@ -375,7 +403,7 @@ const ProfileOption profile_options[] = {
     {"liger-kernel", "epsilon_low", NULL, NULL, NULL, "epsilon %"},
     {"liger-kernel", "use_bias_correction_kl", "0.8", NULL, NULL, NULL},
     {"liger-kernel", "delta", "0.8", NULL, NULL, NULL},
-    {"liger-kernel", "importance_sampling_level", "0.6.5", NULL, NULL, NULL},
+    {"liger-kernel", "importance_sampling_level", "0.6.3", NULL, NULL, NULL},
     {"liger-kernel", "loss_type", NULL, NULL, "dapo", GENERATION_TOKENS},
     {"liger-kernel", "loss_type", NULL, NULL, "cispo", GENERATION_TOKENS},
     {"liger-kernel", "loss_type", NULL, NULL, "vespo", GENERATION_TOKENS},
@@ -453,7 +481,7 @@ const ProfileOption profile_options[] = {
     {"slime", "calculate_per_token_loss", NULL, NULL, "false", ""},
     {"slime", "advantage_estimator", NULL, NULL, "grpo", ""},
     {"slime", "advantage_estimator", NULL, NULL, "gspo", "importance_sampling_level sequence"},
-    {"slime", "advantage_estimator", NULL, NULL, "cispo", CISPO_1},
+    {"slime", "advantage_estimator", "0.3.1", NULL, "cispo", CISPO_1},
     {"slime", "grpo_std_normalization", NULL, NULL, "true", ""},
     {"slime", "grpo_std_normalization", NULL, NULL, "false", "scale_rewards none"},
     {"slime", "disable_grpo_std_normalization", NULL, NULL, "true", "scale_rewards none"},

@@ -20,20 +20,16 @@ static void add_words(char *out, size_t size, const char *format, ...) {
 static void add_causes(char *out, size_t size, const StageReport *x, bool who) {
     for (int i = 0; i < x->n_name; i++) {
         const Known *k = who ? known_name(x->name[i]) : NULL;
-        add_words(out, size, "%s%s [%s]", !i ? "" : x->lacks ? ", and " : ", or ", x->text[i], x->name[i]);
-        if (k && k->by && !x->lacks) add_words(out, size, ", as does %s", k->by);
+        add_words(out, size, "%s%s [%s]", i ? ", or " : "", x->text[i], x->name[i]);
+        if (k && k->by) add_words(out, size, ", as does %s", k->by);
     }
-    if (x->n_name > 1 && !x->lacks && who) add_words(out, size, "; this dump cannot tell them apart");
+    if (x->n_name > 1 && who) add_words(out, size, "; this dump cannot tell them apart");
 }
 
 /* What is not right of a stage, without the stage's name; who: and who does so on purpose. */
 static void add_fault(char *out, size_t size, const Report *r, Stage s, bool who) {
     const StageReport *x = &r->stage[s];
-    const char *declared = r->d->set.label;
-    if (x->n_name == 0 && x->verdict == VERDICT_DIFFERS)
-        add_words(out, size, "computed as %s does, not as %s", "trl-1.16", declared);
-    else if (x->n_name == 0) add_words(out, size, "cause unknown");
-    else if (x->lacks) add_words(out, size, "does not do what %s does: ", declared);
+    if (x->n_name == 0) add_words(out, size, "cause unknown");
     add_causes(out, size, x, who);
 }
 
@@ -43,7 +39,7 @@ void report_declared(char *out, size_t size, const Report *r, Stage s) {
          {STAGE_RATIO, CELL_RATIO, CELL_RATIO}, {STAGE_KL, CELL_KL, CELL_KL},
          {STAGE_TOKEN_LOSS, CELL_CLIP, CELL_KL}, {STAGE_LOSS, CELL_AGGREGATION, CELL_AGGREGATION},
          {STAGE_DLOGP, CELL_CLIP, CELL_AGGREGATION}};
-    const DumpSettings *set = &r->d->declared;
+    const DumpSettings *set = &r->d->set;
     char cell[160];
     *out = 0;
     for (size_t i = 0; i < sizeof cells / sizeof *cells; i++) {
