@@ -59,7 +59,8 @@ typedef struct {
 static void pairs_prompt(JsonWriter *w, const Example *x) {
     const Json *given = x->row ? json_get(x->row, "prompt") : NULL;
     json_key(w, "prompt");
-    if (given) { json_value(w, given); return; }
+    /* a text beside conversations says less than what they share */
+    if (given && (x->n_prompt == 1 || given->type == JSON_ARRAY)) { json_value(w, given); return; }
     json_begin(w, '[');
     for (int i = 0; i < x->n_prompt; i++) {
         json_begin(w, '{');
@@ -172,7 +173,7 @@ static bool reward_of(real *out, const Example *x, const double *weight, const c
             return fail(e, "%s:%d: no \"reward\" (a number); let grpo score write it, or give --model", path,
                         x->line);
         *out = reward->type == JSON_NULL ? (real)NAN : (real)reward->number;
-        return true;
+        return reward->type == JSON_NULL || score_has_size(reward->number, x, "reward", e);
     }
     double sum = 0;
     for (int k = 0; k < n_label; k++) {
@@ -180,7 +181,7 @@ static bool reward_of(real *out, const Example *x, const double *weight, const c
         if (weight[k] != 0) sum += weight[k] * (v && v->type == JSON_NUMBER ? v->number : NAN);
     }
     *out = (real)sum;
-    return true;
+    return isnan(sum) || score_has_size(sum, x, "scores, weighed", e);
 }
 
 static bool score_labels(char (*label)[64], int *n, const Dataset *d, Err *e) {
@@ -243,7 +244,7 @@ static bool bridge_pair(Pairs *p, const Example *x, Err *e) {
     const char *bridged = json_get(answer, "chosen")->string;
     JsonWriter w = {0};
     bool ok = *bridged || fail(e, "--bridge-cmd: answered line %lld with an empty text; expected a reply",
-                               p->program.next_id - 1);
+                               p->program.next_id - 1) || program_wrong(&p->program, x, e);
     p->n_prompt++;
     if (ok && !strcmp(bridged, x->rejected)) p->n_tied++;
     else if (ok) {

@@ -22,7 +22,7 @@ static bool flow_score(double *score, const Example *x, const char *column, cons
                        "none",
                     path, x->line, column);
     *score = v->number;
-    return true;
+    return score_has_size(*score, x, column, e);
 }
 
 bool flow_scores(PairSet *p, double *lowest, const Dataset *d, FlowScores scores, Err *e) {

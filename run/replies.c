@@ -81,7 +81,7 @@ static bool stored_score(double *score, const Example *x, const double *weight, 
             return fail(e, "%s:%d: no \"reward\" (a number); let grpo score write it, or weigh labels with "
                            "--reward-weights", path, x->line);
         *score = reward->number;
-        return true;
+        return score_has_size(*score, x, "reward", e);
     }
     if (!example_labels(label, x, name, n_label, path, e)) return false;
     *score = 0;

@@ -75,6 +75,12 @@ refuses "*wide.jsonl: is UTF-16, expected UTF-8: iconv -f UTF-16 -t UTF-8 'wide.
 printf '\037\213\010' > rows.jsonl.gz
 refuses "*rows.jsonl.gz: is compressed*: gzip -dc 'rows.jsonl.gz' > converted.jsonl" "$grpo" sft $one --output-dir no --dataset rows.jsonl.gz
 refuses '*someone/some-rows: is no file; if it is a data set of the Hugging Face hub: python3 *load_dataset("someone/some-rows"*' "$grpo" sft $one --output-dir no --dataset someone/some-rows
+printf 'how do I, er, fix it?\nand that?\n' > prompts.list
+refuses '*prompts.list: is text, expected JSON Lines; a file of prompts, one a line, has a name that ends with .txt' "$grpo" sample --model base --dataset prompts.list
+printf 'PK\003\004' > book.xlsx
+refuses '*book.xlsx: is a zip archive*' "$grpo" sample --model base --dataset book.xlsx
+printf '"level","prompt"\n3,"hi"\n' > noname
+refuses '*noname: is a table with commas*' "$grpo" sample --model base --dataset noname
 # twice LINE FILE: a data set of two rows
 twice() { printf '%s\n%s\n' "$1" "$1" > "$2"; }
 twice '{"instruction":"add","input":"1 and 2","output":"3"}' alpaca.jsonl
@@ -145,6 +151,19 @@ refuses '*nowhere/tokenizer.json: *' "$grpo" eval --policies base,nowhere --data
 grep -q 'eval  *[0-9]*/' "$err" && bad 'eval: a policy that is not there is found after the first has answered' || good
 refuses '*long.jsonl:3: the prompt has 245 tokens, but the context of judge/final holds 112; shorten it' "$grpo" score --dataset long.jsonl --reward-model judge/final --output no
 [ -e no ] && bad 'something was written' || good
+
+# numbers that float cannot hold, wherever the data have them
+echo '{"prompt":"hi","completion":"ho","reward":1e39,"chosen":"yes","rejected":"no","score_chosen":-1e39,"score_rejected":0,"scores":{"a":1e39}}' > large.jsonl
+sed 's/"chosen".*"scores"/"scores"/' large.jsonl > scored.jsonl
+refuses '*scored.jsonl:1: reward: found 1e+39, *' "$grpo" reward --model base --dataset scored.jsonl --loss-type value --output-dir no
+refuses '*scored.jsonl:1: reward: found 1e+39, *' "$grpo" pairs --dataset scored.jsonl
+refuses '*scored.jsonl:1: scores, weighed: found 1e+39, *' "$grpo" pairs --dataset scored.jsonl --reward-weights a=1
+refuses '*large.jsonl:1: score_chosen: found -1e+39, *' "$grpo" dpo --model base --dataset large.jsonl --loss-type flow_db --flow-scores column --output-dir no
+# bridged pairs keep the turns that a text beside them leaves out
+echo "{\"prompt\":\"and then?\",\"chosen\":[$q,$a,{\"role\":\"user\",\"content\":\"and then?\"},$a],\"rejected\":[$q,$a,{\"role\":\"user\",\"content\":\"and then?\"},$b]}" > turns.jsonl
+works 'bridged conversations' "$grpo" pairs --dataset turns.jsonl --bridge-cmd 'read -r l; echo "{\"id\":0,\"chosen\":\"so.\"}"'
+says 'bridged conversations' '*"prompt":?{"role":"user","content":"how do i fix the car?"},*"chosen":"so.","rejected":"no."*'
+refuses '*answered line 0 with an empty text*turns.jsonl:1' "$grpo" pairs --dataset turns.jsonl --bridge-cmd 'read -r l; echo "{\"id\":0,\"chosen\":\"\"}"'
 
 # ---- --skip-errors and --limit -----------------------------------------------------------------------
 { echo '{"prompt": "torn'; sed -n 1,2p long.jsonl; echo '{"question":"hi","completion":"ho"}'; sed -n '3,$p' long.jsonl; } > mixed.jsonl

@@ -296,6 +296,12 @@ bool dataset_load_some(Dataset *d, const char *path, int need, const char *syste
     return d->n > 0 || fail(e, "%s: holds no examples", path);
 }
 
+bool score_has_size(double score, const Example *x, const char *what, Err *e) {
+    return fabs(score) <= SCORE_MOST ||
+           fail(e, "%s:%d: %s: found %g, expected a number of at most %g in size; scale these numbers",
+                x->path, x->line, what, score, SCORE_MOST);
+}
+
 bool example_labels(double *label, const Example *x, const char (*name)[64], int n_label, const char *path,
                     Err *e) {
     const Json *labels = json_get(x->row, "labels");
@@ -309,9 +315,7 @@ bool example_labels(double *label, const Example *x, const char (*name)[64], int
         if (v->type != JSON_NUMBER)
             return fail(e, "%s:%d: labels: %s: found %s, expected a number; write null for a missing label",
                         path, x->line, v->key, json_type_name(v->type));
-        if (fabs(v->number) > SCORE_MOST)
-            return fail(e, "%s:%d: labels: %s: found %g, expected a number of at most %g in size; scale the "
-                           "labels", path, x->line, v->key, v->number, SCORE_MOST);
+        if (!score_has_size(v->number, x, v->key, e)) return false;
         label[k] = v->number;
     }
     return true;

@@ -48,6 +48,8 @@ bool dataset_load_some(Dataset *d, const char *path, int need, const char *syste
 /* The last rows of a permutation keyed by seed are held out: floor(share n) of them; both parts keep the
  * order of the file. */
 bool dataset_hold_out(Dataset *d, Dataset *held, double share, uint64_t seed, Err *e);
+/* Whether a label or score is no larger than SCORE_MOST. */
+bool score_has_size(double score, const Example *x, const char *what, Err *e);
 /* label [K] of one row; missing or null: NaN. Unknown labels are an error that names the nearest. */
 bool example_labels(double *label, const Example *x, const char (*name)[64], int n_label, const char *path,
                     Err *e);

@@ -1,6 +1,7 @@
 /* shapes.c: what people bring in place of a data set, and the command that makes one of it. */
 #include "text/shapes.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,11 +20,38 @@ static bool shape_ends(const char *path, const char *with) {
     return n > k && !strcmp(path + n - k, with);
 }
 
+/* The head of a table: a line of words, of which one is a column that is known here. */
+static bool names_columns(const char *text, size_t n) {
+    static const char *const known[] = {"prompt", "completion", "chosen", "question", "answer",
+                                        "instruction", "output", "query", "response", "text"};
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!strchr(PLAIN "\"\t\r, -", text[i])) return false;
+    while (at < n) {
+        const size_t from = at + (text[at] == '"');
+        for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+            const size_t length = strlen(known[k]);
+            if (from + length <= n && !memcmp(text + from, known[k], length) &&
+                (from + length == n || strchr("\"\t\r,", text[from + length])))
+                return true;
+        }
+        while (at < n && text[at] != ',' && text[at] != '\t') at++;
+        at++;
+    }
+    return false;
+}
+
 static bool is_table(const char *path, const char *text, size_t n, bool tabs) {
     const char *end = memchr(text, '\n', n);
     const size_t first = end ? (size_t)(end - text) : n;
     return shape_ends(path, tabs ? ".tsv" : ".csv") ||
-           (*text != '{' && memchr(text, tabs ? '\t' : ',', first));
+           (names_columns(text, first) && memchr(text, tabs ? '\t' : ',', first));
+}
+
+/* true, false and null are JSON. */
+static bool is_word(const char *at, size_t left) {
+    return shape_begins(at, left, "true", 4) || shape_begins(at, left, "false", 5) ||
+           shape_begins(at, left, "null", 4);
 }
 
 bool shapes_file(const char *path, const char *text, size_t n, Err *e) {
@@ -49,11 +77,17 @@ bool shapes_file(const char *path, const char *text, size_t n, Err *e) {
     if (shape_begins(at, left, "{\n", 2) || shape_begins(at, left, "{\r\n", 3))
         return fail(e, "%s: has JSON over several lines, expected one object a line: jq -c . '%s' > "
                        "converted.jsonl", path, path);
+    if (shape_begins(text, n, "PK\x03\x04", 4))
+        return fail(e, "%s: is a zip archive, a workbook perhaps; expected JSON Lines: save it as CSV first",
+                    path);
     if (left && (tabs || is_table(path, at, left, false)))
         return fail(e, "%s: is a table with %s, expected JSON Lines: python3 -c 'import csv, json; "
                        "[print(json.dumps(r)) for r in csv.DictReader(open(\"%s\", encoding=\"utf-8-sig\", "
                        "newline=\"\")%s)]' > converted.jsonl",
                     path, tabs ? "tabs" : "commas", path, tabs ? ", delimiter=\"\\t\"" : "");
+    if (left > 1 && isalpha((unsigned char)*at) && isalpha((unsigned char)at[1]) && !is_word(at, left))
+        return fail(e, "%s: is text, expected JSON Lines; a file of prompts, one a line, has a name that "
+                       "ends with .txt", path);
     return true;
 }
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/data.h"
+#include "text/fit.h"
 #include "net/folder.h"
 #include "lib/safetensors.h"
 
@@ -73,6 +73,7 @@ bool verify_data(const char *path, const char *dataset, const char *settings, co
         ok = encode_prompt(&prompt[i], &l, x, e) &&
              encode_completion(&completion[i], &l, x, x->completion,
                                !x->finish_reason || strcmp(x->finish_reason, "length"), e) &&
+             fit_ids(&prompt[i], &l, x, e) && fit_ids(&completion[i], &l, x, e) &&
              (!n_label || example_labels(y, x, (const char(*)[64])label, n_label, dataset, e));
         for (int k = 0; ok && k < n_label; k++) score[i * n_label + k] = (real)y[k];
     }
