@@ -62,7 +62,38 @@ static const char *value_text(const Json *v) {
     return w.text;
 }
 
-static bool from_file(void *config, const OptionTable *t, const char *path, Err *e) {
+/* The value of a long option on the command line, NULL if it is not there. */
+static const char *given(int argc, char **argv, const char *name) {
+    const size_t n = strlen(name);
+    const char *last = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "--", 2)) continue;
+        char plain[64];
+        snprintf(plain, sizeof plain, "%.*s", (int)strcspn(argv[i] + 2, "="), argv[i] + 2);
+        if (!setting_same_name(plain, name)) continue;
+        if (argv[i][2 + n] == '=') last = argv[i] + 3 + n;
+        else last = i + 1 < argc && strncmp(argv[i + 1], "--", 2) ? argv[i + 1] : "true";
+    }
+    return last;
+}
+
+/* A configuration may come from anywhere, and what it names as a program is run: only where it is the run's
+ * own (argv NULL), or the command line says the option too. */
+static bool may_name_program(const Json *v, const Setting *s, int argc, char **argv, const char *where,
+                             Err *e) {
+    const size_t n = strlen(s->name);
+    char option[64];
+    if (!argv || n < 4 || strcmp(s->name + n - 4, "_cmd") || given(argc, argv, s->name)) return true;
+    snprintf(option, sizeof option, "%s", s->name);
+    for (char *c = option; *c; c++)
+        if (*c == '_') *c = '-';
+    return fail(e,
+                "%s: %s: found the program \"%.200s\": a configuration starts no program by itself; give "
+                "--%s on the command line if it is to run, or take it out of the file",
+                where, s->name, v->type == JSON_STRING ? v->string : "", option);
+}
+
+static bool from_file(void *config, const OptionTable *t, const char *path, int argc, char **argv, Err *e) {
     Json *root = json_read_file(path, e);           /* kept: strings point into it */
     if (!root) return false;
     if (root->type != JSON_OBJECT)
@@ -94,6 +125,7 @@ static bool from_file(void *config, const OptionTable *t, const char *path, Err 
             continue;
         }
         if (v->type == JSON_NULL) continue;
+        if (!may_name_program(v, &option, argc, argv, where, e)) break;
         const char *text = v->type == JSON_ARRAY && option.kind != SET_STRING ? NULL : value_text(v);
         if (!text)
             fail(e, "%s: %s: found %s, expected a single value", where, v->key, json_type_name(v->type));
@@ -150,21 +182,6 @@ static void help(const OptionTable *t) {
     printf("\nexample: %s\n", t->example);
 }
 
-/* The value of a long option on the command line, NULL if it is not there. */
-static const char *given(int argc, char **argv, const char *name) {
-    const size_t n = strlen(name);
-    const char *last = NULL;
-    for (int i = 1; i < argc; i++) {
-        if (strncmp(argv[i], "--", 2)) continue;
-        char plain[64];
-        snprintf(plain, sizeof plain, "%.*s", (int)strcspn(argv[i] + 2, "="), argv[i] + 2);
-        if (!setting_same_name(plain, name)) continue;
-        if (argv[i][2 + n] == '=') last = argv[i] + 3 + n;
-        else last = i + 1 < argc && strncmp(argv[i + 1], "--", 2) ? argv[i + 1] : "true";
-    }
-    return last;
-}
-
 int options_parse(void *config, const OptionTable *t, int argc, char **argv, Err *e) {
     Setting s;
     const char *file = given(argc, argv, "config");
@@ -183,7 +200,7 @@ int options_parse(void *config, const OptionTable *t, int argc, char **argv, Err
         snprintf(of_run, sizeof of_run, "%.1000s/config.json", dir);
         if (path_exists(of_run)) file = of_run;
     }
-    if (file && !from_file(config, t, file, e)) return -1;
+    if (file && !from_file(config, t, file, argc, file == of_run ? NULL : argv, e)) return -1;
     for (int i = 1; i < argc; i++) {
         char name[128];
         const char *value = strchr(argv[i], '=');

@@ -28,7 +28,7 @@ works sft "$grpo" sft --model base --dataset replies.jsonl --output-dir sft --ma
 if [ "${1-}" = --example ]; then
     mkdir -p "$example_folder" && cp -R sft/final prompts.jsonl judge "$example_folder" || exit 2
     cat > "$example_folder/step.json" << END
-{"model": "$example_folder/final", "dataset": "$example_folder/prompts.jsonl", "reward_cmd": "sh '$example_folder/judge'", "reward_weights": "1,0.5",
+{"model": "$example_folder/final", "dataset": "$example_folder/prompts.jsonl", "reward_weights": "1,0.5",
  "num_generations": 4, "per_device_train_batch_size": 4, "num_iterations": 2, "max_steps": 2, "learning_rate": 2e-3, "beta": 0.1, "max_completion_length": 12, "seed": 2}
 END
     exit

@@ -211,5 +211,24 @@ works 'a policy that has collapsed' "$grpo" train --model base --dataset prompts
     --learning-rate 1 --beta 0.01 --output-dir collapsed
 told 1 'train: step [0-9]*: the policy has collapsed'
 
+# ---- a configuration is no program ----------------------------------------------------------------
+judge="touch was-run; $(printf %s "$answers" | sed 's/SCORE/0.5/')"
+judged="--model base --dataset prompts.jsonl --num-generations 2 --per-device-train-batch-size 4 --max-completion-length 4 --save-steps 1"
+works 'a run with a reward program' "$grpo" train $judged --max-steps 2 --reward-cmd "$judge" --output-dir program
+rm -f was-run
+for command in train ppo trace 'info --run train'; do
+    cp program/config.json stranger.json
+    [ "$command" = ppo ] && printf '{"reward_cmd": "touch was-run", "model": "base", "dataset": "prompts.jsonl"}' > stranger.json
+    refuses '*stranger.json:*: reward_cmd: found the program "*touch was-run*": a configuration starts no program by itself; give --reward-cmd on the command line*' "$grpo" $command --config stranger.json --output-dir never
+    if [ -e was-run ]; then bad "grpo $command: the program of a stranger's configuration was run"; rm was-run; else good; fi
+done
+refuses '*bridge.json:1:*: bridge_cmd: found the program*' "$grpo" pairs --config bridge.json $(printf '{"bridge_cmd": "touch was-run"}' > bridge.json)
+works 'the same program, asked for' "$grpo" train --config program/config.json --reward-cmd "$judge" --output-dir program-again
+same_run 'the same program, asked for' program program-again
+rm -rf program/final program/checkpoint.safetensors was-run
+works "--resume of one's own run" "$grpo" train --output-dir program --resume
+if [ -e was-run ]; then good; else bad "--resume: the run's own program was not run"; fi
+same_run "--resume of one's own run" program-again program
+
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
