@@ -85,22 +85,23 @@ static const char adapter_prefix[] = "base_model.model.",
                   adapter_embed_name[] = "base_model.model.model.embed_tokens.weight",
                   adapter_lm_head_name[] = "base_model.model.lm_head.weight";
 
-/* An adapter may bring an embedding and a head in place of the base's, which are tied. Of one alone PEFT
- * would keep the base's other. */
+/* An adapter may bring an embedding and a head in place of the base's. Where these are tied, one alone, or
+ * two that differ, are tied no more. */
 static bool adapter_matrices(ModelConfig *c, FolderInfo *info, const AdapterConfig *a, const char *dir,
                              Err *e) {
     char path[1024];
     Safetensors *s = path_join(path, sizeof path, dir, adapter_tensors_name, e) ? adapter_open(dir, e) : NULL;
     if (!s) return false;
-    const bool embed = safetensors_find(s, adapter_embed_name),
-               head = safetensors_find(s, adapter_lm_head_name);
-    safetensors_close(s);
+    const Tensor *embed = safetensors_find(s, adapter_embed_name),
+                 *head = safetensors_find(s, adapter_lm_head_name);
     info->whole_matrices = a->saves || embed || head;
-    if (!c->tied || c->n_label) return true;
-    if (embed != head)
-        return fail(e, "%s: holds %s alone, and the base ties it to the other; merge the adapter into its "
-                    "base with PEFT", path, embed ? adapter_embed_name : adapter_lm_head_name);
-    if (config_head_is_own(path, adapter_embed_name, adapter_lm_head_name)) c->tied = false;
+    if (!c->n_label && (!embed != !head ||
+                        config_head_is_own(path, adapter_embed_name, adapter_lm_head_name)))
+        c->tied = false;
+    /* a vocabulary that was made larger for it */
+    if (embed && head && embed->n_dim == 2 && embed->shape[0] > (size_t)c->vocab && embed->shape[0] < 1 << 24)
+        c->vocab = (int)embed->shape[0];
+    safetensors_close(s);
     return true;
 }
 
@@ -186,9 +187,9 @@ static bool tensor_load(Param *p, const Tensor *t, Store base_store, const char 
     return true;
 }
 
-/* The network's own parameters. A head that is not needed may be absent, or be another model's: it stays as
- * it is then. */
-static bool folder_load_base(Model *m, const char *dir, bool need_head, Err *e) {
+/* The network's own parameters; of: as config.json of dir has it, whatever an adapter makes of it. A head
+ * that is not needed may be absent, or be another model's: it stays as it is then. */
+static bool folder_load_base(Model *m, const char *dir, const ModelConfig *of, bool need_head, Err *e) {
     char path[1024];
     if (!path_join(path, sizeof path, dir, "model.safetensors.index.json", e)) return false;
     if (!path_exists(path) && path_join(path, sizeof path, dir, "model.safetensors", e) && !path_exists(path))
@@ -199,8 +200,11 @@ static bool folder_load_base(Model *m, const char *dir, bool need_head, Err *e) 
     for (int i = 0; ok && i < m->n_base; i++) {
         Param *p = &m->param[i];
         const Tensor *t = safetensors_find(s, p->name);
-        /* a tied matrix may stand there by its other name alone */
-        if (!t && p == m->embed && m->config.tied) t = safetensors_find(s, "lm_head.weight");
+        /* a tied matrix stands there once, by either name */
+        if (!t && of->tied && p == m->embed) t = safetensors_find(s, "lm_head.weight");
+        if (!t && of->tied && p == m->head && !m->config.n_label) t = safetensors_find(s, m->embed->name);
+        /* the adapter brings larger ones */
+        if (of->vocab < m->config.vocab && (p == m->embed || p == m->head)) continue;
         if (p == m->head && !need_head && (!t || !tensor_has_shape(t, p))) continue;
         ok = t ? tensor_load(p, t, m->config.base_store, dir, base_mixed, e)
                : fail(e, "%s: tensor %s is missing, which config.json asks for; %s", dir, p->name,
@@ -270,24 +274,18 @@ static bool folder_load_adapter(Model *m, const char *dir, bool need_head, Err *
     return ok;
 }
 
-static bool adapter_brings_head(const char *dir) {
-    Err e = {{0}};
-    Safetensors *s = adapter_open(dir, &e);
-    const bool found = s && safetensors_find(s, adapter_lm_head_name);
-    safetensors_close(s);
-    return found;
-}
-
 /* strict: the folder has to hold everything. Else what it may lack has been drawn from seed. */
 static Model *folder_open(const char *name, const ModelConfig *c, bool strict, uint64_t seed, Err *e) {
     char dir[1024], base[1024];
     hub_folder(dir, name);
-    const bool adapter = folder_is_adapter(dir), need_head = strict || !c->n_label,
-               own_head = adapter && (c->n_label || adapter_brings_head(dir));
-    Model *m = folder_base(base, dir, e) ? model_new(c, e) : NULL;
+    const bool adapter = folder_is_adapter(dir), need_head = strict || !c->n_label;
+    ModelConfig of = *c;
+    FolderInfo unused;
+    if (!folder_base(base, dir, e) || (adapter && !config_read(&of, &unused, base, e))) return NULL;
+    Model *m = model_new(c, e);
     if (!m) return NULL;
     if (!strict) model_init_new(m, seed);
-    if (folder_load_base(m, base, need_head && !own_head, e) &&
+    if (folder_load_base(m, base, &of, need_head && !(adapter && c->n_label), e) &&
         (!adapter || folder_load_adapter(m, dir, need_head, e))) {
         model_pack(m);
         return m;

@@ -433,8 +433,10 @@ static void refuse(const char *from, const char *to, const char *part) {
     model_free(m);
 }
 
-/* The adapter's tensors without those whose names hold `without`, and with two more (NULL: none). */
-static void write_adapter(const Model *m, const char *without, const real *embed, const real *head) {
+/* The adapter's tensors without those whose names hold `without`, and with two more (NULL: none) of more rows
+ * than the base's. */
+static void write_adapter(const Model *m, const char *without, const real *embed, const real *head,
+                          int more_rows) {
     TensorOut out[128];
     Err e = {{0}};
     int n = 0;
@@ -445,6 +447,7 @@ static void write_adapter(const Model *m, const char *without, const real *embed
         if (!data || (without && strstr(p->name, without))) continue;
         out[n] = (TensorOut){.name = p->name, .store = sizeof(real) == 4 ? STORE_F32 : STORE_F64, .n_dim = 2,
                              .shape = {(size_t)p->rows, (size_t)p->cols}, .data = data, .from = STORE_REAL};
+        if (more) out[n].shape[0] += (size_t)more_rows;
         if (more) out[n].name = data == head ? "base_model.model.lm_head.weight"
                                              : "base_model.model.model.embed_tokens.weight";
         n++;
@@ -459,7 +462,7 @@ static void test_E294_pattern(void) {
     FolderInfo info;
     Err e = {{0}};
     Model *m = write_pair(0, &info);
-    write_adapter(m, "layers.1.self_attn.q_proj", NULL, NULL);
+    write_adapter(m, "layers.1.self_attn.q_proj", NULL, NULL, 0);
     CHECK_ERROR(!folder_load(path_of("adapter"), NULL, &e), e,
                 "layers.1.self_attn.q_proj.lora_A.weight is missing");
     replace("\"target_modules\": [",
@@ -476,24 +479,25 @@ static void test_E294_pattern(void) {
             CHECK_INT(n_zero, l ? (int)param_count(p) : 0);
         }
     model_free(r);
-    write_adapter(m, "mlp.", NULL, NULL);
+    write_adapter(m, "mlp.", NULL, NULL, 0);
     r = folder_load(path_of("adapter"), NULL, &e);
     CHECK(r && r->config.lora.target == 15);
     model_free(r), model_free(m);
 }
 
-/* PEFT saves an embedding that was trained or made larger, and with it a head that is tied. */
+/* PEFT saves an embedding that was trained, and with it a head that is tied; or one of the two alone. */
 static void test_E294_saved_embeddings(void) {
     FolderInfo info, got;
     Err e = {{0}};
     Model *m = write_pair(0, &info);
     const size_t n = param_count(m->embed);
     CHECK(m->config.tied);
-    real *embed = malloc(n * sizeof *embed), *head = malloc(n * sizeof *head);
-    for (size_t i = 0; i < n; i++) embed[i] = head[i] = (real)i / 8;
+    const size_t larger = n + 2 * (size_t)m->config.hidden;
+    real *embed = malloc(larger * sizeof *embed), *head = malloc(larger * sizeof *head);
+    for (size_t i = 0; i < larger; i++) embed[i] = head[i] = (real)i / 8;
     for (int apart = 0; apart < 2; apart++) {
         head[1] += (real)apart;
-        write_adapter(m, NULL, embed, head);
+        write_adapter(m, NULL, embed, head, 0);
         Model *r = folder_load(path_of("adapter"), &got, &e);
         CHECK(r && got.whole_matrices);
         if (!r) { printf("%s\n", e.line); break; }
@@ -502,8 +506,24 @@ static void test_E294_saved_embeddings(void) {
         CHECK_INT(tiny_differ(r->head->data, head, n), 0);
         model_free(r);
     }
-    write_adapter(m, NULL, embed, NULL);
-    CHECK_ERROR(!folder_load(path_of("adapter"), NULL, &e), e, "the base ties it to the other");
+    for (int i = 0; i < 2; i++) {                       /* one alone: the other is the base's */
+        write_adapter(m, NULL, i ? NULL : embed, i ? head : NULL, 0);
+        Model *r = folder_load(path_of("adapter"), &got, &e);
+        CHECK(r && !r->config.tied);
+        if (!r) { printf("%s\n", e.line); break; }
+        CHECK_INT(tiny_differ(r->embed->data, i ? m->embed->data : embed, n), 0);
+        CHECK_INT(tiny_differ(r->head->data, i ? head : m->embed->data, n), 0);
+        model_free(r);
+    }
+    head[1] = embed[1];
+    write_adapter(m, NULL, embed, head, 2);
+    Model *r = folder_load(path_of("adapter"), &got, &e);
+    CHECK(r && r->config.tied && r->config.vocab == m->config.vocab + 2);
+    if (r) CHECK_INT(tiny_differ(r->embed->data, embed, larger), 0);
+    else printf("%s\n", e.line);
+    model_free(r);
+    write_adapter(m, NULL, embed, NULL, 2);
+    CHECK_ERROR(!folder_load(path_of("adapter"), NULL, &e), e, "the base had another size when the adapter");
     free(embed), free(head), model_free(m);
 }
 

@@ -91,6 +91,32 @@ def test_values_and_gradients(build, kind, name, tmp_path):
         assert set(got) == set(grads) | {"logits", "logps", "entropies"}
 
 
+MODULES = {                                                              # what PEFT saves beside or instead of a plain list of names
+    "pattern": dict(target_modules=r".*\.(q_proj|v_proj)$"), "pattern of one layer": dict(target_modules=r"model\.layers\.1\..*(q_proj|up_proj)"),
+    "layers": dict(target_modules=["q_proj", "down_proj"], layers_to_transform=[0]), "head": dict(target_modules=["q_proj"], modules_to_save=["lm_head"]),
+    "embedding": dict(target_modules=["q_proj"], modules_to_save=["embed_tokens"]), "both": dict(target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"]),
+    "norms": dict(target_modules=["k_proj"], modules_to_save=["norm"]), "larger vocabulary": dict(target_modules=["q_proj"]),
+}
+
+
+@pytest.mark.parametrize("kind", ["llama-tied", "qwen2"])
+@pytest.mark.parametrize("name", MODULES)
+def test_modules(kind, name, tmp_path):
+    """Adapters for patterns and for some layers, with whole matrices beside them, tied or not."""
+    base = save(make_model(*KINDS[kind]), tmp_path / "base")
+    larger = 3 if name == "larger vocabulary" else 0
+    model = load(base, "f64")
+    if larger: model.resize_token_embeddings(model.config.vocab_size + larger)
+    model = adapt(model, task_type="CAUSAL_LM", r=3, lora_alpha=5, **MODULES[name])
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            if "modules_to_save" in key: p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(9), dtype=p.dtype)
+        if larger: model.get_input_embeddings().weight += 0.1
+    model.save_pretrained(str(tmp_path / "adapter"))
+    case = random_case(131 + larger, [23, 9], 3, 0.7)
+    close("logits", model_tool("f64", tmp_path / "adapter", case, tmp_path)["logits"], theirs_logits(model, case), LIMITS["f64"]["logits"])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_classifier(kind, tmp_path):
     """A reward model of PEFT's (task SEQ_CLS, the scores under modules_to_save): scores and gradients, in float."""
