@@ -213,14 +213,14 @@ static bool sums_are_exact(const real *x, size_t n, size_t stride) {
     return true;
 }
 
-/* What a deviation of equal rewards is: 0, or rounding that std_eps may not hide. Beyond sqrt(n) it does not
- * take an advantage. */
-static double noise_of(const real *x, size_t n, size_t stride, double deviation, double eps) {
+/* What a deviation of equal rewards is: 0, or rounding that std_eps may not hide. own: about the baseline
+ * that is subtracted; then no advantage is beyond sqrt(n), whatever rounds. */
+static double noise_of(const real *x, size_t n, size_t stride, double deviation, double eps, bool own) {
     double most = 0;
     for (size_t i = 0; i < n; i++) if (fabs((double)x[i * stride]) > most) most = fabs((double)x[i * stride]);
     if (sums_are_exact(x, n, stride) && deviation == 0) return 0;
     const double noise = isnan(deviation) ? 0 : most / (deviation + eps);
-    return noise < 4e6 * sqrt((double)n) ? noise : 4e6 * sqrt((double)n);       /* 2^22 and more */
+    return noise < 4e6 * sqrt((double)n) || !own ? noise : 4e6 * sqrt((double)n);       /* 2^22 */
 }
 
 bool advantage_noise(double *noise, const Case *c, Pool *p, Err *e) {
@@ -236,7 +236,7 @@ bool advantage_noise(double *noise, const Case *c, Pool *p, Err *e) {
         double sum = 0, std;
         for (size_t l = 0; scores && l < k; l++) {
             reward_moments(NULL, &std, s.score + first * k + l, size, k, f->std_ddof);
-            sum += fabs(c->weight[l]) * noise_of(s.score + first * k + l, size, k, std, f->std_eps);
+            sum += fabs(c->weight[l]) * noise_of(s.score + first * k + l, size, k, std, f->std_eps, true);
         }
         if (!scores) {
             reward_moments(NULL, &std, s.reward + first, size, 1, f->std_ddof);
@@ -253,7 +253,7 @@ bool advantage_noise(double *noise, const Case *c, Pool *p, Err *e) {
             sum = noise_of(s.reward + first, size, 1, f->scale_rewards == SCALE_NONE    ? 1
                                                       : f->scale_rewards == SCALE_BATCH ? batch
                                                                                         : std,
-                           f->std_eps);
+                           f->std_eps, f->baseline == BASELINE_GROUP && f->scale_rewards == SCALE_GROUP);
         }
         for (size_t i = first; i < first + size; i++) noise[s.g.member[i]] = sum;
     }
