@@ -298,6 +298,17 @@ static real *own_tokens(const real **field, const Case *c, Pool *p, Err *e) {
     return x;
 }
 
+/* The correction from the case's own sampler, where a later stage than the correction itself asks for it. */
+static bool isr_again(Case *c, Stage s, Pool *p, Err *e) {
+    if (s == STAGE_ISR) return true;
+    if (!c->isr || c->d->value[STAGE_ISR] || !c->s.grpo.importance_sampling_correction) return false;
+    real *isr = pool_take(p, stage_size(c, STAGE_ISR), sizeof *isr, e);
+    if (!isr || !stage_compute(isr, c, STAGE_ISR, p, e)) return false;
+    c->isr = isr;
+    c->isr_per_row = stage_per_row(c, STAGE_ISR);
+    return true;
+}
+
 APPLY(isr_mean) {
     if (variant_isr_per_token(c->s.grpo.importance_sampling_mode)) return false;
     const real *old = c->old ? c->old : c->logp;
@@ -306,7 +317,7 @@ APPLY(isr_mean) {
         const double n = case_row_count(c, j / c->d->width);
         sampler[j] = (real)(old[j] - ((double)old[j] - sampler[j]) / (n > 1 ? n : 1));
     }
-    return sampler;
+    return sampler && isr_again(c, s, p, e);
 }
 
 APPLY(isr_truncate_2) {
@@ -314,7 +325,7 @@ APPLY(isr_truncate_2) {
     if (g->importance_sampling_mode == ISR_TOKEN_MASK) g->importance_sampling_mode = ISR_TOKEN_TRUNCATE;
     if (g->importance_sampling_mode == ISR_SEQUENCE_MASK) g->importance_sampling_mode = ISR_SEQUENCE_TRUNCATE;
     g->importance_sampling_clip_max = 2;
-    return true;
+    return isr_again(c, s, p, e);
 }
 
 /* The mean's place is taken by the sum of the tokens' ratios instead of their product. */
@@ -330,7 +341,7 @@ APPLY(isr_sum) {
         for (size_t j = i * width; n > 0 && j < (i + 1) * width; j++)
             if (!isnan(sampler[j])) sampler[j] = (real)(old[j] - d_log(sum) / n);
     }
-    return sampler;
+    return sampler && isr_again(c, s, p, e);
 }
 
 APPLY(isr_missing) {

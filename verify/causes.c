@@ -124,12 +124,20 @@ static bool best_value(double *value, const Fit *f) {
     return true;
 }
 
+/* Whether the gradient is wrong too, so that what explains both has more than one number to tell it. */
+static bool gradient_wrong(Report *r) {
+    const StageReport *x = &r->stage[STAGE_DLOGP];
+    return x->judged && stage_distance(r, STAGE_DLOGP, x->right, false, false).excess > 1;
+}
+
 /* One number is fitted by one setting, whatever was done: only a value that people write down counts, and
  * its neighbours must lie far off. (The bonus is small, and its coefficient comes in steps of two.) */
 static bool told_by_one_number(const Fit *f, double value) {
-    const bool bonus = f->knob->at == AT(window.entropy_coef);
+    const bool bonus = f->knob->at == AT(window.entropy_coef),
+               beside = f->knob->stages >> STAGE_DLOGP & 1 && gradient_wrong(f->r);
     const double least = bonus ? value / 2 : fabs(rounded_to(value, 1)) / 100,
-                 unit = f->knob->kind == KNOB_INT && least < 1 ? 1 : least, far = bonus ? 100 : 500;
+                 unit = f->knob->kind == KNOB_INT && least < 1 ? 1 : least,
+                 far = beside ? 5 : bonus ? 100 : 500;
     Distance above, below, own;
     return try_value(&above, f, value + unit) && try_value(&below, f, value - unit) &&
            try_value(&own, f, value) && own.excess <= 1 && above.excess > far && below.excess > far;

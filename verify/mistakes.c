@@ -226,14 +226,15 @@ const Mistake mistakes[] = {
       "ratio differ from 1 on policy",
       "old is not the policy's own", apply_recomputed_old, 0),
 
-    M("D24-token-mean", ISR, "E110", "the sequence's correction is a mean over tokens instead of a sum",
+    M("D24-token-mean", ISR | TOKEN, "E110",
+      "the sequence's correction is a mean over tokens instead of a sum",
       "the mode is per token, or sampler and trainer agree", apply_isr_mean),
-    M("D24-sum-of-ratios", ISR, "E110",
+    M("D24-sum-of-ratios", ISR | TOKEN, "E110",
       "the sequence's correction is the sum of the tokens' ratios instead of their product",
       "the mode is per token, or completions have one token", apply_isr_sum),
     M("D24-missing", TOKEN, "E111", "the loss is not corrected for the sampler",
       "no correction is on, or sampler and trainer agree", apply_isr_missing),
-    M("D24-truncate-2", ISR, "E110", "truncated at 2", "nothing exceeds 2", apply_isr_truncate_2),
+    M("D24-truncate-2", ISR | TOKEN, "E110", "truncated at 2", "nothing exceeds 2", apply_isr_truncate_2),
     M("D24-none", ISR, "E110", "no correction for the sampler: all 1", "sampler and trainer agree",
       apply_isr_none),
 
