@@ -13,6 +13,7 @@
 #include "lib/files.h"
 #include "lib/json.h"
 #include "text/chat.h"
+#include "text/jinja.h"
 #include "lib/machine.h"
 
 static void put_ids(JsonWriter *w, const char *key, const Ids *ids) {
@@ -54,17 +55,35 @@ static bool chat_line(JsonWriter *w, const Chat *c, const Tokenizer *t, const Js
     Message *m = calloc(list->length + 1, sizeof *m);
     bool ok = m || fail(e, "no memory");
     for (size_t i = 0; ok && i < list->length; i++)
-        m[i].row = &list->item[i], m[i].content = "",
-        ok = json_get_string(&list->item[i], "role", &m[i].role, "stdin", e) &&
-             (json_get(m[i].row, "content")->type != JSON_STRING ||
-              json_get_string(&list->item[i], "content", &m[i].content, "stdin", e));
+        if ((ok = json_get_string(m[i].row = &list->item[i], "role", &m[i].role, "stdin", e))) {
+            const Json *content = json_get(m[i].row, "content");
+            m[i].content = content && content->type == JSON_STRING ? content->string : "";
+        }
     char *s = ok ? chat_render(c, (Conversation){m, (int)list->length, v}, prompt, e) : NULL;
     Ids ids = {0};
-    ok = s && (prompt ? chat_encode(&ids, c, (Conversation){m, (int)list->length, v}, false, e)
-                      : tokenizer_encode(&ids, t, s, strlen(s), true, e));
+    /* behind an assistant's turn a prompt would go on with it */
+    if (s && prompt && list->length && strcmp(m[list->length - 1].role, "assistant"))
+        ok = chat_encode(&ids, c, (Conversation){m, (int)list->length, v}, false, e);
+    else ok = s && tokenizer_encode(&ids, t, s, strlen(s), ENCODE_SPECIAL, e);
     if (ok)
         json_put_string(w, "family", chat_name(c)), json_put_string(w, "text", s), put_ids(w, "ids", &ids);
     free(s), free(ids.id), free(m);
+    return ok;
+}
+
+/* {"template", "input"} to the text that it writes and a letter for each byte: . D G B, as in test_jinja. */
+static bool jinja_line(JsonWriter *w, const char *date, const Json *v, Err *e) {
+    const Json *template = json_get(v, "template"), *input = json_get(v, "input");
+    JinjaVariable all[64];
+    JinjaText t = {0};
+    if (!template || !input || input->length > 64) return fail(e, "expected template and input");
+    for (size_t i = 0; i < input->length; i++)
+        all[i] = (JinjaVariable){input->item[i].key, &input->item[i], input->item[i].type == JSON_ARRAY};
+    Jinja *j = jinja_parse(template->string, template->length, "template", e);
+    const bool ok = j && jinja_render(&t, j, all, (int)input->length, date, e);
+    for (size_t i = 0; i < t.n; i++) t.mark[i] = (unsigned char)".DGB"[t.mark[i]];
+    if (ok) json_put_string_n(w, "text", t.text, t.n), json_put_string_n(w, "marks", (char *)t.mark, t.n);
+    free(t.text), jinja_free(j);
     return ok;
 }
 
@@ -84,15 +103,16 @@ static char *read_all(FILE *f, size_t *n) {
 int main(int argc, char **argv) {
     Err e = {0};
     size_t n;
-    if (argc < 3) return fprintf(stderr, "tokenizer_tool encode|decode|chat|train DIR [NAME|VOCAB]\n"), 2;
-    const bool train = strcmp(argv[1], "train") == 0;
+    if (argc < 3)
+        return fprintf(stderr, "tokenizer_tool encode|decode|chat|train DIR [NAME|VOCAB], jinja DATE\n"), 2;
+    const bool train = strcmp(argv[1], "train") == 0, jinja = strcmp(argv[1], "jinja") == 0;
     const char **text = NULL;
     size_t *length = NULL;
     Json **tree = NULL;
     int n_line = 0;
     const double start = clock_seconds();
-    Tokenizer *t = train ? NULL : tokenizer_load(argv[2], &e);
-    if (!train && !t) return fprintf(stderr, "%s\n", e.line), 2;
+    Tokenizer *t = train || jinja ? NULL : tokenizer_load(argv[2], &e);
+    if (!train && !jinja && !t) return fprintf(stderr, "%s\n", e.line), 2;
     if (t)
         fprintf(stderr, "load %.3f s, vocab %d, bos %d, eos %d, pad %d\n", clock_seconds() - start,
                 tokenizer_vocab(t), tokenizer_bos(t), tokenizer_eos(t), tokenizer_pad(t));
@@ -120,6 +140,7 @@ int main(int argc, char **argv) {
             v && (strcmp(argv[1], "encode") == 0   ? encode_line(&w, t, v, &e)
                   : strcmp(argv[1], "decode") == 0 ? decode_line(&w, t, v, &e)
                   : c                              ? chat_line(&w, c, t, v, &e)
+                  : jinja                          ? jinja_line(&w, argv[2], v, &e)
                                                    : fail(&e, "%s: unknown command", argv[1]));
         if (!ok)
             free(w.text), w = (JsonWriter){0}, json_begin(&w, '{'), json_put_string(&w, "error", e.line),

@@ -226,9 +226,11 @@ static Value evaluated(Machine *m, Scope *s, const Node *n) {
     case SLICE: return sliced(m, s, n);
     case CALL: return call(m, s, n);
     case FILTER:
+        if (!n->filter) jinja_refuse_name(m, n);
         a = jinja_value(m, s, n->a), given = arguments(m, s, n->b);
         return operation_call(m, n->filter, a, &given);
     case TEST:
+        if (n->op < 0) jinja_refuse_name(m, n);
         a = jinja_value(m, s, n->a), given = arguments(m, s, n->b);
         return value_bool(test_call(m, n->op, a, &given));
     case NOT: return value_bool(!value_true(jinja_value(m, s, n->a)));
@@ -311,6 +313,7 @@ static Value through(Machine *m, Scope *s, const Node *n, Value v) {
     v = through(m, s, n->a, v);
     m->depth--;
     Arguments a = arguments(m, s, n->b);
+    if (!n->filter) jinja_refuse_name(m, n);
     return operation_call(m, n->filter, v, &a);
 }
 

@@ -56,7 +56,11 @@ Value operation_call(Machine *m, const Operation *o, Value v, Arguments *a) {
 
 /* ---- texts ---- */
 
-static Value f_string(Machine *m, Value v, Arguments *a) { (void)a; return value_text(m, v); }
+static Value f_string(Machine *m, Value v, Arguments *a) {      /* which: 1 safe */
+    v = value_text(m, v);
+    v.safe = v.safe || a->which;
+    return v;
+}
 static Value f_cased(Machine *m, Value v, Arguments *a) {
     return string_cased(m, value_text(m, v), a->which);
 }
@@ -427,6 +431,27 @@ static Value s_remove(Machine *m, Value v, Arguments *a) {      /* which: 0 a pr
     if (!s_touches(m, v, a).i) return v;
     return a->which ? string_part(v, 0, v.n - what.n) : string_part(v, what.n, v.n);
 }
+/* {} in turn, {0} by place, {name}; {{ and }} are brackets. */
+static Value s_format(Machine *m, Value v, Arguments *a) {
+    Written w = {0};
+    for (size_t i = 0, end, next = 0; i < v.n; i = end + 1) {
+        end = i;
+        if (v.s[i] != '{' && v.s[i] != '}') { written_string(m, &w, string_part(v, i, i + 1)); continue; }
+        if (i + 1 < v.n && v.s[i + 1] == v.s[i]) {
+            written_string(m, &w, string_part(v, i, ++end));
+            continue;
+        }
+        while (end < v.n && v.s[end] != '}') end++;
+        const char *name = value_name(m, string_part(v, i + 1, end));
+        const bool place = strspn(name, "0123456789") == strlen(name);
+        const Value found = argument(a, !place ? -1 : *name ? atoi(name) : (int)next++, place ? "" : name,
+                                     value_undefined(name));
+        if (found.type == UNDEFINED) jinja_stop(m, "format: {%.40s}: not known here", name);
+        written_string(m, &w, value_text(m, found));
+    }
+    a->used = ~0ull;
+    return written_value(&w);
+}
 static Value s_all(Machine *m, Value v, Arguments *a) {         /* which: 0 digits, 1 blanks, 2 letters */
     bool all = v.n > 0;
     (void)m;
@@ -518,7 +543,7 @@ static const Operation filters[] = {
     {"join", 0, f_join, 0}, {"last", 0, f_end, 1}, {"length", 0, f_length, 0}, {"list", 0, f_list, 0},
     {"lower", 0, f_cased, LOWER}, {"map", 0, f_map, 0}, {"max", 0, f_extreme, 1}, {"min", 0, f_extreme, 0},
     {"reject", 0, f_choose, 0}, {"rejectattr", 0, f_choose, 2}, {"replace", 0, f_replace, 0},
-    {"reverse", 0, f_reverse, 0}, {"safe", 0, f_string, 0}, {"select", 0, f_choose, 1},
+    {"reverse", 0, f_reverse, 0}, {"safe", 0, f_string, 1}, {"select", 0, f_choose, 1},
     {"selectattr", 0, f_choose, 3}, {"sort", 0, f_sort, 0}, {"string", 0, f_string, 0}, {"sum", 0, f_sum, 0},
     {"title", 0, f_cased, TITLE_FILTER}, {"tojson", 0, f_tojson, 0}, {"trim", 0, f_strip, 3},
     {"unique", 0, f_unique, 0}, {"upper", 0, f_cased, UPPER}};
@@ -533,17 +558,17 @@ enum { OF_STRING = 1u << STRING, OF_LIST = 1u << LIST | 1u << TUPLE, OF_DICT = 1
 static const Operation methods[] = {
     {"capitalize", OF_STRING, f_cased, CAPITALIZE}, {"copy", OF_DICT | 1u << LIST, d_copy, 0},
     {"count", OF_LIST, l_find, 0}, {"count", OF_STRING, s_count, 0}, {"endswith", OF_STRING, s_touches, 1},
-    {"find", OF_STRING, s_find, 0}, {"get", OF_DICT, d_get, 0}, {"index", OF_LIST, l_find, 1},
-    {"index", OF_STRING, s_find, 1}, {"isalpha", OF_STRING, s_all, 2}, {"isdigit", OF_STRING, s_all, 0},
-    {"islower", OF_STRING, s_in_case, 0}, {"isspace", OF_STRING, s_all, 1},
-    {"isupper", OF_STRING, s_in_case, 1}, {"items", OF_DICT, f_pairs, 2}, {"join", OF_STRING, s_join, 0},
-    {"keys", OF_DICT, f_pairs, 0}, {"lower", OF_STRING, f_cased, LOWER}, {"lstrip", OF_STRING, f_strip, 1},
-    {"partition", OF_STRING, s_partition, 0}, {"removeprefix", OF_STRING, s_remove, 0},
-    {"removesuffix", OF_STRING, s_remove, 1}, {"replace", OF_STRING, f_replace, 0},
-    {"rfind", OF_STRING, s_find, 2}, {"rsplit", OF_STRING, s_rsplit, 0}, {"rstrip", OF_STRING, f_strip, 2},
-    {"split", OF_STRING, s_split, 0}, {"splitlines", OF_STRING, s_splitlines, 0},
-    {"startswith", OF_STRING, s_touches, 0}, {"strip", OF_STRING, f_strip, 3},
-    {"title", OF_STRING, f_cased, TITLE},
+    {"find", OF_STRING, s_find, 0}, {"format", OF_STRING, s_format, 0}, {"get", OF_DICT, d_get, 0},
+    {"index", OF_LIST, l_find, 1}, {"index", OF_STRING, s_find, 1}, {"isalpha", OF_STRING, s_all, 2},
+    {"isdigit", OF_STRING, s_all, 0}, {"islower", OF_STRING, s_in_case, 0},
+    {"isspace", OF_STRING, s_all, 1}, {"isupper", OF_STRING, s_in_case, 1}, {"items", OF_DICT, f_pairs, 2},
+    {"join", OF_STRING, s_join, 0}, {"keys", OF_DICT, f_pairs, 0}, {"lower", OF_STRING, f_cased, LOWER},
+    {"lstrip", OF_STRING, f_strip, 1}, {"partition", OF_STRING, s_partition, 0},
+    {"removeprefix", OF_STRING, s_remove, 0}, {"removesuffix", OF_STRING, s_remove, 1},
+    {"replace", OF_STRING, f_replace, 0}, {"rfind", OF_STRING, s_find, 2},
+    {"rsplit", OF_STRING, s_rsplit, 0}, {"rstrip", OF_STRING, f_strip, 2}, {"split", OF_STRING, s_split, 0},
+    {"splitlines", OF_STRING, s_splitlines, 0}, {"startswith", OF_STRING, s_touches, 0},
+    {"strip", OF_STRING, f_strip, 3}, {"title", OF_STRING, f_cased, TITLE},
     {"upper", OF_STRING, f_cased, UPPER}, {"values", OF_DICT, f_pairs, 1}};
 
 const Operation *method_find(Type type, const char *name) {

@@ -21,6 +21,7 @@ typedef struct {
     size_t n, at, counted;
     int line, open, loops;              /* open: brackets; a tag ends where none is */
     bool line_start, in_output;
+    const Node *unknown;                /* the first filter or test that is not known, and always comes up */
     Token t;
 } Parser;
 
@@ -327,7 +328,7 @@ static Node *postfix(Parser *p, Node *n) {
 static Node *filter(Parser *p, Node *of) {
     Node *n = tree_node(p, FILTER, of, NULL);
     n->name = need_name(p);
-    if (!(n->filter = filter_find(n->name))) jinja_stop(&p->m, "filter %.40s: not known here", n->name);
+    if (!(n->filter = filter_find(n->name)) && !p->unknown) p->unknown = n;
     if (skip_sign(p, "(")) n->b = call_arguments(p);
     return n;
 }
@@ -336,7 +337,7 @@ static Node *test(Parser *p, Node *of) {
     const bool negated = skip_name(p, "not");
     Node *n = tree_node(p, TEST, of, NULL);
     n->name = need_name(p);
-    if ((n->op = test_find(n->name)) < 0) jinja_stop(&p->m, "test %.40s: not known here", n->name);
+    if ((n->op = test_find(n->name)) < 0 && !p->unknown) p->unknown = n;
     if (skip_sign(p, "(")) n->b = call_arguments(p);
     else if (p->t.kind == T_STRING || p->t.kind == T_NUMBER || is_sign(p, "[") || is_sign(p, "{") ||
              (p->t.kind == T_NAME && !is_name(p, "else") && !is_name(p, "or") && !is_name(p, "and") &&
@@ -424,10 +425,12 @@ static Node *disjunction(Parser *p) {
 
 static Node *expression(Parser *p) {
     jinja_enter(&p->m);
+    const Node *unknown = p->unknown;
     Node *n = disjunction(p);
     while (skip_name(p, "if")) {
         n = tree_node(p, CHOICE, n, disjunction(p));
         if (skip_name(p, "else")) n->c = expression(p);
+        p->unknown = unknown;
     }
     p->m.depth--;
     return n;
@@ -476,6 +479,7 @@ static Node *tree_body(Parser *p, const char *const *ends, const char *of);
 static void end_tag(Parser *p) { if (p->t.kind != T_END) token_refused(p, "the tag's end"); }
 
 static Node *statement_if(Parser *p) {
+    const Node *unknown = p->unknown;
     Node *first = tree_node(p, IF, tuple(p, NULL), NULL), *n = first;
     for (;; ) {
         end_tag(p);
@@ -491,6 +495,7 @@ static Node *statement_if(Parser *p) {
         n = n->b = tree_node(p, IF, tuple(p, NULL), NULL);
     }
     end_tag(p);
+    p->unknown = unknown;
     return first;
 }
 
@@ -641,10 +646,15 @@ static void normalized(Parser *p, const char *text, size_t n) {
     p->s = s;
 }
 
+void jinja_refuse_name(Machine *m, const Node *n) {
+    jinja_stop(m, "%s %.40s: not known here", n->kind == FILTER ? "filter" : "test", n->name);
+}
+
 static bool parsed(Parser *p, const char *text, size_t n) {
     if (setjmp(p->m.refused)) return false;
     normalized(p, text, n);
     p->j->body = tree_body(p, NULL, NULL);
+    if (p->unknown) p->m.line = p->unknown->line, jinja_refuse_name(&p->m, p->unknown);
     return true;
 }
 

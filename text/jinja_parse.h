@@ -30,6 +30,8 @@ struct Jinja {
     char name[];
 };
 
+/* Stops at a filter or a test that is not known. */
+_Noreturn void jinja_refuse_name(Machine *m, const Node *n);
 /* n bytes of a template into j, whose name is set: false with the line filled in. j->chunk is to be freed in
  * either case. */
 bool jinja_tree(struct Jinja *j, const char *text, size_t n, Err *e);

@@ -567,6 +567,16 @@ static Value int_binary(Machine *m, int op, long long a, long long b) {
     return value_int(r);
 }
 
+static void put_for_html(Machine *m, Written *w, Value v, bool escape) {
+    static const char special[] = "&<>'\"", *const name[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
+    for (size_t i = 0; escape && i < v.n; i++) {
+        const char *k = v.s[i] ? strchr(special, v.s[i]) : NULL;
+        if (k) written_text(m, w, name[k - special]);
+        else written_string(m, w, string_part(v, i, i + 1));
+    }
+    if (!escape) written_string(m, w, v);
+}
+
 Value value_binary(Machine *m, int op, Value a, Value b) {
     Written w = {0};
     if (op == '~') {
@@ -583,8 +593,11 @@ Value value_binary(Machine *m, int op, Value a, Value b) {
                                          : x - y * floor(x / y)};
     }
     if (op == '+' && a.type == STRING && b.type == STRING) {
-        written_string(m, &w, a), written_string(m, &w, b);
-        return written_value(&w);
+        const bool safe = a.safe || b.safe;
+        put_for_html(m, &w, a, safe && !a.safe), put_for_html(m, &w, b, safe && !b.safe);
+        a = written_value(&w);
+        a.safe = safe;
+        return a;
     }
     if (op == '+' && a.type == b.type && (a.type == LIST || a.type == TUPLE)) {
         const Value l = value_list(m, a.type);

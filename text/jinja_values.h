@@ -39,6 +39,7 @@ typedef struct Value Value;
 typedef struct { Value *at; size_t n, capacity; } Items;        /* of a dict: key, value, key, value, ... */
 struct Value {
     Type type;
+    bool safe;                          /* a string behind |safe: what is added to it is escaped for HTML */
     union {
         long long i;
         double f;
