@@ -114,7 +114,7 @@ static void test_refusals(void) {
     DumpSettings s;
     Err e = {{0}};
     refuses("trl-0.25", "{\"use_bias_correction_kl\": true}",
-            "trl 0.25 has no such option, which is there from 0.26");
+            "trl 0.25.1 has no such option, which is there from 0.26");
     CHECK(read_as(&s, "trl-0.25", "{\"use_bias_correction_kl\": false}", &e)); /* it does so anyway */
     refuses("trl-0.15", "{\"epsilon\": 0.3}", "from 0.16");
     refuses("trl-0.21", "{\"loss_type\": \"dapo\"}", "found \"dapo\", which trl has from 0.22 only");

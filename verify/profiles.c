@@ -255,15 +255,18 @@ static bool apply_option(const Reading *r, const ProfileOption *o, bool ours, bo
     return true;
 }
 
+/* Whether two rows are of one option of one program. */
+static bool is_row_of(const ProfileOption *x, const ProfileOption *o) {
+    return !strcmp(x->name, o->name) && !strcmp(x->option, o->option);
+}
+
 /* The releases that have an option, or one of its values: "from 0.26", "from 0.22 to 1.9.0". */
 static void releases(char *out, size_t size, const ProfileOption *o, bool with_value) {
     const char *since = NULL, *until = NULL;
     bool first = true;
     for (int i = 0; i < n_profile_option; i++) {
         const ProfileOption *x = &profile_options[i];
-        if (strcmp(x->name, o->name) || strcmp(x->option, o->option) ||
-            (with_value && (!x->value || strcmp(x->value, o->value))))
-            continue;
+        if (!is_row_of(x, o) || (with_value && (!x->value || strcmp(x->value, o->value)))) continue;
         if (first || (since && (!x->since || compare_versions(x->since, since) < 0))) since = x->since;
         if (first || (until && (!x->until || compare_versions(x->until, until) > 0))) until = x->until;
         first = false;
@@ -322,9 +325,7 @@ static bool check_option(const DumpSettings *s, const Profile *p, const char *ve
 static bool has_row_for(const ProfileOption *o, const char *value) {
     for (int i = 0; i < n_profile_option; i++) {
         const ProfileOption *x = &profile_options[i];
-        if (!strcmp(x->name, o->name) && !strcmp(x->option, o->option) && x->value &&
-            !strcmp(x->value, value))
-            return true;
+        if (is_row_of(x, o) && x->value && !strcmp(x->value, value)) return true;
     }
     return false;
 }
@@ -332,6 +333,7 @@ static bool has_row_for(const ProfileOption *o, const char *value) {
 bool profile_read(DumpSettings *s, const Profile *p, const char *label, const Json *config, bool after,
                   const char *where, Err *e) {
     const char *version = p->since ? label + strlen(p->name) + 1 : "";
+    if (p->until && !strncmp(p->until, version, strlen(version))) version = p->until;   /* 0.9 is 0.9.1 */
     Reading r = {.s = s, .config = config, .where = where};
     char text[64];
     for (int i = 0; i < n_profile_option; i++) {
@@ -604,17 +606,18 @@ void profile_cell(char out[160], const DumpSettings *s, ProfileCell cell) {
 /* Options of a program in its own words, or rules on settings of ours: each with what it sets, by value;
  * null: whatever the value. */
 static void write_options(JsonWriter *w, const char *name, bool ours) {
-    const char *open = NULL;
     for (int i = 0; i < n_profile_option; i++) {
         const ProfileOption *o = &profile_options[i];
         Setting row;
+        bool before = false;
         if (strcmp(o->name, name) || !o->settings || declared_setting(&row, o->option) != ours) continue;
-        if (open && !strcmp(open, o->option)) continue;         /* rows of an option stand together */
-        open = o->option;
+        for (int k = 0; k < i; k++)
+            before = before || (is_row_of(&profile_options[k], o) && profile_options[k].settings);
+        if (before) continue;
         json_open(w, o->option, '[');
         for (int k = i; k < n_profile_option; k++) {
             const ProfileOption *x = &profile_options[k];
-            if (strcmp(x->name, name) || strcmp(x->option, open) || !x->settings) continue;
+            if (!is_row_of(x, o) || !x->settings) continue;
             json_begin(w, '{');
             json_put_string(w, "value", x->value);
             json_put_string(w, "since", x->since);

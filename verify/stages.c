@@ -514,6 +514,9 @@ const char *stage_obstacle(const Case *c, Stage s) {
         if (c->s.grpo.loss_type == LOSS_GMPO) return "gmpo has a loss per completion";
         /* fall through */
     case STAGE_LOSS: case STAGE_DLOGP:
+        if (s == STAGE_LOSS && c->token_loss && c->s.grpo.beta != 0 && !c->kl &&
+            c->s.grpo.kl_aggregation != SUM_DEFAULT && !(c->ref && c->logp))
+            return "no ref_per_token_logps";
         if (s == STAGE_LOSS && c->token_loss)
             return c->s.window.entropy_coef != 0 && !c->entropy ? "no entropies" : NULL;
         if (!c->logp) return "no per_token_logps";

@@ -188,6 +188,7 @@ const int n_profile = sizeof profiles / sizeof *profiles;
 #define GENERATION_TOKENS "steps_per_generation 0+1*gradient_accumulation_steps"
 #define CISPO_1 \
     "policy_term cispo, cispo_clip_min 1-1*epsilon, cispo_clip_max 1+1*epsilon_high, dual_clip none"
+#define EACH_SUM(sum) "loss_aggregation " sum ", kl_aggregation " sum ", entropy_aggregation " sum
 #define SINCE(name, option, since) {name, option, since, NULL, NULL, NULL}
 
 const ProfileOption profile_options[] = {
@@ -227,13 +228,15 @@ const ProfileOption profile_options[] = {
     {"verl", "clip_ratio_high", "0.4", NULL, "null", "epsilon_high @clip_ratio"},
     {"verl", "clip_ratio_high", "0.4", NULL, NULL, "epsilon_high %"},
     {"verl", "clip_ratio_c", "0.4", NULL, NULL, "dual_clip %"},
-    {"verl", "loss_agg_mode", "0.4", NULL, "token-mean", "loss_aggregation token_mean"},
-    {"verl", "loss_agg_mode", "0.4", NULL, "seq-mean-token-mean", "loss_aggregation sequence_mean"},
-    {"verl", "loss_agg_mode", "0.4", NULL, "seq-mean-token-sum", "loss_aggregation sequence_sum"},
-    {"verl", "loss_agg_mode", "0.4", "0.7.0", "seq-mean-token-sum-norm", "loss_aggregation fixed_total"},
-    {"verl", "loss_agg_mode", "0.7.1", NULL, "seq-mean-token-sum-norm", "loss_aggregation fixed_length"},
-    {"verl", "loss_agg_mode", "0.9", NULL, "token-sum",
-     "loss_aggregation fixed_total, aggregation_length 1"},
+    /* sapo's and gspo's policy terms have a sum of their own (below), KL and entropy have loss_agg_mode's */
+    {"verl", "loss_mode", "0.7", NULL, "sapo", EACH_SUM("token_mean")},
+    {"verl", "loss_mode", "0.6", "0.9.0", "gspo", EACH_SUM("token_mean")},
+    {"verl", "loss_agg_mode", "0.4", NULL, "token-mean", EACH_SUM("token_mean")},
+    {"verl", "loss_agg_mode", "0.4", NULL, "seq-mean-token-mean", EACH_SUM("sequence_mean")},
+    {"verl", "loss_agg_mode", "0.4", NULL, "seq-mean-token-sum", EACH_SUM("sequence_sum")},
+    {"verl", "loss_agg_mode", "0.4", "0.7.0", "seq-mean-token-sum-norm", EACH_SUM("fixed_total")},
+    {"verl", "loss_agg_mode", "0.7.1", NULL, "seq-mean-token-sum-norm", EACH_SUM("fixed_length")},
+    {"verl", "loss_agg_mode", "0.9", NULL, "token-sum", EACH_SUM("fixed_total") ", aggregation_length 1"},
     {"verl", "loss_scale_factor", "0.7", NULL, NULL, "aggregation_length %"},
     {"verl", "batch_num_tokens", "0.7", NULL, NULL, "num_items_in_batch %, aggregation_scope ranks"},
     {"verl", "global_batch_size", "0.7", NULL, NULL, "num_sequences_in_batch %, aggregation_scope ranks"},
@@ -267,7 +270,9 @@ const ProfileOption profile_options[] = {
     {"verl", "adv_estimator", "0.7.1", NULL, "gdpo",
      "multi_objective_aggregation normalize_then_sum, advantage_whitening tokens"},
     {"verl", "loss_mode", "0.5", NULL, "vanilla", ""},
-    {"verl", "loss_mode", "0.6", NULL, "gspo", "importance_sampling_level sequence_token"},
+    {"verl", "loss_mode", "0.6", "0.9.0", "gspo",
+     "importance_sampling_level sequence_token, loss_aggregation sequence_mean"},
+    {"verl", "loss_mode", "0.9.1", NULL, "gspo", "importance_sampling_level sequence_token"},
     {"verl", "loss_mode", "0.5", NULL, "gpg", "policy_term logp, dual_clip none"},
     {"verl", "loss_mode", "0.7", NULL, "cispo", CISPO_1},
     {"verl", "loss_mode", "0.7", NULL, "sapo", "loss_type sapo, sapo_temperature_pos @tau_pos, "
