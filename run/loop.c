@@ -116,8 +116,7 @@ static bool log_line(bool *stop, const Method *m, void *self, bool due, Err *e) 
     ok = ok && run_log(&t->run, &w, e) && health_look(&t->health, m->table->command, &w, e) &&
          (!watch || !watch->o->log_completions || watch_completions(watch, step, e));
     free(w.text);
-    run_time(&t->run, t->trainer->step, (int64_t)t->tokens);
-    return ok;
+    return ok && run_time(&t->run, t->trainer->step, (int64_t)t->tokens, e);
 }
 
 /* ---- signals ---- */

@@ -277,7 +277,7 @@ bool run_log(Run *r, const JsonWriter *line, Err *e) {
            (!r->events || events_put(r->events, line->text, (double)time(NULL), e));
 }
 
-void run_time(Run *r, int64_t step, int64_t tokens) {
+bool run_time(Run *r, int64_t step, int64_t tokens, Err *e) {
     const double now = clock_seconds(), seconds = now - r->last;
     JsonWriter w = {0};
     json_begin(&w, '{');
@@ -285,10 +285,11 @@ void run_time(Run *r, int64_t step, int64_t tokens) {
     json_put(&w, "step_time", seconds);
     json_put(&w, "tokens_per_second", seconds > 0 ? (double)(tokens - r->last_tokens) / seconds : NAN);
     json_end(&w, '}');
-    growing_put(&r->timing, &w, NULL);          /* a lost line here loses nothing */
+    const bool ok = growing_put(&r->timing, &w, e);
     free(w.text);
     r->last = now;
     r->last_tokens = tokens;
+    return ok;
 }
 
 bool run_cost(Run *r, int64_t step, const Costs *c, Err *e) {
@@ -307,8 +308,7 @@ bool run_cost(Run *r, int64_t step, const Costs *c, Err *e) {
     json_put(&timing, "cpu_seconds", cpu);
     json_put(&timing, "peak_rss_bytes", peak);
     json_end(&timing, '}');
-    const bool ok = run_log(r, &w, e);
-    growing_put(&r->timing, &timing, NULL);
+    const bool ok = run_log(r, &w, e) && growing_put(&r->timing, &timing, e);
     if (ok) costs_say(r->command, c, seconds, cpu, peak);
     free(w.text);
     free(timing.text);

@@ -83,7 +83,7 @@ bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOp
 bool run_log(Run *r, const JsonWriter *line, Err *e);           /* one JSON object */
 /* A line of timing.jsonl: seconds since the last one, and tokens per second of it; tokens counts from the
  * start of the run. */
-void run_time(Run *r, int64_t step, int64_t tokens);
+bool run_time(Run *r, int64_t step, int64_t tokens, Err *e);
 /* The end: what the run cost, as the last line of log.jsonl, its seconds as that of timing.jsonl, and both on
  * stderr. The seconds are those since it began or was resumed. */
 bool run_cost(Run *r, int64_t step, const Costs *c, Err *e);
