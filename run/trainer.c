@@ -10,8 +10,9 @@
 #include "net/flops.h"
 
 size_t trainer_bytes(const ModelConfig *c, int max_row, int max_target) {
-    return model_bytes(c) +
-           (3 * model_trainable(c) + (size_t)max_row * (size_t)c->hidden) * sizeof(real) +
+    const size_t model = model_bytes(c), trained = model_trainable(c);
+    if (model == SIZE_MAX || trained == SIZE_MAX) return SIZE_MAX;      /* no memory to find it out */
+    return model + (3 * trained + (size_t)max_row * (size_t)c->hidden) * sizeof(real) +
            acts_bytes(c, max_row, max_target, true);
 }
 

@@ -225,13 +225,14 @@ static char *prompt_text(const Example *x) {
 }
 
 int prompts_shared(const Dataset *train, const Dataset *held) {
-    char **text = calloc((size_t)train->n, sizeof *text);
+    char **text = held->n ? calloc((size_t)train->n, sizeof *text) : NULL;
     int shared = 0;
-    for (int i = 0; text && i < train->n; i++) text[i] = prompt_text(&train->row[i]);
-    if (text) qsort(text, (size_t)train->n, sizeof *text, prompt_order);
-    for (int i = 0; text && i < held->n; i++) {
+    bool ok = text != NULL;             /* only a warning depends on it: without memory there is none */
+    for (int i = 0; ok && i < train->n; i++) ok = (text[i] = prompt_text(&train->row[i])) != NULL;
+    if (ok) qsort(text, (size_t)train->n, sizeof *text, prompt_order);
+    for (int i = 0; ok && i < held->n; i++) {
         char *own = prompt_text(&held->row[i]);
-        shared += bsearch(&own, text, (size_t)train->n, sizeof *text, prompt_order) != NULL;
+        shared += own && bsearch(&own, text, (size_t)train->n, sizeof *text, prompt_order) != NULL;
         free(own);
     }
     for (int i = 0; text && i < train->n; i++) free(text[i]);

@@ -3,7 +3,7 @@
 # `make torture` all. THIN=N: every N-th; KILLS=N: random ones for each command; ONLY=PATTERN: of the names that are printed.
 . tests/commands.sh
 root=${grpo%/grpo}
-THIN=${THIN:-29} KILLS=${KILLS:-1} ONLY=${ONLY:-*}
+THIN=${THIN:-47} KILLS=${KILLS:-1} ONLY=${ONLY:-*}
 if ! ${CC:-cc} -O1 -shared -fPIC -o "$t/preload.so" "$root/tests/preload.c" -ldl 2> "$err"; then
     echo 'SKIPPED: faults by LD_PRELOAD: they need glibc'
     echo '1 passed, 0 failed'; exit 0
