@@ -32,7 +32,9 @@ int training_example(Training *t, int i) {
 }
 
 double training_epoch(const Training *t) {
-    return (double)training_read(t, t->trainer->step) / t->order.n;
+    const int64_t n = t->order.n, size = t->o->per_device_train_batch_size,
+                  read = training_read(t, t->trainer->step), all = (n + size - 1) / size;
+    return (double)(read / n * all + (read % n + size - 1) / size) / (double)all;
 }
 
 Texts training_texts(Training *t, int64_t n_step) {

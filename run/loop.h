@@ -66,7 +66,7 @@ int64_t training_read(const Training *t, int64_t step); /* examples, before so m
 int training_count(const Training *t);                  /* examples of the coming update */
 int training_example(Training *t, int i);               /* the i-th of them */
 Texts training_texts(Training *t, int64_t n_step);      /* of all that so many updates take */
-double training_epoch(const Training *t);               /* passes over the data made so far */
+double training_epoch(const Training *t); /* passes over the data so far, in micro-batches as TRL counts */
 /* Writes final/, and steps, key: value, final and sha256 as members of *w; training_tell then prints, unless
  * --json is given, "DIR: N steps, TOLD, weights HEX" and `behind`. */
 bool training_final(JsonWriter *w, Training *t, Learner *l, const char *key, double value, Err *e);

@@ -611,7 +611,7 @@ data '{"prompt": "hi", "completion": ["yes"]}' '*data.jsonl:2:*' $sft
 data '{"prompt": "h\0303", "completion": "yes"}' '*data.jsonl:2:*UTF-8*' $sft
 data '{"prompt": [{"role": "robot", "content": "hi"}], "completion": "yes"}' '*data.jsonl:2: role: found "robot"*' $sft
 data '{"prompt": "hi", "completion": "yes", "labels": {"safety": "high"}}' '*data.jsonl:2: labels: safety: found string, expected a number*' $reward
-data '{"prompt": "hi", "completion": "yes", "labels": {"safety": 1e39}}' '*data.jsonl:2: safety: found 1e+39, expected a number of at most 1e+30 in size; scale these numbers*' $reward
+data '{"prompt": "hi", "completion": "yes", "labels": {"safety": 1e39}}' '*data.jsonl:2: labels: safety: found 1e+39, expected a number of at most 1e+30 in size; scale these numbers*' $reward
 data '{"prompt": "hi", "completion": "yes", "labels": {"safety": NaN}}' '*data.jsonl:2:*' $reward
 data '{"prompt": "hi", "completion": "yes", "labels": {"safety": 1e999}}' '*data.jsonl:2:*' $reward
 data '{"prompt": "hi", "completion": "yes"}' '*data.jsonl:2: no "labels"*' $reward

@@ -207,7 +207,7 @@ near() { if echo "$2 $3" | awk '{ for (i = 1; i <= NF / 2; i++) { d = $i - $(i +
 for command in sft dpo reward; do
     case $command in dpo) some='--beta 0.5' ;; *) some= ;; esac
     works "$command: a short batch" "$grpo" $command $epochs $some --per-device-train-batch-size 8 --output-dir eight-$command
-    [ "$(numbers eight-$command epoch)" = '0.8 1 1.8 2 2.8 3 ' ] && good || bad "$command: epochs $(numbers eight-$command epoch)"
+    [ "$(numbers eight-$command epoch)" = '0.5 1 1.5 2 2.5 3 ' ] && good || bad "$command: epochs $(numbers eight-$command epoch)"
     works "$command: one batch of all" "$grpo" $command $epochs $some --per-device-train-batch-size 10 --output-dir all-$command
     # means over eight and two are the mean over ten, in each epoch
     near "$command: every row once in an epoch" "$(numbers eight-$command loss | awk '{ print 0.8 * $1 + 0.2 * $2, 0.8 * $3 + 0.2 * $4, 0.8 * $5 + 0.2 * $6 }')" "$(numbers all-$command loss)"
@@ -215,6 +215,7 @@ for command in sft dpo reward; do
     near "$command: a batch of more than all" "$(numbers more-$command grad_norm)" "$(numbers all-$command grad_norm)"
     for size in 4 2; do
         works "$command: micro-batches of $size" "$grpo" $command $epochs $some --per-device-train-batch-size $size --gradient-accumulation-steps $((8 / size)) --output-dir micro-$command-$size
+        [ "$(numbers micro-$command-$size epoch)" = "$([ $size -eq 2 ] && echo '0.8 1 1.8 2 2.8 3 ' || echo '0.6666666666666666 1 1.6666666666666667 2 2.6666666666666665 3 ')" ] && good || bad "$command: epochs $(numbers micro-$command-$size epoch)"
         near "$command: micro-batches of $size" "$(numbers micro-$command-$size grad_norm)" "$(numbers eight-$command grad_norm)"
     done
 done

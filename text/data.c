@@ -315,7 +315,9 @@ bool example_labels(double *label, const Example *x, const char (*name)[64], int
         if (v->type != JSON_NUMBER)
             return fail(e, "%s:%d: labels: %s: found %s, expected a number; write null for a missing label",
                         path, x->line, v->key, json_type_name(v->type));
-        if (!score_has_size(v->number, x, v->key, e)) return false;
+        char what[64];
+        snprintf(what, sizeof what, "labels: %.40s", v->key);
+        if (!score_has_size(v->number, x, what, e)) return false;
         label[k] = v->number;
     }
     return true;

@@ -127,6 +127,29 @@ def test_trl(language, tmp_path):
         assert a["num_tokens"] == b["num_tokens"]
 
 
+@pytest.mark.parametrize("size,accumulate", [(8, 1), (2, 4), (16, 1)])
+def test_short_last_batch(language, size, accumulate, tmp_path):
+    """The last batch of an epoch has the rows that are left: as many updates as TRL makes, after the same shares of the data."""
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM
+    from trl import SFTConfig, SFTTrainer
+    row = language.rows[0]
+    rows = [{"prompt": [{"role": "user", "content": row["prompt"]}], "completion": [{"role": "assistant", "content": row["completion"]}]}] * 10
+    options = dict(per_device_train_batch_size=size, gradient_accumulation_steps=accumulate, num_train_epochs=3, learning_rate=1e-3)
+    run("f32", "sft", model=language.base, dataset=write_jsonl(tmp_path / "data.jsonl", rows), output_dir=tmp_path / "run", adam_epsilon=1e-4, **options)
+    config = SFTConfig(output_dir=str(tmp_path / "trl"), logging_steps=1, adam_epsilon=1e-4, save_strategy="no", report_to=[], use_cpu=True, bf16=False, gradient_checkpointing=False,
+                       disable_tqdm=True, **options)
+    trainer = SFTTrainer(model=AutoModelForCausalLM.from_pretrained(str(language.base), dtype=torch.float32), args=config, train_dataset=Dataset.from_list(rows),
+                         processing_class=language.tokenizer)
+    trainer.train()
+    ours, theirs = read_log(tmp_path / "run" / "log.jsonl"), [h for h in trainer.state.log_history if "loss" in h]
+    assert len(ours) == len(theirs) == (3 if size == 16 else 6)
+    for a, b in zip(ours, theirs):          # the rows are alike, so their order does not matter
+        close("epoch", a["epoch"], b["epoch"], 1e-9)
+        close("loss", a["loss"], float(b["loss"]), 1e-4)
+        close("grad_norm", a["grad_norm"], float(b["grad_norm"]), 1e-3)
+
+
 @pytest.mark.parametrize("build,save_dtype", [("f64", "real"), ("f32", "real"), ("f64", "float32"), ("f32", "bf16")])
 @pytest.mark.parametrize("kind", ["tied", "qwen3"])
 def test_final_folder(language, build, save_dtype, kind, tmp_path):
