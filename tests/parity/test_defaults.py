@@ -131,7 +131,7 @@ def test_choices():
     text = help_lines("train")
     choice = lambda key: set(re.search(rf"  --{key} .*: (.*) \[", text)[1].split(" | "))
     help_of = {f.name: f.metadata.get("help", "") for f in dataclasses.fields(GRPOConfig)}
-    for key, own in (("loss_type", {"gmpo"}), ("scale_rewards", set()), ("multi_objective_aggregation", {"mo_grpo", "worst_group", "min"}), ("importance_sampling_level", {"sequence_token"})):
+    for key, own in (("loss_type", {"gmpo"}), ("scale_rewards", {"leave_one_out"}), ("multi_objective_aggregation", {"mo_grpo", "worst_group", "min"}), ("importance_sampling_level", {"sequence_token"})):
         ours = choice(key.replace("_", "-"))
         assert own <= ours
         for value in ours - own:
