@@ -45,6 +45,13 @@ static int usage(FILE *to) {
     return to == stdout ? 0 : 2;
 }
 
+/* The line may hold what stands in a stranger's file. */
+static void tell_failure(const char *name, const Err *e) {
+    fprintf(stderr, "grpo %s: ", name);
+    put_plain(stderr, e->line);
+    putc('\n', stderr);
+}
+
 static int main_command(int argc, char **argv) {
     if (argc < 2) return usage(stderr);
     if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
@@ -57,7 +64,7 @@ static int main_command(int argc, char **argv) {
         const int code = command[i].run(argc - 1, argv + 1, &e);
         if (code >= 0) return code;
         fflush(stdout);
-        fprintf(stderr, "grpo %s: %s\n", argv[1], e.line);
+        tell_failure(argv[1], &e);
         return 2;
     }
     const char *near = nearest_name(argv[1], names, N_COMMAND);
@@ -74,6 +81,6 @@ int main(int argc, char **argv) {
         fprintf(stderr, "grpo: OMP_NUM_THREADS: found %d, used %d\n", threads, thread_count());
     const int code = main_command(argc, argv);
     if (code == 2 || (standard_end(&e) && say_complete(&e))) return code;
-    fprintf(stderr, "grpo %s: %s\n", argv[1], e.line);
+    tell_failure(argv[1], &e);
     return 2;
 }

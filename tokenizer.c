@@ -28,20 +28,13 @@ bool ids_add(Ids *ids, int id, Err *e) {
 /* ---- look-up ---- */
 
 Merge *tokenizer_merge(const Tokenizer *t, int a, int b) {
-    const uint64_t h = ((uint64_t)(uint32_t)a << 32 | (uint32_t)b) * 0x9E3779B97F4A7C15u;
-    size_t i = (size_t)(h >> 24) & t->merge_mask;
+    size_t i = (size_t)hash_pair(&t->key, (uint32_t)a, (uint32_t)b) & t->merge_mask;
     while (t->merge[i].rank >= 0 && (t->merge[i].a != a || t->merge[i].b != b)) i = (i + 1) & t->merge_mask;
     return &t->merge[i];
 }
 
-size_t tokenizer_hash(const char *s, size_t n) {
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)s[i]) * 1099511628211u;
-    return (size_t)(h ^ h >> 32);
-}
-
 int *tokenizer_name(const Tokenizer *t, const char *s, size_t n) {
-    size_t i = tokenizer_hash(s, n) & t->name_mask;
+    size_t i = (size_t)hash_bytes(&t->key, s, n) & t->name_mask;
     for (; t->name[i] >= 0; i = (i + 1) & t->name_mask) {
         const int id = t->name[i];
         if ((size_t)t->length[id] == n && memcmp(t->text + t->start[id], s, n) == 0) break;
@@ -62,14 +55,35 @@ int tokenizer_vocab(const Tokenizer *t) { return t->vocab; }
 int tokenizer_bos(const Tokenizer *t) { return t->bos; }
 int tokenizer_eos(const Tokenizer *t) { return t->eos; }
 int tokenizer_pad(const Tokenizer *t) { return t->pad; }
-int tokenizer_added_at(const Tokenizer *t, const char *s, size_t n, size_t *length) {
+/* The first of the sorted added tokens from `low` on, below `high`, whose byte `at` is at least c; all are
+ * longer. */
+static int first_with(const Tokenizer *t, int low, int high, size_t at, int c) {
+    while (low < high) {
+        const int middle = low + (high - low) / 2;
+        if ((unsigned char)t->added[t->sorted[middle]].text[at] < c) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+/* The longest added token that the n bytes begin with, of those that are cut out in a pass; NULL: none. The
+ * candidates stand side by side in the sorted list, and each byte leaves fewer of them. */
+static const Added *added_prefix(const Tokenizer *t, int pass, const char *s, size_t n) {
+    int low = pass ? t->n_raw : 0, high = pass ? t->n_added : t->n_raw;
     const Added *best = NULL;
-    for (int pass = 0; n && pass < 2; pass++)
-        for (int k = t->first_added[pass][(unsigned char)*s]; k >= 0; k = t->added[k].next) {
-            const Added *a = &t->added[k];
-            if ((size_t)a->n <= n && memcmp(a->text, s, (size_t)a->n) == 0 && (!best || a->n > best->n))
-                best = a;
-        }
+    for (size_t at = 0; low < high; at++) {
+        for (bool first = true; low < high && (size_t)t->added[t->sorted[low]].n == at; low++, first = false)
+            if (first) best = &t->added[t->sorted[low]];        /* of equal ones the first */
+        if (at == n) break;
+        low = first_with(t, low, high, at, (unsigned char)s[at]);
+        high = first_with(t, low, high, at, (unsigned char)s[at] + 1);
+    }
+    return best;
+}
+
+int tokenizer_added_at(const Tokenizer *t, const char *s, size_t n, size_t *length) {
+    const Added *raw = added_prefix(t, 0, s, n), *normal = added_prefix(t, 1, s, n);
+    const Added *best = !raw || (normal && normal->n > raw->n) ? normal : raw;
     *length = best ? (size_t)best->n : 0;
     return best ? best->id : -1;
 }
@@ -367,10 +381,8 @@ static bool encode_pieces(Ids *out, const Tokenizer *t, Work *w, const char *s, 
         pass == 0 ? encode_raw : encode_words;
     size_t from = 0, used;
     for (size_t i = 0; i < n; ) {
-        const Added *hit = NULL;
-        for (int k = t->first_added[pass][(unsigned char)s[i]]; k >= 0 && !hit; k = t->added[k].next)
-            if ((size_t)t->added[k].n <= n - i && memcmp(t->added[k].text, s + i, (size_t)t->added[k].n) == 0)
-                hit = &t->added[k];
+        const Added *hit =
+            t->begins_added[pass][(unsigned char)s[i]] ? added_prefix(t, pass, s + i, n - i) : NULL;
         if (!hit) { i++; continue; }
         if (!w->special && (t->flags[hit->id] & TOKEN_SPECIAL)) { i += (size_t)hit->n; continue; }
         size_t start = i, end = i + (size_t)hit->n, k = from;

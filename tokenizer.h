@@ -3,6 +3,7 @@
 #define TOKENIZER_H
 
 #include "lib/base.h"
+#include "lib/hash.h"
 #include "text/rewrite.h"
 
 /* A growing list of token ids; start from {0}, free with free(ids.id). */
@@ -62,8 +63,7 @@ enum { TOKEN_SPECIAL = 1, TOKEN_ADDED = 2, TOKEN_RAW = 4, TOKEN_CHANGED = 8 };
 typedef enum { SPLIT_GPT2, SPLIT_LLAMA3, SPLIT_QWEN, N_SPLIT } Split;
 /* Metaspace: blanks become marks, and a mark is put before a text that has none. */
 typedef enum { MARK_NEVER, MARK_FIRST, MARK_ALWAYS } MarkScheme;
-/* next: the one with the same first byte that is as long or shorter, -1: none. */
-typedef struct { char *text; int n, id, next; bool normalized, lstrip, rstrip; } Added;
+typedef struct { char *text; int n, id; bool normalized, lstrip, rstrip; } Added;
 typedef struct { int a, b, rank, id; } Merge;                   /* rank < 0: an empty slot */
 
 struct Tokenizer {
@@ -72,7 +72,9 @@ struct Tokenizer {
     Merge *merge; size_t merge_mask;                            /* open addressing by (a, b) */
     int *name; size_t name_mask;                                /* open addressing by bytes: ids, -1: empty */
     Added *added; int n_added;
-    int first_added[2][256];                                    /* [normalized][first byte]: the longest */
+    int *sorted, n_raw;                 /* [n_added] those not normalized first, then by their bytes */
+    bool begins_added[2][256];                                  /* [normalized][first byte] */
+    HashKey key;                                                /* of both tables */
     int byte_id[256], bos, eos, pad;                            /* byte_id -1: the byte is left out */
     bool whole_words;                                           /* ignore_merges */
     Rewrite normalizer[REWRITE_STEPS];
@@ -104,7 +106,6 @@ void tokenizer_letters(uint32_t letter[256]);
 Merge *tokenizer_merge(const Tokenizer *t, int a, int b);
 /* The slot of the vocabulary's token with these bytes, or the empty one where it would stand. */
 int *tokenizer_name(const Tokenizer *t, const char *s, size_t n);
-size_t tokenizer_hash(const char *s, size_t n);
 /* n >= 1 bytes as the normalizer leaves them, to be freed; inside: what it puts before a text is left out.
  * NULL with the line filled in: no memory. */
 char *tokenizer_normalize(const Tokenizer *t, const char *s, size_t n, bool inside, size_t *length, Err *e);

@@ -272,6 +272,8 @@ static bool label_names(FolderInfo *info, int *n_label, const Config *c, const D
         memcpy(info->label[(*n_label)++], name, sizeof name);
     }
     if (!c->labels) *n_label = dataset_labels(d, info->label, MAX_LABELS);
+    for (int k = 0; k < *n_label; k++)
+        if (!label_printable(info->label[k], c->labels ? "--labels" : d->path, e)) return false;
     return *n_label > 0 || fail(e, "%s: no labels in the data", d->path);
 }
 

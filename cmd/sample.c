@@ -265,7 +265,8 @@ static bool chat(const Config *c, Err *e) {
         kept[n_kept++] = text;
         m[n++] = (Message){"assistant", text, NULL};
         if (c->single_turns) n = c->system != NULL;
-        printf("%s\n", text);
+        put_plain(stdout, text);
+        putchar('\n');
     }
     for (int i = 0; i < n_kept; i++) free(kept[i]);
     free(line);

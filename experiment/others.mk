@@ -181,8 +181,8 @@ RATE.dvpo.0.25M         = $(RATE.ppo.0.25M)
 RATE.direct.0.25M       = $(RATE.dpo.0.25M)
 RATE.demonstrated.0.25M = 1e-3
 ARM.demonstrated        = --num-train-epochs 3 --save-steps 50
-$(foreach n,$(AMOUNTS),$(eval ARM.stages-$(n) = $(BETA) --max-steps 125)$(eval ARM.together-$(n) = $(TOGETHER))$(eval ARM.direct-$(n) = --beta 0.3 --num-train-epochs 3 --demonstration-weight 1))
 TOGETHER = $(BETA) --reward-model none --rounds 10 --policy-steps 10 --reward-steps 20 --reward-learning-rate 1e-3 --reward-clip=-1000,1000
+$(foreach n,$(AMOUNTS),$(eval ARM.stages-$(n) = $(BETA) --max-steps 125)$(eval ARM.together-$(n) = $(TOGETHER))$(eval ARM.direct-$(n) = --beta 0.3 --num-train-epochs 3 --demonstration-weight 1))
 
 include experiment/experiment.mk
 

@@ -23,11 +23,24 @@ enum { PIECE = 1 << 20, FOLDER_DEPTH_MAX = 64 };
 
 /* ---- reading ---- */
 
-/* A file open for reading, or -1 with the line filled in. */
+/* What a shell makes of <(COMMAND), and standard input: pipes that somebody writes to. */
+static bool is_own_pipe(const char *path) {
+    return !strncmp(path, "/dev/fd/", 8) || !strncmp(path, "/proc/self/fd/", 14) ||
+           !strcmp(path, "/dev/stdin");
+}
+
+/* A file open for reading, or -1 with the line filled in. A pipe in a folder is none: nobody may ever write
+ * to it; nor is a device, which may never end. */
 static int open_for_reading(const char *path, struct stat *st, Err *e) {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, st) != 0) fail(e, "%s: could not be read: %s", path, strerror(errno));
     else if (S_ISDIR(st->st_mode)) fail(e, "%s: found a folder, expected a file", path);
+    else if ((S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode)) && strcmp(path, "/dev/null"))
+        fail(e, "%s: found a device, expected a file", path);
+    else if (S_ISFIFO(st->st_mode) && !is_own_pipe(path))
+        fail(e, "%s: found a named pipe, expected a file; write what comes out of it to a file first", path);
+    else if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) < 0)
+        fail(e, "%s: could not be read: %s", path, strerror(errno));
     else return fd;
     if (fd >= 0) close(fd);
     return -1;

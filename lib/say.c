@@ -41,6 +41,25 @@ static bool incomplete;                 /* a value was not told: there was no me
 
 bool say_complete(Err *e) { return !incomplete || fail(e, "no memory for all that there is to say"); }
 
+char *plain_text(const char *text) {
+    char *out = malloc(6 * strlen(text) + 1), *to = out;
+    if (!out) return NULL;
+    for (const unsigned char *s = (const unsigned char *)text; *s; s++) {
+        const bool c1 = s[0] == 0xc2 && s[1] >= 0x80 && s[1] < 0xa0;       /* U+0080 to U+009F */
+        if (c1 || *s == 0x7f || (*s < ' ' && *s != '\n' && *s != '\t'))
+            to += snprintf(to, 7, "\\u%04x", c1 ? *++s : *s);
+        else *to++ = (char)*s;
+    }
+    *to = 0;
+    return out;
+}
+
+void put_plain(FILE *f, const char *text) {
+    char *plain = plain_text(text);
+    if (plain) fputs(plain, f);
+    free(plain);
+}
+
 static void say_value(FILE *f, bool markup, const Json *v, const char *format) {
     const char kind = *format ? format[strlen(format) - 1] : 's', *point = strchr(format, '.');
     const JsonType type = v ? v->type : JSON_NULL;
@@ -57,6 +76,8 @@ static void say_value(FILE *f, bool markup, const Json *v, const char *format) {
         incomplete = true;
         return;
     }
+    char *plain = markup ? NULL : plain_text(s);
+    if (plain) s = plain;
     if (markup) put_escaped(f, s);
     else if (kind == 's' && point) fprintf(f, "%*.*s", width, atoi(point + 1), s);
     else {
@@ -65,6 +86,7 @@ static void say_value(FILE *f, bool markup, const Json *v, const char *format) {
             if (((unsigned char)*c & 0xC0) == 0x80) width += width < 0 ? -1 : 1;
         fprintf(f, "%*s", width, s);
     }
+    free(plain);
     free(written);
 }
 

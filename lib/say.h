@@ -9,6 +9,11 @@
 void human_bytes(char out[32], double bytes);           /* "123 MB", "4.5 GB" */
 void human_time(char out[32], double seconds);          /* "12 s", "4.5 h" */
 
+/* A text that comes from a file or a model, for people: what would steer a terminal, the control characters
+ * but line feed and tab, is written as \u001b. To be freed; NULL: no memory. */
+char *plain_text(const char *text);
+void put_plain(FILE *f, const char *text);
+
 /* Prints the template on stdout, with members of o in it: {KEY} or, deeper, {KEY.KEY}; {} is o itself, {@}
  * its own name. {KEY%FORMAT} is printed as printf does with %e, %f, %g and %s; %B and %T stand for
  * human_bytes and human_time, as in {bytes%9B}, %q for a string as JSON writes it. Without a format a number

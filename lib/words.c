@@ -76,3 +76,12 @@ bool name_among(const char *name, const char *const *pattern, size_t n) {
     }
     return false;
 }
+
+bool label_printable(const char *label, const char *source, Err *e) {
+    for (const unsigned char *s = (const unsigned char *)label; *s; s++)
+        if (*s < ' ' || *s == 0x7f || (s[0] == 0xc2 && s[1] >= 0x80 && s[1] < 0xa0))
+            return fail(e,
+                        "%s: label \"%.40s\": holds a control character, expected a name that can be printed",
+                        source, label);
+    return true;
+}

@@ -13,6 +13,10 @@ bool choice_parse(int *out, const char *const *names, const char *found, const c
  * nothing is left. */
 bool list_next(char *word, size_t size, const char **at);
 
+/* A label is told in tables and logs: an error where it holds a control character. source: for the message.
+ */
+bool label_printable(const char *label, const char *source, Err *e);
+
 /* Whether name is one of n patterns; one that ends with * stands for all names that begin so. */
 bool name_among(const char *name, const char *const *pattern, size_t n);
 

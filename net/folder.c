@@ -274,6 +274,22 @@ static bool folder_load_adapter(Model *m, const char *dir, bool need_head, Err *
     return ok;
 }
 
+/* The matrices that config.json asks for must be in the file before much memory is taken for them: a config
+ * of few bytes can ask for terabytes. What else may be wrong is told when they are read. */
+static bool weights_suffice(const char *dir, const ModelConfig *c, Err *e) {
+    const double hidden = c->hidden, head = c->head_dim, many = 1e8,
+                 layer = hidden * head * (2.0 * c->n_head + 2.0 * c->n_kv_head) + 3 * hidden * c->ffn,
+                 asked = c->vocab * hidden + c->n_layer * layer;
+    double there = 0;
+    Err other = {{0}};
+    Safetensors *s = asked > many ? safetensors_open(dir, &other) : NULL;
+    if (!s) return true;
+    for (int i = 0; i < safetensors_count(s); i++) there += (double)safetensors_at(s, i)->count;
+    safetensors_close(s);
+    return asked <= there || fail(e, "%s: config.json asks for %.0f weights, but the file has %.0f; %s", dir,
+                                  asked, there, base_mixed);
+}
+
 /* strict: the folder has to hold everything. Else what it may lack has been drawn from seed. */
 static Model *folder_open(const char *name, const ModelConfig *c, bool strict, uint64_t seed, Err *e) {
     char dir[1024], base[1024];
@@ -282,7 +298,7 @@ static Model *folder_open(const char *name, const ModelConfig *c, bool strict, u
     ModelConfig of = *c;
     FolderInfo unused;
     if (!folder_base(base, dir, e) || (adapter && !config_read(&of, &unused, base, e))) return NULL;
-    Model *m = model_new(c, e);
+    Model *m = weights_suffice(base, c, e) ? model_new(c, e) : NULL;
     if (!m) return NULL;
     if (!strict) model_init_new(m, seed);
     if (folder_load_base(m, base, &of, need_head && !(adapter && c->n_label), e) &&

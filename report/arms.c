@@ -349,7 +349,8 @@ void arms_free(Arms *a) {
 /* Seeds of one arm differ in the seed and in what was made with it: models and files. */
 static bool may_differ(const char *name) {
     static const char *const path[] = {"seed",        "model",        "dataset",     "reward_model",
-                                       "value_model", "eval_dataset", "ptx_dataset", NULL};
+                                       "value_model", "eval_dataset", "ptx_dataset", "demonstrations",
+                                       "preferences", NULL};
     for (int i = 0; path[i]; i++)
         if (!strcmp(path[i], name)) return true;
     return !run_option_has_effect(name);

@@ -38,8 +38,8 @@ static const char *quantity_name(const Eval *v, int q) {
 static char *column(const Example *x, const char *key) {
     const Json *value = x->row ? json_get(x->row, key) : NULL;
     JsonWriter w = {0};
-    if (value && value->type == JSON_STRING) json_raw(&w, value->string);
-    else if (value) json_value(&w, value);
+    if (value && value->type == JSON_STRING) return plain_text(value->string);
+    if (value) json_value(&w, value);
     else json_raw(&w, "(none)");
     return w.text;
 }

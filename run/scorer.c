@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/words.h"
 #include "run/program.h"
 #include "run/trainer.h"
 #include "text/fit.h"
@@ -128,6 +129,7 @@ bool next_folder(char dir[1024], const char **at) {
 }
 
 static bool label_add(Scorer *s, const char *label, const char *source, Err *e) {
+    if (!label_printable(label, source, e)) return false;
     for (int k = 0; k < s->n_label; k++)
         if (!strcmp(s->label[k], label))
             return fail(e, "%s: label \"%s\" comes from another source too; each label needs one source",

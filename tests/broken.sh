@@ -35,6 +35,9 @@ tests_of() {            # the programs that must see a mistake in this file
         baselines/aihf.c) echo test_aihf test_known_answers ;;
         run/aihf.c | cmd/aihf.c) echo aihf ;;
         run/watch.c) echo watch ;;
+        lib/hash.c) echo test_hash ;;
+        lib/say.c) echo test_say ;;
+        net/folder.c) echo test_folder ;;
         run/events.c) echo test_events ;;
         run/replies.c) echo test_replies dvpo ;;
         cmd/dpo.c) echo pairs baselines data ;;

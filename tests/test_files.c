@@ -47,6 +47,12 @@ static void test_read(void) {
     text = file_read("/dev/null", &n, &e);              /* reading it whole is fine */
     CHECK(text && n == 0);
     free(text);
+    /* what has no end, and what nobody writes to: once they filled the memory, and waited for ever */
+    CHECK_ERROR(!file_read("/dev/zero", &n, &e), e, "/dev/zero: found a device, expected a file");
+    CHECK(mkfifo(DIR_ "/pipe", 0600) == 0);
+    CHECK_ERROR(!file_read(DIR_ "/pipe", &n, &e), e, "pipe: found a named pipe, expected a file");
+    CHECK_ERROR(!file_map(&m, DIR_ "/pipe", &e), e, "pipe: found a named pipe, expected a file");
+    CHECK(remove(DIR_ "/pipe") == 0);
     int pipe_[2];                                       /* larger than the first guess, and no size known */
     CHECK(pipe(pipe_) == 0);
     char name[40];

@@ -193,6 +193,8 @@ static void test_configurations_refused(void) {
     refuse(0, "\"num_attention_heads\": 4", "\"num_attention_heads\": 4000000", "head_dim");
     refuse(0, "\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": 0", "rms_norm_eps");
     refuse(0, "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": \"yes\"", "tie_word_embeddings");
+    /* 128 million weights of few bytes, which could as well be terabytes: refused before memory is taken */
+    refuse(0, "\"vocab_size\": 13", "\"vocab_size\": 16000000", "config.json asks for 128");
     refuse(0, "{", "[{", "config.json");
     refuse(TINY_LABELS, "\"num_labels\": 3", "\"num_labels\": 0", "num_labels");
     refuse(TINY_LABELS, "\"num_labels\": 3", "\"num_labels\": 33", "num_labels");

@@ -63,7 +63,16 @@ static void test_name(void) {
     json_free(v);
 }
 
+/* What steers a terminal comes from a file: a title that is set, a screen that is cleared, the C1 characters
+ * that xterm knows. Letters of other alphabets, line feed and tab pass. */
+static void test_plain(void) {
+    char *plain = plain_text("a\x1b]0;x\x07\t\xc3\xa9\xc2\x9b\xc2\xa0\x7f\n");
+    CHECK_STRING(plain, "a\\u001b]0;x\\u0007\t\xc3\xa9\\u009b\xc2\xa0\\u007f\n");
+    free(plain);
+}
+
 int main(void) {
+    test_plain();
     test_say();
     test_name();
     return test_end();

@@ -342,6 +342,39 @@ static void test_added_not_special(void) {
     free(ids.id), tokenizer_free(t);
 }
 
+/* 3,000 added tokens that begin alike, as a stranger may write them: the longest that fits is taken, and the
+ * search does not look at them one by one (a megabyte of their first letter took a minute when it did). */
+static void test_added_alike(void) {
+    enum { N = 3000, TEXT = 1 << 20 };
+    static char list[N * 90], text[TEXT];
+    Err e = {0};
+    Ids ids = {0};
+    size_t n;
+    char *file = file_read(DATA "gpt2/tokenizer.json", &n, &e),
+         *from = file ? strstr(file, "\"added_tokens\":[") : NULL;
+    CHECK(from && strchr(from, ']'));
+    if (!from) return;
+    strchr(from, ']')[0] = 0;
+    char *at = list + sprintf(list, "\"added_tokens\":[");
+    for (int i = 0; i < N; i++)
+        at += sprintf(at, "%s{\"id\":%d,\"content\":\"%.*s%d!\",\"special\":false,\"normalized\":%s}",
+                      i ? "," : "", 420 + i, 1 + i % 16, i % 3 ? "aaaaaaaaaaaaaaaa" : "bbbbbbbbbbbbbbbb",
+                      i / 16, i % 3 ? "false" : "true");
+    Tokenizer *t = load_changed("gpt2", from, list, NULL, &e);
+    CHECK(t != NULL);
+    for (int i = 0; t && i < N; i += 7) {
+        char one[40];
+        const int length = sprintf(one, "%.*s%d!%d", 1 + i % 16,
+                                   i % 3 ? "aaaaaaaaaaaaaaaa" : "bbbbbbbbbbbbbbbb", i / 16, i / 16);
+        ids.n = 0;
+        CHECK(tokenizer_encode(&ids, t, one, (size_t)length, ENCODE_SPECIAL, &e) && ids.id[0] == 420 + i);
+    }
+    memset(text, 'a', TEXT);
+    ids.n = 0;
+    CHECK(t && tokenizer_encode(&ids, t, text, TEXT, ENCODE_SPECIAL, &e) && ids.n > 0);
+    free(ids.id), free(file), tokenizer_free(t);
+}
+
 /* A special token that is also a word of the vocabulary: ordinary text must not reach it, not even as a whole
  * word. */
 static void test_typed_special(void) {
@@ -648,6 +681,7 @@ int main(void) {
     test_refused();
     test_unk();
     test_added_not_special();
+    test_added_alike();
     test_typed_special();
     test_chat();
     test_choice();

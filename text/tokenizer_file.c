@@ -309,12 +309,14 @@ static bool tables_new(Tokenizer *t, size_t bytes, size_t n_word, size_t n_merge
     t->length = calloc(n, sizeof *t->length);
     t->flags = calloc(n, 1), t->name = malloc(names * sizeof *t->name), t->name_mask = names - 1;
     t->merge = malloc(merges * sizeof *t->merge), t->merge_mask = merges - 1,
-    t->added = calloc(n_added, sizeof *t->added);
-    if (!t->text || !t->start || !t->length || !t->flags || !t->name || !t->merge || !t->added)
+    t->added = calloc(n_added, sizeof *t->added), t->sorted = malloc(n_added * sizeof *t->sorted);
+    if (!t->text || !t->start || !t->length || !t->flags || !t->name || !t->merge || !t->added ||
+        !t->sorted)
         return fail(e, "%s: tables for %zu tokens could not be allocated", file, n);
     for (size_t i = 0; i < names; i++) t->name[i] = -1;
     for (size_t i = 0; i < merges; i++) t->merge[i].rank = -1;
-    for (int i = 0; i < 256; i++) t->first_added[0][i] = t->first_added[1][i] = t->byte_id[i] = -1;
+    for (int i = 0; i < 256; i++) t->byte_id[i] = -1;
+    hash_key(&t->key);
     return true;
 }
 
@@ -395,7 +397,37 @@ static bool read_merges(Tokenizer *t, const Json *m, const char *file, Err *e) {
     return true;
 }
 
-/* A token that is cut out of texts whole. Those with the same first byte are chained, the longest first. */
+/* Of two added tokens whose numbers stand in the list: those that are cut out of the raw text first, then by
+ * their bytes, equal ones in the file's order. */
+static bool stands_before(const Tokenizer *t, int i, int j) {
+    const Added *a = &t->added[i], *b = &t->added[j];
+    if (a->normalized != b->normalized) return b->normalized;
+    const int c = memcmp(a->text, b->text, (size_t)(a->n < b->n ? a->n : b->n));
+    return c < 0 || (c == 0 && (a->n < b->n || (a->n == b->n && i < j)));
+}
+
+/* By merging, since a file may hold them in any order. */
+static bool sort_added(Tokenizer *t, const char *file, Err *e) {
+    const int n = t->n_added;
+    int *from = malloc((size_t)(n ? n : 1) * sizeof *from);
+    if (!from) return fail(e, "%s: a list of %d added tokens could not be allocated", file, n);
+    t->n_raw = 0;
+    for (int i = 0; i < n; i++) t->sorted[i] = i, t->n_raw += !t->added[i].normalized;
+    for (int width = 1; width < n; width *= 2) {
+        memcpy(from, t->sorted, (size_t)n * sizeof *from);
+        for (int first = 0; first < n; first += 2 * width) {
+            const int middle = first + width < n ? first + width : n,
+                      end = first + 2 * width < n ? first + 2 * width : n;
+            for (int a = first, b = middle, to = first; to < end; to++)
+                t->sorted[to] = b == end || (a < middle && stands_before(t, from[a], from[b])) ? from[a++]
+                                                                                               : from[b++];
+        }
+    }
+    free(from);
+    return true;
+}
+
+/* A token that is cut out of texts whole. */
 static bool add_token(Tokenizer *t, int id, const char *text, size_t n, Added with, const char *file,
                       Err *e) {
     Added *a = &t->added[t->n_added];
@@ -407,9 +439,8 @@ static bool add_token(Tokenizer *t, int id, const char *text, size_t n, Added wi
     if (!changed) memcpy(a->text, text, n);
     a->id = id, a->n = (int)n;
     t->flags[id] |= TOKEN_ADDED | (changed ? TOKEN_CHANGED : 0);
-    int *link = &t->first_added[with.normalized][(unsigned char)a->text[0]];
-    while (*link >= 0 && t->added[*link].n >= a->n) link = &t->added[*link].next;
-    a->next = *link, *link = t->n_added++;
+    t->begins_added[with.normalized][(unsigned char)a->text[0]] = true;
+    t->n_added++;
     return true;
 }
 
@@ -481,7 +512,8 @@ static bool read_tables(Tokenizer *t, const Json *root, const char *file, Err *e
     if (!tables_new(t, bytes, v->length, m->length, added->length + 6, file, e)) return false;
     bool *taken = calloc((size_t)t->vocab + 1, sizeof *taken);
     const bool ok = taken ? read_vocab(t, v, &used, taken, file, e) && read_merges(t, m, file, e) &&
-                                read_added(t, added, v->length, &used, taken, file, e)
+                                read_added(t, added, v->length, &used, taken, file, e) &&
+                                sort_added(t, file, e)
                           : fail(e, "%s: out of memory", file);
     free(taken);
     t->unk = -1;
@@ -528,7 +560,7 @@ static bool read_named(int *id, Tokenizer *t, const Json *config, const char *ke
     *id = found;
     if (t->flags[found] & TOKEN_ADDED) return true;
     t->flags[found] |= TOKEN_SPECIAL;
-    return add_token(t, found, v->string, v->length, (Added){0}, file, e);
+    return add_token(t, found, v->string, v->length, (Added){0}, file, e) && sort_added(t, file, e);
 }
 
 /* added_tokens_decoder repeats tokenizer.json's added tokens; where it has others, transformers would encode
@@ -563,7 +595,7 @@ void tokenizer_free(Tokenizer *t) {
     if (!t) return;
     for (int i = 0; i < t->n_added; i++) free(t->added[i].text);
     free(t->text), free(t->start), free(t->length), free(t->flags), free(t->merge), free(t->name),
-        free(t->added), free(t);
+        free(t->added), free(t->sorted), free(t);
 }
 
 Tokenizer *tokenizer_load(const char *dir, Err *e) {

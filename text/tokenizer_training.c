@@ -27,6 +27,7 @@ typedef struct {
     Pair *pair; size_t n_pair, cap_pair; int *pair_slot; size_t pair_mask;
     Claim *heap; size_t n_heap, cap_heap;
     char **text; int *length; int (*merge)[2];                  /* by id */
+    HashKey key;
 } BpeTrainer;
 
 /* Room for one more item in an array that grows by doubling. */
@@ -51,7 +52,7 @@ static bool new_slots(int **slot, size_t *mask, size_t n, Err *e) {
 }
 
 static int *word_slot(const BpeTrainer *r, const char *s, size_t n) {
-    size_t i = tokenizer_hash(s, n) & r->word_mask;
+    size_t i = (size_t)hash_bytes(&r->key, s, n) & r->word_mask;
     for (int k; (k = r->word_slot[i]) >= 0 && (r->word[k].n != n || memcmp(r->word[k].s, s, n));)
         i = (i + 1) & r->word_mask;
     return &r->word_slot[i];
@@ -92,8 +93,7 @@ static bool count_text(BpeTrainer *r, const char *s, size_t n, Err *e) {
 }
 
 static int *pair_slot(const BpeTrainer *r, int a, int b) {
-    size_t i =
-        (size_t)(((uint64_t)(uint32_t)a << 32 | (uint32_t)b) * 0x9E3779B97F4A7C15u >> 24) & r->pair_mask;
+    size_t i = (size_t)hash_pair(&r->key, (uint32_t)a, (uint32_t)b) & r->pair_mask;
     for (int k; (k = r->pair_slot[i]) >= 0 && (r->pair[k].a != a || r->pair[k].b != b);)
         i = (i + 1) & r->pair_mask;
     return &r->pair_slot[i];
@@ -312,6 +312,7 @@ bool tokenizer_train(const char *dir, const char *const *text, const size_t *len
         return fail(e, "tokenizer: vocab: found %d, expected %d..%d (4 specials, 256 bytes, merges)", vocab,
                     N_FIRST, VOCAB_MOST);
     BpeTrainer r = {0};
+    hash_key(&r.key);
     const bool ok = train_bpe(&r, text, length, n_text, vocab, e) && write_trained(&r, dir, vocab, e);
     for (int i = 0; r.text && i < vocab; i++) free(r.text[i]);
     for (size_t i = 0; i < r.n_pair; i++) free(r.pair[i].word);
