@@ -93,7 +93,7 @@ static bool verify_load(Loaded *l, Dump *d, const VerifyConfig *c, Err *e) {
 
 /* ---- the catalogue ---- */
 static void tell_catalogue(const Json *v) {
-    printf("%-24s %-6s %-40s %s\n", "name", "", "stages", "what is done instead of ours");
+    printf("%-24s %-6s %-40s %s\n", "name", "", "stages", "what is done, and below it the formula");
     for (size_t i = 0; i < v->length; i++) {
         const Json *m = &v->item[i], *all = json_get(m, "stages");
         char stages[200] = "";
@@ -103,6 +103,8 @@ static void tell_catalogue(const Json *v) {
         say(m, "{name%-24s} {equation%-6s} ");
         printf("%-40s ", stages);
         say(m, "{explanation}\n");
+        say(m, json_get(m, "done_by")->type == JSON_STRING ? "    {formula}; done by {done_by}\n"
+                                                           : "    {formula}\n");
     }
     printf("\nwhat a dump of a GRPO step cannot hold:\n");
     for (const Absent *a = absent_mistakes; a->name; a++)

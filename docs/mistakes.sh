@@ -64,7 +64,7 @@ function string(line,    text) {                            # the string of a li
 !table && /"formula":/ { formula[name] = string($0) }
 !table && /"done_by":/ { by[name] = string($0) }
 /^@$/ { table = 1; next }
-!table || /^name / || /^$/ { next }
+!table || /^name / || /^$/ || /^ / { next }                # below each name: its formula
 /^what a dump of a GRPO step cannot hold/ { absent = 1; next }
 absent {
     name = $1

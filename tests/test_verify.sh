@@ -87,6 +87,7 @@ gives 3 ./grpo verify --dump $golden/D1-population-advantages.safetensors --juni
 has 'failures="0"' "$t/junit.xml"
 gives 0 ./grpo verify --list
 has 'D16-group-token-mean'
+has '    loss = sum_it l_it / sum_i n_i; done by DAPO'
 has 'belongs to PPO'
 # the legend of the names is what the table gives (`make mistakes`)
 gives 0 sh docs/mistakes.sh
