@@ -113,7 +113,7 @@ static void write_question(JsonWriter *w, long long id, const Example *x, const 
 
 bool program_wrong(const Program *p, const Example *x, Err *e) {
     return fail_also(e, "; this was about line %lld that it got, %s %s:%d", p->next_id - 1,
-                     p->trial ? "a trial: a made-up reply to" : "which is of", p->data, x->line);
+                     p->trial ? p->trial : "which is of", p->data, x->line);
 }
 
 /* What people write in place of JSON, and what to do. */

@@ -11,7 +11,7 @@ typedef struct {
     const char *option, *command;       /* the option that named it, for messages */
     const char *data;                   /* the file of the rows, for messages too */
     bool hangs;                         /* it did not answer: no use in waiting for its end */
-    bool trial;                         /* replies are made up now, to try it out */
+    const char *trial;                  /* what the question is while it is tried out; else NULL */
     Child child;
     int timeout;
     char *buffer;

@@ -106,13 +106,13 @@ static bool program_open(Scorer *s, const char *command, int timeout, const Data
     double score[MAX_LABELS];
     s->has_program = true;
     if (!program_start(&s->program, "--reward-cmd", command, timeout, data->path, e)) return false;
-    s->program.trial = true;
     for (int i = 0; i < 2; i++) {
         const Example *x = &data->row[i < data->n ? i : 0];
+        s->program.trial = x->completion ? "a trial with" : "a trial with a made-up reply to";
         const Completion trial = {x, x->completion ? x->completion : made_up[i], i == 0};
         if (!program_score(s, &trial, score, e)) return false;
     }
-    s->program.trial = false;
+    s->program.trial = NULL;
     return s->n_program_label > 0 || fail(e, "--reward-cmd: its two trial answers hold no label; expected "
                                              "{\"id\": ..., \"scores\": {\"label\": number}}");
 }

@@ -33,7 +33,13 @@ works 'a program that reads a column' "$grpo" score --dataset rows.jsonl --rewar
 says 'numbers as they are written' '*"uid":9007199254740993,*"uid":9007199254740995,*"uid":1.10,*'
 grep -c '"uid":9007199254740993' seen > n; [ "$(cat n)" -eq 2 ] && grep -q '"uid":1.10' seen && good || bad "numbers for the program: $(cat seen)"
 printf '{"prompt": "a", "completion": "b"}\n' > plain.jsonl
-refuses '*the program ended (exit code 1)*line 0 that it got, a trial: a made-up reply to plain.jsonl:1' "$grpo" score --dataset plain.jsonl --reward-cmd 'sh reads_a_column 2> /dev/null'
+refuses '*the program ended (exit code 1)*line 0 that it got, a trial with plain.jsonl:1' "$grpo" score --dataset plain.jsonl --reward-cmd 'sh reads_a_column 2> /dev/null'
+
+# a prompt alone gets a made-up reply for the trial
+$world sft --n 300 --seed 1 > words.jsonl
+works init "$grpo" init --tokenizer-data words.jsonl --output-dir base --hidden-size 16 --num-hidden-layers 1 --num-attention-heads 2 --intermediate-size 32 --vocab-size 420
+printf '{"prompt": "hi"}\n' > prompt.jsonl
+refuses '*the program ended (exit code 1)*line 0 that it got, a trial with a made-up reply to prompt.jsonl:1' "$grpo" eval --policies base --dataset prompt.jsonl --max-completion-length 4 --reward-cmd 'sh reads_a_column 2> /dev/null'
 
 # ---- answers that are none: what to do ---------------------------------------------------------------
 by '*found NaN*write null where there is no score*rows.jsonl:1' "$(answers NaN)"
@@ -48,6 +54,7 @@ works 'as large as a score may be' "$grpo" score --dataset rows.jsonl --reward-c
 # ---- programs that do not answer: each ends within --reward-timeout and what the ending takes --------
 by '*silent for 1 seconds; does it flush*' 'sleep 60'
 by '*no end of line for 1 seconds behind "{"id":0,"scores":{"a":1}}"*' 'read -r l; printf "{\"id\":0,\"scores\":{\"a\":1}}"; sleep 60'
+by '*no end of line for 1 seconds behind "xx*' 'while :; do printf x; sleep 0.2 2> /dev/null || sleep 1; done'
 by '*closed its input or output and went on, and was ended*' 'exec > /dev/null; sleep 60'
 by '*wrote 1048576 bytes without the end of a line*' 'while :; do printf "0123456789012345678901234567890123456789012345678901234567890123456789"; done'
 by '*answered id 0 to line 1*' 'while :; do echo "{\"id\":0,\"scores\":{\"a\":1}}"; done'
