@@ -82,6 +82,8 @@ static bool collect(Facts *f, const Config *o, Err *e) {
     Texts one = {0}, all = {0};
     f->bytes = (double)trainer_bytes(&f->shape, (int)slice, (int)slice);
     f->trained = model_trainable(&f->shape);
+    if (f->trained == SIZE_MAX || !(f->bytes < (double)(SIZE_MAX / 4)))
+        return fail(e, "%s: no memory to tell what it takes, or its size overflows", o->model);
     texts_prompt(&one, p);
     for (int i = 0; i < o->num_generations; i++) texts_completion(&one, p, l);
     texts_add(&all, &one, o->prompts);

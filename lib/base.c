@@ -41,7 +41,8 @@ bool fail_also(Err *e, const char *format, ...) {
 }
 
 bool fail_of_memory(const Err *e) {
-    return strstr(e->line, "could not be allocated") || strstr(e->line, "no memory");
+    return strstr(e->line, "could not be allocated") || strstr(e->line, "no memory") ||
+           strstr(e->line, "out of memory");
 }
 
 /* ---- memory ---- */

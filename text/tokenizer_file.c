@@ -434,8 +434,8 @@ static bool add_token(Tokenizer *t, int id, const char *text, size_t n, Added wi
     *a = with;
     const bool changed = with.normalized && t->n_normalizer;
     a->text = changed ? tokenizer_normalize(t, text, n, false, &n, e) : malloc(n);
-    if (!a->text || n == 0)
-        return fail(e, "%s: added token %.60s: could not be normalised, or became empty", file, text);
+    if (!a->text) return fail(e, "%s: added token %.60s: no memory for it", file, text);
+    if (n == 0) return fail(e, "%s: added token %.60s: is empty once it is normalised", file, text);
     if (!changed) memcpy(a->text, text, n);
     a->id = id, a->n = (int)n;
     t->flags[id] |= TOKEN_ADDED | (changed ? TOKEN_CHANGED : 0);
