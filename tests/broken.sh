@@ -21,7 +21,8 @@ tests_of() {            # the programs that must see a mistake in this file
         net/logits.c) echo test_model test_known_answers ;;
         net/flops.c) echo test_model test_cost ;;
         net/adapter.c) echo test_lora ;;
-        tokenizer.c | text/chat.c | text/tokenizer_*) echo test_tokenizer ;;
+        text/chat.c) echo test_tokenizer templates ;;
+        tokenizer.c | text/tokenizer_*) echo test_tokenizer ;;
         text/jinja*) echo test_jinja ;;
         lib/optim.c) echo test_optim test_known_answers ;;
         report/diversity.c) echo test_diversity ;;

@@ -14,7 +14,7 @@ from transformers.utils import chat_template_utils as utils
 
 PATH = pathlib.Path(__file__).resolve().parent / "data/jinja.jsonl"
 INPUT = {"messages": [{"role": "system", "content": "Be  brief. "}, {"role": "user", "content": "héllo wörld\n"},
-                      {"role": "assistant", "content": " 'a' \"b\"\t", "n": 3, "f": 1.5, "z": None, "t": True, "l": [1, [2, {"k": "v"}]], "d": {"b": 1, "a": 2, "B": 0}}],
+                      {"role": "assistant", "content": " 'a' \"b\"\t", "n": 3, "f": 1.5, "w": 2.0, "big": 9007199254740993, "z": None, "t": True, "l": [1, [2, {"k": "v"}]], "d": {"b": 1, "a": 2, "B": 0}}],
          "bos_token": "<s>", "nums": [3, 1, 2, 3], "empty": [], "words": ["b", "A", "a", "C"]}
 
 

@@ -208,14 +208,18 @@ static Value marked_string(Machine *m, const char *s, size_t n, unsigned char ma
     return v;
 }
 
+/* 2 is a whole number and 2.0 is none, as in Python. */
+static Value number_from_json(const Json *j) {
+    const bool whole = j->string ? !strpbrk(j->string, ".eE") : j->number == floor(j->number);
+    if (!whole || fabs(j->number) >= 9.2e18) return (Value){.type = FLOAT, .f = j->number};
+    return value_int(j->string ? strtoll(j->string, NULL, 10) : (long long)j->number);
+}
+
 Value value_from_json(Machine *m, const Json *j, unsigned char mark) {
     switch (j->type) {
     case JSON_NULL: return (Value){.type = NONE};
     case JSON_BOOL: return value_bool(j->number != 0);
-    case JSON_NUMBER:
-        if (j->number == floor(j->number) && fabs(j->number) < 9007199254740992.0)
-            return value_int((long long)j->number);
-        return (Value){.type = FLOAT, .f = j->number};
+    case JSON_NUMBER: return number_from_json(j);
     case JSON_STRING: return marked_string(m, j->string, j->length, mark);
     default: break;
     }
