@@ -223,6 +223,20 @@ static double noise_of(const real *x, size_t n, size_t stride, double deviation,
     return noise < 4e6 * sqrt((double)n) || !own ? noise : 4e6 * sqrt((double)n);       /* 2^22 */
 }
 
+/* The same of reply i beside the others' deviation. NeMo-RL takes their variance as mean square less squared
+ * mean, which loses (largest / deviation)^2 roundings of it. */
+static double noise_of_others(const real *x, size_t n, size_t i, const GrpoConfig *f) {
+    real others[1024] = {0};
+    size_t m = 0;
+    double mean, std;
+    for (size_t j = 0; j < n && m < 1024; j++)
+        if (j != i) others[m++] = x[j];
+    reward_moments(&mean, &std, others, m, 1, f->std_ddof);
+    const double noise = noise_of(x, n, 1, std, f->std_eps, false),
+                 own = isnan(std) ? 0 : fabs(x[i] - mean) / (std + f->std_eps);
+    return isfinite(own * noise * noise) ? noise + own * noise * noise / 2 : noise;
+}
+
 bool advantage_noise(double *noise, const Case *c, Pool *p, Err *e) {
     const size_t n = c->d->n, k = c->d->n_label;
     const GrpoConfig *f = &c->s.grpo;
@@ -238,18 +252,13 @@ bool advantage_noise(double *noise, const Case *c, Pool *p, Err *e) {
             reward_moments(NULL, &std, s.score + first * k + l, size, k, f->std_ddof);
             sum += fabs(c->weight[l]) * noise_of(s.score + first * k + l, size, k, std, f->std_eps, true);
         }
+        if (!scores && f->scale_rewards == SCALE_LEAVE_ONE_OUT) {
+            for (size_t i = 0; i < size; i++)
+                noise[s.g.member[first + i]] = noise_of_others(s.reward + first, size, i, f);
+            continue;
+        }
         if (!scores) {
             reward_moments(NULL, &std, s.reward + first, size, 1, f->std_ddof);
-            if (f->scale_rewards == SCALE_LEAVE_ONE_OUT)        /* of some of them it may be 0 */
-                for (size_t i = 0; i < size; i++) {
-                    real others[1024];
-                    size_t m = 0;
-                    double own;
-                    for (size_t j = 0; j < size && m < 1024; j++)
-                        if (j != i) others[m++] = s.reward[first + j];
-                    reward_moments(NULL, &own, others, m, 1, f->std_ddof);
-                    if (own < std) std = own;
-                }
             sum = noise_of(s.reward + first, size, 1, f->scale_rewards == SCALE_NONE    ? 1
                                                       : f->scale_rewards == SCALE_BATCH ? batch
                                                                                         : std,

@@ -111,7 +111,8 @@ const Profile profiles[] = {
      "trainer/ppo/actor.py: compute_advantages; examples/math/gsm8k_grpo.yaml",
      "loss_type bnpo, aggregation_scope update, std_eps 1e-5, kl_estimator k1, kl_clamp 10" NO_CORRECTION,
      "reward_norm by group is an example's; kl_ctl puts the KL into the reward, token by token; adv_norm "
-     "whitens the advantages once more, which a config of ours cannot say"},
+     "whitens the advantages once more, and mean_leave1out changes the deviation too: a config of ours "
+     "cannot say these two"},
 
     {"roll", "0.2.0", "0.3.0", "8eb27cc2",
      "roll/pipeline/rlvr/actor_worker.py: loss_func; roll/utils/functionals.py: agg_loss, compute_approx_kl, "
@@ -165,7 +166,8 @@ const Profile profiles[] = {
 
     {"understand-r1-zero", NULL, NULL, "dfca49d, oat c1a074c",
      "train_zero_math.py: compute_monte_carlo_advantages; oat/algorithms/ppo.py: learning_step",
-     "loss_type dr_grpo, scale_rewards none, kl_clamp_log_ratio 40" NO_CORRECTION,
+     "loss_type dr_grpo, loss_aggregation fixed_length, scale_rewards none, kl_clamp_log_ratio 40"
+     NO_CORRECTION,
      "Dr. GRPO: a reply's sum over generate_max_length; critic_type grpo is the other"},
 
     {"dr_grpo", NULL, NULL, "arXiv 2503.20783", "the paper",
@@ -379,9 +381,6 @@ const ProfileOption profile_options[] = {
     {"nemo-rl", "ratio_clip_c", NULL, NULL, NULL, "dual_clip %"},
     {"nemo-rl", "token_level_loss", NULL, NULL, "true", "loss_aggregation token_mean"},
     {"nemo-rl", "token_level_loss", NULL, NULL, "false", "loss_aggregation sequence_mean"},
-    {"nemo-rl", "sequence_level_importance_ratios", "0.4", NULL, "true",
-     "importance_sampling_level sequence"},
-    {"nemo-rl", "sequence_level_importance_ratios", "0.4", NULL, "false", ""},
     {"nemo-rl", "disable_ppo_ratio", NULL, NULL, "true", "policy_term logp"},
     {"nemo-rl", "disable_ppo_ratio", NULL, NULL, "false", ""},
     {"nemo-rl", "use_cispo", "0.7", NULL, "true", CISPO_1},
@@ -397,6 +396,9 @@ const ProfileOption profile_options[] = {
      "vllm_importance_sampling_clip_max %"},
     {"nemo-rl", "truncated_importance_sampling_ratio_min", "0.6", NULL, NULL,
      "vllm_importance_sampling_clip_min %"},
+    {"nemo-rl", "sequence_level_importance_ratios", "0.4", NULL, "true",
+     "importance_sampling_level sequence, vllm_importance_sampling_mode sequence_truncate"},
+    {"nemo-rl", "sequence_level_importance_ratios", "0.4", NULL, "false", ""},
     {"nemo-rl", "use_leave_one_out_baseline", NULL, NULL, "true", ""},
     {"nemo-rl", "use_leave_one_out_baseline", NULL, NULL, "false", "baseline group, scale_rewards group"},
     {"nemo-rl", "normalize_rewards", NULL, NULL, "true", ""},
