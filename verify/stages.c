@@ -299,7 +299,8 @@ static bool compute_loss(real *out, const Case *c, Pool *p, Err *e) {
     const GrpoConfig *g = &c->s.grpo;
     const double *factor = c->d->row_weight;
     const real *kl = c->kl;                             /* which is in the loss with weights of its own */
-    if (g->beta != 0 && g->kl_aggregation != SUM_DEFAULT && !kl) {
+    const bool apart = g->beta != 0 && g->kl_aggregation != SUM_DEFAULT && (kl || c->ref);
+    if (apart && !kl) {
         real *own = pool_take(p, c->d->n * c->d->width, sizeof *own, e);
         if (!own || !compute_kl(own, c, p, e)) return false;
         kl = own;
@@ -307,9 +308,8 @@ static bool compute_loss(real *out, const Case *c, Pool *p, Err *e) {
     for (size_t i = 0; i < c->d->n; i++) {
         const double n = case_row_count(c, i), own = factor ? factor[i] : 1,
                      bonus = grpo_entropy_weight(g, &w, &m, n) * own,
-                     extra = g->beta == 0 || g->kl_aggregation == SUM_DEFAULT
-                                 ? 0
-                                 : own * (grpo_kl_weight(g, &w, &m, n) - grpo_token_weight(g, &w, &m, n));
+                     extra = !apart ? 0
+                                    : own * (grpo_kl_weight(g, &w, &m, n) - grpo_token_weight(g, &w, &m, n));
         for (size_t j = i * c->d->width; j < (i + 1) * c->d->width; j++) {
             if (!c->mask[j]) continue;
             sums.policy += weight[i] * c->token_loss[c->d->per_row[STAGE_TOKEN_LOSS] ? i : j];
@@ -331,6 +331,14 @@ static double kl_noise(const Case *c, size_t j, double ratio) {
     return times * (1 + d_exp(fmin((double)c->ref[j] - c->logp[j], 20))) / 2;
 }
 
+/* SAPO's derivative has 1 - sigmoid, which rounds as 1 does: far off policy nothing else is left of it. */
+static double sapo_noise(const Case *c, const GrpoToken *k) {
+    const GrpoConfig *g = &c->s.grpo;
+    if (!grpo_term_is(g, LOSS_SAPO)) return 0;
+    const double temperature = k->ell < 0 ? g->sapo_temperature_pos : g->sapo_temperature_neg;
+    return fabs(k->factor * k->ell * k->ratio) * temperature / 2;
+}
+
 bool case_noise(double *noise, const Case *c, Stage s, Pool *p, Err *e) {
     const size_t width = c->d->width;
     const double beta = c->s.grpo.beta;
@@ -345,7 +353,7 @@ bool case_noise(double *noise, const Case *c, Stage s, Pool *p, Err *e) {
             const double kl = kl_noise(c, j, k->ratio),
                          ell = fabs(k->factor * (s == STAGE_DLOGP ? k->g : k->ell));
             noise[j] = s == STAGE_KL ? kl : beta * kl + (isnan(ell) ? 0 : ell / 2);
-            if (s == STAGE_DLOGP) noise[j] *= k->weight;
+            if (s == STAGE_DLOGP) noise[j] = (noise[j] + sapo_noise(c, k)) * k->weight;
             shared += noise[j];
         }
         for (size_t j = i * width; s == STAGE_DLOGP && j < (i + 1) * width; j++)        /* E114 */
@@ -753,6 +761,32 @@ static bool find_covariances(Case *c, Pool *p, Err *e) {
     return true;
 }
 
+/* Where the quantile of E109 falls on a token's own entropy, rounding decides whether that token takes part.
+ * The dump's token losses say on which side it fell: the quantile moves by a quarter of a token. */
+static bool settle_quantile(Case *c, Pool *p, Err *e) {
+    const double q = c->s.grpo.top_entropy_quantile;
+    if (!(q < 1) || !c->entropy || !c->token_loss || c->d->per_row[STAGE_TOKEN_LOSS]) return true;
+    const size_t all = c->d->n * c->d->width;
+    real *value = pool_take(p, all, sizeof *value, e);
+    size_t n = 0;
+    for (size_t j = 0; j < all; j++) n += c->mask[j] != 0;
+    if (n < 2 || !value) return value != NULL;
+    const double position = (1 - q) * (double)(n - 1), quarter = 0.25 / (double)(n - 1);
+    if (fabs(position - round(position)) > 1e-5) return true;
+    static const int side_of[] = {0, 1, -1};
+    double best = INFINITY, best_q = q;
+    for (int side = 0; side < 3; side++) {
+        c->s.grpo.top_entropy_quantile = fmin(fmax(q + side_of[side] * quarter, 0), 1 - quarter);
+        if (!compute_token_loss(value, c, p, e)) return false;
+        double worst = 0;
+        for (size_t j = 0; j < all; j++)
+            if (c->mask[j]) worst = fmax(worst, fabs((double)value[j] - (double)c->token_loss[j]));
+        if (worst < best) best = worst, best_q = c->s.grpo.top_entropy_quantile;
+    }
+    c->s.grpo.top_entropy_quantile = best_q;
+    return true;
+}
+
 bool case_open(Case *c, const Dump *d, const Policies *model, Pool *p, Err *e) {
     *c = (Case){.d = d, .s = d->set, .model = *model, .count = d->n, .score = d->score, .weight = d->weight,
                 .grad_norm = NAN};
@@ -790,5 +824,5 @@ bool case_open(Case *c, const Dump *d, const Policies *model, Pool *p, Err *e) {
     c->kl = d->value[STAGE_KL];
     c->token_loss = d->value[STAGE_TOKEN_LOSS];
     c->dlogp = d->value[STAGE_DLOGP];
-    return find_covariances(c, p, e) && resolve_gradient(c, p, e);
+    return find_covariances(c, p, e) && settle_quantile(c, p, e) && resolve_gradient(c, p, e);
 }
