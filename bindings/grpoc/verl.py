@@ -96,6 +96,7 @@ class Watch(watching.Watch):
             logps = tensors["per_token_logps"]
             if config.get("kl_loss_coef") and "per_token_kl" in tensors:        # a token's loss is policy and KL together
                 tensors["per_token_loss"] = tensors["per_token_loss"] + config["kl_loss_coef"] * tensors["per_token_kl"]
+            config["loss_agg_mode"] = get(local["config"], "loss_agg_mode")       # KL's and entropy's, and most losses'
             self.write("loss", dict(tensors, entropies=local.get("entropy"), loss=result[0],
                                     grad_per_token_logps=watching.gradient(result[0], logps)), **config)
         inner = watching.watched(function, seen)
