@@ -569,7 +569,8 @@ static void settings(const Page *p, const char *name) {
     Err e;
     snprintf(path, sizeof path, "%s/search/1/%s/stage.txt", p->folder, name);
     if (!path_exists(path) || !(text = file_read(path, &n, &e))) { printf("-"); return; }
-    text[strcspn(text, ",\n")] = 0;
+    char *end = strstr(text, ", draw ");                        /* behind the options */
+    text[end ? (size_t)(end - text) : strcspn(text, "\n")] = 0;
     printf("`%s`", text);
     free(text);
 }

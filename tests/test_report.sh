@@ -56,6 +56,10 @@ same 'report --csv: the first rows' want got
 if [ "$(grep -c '^x,"two ""runs""",other,1,[1-4],[1-4],0\.[0-9]*,0\.[0-9],,0\.0[0-9]*$' "$out")" -eq 4 ] && [ "$(grep -c . "$out")" -eq 13 ]; then good; else bad "report --csv: $(tail -n 2 "$out")"; fi
 refuses '*--json and --csv: both are for stdout*' "$grpo" report sft --json --csv
 
+# files that are made anew for each seed may differ in name: once demonstrations and preferences might not
+for r in a b; do mkdir -p files-$r && cp $r/log.jsonl files-$r && sed "s/\"reward_model\": null/\"reward_model\": null, \"demonstrations\": \"d$r\", \"preferences\": \"p$r\"/" $r/config.json > files-$r/config.json; done
+works 'seeds with demonstrations of their own' "$grpo" report both=files-a,files-b --json
+
 works 'one run each' "$grpo" report SFT=sft GRPO=a --json
 g=sections.0.arms.1
 is name $g.name '"GRPO"'
