@@ -53,6 +53,7 @@ learns own '{"prompt":"how do i\nfix it?","completion":"look."}'
 equal 'content in parts' "$loss" "$parts"
 folder tools "{{ tools|tojson }}{{ style }}$turns$opens"
 learns tools "{\"prompt\":[$user,{\"role\":\"assistant\",\"tool_calls\":[{\"name\":\"f\"}]},{\"role\":\"tool\",\"content\":\"7\"}],\"completion\":\"7.\",\"tools\":[{\"name\":\"f\"}],\"chat_template_kwargs\":{\"style\":\"!\"}}"
+learns tools "{\"prompt\":[$user,{\"role\":\"assistant\",\"tool_calls\":[{\"name\":\"f\"}]},{\"role\":\"tool\",\"content\":{\"a\":7}}],\"completion\":\"7.\"}"
 folder dated "{{ strftime_now('%d %B') }}$turns$opens"
 learns dated "$row"; july=$loss
 learns dated "$row" --template-date 2025-07-26; equal 'the same day' "$loss" "$july"

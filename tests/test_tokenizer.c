@@ -497,7 +497,11 @@ static void test_reply(void) {
          "{{ m.content }}<|both|>\n{% endfor %}", "a", "#<|right|>a<|both|>", 0, true},
         {"{% for m in messages %}<|left|> {{ m.content }}<|both|>{% endfor %}", "", "<|both|>", 0, true},
         {"{% for m in messages %}<|left|>{{ m.content.split('|')[-1] }}<|both|>{% endfor %}"
-         "{% if add_generation_prompt %}<|left|>think{% endif %}", "a|b", "a|b<|both|>", 1, true}};
+         "{% if add_generation_prompt %}<|left|>think{% endif %}", "a|b", "a|b<|both|>", 1, true},
+        {"{% for m in messages %}<|left|>{{ m.content }}!<|both|>{% endfor %}", "a", "a!<|both|>", 0, true},
+        {"{% for m in messages %}<|left|>{{ m.content }}!<|both|>{% endfor %}", "a", "a", 0, false},
+        {"{% for m in messages %}<|left|>{% if loop.last and m.role == 'assistant' %}#<|right|>{% endif %}"
+         "{{ m.content }}<|both|>{% endfor %}", "", "#<|right|><|both|>", 0, true}};
     const Message user = {"user", "x", NULL};
     const Conversation v = {&user, 1, NULL};
     Err e = {0};

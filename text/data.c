@@ -27,11 +27,12 @@ static bool no_nul(const Json *v, const char *path, const char *key, Err *e) {
            fail(e, "%s:%d:%d: %s: holds a NUL character; take it out", path, v->line, v->column, key);
 }
 
-/* The content of a message: a text; a list of parts that are texts, which become lines; or, beside tool
- * calls, none. */
+/* The content of a message: a text; a list of parts that are texts, which become lines; a tool's answer as an
+ * object; or, beside tool calls, none. */
 static bool read_content(const char **out, const Json *m, const char *path, Err *e) {
     const Json *v = json_get(m, "content");
     if ((!v || v->type == JSON_NULL) && json_get(m, "tool_calls")) { *out = ""; return true; }
+    if (v && v->type == JSON_OBJECT) return (*out = json_text(v)) != NULL || fail(e, "data: no memory");
     if (!v || v->type != JSON_ARRAY)
         return json_get_string(m, "content", out, path, e) && no_nul(v, path, "content", e);
     size_t n = 1;
