@@ -145,7 +145,7 @@ DISPUTES = [
     Dispute("trl-6369", "truncated completions leave the numerator, not the denominator", {"loss": ["left-out-counted"], "dlogp": ["left-out-counted"]},
             ("left-out-counted", "loss"), config=dict(loss_type="dapo", mask_truncated_completions=True, beta=0.04), committed=True),
     Dispute("liger-kernel-1082", "the loss is not corrected for the sampler", {"loss": ["D24-missing"], "dlogp": ["D24-missing"]}, ("D24-missing", "per_token_loss"), "sampler",
-            config=dict(loss_type="grpo", vllm_importance_sampling_mode="token_truncate"), drop=("per_token_loss", "importance_sampling_ratio", "ratio")),
+            config=dict(loss_type="grpo", vllm_importance_sampling_mode="token_truncate"), drop=("per_token_loss", "importance_sampling_ratio", "ratio"), committed=True),
     Dispute("unsloth-zoo-870", "the sequence's weight is a sum of ratios, not their product", {"isr": ["D24-sum-of-ratios"]}, ("D24-sum-of-ratios", "isr"), "sampler",
             config=dict(vllm_importance_sampling_mode="sequence_truncate")),
     Dispute("trl-5814", "the sequence's weight is a mean of log ratios, not their sum", {"isr": ["D24-token-mean"]}, ("D24-token-mean", "isr"), "sampler",

@@ -41,7 +41,7 @@ has 'clip-swapped: clip(ratio, 1 - epsilon_high, 1 + epsilon)'
 # what another trainer does on purpose is no error, unless that is asked for
 gives 3 ./grpo verify --dump $golden/D1-population-advantages.safetensors
 has 'another choice: the deviation divides by n instead of n - 1'
-has '[D1-population], as does GRPO-Zero (grpo.py'
+has '[D1-population], as done by GRPO-Zero (grpo.py'
 gives 1 ./grpo verify --strict --dump $golden/D1-population-advantages.safetensors
 gives 0 ./grpo verify --strict --dump $golden/right-grpo-token.safetensors
 gives 3 ./grpo64 verify --dump $golden/D1-population-advantages.safetensors
@@ -61,11 +61,14 @@ has 'single_reply zero (verl-0.9.1: score), as does'            # which this dum
 gives 0 ./grpo verify --dump $golden/D15-no-bias-correction-kl.safetensors --profile trl-1.9.0
 has 'right as trl-1.9.0'
 gives 3 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors --dialect openrlhf
-has 'another choice: epsilon 1e-6 beside the deviation [D1-eps-1e-6], as does verl'
+has 'another choice: epsilon 1e-6 beside the deviation [D1-eps-1e-6], as done by verl'
 gives 3 ./grpo verify --dump $golden/right-scale-group.safetensors --dialect verl
 has 'std_eps 0.0001 (verl-0.9.1: 1e-06), single_reply zero (verl-0.9.1: score), as does trl'
 has 'verl-0.9.1 does: baseline group'                              # and what the declared one does, with its place
 has '(verl/trainer/ppo/core_algos.py: '
+# without the tokens' losses, the loss is made of the clip and the KL too
+gives 3 ./grpo verify --dump $golden/disputes/liger-kernel-1082.safetensors
+has 'trl-1.16 does: clip 0.2, 0.2, kl '
 # a gradient beside the loss that it ought to be the derivative of
 gives 1 ./grpo verify --dump $golden/gradient-detached-dlogp.safetensors
 has 'the loss is right, and this is not its derivative'

@@ -21,7 +21,7 @@ static void add_causes(char *out, size_t size, const StageReport *x, bool who) {
     for (int i = 0; i < x->n_name; i++) {
         const Known *k = who ? known_name(x->name[i]) : NULL;
         add_words(out, size, "%s%s [%s]", i ? ", or " : "", x->text[i], x->name[i]);
-        if (k && k->by) add_words(out, size, ", as does %s", k->by);
+        if (k && k->by) add_words(out, size, ", as done by %s", k->by);
     }
     if (x->n_name > 1 && who) add_words(out, size, "; this dump cannot tell them apart");
 }
@@ -44,10 +44,13 @@ void report_declared(char *out, size_t size, const Report *r, Stage s) {
     *out = 0;
     for (size_t i = 0; i < sizeof cells / sizeof *cells; i++) {
         if (cells[i].stage != s) continue;
+        /* without the tokens' losses it is made of all of them */
+        const bool of_all = s == STAGE_LOSS && !r->d->tensor[STAGE_TOKEN_LOSS];
+        const int first = of_all ? CELL_CLIP : (int)cells[i].first;
         add_words(out, size, "%s does: ", set->label);
-        for (int k = cells[i].first; k <= (int)cells[i].last; k++) {
+        for (int k = first; k <= (int)cells[i].last; k++) {
             profile_cell(cell, set, (ProfileCell)k);
-            add_words(out, size, "%s%s %s", k > (int)cells[i].first ? ", " : "", profile_cells[k].name, cell);
+            add_words(out, size, "%s%s %s", k > first ? ", " : "", profile_cells[k].name, cell);
         }
         if (set->profile->source)
             add_words(out, size, " (%.*s)", (int)strcspn(set->profile->source, ";"), set->profile->source);
