@@ -2,6 +2,7 @@
 #include "run/checkpoint.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +15,22 @@ static const char program_version[] = "grpo.c 2";       /* of the format of chec
 
 /* ---- files that grow ---- */
 
+/* Never through a link: a run's folder may be somebody else's, and what it links to is not the run's to cut.
+ */
+static int growing_descriptor(const GrowingFile *g, Err *e) {
+    const int fd = open(g->path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
+    if (fd < 0)
+        fail(e, "%s: cannot be opened for writing: %s", g->path,
+             errno == ELOOP ? "it is a link, expected a file" : strerror(errno));
+    return fd;
+}
+
 bool growing_open(GrowingFile *g, Err *e) {
-    g->file = fopen(g->path, "a");
-    return g->file || fail(e, "%s: cannot be opened for writing: %s", g->path, strerror(errno));
+    const int fd = growing_descriptor(g, e);
+    if (fd < 0) return false;
+    if ((g->file = fdopen(fd, "a"))) return true;
+    close(fd);
+    return fail(e, "%s: cannot be opened for writing: %s", g->path, strerror(errno));
 }
 
 bool growing_put(GrowingFile *g, const JsonWriter *line, Err *e) {
@@ -75,8 +89,12 @@ static bool growing_cut(GrowingFile *g, int64_t *n, Err *e) {
     sha256_add(&g->sum, m.base, keep);
     file_unmap(&m);
     g->bytes = keep, *n = lines;
-    return !path_exists(g->path) || truncate(g->path, (off_t)keep) == 0 ||
-           fail(e, "%s: could not be cut to %zu bytes: %s", g->path, keep, strerror(errno));
+    const int fd = growing_descriptor(g, e);
+    if (fd < 0) return false;
+    const bool ok = ftruncate(fd, (off_t)keep) == 0 ||
+                    fail(e, "%s: could not be cut to %zu bytes: %s", g->path, keep, strerror(errno));
+    close(fd);
+    return ok;
 }
 
 /* ---- identity ---- */

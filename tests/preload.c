@@ -6,7 +6,7 @@
  *   FAULT_CALL=N     that call fails with ENOSPC
  *   FAULT_COUNT=FILE "ALLOCATIONS CALLS" of a run that ended by itself
  *
- * Calls: write, fsync, rename, link, unlink, truncate, mkdir, an open that creates, and fflush and fclose of
+ * Calls: write, fsync, rename, link, unlink, ftruncate, mkdir, an open that creates, and fflush and fclose of
  * a file, which is when stdio writes. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -90,9 +90,7 @@ int link(const char *a, const char *b) {
     return call_fails() ? -1 : REAL(int, "link", const char *, const char *)(a, b);
 }
 int unlink(const char *a) { return call_fails() ? -1 : REAL(int, "unlink", const char *)(a); }
-int truncate(const char *a, off_t n) {
-    return call_fails() ? -1 : REAL(int, "truncate", const char *, off_t)(a, n);
-}
+int ftruncate(int fd, off_t n) { return call_fails() ? -1 : REAL(int, "ftruncate", int, off_t)(fd, n); }
 int mkdir(const char *a, mode_t mode) {
     return call_fails() ? -1 : REAL(int, "mkdir", const char *, mode_t)(a, mode);
 }

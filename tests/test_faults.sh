@@ -100,6 +100,12 @@ works 'a lost timing.jsonl' $sft --max-steps 6 --output-dir copy --resume
 tells 'a lost timing.jsonl' '*copy/timing.jsonl: its end was lost*'
 same_run 'a lost timing.jsonl' whole copy
 
+copied; rm copy/checkpoint.safetensors; echo "not the run's" > mine; rm copy/log.jsonl; ln -s ../mine copy/log.jsonl
+refuses '*copy/log.jsonl: cannot be opened for writing: it is a link, expected a file' $sft --max-steps 6 --output-dir copy --resume
+if [ "$(cat mine)" = "not the run's" ]; then good; else bad 'a link in the folder of a run: what it leads to was changed'; fi
+copied; rm copy/log.jsonl; mkfifo copy/log.jsonl
+refuses '*copy/log.jsonl: found a named pipe*' $sft --max-steps 6 --output-dir copy --resume
+
 # ---- kills and other processes -------------------------------------------------------------------
 mkdir begun; printf '{"comm' > begun/config.json.tmp
 works 'a folder in which a run was killed before it had config.json' $sft --max-steps 6 --output-dir begun
