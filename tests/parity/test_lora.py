@@ -95,7 +95,7 @@ MODULES = {                                                              # what 
     "pattern": dict(target_modules=r".*\.(q_proj|v_proj)$"), "pattern of one layer": dict(target_modules=r"model\.layers\.1\..*(q_proj|up_proj)"),
     "layers": dict(target_modules=["q_proj", "down_proj"], layers_to_transform=[0]), "head": dict(target_modules=["q_proj"], modules_to_save=["lm_head"]),
     "embedding": dict(target_modules=["q_proj"], modules_to_save=["embed_tokens"]), "both": dict(target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"]),
-    "norms": dict(target_modules=["k_proj"], modules_to_save=["norm"]), "larger vocabulary": dict(target_modules=["q_proj"]),
+    "larger vocabulary": dict(target_modules=["q_proj"]),
 }
 
 
