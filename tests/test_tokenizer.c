@@ -307,11 +307,9 @@ static void test_characters(void) {
     Tokenizer *t = load_changed("mistral", "\"split\":false", "\"split\":true", NULL, &e);
     CHECK_INT(count(t, " lazy lazy lazy"), 3);          /* ignore_merges: each word is a token */
     tokenizer_free(t);
-    t = load_changed("gemma", pattern, "\"pattern\":{\"String\":\"a\"},\"behavior\"", NULL, &e);
-    CHECK_INT(count(t, "cat"), count(t, "ca") + count(t, "t"));
-    tokenizer_free(t);
-    t = tokenizer_load(DATA "gemma", &e);
-    CHECK(count(t, "cat") < count(t, "ca") + count(t, "t"));
+    t = load_changed("gemma", pattern, "\"pattern\":{\"String\":\"e\"},\"behavior\"", NULL, &e);
+    CHECK_INT(count(t, "hert"), 3);                     /* he r t: the cut is behind the e */
+    CHECK_INT(count(t, "ter"), 3);                      /* not t er */
     tokenizer_free(t);
     for (int fuse = 0; fuse < 2; fuse++) {
         /* the first byte of both characters has no token */
