@@ -409,7 +409,8 @@ bool tokenizer_encode(Ids *out, const Tokenizer *t, const char *text, size_t n, 
 }
 
 /* An added token gives its own text. `tokenizers` takes it as spelt in byte letters where every character is
- * one, so that there an added "café" ends in half a character. */
+ * one, so that there an added "café" ends in half a character; and it keeps a special token that the
+ * normalizer changes where special ones are to be left out. */
 char *tokenizer_decode(const Tokenizer *t, const int *id, int n, bool skip_special, size_t *length, Err *e) {
     Pieces p = {.s = NULL};
     char *out = NULL;

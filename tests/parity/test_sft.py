@@ -1,11 +1,16 @@
 """Supervised fine-tuning against PyTorch and TRL's SFTTrainer (E32, E280 to E288), and the folders that it writes."""
 import json
+import pathlib
+import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from support import DTYPE, LIMITS, adamw, checkpoint, close, close_gradients, close_parameters, load, log_softmax_values, model_tool, read_log, run, write_jsonl
 from test_model import make_model, save
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import make_tokenizer_vectors as made
 
 
 def examples(language):
@@ -171,3 +176,33 @@ def test_final_folder(language, build, save_dtype, kind, tmp_path):
     assert tokenizer.apply_chat_template([{"role": "user", "content": "Say tent?"}], add_generation_prompt=True, return_dict=False) == ids
     assert GenerationConfig.from_pretrained(str(final)).eos_token_id in (language.end, [language.end])
     assert tokenizer.eos_token_id == language.end and tokenizer.pad_token_id == 0
+
+
+TEMPLATES = {                                           # what stands before a reply: a line end, a text with a blank behind it, a token
+    "zephyr": "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + eos_token + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
+    "llama2": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}{% else %}{{ ' ' + m['content'] + ' ' + eos_token }}{% endif %}{% endfor %}",
+    "token": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] + '<|left|>' }}{% else %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("shape", ["llama", "mistral", "gemma"])
+def test_tokens_of_characters(shape, template, tmp_path):
+    """Tokenizers of SentencePiece's kin: prompt and reply have the ids of the whole conversation, blanks before them included."""
+    from transformers import PreTrainedTokenizerFast
+    (tmp_path / "spec.json").write_text(json.dumps(made.sentencepiece_shapes()[0][shape]))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "spec.json"), bos_token="<s>", eos_token="</s>", pad_token="<unk>", unk_token="<unk>", chat_template=TEMPLATES[template])
+    folder = save(make_model("Llama", dict(vocab_size=len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0)), tmp_path / "start")
+    tokenizer.save_pretrained(str(folder))
+    chats = [("Say hello.", "Hello, the cat."), ("  blanks ", "  two blanks"), ("\u4f60\u597d", "\u4f60\u597d the mat"), ("x</s>y", "a b  c"), ("q", "plaintok")]
+    pairs = []
+    for question, answer in chats:
+        messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        prompt = tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True, tokenize=True, return_dict=False)
+        whole = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+        assert whole[:len(prompt)] == prompt
+        pairs.append((prompt, whole[len(prompt):len(whole) - whole[::-1].index(2)]))
+    run("f64", "sft", model=folder, dataset=write_jsonl(tmp_path / "data.jsonl", [{"prompt": q, "completion": a} for q, a in chats]), output_dir=tmp_path / "run",
+        per_device_train_batch_size=len(chats), max_steps=1, learning_rate=0)
+    loss, _ = sft_loss(load(folder, "f64"), pairs)
+    close("loss", read_log(tmp_path / "run" / "log.jsonl")[0]["loss"], loss.item(), LIMITS["f64"]["loss"])
