@@ -51,6 +51,7 @@ static const char *value_text(const Json *v) {
     if (v->type == JSON_STRING) return v->string;
     if (v->type == JSON_BOOL) return v->number != 0 ? "true" : "false";
     if (v->type == JSON_OBJECT || v->type == JSON_NULL) return NULL;
+    if (v->type == JSON_ARRAY && !v->length) return "";
     JsonWriter w = {0};
     if (v->type == JSON_NUMBER) json_number(&w, v->number);
     for (size_t i = 0; v->type == JSON_ARRAY && i < v->length; i++) {

@@ -65,5 +65,9 @@ acts reward --normalize-labels false
 # shellcheck disable=SC2086  # a list of words
 acts train $drawn "$judge" --beta 0.1 --kl-estimator k1 --reward-timeout 60
 
+# an empty list, as TRL's own configurations have it, is no value
+echo '{"report_to": []}' > none.json
+acts sft --config none.json
+
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
