@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "cmd/commands.h"
-#include "run/run.h"
+#include "run/learner.h"
 #include "lib/files.h"
 
 typedef struct { const char *model, *output_dir; int save_dtype; } Config;
@@ -30,6 +30,12 @@ static bool merge(const Config *c, Err *e) {
     Model *m = folder_load(c->model, &info, e);
     if (!m) return false;
     model_merge(m);
+    Language l;
+    Err no_template = {{0}};            /* the adapter's folder has the one that was learned */
+    if (!m->config.n_label && language_load(&l, c->model, NULL, &no_template)) {
+        learner_stop(&info, l.end_of_turn);
+        language_free(&l);
+    }
     const bool ok = folder_save(c->output_dir, m, &info, c->model, save_store(c->save_dtype), e);
     if (ok) printf("%s: %s with the adapter %s\n", c->output_dir, info.base, c->model);
     model_free(m);

@@ -6,8 +6,7 @@
 
 #include "lib/files.h"
 
-/* The token that a policy learns to end with is the first of those that end its texts, as TRL saves it. */
-static void stop_first(FolderInfo *info, int end) {
+void learner_stop(FolderInfo *info, int end) {
     int k = 0;
     while (k < info->n_stop && info->stop[k] != end) k++;
     if (k < info->n_stop) return;
@@ -28,7 +27,7 @@ bool learner_shape(Learner *l, const RunOptions *o, bool policy, Err *e) {
                     "be trained; make a whole model of it first with grpo merge", o->model);
     if (policy && l->shape.n_label)
         return fail(e, "%s: is a reward model; expected a language model", o->model);
-    if (policy) stop_first(&l->info, l->language.end_of_turn);
+    if (policy) learner_stop(&l->info, l->language.end_of_turn);
     l->shape.checkpointing = o->gradient_checkpointing;
     return run_adapter(&l->shape, &l->info, &o->adapter, o->model, e);
 }

@@ -27,6 +27,9 @@ bool learner_load(Learner *l, const RunOptions *o, bool reference, Err *e);
 /* A reward model's scores become sd_k score_k + mean_k, in the head and in the folder that will be written
  * (E45, E222). */
 void learner_head(Learner *l, const double *sd, const double *mean);
+/* The token that a policy learns to end with becomes the first of those that end its texts, as TRL saves it,
+ * if it is none of them. */
+void learner_stop(FolderInfo *info, int end);
 /* The folder of the model as it is now; a template that was chosen for the run goes with it. */
 bool learner_save(const Learner *l, const RunOptions *o, const char *dir, Err *e);
 void learner_close(Learner *l);

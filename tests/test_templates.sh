@@ -78,6 +78,9 @@ eos() { tr -d ' \n' < run/final/generation_config.json | sed 's/.*"eos_token_id"
 learns own "$row"; equal 'the end of turn that it had' "$(eos)" 3
 folder padded "{% for m in messages %}<user>{{ m.content }}<pad>{% endfor %}$opens"
 learns padded "$row"; equal 'the end of turn that was learned' "$(eos)" '[0,3]'
+learns padded "$row" --use-peft true --lora-r 2
+works merge "$grpo" merge --model run/final --output-dir merged
+mkdir run/adapter; mv run/final/* run/adapter; cp merged/* run/final; equal 'and by an adapter' "$(eos)" '[0,3]'
 learns own "$row" --eos-token '<bot>'; equal 'the end of turn that was asked for' "$(eos)" '[2,3]'
 refuses '*--eos-token: found <|im_end|>, which the tokenizer of own does not have*' "$grpo" sft --model own $one --dataset rows.jsonl --output-dir no --eos-token '<|im_end|>'
 
