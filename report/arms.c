@@ -245,7 +245,8 @@ static bool take_replies(ArmRun *r, Section *s, Err *e) {
     s->split[s->n_split] = "all";
     const int n = r->reply_lines.n;
     ArmReply *reply = calloc((size_t)n, sizeof *reply);
-    double *value = malloc((size_t)n * (size_t)s->n_quantity * sizeof *value);
+    /* behind the values: two for each reply, for over_prompts, which so needs no memory of its own */
+    double *value = malloc((size_t)n * ((size_t)s->n_quantity + 2) * sizeof *value);
     if (!reply || !value) {
         free(reply);
         free(value);
@@ -550,9 +551,9 @@ Figure figure_of(const double *by_run, int n) {
 /* Of one run, less its partner `base` reply by reply unless that is NULL: the mean over replies, the interval
  * over prompts, whose replies lie side by side. */
 static void over_prompts(Figure *f, const Section *s, const ArmRun *r, const ArmRun *base, int row, int q) {
-    double *all = calloc(2 * (size_t)r->n_reply, sizeof *all), *prompt = all ? all + r->n_reply : NULL;
+    double *all = r->reply[0].value + (size_t)r->n_reply * (size_t)s->n_quantity, *prompt = all + r->n_reply;
     size_t n_all = 0, n_prompt = 0;
-    for (int i = 0; all && i < r->n_reply; ) {
+    for (int i = 0; i < r->n_reply; ) {
         const ArmReply *first = &r->reply[i];
         const size_t begin = n_all;
         for (; i < r->n_reply && r->reply[i].split == first->split &&
@@ -564,7 +565,6 @@ static void over_prompts(Figure *f, const Section *s, const ArmRun *r, const Arm
     }
     f->mean = stats_of(all, n_all).mean;
     f->half = stats_of(prompt, n_prompt).half_width;
-    free(all);
 }
 
 static Figure of_run(const Section *s, const ArmRun *r, const ArmRun *base, int row, int q) {

@@ -376,13 +376,14 @@ static void put_points(JsonWriter *w, const char *key, const double *x, int n) {
 }
 
 /* Of one arm: windows of steps, in each x, the mean over seeds, the lowest and the highest seed. Their
- * number; 0 where the logs hold nothing under the key. */
+ * number; 0 where the logs hold nothing under the key, -1 without memory. */
 static int make_curve(double point[4][POINTS], const Arm *a, const char *key, const char *other) {
     const JsonLines *log = &a->run[0].files.log;
     double *step = calloc((size_t)(log->n + 1) * (size_t)(a->n_run + 1), sizeof *step),
            *value = step ? step + log->n : NULL;                                    /* value [n_run, n] */
     int n = 0, n_point = 0;
-    for (int i = 0; step && i < log->n; i++)
+    if (!step) return -1;
+    for (int i = 0; i < log->n; i++)
         if (!isnan(value_at(log->line[i], key, other)) && (!n || log_step(log->line[i]) > step[n - 1]))
             step[n++] = log_step(log->line[i]);
     for (int r = 0; r < a->n_run; r++)
@@ -413,7 +414,8 @@ static void put_panel(JsonWriter *w, const Section *s, ArmClass class, const cha
     for (int a = 0; a < s->n_arm; a++) {
         double point[4][POINTS];
         const int n = arm_class(&s->arm[a]) == class ? make_curve(point, &s->arm[a], key, other) : 0;
-        if (!n) continue;
+        if (n < 0) json_raw(w, NULL);
+        if (n <= 0) continue;
         if (!begun) {
             char whole[160];
             snprintf(whole, sizeof whole, "%s%.*s", title, n_label, label);
