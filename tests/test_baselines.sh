@@ -254,7 +254,7 @@ same 'ppo: the log, and what it cost' ppo-whole/log.jsonl ppo-killed/log.jsonl
 same 'ppo: the critic after kill -9 and --resume' ppo-whole/value/model.safetensors ppo-killed/value/model.safetensors
 works 'train' "$grpo" train --model sft/final --dataset prompts.jsonl --reward-model reward/final --max-completion-length 16 --num-generations 4 --max-steps 2 --output-dir train --beta 0.1
 cp -R ppo ppo-headless; sed 's/"output_dir": "ppo"/"output_dir": "ppo-headless"/' ppo/config.json > ppo-headless/config.json; cp train/checkpoint.safetensors ppo-headless/
-refuses '*ppo-headless/checkpoint.safetensors: *of another model*' "$grpo" ppo $ppo --output-dir ppo-headless --max-steps 24 --resume
+refuses '*ppo-headless/checkpoint.safetensors: is of a run of another command: found train, expected ppo*' "$grpo" ppo $ppo --output-dir ppo-headless --max-steps 24 --resume
 printf '{"prompt": "hi"}\n' > one.jsonl
 silent='i=0; while read -r line; do if [ $i -lt 2 ]; then v=1; else v=null; fi; echo "{\"id\": $i, \"scores\": {\"a\": $v}}"; i=$((i + 1)); done'
 refuses '*no completion of the generation was scored*' "$grpo" ppo --model sft/final --dataset prompts.jsonl --reward-cmd "$silent" --max-completion-length 16 --missing-labels mean --max-steps 4 --output-dir silent
