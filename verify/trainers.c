@@ -124,7 +124,9 @@ const Profile profiles[] = {
      "slime/utils/ppo_utils.py: compute_policy_loss, compute_approx_kl; backends/megatron_utils/loss.py: "
      "policy_loss_function; ray/rollout.py: _post_process_rewards",
      "loss_type grpo, std_eps 1e-6, kl_estimator k1, entropy_aggregation policy, weight_decay 0.01"
-     NO_CORRECTION, "KL is off unless use_kl_loss; low_var_kl is k3, cut at 10"},
+     NO_CORRECTION,
+     "KL is off unless use_kl_loss; low_var_kl is k3, cut at 10; with gspo, use_unbiased_kl weighs the KL by "
+     "the token's ratio, which is not computed here"},
 
     {"skyrl", NULL, NULL, "a9564572e",
      "skyrl/backends/skyrl_train/utils/ppo_utils.py: compute_grpo_outcome_advantage, ppo_policy_loss, "
