@@ -517,6 +517,30 @@ static void test_variance_by_difference(void) {
     is_not_right(&m, STAGE_ADVANTAGES);
 }
 
+/* The size of a group is found where nobody says it: by the advantages, or by the prompts where they tell
+ * nothing, as those that are all 0. */
+static void test_group_found(void) {
+    static Batch_ b;
+    Err e = {{0}};
+    Dump d;
+    Report r;
+    const struct { size_t found; real adv[ROWS]; } cases[] = {
+        {2, {(real)-0.70661, (real)0.70661, (real)-0.70690, (real)0.70690}},
+        {4, {(real)-0.86588, (real)-0.61848, (real)0.12370, (real)1.36067}},
+        {2, {0}}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        Made m = whole_dump(&b);
+        m.config = "{}";
+        for (int i = 0; i < ROWS; i++) b.reward[i] = (real)(0.15 * i * i), b.adv[i] = cases[k].adv[i];
+        tensor(&m, "rewards_per_func")->name = "other_scores";
+        CHECK(put(&m, &e) && dump_open(&d, path, NULL, &e));
+        CHECK(report_make(&r, &d, &(Policies){NULL, NULL, NULL}, NULL, true, &e));
+        CHECK_INT((int)r.right.group_found, (int)cases[k].found);
+        report_free(&r);
+        dump_close(&d);
+    }
+}
+
 /* 0 times NaN: an index of -1 in the padding became NaN there, and the loss with it. */
 static void test_nan_in_padding(void) {
     static Batch_ b;
@@ -824,6 +848,7 @@ int main(int argc, char **argv) {
     test_unknown_cause();
     test_loss_of_zero();
     test_variance_by_difference();
+    test_group_found();
     test_nan_in_padding();
     test_tool_mask();
     test_sampler_for_information();

@@ -653,7 +653,7 @@ static double group_error(Case *c, size_t size, Pool *p, Err *e) {
         error = fmax(error, fabs((double)own[i] - given[i]));
         most = fmax(most, fabs((double)own[i]));
     }
-    return error <= 1e-2 * most ? error : INFINITY;     /* a NaN is none */
+    return most > 0 && error <= 1e-2 * most ? error : INFINITY;         /* nor does a NaN tell it */
 }
 
 /* The completions of a prompt side by side, where all prompts have as many, else 0. */
