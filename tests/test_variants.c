@@ -77,7 +77,11 @@ static void test_E126_to_E128_advantages(void) {
     variant_advantage(a, one, NULL, 3, 9, 9, &rule);    /* E128: 2 / (1 + eps) */
     CHECK(a[0] == 0 && a[2] == 0);
     CHECK_NEAR(a[1], 1.6, 1e-7);
+    real plain[4], others[4];                           /* of several it says nothing */
+    variant_advantage(others, r, NULL, 4, 9, 9, &rule);
     rule.single = SINGLE_ZERO;
+    variant_advantage(plain, r, NULL, 4, 9, 9, &rule);
+    for (int i = 0; i < 4; i++) CHECK(plain[i] == others[i]);
     variant_advantage(a, one, NULL, 3, 9, 9, &rule);
     CHECK(a[1] == 0);
     const real same[3] = {1, 1, 4};                     /* the others of the third have no spread */
@@ -131,9 +135,9 @@ static void test_E133_E134_terms(void) {
 }
 
 static void test_E136_E137_covariance(void) {
-    const real adv[5] = {1, 1, 9, -1, -1}, logp[5] = {(real)-0.5, -2, 9, -1, -3};
+    const real adv[5] = {1, 1, 9, -2, -1}, logp[5] = {(real)-0.5, -2, 9, -1, -3};
     const unsigned char mask[5] = {1, 1, 0, 1, 1};
-    const double want[5] = {1.125, -0.375, 0, -0.625, 1.375}, ratio[5] = {1, 1, 1, 1, 0.5};     /* clipped */
+    const double want[5] = {1.40625, -0.46875, 0, -1.09375, 1.03125}, ratio[5] = {1, 1, 1, 1, 0.5};     /* clipped */
     double cov[5], scratch[5], g = 0.5;
     unsigned char chosen[5];
     CHECK_INT(variant_covariance(cov, adv, logp, mask, 5), 4);
@@ -141,10 +145,10 @@ static void test_E136_E137_covariance(void) {
     variant_kl_cov_tokens(chosen, cov, 5, 4, 0.5, scratch);
     CHECK(chosen[0] && !chosen[1] && !chosen[2] && !chosen[3] && chosen[4]);
     variant_kl_cov_tokens(chosen, cov, 5, 4, 0.1, scratch);            /* at least one */
-    CHECK(!chosen[0] && chosen[4]);
+    CHECK(chosen[0] && !chosen[4]);
     CHECK_INT(variant_clip_cov(chosen, cov, adv, ratio, 5, 1, 5, 0.2, 0.2), 1);
     CHECK(chosen[0] && !chosen[4]);
-    CHECK_INT(variant_clip_cov(chosen, cov, adv, ratio, 5, 1, 1.125, 0.2, 0.2), 0);
+    CHECK_INT(variant_clip_cov(chosen, cov, adv, ratio, 5, 1, 1.40625, 0.2, 0.2), 0);
     CHECK_NEAR(variant_kl_cov(&g, -0.5, 3), 1.5, 0);
     CHECK_NEAR(g, -2.5, 0);
 }
@@ -159,10 +163,13 @@ static void test_E138_sums(void) {
 static void test_E180_geometric(void) {
     const real old[4] = {-1, -1, -1, -1}, sampler[4] = {(real)-1.3, (real)-0.9, (real)-1.4, 7};
     const unsigned char mask[4] = {1, 1, 1, 0};
-    const size_t offset[2] = {0, 4};
-    real isr[1];
+    const size_t offset[2] = {0, 4}, halves[3] = {0, 1, 4};
+    real isr[2];
     variant_importance_ratio(isr, NULL, old, sampler, mask, offset, 1, ISR_GEOMETRIC_TRUNCATE, NAN, 3);
     CHECK_NEAR(isr[0], 1.2214027581601699, 2e-7);
+    variant_importance_ratio(isr, NULL, old, sampler, mask, halves, 2, ISR_GEOMETRIC_TRUNCATE, NAN, 3);
+    CHECK_NEAR(isr[0], 1.3498588075760032, 2e-7);       /* exp(0.3), exp(0.15) */
+    CHECK_NEAR(isr[1], 1.1618342427282831, 2e-7);
     variant_importance_ratio(isr, NULL, old, sampler, mask, offset, 1, ISR_GEOMETRIC_MASK, NAN, 1.2);
     CHECK(isr[0] == 0);
     variant_importance_ratio(isr, NULL, old, sampler, mask, offset, 1, ISR_GEOMETRIC_TRUNCATE, NAN, 1.125);
