@@ -132,6 +132,25 @@ static void test_E130_to_E139_derivative(void) {
     }
 }
 
+/* E135: no completion's ratio is above the bound, and one is at it. */
+static void test_E135_bound(void) {
+    GrpoIn in = batch();
+    GrpoConfig c;
+    GrpoMicro m;
+    GrpoTold whole;
+    GrpoToken token[T];
+    double scratch[T], most = 0;
+    grpo_config_default(&c);
+    c.importance_sampling_level = LEVEL_SEQUENCE;
+    c.sequence_log_ratio_max = 0.01;
+    grpo_micro(&m, &in, &c, scratch);
+    for (size_t i = 0; i < N; i++) {
+        grpo_tell(&whole, token, &in, i, &c, &window, &m);
+        if (whole.rho > most) most = whole.rho;
+    }
+    CHECK_NEAR(most, d_exp(0.01), 1e-15);
+}
+
 /* E138 by hand: 13 loss tokens in 3 of 5 completions, GA 4, S 2, N 31 on 2 processes, 9 completions a
  * generation. */
 static void test_E138_E139_weights(void) {
@@ -548,6 +567,7 @@ int main(void) {
     test_E111_told_is_the_loss();
     test_E113_E114_derivative();
     test_E130_to_E139_derivative();
+    test_E135_bound();
     test_E138_E139_weights();
     test_E102_E104_constant_weight();
     test_E99_E100_edges();

@@ -137,7 +137,8 @@ static void test_E133_E134_terms(void) {
 static void test_E136_E137_covariance(void) {
     const real adv[5] = {1, 1, 9, -2, -1}, logp[5] = {(real)-0.5, -2, 9, -1, -3};
     const unsigned char mask[5] = {1, 1, 0, 1, 1};
-    const double want[5] = {1.40625, -0.46875, 0, -1.09375, 1.03125}, ratio[5] = {1, 1, 1, 1, 0.5};     /* clipped */
+    const double want[5] = {1.40625, -0.46875, 0, -1.09375, 1.03125},
+                 ratio[5] = {1, 1, 1, 1, 0.5};          /* the band has the last */
     double cov[5], scratch[5], g = 0.5;
     unsigned char chosen[5];
     CHECK_INT(variant_covariance(cov, adv, logp, mask, 5), 4);
