@@ -41,12 +41,15 @@ tests_of() {            # the programs that must see a mistake in this file
         net/folder.c) echo test_folder ;;
         run/events.c) echo test_events ;;
         run/replies.c) echo test_replies dvpo ;;
-        cmd/dpo.c) echo pairs baselines data ;;
-        run/loop.c) echo commands data ;;
+        cmd/dpo.c) echo pairs baselines data torture ;;
+        run/loop.c) echo commands data faults ;;
+        run/checkpoint.c | run/health.c | main.c) echo faults ;;
+        lib/files.c) echo test_files faults ;;
+        run/options.c) echo commands faults ;;
         run/mix.c) echo test_mpo mix_weights ;;
         cmd/mix.c) echo mix_weights ;;
         run/policy_mix.c) echo mix ;;
-        cmd/* | step.c | run/run.c | run/options.c | run/speaker.c | run/run_files.c | run/drawing.c) echo commands ;;
+        cmd/* | step.c | run/run.c | run/speaker.c | run/run_files.c | run/drawing.c) echo commands ;;
         text/data.c | text/shapes.c | text/fit.c | cmd/score.c | cmd/eval.c) echo data commands ;;
         run/collab.c) echo collab ;;
         run/pair_batch.c) echo test_pair_batch pairs baselines ;;
@@ -58,7 +61,8 @@ tests_of() {            # the programs that must see a mistake in this file
         run/scorer.c) echo commands program ;;
         run/learner.c) echo commands templates ;;
         run/idle.c) echo idle ;;
-        run/trainer.c | net/window.c) echo test_train ;;
+        run/trainer.c) echo test_train faults ;;
+        net/window.c) echo test_train ;;
         *) n=${1##*/}; echo "test_${n%.c}" ;;
     esac
 }

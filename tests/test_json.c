@@ -449,6 +449,22 @@ static void test_base(void) {
                 "everything: 18446744073709551515 bytes could not be allocated");
 }
 
+/* A writer out of memory: its text is NULL, and every output says so. */
+static void test_no_memory(void) {
+    Err e = {{0}};
+    JsonWriter w = {0};
+    json_begin(&w, '{');
+    json_put(&w, "x", 1);
+    CHECK(json_ok(&w, &e) && w.text);
+    json_put_raw(&w, "y", NULL);                        /* the text of another one that ran out */
+    json_end(&w, '}');
+    CHECK(!w.text);
+    CHECK_ERROR(!json_ok(&w, &e), e, "no memory for a text of JSON");
+    CHECK_ERROR(!json_print(&w, "\n", &e), e, "no memory for a text of JSON");
+    CHECK_ERROR(!json_save("build/never.json", &w, &e), e, "no memory for a text of JSON");
+    CHECK_ERROR(!json_parse(w.text, 0, "it", 1, &e), e, "it: no memory for its text");
+}
+
 int main(void) {
     test_values();
     test_strings();
@@ -458,6 +474,7 @@ int main(void) {
     test_many_keys();
     test_typed();
     test_writer();
+    test_no_memory();
     test_number_text();
     test_copy();
     test_same();
