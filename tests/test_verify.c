@@ -665,6 +665,11 @@ static void test_numbers(void) {
          VERDICT_RIGHT},
         {"right-grpo-token", "\"beta\"", "\"epsilon\": 0.13, \"beta\"", 1, STAGE_TOKEN_LOSS,
          "epsilon=0.2", VERDICT_WRONG},
+        /* the quantile is a token's own entropy: rounding leaves the token out, which was called wrong */
+        {"right-entropy", "\"top_entropy_quantile\": 0.4", "\"top_entropy_quantile\": 0.413043479", 1,
+         STAGE_TOKEN_LOSS, "", VERDICT_RIGHT},
+        {"right-entropy", "\"top_entropy_quantile\": 0.4", "\"top_entropy_quantile\": 0.413043479", 1,
+         STAGE_LOSS, "", VERDICT_RIGHT},
         {"right-delta", "\"delta\": 1.5", "\"delta\": 1.7", 1, STAGE_TOKEN_LOSS,
          "delta=1.5, dual_clip=1.5", VERDICT_WRONG},
         {"right-scale-group", "\"num_generations\": 3", "\"num_generations\": 6", 1, STAGE_ADVANTAGES,
