@@ -133,7 +133,7 @@ stopped() {
 }
 stopped TERM 143 $sft
 # under nohup, or where else the caller ignores SIGHUP, it is ignored here too
-if [ -z "$(sh -c 'kill -HUP $$; echo alive')" ]; then stopped HUP 129 "$grpo" reward $small; fi
+if [ -z "$(exec 2> /dev/null; sh -c 'kill -HUP $$; echo alive'; :)" ]; then stopped HUP 129 "$grpo" reward $small; fi
 stopped TERM 143 "$grpo" train --model base --dataset prompts.jsonl --reward-model reward/final --num-generations 2 --per-device-train-batch-size 4 --max-completion-length 6 --num-iterations 3
 ( trap '' HUP; exec $sft --max-steps 3000 --save-steps 0 --output-dir nohup > "$out" 2> "$err" ) & victim=$!
 while kill -0 $victim 2> /dev/null && [ "$(cat nohup/log.jsonl 2> /dev/null | wc -l)" -lt 3 ]; do nap; done
