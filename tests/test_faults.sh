@@ -95,6 +95,10 @@ copied; n=$(sed -n 1,5p copy/log.jsonl | wc -c); dd if=/dev/zero of=copy/log.jso
 works 'zeros at the end of the log' $sft --max-steps 6 --output-dir copy --resume
 tells 'zeros at the end of the log' '*copy/log.jsonl: its first * bytes are not those that copy/checkpoint.safetensors speaks of*going on after step 4*'
 same_run 'zeros at the end of the log' whole copy
+copied; n=$(sed -n 1,2p copy/log.jsonl | wc -c); dd if=/dev/zero of=copy/log.jsonl bs=1 seek="$n" count=60 conv=notrunc 2> /dev/null
+works 'zeros in the log before both checkpoints' $sft --max-steps 6 --output-dir copy --resume
+tells 'zeros in the log before both checkpoints' '*copy/log.jsonl: its end was lost, or it was changed*going on after step 6*'
+if [ "$(grep -c '^{"step":[12],"loss"' copy/log.jsonl)" -eq 2 ] && [ "$(wc -l < copy/log.jsonl)" -eq 3 ]; then good; else bad "zeros in the log: $(wc -l < copy/log.jsonl) lines are left, expected two and the cost"; fi
 copied; : > copy/timing.jsonl
 works 'a lost timing.jsonl' $sft --max-steps 6 --output-dir copy --resume
 tells 'a lost timing.jsonl' '*copy/timing.jsonl: its end was lost*'
