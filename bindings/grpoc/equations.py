@@ -17,7 +17,13 @@ lib = C.CDLL(str(PATH))
 real, c_real = (np.float32, C.c_float) if "libgrpo32" in Path(PATH).name else (np.float64, C.c_double)
 NAMES = {"loss_type": "loss_type_names", "importance_sampling_level": "importance_sampling_level_names", "scale_rewards": "scale_rewards_names",
          "multi_objective_aggregation": "multi_objective_aggregation_names", "missing_labels": "missing_labels_names",
-         "importance_sampling_mode": "importance_sampling_mode_names"}
+         "importance_sampling_mode": "importance_sampling_mode_names", "baseline": "baseline_names", "zero_std": "zero_std_names",
+         "single_reply": "single_reply_names", "advantage_whitening": "advantage_whitening_names", "kl_estimator": "kl_loss_names",
+         "kl_gradient": "kl_gradient_names", "policy_term": "policy_term_names", "loss_aggregation": "loss_aggregation_names",
+         "kl_aggregation": "other_aggregation_names", "entropy_aggregation": "other_aggregation_names", "aggregation_scope": "aggregation_scope_names"}
+
+
+LENGTH_WEIGHTED = BY_TOKENS = 2                         # BASELINE_LENGTH, WHITEN_TOKENS
 
 
 def struct(name, fields):
@@ -36,14 +42,22 @@ Config = struct("GrpoConfig", """
     double: entropy_target entropy_coef_delta entropy_coef_min entropy_coef_max
     int: scale_rewards multi_objective_aggregation missing_labels
     double: std_eps
+    int: std_ddof baseline zero_std single_reply advantage_whitening kl_estimator
+    double: kl_clamp_log_ratio kl_clamp
+    int: kl_gradient policy_term
+    double: cispo_clip_min cispo_clip_max log_ratio_max sequence_log_ratio_max
+    int: loss_aggregation kl_aggregation entropy_aggregation aggregation_scope
+    double: aggregation_length
+    bool: count_empty_rows
+    double: clip_cov_ratio clip_cov_min clip_cov_max kl_cov_ratio kl_cov_coef
     int: num_generations num_iterations max_completion_length
     bool: mask_truncated_completions importance_sampling_correction
     int: importance_sampling_mode
     double: importance_sampling_clip_min importance_sampling_clip_max""")
-In = struct("GrpoIn", "size: n_completion\narray: offset logp old ref sampler isr_token isr_sequence mask entropy advantage")
-Window = struct("GrpoWindow", "double: n_item\nint: n_process gradient_accumulation_steps steps_per_generation\nbool: training\ndouble: entropy_coef")
-Micro = struct("GrpoMicro", "size: n_completion\ndouble: n_token entropy_threshold n_entropy_token")
-Sums = struct("GrpoSums", "double: policy entropy_bonus n_token n_completion kl entropy n_entropy low high region cispo n_ratio phi low_min high_max")
+In = struct("GrpoIn", "size: n_completion\narray: offset logp old ref sampler isr_token isr_sequence mask entropy advantage advantage_token row_weight policy_mask kl_cov")
+Window = struct("GrpoWindow", "double: n_item\nint: n_process gradient_accumulation_steps steps_per_generation\nbool: training\ndouble: entropy_coef n_sequence")
+Micro = struct("GrpoMicro", "size: n_completion\ndouble: n_token entropy_threshold n_entropy_token n_nonempty")
+Sums = struct("GrpoSums", "double: policy entropy_bonus weighed_bonus n_token n_completion kl entropy n_entropy low high region cispo n_ratio phi low_min high_max")
 RewardStats = struct("GrpoRewardStats", "double: reward reward_std frac_reward_zero_std")
 IsrStats = struct("IsrStats", "double: logp_difference_mean logp_difference_max ratio_mean")
 Metrics = struct("GrpoMetrics", "double: policy_loss kl entropy clip_low_mean clip_low_min clip_high_mean clip_high_max clip_region_mean cispo_clip_ratio vespo_phi_seq_mean")
@@ -82,16 +96,19 @@ def config(**options):
     return c
 
 
-def advantages(scores, weights=None, **options):
-    """E60 to E64, E82 to E87: scores [n, K] to advantages [n]; also reward [n], reward_mean, reward_std, frac_reward_zero_std. num_generations completions a group."""
+def advantages(scores, weights=None, lengths=None, **options):
+    """E60 to E64, E82 to E87, E126 to E129: scores [n, K] to advantages [n]; also reward [n], reward_mean, reward_std, frac_reward_zero_std. num_generations
+    completions a group; lengths [n]: their loss tokens, where baseline or advantage_whitening need them."""
     c, x = config(**options), numbers(scores)
     x = x.reshape(len(x), -1)
     n, k = x.shape
     if n % c.num_generations:
         raise ValueError(f"{n} completions are no multiple of num_generations {c.num_generations}")
-    w = numbers(np.ones(k) if weights is None else weights, np.float64)
+    w, lengths = numbers(np.ones(k) if weights is None else weights, np.float64), numbers(lengths, np.float64)
+    if lengths is None and (c.baseline == LENGTH_WEIGHTED or c.advantage_whitening >= BY_TOKENS):
+        raise ValueError("lengths [n]: needed by this baseline or advantage_whitening")
     adv, reward, stats = np.empty(n, real), np.empty(n, real), RewardStats()
-    lib.grpo_score_advantage(at(adv), at(reward), C.byref(stats), at(x), at(w), size(n), size(k), size(c.num_generations), C.byref(c))
+    lib.grpo_score_advantage(at(adv), at(reward), C.byref(stats), at(x), at(w), at(lengths), size(n), size(k), size(c.num_generations), C.byref(c))
     return {"advantages": adv, "rewards": reward, "reward": stats.reward, "reward_std": stats.reward_std, "frac_reward_zero_std": stats.frac_reward_zero_std}
 
 
