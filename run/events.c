@@ -36,7 +36,7 @@ static void wire_bytes(Wire *w, const void *bytes, size_t n) {
         if (!grown) { w->full = true; return; }
         w->byte = grown, w->capacity = more;
     }
-    memcpy(w->byte + w->n, bytes, n);
+    if (n) memcpy(w->byte + w->n, bytes, n);    /* an empty message may have no bytes to point to */
     w->n += n;
 }
 

@@ -33,8 +33,9 @@ static Value only_argument(Machine *m, Arguments *a) {
 }
 static Value text_argument(Machine *m, Arguments *a) { return need_string(m, only_argument(m, a)); }
 
-/* What stands behind the first k. */
+/* What stands behind the first k. Without any argument there is no array to step into. */
 static Arguments arguments_from(const Arguments *a, int k) {
+    if (!a->n) return (Arguments){0};
     if (k > a->n_place) k = a->n_place;
     return (Arguments){.at = a->at + k, .name = a->name + k, .n = a->n - k, .n_place = a->n_place - k};
 }

@@ -36,7 +36,7 @@ static bool turn_ends(const Dump *d, size_t i, size_t t) {
  * the mask says so too. */
 static void find_real_tokens(unsigned char *out, const Dump *d) {
     for (size_t i = 0; i < d->n; i++) {
-        const int *id = d->id + i * d->width;
+        const int *id = d->id ? d->id + i * d->width : NULL;
         const unsigned char *given = d->completion_mask ? d->completion_mask + i * d->width : NULL;
         unsigned char *to = out + i * d->width;
         if (!d->id || !d->set.n_stop) {
