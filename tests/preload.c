@@ -78,7 +78,8 @@ int posix_memalign(void **p, size_t to, size_t n) {
     return 0;
 }
 
-#define REAL(type, name, ...) ((type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, name))
+/* POSIX lets dlsym's pointer become a function, which ISO C does not: hence __extension__. */
+#define REAL(type, name, ...) (__extension__ (type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, name))
 ssize_t write(int fd, const void *p, size_t n) {
     return fd > 2 && call_fails() ? -1 : REAL(ssize_t, "write", int, const void *, size_t)(fd, p, n);
 }
