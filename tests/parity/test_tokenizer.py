@@ -130,10 +130,10 @@ def test_encode(tool, texts, shape):
 def test_decode(tool, texts, shape):
     folder, texts = folder_of(shape), some(texts, shape)
     theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    r = random.Random(1)
+    r, part = random.Random(1), 100 if shape == "gemma3" else 1         # where `tokenizers` takes 26 ms to decode random ids
     ids = [e.ids for e in theirs.encode_batch(texts[::4], add_special_tokens=False)]
-    ids += [[r.randrange(theirs.get_vocab_size()) for _ in range(r.randint(1, 24))] for _ in range(20000)]     # cut characters
-    ids += [[i] for i in range(theirs.get_vocab_size())]
+    ids += [[r.randrange(theirs.get_vocab_size()) for _ in range(r.randint(1, 24))] for _ in range(20000 // part)]     # cut characters
+    ids += [[i] for i in range(0, theirs.get_vocab_size(), part)]
     ours = tool(["decode", folder], ids)
     assert not differing(ids, [o["all"] for o in ours], theirs.decode_batch(ids, skip_special_tokens=False))
     assert not differing(ids, [o["text"] for o in ours], theirs.decode_batch(ids, skip_special_tokens=True))
