@@ -779,8 +779,10 @@ static bool settle_quantile(Case *c, Pool *p, Err *e) {
         c->s.grpo.top_entropy_quantile = fmin(fmax(q + side_of[side] * quarter, 0), 1 - quarter);
         if (!compute_token_loss(value, c, p, e)) return false;
         double worst = 0;
-        for (size_t j = 0; j < all; j++)
-            if (c->mask[j]) worst = fmax(worst, fabs((double)value[j] - (double)c->token_loss[j]));
+        for (size_t j = 0; j < all && worst < best; j++) {      /* no further than it can still be the best */
+            const double apart = fabs((double)value[j] - (double)c->token_loss[j]);
+            if (c->mask[j] && apart > worst) worst = apart;
+        }
         if (worst < best) best = worst, best_q = c->s.grpo.top_entropy_quantile;
     }
     c->s.grpo.top_entropy_quantile = best_q;
