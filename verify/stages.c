@@ -649,10 +649,10 @@ static double group_error(Case *c, size_t size, Pool *p, Err *e) {
     double error = 0, most = 0;
     c->s.grpo.num_generations = (int)size;
     if (!own || !compute_advantages(own, c, p, e)) return INFINITY;
-    for (size_t i = 0; i < c->d->n; i++) {
+    for (size_t i = 0; i < c->d->n; i++)
+        if (fabs((double)own[i]) > most) most = fabs((double)own[i]);
+    for (size_t i = 0; i < c->d->n && error <= 1e-2 * most; i++)
         error = fmax(error, fabs((double)own[i] - given[i]));
-        most = fmax(most, fabs((double)own[i]));
-    }
     return most > 0 && error <= 1e-2 * most ? error : INFINITY;         /* nor does a NaN tell it */
 }
 

@@ -179,8 +179,9 @@ def test_vectors_are_fresh():
     for name, spec in made.shapes().items():
         first, *rows = (made.DATA / name / "vectors.jsonl").read_text().splitlines()
         if versions not in first: unavailable(f"{name}/vectors.jsonl: {first}, here {versions}")
-        assert json.loads((made.DATA / name / "tokenizer.json").read_text()) == spec
-        assert [json.loads(row) for row in rows] == made.vectors(spec)
+        there = json.loads((made.DATA / name / "tokenizer.json").read_text())
+        if f"small {name}" not in OF_CHARACTERS: assert there == spec          # those are trained, and not twice alike
+        assert [json.loads(row) for row in rows] == made.vectors(there)
 
 
 def test_trained(tool, tmp_path):
