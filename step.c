@@ -76,12 +76,10 @@ static void note_drawn(Step *s) {
 /* E81: the policy's completions of the next prompts. */
 static bool step_draw(Step *s, int64_t generation, Err *e) {
     const Learner *l = &s->learner;
-    int stop[MAX_STOPS + 1], n_stop = 0;
-    for (int i = 0; i < l->info.n_stop; i++) stop[n_stop++] = l->info.stop[i];
-    stop[n_stop++] = l->language.end_of_turn;
-    if (s->prompts.synthetic) n_stop = 0;
-    if (!step_prompts(s, generation, e) || !generation_draw(&s->gen, l->model, stop, n_stop, &s->c->sampling,
-                                                       (uint64_t)s->c->run.seed, generation, e))
+    const int n_stop = s->prompts.synthetic ? 0 : l->info.n_stop;
+    if (!step_prompts(s, generation, e) ||
+        !generation_draw(&s->gen, l->model, l->info.stop, n_stop, &s->c->sampling, (uint64_t)s->c->run.seed,
+                         generation, e))
         return false;
     note_drawn(s);
     return true;

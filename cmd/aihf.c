@@ -33,9 +33,8 @@ static const Setting rows[] = {
     {"reward_learning_rate", SET_NUMBER, AT(reward_learning_rate), "none", NULL,
      "of the reward model; none: learning-rate"},
     {"reward_steps", SET_INT, AT(reward_steps), "20", NULL,
-     "updates of the reward model in a round; each takes as many demonstrations, and as many preferences, as "
-     "a "
-     "generation has prompts"},
+     "updates of the reward model in a round; each takes as many demonstrations, and as many preferences, "
+     "as a generation has prompts"},
     {"policy_steps", SET_INT, AT(policy_steps), "10", NULL, "updates of the policy in a round"},
     {"rounds", SET_INT, AT(rounds), "20", NULL,
      "rounds: first the reward model's updates, then the policy's"},
@@ -195,11 +194,7 @@ static bool aihf_update(void *self, Err *e) {
     const double before = s->tokens;
     const int64_t step = r->t.trainer->step;
     if (step % r->c->policy_steps == 0) {
-        int stop[MAX_STOPS + 1], n_stop = 0;
-        for (int i = 0; i < l->info.n_stop; i++) stop[n_stop++] = l->info.stop[i];
-        stop[n_stop++] = l->language.end_of_turn;
-        if (!aihf_round(&r->a, step / r->c->policy_steps, l->model, &l->language, stop, n_stop,
-                        &s->c->sampling, &r->t.cost, e))
+        if (!aihf_round(&r->a, step / r->c->policy_steps, l, &s->c->sampling, &r->t.cost, e))
             return false;
         if (r->a.demos.n)
             generation_hold(&r->t.cost, &r->a.drawn, &l->shape, s->acts_planned, s->acts_held);

@@ -202,8 +202,7 @@ static bool plan_memory(Step *s, Err *e) {
     if (tree_rows(s) > 1e9)
         return fail(e,
                     "--num-generations %d times --max-completion-length %d: more than 1e9 tokens to one "
-                    "prompt; lower "
-                    "them",
+                    "prompt; lower them",
                     s->group, max_new);
     l->rows = rows_at_once(s);
     if (l->rows > c->run.slice_rows && !s->prompts.synthetic)

@@ -121,15 +121,17 @@ static const Example *demo_at(Aihf *a, int64_t update, int i) {
 
 /* The policy's replies to one update's demonstrations. Draws of the policy's own steps count from 0 up, these
  * from -1 down. */
-static bool answer_demos(Aihf *a, int64_t update, const Model *policy, const Language *language,
-                         const int *stop, int n_stop, const Sampling *sampling, Costs *c, Err *e) {
+static bool answer_demos(Aihf *a, int64_t update, const Learner *policy, const Sampling *sampling, Costs *c,
+                         Err *e) {
     Generation *g = &a->drawn;
     Texts drawn = {0};
     for (int i = 0; i < a->batch; i++) {
         g->prompt[i].n = 0;
-        if (!encode_prompt(&g->prompt[i], language, demo_at(a, update, i), e)) return false;
+        if (!encode_prompt(&g->prompt[i], &policy->language, demo_at(a, update, i), e)) return false;
     }
-    if (!generation_draw(g, policy, stop, n_stop, sampling, a->seed, -1 - update, e)) return false;
+    if (!generation_draw(g, policy->model, policy->info.stop, policy->info.n_stop, sampling, a->seed,
+                         -1 - update, e))
+        return false;
     for (int i = 0; i < a->batch; i++) {
         const size_t at = reply_at(a, update, i);
         a->length[at] = g->out.length[i];
@@ -249,15 +251,13 @@ static bool update_reward(Aihf *a, int64_t round, int64_t update, const Language
     return ok;
 }
 
-bool aihf_round(Aihf *a, int64_t round, const Model *policy, const Language *language, const int *stop,
-                int n_stop, const Sampling *sampling, Costs *c, Err *e) {
+bool aihf_round(Aihf *a, int64_t round, const Learner *policy, const Sampling *sampling, Costs *c, Err *e) {
     a->n_token = 0;
     memset(a->tells, 0, sizeof a->tells);
     for (int k = 0; a->demos.n && k < a->n_update; k++)
-        if (!answer_demos(a, round * a->n_update + k, policy, language, stop, n_stop, sampling, c, e))
-            return false;
+        if (!answer_demos(a, round * a->n_update + k, policy, sampling, c, e)) return false;
     for (int k = 0; k < a->n_update; k++)
-        if (!update_reward(a, round, round * a->n_update + k, language, c, e)) return false;
+        if (!update_reward(a, round, round * a->n_update + k, &policy->language, c, e)) return false;
     a->tells[3 * AIHF_PARTS] = a->reward.trainer.grad_norm;
     a->tells[3 * AIHF_PARTS + 1] = a->reward.trainer.lr;
     return true;

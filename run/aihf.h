@@ -45,9 +45,8 @@ void aihf_keep(Aihf *a, Trainer *t);
 void aihf_free(Aihf *a);
 
 /* Round number `round`: the policy replies to the demonstrations that the round's updates come to, and the
- * reward model takes these updates (E226). What is drawn and read is counted in *c. shape: the policy's. */
-bool aihf_round(Aihf *a, int64_t round, const Model *policy, const Language *language, const int *stop,
-                int n_stop, const Sampling *sampling, Costs *c, Err *e);
+ * reward model takes these updates (E226). What is drawn and read is counted in *c. */
+bool aihf_round(Aihf *a, int64_t round, const Learner *policy, const Sampling *sampling, Costs *c, Err *e);
 /* The reward model's learning: members of the log's line. */
 void aihf_log(JsonWriter *w, const Aihf *a);
 /* What n_round rounds read and learn, by the data's mean lengths and replies of `length` tokens. */
