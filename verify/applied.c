@@ -213,18 +213,6 @@ static bool with_prompt_tokens(Case *c, Stage s, size_t most, Pool *p, Err *e) {
 APPLY(with_prompt_last) { return with_prompt_tokens(c, s, 1, p, e); }
 APPLY(with_prompt) { return with_prompt_tokens(c, s, SIZE_MAX, p, e); }
 
-APPLY(with_padding) {
-    const size_t width = c->d->width;
-    const unsigned char *token = c->real_token;
-    unsigned char *m = own_mask(c, s, p, e);
-    for (size_t i = 0; m && i < c->d->n; i++) {
-        size_t t = 0;
-        if (c->d->whole_rows) while (t < width && !token[i * width + t]) t++;
-        for (; t < width; t++) m[i * width + t] = 1;
-    }
-    return m;
-}
-
 static bool row_stops(const Case *c, size_t i) {
     for (size_t j = i * c->d->width; j < (i + 1) * c->d->width; j++)
         for (int k = 0; c->real_token[j] && k < c->s.n_stop; k++)
@@ -232,17 +220,21 @@ static bool row_stops(const Case *c, size_t i) {
     return false;
 }
 
-APPLY(padding_without_stop) {
-    if (!c->d->id || !c->s.n_stop) return false;
+static bool with_padding_of(Case *c, Stage s, Pool *p, Err *e, bool stopped) {
     const size_t width = c->d->width;
     const unsigned char *token = c->real_token;
     unsigned char *m = own_mask(c, s, p, e);
     for (size_t i = 0; m && i < c->d->n; i++) {
         size_t t = 0;
         if (c->d->whole_rows) while (t < width && !token[i * width + t]) t++;
-        for (; t < width && !row_stops(c, i); t++) m[i * width + t] = 1;
+        if (stopped || !row_stops(c, i)) for (; t < width; t++) m[i * width + t] = 1;
     }
     return m;
+}
+
+APPLY(with_padding) { return with_padding_of(c, s, p, e, true); }
+APPLY(padding_without_stop) {
+    return c->d->id && c->s.n_stop && with_padding_of(c, s, p, e, false);
 }
 
 APPLY(truncated_left_out) {
