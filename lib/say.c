@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "machine.h"
+#include "words.h"
 
 void human_bytes(char out[32], double bytes) {
     const char *unit = "kMGT";
@@ -44,11 +45,11 @@ bool say_complete(Err *e) { return !incomplete || fail(e, "no memory for all tha
 char *plain_text(const char *text) {
     char *out = malloc(6 * strlen(text) + 1), *to = out;
     if (!out) return NULL;
-    for (const unsigned char *s = (const unsigned char *)text; *s; s++) {
-        const bool c1 = s[0] == 0xc2 && s[1] >= 0x80 && s[1] < 0xa0;       /* U+0080 to U+009F */
-        if (c1 || *s == 0x7f || (*s < ' ' && *s != '\n' && *s != '\t'))
-            to += snprintf(to, 7, "\\u%04x", c1 ? *++s : *s);
-        else *to++ = (char)*s;
+    for (const char *s = text; *s; s++) {
+        const int n = *s == '\n' || *s == '\t' ? 0 : control_at(s);
+        if (!n) { *to++ = *s; continue; }
+        s += n - 1;                     /* the last byte is the character's number */
+        to += snprintf(to, 7, "\\u%04x", (unsigned char)*s);
     }
     *to = 0;
     return out;
@@ -58,6 +59,13 @@ void put_plain(FILE *f, const char *text) {
     char *plain = plain_text(text);
     if (plain) fputs(plain, f);
     free(plain);
+}
+
+size_t text_within(const char *text, size_t room) {
+    const size_t n = strlen(text);
+    if (n <= room) return n;
+    while (room && ((unsigned char)text[room] & 0xc0) == 0x80) room--;
+    return room;
 }
 
 static void say_value(FILE *f, bool markup, const Json *v, const char *format) {
@@ -163,9 +171,7 @@ void progress_at(Progress *p, long long done, const char *detail) {
     }
     const size_t fixed = strlen(p->what) + 1 + strlen(count) + 2 + strlen(rest);
     const size_t room = terminal ? (fixed < 79 ? 79 - fixed : 0) : sizeof p->line;
-    size_t n = detail ? strlen(detail) : 0;
-    /* no half character */
-    if (n > room) for (n = room; n && ((unsigned char)detail[n] & 0xc0) == 0x80; n--) { }
+    const size_t n = detail ? text_within(detail, room) : 0;
     snprintf(p->line, sizeof p->line, "%s %s%s%.*s%s", p->what, count, n ? "  " : "", (int)n, n ? detail : "",
              rest);
     p->shown = false;

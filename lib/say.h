@@ -13,6 +13,8 @@ void human_time(char out[32], double seconds);          /* "12 s", "4.5 h" */
  * but line feed and tab, is written as \u001b. To be freed; NULL: no memory. */
 char *plain_text(const char *text);
 void put_plain(FILE *f, const char *text);
+/* Bytes of what `room` bytes hold of a text in UTF-8, without half a character. */
+size_t text_within(const char *text, size_t room);
 
 /* Prints the template on stdout, with members of o in it: {KEY} or, deeper, {KEY.KEY}; {} is o itself, {@}
  * its own name. {KEY%FORMAT} is printed as printf does with %e, %f, %g and %s; %B and %T stand for

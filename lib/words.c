@@ -77,9 +77,15 @@ bool name_among(const char *name, const char *const *pattern, size_t n) {
     return false;
 }
 
+int control_at(const char *s) {
+    const unsigned char *u = (const unsigned char *)s;
+    if (u[0] == 0xc2) return u[1] >= 0x80 && u[1] < 0xa0 ? 2 : 0;
+    return u[0] < ' ' || u[0] == 0x7f;
+}
+
 bool label_printable(const char *label, const char *source, Err *e) {
-    for (const unsigned char *s = (const unsigned char *)label; *s; s++)
-        if (*s < ' ' || *s == 0x7f || (s[0] == 0xc2 && s[1] >= 0x80 && s[1] < 0xa0))
+    for (const char *s = label; *s; s++)
+        if (control_at(s))
             return fail(e,
                         "%s: label \"%.40s\": holds a control character, expected a name that can be printed",
                         source, label);

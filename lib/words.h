@@ -13,6 +13,10 @@ bool choice_parse(int *out, const char *const *names, const char *found, const c
  * nothing is left. */
 bool list_next(char *word, size_t size, const char **at);
 
+/* Bytes of the control character that begins at s, U+0000 to U+001F or U+007F to U+009F in UTF-8; 0: none
+ * does. */
+int control_at(const char *s);
+
 /* A label is told in tables and logs: an error where it holds a control character. source: for the message.
  */
 bool label_printable(const char *label, const char *source, Err *e);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/files.h"
+#include "lib/say.h"
 #include "lib/words.h"
 
 static const char *const greater_names[] = {"none", "true", "false", NULL};
@@ -19,8 +20,7 @@ const Setting watch_settings[] = {
      "what comes of it is logged; 0: never"},
     {"metric_for_best_model", SET_STRING, AT(metric_for_best_model), NULL, NULL,
      "a name of the log that begins with eval_, such as eval_reward: the policy that was best by it is kept "
-     "in "
-     "best/"},
+     "in best/"},
     {"greater_is_better", SET_CHOICE, AT(greater_is_better), "none", greater_names,
      "none: yes, but for eval_kl"},
     {"load_best_model_at_end", SET_BOOL, AT(load_best_model_at_end), "false", NULL,
@@ -180,10 +180,11 @@ static void put_drawn(JsonWriter *j, int64_t step, const Watch *w, int i) {
 
 /* As much of a text as a line has room for, whole characters; what would move the cursor becomes a blank. */
 static void one_line(char out[81], const char *text) {
-    size_t n = strlen(text), i = 0;
-    for (; i < n && i < 80; i++) out[i] = (unsigned char)text[i] < 32 || text[i] == 127 ? ' ' : text[i];
-    while (i && i < n && ((unsigned char)text[i] & 0xc0) == 0x80) i--;
-    out[i] = 0;
+    const size_t n = text_within(text, 80);
+    memcpy(out, text, n);
+    out[n] = 0;
+    for (size_t i = 0; i < n; i++)
+        for (int k = control_at(out + i); k > 0; k--) out[i + (size_t)k - 1] = ' ';
 }
 
 static void tell_first(int64_t step, const Generation *g) {

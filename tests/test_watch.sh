@@ -59,6 +59,10 @@ if [ "$(grep -c . whole/completions.jsonl)" -eq 1920 ]; then good; else bad "com
 case $(head -n 1 whole/completions.jsonl) in '{"step":1,"messages":[{"role":"user","content":"'*'}],"completion":"'*'","finish_reason":"'*'","scores":{"brevity":'*'},"reward":'*',"advantage":'*'}') good ;; *) bad "completions.jsonl: $(head -n 1 whole/completions.jsonl)" ;; esac
 works 'completions on stderr' score --max-steps 1 --log-completions --output-dir told-completions
 if grep -q '^step 1: ' "$err" && [ "$(grep -c '^  reward .* advantage ' "$err")" -eq 4 ]; then good; else bad 'completions are not told'; fi
+# nothing in a text may steer the terminal that it is told on
+printf '{"prompt": "one\\u009btwo\\nthree\\u001bfour"}\n' > steers.jsonl
+works 'a prompt with control characters on stderr' "$grpo" train ${plain%% --dataset*} --dataset steers.jsonl ${plain#* --dataset prompts.jsonl} --reward-cmd 'sh letters.sh' --max-steps 1 --log-completions --output-dir steers
+if grep -q '^step 1: one  two three four$' "$err"; then good; else bad "control characters are told: $(grep '^step' "$err" | od -c | head -n 3)"; fi
 
 # ---- TensorBoard -----------------------------------------------------------------------------------
 works 'train --report-to tensorboard' score --report-to tensorboard --output-dir board
