@@ -52,6 +52,16 @@ def run(build, command, *args, stdin=None, **options):
     return done.stdout
 
 
+def drawn_again(rows, draw):
+    """The log and the completions of draw(prompts file's rows), of the first of ten orders of the rows in which every completion's text gives its
+    tokens back: a special token, which a policy may draw, has no text."""
+    for k in range(10):
+        log, drawn, n_tokens = draw(rows[k:] + rows[:k])
+        if log[-1]["num_tokens"] == n_tokens:
+            return log, drawn
+    raise AssertionError("in ten orders of the prompts a completion's text does not give its tokens back")
+
+
 def model_tool(build, folder, case, path):
     """Tensors of tests/model_tool.c for one case."""
     (path / "case.json").write_text(json.dumps(case))

@@ -4,14 +4,14 @@ functions, and trains its own copy of the model; log lines, gradients, moments a
 In double, TRL's log-probabilities (float32 inside its fused head) are computed by transformers' plain logits instead; advantages, loss,
 masks, metrics and the loop stay TRL's. In float TRL is as it is. One thing is switched off in both: TRL deals the completions of a
 generation out to micro-batches at random, we keep a prompt's group together (the tree of E31)."""
-import json
 import shlex
+import shutil
 import sys
 
 import pytest
 import torch
 from reward_program import LABELS, scores
-from support import DTYPE, LIMITS, checkpoint, close, close_gradients, close_parameters, load, log_softmax_values, read_jsonl, read_log, run, write_jsonl
+from support import DTYPE, LIMITS, checkpoint, close, close_gradients, close_parameters, drawn_again, load, log_softmax_values, read_jsonl, read_log, run, write_jsonl
 
 WEIGHTS = [0.5, 1.0, 0.25]
 TRIAL_LINES = 2         # a scoring program is asked twice before the run
@@ -19,17 +19,17 @@ TRIAL_LINES = 2         # a scoring program is asked twice before the run
 
 def our_run(build, language, path, start, options):
     """Runs `grpo train`; its log, and its completions in order: (prompt, token ids)."""
-    data = write_jsonl(path / "prompts.jsonl", [{"prompt": r["prompt"]} for r in language.rows])
     asked = path / "asked.jsonl"
     command = " ".join(shlex.quote(str(x)) for x in [sys.executable, __file__.replace("test_grpo.py", "reward_program.py"), asked])
-    run(build, "train", model=start, dataset=data, output_dir=path / "run", reward_cmd=command, reward_weights=",".join(map(str, WEIGHTS)), **options)
-    log = read_log(path / "run" / "log.jsonl")
-    drawn = []
-    for a in read_jsonl(asked)[TRIAL_LINES:]:
-        drawn.append((a["prompt"], language.completion_ids(a["completion"], a["finish_reason"] == "stop")))
-    prompts = sum(len(language.prompt_ids(p)) for p, _ in drawn)
-    assert log[-1]["num_tokens"] == prompts + sum(len(c) for _, c in drawn), "a completion's text does not give its tokens back: choose another seed"
-    return log, drawn
+
+    def draw(rows):
+        shutil.rmtree(path / "run", ignore_errors=True)
+        asked.unlink(missing_ok=True)
+        data = write_jsonl(path / "prompts.jsonl", [{"prompt": r["prompt"]} for r in rows])
+        run(build, "train", model=start, dataset=data, output_dir=path / "run", reward_cmd=command, reward_weights=",".join(map(str, WEIGHTS)), **options)
+        drawn = [(a["prompt"], language.completion_ids(a["completion"], a["finish_reason"] == "stop")) for a in read_jsonl(asked)[TRIAL_LINES:]]
+        return read_log(path / "run" / "log.jsonl"), drawn, sum(len(language.prompt_ids(p)) + len(c) for p, c in drawn)
+    return drawn_again(language.rows, draw)
 
 
 def plain_logps(trainer, temperature, model, input_ids, attention_mask, logits_to_keep, **_):
