@@ -203,13 +203,21 @@ grpo-debug: $(OBJDEBUG)
 debug: grpo-debug build/make_world
 	@sh data/debug.sh
 
-# Feeds damaged files to every parser for some minutes under the compiler's sanitizers: make fuzz ROUNDS=20000
-ROUNDS ?= 5000
-SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
-fuzz: build/page_html.h
-	$(call say,cc tests/test_fuzz.c and all sources, with sanitizers)
-	$(Q)$(CC) $(ARCHFLAG) $(WARN) -I. $(FIXED) -O1 -g $(SANITIZE) -o build/fuzz tests/test_fuzz.c $(SRC) -lm
-	$(Q)ASAN_OPTIONS=detect_leaks=0 build/fuzz $(ROUNDS) $(SEED)
+# Looks for files that lead a reader astray: libFuzzer, which needs clang, with the sanitizers for addresses and
+# undefined behaviour, SECONDS for each of the readers of tests/parsers.h (docs/reliability.md).
+SECONDS ?= 600
+CLANG   ?= clang
+FUZZING  = -O2 -g -Wno-pass-failed -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+build/fuzz/%.o: %.c build/flags
+	@mkdir -p $(@D)
+	$(call say,clang, with sanitizers $<)
+	$(Q)$(CLANG) $(ARCHFLAG) $(WARN) -I. -MMD -MP $(FIXED) $(FUZZING) -c -o $@ $<
+build/fuzz/report/page.o: build/page_html.h
+build/fuzz/reader: $(SRC:%.c=build/fuzz/%.o) build/fuzz/tests/fuzz.o
+	$(Q)$(CLANG) -g -fsanitize=fuzzer,address,undefined -o $@ $^ -lm
+fuzz: build/fuzz/reader
+	@sh tests/fuzz.sh $(SECONDS) $(READER)
+-include $(wildcard build/fuzz/*.d build/fuzz/*/*.d)
 
 # Fails every allocation and every call that writes, and kills runs at every place and at random ones
 # (docs/reliability.md). An hour; `make test` takes a part of it.
@@ -259,7 +267,7 @@ errors: all build/make_world build/f32/tests/stage_tool build/f64/tests/stage_to
 -include $(wildcard build/lib32/*.d build/lib32/*/*.d build/lib64/*.d build/lib64/*/*.d)
 
 clean:
-	rm -rf build/f32 build/f64 build/debug build/lib build/lib32 build/lib64 build/page_html.h \
+	rm -rf build/f32 build/f64 build/debug build/fuzz build/lib build/lib32 build/lib64 build/page_html.h \
 	    grpo grpo64 grpo-debug
 
 .PHONY: all announce force test parity outside-judge equations mutants exercise exercise-check mistakes trainers bench bench-quick bits ulps \
