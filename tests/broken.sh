@@ -43,7 +43,7 @@ tests_of() {            # the programs that must see a mistake in this file
         run/replies.c) echo test_replies dvpo ;;
         cmd/dpo.c) echo pairs baselines data torture ;;
         run/loop.c) echo commands data faults ;;
-        run/checkpoint.c | run/health.c | main.c) echo faults ;;
+        run/checkpoint.c | main.c) echo faults ;;
         lib/files.c) echo test_files faults ;;
         run/options.c) echo commands faults ;;
         run/mix.c) echo test_mpo mix_weights ;;
