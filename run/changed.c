@@ -21,7 +21,7 @@ static char *word_trim(char *s) {
 /* Sets stop[id] for every token whose text is the word. */
 static void stop_word(unsigned char *stop, char *const *token, int vocab, const char *word) {
     for (int id = 0; id < vocab; id++)
-        if (token[id] && !strcasecmp(token[id], word)) stop[id] = 1;
+        if (!strcasecmp(token[id], word)) stop[id] = 1;
 }
 
 /* stop [vocab]: 1 for the tokens that are stop-words; to be freed. */
@@ -34,8 +34,8 @@ static unsigned char *stop_tokens(const Language *l, const char *path, Err *e) {
     if (ok && (!token || !stop)) ok = fail(e, "no memory for stop-words of %d tokens", vocab);
     for (int id = 0; ok && id < vocab; id++) {
         char *text = tokenizer_decode(l->tokenizer, &id, 1, true, NULL, e);
-        if (!(ok = text != NULL)) break;
-        token[id] = strdup(word_trim(text));
+        ok = text && ((token[id] = strdup(word_trim(text))) != NULL ||
+                      fail(e, "no memory for the text of a token"));
         free(text);
     }
     for (char *at = words; ok && at && *at;) {

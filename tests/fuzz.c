@@ -1,5 +1,5 @@
-/* fuzz.c: a reader of tests/parsers.h as libFuzzer's target: READER=json build/fuzz FOLDER. tests/fuzz.sh runs
- * them all. */
+/* fuzz.c: the reader of tests/parsers.h that READER names, as libFuzzer's target. READER_FOLDER is made for
+ * the files that it reads. tests/fuzz.sh runs them all. */
 #include "tests/parsers.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);

@@ -284,7 +284,7 @@ static void read_answers(const char *bytes, size_t n) {
     scorer_close(s);
 }
 
-/* weight: how much of a whole's rounds it takes; 0: starts a process a reading, which libFuzzer leaves out. */
+/* weight: its share of the rounds; 0: it starts a process for each reading, which libFuzzer leaves out. */
 typedef struct { const char *name; void (*read)(const char *bytes, size_t n); double weight; } Parser;
 static const Parser parsers[] = {
     {"json", read_json, 8}, {"safetensors", read_safetensors, 4}, {"shards", read_shards, 1},
@@ -322,7 +322,8 @@ static bool parsers_open(const char *dir, Err *e) {
               safetensors_write(place("shards/one.safetensors"), &a, 1, (const char *const[]){NULL}, e) &&
               safetensors_write(place("shards/two.safetensors"), &b, 1, (const char *const[]){NULL}, e) &&
               parsers_folder("config", scorer, &scores, e) &&
-              parsers_folder("generation", policy, &speaks, e) && parsers_folder("base", policy, &speaks, e) &&
+              parsers_folder("generation", policy, &speaks, e) &&
+              parsers_folder("base", policy, &speaks, e) &&
               parsers_folder("adapter", adapter, &adapted, e);
     for (size_t i = 0; ok && i < sizeof tokenizers / sizeof *tokenizers; i++)
         ok = parsers_folder(tokenizers[i], NULL, NULL, e) &&

@@ -1,5 +1,5 @@
-/* test_fuzz.c: every reader of tests/parsers.h is given thousands of damaged files: each is refused with a line,
- * or what was read can be used.
+/* test_fuzz.c: every reader of tests/parsers.h is given thousands of damaged files: each is refused with a
+ * line, or what was read can be used.
  *
  *     build/f32/tests/test_fuzz [ROUNDS [SEED [READER]]]
  *

@@ -1,5 +1,5 @@
-/* test_health.c: every rule about the numbers of a log: after how many lines it is told, once, and what ends a
- * run. */
+/* test_health.c: every rule about the numbers of a log: after how many lines it is told, once, and what ends
+ * a run. */
 #include "lib/files.h"
 #include "lib/real.h"
 #include "run/health.h"
@@ -84,7 +84,8 @@ int main(void) {
     ends("{\"step\":7,\"loss\":3,\"grad_norm\":0}", 10, "for 10 lines of the log the gradient is exactly 0");
     ends("{\"step\":7,\"loss\":20000,\"entropy\":2}", 20, "for 20 lines of the log the loss has grown");
 
-    /* no end: a gradient of 0 is in order where groups or preferences have nothing to say, or nothing is lost */
+    /* no end: a gradient of 0 is in order where groups or preferences have nothing to say, or there is no
+     * loss */
     static const char *const alive[] = {"{\"step\":7,\"loss\":3,\"grad_norm\":0,\"reward\":1}",
                                         "{\"step\":7,\"loss\":3,\"grad_norm\":0,\"rewards/accuracies\":1}",
                                         "{\"step\":7,\"loss\":0,\"grad_norm\":0}"};

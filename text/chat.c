@@ -291,8 +291,9 @@ static bool render(JinjaText *out, const Chat *c, Conversation v, const Message 
             return fail(e, "chat: message %d: role: found \"%.40s\", expected user or another", i, m->role);
     }
     if (n < 1) return fail(e, "chat: no message, expected at least one");
-    Json *list = malloc(((size_t)n + room) * sizeof *list), *item = list + n;
+    Json *list = malloc(((size_t)n + room) * sizeof *list);
     if (!list) return fail(e, "chat: no memory for %d messages", n);
+    Json *item = list + n;
     for (int i = 0; i < n; i++) {
         list[i] = message_json(c, i < v.n ? &v.message[i] : last, item);
         item += list[i].length;

@@ -55,19 +55,27 @@ static bool other_config(Case *c, Stage s, ModelConfig config, Pool *p, Err *e) 
     ModelConfig other = config; \
     (void)other
 
-/* Pairs (2i, 2i+1) instead of (i, i+d/2): the same as our rotation on rows of q and k in another order. */
-static void permute_heads(real *x, int n_head, int head_dim, size_t cols, bool back) {
-    real *copy = malloc((size_t)head_dim * cols * sizeof *copy);
-    for (int h = 0; copy && h < n_head; h++) {
-        real *rows = x + (size_t)h * (size_t)head_dim * cols;
-        memcpy(copy, rows, (size_t)head_dim * cols * sizeof *copy);
-        for (int i = 0; i < head_dim; i++) {
-            const int pair = i < head_dim / 2 ? 2 * i : 2 * (i - head_dim / 2) + 1;
-            memcpy(rows + (size_t)(back ? pair : i) * cols, copy + (size_t)(back ? i : pair) * cols,
-                   cols * sizeof *copy);
-        }
+static int permuted_from(int i, int half, bool back) {
+    if (back) return i % 2 ? half + i / 2 : i / 2;
+    return i < half ? 2 * i : 2 * (i - half) + 1;
+}
+
+static void swap_rows(real *a, real *b, size_t n) {
+    for (size_t k = 0; k < n; k++) {
+        const real x = a[k];
+        a[k] = b[k], b[k] = x;
     }
-    free(copy);
+}
+
+/* Pairs (2i, 2i+1) instead of (i, i+d/2): the same as our rotation on rows of q and k in another order. In
+ * place: what row i needs has been swapped on by the rows before it, as often as its place is among them. */
+static void permute_heads(real *x, int n_head, int head_dim, size_t cols, bool back) {
+    for (int h = 0; h < n_head; h++, x += (size_t)head_dim * cols)
+        for (int i = 0; i < head_dim; i++) {
+            int from = permuted_from(i, head_dim / 2, back);
+            while (from < i) from = permuted_from(from, head_dim / 2, back);
+            swap_rows(x + (size_t)i * cols, x + (size_t)from * cols, cols);
+        }
 }
 
 /* Each of q, k and what stands beside them; base NULL: the parameters themselves, else an array laid out like

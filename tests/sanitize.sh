@@ -1,0 +1,119 @@
+#!/bin/sh
+# sanitize.sh [PART...]: the program under tools that see what a test that merely passes does not, each part in a copy under build/sanitize.
+#   address   make test with gcc's sanitizers for addresses, undefined behaviour and leaks
+#   thread    the tests of the parallel loops, and a short run of each command, with clang's sanitizer for threads; its OpenMP runtime
+#             brings libarcher, by which the sanitizer knows of barriers
+#   valgrind  a short run of each command: reads of memory that nobody wrote
+#   analyse   gcc -fanalyzer, clang-tidy, cppcheck (tests/analyse.txt has what they are told to leave out, with reasons)
+# A tool that is not there is told and skipped. Ends with "N passed, N failed".
+# shellcheck disable=SC2086  # lists of words
+cd "$(dirname "$0")/.." || exit 2
+[ $# -gt 0 ] || set -- address thread valgrind analyse
+jobs=$(getconf _NPROCESSORS_ONLN) passed=0 failed=0 root=$PWD/build/sanitize
+mkdir -p "$root"
+good() { passed=$((passed + 1)); echo "$1: no finding"; }
+bad() { failed=$((failed + 1)); echo "$1: a finding: $2"; }
+there() { command -v "$1" > /dev/null || { echo "SKIPPED: $1 is not there"; return 1; }; }
+copy() { rm -rf "${root:?}/$1"; mkdir -p "$root/$1"; tar cf - --exclude=./build --exclude=./runs --exclude=./models --exclude=./.git . | tar xf - -C "$root/$1"; }
+
+# short_runs NAME FOLDER_OF_GRPO PREFIX...: each command once, small, under PREFIX; exit code 0 is expected
+short_runs() {
+    part=$1 grpo=$2/grpo golden=$PWD/tests/golden; shift 2
+    rm -rf "$root/$part-runs"; mkdir -p "$root/$part-runs"; cd "$root/$part-runs" || return
+    for i in 10 11 12 13 14 15 16 17; do
+        echo "{\"prompt\":\"fix part $i\",\"completion\":\"first look at part $i.\",\"chosen\":\"yes, part $i\",\"rejected\":\"no\",\"user\":\"u$((i % 2))\",\"labels\":{\"safety\":0.$i,\"politeness\":0.$((99 - i))}}"
+    done > data.jsonl
+    sed 's/,"completion.*/}/' data.jsonl > prompts.jsonl
+    sed 's/,"completion.*,"chosen"/,"chosen"/; s/,"labels.*/}/' data.jsonl > pairs.jsonl
+    echo '{"kind": "rope_inv_freq", "inputs": {"head_dim": 8, "rope_theta": 10000.0}}' > case.jsonl
+    draws='--dataset prompts.jsonl --reward-model reward/final --max-completion-length 4 --num-generations 2 --per-device-train-batch-size 4 --max-steps 2'
+    while read -r name options; do
+        command=${name%%-*}
+        if OMP_NUM_THREADS=3 "$@" "$grpo" "$command" $options > "$name.out" 2> "$name.err" < case.jsonl; then good "$part, $name"
+        else bad "$part, $name" "exit code $?, see build/sanitize/$part-runs/$name.err"; fi
+    done << RUNS
+init --tokenizer-data data.jsonl --vocab-size 280 --hidden-size 16 --num-hidden-layers 2 --num-attention-heads 2 --intermediate-size 16 --max-position-embeddings 64 --output-dir base
+reward --model base --dataset data.jsonl --max-steps 2 --output-dir reward
+reward-pairs --model base --dataset pairs.jsonl --loss-type bradley_terry --max-steps 2 --output-dir ranked
+sft --model base --dataset data.jsonl --max-steps 2 --output-dir whole
+sft-lora --model base --dataset data.jsonl --use-peft --max-steps 2 --output-dir adapter
+merge --model adapter/final --output-dir merged
+dpo --model base --dataset pairs.jsonl --max-steps 2 --output-dir dpo
+dpo-tdpo2 --model base --dataset pairs.jsonl --loss-type tdpo2 --max-steps 2 --output-dir tdpo2
+dpo-flow --model base --dataset pairs.jsonl --loss-type flow_subtb --max-steps 2 --output-dir flow
+train --model base $draws --beta 0.1 --num-iterations 2 --output-dir train
+train-lora --model base $draws --use-peft --output-dir train-lora
+ppo --model base ${draws%--num-generations*}--per-device-train-batch-size 4 --max-steps 2 --output-dir ppo
+em --model base --dataset pairs.jsonl --num-groups 2 --rounds 2 --output-dir em
+aihf --model base --reward-model none --demonstrations data.jsonl --preferences pairs.jsonl --dataset prompts.jsonl --rounds 1 --policy-steps 1 --per-device-train-batch-size 2 --num-generations 2 --max-completion-length 3 --output-dir aihf
+sample --model base --dataset prompts.jsonl --max-completion-length 4
+sample-mixture --model base,whole/final --mixture-weights 0.5,0.5 --dataset prompts.jsonl --max-completion-length 4
+mix --models whole/final,dpo/final --reference base --dataset prompts.jsonl --num-generations 2 --steps 2 --prompts-per-step 2 --max-completion-length 4 --output weights.json
+collab --models whole/final,dpo/final --reference base --reward-model reward/final --dataset prompts.jsonl --top-k 2 --max-completion-length 4
+score --dataset data.jsonl --reward-model reward/final
+pairs --model base --dataset prompts.jsonl --reward-model reward/final --max-completion-length 4 --num-generations 2
+eval --policies base --dataset prompts.jsonl --reward-model reward/final --max-completion-length 4
+compute
+compare whole whole
+trace --config train/config.json --max-steps 3 --update 1
+info --model base
+info-run --run train --model base $draws
+report whole train --output page.html
+verify --dump $golden/right-masked-truncated.safetensors
+RUNS
+    cd "$root/../.." || exit 2
+}
+
+address() {
+    there gcc || return
+    copy address
+    echo 'leak:dataset_load_some' > "$root/address/leaks.txt"       # a data set lives as long as the process (text/data.h)
+    ( cd "$root/address" && LSAN_OPTIONS="suppressions=$PWD/leaks.txt:print_suppressions=0" ASAN_OPTIONS=exitcode=99 \
+        make -j"$jobs" test CC=gcc CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined' ) > "$root/address.log" 2>&1
+    if tail -n 1 "$root/address.log" | grep ' passed, 0 failed$'; then good address; else bad address 'see build/sanitize/address.log'; fi
+}
+
+thread() {
+    there clang || return
+    archer=$(find "$(clang -print-resource-dir)/../../" -name 'libarcher.so' 2> /dev/null | head -n 1)
+    [ "$archer" ] || { echo 'SKIPPED: libarcher is not there (it comes with libomp)'; return; }
+    copy thread
+    loops='gemm attention model rollout train grpo pair_batch folder'
+    make -C build/sanitize/thread -j"$jobs" CC=clang CFLAGS='-O1 -g -fsanitize=thread -Wno-pass-failed' grpo $(printf 'build/f32/tests/test_%s ' $loops) > "$root/thread.log" 2>&1 ||
+        { bad thread 'does not build, see build/sanitize/thread.log'; return; }
+    OMP_TOOL_LIBRARIES=$archer TSAN_OPTIONS='ignore_noninstrumented_modules=1 exitcode=99'
+    export OMP_TOOL_LIBRARIES TSAN_OPTIONS
+    for name in $loops; do
+        if ( cd "$root/thread" && OMP_NUM_THREADS=3 build/f32/tests/test_$name ) > "$root/thread-$name.log" 2>&1; then good "thread, test_$name"
+        else bad "thread, test_$name" "see build/sanitize/thread-$name.log"; fi
+    done
+    short_runs thread "$root/thread"
+    unset OMP_TOOL_LIBRARIES TSAN_OPTIONS
+}
+
+valgrind_() {
+    there valgrind || return
+    copy valgrind
+    # valgrind does not know AVX-512
+    make -C build/sanitize/valgrind -j"$jobs" ARCH="$([ "$(uname -m)" = x86_64 ] && echo haswell || echo none)" CFLAGS='-O1 -g' all > "$root/valgrind.log" 2>&1 ||
+        { bad valgrind 'does not build, see build/sanitize/valgrind.log'; return; }
+    short_runs valgrind "$root/valgrind" valgrind -q --error-exitcode=99 --trace-children=no
+}
+
+analyse() {
+    sources=$(ls ./*.c ./*/*.c | grep -v -e '^./tests/' -e '^./build/' -e '^./bindings/')
+    if there gcc; then
+        printf '%s\n' $sources | xargs -P "$jobs" -I @ gcc -std=c11 -D_POSIX_C_SOURCE=200809L -I. -Ibuild -O2 -fanalyzer -Wno-unknown-pragmas -fsyntax-only @ > "$root/analyzer.log" 2>&1
+        if grep -q 'Wanalyzer' "$root/analyzer.log"; then bad 'gcc -fanalyzer' "$(grep -c 'Wanalyzer.*\]$' "$root/analyzer.log"), see build/sanitize/analyzer.log"; else good 'gcc -fanalyzer'; fi
+    fi
+}
+
+for part in "$@"; do
+    case $part in
+    address | thread | analyse) $part ;;
+    valgrind) valgrind_ ;;
+    *) echo "sanitize.sh: found \"$part\", expected address, thread, valgrind or analyse" >&2; exit 2 ;;
+    esac
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
