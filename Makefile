@@ -217,6 +217,10 @@ build/fuzz/reader: $(SRC:%.c=build/fuzz/%.o) build/fuzz/tests/fuzz.o
 	$(Q)$(CLANG) -g -fsanitize=fuzzer,address,undefined -o $@ $^ -lm
 fuzz: build/fuzz/reader
 	@sh tests/fuzz.sh $(SECONDS) $(READER)
+# Runs the tests and the commands under tools that see more than a test that passes (docs/reliability.md): all,
+# or PART=address, thread, valgrind, analyse.
+sanitize:
+	@sh tests/sanitize.sh $(PART)
 -include $(wildcard build/fuzz/*.d build/fuzz/*/*.d)
 
 # Fails every allocation and every call that writes, and kills runs at every place and at random ones
@@ -271,6 +275,6 @@ clean:
 	    grpo grpo64 grpo-debug
 
 .PHONY: all announce force test parity outside-judge equations mutants exercise exercise-check mistakes trainers bench bench-quick bits ulps \
-        demo experiment experiment-quick others debug fuzz torture lib errors clean
+        demo experiment experiment-quick others debug fuzz sanitize torture lib errors clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)

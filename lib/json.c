@@ -421,13 +421,23 @@ const Json *json_get(const Json *object, const char *key) {
     return NULL;
 }
 
+/* Those that read back the same. */
+static const char *fewest_digits(char out[40], double x) {
+    for (int n = 15; n <= 17; n++) {
+        snprintf(out, 40, "%.*g", n, x);
+        if (strtod(out, NULL) == x) break;
+    }
+    return out;
+}
+
 static bool unexpected(const Json *o, const char *key, const Json *v, const char *expected, const char *file,
                        Err *e) {
-    char found[96];
+    char found[96], digits[40];
     const Json *const at = v ? v : o;
     if (!v) snprintf(found, sizeof found, "nothing");
     else if (v->type == JSON_STRING) snprintf(found, sizeof found, "the string \"%.60s\"", v->string);
-    else if (v->type == JSON_NUMBER) snprintf(found, sizeof found, "%.17g", v->number);
+    else if (v->type == JSON_NUMBER)
+        snprintf(found, sizeof found, "%.60s", v->string ? v->string : fewest_digits(digits, v->number));
     else if (v->type == JSON_BOOL) snprintf(found, sizeof found, "%s", v->number != 0 ? "true" : "false");
     else snprintf(found, sizeof found, "%s", json_type_name(v->type));
     return at ? fail(e, "%s:%d:%d: %s: found %s, expected %s", file, at->line, at->column, key, found,
@@ -578,12 +588,8 @@ static void append_word(JsonWriter *w, const char *word) {
 
 void json_number(JsonWriter *w, double x) {
     char digits[40];
-    if (!isfinite(x)) { json_null(w); return; }
-    for (int n = 15; n <= 17; n++) {
-        snprintf(digits, sizeof digits, "%.*g", n, x);
-        if (strtod(digits, NULL) == x) break;
-    }
-    append_word(w, digits);
+    if (isfinite(x)) append_word(w, fewest_digits(digits, x));
+    else json_null(w);
 }
 
 void json_int(JsonWriter *w, long long x) {

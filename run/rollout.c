@@ -290,6 +290,7 @@ bool cache_prefill(Cache *c, real *last, const Model *m, const int *const *promp
             c->batch = &b;
             c->prefill_held = acts_held(acts) > c->prefill_held ? acts_held(acts) : c->prefill_held;
             const real *hidden = model_forward_keys(acts, m, &b, store_prompt_keys, c);
+            c->batch = NULL;
             tally_forward(m, &b, 0);
             for (int i = 0; i < n; i++)
                 memcpy(last + (size_t)(first + i) * h, hidden + (size_t)(seg[i].start + seg[i].n_row - 1) * h,

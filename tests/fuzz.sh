@@ -4,7 +4,9 @@
 # is kept as build/fuzz/READER-crash-..., and belongs into tests/fuzz/READER once it is mended: test_fuzz reads it in every `make test`.
 cd "$(dirname "$0")/.." || exit 2
 seconds=$1; shift
-[ $# -gt 0 ] || set -- $(ls tests/fuzz | grep -v '^answers$')
+if [ $# -eq 0 ]; then
+    for folder in tests/fuzz/*; do [ "$folder" = tests/fuzz/answers ] || set -- "$@" "${folder##*/}"; done
+fi
 ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 export ASAN_OPTIONS UBSAN_OPTIONS
 

@@ -238,7 +238,7 @@ static void test_many_keys(void) {
 
 static void test_typed(void) {
     Json *r = parse("{\"s\":\"text\",\"n\":1.5,\"i\":-7,\"t\":true,\"f\":false,\"z\":\"a\\u0000b\",\"big\":"
-                    "2147483648,\"a\":[],\n\"null\":null}");
+                    "2147483648,\"a\":[],\n\"null\":null,\"huge\":1e+300,\"exact\":9007199254740993}");
     CHECK(r != NULL);
     const char *s = NULL;
     double x = 0;
@@ -261,6 +261,8 @@ static void test_typed(void) {
     CHECK_ERROR(!json_get_number(r, "t", &x, "f", &e), e, "t: found true, expected a number");
     CHECK_ERROR(!json_get_int(r, "n", &i, "f", &e), e, "n: found 1.5, expected a whole number");
     CHECK_ERROR(!json_get_int(r, "big", &i, "f", &e), e, "big: found 2147483648, expected a whole number");
+    CHECK_ERROR(!json_get_int(r, "huge", &i, "f", &e), e, "huge: found 1e+300, expected a whole number");
+    CHECK_ERROR(!json_get_int(r, "exact", &i, "f", &e), e, "exact: found 9007199254740993, expected");
     CHECK_ERROR(!json_get_int(r, "a", &i, "f", &e), e, "a: found array, expected a whole number");
     CHECK_ERROR(!json_get_bool(r, "i", &b, "f", &e), e, "i: found -7, expected true or false");
     CHECK_ERROR(!json_get_bool(NULL, "i", &b, "f", &e), e, "f: i: found nothing, expected true or false");

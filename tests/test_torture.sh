@@ -16,6 +16,7 @@ done > data.jsonl
 head -n 1 data.jsonl > one.jsonl
 sed 's/,"completion.*/}/' data.jsonl > prompts.jsonl
 sed 's/,"completion.*,"chosen"/,"chosen"/; s/,"labels.*/}/' data.jsonl > pairs.jsonl
+head -n 4 pairs.jsonl | awk '{ sub(/}$/, ",\"user\":\"u" NR % 2 "\"}"); print }' > users.jsonl
 echo '{"kind": "rope_inv_freq", "inputs": {"head_dim": 8, "rope_theta": 10000.0}}' > case.jsonl
 size='--vocab-size 280 --hidden-size 8 --num-hidden-layers 1 --num-attention-heads 1 --intermediate-size 8 --max-position-embeddings 64'
 works init "$grpo" init --tokenizer-data data.jsonl $size --output-dir base
@@ -27,8 +28,8 @@ with() { env LD_PRELOAD="$t/preload.so" "$@"; }
 report=$t/io/report; : > "$report"
 
 # ---- allocations ---------------------------------------------------------------------------------
-# print: what the command said and what is in the folder that it made, but for times
-print() { { cat "$out"; [ -e made ] && find made -type f ! -name timing.jsonl | LC_ALL=C sort | xargs cat; } 2> /dev/null | cksum; }
+# print: what the command said and what is in the folder that it made, but for times; bench says nothing else
+print() { [ "$name" = bench ] || { cat "$out"; [ -e made ] && find made -type f ! -name timing.jsonl | LC_ALL=C sort | xargs cat; } 2> /dev/null | cksum; }
 # allocations NAME COMMAND...: each allocation in turn gives nothing: exit code 2 and a line, or the right result
 allocations() {
     name=$1; shift
@@ -69,6 +70,14 @@ allocations compare "$grpo" compare whole traced
 allocations trace "$grpo" trace --config traced/config.json --max-steps 3 --update 1
 allocations trace-json "$grpo" trace --config traced/config.json --max-steps 3 --update 1 --json
 allocations report "$grpo" report whole traced --output made
+allocations em "$grpo" em --model base --dataset users.jsonl --num-groups 2 --rounds 1 --per-device-train-batch-size 2 --output-dir made
+allocations aihf "$grpo" aihf --model base --reward-model none --demonstrations one.jsonl --preferences pairs.jsonl --dataset one.jsonl --rounds 1 --policy-steps 1 --reward-steps 1 \
+    --per-device-train-batch-size 2 --num-generations 2 --max-completion-length 2 --output-dir made
+allocations mix "$grpo" mix --models whole/final,traced/final --reference base --dataset one.jsonl --num-generations 2 --steps 1 --prompts-per-step 1 --max-completion-length 2 --output made
+allocations collab "$grpo" collab --models whole/final,traced/final --reference base --reward-model reward/final --dataset one.jsonl --top-k 2 --max-completion-length 2
+allocations chat "$grpo" chat --model base --max-completion-length 2
+allocations verify "$grpo64" verify --dump "$root/tests/golden/D1-eps-0-advantages.safetensors" --quick
+allocations bench "$grpo" bench --model base --works decode,train,grpo --batch 1 --length 4 --prompts 1 --num-generations 2 --prompt-length 2 --completion-length 2 --repeats 1
 
 # ---- kills and failing calls ---------------------------------------------------------------------
 # same_end RUN: its log, its weights and what --resume said are those of the run that was left alone

@@ -523,11 +523,11 @@ static Node *statement_for(Parser *p) {
     n->name = spelling(p, "loop", 4);
     n->a = target(p);
     if (!skip_name(p, "in")) token_refused(p, "in");
-    Node **end = &n->b, *first = disjunction(p);
+    Node *first = disjunction(p);
     if (is_sign(p, ",")) {
         n->b = tree_node(p, LISTED, first, NULL);
         n->b->op = TUPLE;
-        for (end = &first->next; skip_sign(p, ","); end = &(*end)->next) *end = disjunction(p);
+        for (Node **end = &first->next; skip_sign(p, ","); end = &(*end)->next) *end = disjunction(p);
     } else n->b = first;
     if (skip_name(p, "if")) n->c = expression(p);
     if (is_name(p, "recursive")) jinja_stop(&p->m, "for ... recursive: not known here");
