@@ -208,12 +208,15 @@ void scorer_count(Scorer *s, Costs *c) {
 }
 
 /* What a trainer takes beside the weights, which are counted. */
+static double beside_weights(const Cost *c) {
+    return c->memory[MEM_GRADIENTS] + c->memory[MEM_OPTIMIZER] + c->memory[MEM_ACTIVATIONS];
+}
 static void add_learning(double *planned, double *held, const RewardFolder *f) {
     Cost p = {.prompt = 0}, h = p;
     cost_trainer(&p, &f->learns->shape, f->learns->rows, f->learns->rows);
     cost_trainer_held(&h, &f->learns->trainer);
-    *planned += cost_trained(&p) - p.memory[MEM_WEIGHTS];
-    *held += cost_trained(&h) - h.memory[MEM_WEIGHTS];
+    *planned += beside_weights(&p);
+    *held += beside_weights(&h);
 }
 
 typedef struct { const RewardFolder *folder; bool replies; } RowReader;
