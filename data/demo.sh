@@ -80,17 +80,21 @@ policy=$dir/run/final grpo_hash=$hash
 # ---- the table: the judge is asked for the first time about the trained policy
 hash=$(digest "$grpo_hash" "$questions_hash" "$table" "$program")
 if stage result "$hash"; then
-    for which in before after; do
+    for which in before after; do                       # folders as `grpo report` reads them
         if [ $which = before ]; then model=$sft; else model=$policy; fi
-        $grpo sample --model "$model" --reference "$sft" --dataset "$questions" --seed 5 --max-completion-length 60 | $world judge > "$work/$which.judged.jsonl"
-        $grpo score --dataset "$work/$which.judged.jsonl" --reward-model "$reward" --output "$work/$which.jsonl"
-        rm "$work/$which.judged.jsonl"
+        mkdir "$work/$which"
+        $grpo sample --model "$model" --reference "$sft" --dataset "$questions" --seed 5 --max-completion-length 60 | $world judge > "$work/judged.jsonl"
+        $grpo score --dataset "$work/judged.jsonl" --reward-model "$reward" --output "$work/$which/replies.jsonl"
+        rm "$work/judged.jsonl"
     done
+    for file in config.json log.jsonl timing.jsonl; do cp "${policy%/final}/$file" "$work/after"; done
+    $grpo report before="$work/before" after="$work/after" --title "The demonstration: GRPO on a learned reward" --output "$work/report.html" > /dev/null
     sha=$($grpo info --model "$policy" | sed -n 's/^  weights //p')
-    $table table "$work/before.jsonl" "$work/after.jsonl" --sha256 "$sha" --published data/demo.sha256 --seconds $(($(date +%s) - start)) --seed "$eval_seed" --result "$work/result.json" > "$work/table.txt"
+    $table table "$work/before/replies.jsonl" "$work/after/replies.jsonl" --sha256 "$sha" --published data/demo.sha256 --seconds $(($(date +%s) - start)) --seed "$eval_seed" --result "$work/result.json" > "$work/table.txt"
     done_stage
 fi
 cat "$dir/table.txt"
 echo
+echo "page: $dir/report.html: curves, tables, every reply before and after"
 echo "files: $sft (before), $policy (after), $reward (reward model), $dir/result.json"
 echo "this run took $(($(date +%s) - start)) s; talk to the policy: ./grpo chat --model $policy"

@@ -96,6 +96,25 @@ static void test_E161_derivative(void) {
         }
 }
 
+/* By hand: s_w = 0.5 + 0.5, s_l = -0.25; (1.25 - 1 / (2 0.5))^2. */
+static void test_ipo_of_sums(void) {
+    const real logp_w[] = { -1, -2 }, ref_w[] = { -1.5, -2.5 }, logp_l[] = { -3 }, ref_l[] = { -2.75 };
+    real d_w[2], d_l[1];
+    DpoPair pair = { 0 };
+    DpoConfig c;
+    double loss = 0;
+    dpo_config_default(&c);
+    c.loss_type[0] = DPO_IPO_SUM;
+    c.beta = 0.5;
+    dpo_pair(&pair, logp_w, ref_w, 2, logp_l, ref_l, 1, &c);
+    dpo_loss(&loss, &pair, 0, 1, 1, 2, &c, NULL);
+    dpo_derive(d_w, d_l, &pair, 2, &c);
+    CHECK_NEAR(loss, 0.0625, 1e-15);
+    CHECK_NEAR(d_w[0], 0.5, 1e-15);
+    CHECK_NEAR(d_w[1], 0.5, 1e-15);
+    CHECK_NEAR(d_l[0], -0.5, 1e-15);
+}
+
 static void test_several_losses(void) {
     DpoConfig c;
     dpo_config_default(&c);
@@ -229,6 +248,7 @@ static void test_settings(void) {
 
 int main(void) {
     test_E161_derivative();
+    test_ipo_of_sums();
     test_several_losses();
     test_E164_hinge();
     test_start();
