@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "report/arms.h"
 #include "cmd/commands.h"
@@ -11,7 +12,7 @@
 #include "report/page.h"
 #include "lib/files.h"
 
-typedef struct { const char *output, *title; bool json, csv; } Config;
+typedef struct { const char *output, *title; int watch; bool json, csv; } Config;
 
 #define AT(member) offsetof(Config, member)
 static const Setting rows[] = {
@@ -20,6 +21,8 @@ static const Setting rows[] = {
     {"json", SET_BOOL, AT(json), "false", NULL, "every figure as JSON on stdout"},
     {"csv", SET_BOOL, AT(csv), "false", NULL,
      "the logs as one table on stdout: a row a line, a column a number"},
+    {"watch", SET_INT, AT(watch), "0", NULL,
+     "seconds: make the page anew as often, until every run is over; 0: once"},
     SETTINGS_END};
 static const OptionTable table = {
     "report",
@@ -30,20 +33,28 @@ static const OptionTable table = {
     "grpo report SFT=runs/sft GRPO=runs/grpo-1,runs/grpo-2,runs/grpo-3 --output report.html",
     .part = {{rows, 0}}};
 
-static bool report(const Config *c, char **arm, int n_arm, Err *e) {
-    Arms arms = {.tables = run_tables};
-    bool ok = true;
+static bool output_check(const Config *c, int n_arm, Err *e) {
     if (!n_arm)
         return fail(e, "no run given, expected [SECTION/][NAME=]RUN[,RUN...]; see grpo report --help");
     if (!c->output && !c->json && !c->csv)
         return fail(e, "--output: not given; expected the HTML file to write, or --json, or --csv");
     if (c->json && c->csv) return fail(e, "--json and --csv: both are for stdout; give one of them");
-    if (c->output && path_exists(c->output))
-        return fail(e, "%s: exists already; give another --output", c->output);
+    if (c->watch < 0) return fail(e, "--watch: found %d, expected seconds", c->watch);
+    if (c->watch && (!c->output || c->json || c->csv))
+        return fail(e, "--watch: is for a page; give --output, and neither --json nor --csv");
+    return !c->output || !path_exists(c->output) ||
+           fail(e, "%s: exists already; give another --output", c->output);
+}
+
+/* Everything once. *over: none of the runs goes on. */
+static bool report(const Config *c, char **arm, int n_arm, bool *over, Err *e) {
+    Arms arms = {.tables = run_tables};
+    bool ok = true;
     for (int i = 0; ok && i < n_arm; i++) ok = arms_add(&arms, arm[i], e);
+    *over = ok && arms_are_over(&arms);
     for (int json = 0; ok && json < 2; json++) {
         if (!(json ? c->json : c->output != NULL)) continue;
-        char *figures = report_figures(&arms, c->title, 2 * json);
+        char *figures = report_figures(&arms, c->title, *over ? 0 : c->watch, 2 * json);
         if (!figures) ok = fail(e, "no memory for the figures");
         else if (json) puts(figures);
         else ok = page_write(c->output, figures, e);
@@ -56,6 +67,15 @@ static bool report(const Config *c, char **arm, int n_arm, Err *e) {
     }
     arms_free(&arms);
     return ok;
+}
+
+/* A run that goes on may be read in the midst of a line: what fails then is tried again. */
+static void watch(const Config *c, char **arm, int n_arm) {
+    for (bool over = false; !over; ) {
+        Err why = {{0}};
+        sleep((unsigned)c->watch);
+        if (!report(c, arm, n_arm, &over, &why)) fprintf(stderr, "report: %s; trying again\n", why.line);
+    }
 }
 
 int cmd_report(int argc, char **argv, Err *e) {
@@ -74,7 +94,9 @@ int cmd_report(int argc, char **argv, Err *e) {
             rest[n_rest++] = argv[++i];
     }
     const int r = options_parse(&c, &table, n_rest, rest, e);
-    const bool ok = r == 0 && report(&c, arm, n_arm, e);
+    bool over = true;
+    const bool ok = r == 0 && output_check(&c, n_arm, e) && report(&c, arm, n_arm, &over, e);
+    if (ok && c.watch && !over) watch(&c, arm, n_arm);
     free(arm);
     return r > 0 || ok ? 0 : -1;
 }

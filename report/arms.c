@@ -345,6 +345,17 @@ void arms_free(Arms *a) {
     free(a->section);
 }
 
+/* The last line of a log that is over says what the run cost. */
+bool arms_are_over(const Arms *a) {
+    for (int s = 0; s < a->n; s++)
+        for (int i = 0; i < a->section[s].n_arm; i++)
+            for (int k = 0; k < a->section[s].arm[i].n_run; k++) {
+                const RunFiles *f = &a->section[s].arm[i].run[k].files;
+                if (f->config && !json_get(f->log.line[f->log.n - 1], "cost")) return false;
+            }
+    return true;
+}
+
 /* ---- what must agree ---- */
 
 /* Seeds of one arm differ in the seed and in what was made with it: models and files. */

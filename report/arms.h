@@ -56,6 +56,8 @@ typedef struct { Section *section; int n; const OptionTable *const *tables; } Ar
  * differ, another set of labels, other prompts or another outside judge than the section's arms before. */
 bool arms_add(Arms *a, const char *text, Err *e);
 void arms_free(Arms *a);
+/* Whether none of the runs goes on, by their logs. */
+bool arms_are_over(const Arms *a);
 
 /* "train", "sft", ...; "" for a folder with replies alone. */
 const char *arm_command(const Arm *a);

@@ -721,10 +721,11 @@ static void put_section(JsonWriter *w, const Section *s) {
     json_end(w, '}');
 }
 
-char *report_figures(const Arms *arms, const char *title, int indent) {
+char *report_figures(const Arms *arms, const char *title, int watch, int indent) {
     JsonWriter w = {.indent = indent};
     json_begin(&w, '{');
     json_put_string(&w, "title", title);
+    if (watch) json_put_int(&w, "watch", watch);
     json_open(&w, "sections", '[');
     for (int i = 0; i < arms->n; i++) put_section(&w, &arms->section[i]);
     json_end(&w, ']');

@@ -79,7 +79,7 @@ address() {
             $(printf 'build/f32/%s ' $programs) $(printf 'build/f64/%s ' $programs) || exit
         sh tests/run.sh $(printf 'build/f32/%s ' $programs) $(printf 'build/f64/%s ' $programs) || exit
         plain=$(sed 's/-f[a-z-]*sanitize[^ ]*//g; s/-O1/-O3/' build/flags)
-        for loop in lib/gemm lib/elementary lib/optim net/attention net/logits net/lora; do
+        for loop in lib/gemm lib/elementary lib/optim lib/machine net/attention net/logits net/lora; do
             $plain -c -o build/f32/$loop.o $loop.c && $plain -DREAL_IS_DOUBLE -c -o build/f64/$loop.o $loop.c || exit
         done
         built all && sh tests/run.sh tests/test_*.sh tests/equations.sh

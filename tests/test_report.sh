@@ -203,6 +203,20 @@ if command -v "$grpo64" > /dev/null; then
     same 'the double build' page.html twice.html
 fi
 refuses '*page.html: exists already*' "$grpo" report sft --output page.html
+# a run that goes on: the page is made anew, what cannot be read now is tried again, the end of the log is the end of the page
+rm -rf live live.html; cp -r b live; rm live/replies.jsonl; grep -v '"cost"' b/log.jsonl > live/log.jsonl
+"$grpo" report live --output live.html --watch 1 > "$out" 2> "$err" & watcher=$!
+waits() { i=0; until eval "$2"; do i=$((i + 1)); if [ $i -gt 400 ] || ! kill -0 $watcher 2> /dev/null; then bad "--watch: $1"; return; fi; nap; done; good; }
+waits 'a page at once, which is read again' 'grep -q "\"watch\":1" live.html 2> /dev/null'
+mv live/log.jsonl kept.jsonl
+waits 'a log that is gone' 'grep -q "^report: live.*; trying again$" "$err"'
+printf '{"step":5,"loss":0.123456}\n{"step":6,"lo' >> kept.jsonl; mv kept.jsonl live/log.jsonl
+waits 'the new line' 'grep -q 0.123456 live.html'
+printf 'ss":0.5}\n' >> live/log.jsonl; grep '"cost"' b/log.jsonl >> live/log.jsonl
+wait $watcher; code=$?
+if [ $code -eq 0 ] && ! grep -q '"watch"' live.html; then good; else bad "--watch: the end of the run: exit code $code"; fi
+refuses '*--watch: is for a page; give --output, and neither --json nor --csv*' "$grpo" report a --watch 1 --json
+refuses '*--watch: found -1, expected seconds*' "$grpo" report a --watch -1 --output never.html
 # all labels rose on a row, and refusals: of four equal differences the interval has no width
 rm -rf better; cp -r a better; sed 's/"polite":[0-9.]*,"safe":[0-9.]*},"scores"/"polite":2,"safe":2},"scores"/; s/"refusal":./"refusal":2/' a/replies.jsonl > better/replies.jsonl
 sed 's/"polite":[0-9.]*,"safe":[0-9.]*},"scores"/"polite":1,"safe":1},"scores"/; s/"refusal":./"refusal":0/' sft/replies.jsonl > even; rm -rf worse; cp -r sft worse; mv even worse/replies.jsonl
