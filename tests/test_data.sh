@@ -43,6 +43,10 @@ echo "{\"prompt\":[{\"role\":\"system\",\"content\":\"be kind\"},$q],\"chosen\":
 refuses '*other.jsonl:1: the prompt has 2 turns, but chosen and rejected share 1*' "$grpo" dpo $one --output-dir no --dataset other.jsonl
 echo "{\"chosen\":[$a,$q],\"rejected\":[$a,$q]}" > user.jsonl
 refuses '*user.jsonl:1: chosen and rejected end with the roles "user" and "user"*' "$grpo" dpo $one --output-dir no --dataset user.jsonl
+echo '{"prompt":"a","rejected":[{"role":"user","content":"b"}]}' > alone.jsonl
+refuses '*alone.jsonl:1: no "chosen": expected a pair of replies*' "$grpo" dpo $one --output-dir no --dataset alone.jsonl
+echo '{"prompt":"a","chosen":"yes","rejected":[{"role":"user","content":"b"},{"role":"assistant","content":"no"}]}' > mixed.jsonl
+refuses '*mixed.jsonl:1:*: rejected: found array, expected a text or a list of one assistant message' "$grpo" dpo $one --output-dir no --dataset mixed.jsonl
 # what a command does without may have any shape
 echo "{\"prompt\":\"$text\",\"chosen\":{\"from\":\"gpt\"},\"completion\":[1,2]}" > odd.jsonl
 works 'columns that are not read' "$grpo" sample --model base --dataset odd.jsonl --max-completion-length 4

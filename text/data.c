@@ -187,7 +187,7 @@ static bool read_prompt(Example *x, const Json *row, int need, const char *path,
 
 static bool read_pair(Example *x, const Json *row, const char *path, Err *e) {
     const Json *chosen = json_get(row, "chosen"), *rejected = json_get(row, "rejected");
-    if (is_list(rejected) && (is_conversation(chosen) || is_conversation(rejected)))
+    if (is_list(chosen) && is_list(rejected) && (is_conversation(chosen) || is_conversation(rejected)))
         return read_conversations(x, chosen, rejected, path, e);
     return read_completion(&x->chosen, &x->chosen_row, row, "chosen", path, e) &&
            read_completion(&x->rejected, &x->rejected_row, row, "rejected", path, e);
