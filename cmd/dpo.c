@@ -482,6 +482,7 @@ static void dpo_close(void *self) {
     pairs_free(&d->train);
     pairs_free(&d->held);
     sequences_free(&d->demo);
+    free(d->demo_order.order);
     learner_close(&d->l);
 }
 
