@@ -16,11 +16,11 @@ one() {
     mkdir -p "build/fuzz/corpus/$1"; : > "$log"
     while [ "$left" -gt 0 ]; do
         part=$((left < 60 ? left : 60)) left=$((left - 60))
-        READER=$1 READER_FOLDER=build/fuzz/at-$1 build/fuzz/reader -max_total_time=$part -print_final_stats=1 -timeout=20 -rss_limit_mb=4096 \
+        READER=$1 READER_FOLDER=build/fuzz/at-$$ build/fuzz/reader -max_total_time=$part -print_final_stats=1 -timeout=20 -rss_limit_mb=4096 \
             -artifact_prefix="build/fuzz/$1-" "build/fuzz/corpus/$1" "tests/fuzz/$1" >> "$log" 2>&1 || left=-1
         done_=$(awk '/^stat::number_of_executed_units:/ { n += $2 } END { print n + 0 }' "$log")
     done
-    rm -rf "build/fuzz/at-$1"
+    rm -rf "build/fuzz/at-$$"
     if [ "$left" -eq -1 ]; then printf '%-18s %10s executions, a finding: %s\n' "$1" "$done_" "$(grep -a -m 1 -e 'Test unit written' -e ': READER=' "$log")"
     else printf '%-18s %10s executions, no finding\n' "$1" "$done_"; fi
 }
