@@ -88,7 +88,7 @@ if stage result "$hash"; then
         rm "$work/judged.jsonl"
     done
     for file in config.json log.jsonl timing.jsonl; do cp "${policy%/final}/$file" "$work/after"; done
-    $grpo report before="$work/before" after="$work/after" --title "The demonstration: GRPO on a learned reward" --output "$work/report.html" > /dev/null
+    $grpo report SFT="$work/before" GRPO="$work/after" --title "The demonstration: GRPO on a learned reward" --output "$work/report.html" > /dev/null
     sha=$($grpo info --model "$policy" | sed -n 's/^  weights //p')
     $table table "$work/before/replies.jsonl" "$work/after/replies.jsonl" --sha256 "$sha" --published data/demo.sha256 --seconds $(($(date +%s) - start)) --seed "$eval_seed" --result "$work/result.json" > "$work/table.txt"
     done_stage
