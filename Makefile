@@ -204,7 +204,7 @@ debug: grpo-debug build/make_world
 	@sh data/debug.sh
 
 # Looks for files that lead a reader astray: libFuzzer, which needs clang, with the sanitizers for addresses and
-# undefined behaviour, SECONDS for each of the readers of tests/parsers.h (docs/reliability.md).
+# undefined behaviour, SECONDS for each of the readers of tests/parsers.h, from SEED (docs/reliability.md).
 SECONDS ?= 600
 CLANG   ?= clang
 FUZZING  = -O2 -g -Wno-pass-failed -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
@@ -216,7 +216,7 @@ build/fuzz/report/page.o: build/page_html.h
 build/fuzz/reader: $(SRC:%.c=build/fuzz/%.o) build/fuzz/tests/fuzz.o
 	$(Q)$(CLANG) -g -fsanitize=fuzzer,address,undefined -o $@ $^ -lm
 fuzz: build/fuzz/reader
-	@sh tests/fuzz.sh $(SECONDS) $(READER)
+	@SEED=$(SEED) sh tests/fuzz.sh $(SECONDS) $(READER)
 # Runs the tests and the commands under tools that see more than a test that passes (docs/reliability.md): all,
 # or PART=address, thread, valgrind, analyse.
 sanitize:

@@ -1,7 +1,8 @@
 #!/bin/sh
 # fuzz.sh SECONDS [READER...]: libFuzzer on the readers of tests/parsers.h (all but answers, which starts a process a reading), that many
-# seconds each, as many at once as there are cores. Seeds are tests/fuzz/READER, what it finds out stays in build/fuzz/corpus. A finding
-# is kept as build/fuzz/READER-crash-..., and belongs into tests/fuzz/READER once it is mended: test_fuzz reads it in every `make test`.
+# seconds each, as many at once as there are cores, from $SEED (0: another one each time). Its own seeds are tests/fuzz/READER, what it finds
+# out stays in build/fuzz/corpus. A finding is kept as build/fuzz/READER-crash-..., and belongs into tests/fuzz/READER once it is mended:
+# test_fuzz reads it in every `make test`.
 cd "$(dirname "$0")/.." || exit 2
 seconds=$1; shift
 if [ $# -eq 0 ]; then
@@ -16,7 +17,7 @@ one() {
     mkdir -p "build/fuzz/corpus/$1"; : > "$log"
     while [ "$left" -gt 0 ]; do
         part=$((left < 60 ? left : 60)) left=$((left - 60))
-        READER=$1 READER_FOLDER=build/fuzz/at-$$ build/fuzz/reader -max_total_time=$part -print_final_stats=1 -timeout=20 -rss_limit_mb=4096 \
+        READER=$1 READER_FOLDER=build/fuzz/at-$$ build/fuzz/reader -max_total_time=$part -seed="${SEED:-0}" -print_final_stats=1 -timeout=20 -rss_limit_mb=4096 \
             -artifact_prefix="build/fuzz/$1-" "build/fuzz/corpus/$1" "tests/fuzz/$1" >> "$log" 2>&1 || left=-1
         done_=$(awk '/^stat::number_of_executed_units:/ { n += $2 } END { print n + 0 }' "$log")
     done
