@@ -69,7 +69,7 @@ static bool report(const Config *c, char **arm, int n_arm, bool *over, Err *e) {
     return ok;
 }
 
-/* A run that goes on may be read in the midst of a line: what fails then is tried again. */
+/* The files of a run that goes on may be away at this moment: what fails is tried again. */
 static void watch(const Config *c, char **arm, int n_arm) {
     for (bool over = false; !over; ) {
         Err why = {{0}};

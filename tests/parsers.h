@@ -82,12 +82,15 @@ static void read_safetensors(const char *bytes, size_t n) {
     put("whole.safetensors", bytes, n);
     use_tensors(place("whole.safetensors"));
 }
-static void read_shards(const char *bytes, size_t n) {
-    put("shards/model.safetensors.index.json", bytes, n);
-    use_tensors(place("shards"));
-}
 
-/* A folder whose tokenizer has been given `bytes` for one of its files. */
+/* A reader of one file of a folder that has its name; the folder's other files are as they should be. */
+#define READ_IN_FOLDER(name, file, use)                             \
+    static void read_##name(const char *bytes, size_t n) {          \
+        put(#name "/" file, bytes, n);                              \
+        use(place(#name));                                          \
+    }
+READ_IN_FOLDER(shards, "model.safetensors.index.json", use_tensors)
+
 static void use_tokenizer(const char *dir) {
     static const char *const hard =
         "Fix the car, 1234 times!  \t\n don't e\xcc\x81\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x9a\x80 \xff\xc3 "
@@ -122,16 +125,9 @@ static void use_tokenizer(const char *dir) {
     chat_free(c);
     tokenizer_free(k);
 }
-#define READ_TOKENIZER(name, file)                                  \
-    static void read_##name(const char *bytes, size_t n) {          \
-        put(#name "/" file, bytes, n);                              \
-        char dir[1024];                                             \
-        snprintf(dir, sizeof dir, "%s", place(#name));              \
-        use_tokenizer(dir);                                         \
-    }
-READ_TOKENIZER(tokenizer, "tokenizer.json")
-READ_TOKENIZER(tokenizer_config, "tokenizer_config.json")
-READ_TOKENIZER(special_tokens, "special_tokens_map.json")
+READ_IN_FOLDER(tokenizer, "tokenizer.json", use_tokenizer)
+READ_IN_FOLDER(tokenizer_config, "tokenizer_config.json", use_tokenizer)
+READ_IN_FOLDER(special_tokens, "special_tokens_map.json", use_tokenizer)
 
 /* A chat template, with the variables that tests/data/jinja.jsonl begins with, as text and as data. */
 static JsonLines template_lines;
@@ -165,18 +161,9 @@ static void use_folder(const char *dir) {
         model_free(m);
     }
 }
-static void read_config(const char *bytes, size_t n) {
-    put("config/config.json", bytes, n);
-    use_folder(place("config"));
-}
-static void read_generation_config(const char *bytes, size_t n) {
-    put("generation/generation_config.json", bytes, n);
-    use_folder(place("generation"));
-}
-static void read_adapter_config(const char *bytes, size_t n) {
-    put("adapter/adapter_config.json", bytes, n);
-    use_folder(place("adapter"));
-}
+READ_IN_FOLDER(config, "config.json", use_folder)
+READ_IN_FOLDER(generation_config, "generation_config.json", use_folder)
+READ_IN_FOLDER(adapter_config, "adapter_config.json", use_folder)
 
 /* Rows, for every need of Need together with others. */
 static void read_data(const char *bytes, size_t n) {
@@ -322,9 +309,9 @@ static bool parsers_open(const char *dir, Err *e) {
               safetensors_write(place("shards/one.safetensors"), &a, 1, (const char *const[]){NULL}, e) &&
               safetensors_write(place("shards/two.safetensors"), &b, 1, (const char *const[]){NULL}, e) &&
               parsers_folder("config", scorer, &scores, e) &&
-              parsers_folder("generation", policy, &speaks, e) &&
+              parsers_folder("generation_config", policy, &speaks, e) &&
               parsers_folder("base", policy, &speaks, e) &&
-              parsers_folder("adapter", adapter, &adapted, e);
+              parsers_folder("adapter_config", adapter, &adapted, e);
     for (size_t i = 0; ok && i < sizeof tokenizers / sizeof *tokenizers; i++)
         ok = parsers_folder(tokenizers[i], NULL, NULL, e) &&
              tokenizer_train(place(tokenizers[i]), texts, lengths, 2, 280, e);
