@@ -1,6 +1,7 @@
 /* checkpoint.c: a run's identity, its growing files, and its checkpoints. */
 #include "run/checkpoint.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -103,7 +104,7 @@ static bool growing_cut(GrowingFile *g, int64_t *n, Err *e) {
 static const char *const may_differ[] = {
     "output_dir",   "resume",    "json",           "slice_rows", "gradient_checkpointing", "save_steps",
     "save_dtype",   "logging_steps", "reward_timeout", "max_steps",  "num_train_epochs",       "report_to",
-    "log_completions", "load_best_model_at_end", NULL};
+    "save_total_limit", "log_completions", "load_best_model_at_end", NULL};
 
 static bool is_one_of(const char *name, const char *const *list) {
     while (*list && strcmp(*list, name)) list++;
@@ -209,10 +210,84 @@ bool identity_agrees(const Json *saved, const Json *now, const OptionTable *t, c
 
 /* ---- checkpoints ---- */
 
-bool checkpoints_at(Checkpoints *c, const char *dir, Err *e) {
-    return path_join(c->path, sizeof c->path, dir, "checkpoint.safetensors", e) &&
+bool checkpoints_at(Checkpoints *c, const char *dir, int limit, Err *e) {
+    c->limit = limit, c->step = -1;
+    return path_join(c->dir, sizeof c->dir, dir, "", e) &&
+           path_join(c->path, sizeof c->path, dir, "checkpoint.safetensors", e) &&
            path_join(c->before, sizeof c->before, dir, "checkpoint.before.safetensors", e) &&
            path_join(c->fresh, sizeof c->fresh, dir, "checkpoint.safetensors.new", e);
+}
+
+static bool checkpoint_older(char path[640], const Checkpoints *c, int64_t step, Err *e) {
+    char name[64];
+    snprintf(name, sizeof name, "checkpoint.before.%lld.safetensors", (long long)step);
+    return path_join(path, 640, c->dir, name, e);
+}
+
+/* The step in the name of an older one; -1: the file is something else. */
+static int64_t older_step(const char *name) {
+    char again[64];
+    const size_t n = strlen("checkpoint.before.");
+    const long long step = strncmp(name, "checkpoint.before.", n) ? -1 : strtoll(name + n, NULL, 10);
+    snprintf(again, sizeof again, "checkpoint.before.%lld.safetensors", step);
+    return strcmp(name, again) ? -1 : step;
+}
+
+static int latest_first(const void *a, const void *b) {
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+/* The steps of the older ones, the latest first, to be freed; their number, -1: e is filled in. A folder may
+ * be written but not read, and then there are none. */
+static int older_steps(int64_t **step, const Checkpoints *c, Err *e) {
+    DIR *d = opendir(c->dir);
+    int n = 0;
+    *step = NULL;
+    for (const struct dirent *entry; d && n >= 0 && (entry = readdir(d));) {
+        const int64_t found = older_step(entry->d_name);
+        if (found < 0) continue;
+        int64_t *more = realloc(*step, ((size_t)n + 1) * sizeof *more);
+        if (more) *step = more, more[n++] = found;
+        else fail(e, "%s: no memory for a list of its checkpoints", c->dir), n = -1;
+    }
+    if (d) closedir(d);
+    if (n > 0) qsort(*step, (size_t)n, sizeof **step, latest_first);
+    return n;
+}
+
+/* The one before the last becomes an older one, where so many are kept; what cannot be read goes. */
+static bool older_keep(const Checkpoints *c, Err *e) {
+    char path[640];
+    Err why = {{0}};
+    Safetensors *s = c->limit > 2 && path_exists(c->before) ? safetensors_open(c->before, &why) : NULL;
+    const Tensor *x = s ? safetensors_find(s, "step") : NULL;
+    const double step = x && x->count == 1 && x->store == STORE_F64 ? *(const double *)x->data : -1;
+    safetensors_close(s);
+    if (!(step >= 0 && step < 9e15)) return true;
+    return checkpoint_older(path, c, (int64_t)step, e) &&
+           (rename(c->before, path) == 0 ||
+            fail(e, "%s: could not become %s: %s", c->before, path, strerror(errno)));
+}
+
+static bool checkpoint_drop(const char *path, Err *e) {
+    return unlink(path) == 0 || errno == ENOENT ||
+           fail(e, "%s: could not be removed: %s", path, strerror(errno));
+}
+
+/* What is more than the limit goes, and what a run that went back to an earlier one has left ahead of it. */
+static bool older_drop(const Checkpoints *c, Err *e) {
+    char path[640];
+    int64_t *step;
+    const int n = older_steps(&step, c, e);
+    int kept = path_exists(c->before) ? 2 : 1;
+    bool ok = n >= 0;
+    for (int i = 0; ok && i < n; i++) {
+        if (step[i] <= c->step && kept < c->limit) kept++;
+        else ok = checkpoint_older(path, c, step[i], e) && checkpoint_drop(path, e);
+    }
+    free(step);
+    return ok;
 }
 
 bool checkpoint_save(Checkpoints *c, const Trainer *t, const char *identity, GrowingFile *log,
@@ -223,11 +298,13 @@ bool checkpoint_save(Checkpoints *c, const Trainer *t, const char *identity, Gro
     snprintf(lines, sizeof lines, "%lld %lld", (long long)log->lines, (long long)timing->lines);
     const char *const metadata[] = {"program", program_version, "run", identity, "log",
                                     mark,      "lines",         lines, NULL};
-    if (!trainer_save(t, c->fresh, metadata, e) ||
-        !file_replace(c->fresh, c->path, c->spoiled ? NULL : c->before, e))
+    const bool one = c->limit == 1;
+    if (!trainer_save(t, c->fresh, metadata, e) || !older_keep(c, e) ||
+        !file_replace(c->fresh, c->path, one || c->spoiled ? NULL : c->before, e))
         return false;
-    c->spoiled = false;
-    return true;
+    const bool ok = (!one || checkpoint_drop(c->before, e)) && older_drop(c, e);
+    c->spoiled = false, c->step = t->step;
+    return ok;
 }
 
 Safetensors *checkpoint_open(const char *path, Err *e) {
@@ -252,12 +329,13 @@ static bool is_plan(const Json *identity, int64_t n_step) {
     return false;
 }
 
-typedef struct { Safetensors *file; bool foreign, log_is_its; Err why; } Candidate;
+typedef struct { char path[640]; Safetensors *file; bool foreign, log_is_its; Err why; } Candidate;
 
-/* Opens a checkpoint into *c, which is zero: file is NULL where it is not good, foreign where it is good but
- * another run's. */
-static void candidate_open(Candidate *c, const char *path, const OptionTable *table, const void *config,
-                           const Json *identity, GrowingFile *log) {
+/* Opens the checkpoint at c->path; the rest of *c is zero: file is NULL where it is not good, foreign where
+ * it is good but another run's. */
+static void candidate_open(Candidate *c, const OptionTable *table, const void *config, const Json *identity,
+                           GrowingFile *log) {
+    const char *path = c->path;
     Err *e = &c->why;
     c->file = checkpoint_open(path, e);
     const char *text = c->file ? safetensors_metadata(c->file, "run") : NULL,
@@ -295,30 +373,61 @@ static bool cut_files(const Candidate *x, const char *command, GrowingFile *log,
     return true;
 }
 
-bool checkpoint_load(int64_t *step, Checkpoints *c, Trainer *t, const OptionTable *table, const void *config,
-                     const Json *identity, GrowingFile *log, GrowingFile *timing, Err *e) {
-    const char *const path[2] = {c->path, c->before};
-    Candidate x[2] = {0};
-    int n = path_exists(c->before) ? 2 : 1, best = -1;
-    *step = -1;
-    if (n == 1 && !path_exists(c->path)) return cut_files(NULL, table->command, log, timing, e);
+/* Where a run may go on from, the last one first; it stands there also where it is missing. Their number, -1:
+ * e is filled in; to be freed. */
+static int candidates_new(Candidate **x, const Checkpoints *c, Err *e) {
+    int64_t *step;
+    const int older = older_steps(&step, c, e);
+    int n = 0;
+    *x = older < 0 ? NULL : calloc((size_t)older + 2, sizeof **x);
+    bool ok = *x || (older >= 0 && fail(e, "%s: no memory for a list of its checkpoints", c->dir));
+    if (ok) snprintf((*x)[n++].path, sizeof (*x)->path, "%s", c->path);
+    if (ok && path_exists(c->before)) snprintf((*x)[n++].path, sizeof (*x)->path, "%s", c->before);
+    for (int i = 0; ok && i < older; i++) ok = checkpoint_older((*x)[n++].path, c, step[i], e);
+    free(step);
+    return ok ? n : -1;
+}
+
+/* Which of them it is: the first good one that the log belongs to, else, as a log that is damaged loses no
+ * run, the first good one. -1: e is filled in. */
+static int candidate_choose(Candidate *x, int n, const OptionTable *table, const void *config,
+                            const Json *identity, GrowingFile *log, Err *e) {
+    int best = -1;
     for (int i = 0; i < n && best < 0 && !(i && x[0].foreign); i++) {
-        candidate_open(&x[i], path[i], table, config, identity, log);
+        candidate_open(&x[i], table, config, identity, log);
         if (x[i].file && x[i].log_is_its) best = i;
     }
-    /* a log that is damaged loses no run */
     for (int i = 0; i < n && best < 0; i++)
         if (x[i].file) best = i;
-    bool ok = best >= 0 || fail(e, "%s; %s: start again in another --output-dir", x[0].why.line,
-                                n == 2 ? "nor is the one before it good" : "there is none before it");
-    if (ok && x[best].foreign) ok = fail(e, "%s; it is of another run", x[best].why.line);
-    if (ok && best) {
-        c->spoiled = true;
-        fprintf(stderr, "%s: %s; going on from the one before it\n", table->command, x[0].why.line);
+    char others[48] = "nor is the one before it good";
+    if (n > 2) snprintf(others, sizeof others, "nor is any of the %d before it good", n - 1);
+    if (best < 0)
+        fail(e, "%s; %s: start again in another --output-dir", x[0].why.line,
+             n == 1 ? "there is none before it" : others);
+    else if (x[best].foreign) fail(e, "%s; it is of another run", x[best].why.line), best = -1;
+    return best;
+}
+
+bool checkpoint_load(int64_t *step, Checkpoints *c, Trainer *t, const OptionTable *table, const void *config,
+                     const Json *identity, GrowingFile *log, GrowingFile *timing, Err *e) {
+    Candidate *x;
+    const int n = candidates_new(&x, c, e);
+    *step = -1;
+    bool ok = n > 0;
+    if (n == 1 && !path_exists(c->path)) ok = cut_files(NULL, table->command, log, timing, e);
+    else if (ok) {
+        const int best = candidate_choose(x, n, table, config, identity, log, e);
+        ok = best >= 0;
+        if (best > 0) {
+            c->spoiled = true;
+            fprintf(stderr, "%s: %s; going on from %s\n", table->command, x[0].why.line,
+                    strcmp(x[best].path, c->before) ? x[best].path : "the one before it");
+        }
+        ok = ok && trainer_read(t, x[best].file, x[best].path, e) &&
+             cut_files(&x[best], table->command, log, timing, e);
+        if (ok) *step = c->step = t->step;
     }
-    ok = ok && trainer_read(t, x[best].file, path[best], e) &&
-         cut_files(&x[best], table->command, log, timing, e);
-    for (int i = 0; i < 2; i++) safetensors_close(x[i].file);
-    if (ok) *step = t->step;
+    for (int i = 0; i < n; i++) safetensors_close(x[i].file);
+    free(x);
     return ok;
 }

@@ -2,8 +2,9 @@
  *
  * A run's identity stands in its config.json and in each of its checkpoints: command, build, options, the
  * SHA-256 of every file and model that an option names, and the updates planned. A checkpoint also says how
- * long log.jsonl was, with its SHA-256 and lines, and ends with the seal of lib/safetensors.h. The
- * one before it is kept. */
+ * long log.jsonl was, with its SHA-256 and lines, and ends with the seal of lib/safetensors.h.
+ * The last one is checkpoint.safetensors, the one before it checkpoint.before.safetensors, and those before
+ * these, where more are kept, checkpoint.before.STEP.safetensors. */
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
 
@@ -27,10 +28,17 @@ bool identity_agrees(const Json *saved, const Json *now, const OptionTable *t, c
                      const char *file, Err *e);
 int64_t identity_steps(const Json *identity);           /* the last plan of updates; 0: none */
 
-/* spoiled: the last one is not good, so the next one takes its place and not that of the one before */
-typedef struct { char path[600], before[600], fresh[620]; bool spoiled; } Checkpoints;
-bool checkpoints_at(Checkpoints *c, const char *dir, Err *e);
-/* Brings log and timing to the disk, then the checkpoint that speaks of them. */
+/* limit: how many are kept, at least 1; step: of the last good one, -1: there is none; spoiled: the last one
+ * is not good, so the next one takes its place and not that of the one before */
+typedef struct {
+    char dir[600], path[600], before[600], fresh[620];
+    int limit;
+    int64_t step;
+    bool spoiled;
+} Checkpoints;
+bool checkpoints_at(Checkpoints *c, const char *dir, int limit, Err *e);
+/* Brings log and timing to the disk, then the checkpoint that speaks of them; only then the oldest go. A kill
+ * at any moment leaves one to go on from. */
 bool checkpoint_save(Checkpoints *c, const Trainer *t, const char *identity, GrowingFile *log,
                      GrowingFile *timing, Err *e);
 /* Into t from the last good one, and both files are cut to what they were then. What is wrong with the last

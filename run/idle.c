@@ -16,6 +16,7 @@ static const struct { const char *option, *other, *values; } rule[] = {
     {"warmup_ratio", "lr_scheduler_type", "!constant"},
     {"warmup_steps", "lr_scheduler_type", "!constant"},
     {"min_lr_ratio", "lr_scheduler_type", "!constant,constant_with_warmup"},
+    {"save_total_limit", "save_steps", "!0"},
     {"reward_timeout", "reward_cmd", "!default"},
     {"reward_chat_template", "reward_model", "!default"},
     {"label_smoothing", "loss_type", "robust,aot,aot_unpaired,exo_pair"},

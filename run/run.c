@@ -65,6 +65,8 @@ const Setting run_settings[] = {
      "a line of log.jsonl every so many updates, or every such share of all"},
     {"save_steps", SET_STEPS, AT(save_steps), "500", NULL,
      "a checkpoint every so many updates, or every such share of all; 0: none"},
+    {"save_total_limit", SET_INT, AT(save_total_limit), "2", NULL,
+     "checkpoints that are kept; the oldest goes when a newer one is on disk, best/ never"},
     {"report_to", SET_STRING, AT(report_to), "none", NULL,
      "tensorboard: the numbers of the log also in the folder runs/, as TensorBoard reads them"},
     {"slice_rows", SET_INT, AT(slice_rows), "1024", NULL,
@@ -111,6 +113,9 @@ bool run_options_check(const RunOptions *o, Err *e) {
     if (!(o->warmup_ratio >= 0 && o->warmup_ratio <= 1) || !(o->min_lr_ratio >= 0))
         return fail(e, "--warmup-ratio %g, --min-lr-ratio %g: out of range", o->warmup_ratio,
                     o->min_lr_ratio);
+    if (o->save_total_limit < 1)
+        return fail(e, "--save-total-limit: found %d, expected at least 1: a run keeps one to go on from",
+                    o->save_total_limit);
     if (!(o->logging_steps > 0)) return fail(e, "--logging-steps: found 0, expected more");
     if (!(o->learning_rate >= 0) || !(o->weight_decay >= 0) || !(o->adam_epsilon > 0))
         return fail(e, "--learning-rate %g, --weight-decay %g, --adam-epsilon %g: out of range",
@@ -257,7 +262,7 @@ bool run_begin(Run *r, const OptionTable *table, const void *config, const RunOp
     if (!path_join(r->log.path, sizeof r->log.path, o->output_dir, "log.jsonl", e) ||
         !path_join(config_path, sizeof config_path, o->output_dir, config_name, e) ||
         !path_join(r->timing.path, sizeof r->timing.path, o->output_dir, "timing.jsonl", e) ||
-        !checkpoints_at(&r->checkpoints, o->output_dir, e))
+        !checkpoints_at(&r->checkpoints, o->output_dir, o->save_total_limit, e))
         return false;
     snprintf(r->dir, sizeof r->dir, "%s", o->output_dir);
     if (!(o->resume ? resume(r, table, config, config_path, t, e)

@@ -3,7 +3,7 @@
  *
  * A run's folder: config.json as resolved, log.jsonl (a line a step, and last what the run cost; the same
  * bits whenever the run is repeated), timing.jsonl (seconds and tokens per second, which are not),
- * checkpoint.safetensors and the one before it (run/checkpoint.h), final/ as a Hugging Face folder. A folder
+ * checkpoint.safetensors and those before it (run/checkpoint.h), final/ as a Hugging Face folder. A folder
  * that already holds a run is refused unless --resume, and so is one in which another process is at work. */
 #ifndef RUN_H
 #define RUN_H
@@ -26,7 +26,8 @@ typedef struct {
 typedef struct {
     const char *model, *dataset, *output_dir, *system, *report_to;
     ChatChoice chat;
-    int per_device_train_batch_size, gradient_accumulation_steps, max_steps, seed, slice_rows;
+    int per_device_train_batch_size, gradient_accumulation_steps, max_steps, seed, slice_rows,
+        save_total_limit;
     double warmup_steps, logging_steps, save_steps;
     double num_train_epochs, learning_rate, warmup_ratio, min_lr_ratio, adam_beta1, adam_beta2, adam_epsilon,
         weight_decay, max_grad_norm;

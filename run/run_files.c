@@ -75,7 +75,7 @@ void run_files_free(RunFiles *r) {
 bool run_option_has_effect(const char *name) {
     static const char *const none[] = {"output_dir", "resume",     "json",          "slice_rows",
                                        "save_steps", "save_dtype", "logging_steps", "report_to",
-                                       "log_completions", NULL};
+                                       "log_completions", "save_total_limit", NULL};
     for (int i = 0; none[i]; i++)
         if (!strcmp(none[i], name)) return false;
     return true;

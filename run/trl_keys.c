@@ -23,7 +23,7 @@ static const char *const without_effect[] = {
     "packing_strategy", "pad_to_multiple_of", "padding_free", "per_device_eval_batch_size",
     "precompute_ref_batch_size", "prediction_loss_only", "project", "push_to_hub*", "ref_model_*",
     "remove_unused_columns", "report_to", "restore_callback_states_from_checkpoint", "run_name",
-    "save_on_each_node", "save_only_model", "save_safetensors", "save_strategy", "save_total_limit",
+    "save_on_each_node", "save_only_model", "save_safetensors", "save_strategy",
     "skip_memory_metrics", "tf32", "torch_*", "trackio_*", "transformers_continuous_batching_config",
     "trust_remote_code", "use_cache", "use_cpu", "use_liger_kernel", "use_transformers_*", "use_vllm",
     "vllm_*"};

@@ -60,6 +60,62 @@ works 'trace' "$grpo" train $small --dataset prompts.jsonl --reward-model reward
 flip traced/checkpoint.safetensors $((size / 2))
 refuses '*traced/checkpoint.safetensors: is damaged*' "$grpo" trace --config traced/config.json --max-steps 3 --resume
 
+# ---- how many are kept ---------------------------------------------------------------------------
+# kept RUN NAMES...: these are its checkpoints
+kept() {
+    run=$1; shift
+    found=$(ls "$run" | grep '^checkpoint' | tr '\n' ' ' | sed 's/\.safetensors//g; s/ $//')
+    if [ "$found" = "$*" ]; then good; else bad "$run holds the checkpoints $found, expected $*"; fi
+}
+# of_step FILE STEP: it is the checkpoint of that step, by the lines of the log that it speaks of
+of_step() { if head -c 9000 "$1" | grep -a -q "\"lines\":\"$2 $2\""; then good; else bad "$1 is not of step $2: $(head -c 9000 "$1" | grep -a -o '"lines":"[^"]*"')"; fi; }
+kept whole checkpoint.before checkpoint
+for n in 1 2 3 4; do
+    works "--save-total-limit $n" $sft --max-steps 12 --save-total-limit $n --output-dir limit$n
+    same_run "--save-total-limit $n" limit1 limit$n
+done
+kept limit1 checkpoint
+kept limit2 checkpoint.before checkpoint
+kept limit3 checkpoint.before.8 checkpoint.before checkpoint
+kept limit4 checkpoint.before.6 checkpoint.before.8 checkpoint.before checkpoint
+of_step limit4/checkpoint.before.6.safetensors 6; of_step limit4/checkpoint.before.8.safetensors 8; of_step limit4/checkpoint.before.safetensors 10; of_step limit4/checkpoint.safetensors 12
+# each of them is one to go on from, when those after it are bad
+spoil() { for f in "$@"; do flip "$f" $((size / 2)); done; }
+rm -rf copy; cp -R limit4 copy; rm -rf copy/final; spoil copy/checkpoint.safetensors copy/checkpoint.before.safetensors copy/checkpoint.before.8.safetensors
+works 'the last three are bad' $sft --max-steps 12 --save-total-limit 4 --output-dir copy --resume
+tells 'the last three are bad' '*copy/checkpoint.safetensors: is damaged*; going on from copy/checkpoint.before.6.safetensors*going on after step 6*'
+same_run 'the last three are bad' limit1 copy
+kept copy checkpoint.before.6 checkpoint.before.8 checkpoint.before checkpoint
+of_step copy/checkpoint.before.8.safetensors 8; of_step copy/checkpoint.safetensors 12
+works 'what took the place of the bad ones is good' sh -c 'rm -r copy/final copy/checkpoint.safetensors && "$@"' sh $sft --max-steps 12 --save-total-limit 4 --output-dir copy --resume
+tells 'what took the place of the bad ones is good' '*going on from the one before it*going on after step 10*'
+rm -rf copy; cp -R limit4 copy; spoil copy/checkpoint*
+refuses '*copy/checkpoint.safetensors: is damaged*; nor is any of the 3 before it good: start again*' $sft --max-steps 12 --save-total-limit 4 --output-dir copy --resume
+# a kill between two renames leaves no checkpoint.before
+rm -rf copy; cp -R limit4 copy; rm -rf copy/final; mv copy/checkpoint.before.safetensors copy/checkpoint.before.10.safetensors; spoil copy/checkpoint.safetensors
+works 'killed between two renames' $sft --max-steps 12 --save-total-limit 4 --output-dir copy --resume
+tells 'killed between two renames' '*going on from copy/checkpoint.before.10.safetensors*going on after step 10*'
+# a limit that is lower than before, and a run that goes on from an earlier checkpoint
+rm -rf copy; cp -R limit4 copy
+works 'a lower limit' $sft --max-steps 14 --save-total-limit 1 --output-dir copy --resume
+kept copy checkpoint
+rm -rf copy; cp -R limit4 copy; rm -rf copy/final; cp copy/checkpoint.before.6.safetensors copy/checkpoint.safetensors
+works 'from an earlier checkpoint' $sft --max-steps 12 --save-steps 5 --save-total-limit 4 --output-dir copy --resume
+kept copy checkpoint.before.6 checkpoint.before checkpoint
+of_step copy/checkpoint.before.safetensors 10
+same_run 'from an earlier checkpoint' limit1 copy
+rm -rf copy; cp -R limit4 copy; 
+for f in checkpoint-6 checkpoint.before.x checkpoint.before. checkpoint.before.06 checkpoint.before.6.mine; do : > copy/$f.safetensors; done
+works 'files of other names stay' $sft --max-steps 14 --save-total-limit 2 --output-dir copy --resume
+kept copy checkpoint-6 checkpoint.before. checkpoint.before.06 checkpoint.before.6.mine checkpoint.before checkpoint.before.x checkpoint
+for n in 0 -1; do refuses "*--save-total-limit: found $n, expected at least 1*" $sft --save-total-limit $n --output-dir x; done
+echo '{"save_total_limit": 1, "save_steps": 2}' > hf.json
+works 'save_total_limit in a configuration' "$grpo" sft $small --max-steps 12 --config hf.json --output-dir hf
+kept hf checkpoint
+echo '{"save_total_limit": null}' > hf.json
+works 'save_total_limit null' $sft --max-steps 6 --config hf.json --output-dir hf-null
+kept hf-null checkpoint.before checkpoint
+
 # ---- whose checkpoint it is ----------------------------------------------------------------------
 works 'another run' $sft --max-steps 6 --seed 7 --output-dir other
 copied; cp other/checkpoint.safetensors copy/

@@ -31,6 +31,7 @@ idle sft num-train-epochs 5
 idle sft warmup-ratio 0.5 --warmup-steps 2
 idle sft warmup-steps 2 --lr-scheduler-type constant
 idle sft min-lr-ratio 0.5 --lr-scheduler-type constant_with_warmup
+idle sft save-total-limit 1 --save-steps 0
 idle dpo label-smoothing 0.1
 idle dpo label-smoothing 0.1 --loss-type hinge,sft
 idle dpo f-alpha-divergence-coef 0.7
@@ -62,6 +63,7 @@ acts dpo --loss-type flow_subtb --subtb-lambda 0.5 --flow-alpha 0.5
 acts dpo --beta 0.3 --ld-alpha 0.5 --loss-weights 2
 acts sft --warmup-ratio 0.5 --min-lr-ratio 0.5
 acts reward --normalize-labels false
+acts sft --save-total-limit 1
 # shellcheck disable=SC2086  # a list of words
 acts train $drawn "$judge" --beta 0.1 --kl-estimator k1 --reward-timeout 60
 

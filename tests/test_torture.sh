@@ -125,6 +125,7 @@ faults() {
 some='--max-steps 4 --save-steps 1 --learning-rate 1e-3 --json'
 draws="--dataset prompts.jsonl --reward-model reward/final --max-completion-length 4 --num-generations 2 --per-device-train-batch-size 4"
 faults aihf "$grpo" aihf --model base --reward-model none --demonstrations data.jsonl --preferences pairs.jsonl --dataset prompts.jsonl --rounds 2 --policy-steps 2 --per-device-train-batch-size 2 --num-generations 2 --max-completion-length 3 --save-steps 1 --json
+for n in 1 3; do faults sft-limit-$n "$grpo" sft --model base --dataset data.jsonl --per-device-train-batch-size 2 $some --save-total-limit $n; done
 for lora in '' --use-peft; do
     x=${lora:+-lora}
     faults "sft$x" "$grpo" sft --model base --dataset data.jsonl --per-device-train-batch-size 2 $some $lora

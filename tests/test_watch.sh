@@ -44,6 +44,9 @@ works 'the best by its length' score --metric-for-best-model eval_completions/me
 best=$(sed -n 's/.*"step":\([0-9]*\),.*"eval_completions.mean_length":\([^,]*\),.*/\2 \1/p' longest/log.jsonl | sort -k1,1gr -k2,2g | head -n 1)
 if grep -q "^final/ is the policy of step ${best#* }, whose eval_completions/mean_length is " "$err"; then good; else bad "the best policy is that of step ${best#* }: $(grep final/ "$err")"; fi
 same 'final/ is the best policy' longest/final/model.safetensors longest/best/model.safetensors
+works 'the best is kept, however few checkpoints are' score --metric-for-best-model eval_completions/mean_length --greater-is-better true --load-best-model-at-end --save-steps 1 --save-total-limit 1 --output-dir few
+same 'the best of few checkpoints' longest/final/model.safetensors few/final/model.safetensors
+if [ "$(echo few/checkpoint*)" = few/checkpoint.safetensors ]; then good; else bad "--save-total-limit 1 keeps $(echo few/checkpoint*)"; fi
 works 'the best by its reward' score --metric-for-best-model reward --output-dir rewarded
 same_run 'keeping the best changes nothing' run rewarded
 if [ -f rewarded/best/model.safetensors ] && [ -f rewarded/best/tokenizer.json ]; then good; else bad 'best/ is no model folder'; fi
