@@ -16,6 +16,7 @@
 #include "grpo.h"
 #include "lib/files.h"
 #include "text/fit.h"
+#include "text/overlap.h"
 #include "lib/words.h"
 
 typedef struct {
@@ -370,6 +371,7 @@ static bool dpo_data(Dpo *d, int *longest_tree, Err *e) {
         return false;
     if (c->eval_split != 0 && !dataset_hold_out(&data, &held, c->eval_split, (uint64_t)o->seed, e))
         return false;
+    if (!o->plan) overlap_tell("dpo", &data, &held);
     const bool flow = dpo_is_flow(&d->b.config);
     int left_out = 0;
     if (flow && (!flow_texts(&data, &left_out, e) || (held.n && !flow_texts(&held, &left_out, e))))

@@ -10,6 +10,7 @@
 #include "lib/files.h"
 #include "run/loop.h"
 #include "text/fit.h"
+#include "text/overlap.h"
 
 typedef struct {
     RunOptions run;
@@ -61,6 +62,7 @@ static bool em_data(MaxMin *s, Err *e) {
         (held.n && !pairs_encode(&m->held, &held, &l->language, max_length, &cut, e)) ||
         !em_users(m, c->user_column, &data, &held, e))
         return false;
+    if (!o->plan) overlap_tell("em", &data, &held);
     if (cut)
         fprintf(stderr, "em: of %d pairs %d were longer than %d tokens and cut\n", data.n + held.n, cut,
                 max_length);

@@ -263,7 +263,7 @@ static bool bridge_pair(Pairs *p, const Example *x, Err *e) {
 }
 
 static bool bridged(Pairs *p, const Dataset *d, Err *e) {
-    if (!program_start(&p->program, "--bridge-cmd", p->c.bridge, p->c.scorer.timeout, d->path, e)) {
+    if (!program_start(&p->program, "--bridge-cmd", p->c.bridge, p->c.scorer.timeout, e)) {
         program_stop(&p->program);
         return false;
     }

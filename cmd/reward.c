@@ -15,6 +15,7 @@
 #include "cmd/commands.h"
 #include "run/loop.h"
 #include "text/fit.h"
+#include "text/overlap.h"
 #include "run/pair_reward.h"
 #include "run/quality.h"
 #include "run/replies.h"
@@ -312,6 +313,7 @@ static bool pair_data(Reward *s, Dataset *d, Dataset *held, int max_length, Err 
         !pairs_encode(&s->pairs, d, &s->l.language, max_length, &cut, e) ||
         (held->n && !pairs_encode(&s->held_pairs, held, &s->l.language, max_length, &cut, e)))
         return false;
+    if (!s->t.o->plan) overlap_tell("reward", d, held);
     if (cut)
         fprintf(stderr, "reward: of %d pairs %d were longer than %d tokens and cut\n", d->n + held->n, cut,
                 max_length);
@@ -353,6 +355,7 @@ static bool reward_data(Reward *s, int max_length, Err *e) {
     if (!reward_encode(&s->items, s, &d, max_length, e) ||
         (held.n && !reward_encode(&s->held, s, &held, max_length, e)))
         return false;
+    if (!o->plan) overlap_tell("reward", &d, &held);
     const int cut = s->items.cut + s->held.cut, all = s->items.n + s->held.n;
     if (cut)
         fprintf(stderr, "reward: of %d replies %d were longer than %d tokens and cut\n", all, cut,

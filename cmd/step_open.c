@@ -9,6 +9,7 @@
 
 #include "lib/machine.h"
 #include "text/fit.h"
+#include "text/overlap.h"
 
 #define AT(member) offsetof(StepConfig, member)
 const Setting generation_settings[] = {
@@ -152,12 +153,7 @@ static bool open_prompts(Step *s, Err *e) {
                            : s->c->eval_split != 0 && !dataset_hold_out(&p->train, &p->held, s->c->eval_split,
                                                                         (uint64_t)o->seed, e))
         return false;
-    const int shared = prompts_shared(&p->train, &p->held);
-    if (shared && !o->plan)
-        fprintf(stderr,
-                "grpo: %d of %d held-out prompts are among those of training: what they say of new ones "
-                "is too good\n",
-                shared, p->held.n);
+    if (!o->plan) overlap_tell("grpo", &p->train, &p->held);
     return order_new(&p->order, p->train.n, (uint64_t)o->seed, e);
 }
 

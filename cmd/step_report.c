@@ -171,5 +171,6 @@ bool step_finish(JsonWriter *w, Training *t, Step *s, Err *e) {
     if (!training_final(w, t, &s->learner, "reward", s->gen.stats.reward, e)) return false;
     snprintf(told, sizeof told, "reward of the last %.4f", s->gen.stats.reward);
     training_tell(t, told, "");
-    return !s->prompts.held.n || before_and_after(s, w, e);
+    return !s->prompts.held.n || before_and_after(s, w, e) ||
+           fail_also(e, "; %s is written: mend the cause, then --resume makes the table", t->final);
 }

@@ -160,6 +160,18 @@ static bool add_batch(Eval *v, Policy *to, const Speaker *s, int first, int n, E
     return ok;
 }
 
+/* A label that no reply has would else be an empty column and no more. */
+static void tell_unscored(const Eval *v, const Policy *p) {
+    for (int k = 0; k < v->n_label; k++) {
+        const double *x = p->value + (size_t)k * (size_t)v->n;
+        int i = 0;
+        while (i < v->n && isnan(x[i])) i++;
+        if (i == v->n)
+            fprintf(stderr, "eval: %s: no reply has a score for \"%s\": look at what gives the scores\n",
+                    p->name, quantity_name(v, k));
+    }
+}
+
 bool eval_add(Eval *v, const char *name, const Speaker *s, Err *e) {
     if (v->n_policy == MAX_POLICIES) return fail(e, "eval: more than %d policies", MAX_POLICIES);
     Policy *p = &v->policy[v->n_policy++];
@@ -181,6 +193,7 @@ bool eval_add(Eval *v, const char *name, const Speaker *s, Err *e) {
                 "eval: some labels are missing: they are left out of their means, and in the reward they "
                 "count %s\n",
                 missing_labels_names[v->plan.missing]);
+    tell_unscored(v, p);
     return true;
 }
 

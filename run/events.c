@@ -153,8 +153,8 @@ Events *events_open(const char *dir, const char *log_path, Err *e) {
     bool ok = path_join(v->path, sizeof v->path, dir, "runs", e) && folder_make(v->path, e) &&
               path_join(v->path, sizeof v->path, dir, "runs/events.out.tfevents.grpo", e);
     if (ok && !(v->file = fopen(v->path, "wb")))
-        ok = fail(e, "%s: could not be written: %s; make the folder writable, or leave --report-to out",
-                  v->path, strerror(errno));
+        ok = fail(e, "%s: could not be written: %s", v->path, strerror(errno));
+    if (!ok) fail_also(e, "; make the folder writable, or leave --report-to out");
     if (ok && begin(v, wall, e) && former_lines(v, log_path, wall, e)) return v;
     events_close(v);
     return NULL;

@@ -14,9 +14,8 @@
 
 enum { ANSWER_MOST = 1 << 20, PIECE = 65536 };  /* bytes of an answer's line, and of one read */
 
-bool program_start(Program *p, const char *option, const char *command, int timeout, const char *data,
-                   Err *e) {
-    *p = (Program){.option = option, .command = command, .timeout = timeout, .data = data};
+bool program_start(Program *p, const char *option, const char *command, int timeout, Err *e) {
+    *p = (Program){.option = option, .command = command, .timeout = timeout};
     if (timeout < 1 || timeout > 1000000)
         return fail(e, "--reward-timeout: found %d, expected a number of seconds", timeout);
     if (!(p->buffer = malloc(ANSWER_MOST + PIECE))) return fail(e, "%s: no memory for its answers", option);
@@ -113,7 +112,7 @@ static void write_question(JsonWriter *w, long long id, const Example *x, const 
 
 bool program_wrong(const Program *p, const Example *x, Err *e) {
     return fail_also(e, "; this was about line %lld that it got, %s %s:%d", p->next_id - 1,
-                     p->trial ? p->trial : "which is of", p->data, x->line);
+                     p->trial ? p->trial : "which is of", x->path, x->line);
 }
 
 /* What people write in place of JSON, and what to do. */

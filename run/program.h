@@ -9,7 +9,6 @@
 /* It is trusted with nothing: its answers are bounded and checked, and what it does wrong is one line. */
 typedef struct {
     const char *option, *command;       /* the option that named it, for messages */
-    const char *data;                   /* the file of the rows, for messages too */
     bool hangs;                         /* it did not answer: no use in waiting for its end */
     const char *trial;                  /* what the question is while it is tried out; else NULL */
     Child child;
@@ -21,8 +20,7 @@ typedef struct {
 
 /* Started by /bin/sh; given up when an answer takes longer than `timeout` seconds. program_stop also after a
  * failure, then and later. */
-bool program_start(Program *p, const char *option, const char *command, int timeout, const char *data,
-                   Err *e);
+bool program_start(Program *p, const char *option, const char *command, int timeout, Err *e);
 void program_stop(Program *p);
 
 typedef struct { const char *key, *text; } Told;

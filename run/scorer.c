@@ -105,7 +105,7 @@ static bool program_open(Scorer *s, const char *command, int timeout, const Data
     static const char *const made_up[] = {"Hello! How can I help you?", "Go away"};
     double score[MAX_LABELS];
     s->has_program = true;
-    if (!program_start(&s->program, "--reward-cmd", command, timeout, data->path, e)) return false;
+    if (!program_start(&s->program, "--reward-cmd", command, timeout, e)) return false;
     for (int i = 0; i < 2; i++) {
         const Example *x = &data->row[i < data->n ? i : 0];
         s->program.trial = x->completion ? "a trial with" : "a trial with a made-up reply to";

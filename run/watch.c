@@ -123,7 +123,12 @@ bool watch_tell(JsonWriter *line, bool *stop, Watch *w, int64_t step, Err *e) {
 
 bool watch_load_best(const Watch *w, Err *e) {
     char path[600];
-    if (!w->o || !w->o->load_best_model_at_end || w->best_step < 0) return true;
+    if (!w->o || !w->o->load_best_model_at_end) return true;
+    if (w->best_step < 0) {
+        fprintf(stderr, "final/ is the last policy: no evaluation had a number for eval_%s\n",
+                w->name[w->metric]);
+        return true;
+    }
     if (!best_path(path, w, e)) return false;
     Model *m = folder_load_as(path, &w->learner->model->config, 0, e);
     if (!m) {
@@ -211,32 +216,4 @@ bool watch_completions(const Watch *w, int64_t step, Err *e) {
     free(j.text);
     if (ok) tell_first(step, g);
     return ok || fail(e, "%s: could not be written", path);
-}
-
-/* ---- what must not be held out ---- */
-
-static int prompt_order(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-static char *prompt_text(const Example *x) {
-    JsonWriter w = {0};
-    json_begin(&w, '{');
-    example_put_messages(&w, x);
-    json_end(&w, '}');
-    return w.text;
-}
-
-int prompts_shared(const Dataset *train, const Dataset *held) {
-    char **text = held->n ? calloc((size_t)train->n, sizeof *text) : NULL;
-    int shared = 0;
-    bool ok = text != NULL;             /* only a warning depends on it: without memory there is none */
-    for (int i = 0; ok && i < train->n; i++) ok = (text[i] = prompt_text(&train->row[i])) != NULL;
-    if (ok) qsort(text, (size_t)train->n, sizeof *text, prompt_order);
-    for (int i = 0; ok && i < held->n; i++) {
-        char *own = prompt_text(&held->row[i]);
-        shared += own && bsearch(&own, text, (size_t)train->n, sizeof *text, prompt_order) != NULL;
-        free(own);
-    }
-    for (int i = 0; text && i < train->n; i++) free(text[i]);
-    free(text);
-    return shared;
 }

@@ -50,7 +50,5 @@ bool watch_load_best(const Watch *w, Err *e);
  * those of its first prompt. A run that goes on from a step drops what is behind it. */
 bool watch_completions(const Watch *w, int64_t step, Err *e);
 bool watch_resume(const Watch *w, int64_t step, Err *e);
-/* How many of the held-out prompts are among those of training. */
-int prompts_shared(const Dataset *train, const Dataset *held);
 
 #endif

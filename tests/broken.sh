@@ -35,7 +35,7 @@ tests_of() {            # the programs that must see a mistake in this file
         run/em.c | cmd/em.c) echo em ;;
         baselines/aihf.c) echo test_aihf test_known_answers ;;
         run/aihf.c | cmd/aihf.c) echo aihf ;;
-        run/watch.c) echo watch ;;
+        run/watch.c | run/evaluate.c | text/overlap.c) echo watch ;;
         lib/hash.c) echo test_hash ;;
         lib/say.c) echo test_say ;;
         net/folder.c) echo test_folder ;;

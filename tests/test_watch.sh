@@ -77,15 +77,36 @@ if grep -q '^train: --report-to wandb: is not written here' "$err" && [ -s elsew
 works 'a run to go on with' score --max-steps 4 --save-steps 2 --output-dir shut
 rm -rf shut/final && : > shut/runs
 "$grpo" train $train --reward-cmd 'sh letters.sh' --report-to tensorboard --output-dir shut --resume > "$out" 2> "$err"; code=$?
-if [ $code -eq 2 ] && tail -n 1 "$err" | grep -q 'shut/runs'; then good; else bad "a folder for TensorBoard that cannot be: exit code $code: $(tail -n 1 "$err")"; fi
+if [ $code -eq 2 ] && tail -n 1 "$err" | grep -q 'shut/runs: could not be made: a file has that name; make the folder writable, or leave --report-to out$'; then good; else bad "a folder for TensorBoard that cannot be: exit code $code: $(tail -n 1 "$err")"; fi
 
 # ---- bad input -----------------------------------------------------------------------------------
 cat held.jsonl prompts.jsonl > overlap.jsonl
 works 'held-out prompts among those of training' "$grpo" train $plain --reward-cmd 'sh letters.sh' --eval-dataset overlap.jsonl --max-steps 1 --output-dir overlap
 if grep -q '^grpo: 6[0-9] of 7[0-9] held-out prompts are among those of training' "$err"; then good; else bad "an overlap is not told: $(cat "$err")"; fi
+for i in 1 2 3 4 5 6 7 8; do echo "{\"prompt\":\"fix part $((i % 2))\",\"completion\":\"look $i\",\"chosen\":\"look $i\",\"rejected\":\"no\",\"labels\":{\"a\":0.$i},\"user\":\"u$((i % 2))\"}"; done > few.jsonl
+for command in 'reward --eval-dataset few.jsonl' 'reward --loss-type bradley_terry --eval-split 0.25' 'dpo --eval-split 0.25' 'em --num-groups 2 --rounds 1 --eval-split 0.25'; do
+    rm -rf shared; works "$command: held-out prompts among those of training" "$grpo" $command --model base --dataset few.jsonl --max-steps 1 --per-device-train-batch-size 2 --output-dir shared
+    if grep -q "^${command%% *}: [28] of [28] held-out prompts are among those of training: what they say of new ones is too good$" "$err"; then good; else bad "$command: an overlap is not told: $(head -n 2 "$err")"; fi
+done
 cp -R longest gone && rm -rf gone/best gone/final
 "$grpo" train $train --reward-cmd 'sh letters.sh' --metric-for-best-model eval_completions/mean_length --greater-is-better true --load-best-model-at-end --output-dir gone --resume > "$out" 2> "$err"; code=$?
 if [ $code -eq 2 ] && grep -q 'gone/best.*the best model of step [0-9]* was kept there' "$err"; then good; else bad "a best model that is gone: exit code $code: $(tail -n 1 "$err")"; fi
+works 'no evaluation, and so no best policy' score --max-steps 2 --metric-for-best-model eval_reward --load-best-model-at-end --output-dir unseen
+if grep -q '^final/ is the last policy: no evaluation had a number for eval_reward$' "$err"; then good; else bad "there is no best policy, and nobody says so: $(tail -n 1 "$err")"; fi
+# a program that answers otherwise at the end than it did when it was tried out: 2 trial lines, 2 times 16 completions, and then the table
+turns() { printf 'i=0; while read -r l; do s="\"a\":$((i %% 3)),\"b\":1"; [ $i -lt 34 ] || s='"'%s'"'; echo "{\"id\":$i,\"scores\":{$s}}"; i=$((i + 1)); done\n' "$1" > turns.sh; }
+turned() { "$grpo" train $plain --max-steps 2 --eval-dataset held.jsonl --reward-cmd 'sh turns.sh' "$@"; }
+turns '"c":1,"b":1'
+refuses '*unknown label "c", the trial lines did not have it; *line 34 that it got, which is of held.jsonl:1; turned/final is written: mend the cause, then --resume makes the table' turned --output-dir turned
+turns '"a":1,"b":1'
+works 'the table of a run whose program was mended' turned --output-dir turned --resume
+says 'the table of a run whose program was mended' '*before and after*turned/final minus sft/final*'
+turns '"b":1'
+works 'a label that is gone at the end' turned --output-dir gone-label
+if [ "$(grep -c '^eval: [a-z/-]*final: no reply has a score for "a": ' "$err")" -eq 2 ]; then good; else bad "a label that is gone: $(cat "$err")"; fi
+turns ''
+works 'no label at the end' turned --output-dir no-label
+if [ "$(grep -c '^eval: [a-z/-]*final: no reply has a score for "[ab]": ' "$err")" -eq 4 ]; then good; else bad "no label at the end: $(cat "$err")"; fi
 refuses '*--eval-steps: nothing is held out*' "$grpo" train $plain --reward-cmd 'sh letters.sh' --eval-steps 2 --output-dir x
 refuses '*--metric-for-best-model: no line of the log has "eval_rewrad", did you mean eval_reward*' score --metric-for-best-model eval_rewrad --output-dir x
 refuses '*--metric-for-best-model: has no effect without --eval-steps*' score --eval-steps 0 --metric-for-best-model eval_reward --output-dir x
