@@ -497,7 +497,8 @@ static bool critic_check(const Config *c, Err *e) {
         {!isnan(c->ppo.score_clip), "score-clip"},
         {!isnan(c->ppo.missing_eos_penalty), "missing-eos-penalty"},
         {c->ppo.whiten_rewards, "whiten-rewards"},
-        {c->step.eval_split != 0, "eval-split"}};
+        {c->step.eval_split != 0, "eval-split"},
+        {c->step.eval_dataset != NULL, "eval-dataset"}};
     if (c->critic == CRITIC_TRAINED)
         return c->advantage == ADVANTAGE_TD ||
                fail(e, "--advantage q: is of --critic frozen; a critic that learns gives td");

@@ -127,7 +127,7 @@ refuses '*sft/final: has 0 labels, expected one*' "$grpo" ppo $ppo --output-dir 
 refuses '*--advantage q: is of --critic frozen*' "$grpo" ppo $ppo --output-dir x --reward-model safety/final --advantage q
 refuses '*critic: found "frosen"*did you mean frozen*' "$grpo" ppo $ppo --output-dir x --critic frosen
 for idle in '--critic-warmup-steps 1' '--vf-coef 0.2' '--cliprange-value 0.1' '--value-learning-rate 1e-4' '--reward-model safety/final' '--reward-weights safety=1' \
-    '--score-clip 1' '--missing-eos-penalty 1' '--whiten-rewards' '--eval-split 0.1'; do
+    '--score-clip 1' '--missing-eos-penalty 1' '--whiten-rewards' '--eval-split 0.1' '--eval-dataset prompts.jsonl'; do
     refuses "*${idle%% *}: has no effect with --critic frozen*leave it out*" "$grpo" ppo $frozen --output-dir x $idle
 done
 refuses '*lam: the run was started with 0.95, now it is 1*' "$grpo" ppo $frozen --output-dir td --max-steps 24 --resume --lam 1
