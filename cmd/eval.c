@@ -44,7 +44,7 @@ static bool add_policies(Eval *v, const Config *c, Err *e) {
     bool ok = true;
     for (const char *at = c->policies; ok && list_next(dir, sizeof dir, &at); ) {
         Speaker s = {0};
-        ok = speaker_open(&s, dir, &c->speak.chat, e) && eval_add(v, dir, &s, e);
+        ok = speaker_open(&s, dir, &c->speak.chat, e) && eval_add(v, dir, &s, NULL, e);
         speaker_close(&s);
     }
     return ok;

@@ -109,12 +109,9 @@ static bool sample_batch(JsonWriter *w, Costs *cost, const Config *c, const Draw
     if (ok) answers_cost(cost, &a, s, ref);
     for (int i = 0; ok && i < total; i++) {
         char *text = answer_text(&a, s, i, e);
-        double logp = 0;
-        for (int t = 0; t < a.out.length[i]; t++)
-            logp += a.out.logp[(size_t)i * (size_t)a.max_new + (size_t)t];
         if ((ok = text != NULL))
-            answer_put(w, &d->row[first + i / a.group], text, a.out.ended[i], a.out.length[i], logp,
-                       ref ? &kl[i] : NULL, NULL, 0);
+            answer_put(w, &d->row[first + i / a.group], text, a.out.ended[i], a.out.length[i],
+                       answer_logp(&a, i), ref ? &kl[i] : NULL, NULL, 0);
         if (ok) json_end(w, '}'), json_raw(w, "\n");
         free(text);
     }

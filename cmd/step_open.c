@@ -24,7 +24,8 @@ const Setting generation_settings[] = {
     {"reward_clip", SET_STRING, AT(reward_clip), NULL, NULL, "LOW,HIGH: scores are cut to it first"},
     {"eval_dataset", SET_STRING, AT(eval_dataset), NULL, NULL, "held-out prompts, for the same table"},
     {"eval_split", SET_NUMBER, AT(eval_split), "0", NULL,
-     "this share of the prompts is held out; the run ends with a table of before and after on them"},
+     "this share of the prompts is held out; the run ends with a table of before and after on them, and with "
+     "a page of it, report.html"},
     SETTINGS_END};
 const Setting step_settings[] = {
     SETTINGS_HEADING("Generations and updates"),

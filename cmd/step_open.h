@@ -49,7 +49,7 @@ bool step_evaluate(Step *s, Err *e);
 void step_count(Step *s, Costs *c);
 /* means of the generations, and multipliers: members of the line */
 void step_log_generation(JsonWriter *w, Step *s);
-/* final/, and with held-out prompts eval.json and the table of before and after. */
+/* final/, and with held-out prompts eval.json, the table of before and after, their replies and a page. */
 bool step_finish(JsonWriter *w, Training *t, Step *s, Err *e);
 
 #endif

@@ -1,10 +1,12 @@
-/* step_report.c: what a run of `train` or `ppo` logs of its generations, and how it ends: final/, and before
- * and after on held-out prompts. */
+/* step_report.c: what a run of `train` or `ppo` logs of its generations, and how it ends: final/, before and
+ * after on held-out prompts, and a page of all. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cmd/commands.h"
 #include "cmd/step_open.h"
+#include "report/run_page.h"
 #include "run/evaluate.h"
 #include "lib/files.h"
 
@@ -129,6 +131,14 @@ static bool write_held(const Step *s, Err *e) {
     return ok;
 }
 
+/* The policy's answers to the held-out prompts, into the table and into the folder's replies.jsonl. */
+static bool add_policy(Eval *v, const char *name, const Speaker *policy, const Step *s, const char *folder,
+                       Err *e) {
+    char dir[600], path[640];
+    return path_join(dir, sizeof dir, s->c->run.output_dir, folder, e) && folder_make(dir, e) &&
+           path_join(path, sizeof path, dir, "replies.jsonl", e) && eval_add(v, name, policy, path, e);
+}
+
 /* Before and after on the held-out prompts: eval.json, and on stdout or as a member of *w. */
 static bool before_and_after(const Step *s, JsonWriter *w, Err *e) {
     const StepConfig *c = s->c;
@@ -147,7 +157,8 @@ static bool before_and_after(const Step *s, JsonWriter *w, Err *e) {
     speaker_stops(&after);
     bool ok = v && path_join(path, sizeof path, c->run.output_dir, "eval.json", e) &&
               path_join(final, sizeof final, c->run.output_dir, "final", e) &&
-              eval_add(v, c->run.model, &before, e) && eval_add(v, final, &after, e);
+              add_policy(v, c->run.model, &before, s, "eval_before", e) &&
+              add_policy(v, final, &after, s, "eval_after", e);
     if (ok) {
         eval_json(&file, v);
         json_raw(&file, "\n");
@@ -166,11 +177,23 @@ static bool before_and_after(const Step *s, JsonWriter *w, Err *e) {
     return ok;
 }
 
+static bool finish_page(JsonWriter *w, const Step *s, Err *e) {
+    char path[600];
+    bool written;
+    const RunOptions *o = &s->c->run;
+    if (!path_join(path, sizeof path, o->output_dir, "report.html", e) ||
+        !run_page(&written, path, o->output_dir, run_tables, e))
+        return false;
+    if (written) json_put_string(w, "page", path);
+    if (written && !o->json) printf("%s: curves, tables, and replies before and after\n", path);
+    return true;
+}
+
 bool step_finish(JsonWriter *w, Training *t, Step *s, Err *e) {
     char told[64];
     if (!training_final(w, t, &s->learner, "reward", s->gen.stats.reward, e)) return false;
     snprintf(told, sizeof told, "reward of the last %.4f", s->gen.stats.reward);
     training_tell(t, told, "");
-    return !s->prompts.held.n || before_and_after(s, w, e) ||
+    return !s->prompts.held.n || (before_and_after(s, w, e) && finish_page(w, s, e)) ||
            fail_also(e, "; %s is written: mend the cause, then --resume makes the table", t->final);
 }

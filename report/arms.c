@@ -486,9 +486,11 @@ static Section *section_named(Arms *a, const char *name, Err *e) {
     return &a->section[a->n++];
 }
 
-static bool take_runs(Arm *arm, Section *s, const OptionTable *const *tables, const char *list, Err *e) {
+/* between: the character that stands between two of them */
+static bool take_runs(Arm *arm, Section *s, const OptionTable *const *tables, const char *list,
+                      const char *between, Err *e) {
     for (const char *at = list; ; at++) {
-        size_t n = strcspn(at, ",");
+        size_t n = strcspn(at, between);
         const char *next = at + n;
         while (n > 1 && at[n - 1] == '/') n--;
         if (arm->n_run == MAX_RUNS) return fail(e, "arm \"%s\": more than %d runs", arm->name, MAX_RUNS);
@@ -506,6 +508,28 @@ static bool take_runs(Arm *arm, Section *s, const OptionTable *const *tables, co
     }
 }
 
+static bool add_arm(Arms *a, const char *section, const char *name, const char *runs, const char *between,
+                    const char *text, Err *e) {
+    Section *s = section_named(a, section, e);
+    if (!s) return false;
+    for (int i = 0; i < s->n_arm; i++)
+        if (!strcmp(s->arm[i].name, name))
+            return fail(e,
+                        "found \"%.80s\": section \"%s\" has an arm named \"%s\" already; name it: NAME=RUN",
+                        text, section, name);
+    Arm *more = grown(s->arm, s->n_arm, sizeof *s->arm, e);
+    if (!more) return false;
+    s->arm = more;
+    Arm *arm = &s->arm[s->n_arm++];
+    snprintf(arm->name, NAME_SIZE, "%s", name);
+    return take_runs(arm, s, a->tables, runs, between, e) && check_seeds(arm, e) &&
+           check_partners(s, arm, e) && check_judges(s, arm, e);
+}
+
+bool arms_add_folder(Arms *a, const char *name, const char *dir, Err *e) {
+    return add_arm(a, "", name, dir, "", dir, e);
+}
+
 bool arms_add(Arms *a, const char *text, Err *e) {
     char section[NAME_SIZE] = "", name[NAME_SIZE];
     const char *equals = strchr(text, '='), *runs = equals ? equals + 1 : text,
@@ -520,20 +544,7 @@ bool arms_add(Arms *a, const char *text, Err *e) {
         for (size_t n = strlen(first); n > 1 && first[n - 1] == '/'; n--) first[n - 1] = 0;
         if (!take_name(name, last_part(first), strlen(last_part(first)), "arm", text, e)) return false;
     }
-    Section *s = section_named(a, section, e);
-    if (!s) return false;
-    for (int i = 0; i < s->n_arm; i++)
-        if (!strcmp(s->arm[i].name, name))
-            return fail(e,
-                        "found \"%.80s\": section \"%s\" has an arm named \"%s\" already; name it: NAME=RUN",
-                        text, section, name);
-    Arm *more = grown(s->arm, s->n_arm, sizeof *s->arm, e);
-    if (!more) return false;
-    s->arm = more;
-    Arm *arm = &s->arm[s->n_arm++];
-    snprintf(arm->name, NAME_SIZE, "%s", name);
-    return take_runs(arm, s, a->tables, runs, e) && check_seeds(arm, e) && check_partners(s, arm, e) &&
-           check_judges(s, arm, e);
+    return add_arm(a, section, name, runs, ",", text, e);
 }
 
 const char *arm_command(const Arm *a) {

@@ -55,6 +55,8 @@ typedef struct { Section *section; int n; const OptionTable *const *tables; } Ar
  * config.json and log.jsonl is fine if it has replies. False: no run, a broken line, seeds whose options
  * differ, another set of labels, other prompts or another outside judge than the section's arms before. */
 bool arms_add(Arms *a, const char *text, Err *e);
+/* The same for one run of the unnamed section, whose folder may have any name. */
+bool arms_add_folder(Arms *a, const char *name, const char *dir, Err *e);
 void arms_free(Arms *a);
 /* Whether none of the runs goes on, by their logs. */
 bool arms_are_over(const Arms *a);

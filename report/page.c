@@ -41,3 +41,20 @@ bool page_write(const char *path, const char *figures, Err *e) {
     free(w.text);
     return ok;
 }
+
+bool page_is(const char *path, const char *title) {
+    char begin[128];
+    size_t n = 0;
+    Err e = {{0}};
+    char *text = file_read(path, &n, &e);
+    const char *c = (const char *)template, *at = text;
+    bool same = text != NULL;
+    for (; same && strncmp(c, "{{figures}}", 11); c++) {
+        if (strncmp(c, "{{nonce}}", 9)) same = *at++ == *c;
+        else if ((same = (size_t)(at - text) + 64 <= n)) at += 64, c += 8;
+    }
+    snprintf(begin, sizeof begin, "{\"title\":\"%s\",", title);
+    same = same && !strncmp(at, begin, strlen(begin));
+    free(text);
+    return same;
+}

@@ -8,5 +8,7 @@
  * embedded so that no text in it can end the element that it stands in (<, >, & and the two line ends of
  * JavaScript are escaped), and the page's policy lets no script run but the template's own. */
 bool page_write(const char *path, const char *figures, Err *e);
+/* Whether the file is a page of this version of the program, with that title, which needs no escapes. */
+bool page_is(const char *path, const char *title);
 
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/files.h"
 #include "lib/say.h"
 #include "lib/stats.h"
 
@@ -146,7 +147,25 @@ void judged_free(Judged *j) {
     answers_free(&j->answers);
 }
 
-static bool add_batch(Eval *v, Policy *to, const Speaker *s, int first, int n, Err *e) {
+static bool eval_put_replies(FileWriter *file, const Eval *v, const Judged *j, Err *e) {
+    static const char *const more[] = {"scores", "reward"};
+    JsonWriter w = {0};
+    for (int i = 0; i < j->n; i++) {
+        answer_put(&w, j->reply[i].prompt, j->text[i], j->reply[i].ended, j->answers.out.length[i],
+                   answer_logp(&j->answers, i), NULL, more, 2);
+        json_open(&w, more[0], '{');
+        for (int k = 0; k < v->n_label; k++) json_put(&w, quantity_name(v, k), j->score[i * v->n_label + k]);
+        json_end(&w, '}');
+        json_put(&w, more[1], j->reward[i]);
+        json_end(&w, '}');
+        json_raw(&w, "\n");
+    }
+    const bool ok = json_ok(&w, e) && file_append(file, w.text, w.length, e);
+    free(w.text);
+    return ok;
+}
+
+static bool add_batch(Eval *v, Policy *to, const Speaker *s, int first, int n, FileWriter *file, Err *e) {
     const int group = v->plan.num_generations;
     Judged j;
     bool ok = judged_new(&j, &v->plan, s, first, n, e);
@@ -155,6 +174,7 @@ static bool add_batch(Eval *v, Policy *to, const Speaker *s, int first, int n, E
         ok = average(v, to->value, first + i, j.score + (size_t)(i * group) * (size_t)v->n_label,
                      j.reward + i * group, j.answers.out.length + i * group,
                      j.answers.out.ended + i * group, e);
+    ok = ok && (!file || eval_put_replies(file, v, &j, e));
     for (int i = 0; ok && i < j.n; i++) to->text[first * group + i] = j.text[i], j.text[i] = NULL;
     judged_free(&j);
     return ok;
@@ -172,7 +192,7 @@ static void tell_unscored(const Eval *v, const Policy *p) {
     }
 }
 
-bool eval_add(Eval *v, const char *name, const Speaker *s, Err *e) {
+bool eval_add(Eval *v, const char *name, const Speaker *s, const char *replies, Err *e) {
     if (v->n_policy == MAX_POLICIES) return fail(e, "eval: more than %d policies", MAX_POLICIES);
     Policy *p = &v->policy[v->n_policy++];
     snprintf(p->name, sizeof p->name, "%s", name);
@@ -180,14 +200,18 @@ bool eval_add(Eval *v, const char *name, const Speaker *s, Err *e) {
     p->text = calloc((size_t)v->n * (size_t)v->plan.num_generations, sizeof *p->text);
     if (!p->value || !p->text) return fail(e, "eval: no memory for %d prompts", v->n);
     const bool before = v->missing;
+    FileWriter file;
+    bool ok = !replies || file_begin(&file, replies, e);
     Progress progress;
     progress_begin(&progress, "eval", v->n);
-    for (int first = 0; first < v->n; first += BATCH) {
+    for (int first = 0; ok && first < v->n; first += BATCH) {
         const int n = v->n - first < BATCH ? v->n - first : BATCH;
-        if (!add_batch(v, p, s, first, n, e)) return false;
+        ok = add_batch(v, p, s, first, n, replies ? &file : NULL, e);
         progress_at(&progress, first + n, p->name);
     }
     progress_end(&progress);
+    if (replies && !ok) file_abandon(&file);
+    if (!ok || (replies && !file_commit(&file, e))) return false;
     if (v->missing && !before)
         fprintf(stderr,
                 "eval: some labels are missing: they are left out of their means, and in the reward they "

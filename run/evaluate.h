@@ -37,8 +37,9 @@ void judged_free(Judged *j);
 typedef struct Eval Eval;
 Eval *eval_new(const EvalPlan *plan, Err *e);
 void eval_free(Eval *v);
-/* Samples and scores; the first policy added is the one that differences are taken against. */
-bool eval_add(Eval *v, const char *name, const Speaker *s, Err *e);
+/* Samples and scores; the first policy added is the one that differences are taken against. replies: a file
+ * to write them to, a line a reply as `grpo sample` and `grpo score` have it, or NULL. */
+bool eval_add(Eval *v, const char *name, const Speaker *s, const char *replies, Err *e);
 void eval_print(const Eval *v);                         /* text on stdout */
 void eval_json(JsonWriter *w, const Eval *v);           /* one object */
 

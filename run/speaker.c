@@ -204,6 +204,12 @@ bool answers_kl(double *kl, Costs *cost, const Model *ref, const Answers *answer
     return ok;
 }
 
+double answer_logp(const Answers *a, int i) {
+    double sum = 0;
+    for (int t = 0; t < a->out.length[i]; t++) sum += a->out.logp[(size_t)i * (size_t)a->max_new + (size_t)t];
+    return sum;
+}
+
 char *answer_text(const Answers *a, const Speaker *s, int i, Err *e) {
     return decode_completion(&s->language, a->out.id + (size_t)i * (size_t)a->max_new, a->out.length[i], e);
 }

@@ -57,6 +57,8 @@ bool answers_kl(double *kl, Costs *cost, const Model *ref, const Answers *answer
  * adds the columns `more` and ends the object. */
 void answer_put(JsonWriter *w, const Example *x, const char *text, bool ended, int length, double logp,
                 const double *kl, const char *const *more, size_t n_more);
+/* The sum over its tokens, in nats. */
+double answer_logp(const Answers *a, int i);
 /* Without its closing token; to be freed. */
 char *answer_text(const Answers *a, const Speaker *s, int i, Err *e);
 

@@ -381,5 +381,68 @@ said r 'a b' 2 -8
 works 'one prompt with a single reply' "$grpo" report several --json
 is 'no diversity then' sections.0.arms.0.rows.all.diversity.mean null
 
+# ---- the page that a run ends with ------------------------------------------------------------------
+$world sft --n 300 --seed 1 > words.jsonl
+$world prompts --kind rl --n 24 --seed 3 > prompts.jsonl
+works init "$grpo" init --tokenizer-data words.jsonl --output-dir base --hidden-size 16 --num-hidden-layers 1 --num-attention-heads 2 --intermediate-size 32 --vocab-size 420
+cat > letters.sh <<'EOF'
+while IFS= read -r line; do
+    text=${line#*\"completion\":\"}; text=${text%%\",\"*} id=${line#*\"id\":}
+    echo "{\"id\":${id%%,*},\"scores\":{\"brevity\":$((100 - ${#text})),\"none\":null}}"
+done
+EOF
+trained() { "$grpo" "$@" --reward-cmd 'sh letters.sh' --per-device-train-batch-size 4 --max-completion-length 6 --learning-rate 1e-2; }
+train='train --model base --dataset prompts.jsonl --num-generations 2'
+said='curves, tables, and replies before and after'
+works 'a run with held-out prompts' trained $train --eval-split 0.5 --max-steps 3 --output-dir paged
+if [ "$(tail -n 1 "$out")" = "paged/report.html: $said" ]; then good; else bad "the run names its page: $(tail -n 1 "$out")"; fi
+set -- report before=paged/eval_before after=paged/eval_after training=paged --title 'Before and after training'
+works 'the page by hand' "$grpo" "$@" --output hand.html
+same "the run's page is that of grpo report" paged/report.html hand.html
+works 'its figures' "$grpo" "$@" --json
+is 'replies before' sections.0.arms.0.replies.0 24
+is 'replies after' sections.0.arms.1.replies.0 24
+is 'the run, for its curves' sections.0.arms.2.command '"train"'
+without 'side by side: the run itself has no replies' sections.0.replies.0.replies.2
+# the replies are those of the table, and what sample draws from the same policy
+for which in before after; do
+    mean=$(sed 's/.*"brevity":\([0-9]*\).*/\1/' paged/eval_$which/replies.jsonl | awk '{ n += $1 } END { printf "%.9f", n / NR }')
+    told=$(tr -d ' \n' < paged/eval.json | sed 's/"minus_first".*//; s/.*"policies"://' | grep -o '"brevity":{"mean":[0-9.]*' | sed -n "$([ $which = before ] && echo 1 || echo 2)s/.*://p" | awk '{ printf "%.9f", $1 }')
+    if [ "$mean" = "$told" ]; then good; else bad "replies $which have the mean $mean, the table $told"; fi
+    policy=base; [ $which = after ] && policy=paged/final
+    works "sample $which" "$grpo" sample --model $policy --dataset paged/eval_prompts.jsonl --num-generations 2 --max-completion-length 6 --temperature 1 --top-k 0 --seed 42
+    sed 's/,"scores":.*/}/' paged/eval_$which/replies.jsonl > got
+    same "replies $which" got "$out"
+done
+if [ "$(grep -c '"scores":{"brevity":[0-9]*,"none":null},"reward":[0-9]*}$' paged/eval_after/replies.jsonl)" -eq 24 ]; then good; else bad "scores of a reply: $(head -n 1 paged/eval_after/replies.jsonl)"; fi
+# its own page is made anew, somebody else's stays
+more="$train --eval-split 0.5 --max-steps 5 --output-dir paged --resume"
+works 'the run goes on' trained $more
+if cmp -s paged/report.html hand.html; then bad 'the page of a run that went on is the former one'; else good; fi
+cp paged/report.html own.html
+for mine in 'echo mine' "sed s/Before.and.after.training/Mine/ own.html" "head -c 3000 own.html" "sed s/1a1a1a/2b2b2b/ own.html"; do
+    $mine > mine.html; cp mine.html paged/report.html
+    works "a page of somebody else ($mine)" trained $more
+    same "a page of somebody else ($mine) stays" paged/report.html mine.html
+    if grep -q '^report: paged/report.html was not made by a run and stays as it is; for the page: grpo report before=paged/eval_before after=paged/eval_after training=paged --output FILE$' "$err" && ! grep -q 'report.html' "$out"; then good; else bad "a page of somebody else ($mine): $(tail -n 1 "$err")"; fi
+done
+rm paged/report.html; mkdir paged/report.html
+works 'a folder of that name' trained $more
+rmdir paged/report.html
+works 'the page of a run that is over' trained $more
+if [ -s paged/report.html ]; then good; else bad 'a run that is over has no page'; fi
+# names that an arm's text could not have, results as JSON, the other commands
+works 'a folder with = and ,' trained $train --eval-dataset prompts.jsonl --max-steps 1 --output-dir 'a/b=1,c=2' --json
+case $(tail -n 1 "$out") in *'"page":"a/b=1,c=2/report.html"}') good ;; *) bad "--json: $(tail -n 1 "$out")" ;; esac
+if [ -s 'a/b=1,c=2/report.html' ]; then good; else bad 'no page in a folder with = and ,'; fi
+works ppo trained ppo --model base --dataset prompts.jsonl --eval-split 0.5 --max-steps 1 --output-dir ppo
+if [ -s ppo/report.html ] && [ "$(tail -n 1 "$out")" = "ppo/report.html: $said" ]; then good; else bad "ppo: no page: $(tail -n 1 "$out")"; fi
+works 'nothing is held out' trained $train --max-steps 1 --output-dir unheld
+if [ -e unheld/report.html ] || [ -e unheld/eval_after ] || grep -q report "$out"; then bad 'a page without held-out prompts'; else good; fi
+# columns that a page cannot be made of end no run
+sed 's/^{/{"split":"all",/' prompts.jsonl > all.jsonl
+works 'a split named all' trained $train --dataset all.jsonl --eval-split 0.5 --max-steps 1 --output-dir unpaged
+if grep -q '^report: no page: .*a split is named "all"' "$err" && [ ! -e unpaged/report.html ] && [ -s unpaged/eval.json ]; then good; else bad "a split named all: $(tail -n 1 "$err")"; fi
+
 printf '%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

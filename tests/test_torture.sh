@@ -28,8 +28,8 @@ with() { env LD_PRELOAD="$t/preload.so" "$@"; }
 report=$t/io/report; : > "$report"
 
 # ---- allocations ---------------------------------------------------------------------------------
-# print: what the command said and what is in the folder that it made, but for times; bench says nothing else
-print() { [ "$name" = bench ] || { cat "$out"; [ -e made ] && find made -type f ! -name timing.jsonl | LC_ALL=C sort | xargs cat; } 2> /dev/null | cksum; }
+# print: what the command said and what is in the folder that it made, but for times, which a run's page has too; bench says nothing else
+print() { [ "$name" = bench ] || { cat "$out"; [ -e made ] && find made -type f ! -name timing.jsonl ! -name report.html | LC_ALL=C sort | xargs cat; } 2> /dev/null | cksum; }
 # allocations NAME COMMAND...: each allocation in turn gives nothing: exit code 2 and a line, or the right result
 allocations() {
     name=$1; shift
@@ -55,6 +55,7 @@ allocations sft "$grpo" sft --model base --dataset one.jsonl --max-steps 2 --sav
 allocations sft-lora "$grpo" sft --model base --use-peft --dataset one.jsonl --max-steps 1 --output-dir made
 allocations reward "$grpo" reward --model base --dataset one.jsonl --max-steps 1 --output-dir made
 allocations train "$grpo" train --model base --dataset one.jsonl --reward-model reward/final --max-steps 1 --num-generations 2 --per-device-train-batch-size 2 --max-completion-length 2 --beta 0.1 --output-dir made
+allocations train-held "$grpo" train --model base --dataset prompts.jsonl --eval-split 0.2 --reward-model reward/final --max-steps 1 --num-generations 2 --per-device-train-batch-size 2 --max-completion-length 2 --output-dir made
 allocations ppo "$grpo" ppo --model base --dataset one.jsonl --reward-model reward/final --max-steps 1 --per-device-train-batch-size 2 --max-completion-length 2 --output-dir made
 allocations dpo "$grpo" dpo --model base --dataset pairs.jsonl --max-steps 1 --per-device-train-batch-size 1 --output-dir made
 allocations init "$grpo" init --tokenizer-data one.jsonl $size --output-dir made
@@ -85,7 +86,7 @@ same_end() { cmp -s "$1/log.jsonl" left/log.jsonl && cmp -s "$1/final/$weights" 
 # again COMMAND...: goes on, or begins where nothing is there to go on from
 again() {
     if [ -f cut/config.json ]; then "$@" --output-dir cut --resume > "$out" 2> "$err"; else "$@" --output-dir cut > "$out" 2> "$err"; fi < /dev/null
-    sed 's/"cut\//"left\//' "$out" > said; cp said "$out"
+    sed 's/"cut\//"left\//g' "$out" > said; cp said "$out"
 }
 # faults NAME COMMAND...: killed, or a call failing, at every place; then --resume comes to the same end
 faults() {
@@ -131,6 +132,7 @@ for lora in '' --use-peft; do
     faults "sft$x" "$grpo" sft --model base --dataset data.jsonl --per-device-train-batch-size 2 $some $lora
     faults "reward$x" "$grpo" reward --model base --dataset data.jsonl --per-device-train-batch-size 2 --eval-split 0.2 $some $lora
     faults "train$x" "$grpo" train --model base $draws --beta 0.1 --num-iterations 2 $some $lora
+    faults "train-held$x" "$grpo" train --model base $draws --eval-split 0.2 $some $lora
     faults "ppo$x" "$grpo" ppo --model base ${draws%--num-generations*} --per-device-train-batch-size 4 $some $lora
     faults "dpo$x" "$grpo" dpo --model base --dataset pairs.jsonl --per-device-train-batch-size 2 $some $lora
 done
