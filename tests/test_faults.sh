@@ -246,7 +246,7 @@ rm -rf gone; $sft --max-steps 1000000 --output-dir gone > "$out" 2> "$err" & vic
 while kill -0 $victim 2> /dev/null && [ ! -f gone/checkpoint.safetensors ]; do nap; done
 rm -rf gone 2> /dev/null; rm -rf gone; wait $victim; code=$?
 if [ $code -eq 2 ]; then good; else bad "the folder is removed under way: exit code $code: $(tail -n 1 "$err")"; fi
-tells 'the folder is removed under way' '*grpo sft: gone/checkpoint.safetensors.new*'
+tells 'the folder is removed under way' '*grpo sft: gone/checkpoint.safetensors*'
 : > file
 refuses '*file*' $sft --max-steps 2 --output-dir file/run
 if [ "$(id -u)" -ne 0 ]; then
