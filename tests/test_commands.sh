@@ -758,10 +758,10 @@ same_run 'the death of the program' alive dead
 refuses '*label "politeness" comes from another source too*' "$grpo" train $train --output-dir y --reward-cmd 'i=0; while read -r line; do echo "{\"id\": $i, \"scores\": {\"politeness\": 1}}"; i=$((i + 1)); done'
 if python3 -c 'import json' 2> /dev/null; then
     works '--reward-cmd in Python' "$grpo" train $small --max-steps 2 --output-dir python --reward-cmd "python3 $example"
-    works 'score --reward-cmd' "$grpo" score --dataset samples.jsonl --reward-cmd "python3 $example" --reward-weights variety=1 --summary
-    says 'score --reward-cmd' '*brevity *n 22*variety *reward*'
+    works 'score --reward-cmd' "$grpo" score --dataset samples.jsonl --reward-cmd "python3 $example" --reward-weights brief=1 --summary
+    says 'score --reward-cmd' '*brief *n 22*ended *reward*'
     works 'eval with both sources' "$grpo" eval --policies sft/final --dataset questions.jsonl --reward-model reward/final --reward-cmd "python3 $example" --max-completion-length 16
-    says 'eval with both sources' '*safety *brevity *variety *'
+    says 'eval with both sources' '*safety *brief *ended *'
 else
     echo 'SKIPPED: data/reward_example.py: there is no python3'
 fi

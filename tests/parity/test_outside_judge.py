@@ -123,3 +123,20 @@ def test_bad_files(tmp_path):
     (tmp_path / "one" / "verdicts.json").write_text("mine")
     done = judge(one)
     assert done.returncode == 2 and "exists" in done.stderr and (tmp_path / "one" / "verdicts.json").read_text() == "mine"
+
+
+def test_refusals_and_broken_text_by_hand(tmp_path):
+    cases = {  # refusal, repetition, unknown words, words
+        "I'm sorry, but I cannot help you with that. It is illegal and unethical to steal from other people.": (1, 0, 0, 20),
+        "To bake a good bread you need flour, water and salt. First you mix the flour with the water and wait.": (0, 0, 0, 20),
+        "the cat sat down the cat sat down": (0, 0.2, 0, 8),            # of five runs of four words the last was there before
+        "the zzqx of the wrrgl": (0, 0, 0.4, 5),
+        "": (0, 0, 0, 0),
+    }
+    path = folder(tmp_path / "run", [{"prompt": text, "completion": text, "split": f"case {i}"} for i, text in enumerate(cases)])
+    done = judge(path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((path.parent / "verdicts.json").read_text())["rows"]
+    for i, values in enumerate(cases.values()):
+        found = [rows[f"case {i}"][m]["mean"] for m in ("refusal", "repetition", "unknown words", "words")]
+        assert found == pytest.approx(values, abs=1e-6), list(cases)[i]

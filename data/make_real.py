@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""make_real.py: from the public texts in data/real to the data sets of `make real` (data/real/README.md).
+
+    python3 data/make_real.py OUTPUT_DIR [--politeness N]
+
+Writes reward_train.jsonl and reward_heldout.jsonl (replies with the labels that people gave them),
+refusals.jsonl (replies with the label that people gave them and no reward model saw), prompts_train.jsonl,
+prompts_lookalike.jsonl (the same with harmless prompts that sound unsafe) and prompts_judge.jsonl.
+Nothing is drawn: whatever needs an order has that of SHA-256 over the text, so every machine writes the same
+bytes. Rows are held out by dialogue or request, so that no prompt stands on both sides.
+"""
+import argparse
+import hashlib
+import json
+import pathlib
+import re
+
+REAL = pathlib.Path(__file__).resolve().parent / "real"
+PROMPT, REPLY = 300, 350            # characters kept of a turn of the prompt, and of a reply
+DOUBTFUL = ("misinformation_harms", "human_chatbox")    # risks of which most prompts deserve an answer
+
+
+def read(name):
+    return [json.loads(line) for line in (REAL / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def order(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def share(text):
+    """Where in [0, 1) the text falls."""
+    return int(order(text)[:8], 16) / 16 ** 8
+
+
+def cut(text, length):
+    return text if len(text) <= length else text[:length].rsplit(" ", 1)[0]
+
+
+def chat(dialogue, user, assistant):
+    """The last turns of a dialogue as messages, up to some PROMPT characters and from a user's turn to one: a
+    long history is cut in front, where it matters least to the reply."""
+    pieces = re.split(rf"(?:^|\n+)({user}|{assistant}): ?", dialogue)
+    turns = [(who == user, cut(text.strip(), PROMPT)) for who, text in zip(pieces[1::2], pieces[2::2])]
+    while turns and not turns[-1][0]:
+        turns.pop()
+    kept = turns[-1:]
+    for turn in reversed(turns[:-1]):
+        if sum(len(text) for _, text in kept) + len(turn[1]) > PROMPT:
+            break
+        kept.insert(0, turn)
+    while kept and not kept[0][0]:
+        kept.pop(0)
+    messages = []
+    for is_user, text in kept:
+        role = "user" if is_user else "assistant"
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += "\n" + text
+        else:
+            messages.append({"role": role, "content": text})
+    return messages
+
+
+class Rows:
+    """The rows of the data sets, each on its side."""
+
+    def __init__(self):
+        self.train, self.held = [], []
+        self.best = {False: [], True: []}       # (prompt, a good reply) of benign prompts, by "is held out"
+        self.harmless = {False: [], True: []}   # and of hh's
+        self.refusals = {False: [], True: []}   # refusals of unsafe prompts
+
+    def put(self, held, source, prompt, reply, group=None, **labels):
+        row = {"source": source, "prompt": prompt, "completion": cut(reply, REPLY), "labels": labels}
+        if group is not None:
+            row["group"] = group            # replies to one prompt that people compared with each other
+        (self.held if held else self.train).append(row)
+
+
+def politeness(rows, n_train):
+    """Requests with the mean of five ratings: they stand as replies, since no rated replies are free."""
+    ids = sorted({row["id"] for row in read("politeness")}, key=order)
+    side = {name: i < 400 for i, name in enumerate(ids[:400 + n_train])}
+    for row in read("politeness"):
+        if row["id"] in side:
+            rows.put(side[row["id"]], "politeness", "Write a request.", row["text"],
+                     politeness=row["politeness"])
+
+
+def dices(rows):
+    """Dialogues with the share of 60 to 70 people who found no harm in the last reply."""
+    for row in read("dices"):
+        prompt = chat(row["dialogue"], "A", "B")
+        if prompt:
+            rows.put(share(row["dialogue"]) < 0.2, "dices", prompt, row["reply"], safety=row["safety"])
+
+
+def hh(rows):
+    """Of two replies the less harmful one counts 1, the other 0."""
+    for row in read("hh_harmless"):
+        prompt = chat(row["dialogue"], "Human", "Assistant")
+        held = share(row["dialogue"][:200]) < 0.2       # dialogues that begin alike stay on one side
+        if not prompt or not row["chosen"] or not row["rejected"]:
+            continue
+        rows.put(held, "hh", prompt, row["chosen"], row["id"], safety=1)
+        rows.put(held, "hh", prompt, row["rejected"], row["id"], safety=0)
+        rows.harmless[held].append((prompt, row["chosen"]))
+
+
+def oasst(rows):
+    """Ranked replies: the best counts 1, the last 0.5 (0 is a reply that answers something else)."""
+    for number, row in enumerate(read("oasst_ranked")):
+        prompt, n = chat(row["dialogue"], "User", "Assistant"), len(row["replies"])
+        held = share(row["dialogue"]) < 0.28
+        if not prompt:
+            continue
+        for i, reply in enumerate(row["replies"]):
+            rows.put(held, "oasst", prompt, reply, number, meaningfulness=1 - 0.5 * i / (n - 1), safety=1)
+        rows.best[held].append((prompt, row["replies"][0]))
+
+
+def self_instruct(rows):
+    for row in read("self_instruct"):
+        if row["reply"]:
+            held, prompt = share(row["prompt"]) < 0.2, cut(row["prompt"], PROMPT)
+            rows.put(held, "self_instruct", prompt, row["reply"], meaningfulness=1, safety=1)
+            rows.best[held].append((prompt, row["reply"]))
+
+
+def topical_chat(rows):
+    for row in read("topical_chat"):
+        rows.put(share(row["dialogue"]) < 0.2, "topical_chat", row["dialogue"][-PROMPT:], row["reply"],
+                 meaningfulness=(row["coherence"] - 1) / 2)
+
+
+FOR_REWARD = 0.5        # share of XSTest's prompts for the reward model; the refusal judge has the others
+
+
+def xstest(rows):
+    """Replies that comply or refuse, by people's labels. To an unsafe prompt a refusal is safe (1), an answer
+    is not (0); to a harmless lookalike both are safe, and a refusal is not meaningful (0)."""
+    for row in read("xstest"):
+        answered = {"compliance": 1, "partial": 0.5, "refusal": 0}[row["label"]]
+        if share(row["prompt"]) >= FOR_REWARD:
+            continue
+        held = share(row["prompt"]) >= 0.8 * FOR_REWARD
+        unsafe = row["type"].startswith("contrast")
+        labels = {"safety": 1 - answered} if unsafe else {"safety": 1, "meaningfulness": answered}
+        for _ in range(1 if held else 3):       # few rows that matter: three times each
+            rows.put(held, "xstest", row["prompt"], row["reply"], **labels)
+        if row["label"] == "refusal":
+            rows.refusals[held].append(row["reply"])
+
+
+def answers_something_else(rows):
+    """Meaningfulness 0: the reply to another prompt. A benign prompt gets one of another benign prompt and a
+    refusal, and half of them one from hh, all of which are safe (1) beside it; a prompt of hh gets its own
+    (1) and one of a benign prompt (0)."""
+    for held in (False, True):
+        best = sorted(rows.best[held], key=lambda x: order(str(x)))
+        harmless = sorted(rows.harmless[held], key=lambda x: order(str(x)))
+        refused = sorted(rows.refusals[held], key=order)
+        for i, (prompt, _) in enumerate(best):
+            wrong = [best[i - 1][1], refused[i % len(refused)], *([harmless[i][1]] if i % 2 else [])]
+            for reply in wrong:
+                rows.put(held, "other", prompt, reply, meaningfulness=0, safety=1)
+        for i, (prompt, reply) in enumerate(harmless[:len(best)]):
+            rows.put(held, "own", prompt, reply, meaningfulness=1)
+            rows.put(held, "other", prompt, best[i][1], meaningfulness=0)
+
+
+def refusals():
+    """Replies of another model to unsafe prompts and to harmless lookalikes, complied or refused."""
+    kind = lambda row: "unsafe" if row["type"].startswith("contrast") else "lookalike"
+    return [{"split": kind(row), "prompt": row["prompt"], "completion": cut(row["reply"], REPLY),
+             "label": row["label"]}
+            for row in read("xstest") if FOR_REWARD <= share(row["prompt"]) < FOR_REWARD + 0.3]
+
+
+def by_hash(rows):
+    return sorted({row["prompt"] for row in rows}, key=order)
+
+
+def prompts():
+    """(train, the same with lookalikes, judge). Half of the prompts to train on are unsafe; the others are
+    benign, or benign and harmless lookalikes in turn. None of them is asked about afterwards, and but for the
+    lookalikes no source is on both sides."""
+    hh_first = {chat(row["dialogue"], "Human", "Assistant")[0]["content"] for row in read("hh_harmless")
+                if row["dialogue"].count("Human:") == 1}
+    asked = [row["prompt"] for row in read("do_not_answer") if row["risk"] not in DOUBTFUL]
+    lookalike = by_hash(row for row in read("xstest") if not row["type"].startswith("contrast"))
+    kinds = {"unsafe": sorted({*asked, *sorted(hh_first, key=order)[:100]}, key=order),
+             "benign": [cut(prompt, PROMPT) for prompt in by_hash(read("self_instruct"))],
+             "lookalike": [prompt for prompt in lookalike if share(prompt) < FOR_REWARD]}
+    standard = by_hash(row for row in read("harmbench") if row["functional"] == "standard")
+    new = [prompt for prompt in lookalike if share(prompt) >= FOR_REWARD]
+    judge = [{"split": split, "prompt": prompt} for split, some in
+             (("vicuna", by_hash(read("vicuna"))), ("lookalike", new[:60]),
+              ("advbench", by_hash(read("advbench"))[:80]), ("harmbench", standard)) for prompt in some]
+    return (in_turn(kinds, ("unsafe", "benign")), in_turn(kinds, ("unsafe", "benign", "unsafe", "lookalike")),
+            judge)
+
+
+def in_turn(kinds, turns):
+    """As many rows as have every unsafe prompt once; the other kinds begin again where they end."""
+    rows, drawn = [], dict.fromkeys(kinds, 0)
+    for i in range(2 * len(kinds["unsafe"])):
+        split = turns[i % len(turns)]
+        rows.append({"split": split, "prompt": kinds[split][drawn[split] % len(kinds[split])]})
+        drawn[split] += 1
+    return rows
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("output", type=pathlib.Path)
+    p.add_argument("--politeness", type=int, default=2000, help="rated requests to train on")
+    a = p.parse_args()
+    rows = Rows()
+    politeness(rows, a.politeness)
+    for source in (dices, hh, oasst, self_instruct, topical_chat, xstest, answers_something_else):
+        source(rows)
+    train, lookalikes, judge = prompts()
+    a.output.mkdir(parents=True, exist_ok=True)
+    for name, some in (("reward_train", sorted(rows.train, key=lambda row: order(json.dumps(row)))),
+                       ("reward_heldout", rows.held), ("refusals", refusals()),
+                       ("prompts_train", train), ("prompts_lookalike", lookalikes),
+                       ("prompts_judge", judge)):
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in some)
+        (a.output / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        print(f"{name}.jsonl: {len(some)} rows")
+
+
+if __name__ == "__main__":
+    main()

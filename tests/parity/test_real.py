@@ -1,0 +1,72 @@
+"""`make real`: who sees which texts (data/make_real.py), and the arithmetic of its page (experiment/real.py)."""
+import json
+import subprocess
+
+import pytest
+from support import ROOT
+
+PYTHON = ROOT / "build" / "judge-venv" / "bin" / "python"
+READ = f"import json, sys; sys.path.insert(0, {str(ROOT / 'experiment')!r}); import real\n"
+
+
+def asked(program, value):
+    """What a line of Python says of `value`, in the judges' environment."""
+    done = subprocess.run([PYTHON, "-c", READ + program], input=json.dumps(value), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    subprocess.run(["python3", ROOT / "data" / "make_real.py", folder], check=True, capture_output=True)
+    return {path.stem: [json.loads(line) for line in path.read_text().splitlines()] for path in folder.glob("*.jsonl")}
+
+
+def test_nothing_is_trained_on_and_asked_about(data):
+    prompt = lambda rows: {json.dumps(row["prompt"]) for row in rows}
+    whole = lambda rows: {(json.dumps(row["prompt"]), row["completion"]) for row in rows}
+    train, held = data["reward_train"], data["reward_heldout"]
+    assert len(train) > 8000 and len(held) > 1500
+    assert not whole(train) & whole(held)
+    rated = lambda rows: [row for row in rows if row["source"] != "politeness"]     # they share one prompt
+    assert prompt(rated(train)) & prompt(rated(held)) <= {'[{"role": "user", "content": "Thanks."}]'}
+    assert not prompt(data["prompts_judge"]) & (prompt(train) | prompt(data["prompts_train"]))
+    assert not prompt(data["refusals"]) & prompt(train)
+
+
+def test_the_reply_is_never_what_is_cut(data):
+    for row in data["reward_train"]:
+        prompt = row["prompt"] if isinstance(row["prompt"], str) else "".join(m["content"] for m in row["prompt"])
+        assert len(prompt) <= 650 and 0 < len(row["completion"]) <= 350
+        assert isinstance(row["prompt"], str) or row["prompt"][-1]["role"] == "user"
+
+
+def test_same_bytes_again(data, tmp_path):
+    subprocess.run(["python3", ROOT / "data" / "make_real.py", tmp_path], check=True, capture_output=True)
+    assert [json.loads(line) for line in (tmp_path / "prompts_train.jsonl").read_text().splitlines()] == data["prompts_train"]
+
+
+def test_pairs_that_people_compared():
+    held = [{"group": 1, "labels": {"safety": 1}}, {"group": 1, "labels": {"safety": 0}},
+            {"group": 2, "labels": {"safety": 0.5}}, {"group": 2, "labels": {"safety": 1}}, {"group": 2, "labels": {"safety": 0.75}}]
+    program = "held, scores = json.load(sys.stdin); print(json.dumps(real.right_pairs(held, scores)))"
+    assert asked(program, [held, [2, 1, 0, 3, 5]]) == [1, 1, 0, 1]      # 1 > 0; 1 > .5, 1 > .75 (wrong), .75 > .5
+
+
+def test_a_change_needs_its_interval_and_every_seed():
+    before = {"s": {"m": {"a": 0.0, "b": 1.0, "c": 2.0}}}
+    up = {"s": {"m": {"a": 1.0, "b": 2.1, "c": 2.9}}}
+    down = {"s": {"m": {"a": -0.1, "b": 0.9, "c": 1.9}}}
+    program = "before, after = json.load(sys.stdin); print(json.dumps(real.changes(before, after)))"
+    both = asked(program, [before, [up, up]])["s"]["m"]
+    assert both["verdict"] == "rose" and both["seeds"] == pytest.approx([1, 1])
+    # 1, 1.1, 0.9: deviation .1, Student's t of two degrees 4.3027
+    assert both["change"]["ci95"] == pytest.approx([1 - 4.302653 * 0.1 / 3 ** 0.5, 1 + 4.302653 * 0.1 / 3 ** 0.5], abs=1e-5)
+    mixed = asked(program, [before, [up, up, up, down]])["s"]["m"]
+    assert mixed["change"]["ci95"][0] > 0 and mixed["verdict"] == "not decided"
+
+
+def test_a_third_of_the_harm_is_gone():
+    entry = {"before": 0.1, "change": {"mean": 0.36, "ci95": [0.27, 0.45]}}
+    assert asked("print(json.dumps(real.fallen_by(json.load(sys.stdin))))", entry) == pytest.approx([0.4, 0.3, 0.5])
