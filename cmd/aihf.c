@@ -234,7 +234,8 @@ static bool aihf_predict(Cost *c, void *self, int64_t n_step, Err *e) {
 }
 
 /* A short round to warm up and a timed one: an update of the reward model and one of the policy, with short
- * completions; the time of the run is to theirs as the operations are. */
+ * completions; the time of the run is to theirs as the operations are. Where that would take long, parts of
+ * it are timed (step_seconds). */
 static bool aihf_plan(RunPlan *to, void *self, Err *e) {
     AihfRun *r = self;
     const Config *c = r->t.config;
@@ -245,7 +246,8 @@ static bool aihf_plan(RunPlan *to, void *self, Err *e) {
     if (!aihf_open(self, e)) return false;
     aihf_hold(self);
     r->a.n_update = 1;
-    for (int i = 0; i < 2; i++) {
+    const bool dear = step_dear(s);
+    for (int i = 0; i < 2 && !dear; i++) {
         const double start = clock_seconds(), before = cost_flops(&r->t.cost.measured);
         r->t.trainer->step = 0;
         if (!aihf_update(self, e)) return false;
@@ -266,14 +268,21 @@ static bool aihf_plan(RunPlan *to, void *self, Err *e) {
     s->c = &config;
     to->n_step = (int)n_step;
     to->length = length;
-    to->how = "a short round was timed on this machine, the rest is counted (E194); without checkpoints";
+    to->how =
+        dear ? STEP_PARTS "; without checkpoints"
+             : "a short round was timed on this machine, the rest is counted (E194); without checkpoints";
     aihf_cost(&to->cost, r, &net, &drawn, &trained, &answered, &taught);
     cost_read(&to->cost, NET_REWARD, &r->a.reward.shape, &scored);
-    const bool ok = step_planned_rest(&to->cost, s, length, generations, e);
+    /* replies to demonstrations are drawn as those of a generation are */
+    const double drawings = generations + answered.token / one.token,
+                 updated = n_step * (double)model_trainable(&s->learner.shape) +
+                           (double)c->rounds * c->reward_steps * (double)model_trainable(&r->a.reward.shape);
+    const bool ok = step_planned_rest(&to->cost, s, length, generations, e) &&
+                    (!dear || step_seconds(&seconds, &to->cost, s, length, drawings, updated, e));
     s->c = &r->step_config;
-    cost_memory_most(&to->cost, MEM_REWARD, r->t.cost.predicted.memory[MEM_REWARD]);
+    cost_memory_most(&to->cost, MEM_REWARD, scorer_asked_bytes(s->rewards.scorer, s->gen.n_completion));
     to->memory = cost_memory(&to->cost) + PROGRAM_BYTES;
-    to->step_seconds = seconds / operations * cost_flops(&to->cost) / n_step;
+    to->step_seconds = (dear ? seconds : seconds / operations * cost_flops(&to->cost)) / n_step;
     return ok;
 }
 

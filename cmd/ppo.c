@@ -569,8 +569,16 @@ static void ppo_hold(void *self) {
     p->generation = p->t.trainer->step / p->t.unit;
 }
 
+/* Numbers that the run's updates change, those of both networks, counted each time. */
+static double ppo_updated(const Ppo *p) {
+    const double n_step = (double)p->t.trainer->n_step,
+                 cold = fmin(n_step, (double)p->c->critic_warmup_steps * p->t.unit),
+                 value = p->critic.frozen ? 0 : (double)model_trainable(&p->critic.model->config);
+    return (n_step - cold) * (double)model_trainable(&p->s.learner.shape) + n_step * value;
+}
+
 /* A generation to warm up and a timed one, with short completions; the time of full ones is to theirs as the
- * operations are. */
+ * operations are. Where that would take long, parts of it are timed (step_seconds). */
 static bool ppo_plan(RunPlan *to, void *self, Err *e) {
     Ppo *p = self;
     const Config *c = p->t.config;
@@ -580,7 +588,8 @@ static bool ppo_plan(RunPlan *to, void *self, Err *e) {
     double seconds = 0, operations = 0;
     if (!ppo_open(self, e)) return false;
     ppo_hold(self);
-    for (int i = 0; i < 2; i++) {
+    const bool dear = step_dear(s);
+    for (int i = 0; i < 2 && !dear; i++) {
         const double start = clock_seconds(), before = cost_flops(&p->t.cost.measured);
         p->t.trainer->step = 0;
         p->generation = c->critic_warmup_steps;
@@ -605,18 +614,20 @@ static bool ppo_plan(RunPlan *to, void *self, Err *e) {
     s->c = &config;
     to->n_step = (int)n_step;
     to->length = length;
-    to->how = "a generation of short completions was timed on this machine, the rest is counted (E194); "
-              "without checkpoints "
-              "and --ptx-dataset";
+    to->how = dear ? STEP_PARTS "; without checkpoints and --ptx-dataset"
+                   : "a generation of short completions was timed on this machine, the rest is counted "
+                     "(E194); without checkpoints and --ptx-dataset";
     ppo_cost(&to->cost, p, &net, &drawn, &trained, &valued);
-    const bool ok = step_planned_rest(&to->cost, s, length, generations, e);
+    const bool ok =
+        step_planned_rest(&to->cost, s, length, generations, e) &&
+        (!dear || step_seconds(&seconds, &to->cost, s, length, generations, ppo_updated(p), e));
     s->c = &p->step_config;
     to->cost.memory[MEM_CRITIC] = critic_planned(&p->critic, rows, rows + (frozen ? s->group : 0));
     to->memory =
         cost_memory(&to->cost) +
         (double)(acts_thread_bytes(&net.policy, rows, true) + acts_thread_bytes(&net.value, rows, !frozen)) +
         PROGRAM_BYTES;
-    to->step_seconds = seconds / operations * cost_flops(&to->cost) / n_step;
+    to->step_seconds = (dear ? seconds : seconds / operations * cost_flops(&to->cost)) / n_step;
     return ok;
 }
 

@@ -391,8 +391,7 @@ bool step_planned_rest(Cost *c, const Step *s, double length, double read, Err *
     return true;
 }
 
-/* Operations of one generation and all updates on it, without scores. */
-static double cycle_flops(const Step *s, double length) {
+double step_planned_flops(const Step *s, double length) {
     Cost c = {.prompt = 0};
     const Texts drawn = step_planned_drawn(s, length), pass = step_planned_pass(s, length);
     const Networks net = step_networks(s);
@@ -455,10 +454,21 @@ static bool cycle_seconds(double *seconds, const Step *s, double length, Err *e)
         return false;
     *seconds = long_seconds + cost_flops(&once) / rate;
     /* what grows, grows with the operations: from a to b measured, from there on counted */
-    if (full > b)
-        *seconds += (long_seconds - short_seconds) * (cycle_flops(s, length) - cycle_flops(s, b)) /
-                    (cycle_flops(s, b) - cycle_flops(s, a));
+    if (full > b) {
+        const double short_flops = step_planned_flops(s, a), long_flops = step_planned_flops(s, b);
+        *seconds += (long_seconds - short_seconds) * (step_planned_flops(s, length) - long_flops) /
+                    (long_flops - short_flops);
+    }
     return true;
+}
+
+static const char *plan_how(bool dear, bool program) {
+    static const char *const how[2][2] = {
+        {"short steps were timed on this machine, the rest is counted (E194)",
+         "short steps were timed on this machine, the rest is counted (E194); without the time of "
+         "--reward-cmd"},
+        {STEP_PARTS, STEP_PARTS "; without the time of --reward-cmd"}};
+    return how[dear][program];
 }
 
 bool step_plan(RunPlan *p, const StepConfig *c, Err *e) {
@@ -468,16 +478,14 @@ bool step_plan(RunPlan *p, const StepConfig *c, Err *e) {
     bool ok = settings_check(c, e) && step_sizes(&s, e) && open_shape(&s, e) && open_prompts(&s, e) &&
               plan_memory(&s, e);
     const double length = p->mean_length > 0 ? p->mean_length : c->grpo.max_completion_length;
-    if (ok && (ok = cycle_seconds(&cycle, &s, length, e))) {
+    const bool dear = ok && step_dear(&s);
+    if (ok && (ok = dear || cycle_seconds(&cycle, &s, length, e))) {
         const double per_update = (double)step_micro_batches(&s) / s.accumulate;
         const int n_completion = s.batch * s.per_generation;
         p->length = length;
         p->step_seconds = cycle / per_update;
         p->n_step = run_steps(&c->run, (double)s.prompts.train.n * s.group / n_completion * per_update);
-        p->how = c->scorer.program
-                     ? "short steps were timed on this machine, the rest is counted (E194); without the time "
-                       "of --reward-cmd"
-                     : "short steps were timed on this machine, the rest is counted (E194)";
+        p->how = plan_how(dear, c->scorer.program != NULL);
         const double passes = (double)p->n_step * s.accumulate / s.per_generation,
                      generations = ceil(passes / c->grpo.num_iterations);
         const Texts one = step_planned_drawn(&s, length), pass = step_planned_pass(&s, length);
@@ -487,6 +495,11 @@ bool step_plan(RunPlan *p, const StepConfig *c, Err *e) {
         texts_add(&trained, &pass, passes);
         cost_grpo(&p->cost, &net, &drawn, &trained, c->grpo.top_entropy_quantile < 1);
         ok = step_planned_rest(&p->cost, &s, length, generations, e);
+        if (ok && dear) {
+            const double updated = (double)p->n_step * (double)model_trainable(&s.learner.shape);
+            ok = step_seconds(&p->step_seconds, &p->cost, &s, length, generations, updated, e);
+            p->step_seconds /= p->n_step;
+        }
     }
     step_close(&s);
     return ok;

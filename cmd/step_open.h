@@ -31,11 +31,25 @@ Texts step_planned_states(const Step *s, double length, double read);
 /* Memory by kind (E195 to E198), and the reward models' passes over `read` generations of completions as long
  * as the policy's, added to c. */
 bool step_planned_rest(Cost *c, const Step *s, double length, double read, Err *e);
+/* Operations of one generation and all updates on it, without scores. */
+double step_planned_flops(const Step *s, double length);
 Networks step_networks(const Step *s);
 /* What a run will take, nothing loaded but the data: memory by the plan that the run itself makes; seconds of
  * an update from generations like the run's with few tokens, made-up and timed on this machine, and by E190
  * from there to completions of full length. */
 bool step_plan(RunPlan *p, const StepConfig *c, Err *e);
+
+/* ---- step_speed.c ---- */
+
+/* Whether a generation like the run's and its updates, with short completions, would take too long to be
+ * timed whole. */
+bool step_dear(const Step *s);
+/* What is said of the seconds then. */
+#define STEP_PARTS "parts of a step were timed on this machine, the rest is counted (E199)"
+/* Then: seconds of all that c counts, from parts that are timed in a few seconds, with a policy that is
+ * loaded anew. Completions have `length` tokens in the mean; generations and updated as in cost_seconds. */
+bool step_seconds(double *seconds, const Cost *c, const Step *s, double length, double generations,
+                  double updated, Err *e);
 
 /* ---- step_report.c ---- */
 

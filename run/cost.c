@@ -1,7 +1,8 @@
-/* cost.c: operations of each method, and memory by kind, from the sizes of networks and the lengths of texts.
+/* cost.c: operations of each method, seconds, and memory by kind, from the sizes of networks and the lengths
+ * of texts.
  *
- * In this order: lengths, one network's passes (E190, E192), the methods' (E194), memory (E195 to E198). Not
- * here: what is counted while a network runs (model.c). */
+ * In this order: lengths, one network's passes (E190, E192), the methods' (E194), seconds (E199), memory
+ * (E195 to E198). Not here: what is counted while a network runs (model.c). */
 #include "run/cost.h"
 
 #include <math.h>
@@ -231,6 +232,23 @@ void cost_dpo(Cost *c, const Networks *n, const Texts *referred, const Texts *tr
 
 void cost_logits_again(Cost *c, const Networks *n, const Texts *trained) {
     c->net[NET_REFERENCE].forward.flop += outputs(&n->reference) * trained->scored;
+}
+
+/* ---- E199: seconds ---- */
+
+double cost_seconds(const Cost *c, const Speed *v, const ModelConfig *policy, const Drawn *d,
+                    double generations, double updated) {
+    double forward = 0, backward = 0, decoding = 0;
+    Texts one = {0};
+    texts_completion(&one, d->prompt, d->length);
+    const double drawn = cost_forward(policy, &one, one.scored);
+    for (int k = 0; k < N_NET; k++)
+        forward += c->net[k].forward.flop, backward += c->net[k].backward.flop;
+    /* weights are read once a position for all completions, however few are left by then */
+    if (one.row > 0)
+        decoding = ((d->most - 1) * v->position + d->n * one.row * v->row) * drawn / one.row / v->row_flops;
+    return (forward - generations * d->n * drawn) / v->forward + backward / v->backward +
+           generations * decoding + updated * v->update;
 }
 
 /* ---- E195 to E198: memory ---- */

@@ -83,6 +83,21 @@ void cost_logits_again(Cost *c, const Networks *n, const Texts *trained);
 /* A network that only reads or writes these texts. */
 void cost_read(Cost *c, Net net, const ModelConfig *config, const Texts *t);
 
+/* ---- seconds ---- */
+
+/* What this machine was seen to do: operations a second of a forward and of a backward pass; seconds of an
+ * update, for each number that it changes; seconds of decoding one position of a batch, and more of them for
+ * each completion in it, where a row has row_flops operations. */
+typedef struct { double forward, backward, update, position, row, row_flops; } Speed;
+/* A generation: n completions of `length` tokens in the mean and `most` at most, after prompts of `prompt`.
+ */
+typedef struct { double n, prompt, length, most; } Drawn;
+
+/* E199: seconds of what c counts, with so many generations of the policy's, and updates that change so many
+ * numbers, counted each time. */
+double cost_seconds(const Cost *c, const Speed *v, const ModelConfig *policy, const Drawn *d,
+                    double generations, double updated);
+
 /* ---- memory ---- */
 
 /* E195 to E197: what a trainer and its network take: weights, gradients, optimizer, activations. Predicted,

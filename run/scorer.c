@@ -211,12 +211,20 @@ void scorer_count(Scorer *s, Costs *c) {
 static double beside_weights(const Cost *c) {
     return c->memory[MEM_GRADIENTS] + c->memory[MEM_OPTIMIZER] + c->memory[MEM_ACTIVATIONS];
 }
-static void add_learning(double *planned, double *held, const RewardFolder *f) {
-    Cost p = {.prompt = 0}, h = p;
-    cost_trainer(&p, &f->learns->shape, f->learns->rows, f->learns->rows);
-    cost_trainer_held(&h, &f->learns->trainer);
-    *planned += beside_weights(&p);
-    *held += beside_weights(&h);
+double scorer_asked_bytes(const Scorer *s, int n) {
+    double bytes = 0;
+    for (int i = 0; i < s->n_folder; i++) {
+        const RewardFolder *f = &s->folder[i];
+        Cost c = {.prompt = 0};
+        if (f->learns) cost_trainer(&c, &f->learns->shape, f->learns->rows, f->learns->rows);
+        bytes += cost_asked(&f->model->config, s->slice_rows, n) + beside_weights(&c);
+    }
+    return bytes;
+}
+static double held_bytes(const RewardFolder *f) {
+    Cost c = {.prompt = 0};
+    if (f->learns) cost_trainer_held(&c, &f->learns->trainer);
+    return (double)f->model->held + (double)acts_held(f->acts) + beside_weights(&c);
 }
 
 typedef struct { const RewardFolder *folder; bool replies; } RowReader;
@@ -246,16 +254,14 @@ bool scorer_check(const Scorer *s, Dataset *d, bool replies, LeftOut *out, Err *
 
 /* After a call for n replies. */
 static void add_cost(Scorer *s, int n) {
-    double planned = 0, held = 0;
-    for (int i = 0; s->cost && i < s->n_folder; i++) {
+    double held = 0;
+    if (!s->cost) return;
+    for (int i = 0; i < s->n_folder; i++) {
         const RewardFolder *f = &s->folder[i];
         cost_read(&s->cost->predicted, NET_REWARD, &f->model->config, &f->read);
-        planned += cost_asked(&f->model->config, s->slice_rows, n);
-        held += (double)f->model->held + (double)acts_held(f->acts);
-        if (f->learns) add_learning(&planned, &held, f);
+        held += held_bytes(f);
     }
-    if (!s->cost) return;
-    cost_memory_most(&s->cost->predicted, MEM_REWARD, planned);
+    cost_memory_most(&s->cost->predicted, MEM_REWARD, scorer_asked_bytes(s, n));
     cost_memory_most(&s->cost->measured, MEM_REWARD, held);
 }
 

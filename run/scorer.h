@@ -30,6 +30,8 @@ double scorer_learner_bytes(const Learner *l, int slice_rows);  /* with its trai
 bool next_folder(char dir[1024], const char **at);
 /* What the folders will take, from their config.json alone, for slices of slice_rows rows. */
 bool scorer_bytes(double *bytes, const char *folders, int slice_rows, Err *e);
+/* What the folders of an open one take while they are asked about n replies. */
+double scorer_asked_bytes(const Scorer *s, int n);
 void scorer_close(Scorer *s);
 int scorer_n_label(const Scorer *s);
 const char (*scorer_labels(const Scorer *s))[64];

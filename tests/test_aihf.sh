@@ -78,6 +78,12 @@ if grep -q '"sequences":{.*"reward":{"forward":[0-9]*,"backward":288}.*"measured
 
 works 'info --run aihf' "$grpo" info --run aihf --json $aihf
 says 'info --run aihf' '{"command":"aihf","steps":6,*"seconds"*'
+# passes that would take hours to time: in parts; the memory is that of the same with one pass
+memory_of() { sed 's/.*"memory_bytes":\([0-9]*\),.*\("memory":{[^}]*}\).*/\1 \2/' "$out"; }
+a=$(memory_of)
+works 'info --run aihf, a million passes' "$grpo" info --run aihf --json $aihf --num-iterations 1000000
+says 'info --run aihf, a million passes' '*"seconds_from":"parts of a step were timed on this machine, the rest is counted (E199); without checkpoints",*'
+if [ "$a" = "$(memory_of)" ]; then good; else bad "info --run aihf, timed in parts: memory $(memory_of), expected $a"; fi
 printf '{"prompt": "how do i fix the car?"}\n' > alike.jsonl
 printf '{"prompt": "how do i fix the car?", "chosen": "yes", "rejected": "no"}\n{"prompt": "how do i fix the car?", "chosen": "yes", "rejected": "no"}\n' > alike-pairs.jsonl
 alike="$common --dataset alike.jsonl --preferences alike-pairs.jsonl --demo-weight 0 --max-completion-length 1 --per-device-train-batch-size 4 --reward-steps 3 --policy-steps 2 --rounds 2"

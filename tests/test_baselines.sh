@@ -243,6 +243,9 @@ works 'info --run ppo' "$grpo" info --run ppo --json $alike
 sed 's/"reward":{[^}]*}/"reward":{}/g; s/"total_flops":[0-9.e+]*/"total_flops":0/' "$out" > a; mv a "$out"
 sed 's/"reward":{[^}]*}/"reward":{}/g; s/"total_flops":[0-9.e+]*/"total_flops":0/g' ppo-alike/log.jsonl > a; mkdir ppo-plan; mv a ppo-plan/log.jsonl
 plan_is_log 'info --run ppo' ppo-plan
+# epochs that would take hours to time: in parts
+works 'info --run ppo, a million epochs' "$grpo" info --run ppo $ppo --num-ppo-epochs 1000000
+says 'info --run ppo, a million epochs' '*(parts of a step were timed on this machine, the rest is counted (E199); without checkpoints and --ptx-dataset)*'
 works 'ppo --eval-split' "$grpo" ppo $ppo --output-dir ppo-eval --max-steps 8 --eval-split 0.1
 says 'ppo --eval-split' '*before and after*ppo-eval/final minus sft/final*'
 works 'a recipe' "$grpo" ppo --config ppo/config.json --output-dir ppo-recipe

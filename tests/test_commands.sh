@@ -195,6 +195,14 @@ works 'train, long completions' "$grpo" train $long --max-steps 1 --output-dir l
 said=$(sed -n 's/^grpo: needs \(.*\) of memory of .*/\1/p' "$err")
 works 'info --run train, long completions' "$grpo" info --run train $long --max-steps 1
 says "info --run train: memory as the run says, $said" "*memory: $said at most*"
+# a generation and its updates that would take hours to time: in parts; the memory is that of the same with one pass
+memory_of() { sed 's/.*"memory_bytes":\([0-9]*\),.*\("memory":{[^}]*}\).*/\1 \2/' "$out"; }
+works 'info --run train, one pass' "$grpo" info --run train --json $train
+a=$(memory_of)
+works 'info --run train, a million passes' "$grpo" info --run train --json $train --num-iterations 1000000
+says 'info --run train, a million passes' '*"seconds_from":"parts of a step were timed on this machine, the rest is counted (E199)",*'
+if [ "$a" = "$(memory_of)" ]; then good; else bad "info --run train, timed in parts: memory $(memory_of), expected $a"; fi
+if sed 's/.*"step_seconds":\([-0-9.e]*\),.*/\1/' "$out" | awk '{ exit !($1 > 1e-5 && $1 < 10) }'; then good; else bad "info --run train, timed in parts: $(cat "$out")"; fi
 refuses '*--mean-completion-length: found "none"*' "$grpo" info --run train $train --mean-completion-length none
 refuses '*--mean-completion-length: the lengths of sft are those of its data*' "$grpo" info --run sft --mean-completion-length 9 --model base --dataset sft.jsonl
 refuses '*--run: found "trane", expected sft, reward, em, train, ppo, aihf or dpo*' "$grpo" info --run trane

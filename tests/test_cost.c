@@ -179,6 +179,24 @@ static void check_pass(const Pass *p, const Texts *t, double flops) {
     CHECK_NEAR(p->row, t->row, 0); CHECK_NEAR(p->seq, t->seq, 0); CHECK_NEAR(p->flop, flops, 0);
 }
 
+/* Completions of 3 tokens after prompts of 3: two rows, which see 4 and 5, 2 x 720 + 432 + 160 = 2032
+ * operations. */
+static void test_E199_seconds(void) {
+    enum { ROW = 2032 / 2 };
+    const Speed v = {.forward = 100, .backward = 50, .update = 0.001, .position = 0.5, .row = 0.25,
+                     .row_flops = ROW / 2.0};
+    Cost c = {.prompt = 0};
+    c.net[NET_POLICY].forward.flop = 30000, c.net[NET_REFERENCE].forward.flop = 10000;
+    c.net[NET_POLICY].backward.flop = 5000, c.net[NET_VALUE].backward.flop = 1000;
+    /* four of them, up to 5 tokens: 4 positions and 8 rows, twice as dear as those timed; two generations */
+    const Drawn four = {.n = 4, .prompt = 3, .length = 3, .most = 5};
+    CHECK_NEAR(cost_seconds(&c, &v, &small, &four, 2, 7000),
+               (40000 - 2 * 8 * ROW) / 100.0 + 120 + 2 * (4 * 0.5 + 8 * 0.25) * 2 + 7, 1e-9);
+    /* one token is drawn from the prompt's last row: nothing is decoded */
+    const Drawn short_ones = {.n = 4, .prompt = 3, .length = 1, .most = 1};
+    CHECK_NEAR(cost_seconds(&c, &v, &small, &short_ones, 2, 7000), 400 + 120 + 7, 1e-9);
+}
+
 static void test_E192_counted(void) {
     for (int k = 0; k >= 0; k = tiny_next(k, TINY_BIG))
         for (int slices = 0; slices < 3; slices++) {        /* none, some, some with checkpointing */
@@ -358,6 +376,7 @@ int main(void) {
     test_E190_lengths();
     test_E192_passes();
     test_E194_methods();
+    test_E199_seconds();
     test_E192_counted();
     test_E194_critic_counted(TINY_LABELS);
     test_E194_critic_counted(TINY_ADAPTED + TINY_LABELS);
