@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/advice.h"
 #include "cmd/commands.h"
 #include "run/run.h"
 #include "net/folder.h"
@@ -176,6 +177,7 @@ static void put_plan(JsonWriter *w, const char *command, const RunPlan *p) {
                     : p->mean_length > 0 ? "given mean"
                                          : "maximum");
     json_key(w, "predicted"); cost_json(w, &p->cost);
+    advice_put(w, p);
     json_end(w, '}');
 }
 
@@ -200,6 +202,8 @@ static void tell_plan(const Json *v) {
         say(flops, "    {@%-12s} {forward%12.4g} {backward%12.4g}");
         say(rows_of, " {forward%14.0f} {backward%14.0f}\n");
     }
+    const Json *advice = json_get(json_get(v, "advice"), "text");
+    for (size_t k = 0; advice && k < advice->length; k++) say(&advice->item[k], "  advice: {}\n");
 }
 
 /* Takes --mean-completion-length N out of the arguments: it is not the command's. */

@@ -471,6 +471,15 @@ static const char *plan_how(bool dear, bool program) {
     return how[dear][program];
 }
 
+static void plan_asked(RunPlan *p, const StepConfig *c, const ModelConfig *shape) {
+    ModelConfig whole = *shape;
+    whole.lora.r = 0;
+    p->asked.parameters = (double)model_trainable(&whole);
+    p->asked.adapter = shape->lora.r > 0;
+    p->asked.rate = c->run.learning_rate;
+    p->asked.beta = c->grpo.beta;
+}
+
 bool step_plan(RunPlan *p, const StepConfig *c, Err *e) {
     Costs cost = {.predicted = {.prompt = 0}};
     Step s = {.c = c, .cost = &cost};
@@ -486,6 +495,7 @@ bool step_plan(RunPlan *p, const StepConfig *c, Err *e) {
         p->step_seconds = cycle / per_update;
         p->n_step = run_steps(&c->run, (double)s.prompts.train.n * s.group / n_completion * per_update);
         p->how = plan_how(dear, c->scorer.program != NULL);
+        plan_asked(p, c, &s.learner.shape);
         const double passes = (double)p->n_step * s.accumulate / s.per_generation,
                      generations = ceil(passes / c->grpo.num_iterations);
         const Texts one = step_planned_drawn(&s, length), pass = step_planned_pass(&s, length);

@@ -50,6 +50,10 @@ typedef struct RunPlan {
     const char *how;                    /* where the seconds come from, and what they leave out */
     Cost cost;                          /* of the whole run, by formula */
     double length; /* of completions, that it counts with; 0: lengths are those of the data */
+    struct {
+        double parameters, rate, beta;
+        bool adapter;
+    } asked;            /* of `train`, which has advice (cmd/advice.h): the whole model's, and its options */
 } RunPlan;
 
 bool run_options_check(const RunOptions *o, Err *e);
