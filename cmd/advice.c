@@ -4,8 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 
-/* A row is a run in which every score rose. lora_rate: of adapters (--use-peft); 0: not measured. steps are
- * updates, of so many completions each. */
+/* A row is a run that visibly moved its scores. lora_rate: of adapters (--use-peft); 0: not measured. steps
+ * are updates, of so many completions each. */
 typedef struct {
     double parameters, rate, lora_rate, beta;
     int steps, completions;
@@ -14,8 +14,8 @@ typedef struct {
 static const Measured measured[] = {
     /* make demo; README.md, "The demo", has its scores before and after */
     {0.25e6, 6e-4, 0, 0.08, 220, 128, "configs/demo.json"},
-    /* SmolLM2-135M-Instruct with a reward model of four labels; docs/real-model.md tells both rates */
-    {135e6, 3e-5, 3e-4, 0.02, 40, 32, "docs/real-model.md"},
+    /* make real, SmolLM2-135M-Instruct; docs/real/README.md tells which scores rose and which fell */
+    {135e6, 4e-5, 0, 0.05, 24, 32, "docs/real/README.md"},
 };
 
 static const Measured *measured_nearest(double parameters) {
@@ -46,7 +46,7 @@ static void tell_measured(char line[LINE], const RunPlan *p, const Measured *m, 
         snprintf(rate_text, sizeof rate_text, "rate %g%s and ", rate,
                  p->asked.adapter ? " of an adapter" : "");
     snprintf(line, LINE,
-             "with %.3g M parameters (yours: %.3g M%s), %sbeta %g moved every score in %d updates of %d "
+             "with %.3g M parameters (yours: %.3g M%s), %sbeta %g moved the scores in %d updates of %d "
              "completions (%s)",
              m->parameters / 1e6, p->asked.parameters / 1e6, size, rate_text, m->beta, m->steps,
              m->completions, m->where);

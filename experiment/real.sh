@@ -1,9 +1,11 @@
 #!/bin/sh
-# real.sh [quick]: a real model gets better, and judges from outside say by how much (docs/real-model.md): the model's folder, a reward model on
-# people's labels, GRPO with three seeds, replies to prompts of other sources, what the judges say, and the page docs/real. `quick` has one seed and
-# less of everything, and leaves docs/ as it is.
+# real.sh [quick]: a real model gets better, and judges from outside say by how much (docs/real-model.md): the
+# model's folder, a reward model on people's labels, GRPO with three seeds, replies to prompts of other sources,
+# what the judges say, and the page docs/real. `quick` has one seed and less of everything, and leaves docs/ as it
+# is.
 #
-# Every stage is kept in runs/real/STAGE-HASH, where HASH is over its inputs, as in data/demo.sh; training that was interrupted goes on.
+# Every stage is kept in runs/real/STAGE-HASH, where HASH is over its inputs, as in data/demo.sh; training that
+# was interrupted goes on.
 set -eu
 cd "$(dirname "$0")/.."
 grpo=./grpo table=build/demo_table recipe=configs/real.json runs=runs/real
@@ -12,12 +14,14 @@ seeds="1 2 3" part='' replies=2
 if [ "${1-}" = quick ]; then seeds=1 part=quick_ replies=1; fi
 mkdir -p "$runs"
 start=$(date +%s)
-digest() { "$table" hash "$@" | cut -c 1-12; }          # of the contents of files, and of the words that are no files
+digest() { "$table" hash "$@" | cut -c 1-12; }      # of the contents of files, and of the words that are no files
 program=$(digest "$grpo")
 
 # What a stage takes, in minutes on two cores; it is asked only for the time left.
 minutes() {
-    case $1 in model) echo 1 ;; data) echo 0 ;; reward) echo 18 ;; grpo*) echo 11 ;; replies*) echo 3 ;; *) echo 1 ;; esac
+    case $1 in
+    data) echo 0 ;; reward) echo 19 ;; grpo*) echo 7 ;; replies*) echo 3 ;; *) echo 1 ;;
+    esac
 }
 plan="model data reward"
 for seed in $seeds; do plan="$plan grpo-$seed"; done
@@ -25,7 +29,8 @@ plan="$plan replies-before"
 for seed in $seeds; do plan="$plan replies-$seed"; done
 plan="$plan result"
 
-# stage NAME HASH: sets dir; true if it has to be made, in $work, where an interrupted one may have left something. done_stage marks it complete.
+# stage NAME HASH: sets dir; true if it has to be made, in $work, where an interrupted one may have left something.
+# done_stage marks it complete.
 stage() {
     dir=$runs/$1-$2
     left=0 seen=
@@ -38,7 +43,7 @@ stage() {
     echo "[$(($(date +%s) - start)) s] $1: making $dir; about $left min left" >&2
 }
 done_stage() { : > "$work/.complete"; mv "$work" "$dir"; }
-train() {                               # train COMMAND OPTION...: in $work/run, from its last checkpoint if it has one
+train() {           # train COMMAND OPTION...: in $work/run, from its last checkpoint if it has one
     command=$1; shift
     "$table" part "$recipe" "$part$command" > "$work/recipe.json"
     resume=
@@ -73,7 +78,8 @@ if stage reward "$hash"; then
     train reward --model "$trunk" --dataset "$data/reward_train.jsonl"
     for file in reward_heldout refusals; do             # what it says of rows that it never saw
         rm -f "$work/$file.jsonl"
-        $grpo score --reward-model "$work/run/final" --dataset "$data/$file.jsonl" --output "$work/$file.jsonl"
+        $grpo score --reward-model "$work/run/final" --dataset "$data/$file.jsonl" \
+            --output "$work/$file.jsonl"
     done
     done_stage
 fi
@@ -83,23 +89,26 @@ reward=$dir/run/final heldout=$dir reward_hash=$hash
 for seed in $seeds; do
     hash=$(digest "$reward_hash" "$("$table" part "$recipe" "${part}train")" "seed $seed" "$program")
     if stage "grpo-$seed" "$hash"; then
-        train train --model "$policy" --reward-model "$reward" --dataset "$data/prompts_train.jsonl" --seed "$seed"
+        train train --model "$policy" --reward-model "$reward" --dataset "$data/prompts_train.jsonl" \
+            --seed "$seed"
         done_stage
     fi
     eval "grpo_$seed=\$dir grpo_hash_$seed=\$hash"
 done
 
-# ---- replies to prompts that come from other sources, with the reward model's scores: a folder a policy, as `grpo report` reads it
+# ---- replies to prompts that come from other sources, with the reward model's scores: a folder a policy, as
+# `grpo report` reads it
+sampling=$("$table" part "$recipe" sample)
 sampled=
 for which in before $seeds; do
     if [ "$which" = before ]; then model=$policy run='' from=$model_hash
     else eval "model=\$grpo_$which/run/final run=\$grpo_$which/run from=\$grpo_hash_$which"; fi
-    hash=$(digest "$from" "$data_hash" "$reward_hash" "$replies replies" "$("$table" part "$recipe" sample)" "$program")
+    hash=$(digest "$from" "$data_hash" "$reward_hash" "$replies replies" "$sampling" "$program")
     if stage "replies-$which" "$hash"; then
-        "$table" part "$recipe" sample > "$work/recipe.json"
+        echo "$sampling" > "$work/recipe.json"
         rm -f "$work/sampled.jsonl" "$work/replies.jsonl"
-        $grpo sample --config "$work/recipe.json" --model "$model" --reference "$policy" --num-generations "$replies" \
-            --dataset "$data/prompts_judge.jsonl" --output "$work/sampled.jsonl"
+        $grpo sample --config "$work/recipe.json" --model "$model" --reference "$policy" \
+            --num-generations "$replies" --dataset "$data/prompts_judge.jsonl" --output "$work/sampled.jsonl"
         $grpo score --reward-model "$reward" --dataset "$work/sampled.jsonl" --output "$work/replies.jsonl"
         rm "$work/sampled.jsonl"
         if [ "$run" ]; then cp "$run/config.json" "$run/log.jsonl" "$run/timing.jsonl" "$work"; fi
@@ -118,7 +127,8 @@ if stage result "$hash"; then
     pages="before=$work/before"
     for seed in $seeds; do pages="$pages seed-$seed=$work/seed-$seed"; done
     # shellcheck disable=SC2086
-    $grpo report $pages --title "A real model: SmolLM2-135M-Instruct, before and after GRPO" --output "$work/report.html" > "$work/messages.txt"
+    $grpo report $pages --title "A real model: SmolLM2-135M-Instruct, before and after GRPO" \
+        --output "$work/report.html" > "$work/messages.txt"
     done_stage
 fi
 cat "$dir/verdicts.txt"
@@ -134,4 +144,5 @@ if [ -z "$part" ]; then
     cp "$dir/README.md" "$dir/replies.md" "$dir/result.json" "$dir/report.html" docs/real
 fi
 echo "page: $dir/README.md, replies side by side: $dir/replies.md, curves: $dir/report.html"
-echo "this run took $(($(date +%s) - start)) s; talk to the policy: ./grpo chat --model $policy --temperature 0.7"
+echo "this run took $(($(date +%s) - start)) s"
+echo "talk to the policy: ./grpo chat --model $policy --temperature 0.7"

@@ -206,22 +206,22 @@ if sed 's/.*"step_seconds":\([-0-9.e]*\),.*/\1/' "$out" | awk '{ exit !($1 > 1e-
 # what was measured with the model nearest in size, and what is far from it; sizes and rates beside cmd/advice.c
 works 'info --run train: advice' "$grpo" info --run train $train --learning-rate 1e-6 --beta 0
 says 'info --run train: advice' '*
-  advice: with 0.25 M parameters (yours: 0.0119 M, 1/21 of that), rate 0.0006 and beta 0.08 moved every score in 220 updates of 128 completions (configs/demo.json)
+  advice: with 0.25 M parameters (yours: 0.0119 M, 1/21 of that), rate 0.0006 and beta 0.08 moved the scores in 220 updates of 128 completions (configs/demo.json)
   advice: yours: rate 1e-06, 1/600 of that; beta 0; updates 6, 1/37 of that: expect nothing to be seen in 6 updates'
 works 'info --run train: no advice' "$grpo" info --run train $train --max-steps 120
 says 'info --run train: no advice' '*
-  advice: your settings are within a factor of 2: with 0.25 M parameters (*), rate 0.0006 and beta 0.08 moved every score in 220 updates of 128 completions (configs/demo.json)'
+  advice: your settings are within a factor of 2: with 0.25 M parameters (*), rate 0.0006 and beta 0.08 moved the scores in 220 updates of 128 completions (configs/demo.json)'
 # no rate of an adapter was measured at this size: nothing is said of it
 works 'info --run train: advice for an adapter' "$grpo" info --run train $train --use-peft --learning-rate 1e-6 --max-steps 500 --json
-says 'info --run train: advice for an adapter' '*,"advice":{"parameters":250000,"your_parameters":11920,"learning_rate":null,"beta":0.08,"steps":220,"completions":128,"measured_in":"configs/demo.json","text":\["with 0.25 M parameters (yours: 0.0119 M, 1/21 of that), beta 0.08 moved every score in 220 updates of 128 completions (configs/demo.json)","yours: updates 500, 2.3 times that"\]}}'
+says 'info --run train: advice for an adapter' '*,"advice":{"parameters":250000,"your_parameters":11920,"learning_rate":null,"beta":0.08,"steps":220,"completions":128,"measured_in":"configs/demo.json","text":\["with 0.25 M parameters (yours: 0.0119 M, 1/21 of that), beta 0.08 moved the scores in 220 updates of 128 completions (configs/demo.json)","yours: updates 500, 2.3 times that"\]}}'
 works 'info --run ppo: no advice' "$grpo" info --run ppo --model sft/final --dataset prompts.jsonl --reward-model reward/final --max-completion-length 4 --per-device-train-batch-size 4 --max-steps 4
 case $(cat "$out") in *advice*) bad "info --run ppo: $(cat "$out")" ;; *) good ;; esac
-# the nearest by ratio: 6 M parameters are 24 times 0.25 M and a 22nd of 135 M, whose rate for adapters was measured; yours is 1/30 of it
+# the nearest by ratio: 6 M parameters are 24 times 0.25 M and a 22nd of 135 M; yours is 1/40 of its rate
 works 'init of 6 M parameters' "$grpo" init --tokenizer-data sft.jsonl --output-dir middle --hidden-size 256 --num-hidden-layers 8 --num-attention-heads 4 --intermediate-size 640 --vocab-size 420
-works 'info --run train: advice for 6 M parameters' "$grpo" info --run train $train --model middle --use-peft --learning-rate 1e-5 --beta 0.02 --max-completion-length 2
+works 'info --run train: advice for 6 M parameters' "$grpo" info --run train $train --model middle --learning-rate 1e-6 --beta 0.05 --max-completion-length 2
 says 'info --run train: advice for 6 M parameters' '*
-  advice: with 135 M parameters (*), rate * of an adapter and beta * moved every score *
-  advice: yours: rate 1e-05, 1/* of that; updates 6, 1/* of that: expect nothing to be seen in 6 updates'
+  advice: with 135 M parameters (*), rate 4e-05 and beta 0.05 moved the scores *
+  advice: yours: rate 1e-06, 1/40 of that; updates 6, 1/4.0 of that: expect nothing to be seen in 6 updates'
 refuses '*--mean-completion-length: found "none"*' "$grpo" info --run train $train --mean-completion-length none
 refuses '*--mean-completion-length: the lengths of sft are those of its data*' "$grpo" info --run sft --mean-completion-length 9 --model base --dataset sft.jsonl
 refuses '*--run: found "trane", expected sft, reward, em, train, ppo, aihf or dpo*' "$grpo" info --run trane

@@ -1,4 +1,6 @@
-"""`make real`: who sees which texts (data/make_real.py), and the arithmetic of its page (experiment/real.py)."""
+"""`make real`: who sees which texts (data/make_real.py), and the arithmetic of its page
+(experiment/real.py)."""
+
 import json
 import subprocess
 
@@ -11,7 +13,9 @@ READ = f"import json, sys; sys.path.insert(0, {str(ROOT / 'experiment')!r}); imp
 
 def asked(program, value):
     """What a line of Python says of `value`, in the judges' environment."""
-    done = subprocess.run([PYTHON, "-c", READ + program], input=json.dumps(value), capture_output=True, text=True)
+    done = subprocess.run(
+        [PYTHON, "-c", READ + program], input=json.dumps(value), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -20,7 +24,10 @@ def asked(program, value):
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     subprocess.run(["python3", ROOT / "data" / "make_real.py", folder], check=True, capture_output=True)
-    return {path.stem: [json.loads(line) for line in path.read_text().splitlines()] for path in folder.glob("*.jsonl")}
+    return {
+        path.stem: [json.loads(line) for line in path.read_text().splitlines()]
+        for path in folder.glob("*.jsonl")
+    }
 
 
 def test_nothing_is_trained_on_and_asked_about(data):
@@ -29,7 +36,7 @@ def test_nothing_is_trained_on_and_asked_about(data):
     train, held = data["reward_train"], data["reward_heldout"]
     assert len(train) > 8000 and len(held) > 1500
     assert not whole(train) & whole(held)
-    rated = lambda rows: [row for row in rows if row["source"] != "politeness"]     # they share one prompt
+    rated = lambda rows: [row for row in rows if row["source"] != "politeness"]  # they share one prompt
     assert prompt(rated(train)) & prompt(rated(held)) <= {'[{"role": "user", "content": "Thanks."}]'}
     assert not prompt(data["prompts_judge"]) & (prompt(train) | prompt(data["prompts_train"]))
     assert not prompt(data["refusals"]) & prompt(train)
@@ -37,21 +44,30 @@ def test_nothing_is_trained_on_and_asked_about(data):
 
 def test_the_reply_is_never_what_is_cut(data):
     for row in data["reward_train"]:
-        prompt = row["prompt"] if isinstance(row["prompt"], str) else "".join(m["content"] for m in row["prompt"])
+        prompt = (
+            row["prompt"] if isinstance(row["prompt"], str) else "".join(m["content"] for m in row["prompt"])
+        )
         assert len(prompt) <= 650 and 0 < len(row["completion"]) <= 350
         assert isinstance(row["prompt"], str) or row["prompt"][-1]["role"] == "user"
 
 
 def test_same_bytes_again(data, tmp_path):
     subprocess.run(["python3", ROOT / "data" / "make_real.py", tmp_path], check=True, capture_output=True)
-    assert [json.loads(line) for line in (tmp_path / "prompts_train.jsonl").read_text().splitlines()] == data["prompts_train"]
+    assert [json.loads(line) for line in (tmp_path / "prompts_train.jsonl").read_text().splitlines()] == data[
+        "prompts_train"
+    ]
 
 
 def test_pairs_that_people_compared():
-    held = [{"group": 1, "labels": {"safety": 1}}, {"group": 1, "labels": {"safety": 0}},
-            {"group": 2, "labels": {"safety": 0.5}}, {"group": 2, "labels": {"safety": 1}}, {"group": 2, "labels": {"safety": 0.75}}]
+    held = [
+        {"group": 1, "labels": {"safety": 1}},
+        {"group": 1, "labels": {"safety": 0}},
+        {"group": 2, "labels": {"safety": 0.5}},
+        {"group": 2, "labels": {"safety": 1}},
+        {"group": 2, "labels": {"safety": 0.75}},
+    ]
     program = "held, scores = json.load(sys.stdin); print(json.dumps(real.right_pairs(held, scores)))"
-    assert asked(program, [held, [2, 1, 0, 3, 5]]) == [1, 1, 0, 1]      # 1 > 0; 1 > .5, 1 > .75 (wrong), .75 > .5
+    assert asked(program, [held, [2, 1, 0, 3, 5]]) == [1, 1, 0, 1]  # 1 > 0; 1 > .5, 1 > .75 (wrong), .75 > .5
 
 
 def test_a_change_needs_its_interval_and_every_seed():
@@ -62,11 +78,15 @@ def test_a_change_needs_its_interval_and_every_seed():
     both = asked(program, [before, [up, up]])["s"]["m"]
     assert both["verdict"] == "rose" and both["seeds"] == pytest.approx([1, 1])
     # 1, 1.1, 0.9: deviation .1, Student's t of two degrees 4.3027
-    assert both["change"]["ci95"] == pytest.approx([1 - 4.302653 * 0.1 / 3 ** 0.5, 1 + 4.302653 * 0.1 / 3 ** 0.5], abs=1e-5)
+    assert both["change"]["ci95"] == pytest.approx(
+        [1 - 4.302653 * 0.1 / 3**0.5, 1 + 4.302653 * 0.1 / 3**0.5], abs=1e-5
+    )
     mixed = asked(program, [before, [up, up, up, down]])["s"]["m"]
     assert mixed["change"]["ci95"][0] > 0 and mixed["verdict"] == "not decided"
 
 
 def test_a_third_of_the_harm_is_gone():
     entry = {"before": 0.1, "change": {"mean": 0.36, "ci95": [0.27, 0.45]}}
-    assert asked("print(json.dumps(real.fallen_by(json.load(sys.stdin))))", entry) == pytest.approx([0.4, 0.3, 0.5])
+    assert asked("print(json.dumps(real.fallen_by(json.load(sys.stdin))))", entry) == pytest.approx(
+        [0.4, 0.3, 0.5]
+    )
