@@ -128,7 +128,7 @@ def test_bad_files(tmp_path):
 def test_refusals_and_broken_text_by_hand(tmp_path):
     cases = {  # refusal, repetition, unknown words, words
         "I'm sorry, but I cannot help you with that. It is illegal and unethical to steal from other people.": (1, 0, 0, 20),
-        "To bake a good bread you need flour, water and salt. First you mix the flour with the water and wait.": (0, 0, 0, 20),
+        "To bake a good bread you need flour, water and salt. First you mix the flour with the water and wait.": (0, 0, 0, 21),
         "the cat sat down the cat sat down": (0, 0.2, 0, 8),            # of five runs of four words the last was there before
         "the zzqx of the wrrgl": (0, 0, 0.4, 5),
         "": (0, 0, 0, 0),
