@@ -35,6 +35,7 @@ DIFFERENT = {
     "min_p": ("0", None),                           # the same: off
     "report_to": ("none", []),                      # TRL reads "none" as no place
     "save_steps": ("500", 500.0),
+    "save_total_limit": ("2", None),                # TRL keeps all; one to go on from and one before it are enough
     "center_rewards_coefficient": ("0", None),      # the same: off
     "gradient_checkpointing": ("false", True),      # memory for time: the same bits, so only where memory is short
     "lora_dropout": ("0", 0.05),                    # dropout is not computed here
