@@ -50,9 +50,7 @@ static void write_row(JsonWriter *w, const Example *x, const real *score, const 
     for (size_t i = 0; x->row && i < x->row->length; i++)
         if (strcmp(x->row->item[i].key, "scores") && strcmp(x->row->item[i].key, "reward"))
             json_put_value(w, x->row->item[i].key, &x->row->item[i]);
-    json_open(w, "scores", '{');
-    for (int k = 0; k < n_label; k++) json_put(w, label[k], score[k]);
-    json_end(w, '}');
+    scores_put(w, "scores", label, score, n_label);
     json_put(w, "reward", reward);
     json_end(w, '}');
     json_raw(w, "\n");

@@ -89,12 +89,6 @@ static bool by_label(const Step *s) {
 
 /* ---- the value: settings, completions, scores, advantages ---- */
 
-static void put_labels(JsonWriter *w, const char *key, const Step *s, const real *x) {
-    json_open(w, key, '{');
-    for (int k = 0; k < s->rewards.n_label; k++) json_put(w, s->rewards.label[k], (double)x[k]);
-    json_end(w, '}');
-}
-
 static void put_settings(JsonWriter *w, const Step *s, const Config *c, int64_t wanted, const char *hex) {
     const GrpoConfig *g = &c->step.grpo;
     json_put_string(w, "command", "trace");
@@ -138,11 +132,11 @@ static void put_completion(JsonWriter *w, const Step *s, const Parts *p, int i) 
     json_put_string(w, "completion", g->text[i]);
     json_put_int(w, "completion_length", g->out.length[i]);
     json_put_string(w, "finish_reason", g->out.ended[i] ? "stop" : "length");
-    put_labels(w, "scores", s, g->score + at);
+    scores_put(w, "scores", s->rewards.label, g->score + at, s->rewards.n_label);
     json_put(w, "reward", g->reward[i]);
     if (!grpo_weighs(&s->c->grpo)) json_put_string(w, "reward_label", rewarded(s, i));
     if (by_label(s)) {
-        put_labels(w, "z", s, p->z + at);
+        scores_put(w, "z", s->rewards.label, p->z + at, s->rewards.n_label);
         if (s->rewards.floors) json_put(w, "z_reward", isnan(p->z_reward[i]) ? 0 : p->z_reward[i]);
         else json_put(w, "z_sum", p->sum[i]);
     }

@@ -153,9 +153,7 @@ static bool eval_put_replies(FileWriter *file, const Eval *v, const Judged *j, E
     for (int i = 0; i < j->n; i++) {
         answer_put(&w, j->reply[i].prompt, j->text[i], j->reply[i].ended, j->answers.out.length[i],
                    answer_logp(&j->answers, i), NULL, more, 2);
-        json_open(&w, more[0], '{');
-        for (int k = 0; k < v->n_label; k++) json_put(&w, quantity_name(v, k), j->score[i * v->n_label + k]);
-        json_end(&w, '}');
+        scores_put(&w, more[0], scorer_labels(v->plan.scorer), j->score + i * v->n_label, v->n_label);
         json_put(&w, more[1], j->reward[i]);
         json_end(&w, '}');
         json_raw(&w, "\n");

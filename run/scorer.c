@@ -51,6 +51,12 @@ struct Scorer {
 int scorer_n_label(const Scorer *s) { return s->n_label; }
 const char (*scorer_labels(const Scorer *s))[64] { return (const char (*)[64])s->label; }
 
+void scores_put(JsonWriter *w, const char *key, const char (*label)[64], const real *x, int n_label) {
+    json_open(w, key, '{');
+    for (int k = 0; k < n_label; k++) json_put(w, label[k], x[k]);
+    json_end(w, '}');
+}
+
 /* ---- the external program ---- */
 
 /* Which of the program's labels it is, or -1; trial lines take in what is new. */

@@ -35,6 +35,8 @@ double scorer_asked_bytes(const Scorer *s, int n);
 void scorer_close(Scorer *s);
 int scorer_n_label(const Scorer *s);
 const char (*scorer_labels(const Scorer *s))[64];
+/* A member of w: {label: number}, null for NaN; x [n_label]. */
+void scores_put(JsonWriter *w, const char *key, const char (*label)[64], const real *x, int n_label);
 /* From here on, what the folders read and hold is added to c, their passes as predicted (E194) and as
  * counted. */
 void scorer_count(Scorer *s, Costs *c);

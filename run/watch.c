@@ -174,9 +174,7 @@ static void put_drawn(JsonWriter *j, int64_t step, const Watch *w, int i) {
     example_put_messages(j, g->example[i / (g->n_completion / g->n_prompt)]);
     json_put_string(j, "completion", g->text[i]);
     json_put_string(j, "finish_reason", g->ended[i] ? "stop" : "length");
-    json_open(j, "scores", '{');
-    for (int k = 0; k < g->n_label; k++) json_put(j, w->label[k], g->score[i * g->n_label + k]);
-    json_end(j, '}');
+    scores_put(j, "scores", w->label, g->score + i * g->n_label, g->n_label);
     json_put(j, "reward", g->reward[i]);
     json_put(j, "advantage", g->adv[i]);
     json_end(j, '}');
