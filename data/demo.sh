@@ -2,26 +2,16 @@
 # demo.sh: the whole method on the demonstration world (data/README.md): SFT of a policy on replies of mixed quality, a reward model on noisy
 # labels, GRPO on the learned reward alone, and a table by the judge that training never saw.
 #
-# Every stage is kept in runs/demo/STAGE-HASH, where HASH is over its inputs: the recipe's part, the stages before it, and the programs that compute it.
-# A stage whose folder is complete is not run again; nothing is ever overwritten.
+# Every stage is kept in runs/demo (data/stages.sh).
 set -eu
 cd "$(dirname "$0")/.."
+. data/stages.sh
 grpo=./grpo world=build/make_world table=build/demo_table runs=runs/demo recipe=configs/demo.json
 eval_seed=${EVAL_SEED:-97}              # 98 while tuning; 97 is printed, and was never looked at before
 mkdir -p "$runs"
 start=$(date +%s)
 
-program=$("$table" hash "$grpo" | cut -c 1-12)         # any change of the code makes the stages anew
-digest() { "$table" hash "$@" | cut -c 1-12; }          # of the contents of files, and of the words that are no files
-
-# stage NAME HASH: sets dir; true if it has to be made. done_stage marks it complete.
-stage() {
-    dir=$runs/$1-$2
-    if [ -f "$dir/.complete" ]; then echo "$1: kept from an earlier run ($dir)" >&2; return 1; fi
-    rm -rf "$dir.part"; mkdir -p "$dir.part"; work=$dir.part
-    echo "$1: making $dir" >&2
-}
-done_stage() { : > "$work/.complete"; mv "$work" "$dir"; }
+program=$(digest "$grpo")               # any change of the code makes the stages anew
 
 # ---- the world's files
 hash=$(digest "$world")

@@ -1,20 +1,19 @@
 #!/bin/sh
 # real.sh [quick]: a real model gets better, and judges from outside say by how much (docs/real-model.md): the
-# model's folder, a reward model on people's labels, GRPO with three seeds, replies to prompts of other sources,
-# what the judges say, and the page docs/real. `quick` has one seed and less of everything, and leaves docs/ as it
-# is.
+# model's folder, a reward model on people's labels, GRPO with three seeds, replies to prompts of other
+# sources, what the judges say, and the page docs/real. `quick` has one seed and less of everything, and
+# leaves docs/ as it is.
 #
-# Every stage is kept in runs/real/STAGE-HASH, where HASH is over its inputs, as in data/demo.sh; training that
-# was interrupted goes on.
+# Every stage is kept in runs/real (data/stages.sh); training that was interrupted goes on.
 set -eu
 cd "$(dirname "$0")/.."
+. data/stages.sh
 grpo=./grpo table=build/demo_table recipe=configs/real.json runs=runs/real
 python=build/parity-venv/bin/python judge=build/judge-venv/bin/python
-seeds="1 2 3" part='' replies=2
-if [ "${1-}" = quick ]; then seeds=1 part=quick_ replies=1; fi
+quick=${1-} seeds="1 2 3" replies=2 reward_less='' grpo_less=''
+if [ "$quick" ]; then seeds=1 replies=1 reward_less="--max-steps 120" grpo_less="--max-steps 12"; fi
 mkdir -p "$runs"
 start=$(date +%s)
-digest() { "$table" hash "$@" | cut -c 1-12; }      # of the contents of files, and of the words that are no files
 program=$(digest "$grpo")
 
 # What a stage takes, in minutes on two cores; it is asked only for the time left.
@@ -29,34 +28,30 @@ plan="$plan replies-before"
 for seed in $seeds; do plan="$plan replies-$seed"; done
 plan="$plan result"
 
-# stage NAME HASH: sets dir; true if it has to be made, in $work, where an interrupted one may have left something.
-# done_stage marks it complete.
-stage() {
-    dir=$runs/$1-$2
+# timed NAME HASH [FILE]: stage, and says how long it and those behind it take.
+timed() {
+    stage "$@" || return 1
     left=0 seen=
     for name in $plan; do
         if [ "$name" = "$1" ]; then seen=yes; fi
         if [ "$seen" ]; then left=$((left + $(minutes "$name"))); fi
     done
-    if [ -f "$dir/.complete" ]; then echo "$1: kept from an earlier run ($dir)" >&2; return 1; fi
-    mkdir -p "$dir.part"; work=$dir.part
-    echo "[$(($(date +%s) - start)) s] $1: making $dir; about $left min left" >&2
+    echo "$(($(date +%s) - start)) s are over, about $left min left" >&2
 }
-done_stage() { : > "$work/.complete"; mv "$work" "$dir"; }
+begun=run/config.json
 train() {           # train COMMAND OPTION...: in $work/run, from its last checkpoint if it has one
     command=$1; shift
-    "$table" part "$recipe" "$part$command" > "$work/recipe.json"
+    "$table" part "$recipe" "$command" > "$work/recipe.json"
     resume=
-    if [ -f "$work/run/config.json" ]; then resume=--resume; fi
+    if [ -f "$work/$begun" ]; then resume=--resume; fi
     $grpo "$command" --config "$work/recipe.json" --output-dir "$work/run" $resume "$@"
-    rm -f "$work"/run/checkpoint*.safetensors       # gigabytes, and the run is done
 }
+done_training() { rm -f "$work"/run/checkpoint*.safetensors; done_stage; }      # which are gigabytes
 
 # ---- the policy, and the trunk of the reward model: the policy's first layers
 hash=$(digest data/make_smollm2.py)
-if stage model "$hash"; then
+if timed model "$hash"; then
     for layers in all 15; do
-        rm -rf "${work:?}/$layers"
         if [ $layers = all ]; then $python data/make_smollm2.py "$work/$layers"
         else $python data/make_smollm2.py "$work/$layers" --layers $layers; fi > "$work/messages.txt"
     done
@@ -66,32 +61,34 @@ policy=$dir/all trunk=$dir/15 model_hash=$hash
 
 # ---- texts and prompts
 hash=$(digest data/make_real.py data/real/*.jsonl)
-if stage data "$hash"; then
+if timed data "$hash"; then
     python3 data/make_real.py "$work"
     done_stage
 fi
 data=$dir data_hash=$hash
 
 # ---- the reward model
-hash=$(digest "$model_hash" "$data_hash" "$("$table" part "$recipe" "${part}reward")" "$program")
-if stage reward "$hash"; then
-    train reward --model "$trunk" --dataset "$data/reward_train.jsonl"
+hash=$(digest "$model_hash" "$data_hash" "$("$table" part "$recipe" reward)" "$reward_less" "$program")
+if timed reward "$hash" $begun; then
+    # shellcheck disable=SC2086
+    train reward --model "$trunk" --dataset "$data/reward_train.jsonl" $reward_less
     for file in reward_heldout refusals; do             # what it says of rows that it never saw
         rm -f "$work/$file.jsonl"
         $grpo score --reward-model "$work/run/final" --dataset "$data/$file.jsonl" \
             --output "$work/$file.jsonl"
     done
-    done_stage
+    done_training
 fi
 reward=$dir/run/final heldout=$dir reward_hash=$hash
 
 # ---- GRPO: sees the learned reward only
 for seed in $seeds; do
-    hash=$(digest "$reward_hash" "$("$table" part "$recipe" "${part}train")" "seed $seed" "$program")
-    if stage "grpo-$seed" "$hash"; then
+    hash=$(digest "$reward_hash" "$("$table" part "$recipe" train)" "$grpo_less" "seed $seed" "$program")
+    if timed "grpo-$seed" "$hash" $begun; then
+        # shellcheck disable=SC2086
         train train --model "$policy" --reward-model "$reward" --dataset "$data/prompts_train.jsonl" \
-            --seed "$seed"
-        done_stage
+            --seed "$seed" $grpo_less
+        done_training
     fi
     eval "grpo_$seed=\$dir grpo_hash_$seed=\$hash"
 done
@@ -104,9 +101,8 @@ for which in before $seeds; do
     if [ "$which" = before ]; then model=$policy run='' from=$model_hash
     else eval "model=\$grpo_$which/run/final run=\$grpo_$which/run from=\$grpo_hash_$which"; fi
     hash=$(digest "$from" "$data_hash" "$reward_hash" "$replies replies" "$sampling" "$program")
-    if stage "replies-$which" "$hash"; then
+    if timed "replies-$which" "$hash"; then
         echo "$sampling" > "$work/recipe.json"
-        rm -f "$work/sampled.jsonl" "$work/replies.jsonl"
         $grpo sample --config "$work/recipe.json" --model "$model" --reference "$policy" \
             --num-generations "$replies" --dataset "$data/prompts_judge.jsonl" --output "$work/sampled.jsonl"
         $grpo score --reward-model "$reward" --dataset "$work/sampled.jsonl" --output "$work/replies.jsonl"
@@ -120,8 +116,7 @@ done
 # ---- what the judges say, and the page
 # shellcheck disable=SC2086
 hash=$(digest "$sampled" "$reward_hash" tests/outside_judge.py experiment/real.py "$program")
-if stage result "$hash"; then
-    rm -rf "$work"; mkdir "$work"
+if timed result "$hash"; then
     # shellcheck disable=SC2086
     $judge experiment/real.py "$work" "$data" "$heldout" $sampled
     pages="before=$work/before"
@@ -135,11 +130,11 @@ cat "$dir/verdicts.txt"
 for seed in $seeds; do
     eval "policy=\$grpo_$seed/run/final"
     sha=$($grpo info --model "$policy" | sed -n 's/^  weights //p')
-    published=$(sed -n "s/^${part}seed-$seed //p" data/real/sha256.txt)
+    published=$(sed -n "s/^${quick:+quick-}seed-$seed //p" data/real/sha256.txt)
     if [ "$sha" = "$published" ]; then echo "weights of seed $seed: SHA-256 $sha, the published bits"
     else echo "weights of seed $seed: SHA-256 $sha; published: ${published:-none}"; fi
 done
-if [ -z "$part" ]; then
+if [ -z "$quick" ]; then
     mkdir -p docs/real
     cp "$dir/README.md" "$dir/replies.md" "$dir/result.json" "$dir/report.html" docs/real
 fi
