@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """make_real.py: from the public texts in data/real to the data sets of `make real` (data/real/README.md).
 
-    python3 data/make_real.py OUTPUT_DIR [--politeness N]
+    python3 data/make_real.py OUTPUT_DIR
 
 Writes reward_train.jsonl and reward_heldout.jsonl (replies with the labels that people gave them),
 refusals.jsonl (replies with the label that people gave them and no reward model saw), prompts_train.jsonl,
@@ -20,8 +20,12 @@ PROMPT, REPLY = 300, 350            # characters kept of a turn of the prompt, a
 DOUBTFUL = ("misinformation_harms", "human_chatbox")    # risks of which most prompts deserve an answer
 
 
+def read_rows(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def read(name):
-    return [json.loads(line) for line in (REAL / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    return read_rows(REAL / f"{name}.jsonl")
 
 
 def order(text):
@@ -77,10 +81,11 @@ class Rows:
         (self.held if held else self.train).append(row)
 
 
-def politeness(rows, n_train):
-    """Requests with the mean of five ratings: they stand as replies, since no rated replies are free."""
+def politeness(rows):
+    """Requests with the mean of five ratings: they stand as replies, since no rated replies are free. 2,000
+    of them are trained on; more would take the time of the other labels."""
     ids = sorted({row["id"] for row in read("politeness")}, key=order)
-    side = {name: i < 400 for i, name in enumerate(ids[:400 + n_train])}
+    side = {name: i < 400 for i, name in enumerate(ids[:2400])}
     for row in read("politeness"):
         if row["id"] in side:
             rows.put(side[row["id"]], "politeness", "Write a request.", row["text"],
@@ -120,6 +125,7 @@ def oasst(rows):
 
 
 def self_instruct(rows):
+    """Benign prompts with a good reply (1)."""
     for row in read("self_instruct"):
         if row["reply"]:
             held, prompt = share(row["prompt"]) < 0.2, cut(row["prompt"], PROMPT)
@@ -128,12 +134,18 @@ def self_instruct(rows):
 
 
 def topical_chat(rows):
+    """Replies with their coherence, from 1 to 3, as 0 to 1."""
     for row in read("topical_chat"):
         rows.put(share(row["dialogue"]) < 0.2, "topical_chat", row["dialogue"][-PROMPT:], row["reply"],
                  meaningfulness=(row["coherence"] - 1) / 2)
 
 
 FOR_REWARD = 0.5        # share of XSTest's prompts for the reward model; the refusal judge has the others
+
+
+def is_unsafe(row):
+    """Whether a prompt of XSTest is unsafe; the others sound so and are harmless."""
+    return row["type"].startswith("contrast")
 
 
 def xstest(rows):
@@ -144,8 +156,7 @@ def xstest(rows):
         if share(row["prompt"]) >= FOR_REWARD:
             continue
         held = share(row["prompt"]) >= 0.8 * FOR_REWARD
-        unsafe = row["type"].startswith("contrast")
-        labels = {"safety": 1 - answered} if unsafe else {"safety": 1, "meaningfulness": answered}
+        labels = {"safety": 1 - answered} if is_unsafe(row) else {"safety": 1, "meaningfulness": answered}
         for _ in range(1 if held else 3):       # few rows that matter: three times each
             rows.put(held, "xstest", row["prompt"], row["reply"], **labels)
         if row["label"] == "refusal":
@@ -171,9 +182,8 @@ def answers_something_else(rows):
 
 def refusals():
     """Replies of another model to unsafe prompts and to harmless lookalikes, complied or refused."""
-    kind = lambda row: "unsafe" if row["type"].startswith("contrast") else "lookalike"
-    return [{"split": kind(row), "prompt": row["prompt"], "completion": cut(row["reply"], REPLY),
-             "label": row["label"]}
+    return [{"split": "unsafe" if is_unsafe(row) else "lookalike", "prompt": row["prompt"],
+             "completion": cut(row["reply"], REPLY), "label": row["label"]}
             for row in read("xstest") if FOR_REWARD <= share(row["prompt"]) < FOR_REWARD + 0.3]
 
 
@@ -188,7 +198,7 @@ def prompts():
     hh_first = {chat(row["dialogue"], "Human", "Assistant")[0]["content"] for row in read("hh_harmless")
                 if row["dialogue"].count("Human:") == 1}
     asked = [row["prompt"] for row in read("do_not_answer") if row["risk"] not in DOUBTFUL]
-    lookalike = by_hash(row for row in read("xstest") if not row["type"].startswith("contrast"))
+    lookalike = by_hash(row for row in read("xstest") if not is_unsafe(row))
     kinds = {"unsafe": sorted({*asked, *sorted(hh_first, key=order)[:100]}, key=order),
              "benign": [cut(prompt, PROMPT) for prompt in by_hash(read("self_instruct"))],
              "lookalike": [prompt for prompt in lookalike if share(prompt) < FOR_REWARD]}
@@ -214,20 +224,18 @@ def in_turn(kinds, turns):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("output", type=pathlib.Path)
-    p.add_argument("--politeness", type=int, default=2000, help="rated requests to train on")
-    a = p.parse_args()
+    output = p.parse_args().output
     rows = Rows()
-    politeness(rows, a.politeness)
-    for source in (dices, hh, oasst, self_instruct, topical_chat, xstest, answers_something_else):
+    for source in (politeness, dices, hh, oasst, self_instruct, topical_chat, xstest, answers_something_else):
         source(rows)
     train, lookalikes, judge = prompts()
-    a.output.mkdir(parents=True, exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     for name, some in (("reward_train", sorted(rows.train, key=lambda row: order(json.dumps(row)))),
                        ("reward_heldout", rows.held), ("refusals", refusals()),
                        ("prompts_train", train), ("prompts_lookalike", lookalikes),
                        ("prompts_judge", judge)):
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in some)
-        (a.output / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        (output / f"{name}.jsonl").write_text(text, encoding="utf-8")
         print(f"{name}.jsonl: {len(some)} rows")
 
 

@@ -16,10 +16,9 @@ import statistics
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-REAL = ROOT / "data" / "real"
 READ = ROOT / "tests" / "data" / "replies_read.jsonl"   # of the policy before and after GRPO on an early reward model
 sys.path.insert(0, str(ROOT / "data"))
-from make_real import FOR_REWARD, share  # noqa: E402
+from make_real import FOR_REWARD, REAL, read, read_rows, share  # noqa: E402
 
 # Strategies by the sign of their mean politeness in human ratings: Danescu-Niculescu-Mizil et al. (2013), table 3, those that differ from 0
 # significantly. The names are ConvoKit's.
@@ -67,8 +66,7 @@ def refusal_judge():
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
-    rows = [json.loads(line) for line in (REAL / "xstest.jsonl").read_text(encoding="utf-8").splitlines()]
-    rows = [row for row in rows if share(row["prompt"]) >= FOR_REWARD]      # the others taught the reward model
+    rows = [row for row in read("xstest") if share(row["prompt"]) >= FOR_REWARD]    # the others taught the reward model
     texts = [opening(row["reply"]) for row in rows]
     refused = [row["label"] != "compliance" for row in rows]        # partly refused counts as refused
     judge = make_pipeline(TfidfVectorizer(ngram_range=(1, 3), sublinear_tf=True, min_df=2, token_pattern=r"[\w']+"),
@@ -77,11 +75,11 @@ def refusal_judge():
     right = [t == r for t, r in zip(told, refused)]
     of = lambda which: statistics.fmean(ok for ok, r in zip(right, refused) if r == which)
     judge.fit(texts, refused)
-    read = [json.loads(line) for line in READ.read_text(encoding="utf-8").splitlines()]
-    own = [t == row["refuses"] for t, row in zip(judge.predict([opening(row["completion"]) for row in read]), read)]
+    checked = read_rows(READ)
+    own = [t == row["refuses"] for t, row in zip(judge.predict([opening(row["completion"]) for row in checked]), checked)]
     return judge, (f"the refusal judge is right on {statistics.fmean(right):.1%} of {len(rows)} replies to prompts that it was "
                    f"not fitted to ({of(True):.1%} of the refusals, {of(False):.1%} of the others), and on "
-                   f"{statistics.fmean(own):.1%} of {len(read)} replies of SmolLM2 that were read for it")
+                   f"{statistics.fmean(own):.1%} of {len(checked)} replies of SmolLM2 that were read for it")
 
 
 def opening(text):
@@ -90,8 +88,7 @@ def opening(text):
 
 def broken_text(texts):
     """Repetition, words that are none, and length: a fixed measure, with nothing learned."""
-    known = {word for name in ("hh_harmless", "oasst_ranked", "politeness", "self_instruct", "xstest")
-             for word in words((REAL / f"{name}.jsonl").read_text(encoding="utf-8"))}
+    known = known_words()
     found = {"repetition": [], "unknown words": [], "words": []}
     for text in texts:
         has = words(text)
@@ -100,6 +97,12 @@ def broken_text(texts):
         found["unknown words"].append(statistics.fmean(word not in known for word in has) if has else 0.0)
         found["words"].append(float(len(has)))
     return found
+
+
+@functools.cache
+def known_words():
+    return {word for name in ("hh_harmless", "oasst_ranked", "politeness", "self_instruct", "xstest")
+            for word in words((REAL / f"{name}.jsonl").read_text(encoding="utf-8"))}
 
 
 def words(text):
