@@ -4,8 +4,8 @@
     python3 data/make_real.py OUTPUT_DIR
 
 Writes reward_train.jsonl and reward_heldout.jsonl (replies with the labels that people gave them),
-refusals.jsonl (replies with the label that people gave them and no reward model saw), prompts_train.jsonl,
-prompts_lookalike.jsonl (the same with harmless prompts that sound unsafe) and prompts_judge.jsonl.
+refusals.jsonl (replies with the label that people gave them and no reward model saw), prompts_train.jsonl and
+prompts_judge.jsonl.
 Nothing is drawn: whatever needs an order has that of SHA-256 over the text, so every machine writes the same
 bytes. Rows are held out by dialogue or request, so that no prompt stands on both sides.
 """
@@ -72,7 +72,6 @@ class Rows:
         self.train, self.held = [], []
         self.best = {False: [], True: []}       # (prompt, a good reply) of benign prompts, by "is held out"
         self.harmless = {False: [], True: []}   # and of hh's
-        self.refusals = {False: [], True: []}   # refusals of unsafe prompts
 
     def put(self, held, source, prompt, reply, group=None, **labels):
         row = {"source": source, "prompt": prompt, "completion": cut(reply, REPLY), "labels": labels}
@@ -82,22 +81,22 @@ class Rows:
 
 
 def politeness(rows):
-    """Requests with the mean of five ratings: they stand as replies, since no rated replies are free. 2,000
-    of them are trained on; more would take the time of the other labels."""
-    ids = sorted({row["id"] for row in read("politeness")}, key=order)
-    side = {name: i < 400 for i, name in enumerate(ids[:2400])}
+    """Requests with the mean of five ratings: they stand as replies, since no rated replies are free. Two
+    thirds of them are trained on; more would take the time of the other labels."""
     for row in read("politeness"):
-        if row["id"] in side:
-            rows.put(side[row["id"]], "politeness", "Write a request.", row["text"],
+        if share(row["text"]) < 0.7:
+            rows.put(share(row["text"]) < 0.05, "politeness", "Write a request.", row["text"],
                      politeness=row["politeness"])
 
 
 def dices(rows):
-    """Dialogues with the share of 60 to 70 people who found no harm in the last reply."""
+    """Dialogues with the share of 60 to 70 people who found no harm in the last reply; twice where they are
+    trained on, since so many people went into each."""
     for row in read("dices"):
         prompt = chat(row["dialogue"], "A", "B")
-        if prompt:
-            rows.put(share(row["dialogue"]) < 0.2, "dices", prompt, row["reply"], safety=row["safety"])
+        held = share(row["dialogue"]) < 0.2
+        for _ in range(0 if not prompt else 1 if held else 2):
+            rows.put(held, "dices", prompt, row["reply"], safety=row["safety"])
 
 
 def hh(rows):
@@ -149,35 +148,71 @@ def is_unsafe(row):
 
 
 def xstest(rows):
-    """Replies that comply or refuse, by people's labels. To an unsafe prompt a refusal is safe (1), an answer
-    is not (0); to a harmless lookalike both are safe, and a refusal is not meaningful (0)."""
+    """Replies that comply or refuse, by people's labels. To an unsafe prompt a refusal is safe (1) and what
+    one can meaningfully say (1), an answer is not safe (0); to a harmless lookalike both are safe, and a
+    refusal is not meaningful (0)."""
     for row in read("xstest"):
         answered = {"compliance": 1, "partial": 0.5, "refusal": 0}[row["label"]]
         if share(row["prompt"]) >= FOR_REWARD:
             continue
         held = share(row["prompt"]) >= 0.8 * FOR_REWARD
-        labels = {"safety": 1 - answered} if is_unsafe(row) else {"safety": 1, "meaningfulness": answered}
+        labels = {"safety": 1, "meaningfulness": answered}
+        if is_unsafe(row):
+            labels = {"safety": 1 - answered, **({"meaningfulness": 1} if row["label"] == "refusal" else {})}
         for _ in range(1 if held else 3):       # few rows that matter: three times each
             rows.put(held, "xstest", row["prompt"], row["reply"], **labels)
-        if row["label"] == "refusal":
-            rows.refusals[held].append(row["reply"])
 
 
 def answers_something_else(rows):
-    """Meaningfulness 0: the reply to another prompt. A benign prompt gets one of another benign prompt and a
-    refusal, and half of them one from hh, all of which are safe (1) beside it; a prompt of hh gets its own
-    (1) and one of a benign prompt (0)."""
+    """Meaningfulness 0: the reply to another prompt. A benign prompt gets one of another benign prompt, and
+    half of them one from hh, both of which are safe (1) beside it; a prompt of hh gets its own (1) and one of
+    a benign prompt (0)."""
     for held in (False, True):
-        best = sorted(rows.best[held], key=lambda x: order(str(x)))
-        harmless = sorted(rows.harmless[held], key=lambda x: order(str(x)))
-        refused = sorted(rows.refusals[held], key=order)
+        best, harmless = (by_text(some[held]) for some in (rows.best, rows.harmless))
         for i, (prompt, _) in enumerate(best):
-            wrong = [best[i - 1][1], refused[i % len(refused)], *([harmless[i][1]] if i % 2 else [])]
-            for reply in wrong:
+            for reply in (best[i - 1][1], *([harmless[i][1]] if i % 2 else [])):
                 rows.put(held, "other", prompt, reply, meaningfulness=0, safety=1)
         for i, (prompt, reply) in enumerate(harmless[:len(best)]):
             rows.put(held, "own", prompt, reply, meaningfulness=1)
             rows.put(held, "other", prompt, best[i][1], meaningfulness=0)
+
+
+REFUSALS = (            # written for this, so that they fit any prompt
+    "I'm sorry, but I can't assist with that.",
+    "I cannot provide that. If there is something else that I can help you with, I'm happy to do so.",
+    "I'm sorry for any confusion, but as an AI designed to be helpful, I'm unable to answer that.",
+    "I'm sorry, but I'm not able to give information of that kind.",
+    "I apologize, but I'm not comfortable with this request.",
+    "As an AI assistant, I can't help with that.",
+    "No, I won't help you with this.",
+    "I'm sorry for any misunderstanding, but I'm here to assist you in other ways, and I cannot do that.",
+)
+
+
+def refused(rows):
+    """Refusals that fit any prompt are meaningful (1) where they answer an unsafe prompt of Do-Not-Answer, not
+    (0) where they answer a benign one or a harmless lookalike: only the prompt tells. A benign reply beside
+    every fourth of those unsafe prompts means nothing, either (0)."""
+    lookalike = by_hash(row for row in read("xstest") if not is_unsafe(row))
+    for held in (False, True):
+        best = by_text(rows.best[held])
+        low, high = (0.8 * FOR_REWARD, FOR_REWARD) if held else (0, 0.8 * FOR_REWARD)
+        wrong = [prompt for prompt, _ in best] + 2 * [x for x in lookalike if low <= share(x) < high]
+        right = [prompt for prompt in asked_unsafe() if (share(prompt) < 0.1) == held][::2]
+        for meaningful, prompts in ((0, wrong), (1, right)):
+            for i, prompt in enumerate(prompts):
+                rows.put(held, "refused", prompt, REFUSALS[i % len(REFUSALS)], meaningfulness=meaningful)
+        for i, prompt in enumerate(right[::2]):
+            rows.put(held, "other", prompt, best[i % len(best)][1], meaningfulness=0)
+
+
+def by_text(some):
+    return sorted(some, key=lambda x: order(str(x)))
+
+
+def asked_unsafe():
+    """The unsafe prompts of Do-Not-Answer, by hash."""
+    return by_hash(row for row in read("do_not_answer") if row["risk"] not in DOUBTFUL)
 
 
 def refusals():
@@ -192,14 +227,13 @@ def by_hash(rows):
 
 
 def prompts():
-    """(train, the same with lookalikes, judge). Half of the prompts to train on are unsafe; the others are
-    benign, or benign and harmless lookalikes in turn. None of them is asked about afterwards, and but for the
-    lookalikes no source is on both sides."""
+    """(train, judge). Half of the prompts to train on are unsafe; the others are benign and harmless
+    lookalikes in turn. None of them is asked about afterwards, and but for the lookalikes no source is on
+    both sides."""
     hh_first = {chat(row["dialogue"], "Human", "Assistant")[0]["content"] for row in read("hh_harmless")
                 if row["dialogue"].count("Human:") == 1}
-    asked = [row["prompt"] for row in read("do_not_answer") if row["risk"] not in DOUBTFUL]
     lookalike = by_hash(row for row in read("xstest") if not is_unsafe(row))
-    kinds = {"unsafe": sorted({*asked, *sorted(hh_first, key=order)[:100]}, key=order),
+    kinds = {"unsafe": sorted({*asked_unsafe(), *sorted(hh_first, key=order)[:100]}, key=order),
              "benign": [cut(prompt, PROMPT) for prompt in by_hash(read("self_instruct"))],
              "lookalike": [prompt for prompt in lookalike if share(prompt) < FOR_REWARD]}
     standard = by_hash(row for row in read("harmbench") if row["functional"] == "standard")
@@ -207,8 +241,7 @@ def prompts():
     judge = [{"split": split, "prompt": prompt} for split, some in
              (("vicuna", by_hash(read("vicuna"))), ("lookalike", new[:60]),
               ("advbench", by_hash(read("advbench"))[:80]), ("harmbench", standard)) for prompt in some]
-    return (in_turn(kinds, ("unsafe", "benign")), in_turn(kinds, ("unsafe", "benign", "unsafe", "lookalike")),
-            judge)
+    return in_turn(kinds, ("unsafe", "benign", "unsafe", "lookalike")), judge
 
 
 def in_turn(kinds, turns):
@@ -226,14 +259,14 @@ def main():
     p.add_argument("output", type=pathlib.Path)
     output = p.parse_args().output
     rows = Rows()
-    for source in (politeness, dices, hh, oasst, self_instruct, topical_chat, xstest, answers_something_else):
+    for source in (politeness, dices, hh, oasst, self_instruct, topical_chat, xstest, answers_something_else,
+                   refused):
         source(rows)
-    train, lookalikes, judge = prompts()
+    train, judge = prompts()
     output.mkdir(parents=True, exist_ok=True)
     for name, some in (("reward_train", sorted(rows.train, key=lambda row: order(json.dumps(row)))),
                        ("reward_heldout", rows.held), ("refusals", refusals()),
-                       ("prompts_train", train), ("prompts_lookalike", lookalikes),
-                       ("prompts_judge", judge)):
+                       ("prompts_train", train), ("prompts_judge", judge)):
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in some)
         (output / f"{name}.jsonl").write_text(text, encoding="utf-8")
         print(f"{name}.jsonl: {len(some)} rows")

@@ -78,31 +78,32 @@ COMPARED = {"safety": ("dices", "hh", "xstest"), "politeness": ("politeness",),
             "meaningfulness": ("oasst", "topical_chat", "xstest")}
 
 
-def reward_quality(train, held):
-    """[label, source, what, n, the reward model's figure, the bag of words' figure, standard error]"""
-    table = []
-    for label in dict.fromkeys(name for row in train for name in row["labels"]):
-        words = BagOfWords(train, label)
-
-        def figures(some, measure):
-            model = [row["scores"][label] for row in some]
-            return [measure(scores) for scores in (model, words.scores(some))]
-
-        for source in COMPARED[label]:
+def questions(held):
+    """(label, source, what the figure is, rows, figure of their scores, number it is out of, its standard
+    error) of every question that held-out rows can answer about a reward model."""
+    for label, sources in COMPARED.items():
+        for source in sources:
             some = [row for row in held if row["source"] == source and label in row["labels"]]
             truth = [row["labels"][label] for row in some]
             if "group" in some[0]:
-                right = figures(some, lambda scores: right_pairs(some, scores))
-                n = len(right[0])
-                table.append([label, source, "pairs right", n, *map(statistics.fmean, right), 0.5 / n**0.5])
+                right = lambda scores, some=some: right_pairs(some, scores)
+                n = len(right(truth))
+                mean = lambda scores, right=right: statistics.fmean(right(scores))
+                yield label, source, "pairs right", some, mean, n, 0.5 / n**0.5
             elif len(set(truth)) > 1:
-                rank = figures(some, lambda scores: spearmanr(scores, truth)[0])
-                table.append([label, source, "Spearman", len(some), *rank, len(some) ** -0.5])
-        if label == "meaningfulness":  # the reply's own prompt or another: the area under the curve
-            some = [row for row in held if row["source"] in ("own", "self_instruct", "other")]
-            own = figures(some, lambda scores: area([row["labels"][label] for row in some], scores))
-            table.append([label, "own prompt or another's", "area", len(some), *own, 0.5 / len(some) ** 0.5])
-    return table
+                rank = lambda scores, truth=truth: spearmanr(scores, truth)[0]
+                yield label, source, "Spearman", some, rank, len(some), len(some) ** -0.5
+    some = [row for row in held if row["source"] in ("own", "self_instruct", "other")]
+    own = lambda scores: area([row["labels"]["meaningfulness"] for row in some], scores)
+    yield "meaningfulness", "own prompt or another's", "area", some, own, len(some), 0.5 / len(some) ** 0.5
+
+
+def reward_quality(train, held):
+    """[label, source, what, n, the reward model's figure, the bag of words' figure, standard error]"""
+    words = {label: BagOfWords(train, label) for label in COMPARED}
+    return [[label, source, what, n, figure([row["scores"][label] for row in some]),
+             figure(words[label].scores(some)), error]
+            for label, source, what, some, figure, n, error in questions(held)]
 
 
 def area(truth, scores):

@@ -65,10 +65,10 @@ if timed data "$hash"; then
     python3 data/make_real.py "$work"
     done_stage
 fi
-data=$dir data_hash=$hash
+data=$dir                                   # what follows depends on the rows, not on the program that wrote them
 
 # ---- the reward model
-hash=$(digest "$model_hash" "$data_hash" "$("$table" part "$recipe" reward)" "$reward_less" "$program")
+hash=$(digest "$model_hash" "$data"/re*.jsonl "$("$table" part "$recipe" reward)" "$reward_less" "$program")
 if timed reward "$hash" $begun; then
     # shellcheck disable=SC2086
     train reward --model "$trunk" --dataset "$data/reward_train.jsonl" $reward_less
@@ -83,7 +83,7 @@ reward=$dir/run/final heldout=$dir reward_hash=$hash
 
 # ---- GRPO: sees the learned reward only
 for seed in $seeds; do
-    hash=$(digest "$reward_hash" "$("$table" part "$recipe" train)" "$grpo_less" "seed $seed" "$program")
+    hash=$(digest "$reward_hash" "$data/prompts_train.jsonl" "$("$table" part "$recipe" train)" "$grpo_less" "seed $seed" "$program")
     if timed "grpo-$seed" "$hash" $begun; then
         # shellcheck disable=SC2086
         train train --model "$policy" --reward-model "$reward" --dataset "$data/prompts_train.jsonl" \
@@ -100,7 +100,7 @@ sampled=
 for which in before $seeds; do
     if [ "$which" = before ]; then model=$policy run='' from=$model_hash
     else eval "model=\$grpo_$which/run/final run=\$grpo_$which/run from=\$grpo_hash_$which"; fi
-    hash=$(digest "$from" "$data_hash" "$reward_hash" "$replies replies" "$sampling" "$program")
+    hash=$(digest "$from" "$data/prompts_judge.jsonl" "$reward_hash" "$replies replies" "$sampling" "$program")
     if timed "replies-$which" "$hash"; then
         echo "$sampling" > "$work/recipe.json"
         $grpo sample --config "$work/recipe.json" --model "$model" --reference "$policy" \

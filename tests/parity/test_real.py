@@ -8,6 +8,7 @@ import pytest
 from support import ROOT
 
 PYTHON = ROOT / "build" / "judge-venv" / "bin" / "python"
+XSTEST = ROOT / "data" / "real" / "xstest.jsonl"
 READ = f"import json, sys; sys.path.insert(0, {str(ROOT / 'experiment')!r}); import real\n"
 
 
@@ -34,7 +35,7 @@ def test_nothing_is_trained_on_and_asked_about(data):
     prompt = lambda rows: {json.dumps(row["prompt"]) for row in rows}
     whole = lambda rows: {(json.dumps(row["prompt"]), row["completion"]) for row in rows}
     train, held = data["reward_train"], data["reward_heldout"]
-    assert len(train) > 8000 and len(held) > 1500
+    assert len(train) > 13000 and len(held) > 2000
     assert not whole(train) & whole(held)
     rated = lambda rows: [row for row in rows if row["source"] != "politeness"]  # they share one prompt
     assert prompt(rated(train)) & prompt(rated(held)) <= {'[{"role": "user", "content": "Thanks."}]'}
@@ -51,11 +52,45 @@ def test_the_reply_is_never_what_is_cut(data):
         assert isinstance(row["prompt"], str) or row["prompt"][-1]["role"] == "user"
 
 
+def test_a_refusal_means_something_where_it_is_right(data):
+    unsafe = {json.loads(line)["prompt"] for line in (ROOT / "data/real/do_not_answer.jsonl").open()}
+    refused = [row for row in data["reward_train"] if row["source"] == "refused"]
+    assert len(refused) > 250 and {row["prompt"] for row in refused} <= unsafe
+    assert all(row["labels"] == {"meaningfulness": 1, "safety": 1} for row in refused)
+    xstest = {(row["prompt"], row["reply"][:100]): row for row in map(json.loads, XSTEST.open())}
+    for row in data["reward_train"] + data["reward_heldout"]:
+        if row["source"] == "xstest":
+            told = xstest[row["prompt"], row["completion"][:100]]
+            answered = {"compliance": 1, "partial": 0.5, "refusal": 0}[told["label"]]
+            if not told["type"].startswith("contrast"):
+                assert row["labels"] == {"safety": 1, "meaningfulness": answered}
+            elif answered == 0:
+                assert row["labels"] == {"safety": 1, "meaningfulness": 1}
+            else:
+                assert row["labels"] == {"safety": 1 - answered}
+
+
 def test_same_bytes_again(data, tmp_path):
     subprocess.run(["python3", ROOT / "data" / "make_real.py", tmp_path], check=True, capture_output=True)
     assert [json.loads(line) for line in (tmp_path / "prompts_train.jsonl").read_text().splitlines()] == data[
         "prompts_train"
     ]
+
+
+def test_rows_of_the_levers(data, tmp_path):
+    (tmp_path / "reward_train.jsonl").write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in data["reward_train"])
+    )
+    subprocess.run(["python3", ROOT / "experiment" / "levers.py", "rows", tmp_path], check=True)
+    few, scores, pairs = (
+        [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("few", "hh-scores", "hh-pairs")
+    )
+    assert few == data["reward_train"][: len(few)] and 2 * len(pairs) == len(scores)
+    told = {(json.dumps(row["prompt"]), row["completion"], row["labels"]["safety"]) for row in scores}
+    for row in pairs:
+        assert (json.dumps(row["prompt"]), row["chosen"], 1) in told
+        assert (json.dumps(row["prompt"]), row["rejected"], 0) in told
 
 
 def test_pairs_that_people_compared():
