@@ -114,6 +114,10 @@ $(VENV)/complete: tests/parity/requirements.txt
 real real-quick: all build/demo_table $(VENV)/complete $(JUDGES)/complete
 	@sh experiment/real.sh $(patsubst real%,%,$(subst -,,$@))
 
+# Trains reward models that differ in one thing each; writes docs/real/levers.md, in an hour on two cores.
+levers: all build/demo_table $(VENV)/complete $(JUDGES)/complete
+	@sh experiment/levers.sh
+
 # Lets programs from elsewhere judge replies (docs/real-model.md):
 #     make outside-judge REPLIES="BEFORE/replies.jsonl AFTER/replies.jsonl"
 outside-judge: $(JUDGES)/complete
@@ -281,6 +285,6 @@ clean:
 	    grpo grpo64 grpo-debug
 
 .PHONY: all announce force test parity outside-judge equations mutants exercise exercise-check mistakes trainers bench bench-quick bits ulps \
-        demo real real-quick experiment experiment-quick others debug fuzz sanitize torture lib errors clean
+        demo real real-quick levers experiment experiment-quick others debug fuzz sanitize torture lib errors clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)
