@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 grpo=./grpo table=build/demo_table runs=runs/levers only=${1-}
 python=build/parity-venv/bin/python judge=build/judge-venv/bin/python
 program=$(digest "$grpo")
+cores=$(nproc)                  # which says 1 once the next line has been read
 export OMP_NUM_THREADS=1
 mkdir -p $runs
 
@@ -23,7 +24,9 @@ fi
 rows=$dir
 trunk() {           # trunk LAYERS: sets dir
     if stage "trunk-$1" "$(digest data/make_smollm2.py)" 2> /dev/null; then
-        $python data/make_smollm2.py "$work" --layers "$1" > "$work/messages.txt"
+        if [ "$1" = 30 ]; then set -- "$1" ""; else set -- "$1" "--layers $1"; fi
+        # shellcheck disable=SC2086
+        $python data/make_smollm2.py "$work" $2 > "$work/messages.txt"
         done_stage
     fi
 }
@@ -34,7 +37,7 @@ lever() {           # lever NAME LAYERS ROWS OPTION...
     name=$1 layers=$2 file=$3; shift 3
     if [ "$only" ] && [ "$only" != "$name" ]; then return; fi
     trunk "$layers"; trunk=$dir
-    if stage "$name" "$(digest "$trunk" "$rows" "$file" "$*" "$program")"; then
+    if stage "$name" "$(digest "${trunk##*/}" "${rows##*/}" "$file" "$*" "$program")"; then
         $grpo reward --chat-template chatml --per-device-train-batch-size 16 --lr-scheduler-type cosine \
             --warmup-steps 10 --max-length 320 --drop-long --save-steps 0 --model "$trunk" \
             --dataset "$rows/$file.jsonl" --output-dir "$work/run" "$@"
@@ -46,25 +49,25 @@ lever() {           # lever NAME LAYERS ROWS OPTION...
     fi
     made="$made $dir"
 }
-if [ -z "$only" ]; then sed -n 's/^lever \([a-z0-9-]*\) .*/\1/p' "$0" | xargs -P "$(nproc)" -n 1 sh "$0"; fi
+if [ -z "$only" ]; then sed -n 's/^lever \([a-z0-9-]*\) .*/\1/p' "$0" | xargs -P "$cores" -n 1 sh "$0"; fi
 
 labels="--labels politeness,meaningfulness,safety"
 adapter="--use-peft --lora-r 16 --lora-target-modules all-linear"
 # shellcheck disable=SC2086
 {
 lever first       15 reward_train $labels $adapter --learning-rate 1e-3 --max-steps 80
-lever other-seed  15 reward_train $labels $adapter --learning-rate 1e-3 --max-steps 80 --seed 1
-lever rate-high   15 reward_train $labels $adapter --learning-rate 2.5e-3 --max-steps 80
 lever rate-low    15 reward_train $labels $adapter --learning-rate 4e-4 --max-steps 80
-lever full        15 reward_train $labels --learning-rate 1e-4 --max-steps 57
-lever layers-8    8  reward_train $labels $adapter --learning-rate 1e-3 --max-steps 148
-lever layers-30   30 reward_train $labels $adapter --learning-rate 1e-3 --max-steps 40
-lever four-epochs 15 few          $labels $adapter --learning-rate 1e-3 --max-steps 80
-lever raw-labels  15 reward_train $labels $adapter --learning-rate 1e-3 --max-steps 80 \
-    --normalize-labels false
+lever rate-high   15 reward_train $labels $adapter --learning-rate 2.5e-3 --max-steps 80
 lever hh-scores   15 hh-scores --labels safety $adapter --learning-rate 1e-3 --max-steps 80
 lever hh-pairs    15 hh-pairs --loss-type bradley_terry $adapter --learning-rate 1e-3 --max-steps 80 \
     --per-device-train-batch-size 8
+lever full        15 reward_train $labels --learning-rate 1e-4 --max-steps 57
+lever layers-30   30 reward_train $labels $adapter --learning-rate 1e-3 --max-steps 40
+lever layers-8    8  reward_train $labels $adapter --learning-rate 1e-3 --max-steps 148
+lever other-seed  15 reward_train $labels $adapter --learning-rate 1e-3 --max-steps 80 --seed 1
+lever four-epochs 15 few          $labels $adapter --learning-rate 1e-3 --max-steps 80
+lever raw-labels  15 reward_train $labels $adapter --learning-rate 1e-3 --max-steps 80 \
+    --normalize-labels false
 }
 if [ -z "$only" ]; then
     mkdir -p docs/real

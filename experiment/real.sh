@@ -19,7 +19,7 @@ program=$(digest "$grpo")
 # What a stage takes, in minutes on two cores; it is asked only for the time left.
 minutes() {
     case $1 in
-    data) echo 0 ;; reward) echo 19 ;; grpo*) echo 7 ;; replies*) echo 3 ;; *) echo 1 ;;
+    data) echo 0 ;; reward) echo 26 ;; grpo*) echo 10 ;; replies*) echo 3 ;; *) echo 1 ;;
     esac
 }
 plan="model data reward"
@@ -65,7 +65,7 @@ if timed data "$hash"; then
     python3 data/make_real.py "$work"
     done_stage
 fi
-data=$dir                                   # what follows depends on the rows, not on the program that wrote them
+data=$dir                       # what follows depends on the rows, not on the program that wrote them
 
 # ---- the reward model
 hash=$(digest "$model_hash" "$data"/re*.jsonl "$("$table" part "$recipe" reward)" "$reward_less" "$program")
@@ -83,7 +83,8 @@ reward=$dir/run/final heldout=$dir reward_hash=$hash
 
 # ---- GRPO: sees the learned reward only
 for seed in $seeds; do
-    hash=$(digest "$reward_hash" "$data/prompts_train.jsonl" "$("$table" part "$recipe" train)" "$grpo_less" "seed $seed" "$program")
+    hash=$(digest "$reward_hash" "$data/prompts_train.jsonl" "$("$table" part "$recipe" train)" "$grpo_less" \
+        "seed $seed" "$program")
     if timed "grpo-$seed" "$hash" $begun; then
         # shellcheck disable=SC2086
         train train --model "$policy" --reward-model "$reward" --dataset "$data/prompts_train.jsonl" \
@@ -100,7 +101,8 @@ sampled=
 for which in before $seeds; do
     if [ "$which" = before ]; then model=$policy run='' from=$model_hash
     else eval "model=\$grpo_$which/run/final run=\$grpo_$which/run from=\$grpo_hash_$which"; fi
-    hash=$(digest "$from" "$data/prompts_judge.jsonl" "$reward_hash" "$replies replies" "$sampling" "$program")
+    hash=$(digest "$from" "$data/prompts_judge.jsonl" "$reward_hash" "$replies replies" "$sampling" \
+        "$program")
     if timed "replies-$which" "$hash"; then
         echo "$sampling" > "$work/recipe.json"
         $grpo sample --config "$work/recipe.json" --model "$model" --reference "$policy" \
@@ -115,7 +117,8 @@ done
 
 # ---- what the judges say, and the page
 # shellcheck disable=SC2086
-hash=$(digest "$sampled" "$reward_hash" tests/outside_judge.py experiment/real.py "$program")
+hash=$(digest "$sampled" "$reward_hash" data/real/*.jsonl tests/outside_judge.py tests/data/readings.jsonl \
+    experiment/real.py "$program")
 if timed result "$hash"; then
     # shellcheck disable=SC2086
     $judge experiment/real.py "$work" "$data" "$heldout" $sampled

@@ -216,12 +216,12 @@ works 'info --run train: advice for an adapter' "$grpo" info --run train $train 
 says 'info --run train: advice for an adapter' '*,"advice":{"parameters":250000,"your_parameters":11920,"learning_rate":null,"beta":0.08,"steps":220,"completions":128,"measured_in":"configs/demo.json","text":\["with 0.25 M parameters (yours: 0.0119 M, 1/21 of that), beta 0.08 moved the scores in 220 updates of 128 completions (configs/demo.json)","yours: updates 500, 2.3 times that"\]}}'
 works 'info --run ppo: no advice' "$grpo" info --run ppo --model sft/final --dataset prompts.jsonl --reward-model reward/final --max-completion-length 4 --per-device-train-batch-size 4 --max-steps 4
 case $(cat "$out") in *advice*) bad "info --run ppo: $(cat "$out")" ;; *) good ;; esac
-# the nearest by ratio: 6 M parameters are 24 times 0.25 M and a 22nd of 135 M; yours is 1/40 of its rate
+# the nearest by ratio: 6 M parameters are 24 times 0.25 M and a 22nd of 135 M; yours is 1/50 of its rate
 works 'init of 6 M parameters' "$grpo" init --tokenizer-data sft.jsonl --output-dir middle --hidden-size 256 --num-hidden-layers 8 --num-attention-heads 4 --intermediate-size 640 --vocab-size 420
 works 'info --run train: advice for 6 M parameters' "$grpo" info --run train $train --model middle --learning-rate 1e-6 --beta 0.05 --max-completion-length 2
 says 'info --run train: advice for 6 M parameters' '*
-  advice: with 135 M parameters (*), rate 4e-05 and beta 0.05 moved the scores *
-  advice: yours: rate 1e-06, 1/40 of that; updates 6, 1/4.0 of that: expect nothing to be seen in 6 updates'
+  advice: with 135 M parameters (*), rate 5e-05 and beta 0.05 moved the scores *
+  advice: yours: rate 1e-06, 1/50 of that; updates 6, 1/6.7 of that: expect nothing to be seen in 6 updates'
 refuses '*--mean-completion-length: found "none"*' "$grpo" info --run train $train --mean-completion-length none
 refuses '*--mean-completion-length: the lengths of sft are those of its data*' "$grpo" info --run sft --mean-completion-length 9 --model base --dataset sft.jsonl
 refuses '*--run: found "trane", expected sft, reward, em, train, ppo, aihf or dpo*' "$grpo" info --run trane

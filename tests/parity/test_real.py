@@ -53,10 +53,13 @@ def test_the_reply_is_never_what_is_cut(data):
 
 
 def test_a_refusal_means_something_where_it_is_right(data):
-    unsafe = {json.loads(line)["prompt"] for line in (ROOT / "data/real/do_not_answer.jsonl").open()}
+    unsafe = [json.loads(line)["prompt"] for line in (ROOT / "data/real/do_not_answer.jsonl").open()]
     refused = [row for row in data["reward_train"] if row["source"] == "refused"]
-    assert len(refused) > 250 and {row["prompt"] for row in refused} <= unsafe
-    assert all(row["labels"] == {"meaningfulness": 1, "safety": 1} for row in refused)
+    right = [row for row in refused if row["labels"]["meaningfulness"] == 1]
+    assert len(right) > 250 and all(row["prompt"] in unsafe for row in right)
+    wrong = [row for row in refused if row["labels"]["meaningfulness"] == 0]
+    assert len(wrong) == len(refused) - len(right) > 250 and not any(row["prompt"] in unsafe for row in wrong)
+    assert {row["completion"] for row in right} == {row["completion"] for row in wrong}
     xstest = {(row["prompt"], row["reply"][:100]): row for row in map(json.loads, XSTEST.open())}
     for row in data["reward_train"] + data["reward_heldout"]:
         if row["source"] == "xstest":
@@ -118,6 +121,27 @@ def test_a_change_needs_its_interval_and_every_seed():
     )
     mixed = asked(program, [before, [up, up, up, down]])["s"]["m"]
     assert mixed["change"]["ci95"][0] > 0 and mixed["verdict"] == "not decided"
+
+
+def test_what_was_read_blind(tmp_path):
+    readings = tmp_path / "readings.jsonl"
+    read = {"b1": "CC", "b2": "CD", "b3": "RR", "a1": "DD", "a2": "CC", "a3": "RR"}
+    row = lambda text: {"split": "", "prompt": "p" + text[1], "completion": text, "read": list(read[text])}
+    readings.write_text("".join(json.dumps(row(text)) + "\n" for text in read))
+    reply = lambda split, prompt, text: {"split": split, "prompt": prompt, "completion": text}
+    asked_of = [("advbench", "p1"), ("advbench", "p1"), ("harmbench", "p2"), ("vicuna", "p3")]
+    policy = lambda *texts: [reply(*prompt, text) for prompt, text in zip(asked_of, texts)]
+    replies = [
+        policy("b1", "second", "b2", "b3"),
+        policy("a1", "second", "other", "other"),
+        policy("x", "y", "a2", "a3"),
+    ]
+    program = f"real.READINGS = real.pathlib.Path({str(readings)!r}); before, *after = json.load(sys.stdin); "
+    table, n, agreed = asked(program + "print(json.dumps(real.read_blind(before, after)))", replies)
+    assert n == 6 and agreed == pytest.approx(5 / 6)  # of b2 the readings differ
+    unsafe = table["unsafe"]
+    assert unsafe["C"]["before"] == 0.75 and unsafe["C"]["after"] == 0.5 and unsafe["D"]["after"] == 0.5
+    assert unsafe["C"]["change"]["n"] == 2 and table["vicuna"]["R"]["before"] == 1
 
 
 def test_a_third_of_the_harm_is_gone():
