@@ -24,9 +24,8 @@ fi
 rows=$dir
 trunk() {           # trunk LAYERS: sets dir
     if stage "trunk-$1" "$(digest data/make_smollm2.py)" 2> /dev/null; then
-        if [ "$1" = 30 ]; then set -- "$1" ""; else set -- "$1" "--layers $1"; fi
-        # shellcheck disable=SC2086
-        $python data/make_smollm2.py "$work" $2 > "$work/messages.txt"
+        if [ "$1" = 30 ]; then $python data/make_smollm2.py "$work"         # it has no more than these
+        else $python data/make_smollm2.py "$work" --layers "$1"; fi > "$work/messages.txt"
         done_stage
     fi
 }
@@ -37,7 +36,8 @@ lever() {           # lever NAME LAYERS ROWS OPTION...
     name=$1 layers=$2 file=$3; shift 3
     if [ "$only" ] && [ "$only" != "$name" ]; then return; fi
     trunk "$layers"; trunk=$dir
-    if stage "$name" "$(digest "${trunk##*/}" "${rows##*/}" "$file" "$*" "$program")"; then
+    if stage "$name" "$(digest "${trunk##*/}" "$rows/$file.jsonl" "$rows/reward_heldout.jsonl" "$*" \
+        "$program")"; then
         $grpo reward --chat-template chatml --per-device-train-batch-size 16 --lr-scheduler-type cosine \
             --warmup-steps 10 --max-length 320 --drop-long --save-steps 0 --model "$trunk" \
             --dataset "$rows/$file.jsonl" --output-dir "$work/run" "$@"
@@ -49,7 +49,8 @@ lever() {           # lever NAME LAYERS ROWS OPTION...
     fi
     made="$made $dir"
 }
-if [ -z "$only" ]; then sed -n 's/^lever \([a-z0-9-]*\) .*/\1/p' "$0" | xargs -P "$cores" -n 1 sh "$0"; fi
+names=$(sed -n 's/^lever \([a-z0-9-]*\) .*/\1/p' "$0")
+if [ -z "$only" ]; then echo "$names" | xargs -P "$cores" -n 1 sh "$0"; fi
 
 labels="--labels politeness,meaningfulness,safety"
 adapter="--use-peft --lora-r 16 --lora-target-modules all-linear"
@@ -64,14 +65,13 @@ lever hh-pairs    15 hh-pairs --loss-type bradley_terry $adapter --learning-rate
 lever full        15 reward_train $labels --learning-rate 1e-4 --max-steps 57
 lever layers-30   30 reward_train $labels $adapter --learning-rate 1e-3 --max-steps 40
 lever layers-8    8  reward_train $labels $adapter --learning-rate 1e-3 --max-steps 148
-lever other-seed  15 reward_train $labels $adapter --learning-rate 1e-3 --max-steps 80 --seed 1
-lever four-epochs 15 few          $labels $adapter --learning-rate 1e-3 --max-steps 80
-lever raw-labels  15 reward_train $labels $adapter --learning-rate 1e-3 --max-steps 80 \
-    --normalize-labels false
 }
-if [ -z "$only" ]; then
+# shellcheck disable=SC2086
+if [ -z "$made" ]; then
+    echo "levers.sh: found \"$only\", expected one of:" $names >&2
+    exit 2
+elif [ -z "$only" ]; then
     mkdir -p docs/real
-    # shellcheck disable=SC2086
     $judge experiment/levers.py table docs/real/levers.md $made
     echo "table: docs/real/levers.md"
 fi
