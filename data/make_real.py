@@ -73,11 +73,14 @@ class Rows:
         self.best = {False: [], True: []}       # (prompt, a good reply) of benign prompts, by "is held out"
         self.harmless = {False: [], True: []}   # and of hh's
 
-    def put(self, held, source, prompt, reply, group=None, **labels):
+    def put(self, held, source, prompt, reply, group=None, times=1, **labels):
         row = {"source": source, "prompt": prompt, "completion": cut(reply, REPLY), "labels": labels}
         if group is not None:
             row["group"] = group            # replies to one prompt that people compared with each other
-        (self.held if held else self.train).append(row)
+        if held:
+            self.held.append(row)
+        else:
+            self.train += [row] * times         # rows that are few and matter
 
 
 def politeness(rows):
@@ -94,9 +97,9 @@ def dices(rows):
     trained on, since so many people went into each."""
     for row in read("dices"):
         prompt = chat(row["dialogue"], "A", "B")
-        held = share(row["dialogue"]) < 0.2
-        for _ in range(0 if not prompt else 1 if held else 2):
-            rows.put(held, "dices", prompt, row["reply"], safety=row["safety"])
+        if prompt:
+            rows.put(share(row["dialogue"]) < 0.2, "dices", prompt, row["reply"], times=2,
+                     safety=row["safety"])
 
 
 def hh(rows):
@@ -159,8 +162,7 @@ def xstest(rows):
         labels = {"safety": 1, "meaningfulness": answered}
         if is_unsafe(row):
             labels = {"safety": 1 - answered, **({"meaningfulness": 1} if row["label"] == "refusal" else {})}
-        for _ in range(1 if held else 3):       # few rows that matter: three times each
-            rows.put(held, "xstest", row["prompt"], row["reply"], **labels)
+        rows.put(held, "xstest", row["prompt"], row["reply"], times=3, **labels)
 
 
 def answers_something_else(rows):

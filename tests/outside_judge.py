@@ -162,7 +162,7 @@ def interval(values):
     """Mean, Student's 95 % interval (None of a single value) and number, to six decimals."""
     from scipy.stats import t
     mean, n = statistics.fmean(values), len(values)
-    half = t.ppf(0.975, n - 1) * statistics.stdev(values) / n ** 0.5 if n > 1 else None
+    half = float(t.ppf(0.975, n - 1)) * statistics.stdev(values) / n ** 0.5 if n > 1 else None
     return {"mean": round(mean, 6), "ci95": [round(mean - half, 6), round(mean + half, 6)] if n > 1 else None, "n": n}
 
 
