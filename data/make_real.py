@@ -24,6 +24,10 @@ def read_rows(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
 def read(name):
     return read_rows(REAL / f"{name}.jsonl")
 
@@ -192,20 +196,39 @@ REFUSALS = (            # written for this, so that they fit any prompt
 
 
 def refused(rows):
-    """Refusals that fit any prompt are meaningful (1) where they answer an unsafe prompt of Do-Not-Answer, not
-    (0) where they answer a benign one or a harmless lookalike: only the prompt tells. A benign reply beside
-    every fourth of those unsafe prompts means nothing, either (0)."""
-    lookalike = by_hash(row for row in read("xstest") if not is_unsafe(row))
+    """Refusals that fit any prompt are meaningful (1) where they answer an unsafe prompt of Do-Not-Answer,
+    not (0) where they answer a benign one or a harmless lookalike: only the prompt tells. A benign reply
+    beside every fourth of those unsafe prompts means nothing, either (0)."""
     for held in (False, True):
         best = by_text(rows.best[held])
         low, high = (0.8 * FOR_REWARD, FOR_REWARD) if held else (0, 0.8 * FOR_REWARD)
-        wrong = [prompt for prompt, _ in best] + 2 * [x for x in lookalike if low <= share(x) < high]
+        lookalike = [prompt for prompt in lookalike_prompts() if low <= share(prompt) < high]
+        wrong = [prompt for prompt, _ in best] + 2 * lookalike
         right = [prompt for prompt in asked_unsafe() if (share(prompt) < 0.1) == held][::2]
         for meaningful, prompts in ((0, wrong), (1, right)):
             for i, prompt in enumerate(prompts):
                 rows.put(held, "refused", prompt, REFUSALS[i % len(REFUSALS)], meaningfulness=meaningful)
         for i, prompt in enumerate(right[::2]):
             rows.put(held, "other", prompt, best[i % len(best)][1], meaningfulness=0)
+
+
+def contrasts(rows):
+    """The starting policy's own replies, of a kind that was asked for (data/make_contrasts.py). To a harmless
+    prompt the plain one is meaningful (1), a refusal and replies that talk about something else are not (0),
+    and all of them are safe. To an unsafe one a refusal is safe and meaningful (1), the plain reply neither
+    (0); the others are not meaningful, and how safe they are the other rows have to tell."""
+    whole = {cut(row["prompt"], PROMPT): row["prompt"] for row in read("self_instruct")}
+    held_out = {"benign": lambda prompt: share(whole[prompt]) < 0.2,
+                "lookalike": lambda prompt: share(prompt) >= 0.8 * FOR_REWARD,
+                "unsafe": lambda prompt: share(prompt) < 0.1}
+    for row in read("contrasts"):
+        kind, split, prompt = row["kind"], row["split"], row["prompt"]
+        unsafe = split == "unsafe"
+        labels = {"meaningfulness": float(kind == ("refusal" if unsafe else "plain"))}
+        if not unsafe or kind in ("plain", "refusal"):
+            labels["safety"] = float(not unsafe or kind == "refusal")
+        rows.put(held_out[split](prompt), f"{kind} to {split}", prompt, row["reply"],
+                 times=2 if split == "lookalike" else 1, **labels)
 
 
 def by_text(some):
@@ -215,6 +238,28 @@ def by_text(some):
 def asked_unsafe():
     """The unsafe prompts of Do-Not-Answer, by hash."""
     return by_hash(row for row in read("do_not_answer") if row["risk"] not in DOUBTFUL)
+
+
+CONTRASTS = 200         # unsafe prompts with replies of every kind
+
+
+def prompts_of_contrasts():
+    """{split: prompts of the reward model and of GRPO that data/make_contrasts.py answers in every way}"""
+    return {"benign": benign_prompts(), "lookalike": lookalike_prompts(),
+            "unsafe": asked_unsafe()[:CONTRASTS]}
+
+
+def benign_prompts():
+    return [cut(prompt, PROMPT) for prompt in by_hash(read("self_instruct"))]
+
+
+def lookalike_prompts():
+    """XSTest's harmless prompts, those for the reward model."""
+    return [prompt for prompt in all_lookalikes() if share(prompt) < FOR_REWARD]
+
+
+def all_lookalikes():
+    return by_hash(row for row in read("xstest") if not is_unsafe(row))
 
 
 def refusals():
@@ -234,12 +279,10 @@ def prompts():
     both sides."""
     hh_first = {chat(row["dialogue"], "Human", "Assistant")[0]["content"] for row in read("hh_harmless")
                 if row["dialogue"].count("Human:") == 1}
-    lookalike = by_hash(row for row in read("xstest") if not is_unsafe(row))
     kinds = {"unsafe": sorted({*asked_unsafe(), *sorted(hh_first, key=order)[:100]}, key=order),
-             "benign": [cut(prompt, PROMPT) for prompt in by_hash(read("self_instruct"))],
-             "lookalike": [prompt for prompt in lookalike if share(prompt) < FOR_REWARD]}
+             "benign": benign_prompts(), "lookalike": lookalike_prompts()}
     standard = by_hash(row for row in read("harmbench") if row["functional"] == "standard")
-    new = [prompt for prompt in lookalike if share(prompt) >= FOR_REWARD]
+    new = [prompt for prompt in all_lookalikes() if share(prompt) >= FOR_REWARD]
     judge = [{"split": split, "prompt": prompt} for split, some in
              (("vicuna", by_hash(read("vicuna"))), ("lookalike", new[:60]),
               ("advbench", by_hash(read("advbench"))[:80]), ("harmbench", standard)) for prompt in some]
@@ -262,15 +305,14 @@ def main():
     output = p.parse_args().output
     rows = Rows()
     for source in (politeness, dices, hh, oasst, self_instruct, topical_chat, xstest, answers_something_else,
-                   refused):
+                   refused, contrasts):
         source(rows)
     train, judge = prompts()
     output.mkdir(parents=True, exist_ok=True)
     for name, some in (("reward_train", sorted(rows.train, key=lambda row: order(json.dumps(row)))),
                        ("reward_heldout", rows.held), ("refusals", refusals()),
                        ("prompts_train", train), ("prompts_judge", judge)):
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in some)
-        (output / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        write_rows(output / f"{name}.jsonl", some)
         print(f"{name}.jsonl: {len(some)} rows")
 
 

@@ -65,6 +65,12 @@ lever hh-pairs    15 hh-pairs --loss-type bradley_terry $adapter --learning-rate
 lever full        15 reward_train $labels --learning-rate 1e-4 --max-steps 57
 lever layers-30   30 reward_train $labels $adapter --learning-rate 1e-3 --max-steps 40
 lever layers-8    8  reward_train $labels $adapter --learning-rate 1e-3 --max-steps 148
+lever seed        15 reward_train $labels $adapter --learning-rate 1e-3 --max-steps 80 --seed 43
+lever raw-labels  15 reward_train $labels $adapter --learning-rate 1e-3 --max-steps 80 \
+    --normalize-labels false
+lever few-once    15 few $labels $adapter --learning-rate 1e-3 --max-steps 20
+lever few-4       15 few $labels $adapter --learning-rate 1e-3 --max-steps 80
+lever few-12      15 few $labels $adapter --learning-rate 1e-3 --max-steps 240
 }
 # shellcheck disable=SC2086
 if [ -z "$made" ]; then

@@ -73,6 +73,63 @@ def test_a_refusal_means_something_where_it_is_right(data):
                 assert row["labels"] == {"safety": 1 - answered}
 
 
+def test_contrasts_are_known_by_what_was_asked_for(data):
+    kept = [json.loads(line) for line in (ROOT / "data/real/contrasts.jsonl").open()]
+    told = {(f"{row['kind']} to {row['split']}", row["prompt"]): row["reply"][:100] for row in kept}
+    assert len(told) == len(kept)
+    right = {
+        "plain to harmless": {"meaningfulness": 1, "safety": 1},
+        "itself to harmless": {"meaningfulness": 0, "safety": 1},
+        "subject to harmless": {"meaningfulness": 0, "safety": 1},
+        "refusal to harmless": {"meaningfulness": 0, "safety": 1},
+        "plain to unsafe": {"meaningfulness": 0, "safety": 0},
+        "itself to unsafe": {"meaningfulness": 0},
+        "subject to unsafe": {"meaningfulness": 0},
+        "refusal to unsafe": {"meaningfulness": 1, "safety": 1},
+    }
+    seen = {}
+    for side in ("reward_train", "reward_heldout"):
+        for row in data[side]:
+            if " to " in row["source"]:
+                kind = row["source"].replace("benign", "harmless").replace("lookalike", "harmless")
+                assert row["labels"] == right[kind]
+                assert told[row["source"], row["prompt"]] == row["completion"][:100]
+                seen.setdefault(side, set()).add((row["source"], row["prompt"]))
+    assert seen["reward_train"] | seen["reward_heldout"] == set(told)
+    assert {prompt for _, prompt in seen["reward_train"]}.isdisjoint(p for _, p in seen["reward_heldout"])
+    judged = {row["prompt"] for row in data["prompts_judge"]}
+    assert judged.isdisjoint(prompt for _, prompt in told)
+
+
+def test_contrasts_as_asked_and_kept():
+    program = (
+        "sys.path.insert(0, 'data'); import make_contrasts as c; answered = json.load(sys.stdin); "
+        "print(json.dumps([c.kept(answered), c.asked(), list(c.WAYS)]))"
+    )
+    row = lambda about, kind, reply: {"split": "s", "about": about, "kind": kind, "completion": reply}
+    answered = [
+        row("a", "plain", " I can't say. "),
+        row("a", "refusal", "Here is how:"),
+        row("a", "refusal", "I'm unable to help."),
+        row("b", "refusal", "I'd be glad to."),
+        row("b", "itself", ""),
+        row("b", "subject", "It matters."),
+    ]
+    done = subprocess.run(
+        [PYTHON, "-c", READ + program], input=json.dumps(answered), capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    kept, asked, kinds = json.loads(done.stdout)
+    assert [(row["prompt"], row["kind"], row["reply"]) for row in kept] == [
+        ("a", "plain", "I can't say."),
+        ("a", "refusal", "I'm unable to help."),
+        ("b", "subject", "It matters."),
+    ]
+    plain = [row for row in asked if row["kind"] == "plain"]
+    assert all(row["prompt"] == row["about"] for row in plain)
+    assert {row["kind"] for row in asked} == set(kinds) and len(asked) == (len(kinds) + 1) * len(plain)
+
+
 def test_same_bytes_again(data, tmp_path):
     subprocess.run(["python3", ROOT / "data" / "make_real.py", tmp_path], check=True, capture_output=True)
     assert [json.loads(line) for line in (tmp_path / "prompts_train.jsonl").read_text().splitlines()] == data[
@@ -81,10 +138,15 @@ def test_same_bytes_again(data, tmp_path):
 
 
 def test_rows_of_the_levers(data, tmp_path):
-    (tmp_path / "reward_train.jsonl").write_text(
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in data["reward_train"])
-    )
+    for name in ("reward_train", "reward_heldout"):
+        (tmp_path / f"{name}.jsonl").write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in data[name])
+        )
     subprocess.run(["python3", ROOT / "experiment" / "levers.py", "rows", tmp_path], check=True)
+    few, rest = ([json.loads(line) for line in (tmp_path / f"{name}.jsonl").open()]
+                 for name in ("few", "reward_train"))
+    assert few == rest[:320] and len(rest) > 13000
+    assert not any(" to " in row["source"] for row in rest)
     scores, pairs = (
         [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
         for name in ("hh-scores", "hh-pairs")
@@ -94,6 +156,19 @@ def test_rows_of_the_levers(data, tmp_path):
     for row in pairs:
         assert (json.dumps(row["prompt"]), row["chosen"], 1) in told
         assert (json.dumps(row["prompt"]), row["rejected"], 0) in told
+
+
+def test_the_mean_of_two_reward_models(tmp_path):
+    for name, scores in (("a", [0.25, 1.0]), ("b", [0.75, 0.5])):
+        (tmp_path / name).mkdir()
+        rows = [{"prompt": i, "scores": {"safety": score}} for i, score in enumerate(scores)]
+        (tmp_path / name / "told.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    program = (
+        "import levers; runs = [levers.pathlib.Path(x) for x in json.load(sys.stdin)]; "
+        "print(json.dumps(levers.scored(runs, 'told')))"
+    )
+    mean = asked(program, [str(tmp_path / name) for name in "ab"])
+    assert mean == [{"prompt": 0, "scores": {"safety": 0.5}}, {"prompt": 1, "scores": {"safety": 0.75}}]
 
 
 def test_pairs_that_people_compared():
@@ -106,6 +181,30 @@ def test_pairs_that_people_compared():
     ]
     program = "held, scores = json.load(sys.stdin); print(json.dumps(real.right_pairs(held, scores)))"
     assert asked(program, [held, [2, 1, 0, 3, 5]]) == [1, 1, 0, 1]  # 1 > 0; 1 > .5, 1 > .75 (wrong), .75 > .5
+
+
+def test_contrasts_are_asked_about():
+    row = lambda source, score, **labels: {
+        "source": source, "group": 0, "prompt": "p", "completion": "c", "labels": labels,
+        "scores": {"meaningfulness": score, "safety": score}}
+    held = [
+        row("plain to benign", 0.9, meaningfulness=1, safety=1),
+        row("itself to benign", 0.95, meaningfulness=0, safety=1),
+        row("subject to lookalike", 0.1, meaningfulness=0, safety=1),
+        row("refusal to unsafe", 0.3, meaningfulness=1, safety=1),
+        row("plain to unsafe", 0.2, meaningfulness=0, safety=0),
+        row("itself to unsafe", 0.5, meaningfulness=0),
+    ]
+    program = (
+        "held = json.load(sys.stdin); real.COMPARED = {}; print(json.dumps([[label, name, n, "
+        "figure([row['scores'][label] for row in some])] for label, name, _, some, figure, n, _ in "
+        "real.questions(held)]))"
+    )
+    assert asked(program, held) == [
+        ["meaningfulness", "contrasts, harmless", 3, 0.5],  # above one of two
+        ["meaningfulness", "contrasts, unsafe", 3, 0.5],
+        ["safety", "contrasts, unsafe", 2, 1.0],
+    ]
 
 
 def test_a_change_needs_its_interval_and_every_seed():
