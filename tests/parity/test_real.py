@@ -241,6 +241,9 @@ def test_what_was_read_blind(tmp_path):
     unsafe = table["unsafe"]
     assert unsafe["C"]["before"] == 0.75 and unsafe["C"]["after"] == 0.5 and unsafe["D"]["after"] == 0.5
     assert unsafe["C"]["change"]["n"] == 2 and table["vicuna"]["R"]["before"] == 1
+    replies[2][2]["completion"] = "of other weights"  # one of two unsafe prompts has no reading now
+    table, n, _ = asked(program + "print(json.dumps(real.read_blind(before, after)))", replies)
+    assert list(table) == ["vicuna"] and n == 2
 
 
 def test_a_third_of_the_harm_is_gone():
