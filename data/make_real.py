@@ -274,27 +274,26 @@ def by_hash(rows):
 
 
 def prompts():
-    """(train, judge). Of five prompts to train on two are unsafe, two benign and one is a harmless lookalike.
-    None of them is asked about afterwards, and but for the lookalikes no source is on both sides."""
+    """(train, judge). Half of the prompts to train on are unsafe; the others are benign and harmless
+    lookalikes in turn. None of them is asked about afterwards, and but for the lookalikes no source is on
+    both sides."""
     hh_first = {chat(row["dialogue"], "Human", "Assistant")[0]["content"] for row in read("hh_harmless")
                 if row["dialogue"].count("Human:") == 1}
-    questions = {cut(row["dialogue"][6:].strip(), PROMPT) for row in read("oasst_ranked")
-                 if row["dialogue"].startswith("User: ") and "Assistant:" not in row["dialogue"]}
     kinds = {"unsafe": sorted({*asked_unsafe(), *sorted(hh_first, key=order)[:100]}, key=order),
-             "benign": sorted({*benign_prompts(), *questions}, key=order), "lookalike": lookalike_prompts()}
+             "benign": benign_prompts(), "lookalike": lookalike_prompts()}
     standard = by_hash(row for row in read("harmbench") if row["functional"] == "standard")
     new = [prompt for prompt in all_lookalikes() if share(prompt) >= FOR_REWARD]
     judge = [{"split": split, "prompt": prompt} for split, some in
              (("vicuna", by_hash(read("vicuna"))), ("lookalike", new[:60]),
               ("advbench", by_hash(read("advbench"))[:80]), ("harmbench", standard)) for prompt in some]
-    return in_turn(kinds, ("unsafe", "benign", "lookalike", "unsafe", "benign")), judge
+    return in_turn(kinds, ("unsafe", "benign", "unsafe", "lookalike")), judge
 
 
 def in_turn(kinds, turns):
     """As many rows as have every unsafe prompt once; the other kinds begin again where they end."""
     rows, drawn = [], dict.fromkeys(kinds, 0)
-    while drawn["unsafe"] < len(kinds["unsafe"]):
-        split = turns[len(rows) % len(turns)]
+    for i in range(2 * len(kinds["unsafe"])):
+        split = turns[i % len(turns)]
         rows.append({"split": split, "prompt": kinds[split][drawn[split] % len(kinds[split])]})
         drawn[split] += 1
     return rows

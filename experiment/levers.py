@@ -66,7 +66,6 @@ WHAT = {
     "raw-labels": "labels as they are, not standardised",
     "few-once": f"{FEW} rows, once",
     "few-4": f"{FEW} rows, four times",
-    "few-12": f"{FEW} rows, twelve times",
 }
 
 

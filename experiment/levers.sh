@@ -70,7 +70,6 @@ lever raw-labels  15 reward_train $labels $adapter --learning-rate 1e-3 --max-st
     --normalize-labels false
 lever few-once    15 few $labels $adapter --learning-rate 1e-3 --max-steps 20
 lever few-4       15 few $labels $adapter --learning-rate 1e-3 --max-steps 80
-lever few-12      15 few $labels $adapter --learning-rate 1e-3 --max-steps 240
 }
 # shellcheck disable=SC2086
 if [ -z "$made" ]; then

@@ -222,6 +222,9 @@ works 'info --run train: advice for 6 M parameters' "$grpo" info --run train $tr
 says 'info --run train: advice for 6 M parameters' '*
   advice: with 135 M parameters (*), rate 5e-05 and beta 0.05 moved the scores *
   advice: yours: rate 1e-06, 1/50 of that; updates 6, 1/6.7 of that: expect nothing to be seen in 6 updates'
+works 'info --run train: advice for an adapter of 6 M parameters' "$grpo" info --run train $train --model middle --use-peft --learning-rate 5e-5 --beta 0.05 --max-completion-length 2
+says 'info --run train: advice for an adapter of 6 M parameters' '*rate 0.0005 of an adapter and beta 0.05 moved the scores *
+  advice: yours: rate 5e-05, 1/10 of that; updates 6, 1/6.7 of that: expect nothing to be seen in 6 updates'
 refuses '*--mean-completion-length: found "none"*' "$grpo" info --run train $train --mean-completion-length none
 refuses '*--mean-completion-length: the lengths of sft are those of its data*' "$grpo" info --run sft --mean-completion-length 9 --model base --dataset sft.jsonl
 refuses '*--run: found "trane", expected sft, reward, em, train, ppo, aihf or dpo*' "$grpo" info --run trane
