@@ -114,7 +114,8 @@ $(VENV)/complete: tests/parity/requirements.txt
 real real-quick: all build/demo_table $(VENV)/complete $(JUDGES)/complete
 	@sh experiment/real.sh $(patsubst real%,%,$(subst -,,$@))
 
-# Trains reward models that differ in one thing each; writes docs/real/levers.md, in half an hour on two cores.
+# Trains reward models that differ in one thing each; writes docs/real/levers.md, in three quarters of an hour on
+# two cores.
 levers: all build/demo_table $(VENV)/complete $(JUDGES)/complete
 	@sh experiment/levers.sh
 

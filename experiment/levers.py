@@ -17,7 +17,7 @@ from make_real import read_rows, write_rows  # noqa: E402
 
 FEW = 320
 
-HEAD = f"""# What makes a reward model better?
+HEAD = """# What makes a reward model better?
 
 `make levers` wrote this page. Each row is a reward model that was trained for about as long as the first, where
 nothing else is said, and differs from it in one thing. All of them warm up for 10 updates and learn from the
