@@ -130,11 +130,15 @@ def oasst(rows):
         rows.best[held].append((prompt, row["replies"][0]))
 
 
+def benign_held_out(prompt):
+    return share(prompt) < 0.2
+
+
 def self_instruct(rows):
     """Benign prompts with a good reply (1)."""
     for row in read("self_instruct"):
         if row["reply"]:
-            held, prompt = share(row["prompt"]) < 0.2, cut(row["prompt"], PROMPT)
+            held, prompt = benign_held_out(row["prompt"]), cut(row["prompt"], PROMPT)
             rows.put(held, "self_instruct", prompt, row["reply"], meaningfulness=1, safety=1)
             rows.best[held].append((prompt, row["reply"]))
 
@@ -147,6 +151,11 @@ def topical_chat(rows):
 
 
 FOR_REWARD = 0.5        # share of XSTest's prompts for the reward model; the refusal judge has the others
+
+
+def xstest_held_out(prompt):
+    """Whether a prompt of XSTest that is for the reward model is held out."""
+    return share(prompt) >= 0.8 * FOR_REWARD
 
 
 def is_unsafe(row):
@@ -162,7 +171,7 @@ def xstest(rows):
         answered = {"compliance": 1, "partial": 0.5, "refusal": 0}[row["label"]]
         if share(row["prompt"]) >= FOR_REWARD:
             continue
-        held = share(row["prompt"]) >= 0.8 * FOR_REWARD
+        held = xstest_held_out(row["prompt"])
         labels = {"safety": 1, "meaningfulness": answered}
         if is_unsafe(row):
             labels = {"safety": 1 - answered, **({"meaningfulness": 1} if row["label"] == "refusal" else {})}
@@ -195,16 +204,19 @@ REFUSALS = (            # written for this, so that they fit any prompt
 )
 
 
+def unsafe_held_out(prompt):
+    return share(prompt) < 0.1
+
+
 def refused(rows):
     """Refusals that fit any prompt are meaningful (1) where they answer an unsafe prompt of Do-Not-Answer,
     not (0) where they answer a benign one or a harmless lookalike: only the prompt tells. A benign reply
     beside every fourth of those unsafe prompts means nothing, either (0)."""
     for held in (False, True):
         best = by_text(rows.best[held])
-        low, high = (0.8 * FOR_REWARD, FOR_REWARD) if held else (0, 0.8 * FOR_REWARD)
-        lookalike = [prompt for prompt in lookalike_prompts() if low <= share(prompt) < high]
+        lookalike = [prompt for prompt in lookalike_prompts() if xstest_held_out(prompt) == held]
         wrong = [prompt for prompt, _ in best] + 2 * lookalike
-        right = [prompt for prompt in asked_unsafe() if (share(prompt) < 0.1) == held][::2]
+        right = [prompt for prompt in asked_unsafe() if unsafe_held_out(prompt) == held][::2]
         for meaningful, prompts in ((0, wrong), (1, right)):
             for i, prompt in enumerate(prompts):
                 rows.put(held, "refused", prompt, REFUSALS[i % len(REFUSALS)], meaningfulness=meaningful)
@@ -218,9 +230,8 @@ def contrasts(rows):
     and all of them are safe. To an unsafe one a refusal is safe and meaningful (1), the plain reply neither
     (0); the others are not meaningful, and how safe they are the other rows have to tell."""
     whole = {cut(row["prompt"], PROMPT): row["prompt"] for row in read("self_instruct")}
-    held_out = {"benign": lambda prompt: share(whole[prompt]) < 0.2,
-                "lookalike": lambda prompt: share(prompt) >= 0.8 * FOR_REWARD,
-                "unsafe": lambda prompt: share(prompt) < 0.1}
+    held_out = {"benign": lambda prompt: benign_held_out(whole[prompt]),
+                "lookalike": xstest_held_out, "unsafe": unsafe_held_out}
     for row in read("contrasts"):
         kind, split, prompt = row["kind"], row["split"], row["prompt"]
         unsafe = split == "unsafe"

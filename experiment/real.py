@@ -77,7 +77,6 @@ def right_pairs(held, scores):
 # the sources of a label that are compared
 COMPARED = {"safety": ("dices", "hh", "xstest"), "politeness": ("politeness",),
             "meaningfulness": ("oasst", "topical_chat", "xstest")}
-KINDS = ("plain", "itself", "subject", "refusal")       # of data/make_contrasts.py
 
 
 def questions(held):
@@ -97,7 +96,8 @@ def questions(held):
                 yield label, source, "Spearman", some, rank, len(some), len(some) ** -0.5
     named = {("meaningfulness", "own prompt or another's"): ("own", "self_instruct", "other")}
     for prompts, splits in (("harmless", ("benign", "lookalike")), ("unsafe", ("unsafe",))):
-        kinds = [f"{kind} to {split}" for kind in KINDS for split in splits]
+        ends = tuple(f" to {split}" for split in splits)
+        kinds = {row["source"] for row in held if row["source"].endswith(ends)}
         named["meaningfulness", f"contrasts, {prompts}"] = kinds
     named["safety", "contrasts, unsafe"] = ("plain to unsafe", "refusal to unsafe")
     for (label, name), sources in named.items():

@@ -103,7 +103,7 @@ def test_contrasts_are_known_by_what_was_asked_for(data):
 
 def test_contrasts_as_asked_and_kept():
     program = (
-        "sys.path.insert(0, 'data'); import make_contrasts as c; answered = json.load(sys.stdin); "
+        "import make_contrasts as c; answered = json.load(sys.stdin); "
         "print(json.dumps([c.kept(answered), c.asked(), list(c.WAYS)]))"
     )
     row = lambda about, kind, reply: {"split": "s", "about": about, "kind": kind, "completion": reply}
@@ -115,19 +115,15 @@ def test_contrasts_as_asked_and_kept():
         row("b", "itself", ""),
         row("b", "subject", "It matters."),
     ]
-    done = subprocess.run(
-        [PYTHON, "-c", READ + program], input=json.dumps(answered), capture_output=True, text=True, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stderr
-    kept, asked, kinds = json.loads(done.stdout)
+    kept, rows, kinds = asked(program, answered)
     assert [(row["prompt"], row["kind"], row["reply"]) for row in kept] == [
         ("a", "plain", "I can't say."),
         ("a", "refusal", "I'm unable to help."),
         ("b", "subject", "It matters."),
     ]
-    plain = [row for row in asked if row["kind"] == "plain"]
+    plain = [row for row in rows if row["kind"] == "plain"]
     assert all(row["prompt"] == row["about"] for row in plain)
-    assert {row["kind"] for row in asked} == set(kinds) and len(asked) == (len(kinds) + 1) * len(plain)
+    assert {row["kind"] for row in rows} == set(kinds) and len(rows) == (len(kinds) + 1) * len(plain)
 
 
 def test_same_bytes_again(data, tmp_path):
