@@ -109,13 +109,13 @@ $(VENV)/complete: tests/parity/requirements.txt
 	@touch $@
 
 # Takes a real model through the whole method: a reward model on people's labels, GRPO with three seeds, and
-# what judges from outside say of the replies; writes docs/real. It takes an hour or more on two cores and
+# what judges from outside say of the replies; writes docs/real. It takes 35 to 75 minutes on two cores and
 # keeps what is done. The quick one has one seed and less of everything, and leaves docs/real as it is.
 real real-quick: all build/demo_table $(VENV)/complete $(JUDGES)/complete
 	@sh experiment/real.sh $(patsubst real%,%,$(subst -,,$@))
 
-# Trains reward models that differ in one thing each; writes docs/real/levers.md, in three quarters of an hour on
-# two cores.
+# Trains reward models that differ in one thing each; writes docs/real/levers.md, in three quarters of an hour
+# on two cores.
 levers: all build/demo_table $(VENV)/complete $(JUDGES)/complete
 	@sh experiment/levers.sh
 
@@ -186,8 +186,9 @@ experiment-quick: all build/make_world build/demo_table build/experiment_tables
 	@$(conduct) EXPERIMENT=runs/experiment-quick SCALES=0.25M SEEDS="1 2" N_SFT=16000 N_REWARD=6000 STEPS=40 \
 	    N_EVAL=64 ABLATIONS="only-safety equal" SEARCHED= results
 
-# Puts the claims of the nine other methods to the test at the smallest scale: a few hours on two cores. It keeps what is
-# done and shares the experiment's stages where its folder is the same; it writes docs/results/others.md.
+# Puts the claims of the nine other methods to the test at the smallest scale: a few hours on two cores. It
+# keeps what is done and shares the experiment's stages where its folder is the same; it writes
+# docs/results/others.md.
 OTHERS ?= runs/others
 others: all build/make_world build/demo_table build/experiment_others
 	@$(MAKE) --no-print-directory -j$(JOBS) -f experiment/others.mk EXPERIMENT=$(OTHERS) JOBS=$(JOBS) others
@@ -198,7 +199,8 @@ build/experiment_tables: build/f32/experiment/tables.o build/f32/experiment/read
 build/experiment_others: build/f32/experiment/others.o build/f32/experiment/reading.o
 build/demo_table: build/f32/data/demo_table.o
 build/make_world: build/f32/data/make_world.o
-build/experiment_tables build/experiment_others build/demo_table build/make_world: build/f32/data/world.o $(OBJ32)
+build/experiment_tables build/experiment_others build/demo_table build/make_world: build/f32/data/world.o \
+    $(OBJ32)
 	$(Q)$(LINK) -o $@ $^ $(OMPLIB) -lm
 
 # Holds code, tests and docs/equations.md to each other by the numbers of the equations.
@@ -234,8 +236,9 @@ grpo-debug: $(OBJDEBUG)
 debug: grpo-debug build/make_world
 	@sh data/debug.sh
 
-# Looks for files that lead a reader astray: libFuzzer, which needs clang, with the sanitizers for addresses and
-# undefined behaviour, SECONDS for each of the readers of tests/parsers.h, from SEED (docs/reliability.md).
+# Looks for files that lead a reader astray: libFuzzer, which needs clang, with the sanitizers for addresses
+# and undefined behaviour, SECONDS for each of the readers of tests/parsers.h, from SEED
+# (docs/reliability.md).
 SECONDS ?= 600
 CLANG   ?= clang
 FUZZING  = -O2 -g -Wno-pass-failed -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
@@ -248,8 +251,8 @@ build/fuzz/reader: $(SRC:%.c=build/fuzz/%.o) build/fuzz/tests/fuzz.o
 	$(Q)$(CLANG) -g -fsanitize=fuzzer,address,undefined -o $@ $^ -lm
 fuzz: build/fuzz/reader
 	@SEED=$(SEED) sh tests/fuzz.sh $(SECONDS) $(READER)
-# Runs the tests and the commands under tools that see more than a test that passes (docs/reliability.md): all,
-# or PART=address, thread, valgrind, analyse.
+# Runs the tests and the commands under tools that see more than a test that passes (docs/reliability.md):
+# all, or PART=address, thread, valgrind, analyse.
 sanitize:
 	@sh tests/sanitize.sh $(PART)
 -include $(wildcard build/fuzz/*.d build/fuzz/*/*.d)
@@ -261,9 +264,11 @@ torture: all
 
 # Makes a library of the equations, which take arrays only (docs/use-in-ci.md): libgrpo64 in double and
 # libgrpo32 in float, each with one header.
-EQUATIONS = grpo.c grpo_config.c variants.c reward.c baselines/combine.c baselines/maxmin.c run/quality.c lib/base.c lib/elementary.c \
+EQUATIONS = grpo.c grpo_config.c variants.c reward.c baselines/combine.c baselines/maxmin.c run/quality.c \
+    lib/base.c lib/elementary.c \
             lib/optim.c lib/settings.c lib/threads.c lib/words.c
-HEADERS   = lib/base.h lib/real.h lib/words.h lib/settings.h reward.h baselines/combine.h baselines/maxmin.h run/quality.h \
+HEADERS   = lib/base.h lib/real.h lib/words.h lib/settings.h reward.h baselines/combine.h baselines/maxmin.h \
+    run/quality.h \
             variants.h grpo_config.h lib/optim.h grpo.h
 SHARED   := $(if $(filter Darwin,$(shell uname -s)),dylib,so)
 PLAIN     = $(CFLAGS) $(ARCHFLAG) $(WARN) -fPIC -I. -MMD -MP $(FIXED)
@@ -306,7 +311,8 @@ clean:
 	    grpo grpo64 grpo-debug
 
 .PHONY: all announce force test parity outside-judge gguf-check equations mutants exercise exercise-check \
-        mistakes trainers bench bench-quick bits ulps demo real real-quick levers experiment experiment-quick \
+        mistakes trainers bench bench-quick bits ulps demo real real-quick levers experiment \
+        experiment-quick \
         others debug fuzz sanitize torture lib errors clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)

@@ -46,14 +46,15 @@ def product_groups(results):
     return groups
 
 
-# ---- the goals: what was to be reached, as a share of the machine or as a ratio -----------------------------
+# ---- the goals: what was to be reached, as a share of the machine or as a ratio ---------------------
 
 # work | against | goal | section | key | what is taken from that row of the results: a value, a share a/b, or
 # how far a is off b
 GOALS = [
     row.split(" | ")
     for row in """\
-matrix products, shapes of training | torch.mm (MKL), mean ratio | at least 0.95 | products | training, nt nn tn | ratio
+matrix products, shapes of training | torch.mm (MKL), mean ratio | at least 0.95 | products | \
+training, nt nn tn | ratio
 matrix products, 1 to 16 rows | torch.mm (MKL), mean ratio | at least 1.2 | products | decoding, 1 16 | ratio
 matrix products, 64 rows | torch.mm (MKL), mean ratio | at least 1.05 | products | decoding, 64 | ratio
 training step 0.23M 16x128 | PyTorch, eager | at least 2.2 | train | 0.23M 16x128 | ratio
@@ -64,23 +65,29 @@ training step 0.23M 16x128 | PyTorch, compiled | at least 1.7 | compiled | 0.23M
 training step 1.35M 16x128 | PyTorch, compiled | at least 1.5 | compiled | 1.35M 16x128 | ratio
 training step 15M 4x256 | PyTorch, compiled | at least 1.35 | compiled | 15M 4x256 | ratio
 training step 135M 2x128 | PyTorch, compiled | at least 1.4 | compiled | 135M 2x128 | ratio
-training step 0.23M 16x128 | the machine's multiply-add peak, share | at least 0.6 | train | 0.23M 16x128 | share
-training step 1.35M 16x128 | the machine's multiply-add peak, share | at least 0.7 | train | 1.35M 16x128 | share
+training step 0.23M 16x128 | the machine's multiply-add peak, share | at least 0.6 | train | \
+0.23M 16x128 | share
+training step 1.35M 16x128 | the machine's multiply-add peak, share | at least 0.7 | train | \
+1.35M 16x128 | share
 training step 15M 4x256 | the machine's multiply-add peak, share | at least 0.75 | train | 15M 4x256 | share
 training step 135M 2x128 | the machine's multiply-add peak, share | at least 0.75 | train | 135M 2x128 | share
 decoding, 1.35M 64 of 64 | transformers' generate | at least 6 | decode | 1.35M 64 of 64 | ratio
 decoding, 15M 64 of 64 | transformers' generate | at least 5 | decode | 15M 64 of 64 | ratio
 decoding, 135M 64 of 32 | transformers' generate | at least 3 | decode | 135M 64 of 32 | ratio
-decoding, 15M 1 of 64 | the machine's reading of as many bytes, share | at least 0.85 | decode | 15M 1 of 64 | read_share
-decoding, 135M 1 of 32 | the machine's reading of as many bytes, share | at least 0.85 | decode | 135M 1 of 32 | read_share
+decoding, 15M 1 of 64 | the machine's reading of as many bytes, share | at least 0.85 | decode | \
+15M 1 of 64 | read_share
+decoding, 135M 1 of 32 | the machine's reading of as many bytes, share | at least 0.85 | decode | \
+135M 1 of 32 | read_share
 GRPO step 1.35M 8x8 32+64 | PyTorch by hand | at least 3 | grpo | 1.35M 8x8 32+64 | ratio
 GRPO step 1.35M 8x8 32+64 | TRL | at least 4 | trl | 1.35M 8x8 32+64 | ratio
 GRPO step 1.35M 8x8 256+64 | PyTorch by hand | at least 5 | grpo | 1.35M 8x8 256+64 | ratio
 GRPO step 1.35M 8x8 256+64 | TRL | at least 6 | trl | 1.35M 8x8 256+64 | ratio
 GRPO step 135M 1x8 256+64 | PyTorch by hand | at least 3 | grpo | 135M 1x8 256+64 | ratio
 GRPO step 135M 1x8 256+64 | TRL | at least 4 | trl | 135M 1x8 256+64 | ratio
-peak memory of GRPO step 135M 1x8 256+64 | PyTorch by hand, share | at most 0.5 | grpo | 135M 1x8 256+64 | memory / their_memory
-the same with --gradient-checkpointing | PyTorch by hand, share | at most 0.5 | grpo | 135M 1x8 256+64 | again_memory / their_memory
+peak memory of GRPO step 135M 1x8 256+64 | PyTorch by hand, share | at most 0.5 | grpo | \
+135M 1x8 256+64 | memory / their_memory
+the same with --gradient-checkpointing | PyTorch by hand, share | at most 0.5 | grpo | \
+135M 1x8 256+64 | again_memory / their_memory
 threads, 0.23M train | one thread of grpo.c | at least 1.8 | threads | 0.23M train | ratio
 threads, 1.35M train | one thread of grpo.c | at least 1.8 | threads | 1.35M train | ratio
 threads, 15M train | one thread of grpo.c | at least 1.8 | threads | 15M train | ratio
@@ -90,7 +97,8 @@ info --run sft, memory | the run, off by | at most 0.2 | info | sft | memory_for
 info --run reward, time | the run, off by | at most 0.2 | info | reward | foretold off seconds
 info --run reward, memory | the run, off by | at most 0.2 | info | reward | memory_foretold off memory
 info --run train, time | the run, off by | at most 0.2 | info | train | foretold off seconds
-info --run train, memory | the run, off by | at most 0.2 | info | train | memory_foretold off memory""".splitlines()
+info --run train, memory | the run, off by | at most 0.2 | info | train | \
+memory_foretold off memory""".splitlines()
 ]
 
 
@@ -149,7 +157,8 @@ def tables(results, threads):
     for key, title in (
         (
             "train",
-            "### A training step: forward, loss, backward, clip, AdamW; transformers' LlamaForCausalLM as it is",
+            "### A training step: forward, loss, backward, clip, AdamW; "
+            "transformers' LlamaForCausalLM as it is",
         ),
         ("compiled", "### The same with torch.compile"),
     ):
@@ -211,7 +220,8 @@ def tables(results, threads):
             for x in (g, t)
         ]
         again = (
-            f"{megabytes(g['again_memory'])}, {g['again_memory'] / g['their_memory']:.2f}, {g['again']:.2f} times as long"
+            f"{megabytes(g['again_memory'])}, {g['again_memory'] / g['their_memory']:.2f}, "
+            f"{g['again']:.2f} times as long"
             if g and "again" in g
             else ""
         )
@@ -245,7 +255,8 @@ def tables(results, threads):
         )
     if "growth" in results:
         out.append(
-            "### How a GRPO step of the 1.35M model grows (4 prompts of 32 tokens, 8 replies of 64, one thing changed at a time)\n\n"
+            "### How a GRPO step of the 1.35M model grows (4 prompts of 32 tokens, 8 replies of 64, "
+            "one thing changed at a time)\n\n"
             + table(
                 ["changed (parameters: 1 prompt)", "grpo.c", "PyTorch by hand", "ratio"],
                 [[k, milliseconds(r["ours"]), milliseconds(r["theirs"]), ratio(r)]
@@ -278,7 +289,7 @@ def tables(results, threads):
     return "\n".join(out)
 
 
-# ---- the picture ---------------------------------------------------------------------------------------------
+# ---- the picture -----------------------------------------------------------------------------------
 
 COLOURS = ["#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677"]
 SIDES = [("grpo.c", COLOURS[0]), ("PyTorch by hand", COLOURS[4])]
@@ -312,7 +323,8 @@ def bars(results, x0, y0, width, height):
     for n in range(int(top / step) + 1):
         v = n * step
         out.append(
-            f'<line x1="{x0}" x2="{x0 + width}" y1="{y(v):.1f}" y2="{y(v):.1f}" stroke="{"#444" if v == 1 else "#ddd"}"/>'
+            f'<line x1="{x0}" x2="{x0 + width}" y1="{y(v):.1f}" y2="{y(v):.1f}" '
+            f'stroke="{"#444" if v == 1 else "#ddd"}"/>'
             + text(x0 - 6, y(v) + 4, f"{v:g}", "end", 11)
         )
     slot = width / len(sizes)
@@ -323,10 +335,12 @@ def bars(results, x0, y0, width, height):
         for b, (i, r) in enumerate(mine):
             x = left + b * w
             out.append(
-                f'<rect x="{x:.1f}" y="{y(r["ratio"]):.1f}" width="{w - 2:.1f}" height="{y0 + height - y(r["ratio"]):.1f}" fill="{COLOURS[i]}"/>'
+                f'<rect x="{x:.1f}" y="{y(r["ratio"]):.1f}" width="{w - 2:.1f}" '
+                f'height="{y0 + height - y(r["ratio"]):.1f}" fill="{COLOURS[i]}"/>'
             )
             out.append(
-                f'<line x1="{x + w / 2 - 1:.1f}" x2="{x + w / 2 - 1:.1f}" y1="{y(r["low"]):.1f}" y2="{y(r["high"]):.1f}" stroke="#222"/>'
+                f'<line x1="{x + w / 2 - 1:.1f}" x2="{x + w / 2 - 1:.1f}" y1="{y(r["low"]):.1f}" '
+                f'y2="{y(r["high"]):.1f}" stroke="#222"/>'
             )
         out.append(text(x0 + (s + 0.5) * slot, y0 + height + 18, size + " parameters", "middle"))
     for i, (key, name) in enumerate(WORKS):
@@ -364,7 +378,8 @@ def lines(results, what, title, x0, y0, width, height):
         out.append(text(x(v), y0 + height + 14, f"{v:g}", "middle", 10))
     for i, (_, colour) in enumerate(SIDES):
         out.append(
-            f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{" ".join(f"{x(p[0]):.1f},{y(p[1 + i]):.1f}" for p in points)}"/>'
+            f'<polyline fill="none" stroke="{colour}" stroke-width="2" '
+            f'points="{" ".join(f"{x(p[0]):.1f},{y(p[1 + i]):.1f}" for p in points)}"/>'
         )
         out += [f'<circle cx="{x(p[0]):.1f}" cy="{y(p[1 + i]):.1f}" r="3" fill="{colour}"/>' for p in points]
     return "".join(out)
@@ -389,7 +404,8 @@ def picture(results):
                 for i, (name, colour) in enumerate(SIDES)]
     height = 625 if "growth" in results else 380
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="920" height="{height}" viewBox="0 0 920 {height}" font-family="sans-serif">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="920" height="{height}" '
+        f'viewBox="0 0 920 {height}" font-family="sans-serif">'
         f'<rect width="920" height="{height}" fill="white"/>' + "".join(out) + "</svg>\n"
     )
 

@@ -1,10 +1,13 @@
-"""PyTorch's side of the measurements: a process that waits for its turn on stdin and answers with a line of JSON.
+"""PyTorch's side of the measurements: a process that waits for its turn on stdin and answers with a line of
+JSON.
 
     train [compiled]                 a training step: forward, loss, backward, clip, AdamW
     generate PROMPTS GROUP P C       transformers' generate with its cache
-    grpo PROMPTS GROUP P C           a whole GRPO step, written by hand and tight: every prompt is prefilled once, its cache repeated for the
-                                     group, sampling in one batch, one forward for the log-probabilities, one backward
-    trl                              a whole step of TRL's GRPOTrainer (a process of its own: --trl PROMPTS GROUP P C)
+    grpo PROMPTS GROUP P C           a whole GRPO step, written by hand and tight: every prompt is prefilled
+                                     once, its cache repeated for the group, sampling in one batch, one
+                                     forward for the log-probabilities, one backward
+    trl                              a whole step of TRL's GRPOTrainer (a process of its own: --trl PROMPTS
+                                     GROUP P C)
     product KIND m n k copies times  torch.mm
     check train|grpo JSON            loss and norm of the gradient for inputs that the other side tells
 
@@ -42,7 +45,7 @@ def answer(**result):
     print(json.dumps(result), flush=True)
 
 
-# ---- products ---------------------------------------------------------------------------------------------------------
+# ---- products ----------------------------------------------------------------------------------------------
 
 def fill(rows, cols):
     i = torch.arange(rows * cols, dtype=torch.int64)
@@ -52,7 +55,8 @@ def fill(rows, cols):
 def product(kind, m, n, k, copies, times):
     x, y, w = fill(m, k), fill(m, n), fill(n, k)
     weights = [w.clone() if kind != "tn" else torch.zeros(n, k) for _ in range(copies)]
-    call = {"nt": lambda w: torch.mm(x, w.t(), out=y), "nn": lambda w: torch.mm(y, w, out=x), "tn": lambda w: w.addmm_(y.t(), x)}[kind]
+    call = {"nt": lambda w: torch.mm(x, w.t(), out=y), "nn": lambda w: torch.mm(y, w, out=x),
+            "tn": lambda w: w.addmm_(y.t(), x)}[kind]
     check = None
     with torch.no_grad():
         for i in range(copies):
@@ -67,7 +71,7 @@ def product(kind, m, n, k, copies, times):
     return dict(seconds=seconds, check=check)
 
 
-# ---- the model --------------------------------------------------------------------------------------------------------
+# ---- the model ---------------------------------------------------------------------------------------------
 
 if args.model:
     import transformers
@@ -101,22 +105,26 @@ def sample(prompt, group, new):
     """Tokens [prompts * group, new]; each prompt computed once."""
     cache = DynamicCache(config=model.config)
     with torch.inference_mode():
-        logits = model(input_ids=prompt, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        logits = model(input_ids=prompt, past_key_values=cache, use_cache=True,
+                       logits_to_keep=1).logits[:, -1]
         cache.batch_repeat_interleave(group)
         logits = logits.repeat_interleave(group, 0)
         out = []
         for _ in range(new):
             out.append(torch.multinomial(torch.softmax(logits, -1), 1))
             if len(out) < new:
-                logits = model(input_ids=out[-1], past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+                logits = model(input_ids=out[-1], past_key_values=cache, use_cache=True,
+                               logits_to_keep=1).logits[:, -1]
     return torch.cat(out, 1).clone()
 
 
 def grpo_loss(prompt, completion, advantage):
     """On-policy: the ratio is 1, its gradient is not. DAPO's normalisation: by the tokens of the step."""
     new = completion.shape[1]
-    logits = model(input_ids=torch.cat([prompt, completion], 1), use_cache=False, logits_to_keep=new + 1).logits[:, :-1]
-    logp = -torch.nn.functional.cross_entropy(logits.reshape(-1, vocab), completion.reshape(-1), reduction="none").view_as(completion)
+    logits = model(input_ids=torch.cat([prompt, completion], 1), use_cache=False,
+                   logits_to_keep=new + 1).logits[:, :-1]
+    logp = -torch.nn.functional.cross_entropy(logits.reshape(-1, vocab), completion.reshape(-1),
+                                              reduction="none").view_as(completion)
     ratio = torch.exp(logp - logp.detach())
     return -torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).sum() / completion.numel()
 
@@ -141,7 +149,8 @@ def check(what, told):
         logits = model(input_ids=ids, use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, vocab), ids[:, 1:].reshape(-1))
     else:
-        loss = grpo_loss(torch.tensor(told["prompts"]), torch.tensor(told["completions"]), torch.tensor(told["advantages"])[:, None])
+        loss = grpo_loss(torch.tensor(told["prompts"]), torch.tensor(told["completions"]),
+                         torch.tensor(told["advantages"])[:, None])
     loss.backward()
     norm = torch.sqrt(sum((p.grad.double() ** 2).sum() for p in params)).item()
     for p in params:
@@ -149,7 +158,7 @@ def check(what, told):
     return dict(loss=loss.item(), grad_norm=norm)
 
 
-# ---- TRL --------------------------------------------------------------------------------------------------------------
+# ---- TRL ---------------------------------------------------------------------------------------------------
 
 def trl(prompts, group, p, c):
     """GRPOTrainer holds the loop; a callback at the end of each step answers and waits for the next turn."""
@@ -159,9 +168,11 @@ def trl(prompts, group, p, c):
     from transformers import PreTrainedTokenizerFast, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
     imported = memory(peak=False)
-    words = Tokenizer(models.WordLevel({**{str(i): i for i in range(vocab)}, "</s>": vocab}, unk_token="0"))     # an end that no sample can draw
+    # an end that no sample can draw
+    words = Tokenizer(models.WordLevel({**{str(i): i for i in range(vocab)}, "</s>": vocab}, unk_token="0"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", pad_token="0", unk_token="0")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", pad_token="0",
+                                        unk_token="0")
     state = {}
 
     class Turns(TrainerCallback):
@@ -187,13 +198,18 @@ def trl(prompts, group, p, c):
 
     rows = [" ".join(map(str, torch.randint(1, vocab, (p,)).tolist())) for _ in range(64 * prompts)]
     with tempfile.TemporaryDirectory() as out:
-        config = GRPOConfig(output_dir=out, per_device_train_batch_size=prompts * group, num_generations=group, max_completion_length=c, max_steps=100000,
-                            learning_rate=args.learning_rate, lr_scheduler_type="constant", logging_strategy="no", save_strategy="no", report_to=[], use_cpu=True, bf16=False,
-                            gradient_checkpointing=False, disable_tqdm=True, beta=0.0, temperature=1.0, top_p=1.0, top_k=0)
-        GRPOTrainer(model=model, reward_funcs=[reward], args=config, processing_class=tokenizer, callbacks=[Turns()], train_dataset=Dataset.from_list([{"prompt": r} for r in rows])).train()
+        config = GRPOConfig(output_dir=out, per_device_train_batch_size=prompts * group,
+                            num_generations=group, max_completion_length=c, max_steps=100000,
+                            learning_rate=args.learning_rate, lr_scheduler_type="constant",
+                            logging_strategy="no", save_strategy="no", report_to=[], use_cpu=True, bf16=False,
+                            gradient_checkpointing=False, disable_tqdm=True, beta=0.0, temperature=1.0,
+                            top_p=1.0, top_k=0)
+        GRPOTrainer(model=model, reward_funcs=[reward], args=config, processing_class=tokenizer,
+                    callbacks=[Turns()],
+                    train_dataset=Dataset.from_list([{"prompt": r} for r in rows])).train()
 
 
-# ---- turns ------------------------------------------------------------------------------------------------------------
+# ---- turns -------------------------------------------------------------------------------------------------
 
 def main():
     optim = compiled = None
@@ -211,7 +227,8 @@ def main():
         if what == "generate":
             prompts, group, p, c = map(int, line.split()[1:])
             prompt = torch.randint(vocab, (prompts, p)).repeat_interleave(group, 0)
-            config = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=c, pad_token_id=0, eos_token_id=None, use_cache=True)
+            config = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=c,
+                                      pad_token_id=0, eos_token_id=None, use_cache=True)
             model.eval()
             start = time.perf_counter()
             with torch.inference_mode():
@@ -226,8 +243,10 @@ def main():
             if compiled is None:
                 compiled = torch.compile(model, dynamic=False)
         start = time.perf_counter()
-        loss, norm = train_step(compiled if rest else model, ids, optim) if what == "train" else grpo_step(*map(int, line.split()[1:]), optim)
-        answer(seconds=time.perf_counter() - start, loss=loss, grad_norm=norm, memory_bytes=memory(), imported_bytes=imported)
+        loss, norm = (train_step(compiled if rest else model, ids, optim) if what == "train"
+                      else grpo_step(*map(int, line.split()[1:]), optim))
+        answer(seconds=time.perf_counter() - start, loss=loss, grad_norm=norm, memory_bytes=memory(),
+               imported_bytes=imported)
 
 
 if args.trl:

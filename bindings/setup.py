@@ -1,5 +1,5 @@
-"""Lets make build the two programs and the library of the equations, and packs them beside the Python files: one wheel for this
-kind of machine. It needs a C compiler and make."""
+"""Lets make build the two programs and the library of the equations, and packs them beside the Python files:
+one wheel for this kind of machine. It needs a C compiler and make."""
 import os
 import pathlib
 import shutil
@@ -17,7 +17,8 @@ class Build(build_py):
         super().run()
         # without the flags that an outer make would pass on, which speak of its own targets and jobs
         env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-        subprocess.run(["make", f"-j{os.cpu_count() or 1}", "grpo", "grpo64", "lib"], cwd=ROOT, env=env, check=True)
+        subprocess.run(["make", f"-j{os.cpu_count() or 1}", "grpo", "grpo64", "lib"], cwd=ROOT, env=env,
+                       check=True)
         if self.editable_mode:          # then the package finds them where make left them
             return
         to = pathlib.Path(self.build_lib) / "grpoc" / "bin"

@@ -1,6 +1,7 @@
 #!/bin/sh
-# demo.sh: the whole method on the demonstration world (data/README.md): SFT of a policy on replies of mixed quality, a reward model on noisy
-# labels, GRPO on the learned reward alone, and a table by the judge that training never saw.
+# demo.sh: the whole method on the demonstration world (data/README.md): SFT of a policy on replies of mixed
+# quality, a reward model on noisy labels, GRPO on the learned reward alone, and a table by the judge that
+# training never saw.
 #
 # Every stage is kept in runs/demo (data/stages.sh).
 set -eu
@@ -35,7 +36,8 @@ questions=$dir/eval.jsonl questions_hash=$hash
 # ---- the base policy: imitates replies of mixed quality
 hash=$(digest "$data_hash" "$("$table" part "$recipe" sft)" "$program")
 if stage sft "$hash"; then
-    $grpo init --tokenizer-data "$data/sft.jsonl" --vocab-size 799 --max-position-embeddings 112 --seed 1 --output-dir "$work/base"
+    $grpo init --tokenizer-data "$data/sft.jsonl" --vocab-size 799 --max-position-embeddings 112 --seed 1 \
+        --output-dir "$work/base"
     $grpo sft --config "$recipe" --model "$work/base" --dataset "$data/sft.jsonl" --output-dir "$work/run"
     done_stage
 fi
@@ -47,14 +49,17 @@ if stage reward "$hash"; then
     n=0
     for temperature in 0.7 1 1.3; do
         sed -n "$((n * 5000 + 1)),$((n * 5000 + 5000))p" "$data/reward_prompts.jsonl" > "$work/prompts.jsonl"
-        $grpo sample --model "$sft" --dataset "$work/prompts.jsonl" --temperature $temperature --seed $((200 + n)) --max-completion-length 60 > "$work/samples$n.jsonl"
+        $grpo sample --model "$sft" --dataset "$work/prompts.jsonl" --temperature $temperature \
+            --seed $((200 + n)) --max-completion-length 60 > "$work/samples$n.jsonl"
         n=$((n + 1))
     done
     cat "$work"/samples?.jsonl | $world label --noise 0.1 --seed 103 > "$work/labelled.jsonl"
     cat "$data/grammar.jsonl" "$work/labelled.jsonl" > "$work/train.jsonl"
-    $grpo sample --model "$sft" --dataset "$data/heldout_prompts.jsonl" --seed 303 --max-completion-length 60 | $world label --noise 0 --seed 303 > "$work/heldout.jsonl"
+    $grpo sample --model "$sft" --dataset "$data/heldout_prompts.jsonl" --seed 303 \
+        --max-completion-length 60 | $world label --noise 0 --seed 303 > "$work/heldout.jsonl"
     cat "$data/heldout.jsonl" >> "$work/heldout.jsonl"
-    $grpo reward --config "$recipe" --model "$sft" --dataset "$work/train.jsonl" --eval-dataset "$work/heldout.jsonl" --output-dir "$work/run"
+    $grpo reward --config "$recipe" --model "$sft" --dataset "$work/train.jsonl" \
+        --eval-dataset "$work/heldout.jsonl" --output-dir "$work/run"
     done_stage
 fi
 reward=$dir/run/final reward_hash=$hash
@@ -62,7 +67,8 @@ reward=$dir/run/final reward_hash=$hash
 # ---- GRPO: sees the learned reward only
 hash=$(digest "$reward_hash" "$("$table" part "$recipe" train)" "$program")
 if stage grpo "$hash"; then
-    $grpo train --config "$recipe" --model "$sft" --reward-model "$reward" --dataset "$data/rl.jsonl" --output-dir "$work/run"
+    $grpo train --config "$recipe" --model "$sft" --reward-model "$reward" --dataset "$data/rl.jsonl" \
+        --output-dir "$work/run"
     done_stage
 fi
 policy=$dir/run/final grpo_hash=$hash
@@ -73,14 +79,19 @@ if stage result "$hash"; then
     for which in before after; do                       # folders as `grpo report` reads them
         if [ $which = before ]; then model=$sft; else model=$policy; fi
         mkdir "$work/$which"
-        $grpo sample --model "$model" --reference "$sft" --dataset "$questions" --seed 5 --max-completion-length 60 | $world judge > "$work/judged.jsonl"
-        $grpo score --dataset "$work/judged.jsonl" --reward-model "$reward" --output "$work/$which/replies.jsonl"
+        $grpo sample --model "$model" --reference "$sft" --dataset "$questions" --seed 5 \
+            --max-completion-length 60 | $world judge > "$work/judged.jsonl"
+        $grpo score --dataset "$work/judged.jsonl" --reward-model "$reward" \
+            --output "$work/$which/replies.jsonl"
         rm "$work/judged.jsonl"
     done
     for file in config.json log.jsonl timing.jsonl; do cp "${policy%/final}/$file" "$work/after"; done
-    $grpo report SFT="$work/before" GRPO="$work/after" --title "The demonstration: GRPO on a learned reward" --output "$work/report.html" > /dev/null
+    $grpo report SFT="$work/before" GRPO="$work/after" --title "The demonstration: GRPO on a learned reward" \
+        --output "$work/report.html" > /dev/null
     sha=$($grpo info --model "$policy" | sed -n 's/^  weights //p')
-    $table table "$work/before/replies.jsonl" "$work/after/replies.jsonl" --sha256 "$sha" --published data/demo.sha256 --seconds $(($(date +%s) - start)) --seed "$eval_seed" --result "$work/result.json" > "$work/table.txt"
+    $table table "$work/before/replies.jsonl" "$work/after/replies.jsonl" --sha256 "$sha" \
+        --published data/demo.sha256 --seconds $(($(date +%s) - start)) --seed "$eval_seed" \
+        --result "$work/result.json" > "$work/table.txt"
     done_stage
 fi
 cat "$dir/table.txt"

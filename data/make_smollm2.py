@@ -139,7 +139,8 @@ tok = {
               "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
               "vocab": {t: i for i, t in enumerate(tokens)}, "merges": list(merges)},
 }
-json.dump(tok, open(os.path.join(a.out, "tokenizer.json"), "w", encoding="utf-8"), ensure_ascii=False, indent=2)
+json.dump(tok, open(os.path.join(a.out, "tokenizer.json"), "w", encoding="utf-8"), ensure_ascii=False,
+          indent=2)
 chat = kv("tokenizer.chat_template")
 json.dump({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": tokens[bos], "eos_token": tokens[eos],
            "pad_token": tokens[pad], "unk_token": tokens[unk], "add_prefix_space": False,

@@ -1,5 +1,5 @@
-# arms.mk: what the experiment compares. A name is scale/seed/arm; every arm of a scale and seed starts from the same SFT weights, sees the same
-# prompts and the same reward model, and draws the same number of replies.
+# arms.mk: what the experiment compares. A name is scale/seed/arm; every arm of a scale and seed starts from
+# the same SFT weights, sees the same prompts and the same reward model, and draws the same number of replies.
 
 SCALES = 0.25M 0.52M 2.0M
 SEEDS  = 1 2 3
@@ -11,7 +11,7 @@ SHAPE.0.25M = --hidden-size 64 --num-hidden-layers 4 --num-attention-heads 4 --i
 SHAPE.0.52M = --hidden-size 96 --num-hidden-layers 4 --num-attention-heads 4 --intermediate-size 256
 SHAPE.2.0M  = --hidden-size 160 --num-hidden-layers 6 --num-attention-heads 4 --intermediate-size 432
 
-# Peak rates: the search's best at the smallest scale (GRPO-2, PPO-8, DPO-6 below), then as one over the width.
+# Peak rates: the search's best at the smallest scale (GRPO-2, PPO-8, DPO-6 below), then as one over width.
 RATE.sft.0.25M   = 5e-3
 RATE.sft.0.52M   = 4e-3
 RATE.sft.2.0M    = 2e-3
@@ -25,7 +25,8 @@ RATE.dpo.0.25M   = 1e-3
 RATE.dpo.0.52M   = 6.7e-4
 RATE.dpo.2.0M    = 4e-4
 
-# Amounts: pairs for SFT, rows for the reward model, updates of GRPO and PPO (16 prompts of 8 replies each), and so the prompts of all methods.
+# Amounts: pairs for SFT, rows for the reward model, updates of GRPO and PPO (16 prompts of 8 replies each),
+# and so the prompts of all methods.
 N_SFT    = 72000
 N_REWARD = 15000
 STEPS    = 220
@@ -35,7 +36,7 @@ REWARD_SCALE = 0.25M
 WEIGHTS = politeness=0.15,meaningfulness=0.2,actionability=0.15,safety=0.5
 one     = --reward-weights politeness=$(1),meaningfulness=$(2),actionability=$(3),safety=$(4)
 
-# ---- the methods, at every scale; -time: as many updates as take GRPO's time ----------------------------------------------------------------------
+# ---- the methods, at every scale; -time: as many updates as take GRPO's time -------------------------------
 METHODS = GRPO PPO DPO PPO-time DPO-time
 BETA    = --beta 0.04
 KIND.GRPO     = train
@@ -49,9 +50,10 @@ ARM.PPO-time  = $(ARM.PPO)
 KIND.DPO-time = dpo
 ARM.DPO-time  = $(ARM.DPO)
 
-# ---- ablations of GRPO, at the smallest scale -----------------------------------------------------------------------------------------------------
+# ---- ablations of GRPO, at the smallest scale --------------------------------------------------------------
 ABLATION_SCALE = 0.25M
-ABLATIONS = only-politeness only-meaningfulness only-actionability only-safety equal collapsed normalize-then-sum mo-grpo safety-floor beta-0 beta-0.01 beta-0.15
+ABLATIONS = only-politeness only-meaningfulness only-actionability only-safety equal collapsed \
+    normalize-then-sum mo-grpo safety-floor beta-0 beta-0.01 beta-0.15
 ARM.only-politeness     = $(call one,1,0,0,0) $(BETA)
 ARM.only-meaningfulness = $(call one,0,1,0,0) $(BETA)
 ARM.only-actionability  = $(call one,0,0,1,0) $(BETA)
@@ -65,7 +67,8 @@ ARM.beta-0              = --reward-weights $(WEIGHTS) --beta 0
 ARM.beta-0.01           = --reward-weights $(WEIGHTS) --beta 0.01
 ARM.beta-0.15           = --reward-weights $(WEIGHTS) --beta 0.15
 
-# ---- the search: nine settings of each method, six and then three around the best, smallest scale, first seed, development draw --------------------
+# ---- the search: nine settings of each method, six and then three around the best; smallest scale, first
+# seed, development draw
 SEARCHED = $(foreach m,GRPO PPO DPO,$(foreach n,1 2 3 4 5 6 7 8 9,$(m)-$(n)))
 ARM.GRPO-1 = --reward-weights $(WEIGHTS) --learning-rate 6e-4 --beta 0.08
 ARM.GRPO-2 = --reward-weights $(WEIGHTS) --learning-rate 6e-4 --beta 0.04

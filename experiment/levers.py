@@ -19,13 +19,13 @@ FEW = 320
 
 HEAD = """# What makes a reward model better?
 
-`make levers` wrote this page. Each row is a reward model that was trained for about as long as the first, where
-nothing else is said, and differs from it in one thing. All of them warm up for 10 updates and learn from the
-rows of `make real` without the contrasts, which are the starting policy's own replies. The figures are of rows
-that no model here was trained on, as in README.md: Spearman's correlation with people's labels; of hh and
-oasst, how many pairs are right; of own prompts or others' and of refusals, how often the better of two
-replies has the higher score (meaningfulness and safety added up, for refusals). The last row is one standard
-error of a figure: what lies within one or two of them may be chance.
+`make levers` wrote this page. Each row is a reward model that was trained for about as long as the first,
+where nothing else is said, and differs from it in one thing. All of them warm up for 10 updates and learn
+from the rows of `make real` without the contrasts, which are the starting policy's own replies. The figures
+are of rows that no model here was trained on, as in README.md: Spearman's correlation with people's labels;
+of hh and oasst, how many pairs are right; of own prompts or others' and of refusals, how often the better of
+two replies has the higher score (meaningfulness and safety added up, for refusals). The last row is one
+standard error of a figure: what lies within one or two of them may be chance.
 """
 
 

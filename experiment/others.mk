@@ -1,5 +1,6 @@
-# others.mk: the nine other methods beside GRPO, PPO and DPO, each with its authors' claim put to the test, at the smallest scale. `make others` calls
-# it as `make experiment` calls experiment.mk, whose stages it shares: in the same folder GRPO, PPO and DPO are made once. What is done is kept.
+# others.mk: the nine other methods beside GRPO, PPO and DPO, each with its authors' claim put to the test, at
+# the smallest scale. `make others` calls it as `make experiment` calls experiment.mk, whose stages it shares:
+# in the same folder GRPO, PPO and DPO are made once. What is done is kept.
 
 include experiment/arms.mk
 override SCALES = 0.25M
@@ -9,12 +10,14 @@ export N_FEW WEIGHTS
 
 override METHODS   = GRPO PPO DPO
 override ABLATIONS =
-override SEARCHED  = $(foreach m,TDPO BMC GR FLOW MAXMIN AIHF DVPO MPO COLLAB,$(foreach n,1 2 3 4 5 6,$(m)-$(n)))
+override SEARCHED  = $(foreach m,TDPO BMC GR FLOW MAXMIN AIHF DVPO MPO COLLAB, \
+                         $(foreach n,1 2 3 4 5 6,$(m)-$(n)))
 
-# ---- the arms, by method: what it is (KIND), whose files it reads (FROM), its options (ARM) -----------------------------------------------------------
+# ---- the arms, by method: what it is (KIND), whose files it reads (FROM), its options (ARM) --------
 # TDPO: a frontier of score against KL. Pair losses stand at DPO's best: its rate and three passes.
 BETAS = 0.03 0.1 0.3 1
-TDPO  = $(foreach b,0.03 0.1 1,DPO-beta-$(b)) $(foreach l,1 2,$(BETAS:%=TDPO$(l)-%)) TDPO2-alpha-0.25 TDPO2-alpha-1
+TDPO  = $(foreach b,0.03 0.1 1,DPO-beta-$(b)) $(foreach l,1 2,$(BETAS:%=TDPO$(l)-%)) \
+        TDPO2-alpha-0.25 TDPO2-alpha-1
 define beta
 ARM.DPO-beta-$(1)   = --beta $(1) --num-train-epochs 3
 ARM.TDPO1-$(1) = --loss-type tdpo1 --beta $(1) --num-train-epochs 3
@@ -24,7 +27,8 @@ $(foreach b,$(BETAS),$(eval $(call beta,$(b))))
 ARM.TDPO2-alpha-0.25  = --loss-type tdpo2 --tdpo-alpha 0.25 --beta 0.1 --num-train-epochs 3
 ARM.TDPO2-alpha-1     = --loss-type tdpo2 --tdpo-alpha 1 --beta 0.1 --num-train-epochs 3
 
-# BMC: bridged pairs, weighted tokens, both, and the control; on the best against the worst of eight replies and on the second against the fourth.
+# BMC: bridged pairs, weighted tokens, both, and the control; on the best against the worst of eight replies
+# and on the second against the fourth.
 BMC = control BC MC BMC near near-control near-BC near-MC near-BMC
 FROM.control      = corrected
 FROM.BC           = bridged
@@ -51,25 +55,31 @@ ARM.rated-ipo   = $(rated) --group-column group --group-loss mean --group-step-s
 
 # GDPO by flows: the reward model's scores at four alphas, the authors' scores, and the authors' program.
 FLOW = flow-2.5 flow-5 flow-10 flow-20 flow-pair flow-program
-$(foreach a,2.5 5 10 20,$(eval ARM.flow-$(a) = --loss-type flow_tb --flow-scores column --flow-alpha $(a) --num-train-epochs 3))
+$(foreach a,2.5 5 10 20, \
+    $(eval ARM.flow-$(a) = --loss-type flow_tb --flow-scores column --flow-alpha $(a) --num-train-epochs 3))
 ARM.flow-pair    = --loss-type flow_subtb --flow-scores pair --flow-alpha 1 --num-train-epochs 3
-ARM.flow-program = --loss-type flow_db --flow-reward program --flow-scores pair --flow-alpha 0.1 --num-train-epochs 3
+ARM.flow-program = --loss-type flow_db --flow-reward program --flow-scores pair --flow-alpha 0.1 \
+                   --num-train-epochs 3
 
-# MaxMin-RLHF: one reward model, one for each group that em found, one for each group that is known; and the case of a weak network.
+# MaxMin-RLHF: one reward model, one for each group that em found, one for each group that is known; and the
+# case of a weak network.
 MAXMIN = one-model max-min known-groups max-min-weak
 FROM.one-model    = one-reward
 FROM.max-min      = em-250
 FROM.known-groups = known
 FROM.max-min-weak = em-60
 ARM.one-model     = $(BETA)
-$(foreach a,max-min known-groups max-min-weak,$(eval ARM.$(a) = $(BETA) --multi-objective-aggregation worst_group))
+$(foreach a,max-min known-groups max-min-weak, \
+    $(eval ARM.$(a) = $(BETA) --multi-objective-aggregation worst_group))
 
-# AIHF: demonstrations of quality .6 and few or many preferences: SFT on the demonstrations, then a reward model, then GRPO; both at once; and at once
-# in the form without a reward network. The stages draw as many replies as AIHF does, of which a fifth answers demonstrations' prompts.
+# AIHF: demonstrations of quality .6 and few or many preferences: SFT on the demonstrations, then a reward
+# model, then GRPO; both at once; and at once in the form without a reward network. The stages draw as many
+# replies as AIHF does, of which a fifth answers demonstrations' prompts.
 AMOUNTS = 100 400 1600
 AIHF = demonstrated $(foreach n,$(AMOUNTS),stages-$(n) together-$(n) direct-$(n))
 KIND.demonstrated = demonstrated
-$(foreach n,$(AMOUNTS),$(eval FROM.stages-$(n) = rewarded-$(n))$(eval FROM.together-$(n) = preferred-$(n))$(eval FROM.direct-$(n) = preferred-$(n)))
+$(foreach n,$(AMOUNTS),$(eval FROM.stages-$(n) = rewarded-$(n)) \
+    $(eval FROM.together-$(n) = preferred-$(n))$(eval FROM.direct-$(n) = preferred-$(n)))
 
 # DVPO: PPO with the values of a frozen model, no reward model and no critic in training.
 DVPO = dvpo-q dvpo-td
@@ -78,7 +88,8 @@ frozen      = --kl-coef 0.005 --num-ppo-epochs 1
 ARM.dvpo-q  = $(frozen) --advantage q
 ARM.dvpo-td = $(frozen) --advantage td --lam 1
 
-# MPO: policies of one goal each, near enough to the reference, and their mixtures; Collab's agents are two of them.
+# MPO: policies of one goal each, near enough to the reference, and their mixtures; Collab's agents are two of
+# them.
 GOALS = goal-politeness goal-meaningfulness goal-actionability goal-safety
 ARM.goal-politeness     = $(call one,1,0,0,0) --beta 0.15
 ARM.goal-meaningfulness = $(call one,0,1,0,0) --beta 0.15
@@ -86,7 +97,8 @@ ARM.goal-actionability  = $(call one,0,0,1,0) --beta 0.15
 ARM.goal-safety         = $(call one,0,0,0,1) --beta 0.15
 KIND.GRPO-equal = train
 ARM.GRPO-equal  = $(call one,0.25,0.25,0.25,0.25) --beta 0.15
-# The same with weights in the place of the measured ones (naive), with those of E252, and with those of mirror descent.
+# The same with weights in the place of the measured ones (naive), with those of E252, and with those of
+# mirror descent.
 MPO = mixture-naive mixture-given mixture-worst
 $(foreach a,naive given worst,$(eval KIND.mixture-$(a) = mixture)$(eval FROM.mixture-$(a) = mix-$(a)))
 
@@ -169,11 +181,12 @@ ARM.COLLAB-4 = --top-k 5 --top-p 0.9
 ARM.COLLAB-5 = --top-k 3 --top-p 0.9
 ARM.COLLAB-6 = --top-k 5 --top-p 0.7 --alpha 0.02
 
-# ---- what makes them ---------------------------------------------------------------------------------------------------------------------------------
+# ---- what makes them -------------------------------------------------------------------------------
 DPOS = $(TDPO) $(BMC) $(GR) $(FLOW)
 $(foreach a,$(DPOS),$(eval KIND.$(a) = dpo))
 $(foreach a,$(MAXMIN),$(eval KIND.$(a) = grouped))
-$(foreach n,$(AMOUNTS),$(eval KIND.stages-$(n) = staged)$(eval KIND.together-$(n) = aihf)$(eval KIND.direct-$(n) = direct))
+$(foreach n,$(AMOUNTS),$(eval KIND.stages-$(n) = staged)$(eval KIND.together-$(n) = aihf) \
+    $(eval KIND.direct-$(n) = direct))
 RATE.grouped.0.25M      = $(RATE.train.0.25M)
 RATE.staged.0.25M       = $(RATE.train.0.25M)
 RATE.aihf.0.25M         = $(RATE.train.0.25M)
@@ -181,8 +194,11 @@ RATE.dvpo.0.25M         = $(RATE.ppo.0.25M)
 RATE.direct.0.25M       = $(RATE.dpo.0.25M)
 RATE.demonstrated.0.25M = 1e-3
 ARM.demonstrated        = --num-train-epochs 3 --save-steps 50
-TOGETHER = $(BETA) --reward-model none --rounds 10 --policy-steps 10 --reward-steps 20 --reward-learning-rate 1e-3 --reward-clip=-1000,1000
-$(foreach n,$(AMOUNTS),$(eval ARM.stages-$(n) = $(BETA) --max-steps 125)$(eval ARM.together-$(n) = $(TOGETHER))$(eval ARM.direct-$(n) = --beta 0.3 --num-train-epochs 3 --demonstration-weight 1))
+TOGETHER = $(BETA) --reward-model none --rounds 10 --policy-steps 10 --reward-steps 20 \
+           --reward-learning-rate 1e-3 --reward-clip=-1000,1000
+$(foreach n,$(AMOUNTS),$(eval ARM.stages-$(n) = $(BETA) --max-steps 125) \
+    $(eval ARM.together-$(n) = $(TOGETHER)) \
+    $(eval ARM.direct-$(n) = --beta 0.3 --num-train-epochs 3 --demonstration-weight 1))
 
 include experiment/experiment.mk
 
@@ -199,7 +215,8 @@ $(foreach a,$(trained),$(call arm,0.25M,$(1),$(a))
 0.25M/$(1)/near-pairs: 0.25M/$(1)/ranked ; $$(stage) near:ranked
 0.25M/$(1)/near-bridged: 0.25M/$(1)/near-pairs ; $$(stage) bridged:near-pairs --from rejected
 0.25M/$(1)/near-corrected: 0.25M/$(1)/near-pairs ; $$(stage) bridged:near-pairs --from chosen
-0.25M/$(1)/prefs-80 0.25M/$(1)/prefs-60 0.25M/$(1)/prefs-250 $(AMOUNTS:%=0.25M/$(1)/preferred-%): 0.25M/$(1)/ranked
+0.25M/$(1)/prefs-80 0.25M/$(1)/prefs-60 0.25M/$(1)/prefs-250 \
+    $(AMOUNTS:%=0.25M/$(1)/preferred-%): 0.25M/$(1)/ranked
 0.25M/$(1)/prefs-60: ; $$(stage) prefs 60
 0.25M/$(1)/prefs-80: ; $$(stage) prefs 80
 0.25M/$(1)/prefs-250: ; $$(stage) prefs 250
@@ -212,45 +229,64 @@ $(foreach n,$(AMOUNTS),0.25M/$(1)/preferred-$(n): ; $$(stage) preferred $(n)
 0.25M/$(1)/em-250: 0.25M/$(1)/prefs-250 ; $$(stage) em:prefs-250 --rounds 5
 0.25M/$(1)/em-60: 0.25M/$(1)/prefs-60 ; $$(stage) em:prefs-60 --rounds 8
 0.25M/$(1)/value: reward/$(1) ; $$(stage) value
-$(foreach a,$(diverse),0.25M/$(1)/diverse-$(a): 0.25M/$(1)/$(a:SFT=sft) ; $$(stage) diverse:$(a:SFT=sft)
+$(foreach a,$(diverse),0.25M/$(1)/diverse-$(a): 0.25M/$(1)/$(a:SFT=sft) ; \
+    $$(stage) diverse:$(a:SFT=sft)
 )
 0.25M/$(1)/mix-naive 0.25M/$(1)/mix-given 0.25M/$(1)/mix-worst: $(GOALS:%=0.25M/$(1)/%)
 0.25M/$(1)/mix-naive: ; $$(stage) weights 0.25,0.25,0.25,0.25
-0.25M/$(1)/mix-given: 0.25M/$(1)/GRPO-equal ; $$(stage) given:GRPO-equal politeness=0.25,meaningfulness=0.25,actionability=0.25,safety=0.25
-0.25M/$(1)/mix-worst: ; $$(stage) mix --num-generations 24 --steps 200 --prompts-per-step 8 --step-size 1
+0.25M/$(1)/mix-given: 0.25M/$(1)/GRPO-equal ; \
+    $$(stage) given:GRPO-equal politeness=0.25,meaningfulness=0.25,actionability=0.25,safety=0.25
+0.25M/$(1)/mix-worst: ; \
+    $$(stage) mix --num-generations 24 --steps 200 --prompts-per-step 8 --step-size 1
 0.25M/$(1)/best-of-n: 0.25M/$(1)/collab
 0.25M/$(1)/few: 0.25M/$(1)/sft reward/$(1) ; $$(stage) greedy:sft
 0.25M/$(1)/collab 0.25M/$(1)/collab-wide: 0.25M/$(1)/goal-actionability 0.25M/$(1)/goal-safety
-$(foreach a,$(made),0.25M/$(1)/$(a): $(FROM.$(a):%=0.25M/$(1)/%) ; $$(stage) $(KIND.$(a))$(FROM.$(a):%=:%) $(ARM.$(a))
+$(foreach a,$(made),0.25M/$(1)/$(a): $(FROM.$(a):%=0.25M/$(1)/%) ; \
+    $$(stage) $(KIND.$(a))$(FROM.$(a):%=:%) $(ARM.$(a))
 )
 endef
 $(foreach k,$(SEEDS),$(eval $(call method,$(k))))
-$(SEARCHED:%=search/1/%): $(filter-out DPO,$(foreach a,bridged prefs-80 em-250 preferred-400 demonstrated value $(GOALS),0.25M/1/$(a)))
+$(SEARCHED:%=search/1/%): $(filter-out DPO,$(foreach a, \
+    bridged prefs-80 em-250 preferred-400 demonstrated value $(GOALS),0.25M/1/$(a)))
 
-$(foreach k,$(SEEDS),$(foreach a,$(BMC) $(GR) $(MAXMIN) $(DVPO) $(AIHF),$(if $(FROM.$(a)),$(eval 0.25M/$(k)/$(a): 0.25M/$(k)/$(FROM.$(a))))))
-$(foreach k,$(SEEDS),$(foreach n,$(AMOUNTS),$(eval 0.25M/$(k)/stages-$(n) 0.25M/$(k)/together-$(n) 0.25M/$(k)/direct-$(n): 0.25M/$(k)/demonstrated))$(eval 0.25M/$(k)/demonstrated: 0.25M/$(k)/demos))
+$(foreach k,$(SEEDS),$(foreach a,$(BMC) $(GR) $(MAXMIN) $(DVPO) $(AIHF), \
+    $(if $(FROM.$(a)),$(eval 0.25M/$(k)/$(a): 0.25M/$(k)/$(FROM.$(a))))))
+$(foreach k,$(SEEDS),$(foreach n,$(AMOUNTS), \
+    $(eval 0.25M/$(k)/stages-$(n) 0.25M/$(k)/together-$(n) 0.25M/$(k)/direct-$(n): 0.25M/$(k)/demonstrated)) \
+    $(eval 0.25M/$(k)/demonstrated: 0.25M/$(k)/demos))
 
-# ---- the page ----------------------------------------------------------------------------------------------------------------------------------------
+# ---- the page --------------------------------------------------------------------------------------
 override amounts = SEEDS N_EVAL N_SFT N_REWARD STEPS REWARD_SCALE WEIGHTS BETA
-# A section's arms: name of the page, then that of its stage where that is another. What is not there yet is left out, and the page says so.
+# A section's arms: name of the page, then that of its stage where that is another. What is not there yet is
+# left out, and the page says so.
 present  = $(foreach r,$(1),$(if $(wildcard $(EXPERIMENT)/$(r)/run/replies.jsonl),$(EXPERIMENT)/$(r)/run))
 joined   = $(if $(strip $(2)),$(1)=$(subst $(space),$(comma),$(strip $(2))))
-shown_as = $(call joined,$(1)/$(firstword $(subst =, ,$(2))),$(call present,$(foreach k,$(SEEDS),0.25M/$(k)/$(lastword $(subst =, ,$(2))))))
+shown_as = $(call joined,$(1)/$(firstword $(subst =, ,$(2))),$(call \
+               present,$(foreach k,$(SEEDS),0.25M/$(k)/$(lastword $(subst =, ,$(2))))))
 few      = SFT=few $(COLLAB)
-sections = $(foreach a,SFT=base DPO $(TDPO),$(call shown_as,TDPO,$(a))) $(foreach a,SFT=base DPO $(BMC),$(call shown_as,BMC,$(a))) \
-           $(foreach a,SFT=base $(GR),$(call shown_as,GR,$(a))) $(foreach a,$(diverse),$(call shown_as,FLOW,$(a)=diverse-$(a))) \
-           $(foreach a,SFT=base $(MAXMIN),$(call shown_as,MAXMIN,$(a))) $(foreach a,SFT=base $(AIHF),$(call shown_as,AIHF,$(a))) \
-           $(foreach a,SFT=base PPO $(DVPO),$(call shown_as,DVPO,$(a))) $(foreach a,SFT=base GRPO-equal $(GOALS) $(MPO),$(call shown_as,MPO,$(a))) \
+sections = $(foreach a,SFT=base DPO $(TDPO),$(call shown_as,TDPO,$(a))) \
+           $(foreach a,SFT=base DPO $(BMC),$(call shown_as,BMC,$(a))) \
+           $(foreach a,SFT=base $(GR),$(call shown_as,GR,$(a))) \
+           $(foreach a,$(diverse),$(call shown_as,FLOW,$(a)=diverse-$(a))) \
+           $(foreach a,SFT=base $(MAXMIN),$(call shown_as,MAXMIN,$(a))) \
+           $(foreach a,SFT=base $(AIHF),$(call shown_as,AIHF,$(a))) \
+           $(foreach a,SFT=base PPO $(DVPO),$(call shown_as,DVPO,$(a))) \
+           $(foreach a,SFT=base GRPO-equal $(GOALS) $(MPO),$(call shown_as,MPO,$(a))) \
            $(foreach a,$(few),$(call shown_as,COLLAB,$(a)))
-tried    = $(foreach m,TDPO BMC GR FLOW MAXMIN AIHF DVPO MPO COLLAB,$(foreach n,1 2 3 4 5 6,$(call joined,$(m)/$(m)-$(n),$(call present,search/1/$(m)-$(n)))))
+tried    = $(foreach m,TDPO BMC GR FLOW MAXMIN AIHF DVPO MPO COLLAB,$(foreach n,1 2 3 4 5 6, \
+               $(call joined,$(m)/$(m)-$(n),$(call present,search/1/$(m)-$(n)))))
 page:
 	@mkdir -p $(out); rm -f $(out)/others*.html
-	@./grpo report $(sections) --title "The nine other methods" --output $(out)/others.html --json > $(out)/others.json
+	@./grpo report $(sections) --title "The nine other methods" --output $(out)/others.html --json \
+	    > $(out)/others.json
 	@echo '{"sections":[]}' > $(out)/others-search.json
-	@$(if $(strip $(tried)),./grpo report $(tried) --title "Their search" --output $(out)/others-search.html --json > $(out)/others-search.json)
-	@build/experiment_others page $(out)/others.json $(out)/others-search.json $(EXPERIMENT) "$(reduced)" > $(out)/others.md
+	@$(if $(strip $(tried)),./grpo report $(tried) --title "Their search" \
+	    --output $(out)/others-search.html --json > $(out)/others-search.json)
+	@build/experiment_others page $(out)/others.json $(out)/others-search.json $(EXPERIMENT) "$(reduced)" \
+	    > $(out)/others.md
 	@echo "tables and verdicts: $(out)/others.md, page: $(out)/others.html" >&2
-everything = $(foreach k,$(SEEDS),$(addprefix 0.25M/$(k)/,base few GRPO PPO DPO $(trained) $(diverse:%=diverse-%) $(made)))
+everything = $(foreach k,$(SEEDS),$(addprefix 0.25M/$(k)/,base few GRPO PPO DPO $(trained) \
+                 $(diverse:%=diverse-%) $(made)))
 others: $(everything) $(SEARCHED:%=search/1/%)
 	@$(MAKE) --no-print-directory -f experiment/others.mk EXPERIMENT=$(EXPERIMENT) page
 .PHONY: page others $(everything)

@@ -1,5 +1,5 @@
-/* unicode.c: written by lib/unicode.py; do not edit. Tables as text that is searched as it stands: numbers in
- * digits of base 64, high first, '#' is 0. A row begins with its first code point (3 digits) and how many
+/* unicode.c: written by lib/unicode.py; do not edit. Tables as text, searched as it stands: numbers
+ * in digits of base 64, high first, '#' is 0. A row begins with its first code point (3 digits) and how many
  * follow (2): a class of characters, their order, or where their decompositions begin in the next table. */
 #include "unicode.h"
 

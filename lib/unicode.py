@@ -1,5 +1,6 @@
-"""Writes lib/unicode.c: asks `tokenizers` itself about every code point, so that classes and normal forms are its own
-(its regex engine, Rust's standard library and its normalizer follow three different versions of Unicode).
+"""Writes lib/unicode.c: asks `tokenizers` itself about every code point, so that classes and normal forms are
+its own (its regex engine, Rust's standard library and its normalizer follow three different versions of
+Unicode).
 
     python lib/unicode.py > lib/unicode.c
 """
@@ -12,7 +13,8 @@ nfd, nfc = normalizers.NFD().normalize_str, normalizers.NFC().normalize_str
 def matched(cls):
     """All characters that the regex engine puts into the class."""
     split = pre_tokenizers.Split(Regex(cls), "removed", invert=True)    # what is left: runs that match
-    return {c for i in range(0, len(chars), 4096) for text, _ in split.pre_tokenize_str("".join(chars[i:i + 4096])) for c in text}
+    return {c for i in range(0, len(chars), 4096)
+            for text, _ in split.pre_tokenize_str("".join(chars[i:i + 4096])) for c in text}
 
 
 def isolated_digits():
@@ -27,10 +29,12 @@ def hangul(c):
 
 
 def ranges(pairs, step=0):
-    """[(code point, value)] in order -> [[first, how many follow, value of the first]]; from one to the next the value grows by step"""
+    """[(code point, value)] in order -> [[first, how many follow, value of the first]]; from one to the next
+    the value grows by step"""
     out = []
     for c, v in pairs:
-        if out and c == sum(out[-1][:2]) + 1 and v == out[-1][2] + step * (c - out[-1][0]) and out[-1][1] < 4095: out[-1][1] += 1
+        if (out and c == sum(out[-1][:2]) + 1 and v == out[-1][2] + step * (c - out[-1][0])
+                and out[-1][1] < 4095): out[-1][1] += 1
         else: out.append([c, 0, v])
     return out
 
@@ -67,10 +71,12 @@ for c, s in full.items():
     else: assert nfc(c) != c
     double.append((ord(c), ord(first), ord(s[-1])))
 
-# ---- combining classes: which of two marks goes first; 0x334 has the lowest class, 1, and 0x345 the highest, 240
+# ---- combining classes: which of two marks goes first; 0x334 has the lowest class, 1, and 0x345 the
+# highest, 240
 mark = [c for c in chars if c not in full and not hangul(c)
         and (nfd("\u0345" + c) == c + "\u0345" or nfd(c + "\u0334") == "\u0334" + c or c in "\u0334\u0345")]
-kinds = []                                                              # lists of equal class, from the lowest to the highest
+# lists of equal class, from the lowest to the highest
+kinds = []
 for c in mark:
     low, high = 0, len(kinds)
     while low < high:
@@ -82,10 +88,11 @@ for c in mark:
             break
     else:
         kinds.insert(low, [c])
-order = sorted((ord(c), k + 1) for k, same in enumerate(kinds) for c in same)           # only the order matters, so 1, 2, 3, ...
+# only the order matters, so 1, 2, 3, ...
+order = sorted((ord(c), k + 1) for k, same in enumerate(kinds) for c in same)
 
-print(r"""/* unicode.c: written by lib/unicode.py; do not edit. Tables as text that is searched as it stands: numbers in
- * digits of base 64, high first, '#' is 0. A row begins with its first code point (3 digits) and how many
+print(r"""/* unicode.c: written by lib/unicode.py; do not edit. Tables as text, searched as it stands: numbers
+ * in digits of base 64, high first, '#' is 0. A row begins with its first code point (3 digits) and how many
  * follow (2): a class of characters, their order, or where their decompositions begin in the next table. */
 #include "unicode.h"
 

@@ -1,4 +1,5 @@
-# broken.sh: what mutants.sh and exercise.sh share: a copy of the sources that may be broken, and the tests that must see it. To be sourced; $here is the project.
+# broken.sh: what mutants.sh and exercise.sh share: a copy of the sources that may be broken, and the tests
+# that must see it. To be sourced; $here is the project.
 # shellcheck shell=sh
 export OMP_WAIT_POLICY=passive         # idle threads that spin would make a busy machine slow
 limit=$(command -v timeout > /dev/null && echo 'timeout 300')
@@ -6,7 +7,12 @@ limit=$(command -v timeout > /dev/null && echo 'timeout 300')
 # copy_to FOLDER: all that is built and tested from, with its times, so that make knows what is new
 copy_to() {
     rm -rf "$1" && mkdir -p "$1" || exit 2
-    for f in "$here"/*; do case ${f##*/} in build | runs | models | grpo | grpo64 | grpo-debug) ;; *) cp -Rp "$f" "$1" ;; esac; done
+    for f in "$here"/*; do
+        case ${f##*/} in
+        build | runs | models | grpo | grpo64 | grpo-debug) ;;
+        *) cp -Rp "$f" "$1" ;;
+        esac
+    done
 }
 tests_of() {            # the programs that must see a mistake in this file
     case $1 in
@@ -66,11 +72,13 @@ tests_of() {            # the programs that must see a mistake in this file
         *) n=${1##*/}; echo "test_${n%.c}" ;;
     esac
 }
-# is_red FILE [CFLAGS]: builds here and says whether one of the file's tests fails: 0 yes, and $seen tells which and its first complaint; 1 no; 2: does not compile
+# is_red FILE [CFLAGS]: builds here and says whether one of the file's tests fails: 0 yes, and $seen tells
+# which and its first complaint; 1 no; 2: does not compile
 is_red() {
     for t in $(tests_of "$1"); do
         if [ -f "tests/test_$t.sh" ]; then
-            make -s ${2+"$2"} grpo grpo64 build/make_world build/demo_table build/experiment_others > log 2>&1 || { tail -n 3 log; return 2; }
+            make -s ${2+"$2"} grpo grpo64 build/make_world build/demo_table build/experiment_others \
+                > log 2>&1 || { tail -n 3 log; return 2; }
             program="sh tests/test_$t.sh"
         else
             make -s ${2+"$2"} "build/f64/tests/$t" > log 2>&1 || { tail -n 3 log; return 2; }

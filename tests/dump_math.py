@@ -1,26 +1,39 @@
-"""GRPO as TRL 1.16 computes it, on Llama, Qwen2 and Qwen3, in PyTorch float64, one method a stage: what tests/make_dumps.py calls right.
+"""GRPO as TRL 1.16 computes it, on Llama, Qwen2 and Qwen3, in PyTorch float64, one method a stage: what
+tests/make_dumps.py calls right.
 
-Derivatives come from automatic differentiation. Methods are small, so that dump_mistakes.py can replace one. Written without a look at grpo.c's
-code; tests/parity/test_verify.py holds it against transformers and a live TRL trainer. Equation numbers as in the sources of grpo.c."""
+Derivatives come from automatic differentiation. Methods are small, so that dump_mistakes.py can replace one.
+Written without a look at grpo.c's code; tests/parity/test_verify.py holds it against transformers and a live
+TRL trainer. Equation numbers as in the sources of grpo.c."""
 import math
 
 import torch
 
 NAN = float("nan")
 
-DEFAULTS = dict(loss_type="dapo", importance_sampling_level="token", epsilon=0.2, epsilon_high=None, delta=None, beta=0.0, use_bias_correction_kl=True,
-                scale_rewards="group", multi_objective_aggregation="sum_then_normalize", num_generations=8, reward_weights=None, temperature=1.0,
-                gradient_accumulation_steps=1, steps_per_generation=None, max_completion_length=512, num_items_in_batch=None, world_size=1,
-                top_entropy_quantile=1.0, entropy_coef=0.0, off_policy_mask_threshold=None, mask_truncated_completions=False,
-                sapo_temperature_pos=1.0, sapo_temperature_neg=1.05, vespo_k_pos=2.0, vespo_lambda_pos=3.0, vespo_k_neg=3.0, vespo_lambda_neg=2.0,
-                vllm_importance_sampling_mode="sequence_mask", vllm_importance_sampling_clip_min=None, vllm_importance_sampling_clip_max=3.0,
-                eos_token_id=2, pad_token_id=0, top_k=0, max_grad_norm=1.0, weight_decay=0.0, learning_rate=1e-6, adam_beta1=0.9, adam_beta2=0.999,
+DEFAULTS = dict(loss_type="dapo", importance_sampling_level="token", epsilon=0.2, epsilon_high=None,
+                delta=None, beta=0.0, use_bias_correction_kl=True,
+                scale_rewards="group", multi_objective_aggregation="sum_then_normalize", num_generations=8,
+                reward_weights=None, temperature=1.0,
+                gradient_accumulation_steps=1, steps_per_generation=None, max_completion_length=512,
+                num_items_in_batch=None, world_size=1,
+                top_entropy_quantile=1.0, entropy_coef=0.0, off_policy_mask_threshold=None,
+                mask_truncated_completions=False,
+                sapo_temperature_pos=1.0, sapo_temperature_neg=1.05, vespo_k_pos=2.0, vespo_lambda_pos=3.0,
+                vespo_k_neg=3.0, vespo_lambda_neg=2.0,
+                vllm_importance_sampling_mode="sequence_mask", vllm_importance_sampling_clip_min=None,
+                vllm_importance_sampling_clip_max=3.0,
+                eos_token_id=2, pad_token_id=0, top_k=0, max_grad_norm=1.0, weight_decay=0.0,
+                learning_rate=1e-6, adam_beta1=0.9, adam_beta2=0.999,
                 adam_epsilon=1e-8, step=1)
 
-# stage -> tensor of the dump, in the order in which they are computed; grad and step are families of tensors, one a parameter
-STAGES = {"mask": "completion_mask", "loss_mask": "loss_mask", "logits": "logits", "logps": "per_token_logps", "old": "old_per_token_logps",
-          "ref": "ref_per_token_logps", "sampler": "sampling_per_token_logps", "entropies": "entropies", "rewards": "rewards", "advantages": "advantages",
-          "isr": "importance_sampling_ratio", "ratio": "ratio", "kl": "per_token_kl", "per_token_loss": "per_token_loss", "loss": "loss",
+# stage -> tensor of the dump, in the order in which they are computed; grad and step are families of tensors,
+# one a parameter
+STAGES = {"mask": "completion_mask", "loss_mask": "loss_mask", "logits": "logits", "logps": "per_token_logps",
+          "old": "old_per_token_logps",
+          "ref": "ref_per_token_logps", "sampler": "sampling_per_token_logps", "entropies": "entropies",
+          "rewards": "rewards", "advantages": "advantages",
+          "isr": "importance_sampling_ratio", "ratio": "ratio", "kl": "per_token_kl",
+          "per_token_loss": "per_token_loss", "loss": "loss",
           "dlogp": "grad_per_token_logps", "grad_norm": "grad_norm", "grad": "grad.", "step": "param."}
 
 
@@ -33,7 +46,7 @@ def only(condition):
         raise NoSuchCase
 
 
-# ---- the network (E1 to E25) --------------------------------------------------------------------------------------
+# ---- the network (E1 to E25) -------------------------------------------------------------------------------
 
 class Network:
     """Llama, Qwen2 and Qwen3 on padded rows; w: float64 tensors by Hugging Face's names, h: config.json."""
@@ -55,7 +68,8 @@ class Network:
 
     def scaled(self, f, rope):
         """E12."""
-        wave, n0, lo, hi = 2 * math.pi / f, rope["original_max_position_embeddings"], rope["low_freq_factor"], rope["high_freq_factor"]
+        wave, n0 = 2 * math.pi / f, rope["original_max_position_embeddings"]
+        lo, hi = rope["low_freq_factor"], rope["high_freq_factor"]
         share = ((n0 / wave - lo) / (hi - lo)).clamp(0, 1)
         return (1 - share) * f / rope["factor"] + share * f
 
@@ -88,13 +102,18 @@ class Network:
         batch, time = attended.shape
         d = self.h.get("head_dim") or self.h["hidden_size"] // self.h["num_attention_heads"]
         heads = lambda name: self.linear(x, layer + name).view(batch, time, -1, d).transpose(1, 2)
-        q, k, v = self.head_norm(heads("q_proj"), layer + "q_norm.weight"), self.head_norm(heads("k_proj"), layer + "k_norm.weight"), heads("v_proj")
+        q, k, v = self.head_norm(heads("q_proj"),
+                                 layer + "q_norm.weight"), self.head_norm(heads("k_proj"), layer
+                                                                          + "k_norm.weight"), heads("v_proj")
         q, k = self.rounded(self.rotated(q, angle)), self.rounded(self.rotated(k, angle))
         k, v = (y.repeat_interleave(q.shape[1] // y.shape[1], 1) for y in (k, v))
         seen = torch.tril(torch.ones(time, time, dtype=torch.bool)) & (attended[:, None, None] > 0)
-        seen = seen | torch.eye(time, dtype=torch.bool)                         # a padded row sees itself: no 0/0
-        p = (self.rounded(q @ k.transpose(-1, -2)) * self.score_scale(d)).masked_fill(~seen, -math.inf).softmax(-1)
-        return self.linear(self.rounded(self.rounded(p) @ v).transpose(1, 2).reshape(batch, time, -1), layer + "o_proj")
+        # a padded row sees itself: no 0/0
+        seen = seen | torch.eye(time, dtype=torch.bool)
+        p = (self.rounded(q @ k.transpose(-1, -2)) * self.score_scale(d)).masked_fill(~seen,
+                                                                                      -math.inf).softmax(-1)
+        return self.linear(self.rounded(self.rounded(p) @ v).transpose(1, 2).reshape(batch, time, -1),
+                           layer + "o_proj")
 
     def head(self):
         return self.w["lm_head.weight"] if "lm_head.weight" in self.w else self.w["model.embed_tokens.weight"]
@@ -109,16 +128,19 @@ class Network:
         angle = self.positions(attended)[..., None] * self.frequencies(d)
         for i in range(self.h["num_hidden_layers"]):
             at = f"model.layers.{i}."
-            x = self.rounded(x + self.attention(self.norm(x, self.w[at + "input_layernorm.weight"]), at + "self_attn.", angle, attended))
+            x = self.rounded(x + self.attention(self.norm(x, self.w[at + "input_layernorm.weight"]),
+                                                at + "self_attn.", angle, attended))
             n = self.norm(x, self.w[at + "post_attention_layernorm.weight"])
             gate = self.linear(n, at + "mlp.gate_proj")
-            x = self.rounded(x + self.linear(self.rounded(self.rounded(gate * gate.sigmoid()) * self.linear(n, at + "mlp.up_proj")), at + "mlp.down_proj"))
+            x = self.rounded(x + self.linear(self.rounded(self.rounded(gate * gate.sigmoid()) * self.linear(
+                n, at + "mlp.up_proj")), at + "mlp.down_proj"))
         return self.rounded(self.norm(x, self.w["model.norm.weight"]) @ self.head().T)
 
     # -- E22, E23, E25: the row before a token predicts it
     def predicting(self, z):
         width, real = self.t["prompt_ids"].shape[1], self.t["prompt_mask"]
-        last = (real * torch.arange(1, width + 1)).argmax(1)                    # of the prompt, wherever its padding stands
+        # of the prompt, wherever its padding stands
+        last = (real * torch.arange(1, width + 1)).argmax(1)
         return torch.cat([z[torch.arange(len(z)), last][:, None], z[:, width:-1]], 1)
 
     def make_logits(self):
@@ -143,7 +165,8 @@ class Network:
         lp = (self.get("logits") / self.temperature()).log_softmax(-1)
         return -(lp.exp() * lp).sum(-1)
 
-    # the first step of a run: the policy that sampled and the reference are the policy; the sampler reports E29
+    # the first step of a run: the policy that sampled and the reference are the policy; the sampler reports
+    # E29
     def make_old(self):
         return self.logps_of(self.get("logits"))
 
@@ -161,7 +184,8 @@ class Network:
     # -- E6 to E21 by automatic differentiation, E280 to E284
     def make_grad(self):
         w = {k: v.clone().requires_grad_() for k, v in self.w.items()}
-        run = type(self)(self.c, {k: v for k, v in self.t.items() if k not in ("logits", "per_token_logps", "entropies")}, w, self.h)
+        run = type(self)(self.c, {k: v for k, v in self.t.items()
+                                  if k not in ("logits", "per_token_logps", "entropies")}, w, self.h)
         z = run.make_logits()
         logp = run.logps_of(z) * self.get("mask")
         if "grad_per_token_logps" in self.t:
@@ -204,16 +228,18 @@ class Network:
     def make_step(self):
         factor, grads = self.clip_factor(self.get("grad_norm")), self.gradients()
         moment = lambda kind, k: self.t.get(kind + k, torch.zeros_like(self.w[k]))
-        return {k: self.adamw(self.w[k], self.clipped_gradient(grads[k] * factor, self.w[k]), moment("exp_avg.", k), moment("exp_avg_sq.", k)) for k in grads}
+        return {k: self.adamw(self.w[k], self.clipped_gradient(grads[k] * factor, self.w[k]),
+                              moment("exp_avg.", k), moment("exp_avg_sq.", k)) for k in grads}
 
     def clipped_gradient(self, g, p):
         return g
 
 
-# ---- GRPO ---------------------------------------------------------------------------------------------------------
+# ---- GRPO --------------------------------------------------------------------------------------------------
 
 class Right(Network):
-    """GRPO of one dump. t holds the dump's tensors in float64; a stage that is there is read by later stages, not recomputed."""
+    """GRPO of one dump. t holds the dump's tensors in float64; a stage that is there is read by later stages,
+    not recomputed."""
     std_eps, correction = 1e-4, 1                   # E84
     label_eps, mo_eps, mo_correction = 1e-4, 1e-4, 1 # E62, E64
     scale_rewards = aggregation = level = None      # None: as the configuration says
@@ -230,7 +256,7 @@ class Right(Network):
         name = STAGES[stage]
         return self.t[name] if name in self.t else getattr(self, "make_" + stage)()
 
-    # -- masks: up to and including the stop token (E119: nothing of a completion that was cut, if so configured)
+    # -- masks: up to and including the stop token (E119: if asked for, nothing of a completion that was cut)
     def stops(self):
         return self.t["input_ids" if "input_ids" in self.t else "completion_ids"] == self.c["eos_token_id"]
 
@@ -239,7 +265,8 @@ class Right(Network):
         stops, ids = self.stops().long(), self.t["input_ids" if "input_ids" in self.t else "completion_ids"]
         filled = (ids != self.c["pad_token_id"]).flip(1).cumsum(1).flip(1) > 0
         mask = ((torch.cumsum(stops, 1) - stops) == 0).double() * (filled | stops.any(1, keepdim=True))
-        return mask * (1 - self.t["prompt_mask"]) * self.t["attention_mask"] if "input_ids" in self.t else mask
+        return (mask * (1 - self.t["prompt_mask"]) * self.t["attention_mask"] if "input_ids" in self.t
+                else mask)
 
     def make_loss_mask(self):
         mask = self.get("mask")
@@ -266,8 +293,10 @@ class Right(Network):
         side_by_side = torch.arange(n).view(-1, g)
         if "prompt_ids" not in self.t:
             return side_by_side
-        prompts = [(p * m).tolist() for p, m in zip(self.t["prompt_ids"].long(), self.t["prompt_mask"].long())]
-        together = [[i for i in range(n) if prompts[i] == p] for k, p in enumerate(prompts) if p not in prompts[:k]]
+        prompts = [(p * m).tolist()
+                   for p, m in zip(self.t["prompt_ids"].long(), self.t["prompt_mask"].long())]
+        together = [[i for i in range(n) if prompts[i] == p] for k, p in enumerate(prompts)
+                    if p not in prompts[:k]]
         return torch.tensor(together) if all(len(rows) == g for rows in together) else side_by_side
 
     def std(self, x, correction):
@@ -294,7 +323,8 @@ class Right(Network):
 
     def normalized(self, r, rows, scale):
         centred = r[rows] - self.baseline(r, rows, scale)
-        return centred / (self.deviation(r[rows]) if scale == "group" else self.deviation(r) if scale == "batch" else 1.0)
+        return centred / (self.deviation(r[rows]) if scale == "group" else self.deviation(r)
+                          if scale == "batch" else 1.0)
 
     def baseline(self, r, rows, scale):
         return self.mean(r[rows])
@@ -311,7 +341,8 @@ class Right(Network):
         return z
 
     def weighted(self, z):
-        return torch.where(self.t["rewards_per_func"].isnan().all(1), NAN, (z.nan_to_num(0.0) * self.weights()).sum(1))
+        return torch.where(self.t["rewards_per_func"].isnan().all(1), NAN,
+                           (z.nan_to_num(0.0) * self.weights()).sum(1))
 
     def normalize_then_sum(self):
         return self.whitened(self.weighted(self.z_scores(1, self.label_eps)))
@@ -325,11 +356,13 @@ class Right(Network):
     # -- E110
     def make_isr(self):
         mode, low, high = (self.c["vllm_importance_sampling_" + k] for k in ("mode", "clip_min", "clip_max"))
-        e = ((self.t["old_per_token_logps"] - self.t["sampling_per_token_logps"]) * self.get("loss_mask")).nan_to_num(0.0)
+        e = ((self.t["old_per_token_logps"] - self.t["sampling_per_token_logps"])
+             * self.get("loss_mask")).nan_to_num(0.0)
         ratio = self.isr_of(e, mode).exp()
         if mode.endswith("truncate"):
             return ratio.clamp(min=low, max=self.isr_limit(high))
-        outside = (ratio < (-math.inf if low is None else low)) | (ratio > (math.inf if high is None else high))
+        outside = (ratio < (-math.inf if low is None else low)) | (ratio
+                                                                   > (math.inf if high is None else high))
         return torch.where(outside, 0.0, ratio)
 
     def isr_limit(self, high):
@@ -401,7 +434,9 @@ class Right(Network):
             if "importance_sampling_ratio" in self.t:
                 w = w + self.get("isr").log().clamp(math.log(1e-8), 20).sum(1, keepdim=True)
             w = w.clamp(math.log(1e-8), 20)
-            k, lam = torch.where(a >= 0, c["vespo_k_pos"], c["vespo_k_neg"]), torch.where(a >= 0, c["vespo_lambda_pos"], c["vespo_lambda_neg"])
+            k, lam = torch.where(a >= 0, c["vespo_k_pos"],
+                                 c["vespo_k_neg"]), torch.where(a >= 0, c["vespo_lambda_pos"],
+                                                                c["vespo_lambda_neg"])
             return -(lam + k * w - lam * w.exp()).exp().detach() * a * logp
         return self.clipped(rho, a)
 
@@ -433,7 +468,8 @@ class Right(Network):
         return self.c["beta"]
 
     def make_per_token_loss(self):
-        return self.token_loss(self.t["per_token_logps"], self.get("ratio"), self.get("kl") if self.c["beta"] else None)
+        return self.token_loss(self.t["per_token_logps"], self.get("ratio"), self.get("kl") if self.c["beta"]
+                               else None)
 
     # -- E112, E115
     def aggregation_mask(self):
@@ -446,7 +482,8 @@ class Right(Network):
 
     def entropy_bonus(self):
         em = self.entropy_mask()
-        return self.c["entropy_coef"] * (self.t["entropies"] * em).sum() / self.entropy_count(em) / self.c["gradient_accumulation_steps"]
+        return (self.c["entropy_coef"] * (self.t["entropies"] * em).sum() / self.entropy_count(em)
+                / self.c["gradient_accumulation_steps"])
 
     def entropy_count(self, em):
         return em.sum().clamp(min=1)
@@ -483,6 +520,7 @@ class Right(Network):
 
 
 class CutLeftOut(Right):
-    """TRL's own completion_mask with mask_truncated_completions: 0 for a completion that was cut, in attention too."""
+    """TRL's own completion_mask with mask_truncated_completions: 0 for a completion that was cut, in
+    attention too."""
     def make_mask(self):
         return Right.make_mask(self) * self.stops().any(1, keepdim=True)

@@ -1,6 +1,8 @@
-"""What other programs do instead, one small change of dump_math.Right each: the registry that tests/make_dumps.py makes dumps from.
+"""What other programs do instead, one small change of dump_math.Right each: the registry that
+tests/make_dumps.py makes dumps from.
 
-A name may stand at several stages. Each registration says which data show it (a scenario of make_dumps.py) and with which settings."""
+A name may stand at several stages. Each registration says which data show it (a scenario of make_dumps.py)
+and with which settings."""
 import math
 
 import torch
@@ -14,8 +16,9 @@ NEEDS = {}          # (name, stage): the scenario that shows it, and its configu
 
 
 def mistake(name, stage, scenario=None, config=None, **numbers):
-    """Registers a mistake: the decorated function replaces the method of Right with its name; numbers replace numbers. `stage` is the first
-    one that shows it. Without a scenario it shows in that of the registration before."""
+    """Registers a mistake: the decorated function replaces the method of Right with its name; numbers replace
+    numbers. `stage` is the first one that shows it. Without a scenario it shows in that of the registration
+    before."""
     def register(method=None):
         body = dict(numbers)
         if method is not None:
@@ -141,34 +144,47 @@ def by_settings(name, stage, scenario, config=None, where=lambda c, t: True, **s
     def start(self, c, t, *rest):
         full = {**OTHER, **DEFAULTS, **c}
         only(where(full, t) and any(full[k] != v for k, v in settings.items()))
-        length = {} if full["max_completion_length"] == DEFAULTS["max_completion_length"] else dict(aggregation_length=full["max_completion_length"])
-        Settings.__init__(self, {**c, **length, "vllm_importance_sampling_correction": "sampling_per_token_logps" in t, **settings}, t, *rest)
+        length = ({} if full["max_completion_length"] == DEFAULTS["max_completion_length"]
+                  else dict(aggregation_length=full["max_completion_length"]))
+        Settings.__init__(self, {**c, **length,
+                                 "vllm_importance_sampling_correction": "sampling_per_token_logps" in t,
+                                 **settings}, t, *rest)
     MISTAKES[name, stage] = type(name, (Settings,), {"__init__": start})
     NEEDS[name, stage] = (scenario, config or {})
 
 
 plain = lambda c, t: c["multi_objective_aggregation"] == "sum_then_normalize"
-by_settings("leave-one-out", "advantages", "scores", where=plain, baseline="leave_one_out", scale_rewards="leave_one_out", zero_std="keep", std_eps=1e-6)
+by_settings("leave-one-out", "advantages", "scores", where=plain, baseline="leave_one_out",
+            scale_rewards="leave_one_out", zero_std="keep", std_eps=1e-6)
 by_settings("reward-as-advantage", "advantages", "scores", where=plain, baseline="none", scale_rewards="none")
 by_settings("batch-baseline", "advantages", "scores", where=plain, baseline="batch", scale_rewards="none")
-by_settings("length-weighted", "advantages", "scores", where=plain, baseline="length_weighted", scale_rewards="none")
+by_settings("length-weighted", "advantages", "scores", where=plain, baseline="length_weighted",
+            scale_rewards="none")
 by_settings("whitened-again", "advantages", "scores", where=plain, advantage_whitening="completions")
 by_settings("whitened-tokens", "advantages", "scores", where=plain, advantage_whitening="tokens")
-by_settings("whitened-tokens-population", "advantages", "scores", where=plain, advantage_whitening="tokens_population")
-by_settings("logp-for-ratio", "per_token_loss", "tokens", dict(beta=0.04, loss_type="grpo"), where=lambda c, t: c["loss_type"] in CLIPPED, policy_term="logp")
-by_settings("D16-fixed-total", "loss", "tokens", dict(beta=0.04, loss_type="dr_grpo", max_completion_length=8), loss_aggregation="fixed_total")
-by_settings("kl-token-mean", "loss", "tokens", dict(beta=0.04, loss_type="grpo"), where=lambda c, t: c["beta"] != 0, kl_aggregation="token_mean")
-by_settings("kl-sequence-mean", "loss", "tokens", dict(beta=0.04, loss_type="bnpo"), where=lambda c, t: c["beta"] != 0, kl_aggregation="sequence_mean")
+by_settings("whitened-tokens-population", "advantages", "scores", where=plain,
+            advantage_whitening="tokens_population")
+by_settings("logp-for-ratio", "per_token_loss", "tokens", dict(beta=0.04, loss_type="grpo"),
+            where=lambda c, t: c["loss_type"] in CLIPPED, policy_term="logp")
+by_settings("D16-fixed-total", "loss", "tokens",
+            dict(beta=0.04, loss_type="dr_grpo", max_completion_length=8), loss_aggregation="fixed_total")
+by_settings("kl-token-mean", "loss", "tokens", dict(beta=0.04, loss_type="grpo"),
+            where=lambda c, t: c["beta"] != 0, kl_aggregation="token_mean")
+by_settings("kl-sequence-mean", "loss", "tokens", dict(beta=0.04, loss_type="bnpo"),
+            where=lambda c, t: c["beta"] != 0, kl_aggregation="sequence_mean")
 
 
-mistake("aggregation-sum", "advantages", "scores", dict(multi_objective_aggregation="normalize_then_sum"), aggregation="sum_then_normalize")()
+mistake("aggregation-sum", "advantages", "scores", dict(multi_objective_aggregation="normalize_then_sum"),
+        aggregation="sum_then_normalize")()
 mistake("aggregation-gdpo", "advantages", "scores", aggregation="normalize_then_sum")()
 mistake("aggregation-mo", "advantages", "scores", aggregation="mo_grpo")()
-mistake("D6-population", "advantages", "scores", dict(multi_objective_aggregation="mo_grpo"), mo_correction=0)()
+mistake("D6-population", "advantages", "scores", dict(multi_objective_aggregation="mo_grpo"),
+        mo_correction=0)()
 mistake("D6-eps-0", "advantages", "scores", dict(multi_objective_aggregation="mo_grpo"), mo_eps=0.0)()
 
 
-@mistake("D7-token-whitening", "advantages", "scores", dict(multi_objective_aggregation="normalize_then_sum"), label_eps=1e-6)
+@mistake("D7-token-whitening", "advantages", "scores", dict(multi_objective_aggregation="normalize_then_sum"),
+         label_eps=1e-6)
 def whitened(self, s):
     n = self.get("loss_mask").sum(1)
     mean = (n * s).nansum() / n.sum()
@@ -192,7 +208,8 @@ def model_mistake(name, folder="llama", stage="logps", dtype="float32", **number
 def at_temperature(stage, change):
     """The log-probabilities of one stage at another temperature."""
     def make(self):
-        return getattr(Right, "make_" + stage)(type(self)({**self.c, "temperature": change(self.c["temperature"])}, self.t, self.w, self.h))
+        return getattr(Right, "make_" + stage)(
+            type(self)({**self.c, "temperature": change(self.c["temperature"])}, self.t, self.w, self.h))
     return named("make_" + stage, make)
 
 
@@ -200,7 +217,8 @@ for _stage in ("logps", "old", "ref", "sampler"):
     model_mistake("D8-no-temperature", stage=_stage)(at_temperature(_stage, lambda tau: 1.0))
     model_mistake("temperature-twice", stage=_stage)(at_temperature(_stage, lambda tau: tau * tau))
     model_mistake("temperature-multiplied", stage=_stage)(at_temperature(_stage, lambda tau: 1 / tau))
-    model_mistake("D8-temperature-eps", stage=_stage, dtype="float64")(at_temperature(_stage, lambda tau: tau + 1e-7))
+    model_mistake("D8-temperature-eps", stage=_stage, dtype="float64")(
+        at_temperature(_stage, lambda tau: tau + 1e-7))
 
 
 @model_mistake("D8-no-temperature", stage="entropies")
@@ -253,7 +271,8 @@ def head_norm(self, x, name):
 
 
 for _eps, _folder in ((1e-5, "qwen2"), (1e-6, "llama"), (1e-8, "llama")):
-    model_mistake(f"norm-eps-1e-{round(-math.log10(_eps))}", _folder, dtype="float64")(named("norm_eps", lambda self, eps=_eps: eps))
+    model_mistake(f"norm-eps-1e-{round(-math.log10(_eps))}", _folder, dtype="float64")(
+        named("norm_eps", lambda self, eps=_eps: eps))
 
 
 @model_mistake("attention-scale-missing")
@@ -270,7 +289,8 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 for _half, _type in HALF.items():
     half = lambda x, t=_type: x.to(t).to(x.dtype)
     model_mistake("D28-logits-" + _half)(named("over_all", lambda self, z, half=half: half(z)))
-    model_mistake("D28-logits-" + _half, stage="logits")(named("make_logits", lambda self, half=half: half(Right.make_logits(self))))
+    model_mistake("D28-logits-" + _half, stage="logits")(
+        named("make_logits", lambda self, half=half: half(Right.make_logits(self))))
     model_mistake("logps-" + _half)(named("make_logps", lambda self, half=half: half(Right.make_logps(self))))
     model_mistake("throughout-" + _half)(named("rounded", lambda self, x, half=half: half(x)))
 
@@ -335,8 +355,10 @@ def corrections(self, t):
 # -- masks: the tensor, and the mask that the loss is formed with while the tensor is right
 def mask_mistake(name, config=None, scenario="tokens"):
     def register(change):
-        mistake(name, "mask", scenario, config)(named("make_mask", lambda self: change(self, Right.make_mask(self))))
-        mistake(name, "loss", scenario, config)(named("aggregation_mask", lambda self: change(self, Right.aggregation_mask(self))))
+        mistake(name, "mask", scenario, config)(
+            named("make_mask", lambda self: change(self, Right.make_mask(self))))
+        mistake(name, "loss", scenario, config)(
+            named("aggregation_mask", lambda self: change(self, Right.aggregation_mask(self))))
     return register
 
 
@@ -466,7 +488,8 @@ def log_ratio(self, logp):
     return -Right.log_ratio(self, logp)
 
 
-mistake("level-token", "ratio", "tokens", dict(importance_sampling_level="sequence", beta=0.04), level="token")()
+mistake("level-token", "ratio", "tokens", dict(importance_sampling_level="sequence", beta=0.04),
+        level="token")()
 mistake("level-sequence", "ratio", "tokens", dict(beta=0.04), level="sequence")()
 @mistake("level-sequence-sum", "ratio", "tokens", dict(beta=0.04), level="sequence")
 def sequence_log_ratio(self, lr):
@@ -577,7 +600,8 @@ def policy_term(self, logp, rho, a):
 
 # -- loss of a token
 def token_mistake(name, scenario="tokens", **config):
-    return mistake(name, "per_token_loss", scenario, dict(dict(beta=0.04, loss_type="grpo", epsilon=0.2, epsilon_high=0.28), **config))
+    return mistake(name, "per_token_loss", scenario,
+                   dict(dict(beta=0.04, loss_type="grpo", epsilon=0.2, epsilon_high=0.28), **config))
 
 
 @token_mistake("D18-paper", loss_type="cispo")
@@ -649,12 +673,14 @@ def kl_weight(self):
 
 def advantages_of_what_is_left(self):
     only("ref_per_token_logps" in self.t and "old_per_token_logps" in self.t)
-    paid = self.c["beta"] * ((self.t["old_per_token_logps"] - self.t["ref_per_token_logps"]) * self.get("loss_mask")).sum(1)
+    paid = self.c["beta"] * ((self.t["old_per_token_logps"] - self.t["ref_per_token_logps"])
+                             * self.get("loss_mask")).sum(1)
     return Right(self.c, {**self.t, "rewards": self.get("rewards") - paid}).make_advantages()
 
 
 for _stage in ("advantages", "per_token_loss"):
-    mistake("D15-in-reward", _stage, "tokens", dict(beta=0.04), kl_weight=lambda self: 0.0)(named("make_advantages", advantages_of_what_is_left))
+    mistake("D15-in-reward", _stage, "tokens", dict(beta=0.04), kl_weight=lambda self: 0.0)(
+        named("make_advantages", advantages_of_what_is_left))
 
 
 @token_mistake("loss-sign")
@@ -784,15 +810,17 @@ def entropy_count(self, em):
 # -- what other programs mean to do
 DIALECTS = {
     "trl-1.9.0": ["D15-no-bias-correction", "D36-no-ga", "luspo-110", "D26-n-item"],
-    "verl": ["D1-eps-1e-6", "D2-single-scored", "D7-token-whitening", "D15-clamp", "D18-paper", "D16-nonempty", "lr-clamp-20", "dual-clip-3", "D15-no-bias-correction"],
+    "verl": ["D1-eps-1e-6", "D2-single-scored", "D7-token-whitening", "D15-clamp", "D18-paper",
+             "D16-nonempty", "lr-clamp-20", "dual-clip-3", "D15-no-bias-correction"],
     "openrlhf": ["D1-eps-1e-9", "D15-no-bias-correction", "D16-nonempty", "lr-clamp-20"],
     "dr_grpo": ["scale-none", "D16-dr-grpo-sum"],
     "paper": ["D1-eps-0", "D15-no-bias-correction", "D18-paper"],
 }
 
 
-LOSSES = {"D36-no-ga": ("dapo", "cispo", "vespo"), "D26-n-item": ("dapo", "cispo", "vespo"), "luspo-110": ("luspo",), "D16-nonempty": ("grpo", "sapo"),
-          "D16-dr-grpo-sum": ("dr_grpo",)}        # what of a dialect belongs to some losses only
+# what of a dialect belongs to some losses only
+LOSSES = {"D36-no-ga": ("dapo", "cispo", "vespo"), "D26-n-item": ("dapo", "cispo", "vespo"),
+          "luspo-110": ("luspo",), "D16-nonempty": ("grpo", "sapo"), "D16-dr-grpo-sum": ("dr_grpo",)}
 
 
 def dialect_keys(name, config):

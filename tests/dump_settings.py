@@ -1,18 +1,25 @@
-"""What honest trainers do otherwise, as settings of a dump's config, in PyTorch float64: what verify is held against beside dump_math.py.
+"""What honest trainers do otherwise, as settings of a dump's config, in PyTorch float64: what verify is held
+against beside dump_math.py.
 
-One class that reads the settings of docs/verify.md; derivatives come from automatic differentiation, so every gradient is that of the formula
-above it. Written without a look at grpo.c's code. SETTINGS lists the dumps that make_dumps.py writes."""
+One class that reads the settings of docs/verify.md; derivatives come from automatic differentiation, so every
+gradient is that of the formula above it. Written without a look at grpo.c's code. SETTINGS lists the dumps
+that make_dumps.py writes."""
 import math
 
 import torch
 
 from dump_math import NAN, Right
 
-OTHER = dict(std_eps=1e-4, std_ddof=1, baseline="group", zero_std="divide", single_reply="zero", advantage_whitening="none", kl_estimator="k3",
-             kl_clamp_log_ratio=None, kl_clamp=None, kl_gradient="estimator", kl_reward_coef=0.0, kl_reward="sequence", policy_term="loss_type",
-             cispo_clip_min=None, cispo_clip_max=None, log_ratio_max=None, sequence_log_ratio_max=None, dual_clip=None, clip_cov_ratio=0.0, clip_cov_min=1.0,
-             clip_cov_max=5.0, kl_cov_ratio=0.0, kl_cov_coef=1.0, loss_aggregation="loss_type", kl_aggregation="policy", entropy_aggregation="token_mean",
-             aggregation_scope="micro", aggregation_length=None, count_empty_rows=True, num_sequences_in_batch=None, rejection_mode="none", rejection_min=None,
+OTHER = dict(std_eps=1e-4, std_ddof=1, baseline="group", zero_std="divide", single_reply="zero",
+             advantage_whitening="none", kl_estimator="k3",
+             kl_clamp_log_ratio=None, kl_clamp=None, kl_gradient="estimator", kl_reward_coef=0.0,
+             kl_reward="sequence", policy_term="loss_type",
+             cispo_clip_min=None, cispo_clip_max=None, log_ratio_max=None, sequence_log_ratio_max=None,
+             dual_clip=None, clip_cov_ratio=0.0, clip_cov_min=1.0,
+             clip_cov_max=5.0, kl_cov_ratio=0.0, kl_cov_coef=1.0, loss_aggregation="loss_type",
+             kl_aggregation="policy", entropy_aggregation="token_mean",
+             aggregation_scope="micro", aggregation_length=None, count_empty_rows=True,
+             num_sequences_in_batch=None, rejection_mode="none", rejection_min=None,
              rejection_max=None, vllm_importance_sampling_correction=False)
 
 
@@ -39,9 +46,13 @@ class Settings(Right):
         for i in range(len(x)):
             others = x[[j for j in scored if j != i]]
             kind = c["baseline"]
-            mean = (x[scored].mean() if kind == "group" else others.mean() if kind == "leave_one_out" else r.nanmean() if kind == "batch" else
-                    (lengths[scored] * x[scored]).sum() / lengths[scored].sum() if kind == "length_weighted" else 0.0)
-            deviation = self.std(x, c["std_ddof"]) if scale == "group" else self.std(r, c["std_ddof"]) if scale == "batch" else self.std(others, c["std_ddof"])
+            mean = (x[scored].mean() if kind == "group" else others.mean() if kind == "leave_one_out"
+                    else r.nanmean() if kind == "batch" else
+                    (lengths[scored] * x[scored]).sum() / lengths[scored].sum() if kind == "length_weighted"
+                    else 0.0)
+            deviation = (self.std(x, c["std_ddof"]) if scale == "group" else
+                         self.std(r, c["std_ddof"]) if scale == "batch" else
+                         self.std(others, c["std_ddof"]))
             if len(scored) == 1 and c["single_reply"] == "score":
                 mean, deviation = 0.0, deviation if scale == "batch" else torch.tensor(1.0)
             undivided = scale == "none" or (deviation == 0 and c["zero_std"] == "keep")
@@ -68,10 +79,12 @@ class Settings(Right):
             a = (a - a.mean()) / (a.std() + self.c["std_eps"])
         elif how != "none":
             x = a[:, None].expand(self.get("loss_mask").shape)[self.get("loss_mask") > 0]
-            a = (a - x.mean()) / ((x.var() + 1e-8).sqrt() if how == "tokens" else x.var(correction=0).clamp(min=1e-8).sqrt())
+            a = (a - x.mean()) / ((x.var() + 1e-8).sqrt() if how == "tokens"
+                                  else x.var(correction=0).clamp(min=1e-8).sqrt())
         if self.c["kl_reward_coef"] and self.c["kl_reward"] != "sequence":
             k = self.reward_kl()
-            a = a[:, None] - self.c["kl_reward_coef"] * (k.flip(1).cumsum(1).flip(1) if self.c["kl_reward"] == "to_go" else k)
+            a = a[:, None] - self.c["kl_reward_coef"] * (k.flip(1).cumsum(1).flip(1) if self.c["kl_reward"]
+                                                         == "to_go" else k)
         return a
 
     # -- KL in the reward (E132)
@@ -90,7 +103,8 @@ class Settings(Right):
     # -- KL in the loss (E130, E131)
     def estimate(self, logp):
         c = self.c
-        d = within(self.t["ref_per_token_logps"] - logp, *((-c["kl_clamp_log_ratio"], c["kl_clamp_log_ratio"]) if c["kl_clamp_log_ratio"] else (None, None)))
+        d = within(self.t["ref_per_token_logps"] - logp, *((-c["kl_clamp_log_ratio"], c["kl_clamp_log_ratio"])
+                                                           if c["kl_clamp_log_ratio"] else (None, None)))
         k = {"k1": -d, "k2": d * d / 2, "k3": torch.expm1(d) - d, "abs": d.abs()}[c["kl_estimator"]]
         if c["kl_gradient"] == "score_function":
             k = k * (logp - logp.detach()).exp()
@@ -135,7 +149,8 @@ class Settings(Right):
             ell = -a * logp
         else:
             low, high = c["cispo_clip_min"], c["cispo_clip_max"]
-            weight = rho.clamp(max=c["epsilon_high"]) if low is None and high is None else within(rho, low, high)
+            weight = rho.clamp(max=c["epsilon_high"]) if low is None and high is None else within(
+                rho, low, high)
             ell = -weight.detach() * a * logp
         if c["kl_cov_ratio"]:
             chosen = self.covariance(logp, a, torch.ones_like(logp), c["kl_cov_ratio"])
@@ -144,7 +159,8 @@ class Settings(Right):
             band = -rho.clamp(*self.bounds()) * a > -rho * a
             cov = self.products(logp, a)
             cut = ~band & (cov > c["clip_cov_min"]) & (cov < c["clip_cov_max"]) & (self.get("loss_mask") > 0)
-            ell = torch.where(cut, 0.0, ell)                # make_dumps.py uses a ratio by which all of them are drawn
+            # make_dumps.py uses a ratio by which all of them are drawn
+            ell = torch.where(cut, 0.0, ell)
         if "policy_mask" in self.t:
             ell = ell * self.t["policy_mask"]
         return ell
@@ -176,14 +192,16 @@ class Settings(Right):
         if "loss_mask" in self.t:
             m = self.t["loss_mask"]
         e = ((self.t["old_per_token_logps"] - self.t["sampling_per_token_logps"]) * m).nan_to_num(0.0)
-        return {"token": e, "sequence": e.sum(1, keepdim=True), "geometric": e.sum(1, keepdim=True) / m.sum(1, keepdim=True).clamp(min=1)}[kind].exp()
+        return {"token": e, "sequence": e.sum(1, keepdim=True),
+                "geometric": e.sum(1, keepdim=True) / m.sum(1, keepdim=True).clamp(min=1)}[kind].exp()
 
     def kept_by_sampler(self):
         c = self.c
         if c["rejection_mode"] == "none":
             return 1.0
         x = self.sampler_ratio(c["rejection_mode"])
-        return ((x >= (-math.inf if c["rejection_min"] is None else c["rejection_min"])) & (x <= (math.inf if c["rejection_max"] is None else c["rejection_max"]))).double()
+        return ((x >= (-math.inf if c["rejection_min"] is None else c["rejection_min"]))
+                & (x <= (math.inf if c["rejection_max"] is None else c["rejection_max"]))).double()
 
     def get(self, stage):
         x = super().get(stage)
@@ -213,22 +231,26 @@ class Settings(Right):
         n_row, n_token, after = (n > 0).sum() if not c["count_empty_rows"] else len(n), n.sum(), ga
         if c["aggregation_scope"] != "micro":
             share = ga / c["steps_per_generation"]
-            n_row, n_token, after = (c["num_sequences_in_batch"] or n_row) * share, (c["num_items_in_batch"] or n_token) * share, 1
+            n_row, n_token, after = ((c["num_sequences_in_batch"] or n_row) * share,
+                                     (c["num_items_in_batch"] or n_token) * share, 1)
             if c["aggregation_scope"] == "ranks":
                 after = 1 / world
         length = c["aggregation_length"] or m.shape[1]
-        return {"token_mean": rows.sum() / n_token, "sequence_mean": (rows / n.clamp(min=1)).sum() / n_row, "sequence_sum": rows.sum() / n_row,
+        return {"token_mean": rows.sum() / n_token, "sequence_mean": (rows / n.clamp(min=1)).sum() / n_row,
+                "sequence_sum": rows.sum() / n_row,
                 "fixed_length": rows.sum() / n_row / length, "fixed_total": rows.sum() / length}[how] / after
 
     def aggregate_rows(self, rows, n, ga):
         c = self.c
-        return {"grpo": rows / n, "sapo": rows / n, "dr_grpo": rows / c["max_completion_length"], "luspo": rows}[c["loss_type"]].mean() / ga
+        return {"grpo": rows / n, "sapo": rows / n, "dr_grpo": rows / c["max_completion_length"],
+                "luspo": rows}[c["loss_type"]].mean() / ga
 
     def total(self, ell, kl):
         c = self.c
         loss = self.summed(ell, c["loss_aggregation"])
         if c["beta"]:
-            loss = loss + self.summed(c["beta"] * kl, c["loss_aggregation"] if c["kl_aggregation"] == "policy" else c["kl_aggregation"])
+            loss = loss + self.summed(c["beta"] * kl, c["loss_aggregation"] if c["kl_aggregation"] == "policy"
+                                      else c["kl_aggregation"])
         if c["entropy_coef"]:
             how = c["loss_aggregation"] if c["entropy_aggregation"] == "policy" else c["entropy_aggregation"]
             loss = loss - c["entropy_coef"] * self.summed(self.t["entropies"], how)
@@ -243,7 +265,7 @@ class Settings(Right):
         return self.total(self.token_loss(logp, rho, None), self.kl_of(logp, rho) if self.c["beta"] else 0.0)
 
 
-# ---- the dumps: name, scenario, settings, and what else is changed -------------------------------------------------
+# ---- the dumps: name, scenario, settings, and what else is changed -----------------------------------------
 
 def grouped(t):
     """Groups of 5, 1, 4 and 2 completions in no order."""
@@ -278,14 +300,18 @@ def by_token(t):
 KL = dict(beta=0.3, loss_type="bnpo", use_bias_correction_kl=False)
 CORRECTED = {**KL, "use_bias_correction_kl": True}
 TERM = dict(loss_type="bnpo")
-SUMS = dict(beta=0.2, entropy_coef=0.05, use_bias_correction_kl=False, gradient_accumulation_steps=2, steps_per_generation=4, num_items_in_batch=170, world_size=3,
+SUMS = dict(beta=0.2, entropy_coef=0.05, use_bias_correction_kl=False, gradient_accumulation_steps=2,
+            steps_per_generation=4, num_items_in_batch=170, world_size=3,
             num_sequences_in_batch=36)
-SAMPLER = dict(loss_type="bnpo", vllm_importance_sampling_clip_min=0.9, vllm_importance_sampling_clip_max=1.1, vllm_importance_sampling_correction=True)
+SAMPLER = dict(loss_type="bnpo", vllm_importance_sampling_clip_min=0.9, vllm_importance_sampling_clip_max=1.1,
+               vllm_importance_sampling_correction=True)
 
 SETTINGS = [
     ("std", "scores", dict(std_ddof=0, std_eps=1e-6), None),
-    *((f"baseline-{b}-{s}", "scores", dict(baseline=b, scale_rewards=s), None) for b in ("leave_one_out", "length_weighted", "batch", "none") for s in ("group", "none")),
-    ("leave-one-out-std", "scores", dict(baseline="leave_one_out", scale_rewards="leave_one_out", std_eps=1e-6, zero_std="keep"), None),
+    *((f"baseline-{b}-{s}", "scores", dict(baseline=b, scale_rewards=s), None)
+      for b in ("leave_one_out", "length_weighted", "batch", "none") for s in ("group", "none")),
+    ("leave-one-out-std", "scores", dict(baseline="leave_one_out", scale_rewards="leave_one_out",
+                                         std_eps=1e-6, zero_std="keep"), None),
     ("leave-one-out-batch", "scores", dict(baseline="leave_one_out", scale_rewards="batch"), None),
     ("single-reply", "scores", dict(single_reply="score", std_eps=1e-6), None),
     ("single-reply-none", "scores", dict(single_reply="score", scale_rewards="none"), None),
@@ -293,43 +319,71 @@ SETTINGS = [
     ("groups-single", "scores", dict(single_reply="score", std_eps=1e-6), grouped),
     ("groups-mo", "scores", dict(multi_objective_aggregation="mo_grpo", std_ddof=0), grouped),
     ("groups-gdpo", "scores", dict(multi_objective_aggregation="normalize_then_sum"), grouped),
-    *((f"whitening-{w}", "tokens", dict(scale_rewards="none", advantage_whitening=w), None) for w in ("completions", "tokens", "tokens_population")),
-    ("whitening-gdpo", "scores", dict(multi_objective_aggregation="normalize_then_sum", advantage_whitening="tokens", std_eps=1e-6), lambda t: t["rewards_per_func"].nan_to_num_(0.5)),
-    *((f"kl-{k}-{g}", "far-reference", {**KL, "kl_estimator": k, "kl_gradient": g}, None) for k in ("k1", "k2", "k3", "abs") for g in ("estimator", "score_function", "k2", "none")
+    *((f"whitening-{w}", "tokens", dict(scale_rewards="none", advantage_whitening=w), None)
+      for w in ("completions", "tokens", "tokens_population")),
+    ("whitening-gdpo", "scores", dict(multi_objective_aggregation="normalize_then_sum",
+                                      advantage_whitening="tokens",
+                                      std_eps=1e-6), lambda t: t["rewards_per_func"].nan_to_num_(0.5)),
+    *((f"kl-{k}-{g}", "far-reference", {**KL, "kl_estimator": k, "kl_gradient": g}, None)
+      for k in ("k1", "k2", "k3", "abs") for g in ("estimator", "score_function", "k2", "none")
       if (k, g) != ("k3", "estimator")),
-    *((f"kl-clamp-{k}", "far-reference", {**KL, "kl_estimator": k, "kl_clamp": 0.3, "kl_clamp_log_ratio": 0.4}, None) for k in ("k1", "k3")),
+    *((f"kl-clamp-{k}", "far-reference", {**KL, "kl_estimator": k, "kl_clamp": 0.3,
+                                          "kl_clamp_log_ratio": 0.4}, None) for k in ("k1", "k3")),
     ("kl-clamp-score", "far-reference", {**KL, "kl_clamp": 0.08, "kl_gradient": "score_function"}, None),
-    *((f"kl-corrected-{k}", "far-reference", {**CORRECTED, "kl_estimator": k, "kl_clamp": 0.3}, None) for k in ("k1", "k2", "k3")),
-    ("kl-corrected-sequence", "far-reference", {**CORRECTED, "kl_estimator": "k2", "importance_sampling_level": "sequence"}, None),
+    *((f"kl-corrected-{k}", "far-reference", {**CORRECTED, "kl_estimator": k, "kl_clamp": 0.3}, None)
+      for k in ("k1", "k2", "k3")),
+    ("kl-corrected-sequence", "far-reference",
+     {**CORRECTED, "kl_estimator": "k2", "importance_sampling_level": "sequence"}, None),
     ("kl-reward", "tokens", dict(kl_reward_coef=0.1, kl_estimator="k1", loss_type="bnpo"), None),
-    ("kl-reward-to-go", "tokens", dict(kl_reward_coef=0.1, kl_reward="to_go", kl_estimator="k3", kl_clamp=0.1, loss_type="bnpo"), None),
-    ("kl-reward-token", "tokens", dict(kl_reward_coef=0.1, kl_reward="token", kl_estimator="k1", loss_type="bnpo"), None),
-    *((f"term-{p}-{level}", "far-clip", {"loss_type": "cispo" if p == "ratio" else "bnpo", "policy_term": p, "importance_sampling_level": level, "cispo_clip_min": 0.7, "cispo_clip_max": 1.3}, None)
+    ("kl-reward-to-go", "tokens", dict(kl_reward_coef=0.1, kl_reward="to_go", kl_estimator="k3", kl_clamp=0.1,
+                                       loss_type="bnpo"), None),
+    ("kl-reward-token", "tokens", dict(kl_reward_coef=0.1, kl_reward="token", kl_estimator="k1",
+                                       loss_type="bnpo"), None),
+    *((f"term-{p}-{level}", "far-clip", {"loss_type": "cispo" if p == "ratio" else "bnpo", "policy_term": p,
+                                         "importance_sampling_level": level, "cispo_clip_min": 0.7,
+                                         "cispo_clip_max": 1.3}, None)
       for p in ("ratio", "unclipped", "logp", "cispo") for level in ("token", "sequence", "sequence_token")),
     ("term-cispo-band", "far-clip", dict(loss_type="cispo", cispo_clip_min=0.8, cispo_clip_max=1.28), None),
     ("term-cispo-above", "far-clip", dict(loss_type="cispo", cispo_clip_max=2.0), None),
     ("log-ratio-max", "far-clip", {**TERM, "policy_term": "unclipped", "log_ratio_max": 0.5}, None),
-    ("log-ratio-max-sequence", "far-clip", {**TERM, "policy_term": "unclipped", "log_ratio_max": 0.5, "importance_sampling_level": "sequence"}, None),
-    ("sequence-log-ratio-max", "far-ratio", {**TERM, "policy_term": "unclipped", "sequence_log_ratio_max": 10, "importance_sampling_level": "sequence_token"}, None),
-    ("sequence-log-ratio-max-sequence", "far-ratio", {**TERM, "policy_term": "unclipped", "sequence_log_ratio_max": 10, "importance_sampling_level": "sequence"}, None),
-    *((f"dual-clip-{level}", "far-clip", {**TERM, "dual_clip": 1.3, "importance_sampling_level": level}, None) for level in ("token", "sequence", "sequence_token")),
+    ("log-ratio-max-sequence", "far-clip", {**TERM, "policy_term": "unclipped", "log_ratio_max": 0.5,
+                                            "importance_sampling_level": "sequence"}, None),
+    ("sequence-log-ratio-max", "far-ratio", {**TERM, "policy_term": "unclipped", "sequence_log_ratio_max": 10,
+                                             "importance_sampling_level": "sequence_token"}, None),
+    ("sequence-log-ratio-max-sequence", "far-ratio",
+     {**TERM, "policy_term": "unclipped", "sequence_log_ratio_max": 10,
+      "importance_sampling_level": "sequence"}, None),
+    *((f"dual-clip-{level}", "far-clip", {**TERM, "dual_clip": 1.3, "importance_sampling_level": level}, None)
+      for level in ("token", "sequence", "sequence_token")),
     ("clip-cov", "far-clip", {**TERM, "clip_cov_ratio": 0.9, "clip_cov_min": 0.1, "clip_cov_max": 0.6}, None),
     ("policy-mask", "tokens", TERM, drawn),
-    ("kl-cov", "far-clip", {**TERM, "policy_term": "unclipped", "kl_cov_ratio": 0.2, "kl_cov_coef": 0.7}, None),
+    ("kl-cov", "far-clip", {**TERM, "policy_term": "unclipped", "kl_cov_ratio": 0.2, "kl_cov_coef": 0.7},
+     None),
     ("advantages-by-token", "tokens", {**TERM, "advantage_level": "token"}, by_token),
     *((f"sum-{a}-{s}", "tokens", {**SUMS, "loss_aggregation": a, "aggregation_scope": s}, None)
-      for a in ("token_mean", "sequence_mean", "sequence_sum", "fixed_length", "fixed_total") for s in ("micro", "update", "ranks")),
-    ("sum-apart", "tokens", {**SUMS, "loss_aggregation": "token_mean", "kl_aggregation": "sequence_mean", "entropy_aggregation": "sequence_sum"}, None),
-    ("sum-kl-apart", "tokens", {**SUMS, "loss_type": "grpo", "kl_aggregation": "token_mean", "aggregation_length": 20}, None),
-    ("sum-entropy-policy", "tokens", {**SUMS, "loss_aggregation": "sequence_mean", "entropy_aggregation": "policy"}, None),
+      for a in ("token_mean", "sequence_mean", "sequence_sum", "fixed_length", "fixed_total")
+      for s in ("micro", "update", "ranks")),
+    ("sum-apart", "tokens", {**SUMS, "loss_aggregation": "token_mean", "kl_aggregation": "sequence_mean",
+                             "entropy_aggregation": "sequence_sum"}, None),
+    ("sum-kl-apart", "tokens", {**SUMS, "loss_type": "grpo", "kl_aggregation": "token_mean",
+                                "aggregation_length": 20}, None),
+    ("sum-entropy-policy", "tokens", {**SUMS, "loss_aggregation": "sequence_mean",
+                                      "entropy_aggregation": "policy"}, None),
     ("sum-length", "tokens", {**SUMS, "loss_aggregation": "fixed_length", "aggregation_length": 100}, None),
-    ("sum-weighed", "tokens", {**SUMS, "loss_aggregation": "token_mean", "kl_aggregation": "sequence_mean", "entropy_aggregation": "policy"}, weighed),
+    ("sum-weighed", "tokens", {**SUMS, "loss_aggregation": "token_mean", "kl_aggregation": "sequence_mean",
+                               "entropy_aggregation": "policy"}, weighed),
     ("sum-weighed-loss-type", "tokens", dict(loss_type="grpo", beta=0.1), weighed),
-    *((f"sum-nonempty-{a}", "tokens", dict(loss_type="grpo", loss_aggregation=a, count_empty_rows=False), one_empty) for a in ("loss_type", "sequence_mean", "sequence_sum")),
+    *((f"sum-nonempty-{a}", "tokens", dict(loss_type="grpo", loss_aggregation=a, count_empty_rows=False),
+       one_empty) for a in ("loss_type", "sequence_mean", "sequence_sum")),
     ("tool-mask", "tokens", dict(loss_type="grpo", beta=0.1), tool),
-    *((f"sampler-{m}", "sampler", {**SAMPLER, "vllm_importance_sampling_mode": m, **extra}, None) for m, extra in (
-        ("geometric_truncate", {}), ("geometric_mask", {}), ("token_truncate", dict(policy_term="logp")), ("sequence_mask", dict(policy_term="logp")))),
-    *((f"rejection-{m}", "sampler", {**TERM, "rejection_mode": m, "rejection_min": 0.8, "rejection_max": 1.25}, None) for m in ("token", "sequence", "geometric")),
-    ("rejection-and-weights", "sampler", {**SAMPLER, "vllm_importance_sampling_mode": "token_truncate", "rejection_mode": "geometric", "rejection_min": 0.95}, None),
+    *((f"sampler-{m}", "sampler", {**SAMPLER, "vllm_importance_sampling_mode": m, **extra}, None)
+      for m, extra in (
+        ("geometric_truncate", {}), ("geometric_mask", {}), ("token_truncate", dict(policy_term="logp")),
+        ("sequence_mask", dict(policy_term="logp")))),
+    *((f"rejection-{m}", "sampler", {**TERM, "rejection_mode": m, "rejection_min": 0.8,
+                                     "rejection_max": 1.25}, None)
+                                     for m in ("token", "sequence", "geometric")),
+    ("rejection-and-weights", "sampler", {**SAMPLER, "vllm_importance_sampling_mode": "token_truncate",
+                                          "rejection_mode": "geometric", "rejection_min": 0.95}, None),
     ("sampler-for-information", "sampler", TERM, None),
 ]

@@ -1,6 +1,7 @@
 #!/bin/sh
-# test_verify.sh: `grpo verify` from the outside: exit codes, the judge beside it, text, JSON and JUnit, golden values, bad input. Run from the
-# project's root by `make test`. What it says of each mistake, tests/test_verify.c asks within one process.
+# test_verify.sh: `grpo verify` from the outside: exit codes, the judge beside it, text, JSON and JUnit,
+# golden values, bad input. Run from the project's root by `make test`. What it says of each mistake,
+# tests/test_verify.c asks within one process.
 set -u
 golden=tests/golden passed=0 failed=0
 OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
@@ -15,15 +16,20 @@ bad() { failed=$((failed + 1)); printf 'not ok: %s\n' "$*"; }
 gives() {
     want=$1; shift
     "$@" > "$t/out" 2> "$t/err" < /dev/null; code=$?
-    if [ $code -eq "$want" ]; then good; else bad "$*: exit code $code, expected $want: $(tail -n 1 "$t/err")"; fi
+    if [ $code -eq "$want" ]; then good
+    else bad "$*: exit code $code, expected $want: $(tail -n 1 "$t/err")"; fi
 }
 # has TEXT [FILE]: what the last command printed contains it
-has() { if grep -qF -- "$1" "${2:-$t/out}"; then good; else bad "expected \"$1\" in: $(head -n 20 "${2:-$t/out}")"; fi; }
+has() {
+    if grep -qF -- "$1" "${2:-$t/out}"; then good
+    else bad "expected \"$1\" in: $(head -n 20 "${2:-$t/out}")"; fi
+}
 # refuses TEXT COMMAND...: exit code 2, one line, with TEXT
 refuses() {
     text=$1; shift
     gives 2 "$@"
-    if [ "$(wc -l < "$t/err")" -eq 1 ]; then good; else bad "$*: expected one line, found: $(cat "$t/err")"; fi
+    if [ "$(wc -l < "$t/err")" -eq 1 ]; then good
+    else bad "$*: expected one line, found: $(cat "$t/err")"; fi
     has "$text" "$t/err"
 }
 
@@ -48,7 +54,10 @@ gives 3 ./grpo64 verify --dump $golden/D1-population-advantages.safetensors
 has 'another choice: the deviation divides by n'
 has ' -  completion'                        # alone, the double build knows nothing of float
 # the first line is the answer
-answers() { if head -n 1 "$t/out" | grep -q "$1"; then good; else bad "expected \"$1\" first in: $(head -n 2 "$t/out")"; fi; }
+answers() {
+    if head -n 1 "$t/out" | grep -q "$1"; then good
+    else bad "expected \"$1\" first in: $(head -n 2 "$t/out")"; fi
+}
 answers '^right, but as another trainer does: advantages: the deviation'
 gives 0 ./grpo verify --dump $golden/right-grpo-token.safetensors
 answers '^right$'
@@ -64,7 +73,7 @@ gives 3 ./grpo verify --dump $golden/D1-eps-1e-6-advantages.safetensors --dialec
 has 'another choice: epsilon 1e-6 beside the deviation [D1-eps-1e-6], as done by verl'
 gives 3 ./grpo verify --dump $golden/right-scale-group.safetensors --dialect verl
 has 'std_eps 0.0001 (verl-0.9.1: 1e-06), single_reply zero (verl-0.9.1: score), as does trl'
-has 'verl-0.9.1 does: baseline group'                              # and what the declared one does, with its place
+has 'verl-0.9.1 does: baseline group'           # and what the declared one does, with its place
 has '(verl/trainer/ppo/core_algos.py: '
 # without the tokens' losses, the loss is made of the clip and the KL too
 gives 3 ./grpo verify --dump $golden/disputes/liger-kernel-1082.safetensors
@@ -75,7 +84,8 @@ has 'the loss is right, and this is not its derivative'
 gives 1 ./grpo verify --dump $golden/padding-not-counted-loss.safetensors
 has 'the derivative of the right loss, not of the loss that is here'
 # for programs
-gives 1 ./grpo verify --strict --dump $golden/D1-population-advantages.safetensors --json --junit "$t/junit.xml"
+gives 1 ./grpo verify --strict --dump $golden/D1-population-advantages.safetensors --json \
+    --junit "$t/junit.xml"
 has '"answer": "right, but as another trainer does: advantages: '
 has '"outcome": "choice"'
 has '"kind": "differs"'
@@ -94,17 +104,20 @@ has '    loss = sum_it l_it / sum_i n_i; done by DAPO'
 has 'belongs to PPO'
 # the legend of the names is what the table gives (`make mistakes`)
 gives 0 sh docs/mistakes.sh
-if cmp -s "$t/out" docs/mistakes.md; then good; else bad "docs/mistakes.md is not what \`make mistakes\` writes"; fi
+if cmp -s "$t/out" docs/mistakes.md; then good
+else bad "docs/mistakes.md is not what \`make mistakes\` writes"; fi
 # and the page of the trainers (`make trainers`)
 gives 0 sh docs/trainers.sh
-if cmp -s "$t/out" docs/trainers.md; then good; else bad "docs/trainers.md is not what \`make trainers\` writes"; fi
+if cmp -s "$t/out" docs/trainers.md; then good
+else bad "docs/trainers.md is not what \`make trainers\` writes"; fi
 gives 0 ./grpo verify --profiles
 has 'verl 0.7.1 to 0.9.1 (read: 0.9.1'
 gives 0 ./grpo verify --list --json
 has '"equation": "E112"'
 # golden values are right in the eyes of the judge, in both precisions, and the float ones are float's
 for build in grpo grpo64; do
-    gives 0 ./$build verify --dump $golden/clip-swapped-per_token_loss.safetensors --write "$t/$build.safetensors"
+    gives 0 ./$build verify --dump $golden/clip-swapped-per_token_loss.safetensors \
+        --write "$t/$build.safetensors"
     gives 0 ./grpo verify --dump "$t/$build.safetensors"
     has ' stages right, as far as'
 done
@@ -115,8 +128,10 @@ cat > "$t/data.jsonl" <<'EOT'
 {"prompt": "how are you", "completion": "go away", "labels": {"polite": 0.1}}
 EOT
 printf '{"loss_type": "grpo", "reward_weights": [1, 0.5], "temperature": 0.7}' > "$t/settings.json"
-gives 0 ./grpo init --tokenizer-data "$t/data.jsonl" --vocab-size 270 --hidden-size 16 --num-hidden-layers 1 --num-attention-heads 2 --output-dir "$t/policy"
-gives 0 ./grpo64 verify --dataset "$t/data.jsonl" --settings "$t/settings.json" --model "$t/policy" --write "$t/data.safetensors"
+gives 0 ./grpo init --tokenizer-data "$t/data.jsonl" --vocab-size 270 --hidden-size 16 \
+    --num-hidden-layers 1 --num-attention-heads 2 --output-dir "$t/policy"
+gives 0 ./grpo64 verify --dataset "$t/data.jsonl" --settings "$t/settings.json" --model "$t/policy" \
+    --write "$t/data.safetensors"
 gives 0 ./grpo verify --dump "$t/data.safetensors" --model "$t/policy"
 has 'logps '
 has 'step '
@@ -125,23 +140,28 @@ refuses 'expected --write FILE and --model' ./grpo verify --dataset "$t/data.jso
 # bad input
 refuses 'expected a file' ./grpo verify
 refuses 'no-such-file' ./grpo verify --dump no-such-file
-refuses 'found "vrel", expected one of trl 0.15.0 to 1.16' ./grpo verify --dump $golden/right-grpo-token.safetensors --profile vrel
+refuses 'found "vrel", expected one of trl 0.15.0 to 1.16' \
+    ./grpo verify --dump $golden/right-grpo-token.safetensors --profile vrel
 refuses 'did you mean verl' ./grpo verify --dump $golden/right-grpo-token.safetensors --profile vrel
-refuses 'expected a release of verl from 0.3.0 to 0.9.1' ./grpo verify --dump $golden/right-grpo-token.safetensors --profile verl-7
+refuses 'expected a release of verl from 0.3.0 to 0.9.1' \
+    ./grpo verify --dump $golden/right-grpo-token.safetensors --profile verl-7
 refuses 'unknown option "dmup"' ./grpo verify --dmup x
 head -c 700 $golden/right-grpo-token.safetensors > "$t/cut.safetensors"
 refuses 'cut.safetensors' ./grpo verify --dump "$t/cut.safetensors"
 mkdir "$t/alone" && cp grpo "$t/alone/grpo"
 refuses 'make grpo64' "$t/alone/grpo" verify --dump $golden/right-grpo-token.safetensors
-header='{"__metadata__":{"format":"grpo-dump-1","config":"{\"num_generations\": 2}"},"completion_ids":{"dtype":"U8","shape":[2,4],"data_offsets":[0,8]}}'
+header='{"__metadata__":{"format":"grpo-dump-1","config":"{\"num_generations\": 2}"},'\
+'"completion_ids":{"dtype":"U8","shape":[2,4],"data_offsets":[0,8]}}'
 { printf "\\$(printf %o ${#header})\\0\\0\\0\\0\\0\\0\\0%s12345678" "$header"; } > "$t/inputs.safetensors"
 refuses 'nothing could be judged: it holds inputs only' ./grpo verify --dump "$t/inputs.safetensors"
 # cases of our own
 gives 0 ./grpo64 verify --write "$t/sharp" --sharp
 gives 0 ./grpo verify --dump "$t/sharp/scores-sum.safetensors"
-gives 0 ./grpo verify --dump "$t/sharp/model.safetensors" --model "$t/sharp/policy" --old-model "$t/sharp/old" --ref-model "$t/sharp/reference"
+gives 0 ./grpo verify --dump "$t/sharp/model.safetensors" --model "$t/sharp/policy" \
+    --old-model "$t/sharp/old" --ref-model "$t/sharp/reference"
 has 'grad '
-gives 1 ./grpo verify --dump "$t/sharp/model.safetensors" --model "$t/sharp/old" --old-model "$t/sharp/old" --ref-model "$t/sharp/reference"
+gives 1 ./grpo verify --dump "$t/sharp/model.safetensors" --model "$t/sharp/old" \
+    --old-model "$t/sharp/old" --ref-model "$t/sharp/reference"
 refuses 'folder with content' ./grpo64 verify --write "$t/sharp" --sharp
 
 printf '%s passed, %s failed\n' "$passed" "$failed"

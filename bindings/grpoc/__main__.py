@@ -1,5 +1,5 @@
-"""python -m grpoc trl [--folder dumps] [--steps 1,2] SCRIPT [ARGUMENTS]: runs a script that trains with TRL, as it is, and
-writes dumps of these steps; then it tells the command that judges each of them."""
+"""python -m grpoc trl [--folder dumps] [--steps 1,2] SCRIPT [ARGUMENTS]: runs a script that trains with TRL,
+as it is, and writes dumps of these steps; then it tells the command that judges each of them."""
 import argparse
 import pathlib
 import runpy
@@ -7,7 +7,8 @@ import sys
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m grpoc", description="dumps out of a training script that stays as it is")
+    parser = argparse.ArgumentParser(prog="python -m grpoc",
+                                     description="dumps out of a training script that stays as it is")
     parser.add_argument("trainer", choices=["trl"], help="what the script trains with")
     parser.add_argument("--folder", default="dumps", help="where the dumps go")
     parser.add_argument("--steps", default="1", help="optimiser steps to dump, counted from 1, such as 1,5")

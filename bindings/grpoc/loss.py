@@ -5,8 +5,10 @@ from . import watching
 
 # what people call these
 NAMES = {"per_token_logps": ("per_token_logps", "logps", "logp", "log_probs", "log_prob", "logprobs"),
-         "old_per_token_logps": ("old_per_token_logps", "old_logps", "old_logp", "old", "old_log_probs", "old_log_prob"),
-         "ref_per_token_logps": ("ref_per_token_logps", "ref_logps", "ref_logp", "ref", "ref_log_probs", "ref_log_prob"),
+         "old_per_token_logps": ("old_per_token_logps", "old_logps", "old_logp", "old", "old_log_probs",
+                                 "old_log_prob"),
+         "ref_per_token_logps": ("ref_per_token_logps", "ref_logps", "ref_logp", "ref", "ref_log_probs",
+                                 "ref_log_prob"),
          "advantages": ("advantages", "advantage", "adv"),
          "completion_mask": ("completion_mask", "mask", "response_mask", "action_mask"),
          "per_token_loss": ("per_token_loss", "token_loss", "token_losses"),
@@ -19,7 +21,8 @@ class Watch(watching.Watch):
 
 
 def dumps(folder="dumps", profile=None, names=None, at_most=100, **config):
-    """Writes loss-N for every call of the function that it decorates, whose result is the loss, or begins with it:
+    """Writes loss-N for every call of the function that it decorates, whose result is the loss, or
+    begins with it:
 
         @grpoc.dumps("dumps", "verl-0.9", clip_ratio_high=0.28)
         def loss(logp, old, adv, mask):
@@ -28,8 +31,8 @@ def dumps(folder="dumps", profile=None, names=None, at_most=100, **config):
             return (token_loss * mask).sum() / mask.sum()
 
     Arguments and local variables with ordinary names are found (NAMES); names says the others, as in
-    names={"per_token_loss": "x"}. The derivative by the log-probabilities is taken where PyTorch knows it. config: the
-    settings of docs/verify.md, or the profile's own options."""
+    names={"per_token_loss": "x"}. The derivative by the log-probabilities is taken where PyTorch knows it.
+    config: the settings of docs/verify.md, or the profile's own options."""
     watch = Watch(folder, profile, at_most, **config)
     named = {k: (v,) for k, v in (names or {}).items()}
 

@@ -6,8 +6,9 @@ from .program import verify
 
 @pytest.fixture
 def assert_grpo():
-    """assert_grpo(dump, profile=None, choices=False, **options) passes where the dump is right, or right as the profile, and
-    returns the Result. With choices, a known choice that is not the profile's passes too (exit code 3)."""
+    """assert_grpo(dump, profile=None, choices=False, **options) passes where the dump is right, or right as
+    the profile, and returns the Result. With choices, a known choice that is not the profile's passes too
+    (exit code 3)."""
 
     def check(dump, profile=None, choices=False, **options):
         __tracebackhide__ = True

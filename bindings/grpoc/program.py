@@ -10,7 +10,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 def find(name):
-    """Path of a program: inside the installed package, or, in a clone of the repository, where make leaves it."""
+    """Path of a program: inside the installed package, or, in a clone of the repository, where make leaves
+    it."""
     for path in (HERE / "bin" / name, HERE.parents[1] / name):
         if path.is_file():
             return path
@@ -19,9 +20,9 @@ def find(name):
 
 
 class Result:
-    """The report on one dump. ok: right, or right as the declared profile; exit_code: 0 right, 1 wrong, 3 a known choice
-    that is not the declared profile's; stages: name to verdict; json: the whole report; text: the report as a person
-    reads it; bool(result) is ok."""
+    """The report on one dump. ok: right, or right as the declared profile; exit_code: 0 right, 1 wrong, 3 a
+    known choice that is not the declared profile's; stages: name to verdict; json: the whole report; text:
+    the report as a person reads it; bool(result) is ok."""
 
     def __init__(self, command, exit_code, report):
         self.command, self.exit_code, self.json = command, exit_code, report
@@ -43,12 +44,15 @@ class Result:
 
 
 def verify(dump, profile=None, model=None, old_model=None, ref_model=None, quick=False, junit=None):
-    """Judges a dump: a path, or a grpoc.Dump that has been written. profile: what the trainer means to be, "verl-0.9" or
-    so; model, old_model, ref_model: Hugging Face folders, for the stages that need the network; junit: the report as JUnit
-    XML too, into this file. Returns a Result; what cannot be read or judged raises ValueError with the program's line."""
-    given = {"--dump": getattr(dump, "path", dump), "--profile": profile, "--model": model, "--old-model": old_model,
+    """Judges a dump: a path, or a grpoc.Dump that has been written. profile: what the trainer means to be,
+    "verl-0.9" or so; model, old_model, ref_model: Hugging Face folders, for the stages that need the network;
+    junit: the report as JUnit XML too, into this file. Returns a Result; what cannot be read or judged raises
+    ValueError with the program's line."""
+    given = {"--dump": getattr(dump, "path", dump), "--profile": profile, "--model": model,
+             "--old-model": old_model,
              "--ref-model": ref_model, "--junit": junit}
-    command = [str(find("grpo")), "verify"] + [str(x) for pair in given.items() if pair[1] is not None for x in pair]
+    command = [str(find("grpo")), "verify"] + [str(x) for pair in given.items() if pair[1] is not None
+                                               for x in pair]
     command += ["--quick"] if quick else []
     done = subprocess.run(command + ["--json"], capture_output=True, text=True)
     if done.returncode not in (0, 1, 3):

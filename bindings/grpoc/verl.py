@@ -3,19 +3,20 @@
     import grpoc.verl
     watch = grpoc.verl.Watch("dumps", n=8)
 
-in the process that trains, before the first step. verl does so in its workers by itself when the actor's option
-`model.external_lib` is grpoc.verl_worker. Each call writes a file:
+in the process that trains, before the first step. verl does so in its workers by itself when the actor's
+option `model.external_lib` is grpoc.verl_worker. Each call writes a file:
 
     advantages-N    an advantage estimator of core_algos: rewards, the advantages of each token, the groups
     policy-N        a policy loss: log-probabilities, advantages, the tokens' losses, the loss, its derivative
     kl-N            kl_penalty: the estimate of each token
-    loss-N          in place of the last two, where the trainer calls ppo_loss (from 0.6): the whole, KL and entropy included"""
+    loss-N          in place of the last two, where the trainer calls ppo_loss (from 0.6): the whole, KL and
+                    entropy included"""
 import verl.trainer.ppo.core_algos as core
 
 from . import watching
 
-ACTOR = ("clip_ratio", "clip_ratio_low", "clip_ratio_high", "clip_ratio_c", "use_kl_loss", "kl_loss_coef", "kl_loss_type",
-         "entropy_coeff")
+ACTOR = ("clip_ratio", "clip_ratio_low", "clip_ratio_high", "clip_ratio_c", "use_kl_loss", "kl_loss_coef",
+         "kl_loss_type", "entropy_coeff")
 OF_MODE = {"sapo": ("tau_pos", "tau_neg"), "clip_cov": ("clip_cov_ratio", "clip_cov_lb", "clip_cov_ub"),
            "kl_cov": ("kl_cov_ratio", "ppo_kl_coef")}
 
@@ -26,14 +27,15 @@ def get(config, key):
 
 
 def plain(mode, config, local):
-    """What a policy loss reads of the actor's configuration, under its own names. Before 0.6 the vanilla loss has arguments
-    instead."""
+    """What a policy loss reads of the actor's configuration, under its own names. Before 0.6 the vanilla loss
+    has arguments instead."""
     out = {"clip_ratio" + k: local.get("cliprange" + k) for k in ("", "_low", "_high")}
     out["clip_ratio_c"] = local.get("clip_ratio_c")
     if config is not None:
         inner = get(config, "policy_loss")
         out.update({k: get(config, k) for k in ACTOR if get(config, k) is not None})
-        out.update({k: get(c, k) for k in OF_MODE.get(mode, ()) for c in (config, inner) if c is not None and get(c, k) is not None})
+        out.update({k: get(c, k) for k in OF_MODE.get(mode, ())
+                    for c in (config, inner) if c is not None and get(c, k) is not None})
         out.update(get(config, "global_batch_info") or {})
     return {k: v for k, v in out.items() if v is not None}
 
@@ -68,9 +70,10 @@ class Watch(watching.Watch):
             return
         loss, logps = result[0], local["log_prob"]
         token_loss, mask, aggregation = self.matrix
-        tensors = {"per_token_logps": logps, "old_per_token_logps": local["old_log_prob"], "advantages": local["advantages"],
-                   "per_token_loss": token_loss, **watching.masks(mask),
-                   "importance_sampling_ratio": local.get("rollout_is_weights"), "policy_mask": local.get("corr")}
+        tensors = {"per_token_logps": logps, "old_per_token_logps": local["old_log_prob"],
+                   "advantages": local["advantages"], "per_token_loss": token_loss, **watching.masks(mask),
+                   "importance_sampling_ratio": local.get("rollout_is_weights"),
+                   "policy_mask": local.get("corr")}
         config = {"loss_mode": mode, "loss_agg_mode": aggregation, **plain(mode, local.get("config"), local)}
         if self.whole is not None:
             self.whole[0].update(tensors)
@@ -80,7 +83,8 @@ class Watch(watching.Watch):
                    **{**config, "use_kl_loss": False, "entropy_coeff": 0})
 
     def penalty(self, local, result):
-        tensors = {"per_token_logps": local["logprob"], "ref_per_token_logps": local["ref_logprob"], "per_token_kl": result}
+        tensors = {"per_token_logps": local["logprob"], "ref_per_token_logps": local["ref_logprob"],
+                   "per_token_kl": result}
         config = {"use_kl_loss": True, "kl_loss_type": local["kl_penalty"]}
         if self.whole is not None:
             self.whole[0].update(tensors)
@@ -94,9 +98,12 @@ class Watch(watching.Watch):
             tensors, config = self.whole
             self.whole = None
             logps = tensors["per_token_logps"]
-            if config.get("kl_loss_coef") and "per_token_kl" in tensors:        # a token's loss is policy and KL together
-                tensors["per_token_loss"] = tensors["per_token_loss"] + config["kl_loss_coef"] * tensors["per_token_kl"]
-            config["loss_agg_mode"] = get(local["config"], "loss_agg_mode")       # KL's and entropy's, and most losses'
+            if config.get("kl_loss_coef") and "per_token_kl" in tensors:
+                # a token's loss is policy and KL together
+                tensors["per_token_loss"] = (tensors["per_token_loss"]
+                                             + config["kl_loss_coef"] * tensors["per_token_kl"])
+            # KL's and entropy's, and most losses'
+            config["loss_agg_mode"] = get(local["config"], "loss_agg_mode")
             self.write("loss", dict(tensors, entropies=local.get("entropy"), loss=result[0],
                                     grad_per_token_logps=watching.gradient(result[0], logps)), **config)
         inner = watching.watched(function, seen)
@@ -115,5 +122,5 @@ class Watch(watching.Watch):
         config = {"adv_estimator": name}
         if name == "grpo":
             config["norm_adv_by_std_in_grpo"] = bool(local.get("norm_adv_by_std_in_grpo", True))
-        self.write("advantages", {"rewards": local["token_level_rewards"].sum(-1), "advantages": result[0], "group_ids": groups,
-                                  **watching.masks(local["response_mask"])}, **config)
+        self.write("advantages", {"rewards": local["token_level_rewards"].sum(-1), "advantages": result[0],
+                                  "group_ids": groups, **watching.masks(local["response_mask"])}, **config)

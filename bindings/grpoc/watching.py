@@ -11,8 +11,8 @@ from .dump import Dump
 
 @contextlib.contextmanager
 def returning(function_name, file_name, seen, calling=None):
-    """While the block runs, calls seen(local variables) when the function of that name in that file returns, and
-    calling(local variables) when it calls another function of Python's."""
+    """While the block runs, calls seen(local variables) when the function of that name in that file returns,
+    and calling(local variables) when it calls another function of Python's."""
     def is_it(frame):
         return frame.f_code.co_name == function_name and frame.f_code.co_filename.endswith(file_name)
 
@@ -44,10 +44,11 @@ def watched(function, seen, calling=None):
 
 
 def replace(package, old, new):
-    """Puts new wherever a loaded module of the package holds the function old: under a name of its own, or in a registry.
-    Returns a function that undoes it."""
+    """Puts new wherever a loaded module of the package holds the function old: under a name of its own, or in
+    a registry. Returns a function that undoes it."""
     places = []
-    for module in [m for name, m in list(sys.modules.items()) if name.split(".")[0] == package and m is not None]:
+    for module in [m for name, m in list(sys.modules.items()) if name.split(".")[0] == package
+                   and m is not None]:
         for space in [vars(module), *[x for x in vars(module).values() if isinstance(x, dict)]]:
             places += [(space, key) for key, value in list(space.items()) if value is old]
     for space, key in places:
@@ -68,7 +69,8 @@ def version(package):
 
 
 def gradient(loss, logps):
-    """Derivative of a loss by the log-probabilities; the trainer's own backward pass is left to it. None: there is none."""
+    """Derivative of a loss by the log-probabilities; the trainer's own backward pass is left to it. None:
+    there is none."""
     if not (getattr(loss, "requires_grad", False) and logps.requires_grad):
         return None
     import torch
@@ -76,8 +78,8 @@ def gradient(loss, logps):
 
 
 def masks(mask):
-    """A dump's masks of one that says which tokens take part in the loss. What stands between the first and the last of a
-    row is the completion; a gap in it is what a tool said."""
+    """A dump's masks of one that says which tokens take part in the loss. What stands between the first and
+    the last of a row is the completion; a gap in it is what a tool said."""
     import torch
     on = mask.detach() != 0
     span = (on.long().cumsum(1) > 0) & (on.long().flip(1).cumsum(1).flip(1) > 0)
@@ -85,9 +87,10 @@ def masks(mask):
 
 
 class Watch:
-    """What the hooks have in common: dumps numbered by kind, in one folder. As a context it ends the watching at its end; a
-    program that trains until it ends may leave it on. config: settings that the functions themselves do not know, such as
-    the number of completions of a prompt. at_most: so many dumps of a kind, then no more."""
+    """What the hooks have in common: dumps numbered by kind, in one folder. As a context it ends the watching
+    at its end; a program that trains until it ends may leave it on. config: settings that the functions
+    themselves do not know, such as the number of completions of a prompt. at_most: so many dumps of a kind,
+    then no more."""
 
     def __init__(self, folder="dumps", profile=None, at_most=100, **config):
         self.folder, self.profile, self.at_most, self.config = pathlib.Path(folder), profile, at_most, config

@@ -10,4 +10,5 @@ save_file({
     "count": torch.tensor([1, -2, 2**40]),
     "flag": torch.tensor([True, False, True]),
     "none": torch.zeros(0, 4),
-}, os.path.join(os.path.dirname(os.path.abspath(__file__)), "tiny.safetensors"), metadata={"format": "pt", "made by": "Python"})
+}, os.path.join(os.path.dirname(os.path.abspath(__file__)), "tiny.safetensors"),
+metadata={"format": "pt", "made by": "Python"})

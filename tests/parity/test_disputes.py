@@ -1,4 +1,5 @@
-"""Public disputes whose truth is known, rebuilt by tests/disputes.py: verify names the true cause, and calls nothing else wrong."""
+"""Public disputes whose truth is known, rebuilt by tests/disputes.py: verify names the true cause, and calls
+nothing else wrong."""
 import json
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from support import BUILDS, ROOT
 sys.path.insert(0, str(ROOT / "tests"))
 import disputes
 
-NAMELESS = {"easyr1-585"}       # a way of its own to give advantages, which nothing in the catalogue has: cause unknown is the honest answer
+# a way of its own to give advantages, which nothing in the catalogue has: cause unknown is the honest answer
+NAMELESS = {"easyr1-585"}
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +24,8 @@ def double():
 
 def verdicts(dispute, folder):
     path, model = disputes.write(dispute, folder)
-    line = [str(BUILDS["f32"]), "verify", "--json", "--dump", str(path)] + (["--model", str(disputes.GOLDEN / model)] if model else [])
+    line = ([str(BUILDS["f32"]), "verify", "--json", "--dump", str(path)]
+            + (["--model", str(disputes.GOLDEN / model)] if model else []))
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode in (0, 1, 3), done.stderr
     return json.loads(done.stdout), done.returncode
@@ -34,9 +37,12 @@ def test_true_cause(tmp_path, dispute):
     stages = {s["stage"]: s for s in report["stages"]}
     assert code in (1, 3) and not report["answer"] == "right"
     for stage, names in dispute.expect.items():
-        assert stages[stage]["kind"] in ("wrong", "differs", "unknown"), f"{stage}: {stages[stage]['verdict']}"
-        assert (dispute.key in NAMELESS) == (not set(names) & set(stages[stage]["names"])), f"{stage}: {stages[stage]['verdict']}"
-    follow = {"dlogp"} if "dlogp" in stages else set()                  # values do not tell a derivative: it goes from the log-probabilities on
+        assert stages[stage]["kind"] in ("wrong", "differs", "unknown"), (
+            f"{stage}: {stages[stage]['verdict']}")
+        assert (dispute.key in NAMELESS) == (not set(names) & set(stages[stage]["names"])), (
+            f"{stage}: {stages[stage]['verdict']}")
+    # values do not tell a derivative: it goes from the log-probabilities on
+    follow = {"dlogp"} if "dlogp" in stages else set()
     for stage in set(stages) - set(dispute.expect) - follow:
         assert stages[stage]["kind"] in ("right", "right-as"), f"{stage}: {stages[stage]['verdict']}"
 

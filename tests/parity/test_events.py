@@ -6,10 +6,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 
 def test_events(tmp_path):
-    write_jsonl(tmp_path / "rows.jsonl", [{"prompt": f"question {i}", "completion": f"answer {i}"} for i in range(40)])
-    run("f32", "init", tokenizer_data=tmp_path / "rows.jsonl", output_dir=tmp_path / "base", hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+    write_jsonl(tmp_path / "rows.jsonl", [{"prompt": f"question {i}", "completion": f"answer {i}"}
+                                          for i in range(40)])
+    run("f32", "init", tokenizer_data=tmp_path / "rows.jsonl", output_dir=tmp_path / "base", hidden_size=16,
+        num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=32, vocab_size=280)
-    run("f32", "sft", model=tmp_path / "base", dataset=tmp_path / "rows.jsonl", output_dir=tmp_path / "run", max_steps=5, report_to="tensorboard")
+    run("f32", "sft", model=tmp_path / "base", dataset=tmp_path / "rows.jsonl", output_dir=tmp_path / "run",
+        max_steps=5, report_to="tensorboard")
     found = EventAccumulator(str(tmp_path / "run" / "runs"))
     found.Reload()
     log = [json.loads(line) for line in open(tmp_path / "run" / "log.jsonl")][:-1]

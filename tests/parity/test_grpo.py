@@ -1,9 +1,11 @@
-"""`grpo train` against a live TRL GRPOTrainer: the completions that our run drew are handed to TRL, which scores them with the same
-functions, and trains its own copy of the model; log lines, gradients, moments and weights are compared, step by step.
+"""`grpo train` against a live TRL GRPOTrainer: the completions that our run drew are handed to TRL, which
+scores them with the same functions, and trains its own copy of the model; log lines, gradients, moments and
+weights are compared, step by step.
 
-In double, TRL's log-probabilities (float32 inside its fused head) are computed by transformers' plain logits instead; advantages, loss,
-masks, metrics and the loop stay TRL's. In float TRL is as it is. One thing is switched off in both: TRL deals the completions of a
-generation out to micro-batches at random, we keep a prompt's group together (the tree of E31)."""
+In double, TRL's log-probabilities (float32 inside its fused head) are computed by transformers' plain logits
+instead; advantages, loss, masks, metrics and the loop stay TRL's. In float TRL is as it is. One thing is
+switched off in both: TRL deals the completions of a generation out to micro-batches at random, we keep a
+prompt's group together (the tree of E31)."""
 import shlex
 import shutil
 import sys
@@ -11,7 +13,8 @@ import sys
 import pytest
 import torch
 from reward_program import LABELS, scores
-from support import DTYPE, LIMITS, checkpoint, close, close_gradients, close_parameters, drawn_again, load, log_softmax_values, read_jsonl, read_log, run, write_jsonl
+from support import (DTYPE, LIMITS, checkpoint, close, close_gradients, close_parameters, drawn_again, load,
+                     log_softmax_values, read_jsonl, read_log, run, write_jsonl)
 
 WEIGHTS = [0.5, 1.0, 0.25]
 TRIAL_LINES = 2         # a scoring program is asked twice before the run
@@ -20,15 +23,19 @@ TRIAL_LINES = 2         # a scoring program is asked twice before the run
 def our_run(build, language, path, start, options):
     """Runs `grpo train`; its log, and its completions in order: (prompt, token ids)."""
     asked = path / "asked.jsonl"
-    command = " ".join(shlex.quote(str(x)) for x in [sys.executable, __file__.replace("test_grpo.py", "reward_program.py"), asked])
+    command = " ".join(shlex.quote(str(x)) for x in [
+        sys.executable, __file__.replace("test_grpo.py", "reward_program.py"), asked])
 
     def draw(rows):
         shutil.rmtree(path / "run", ignore_errors=True)
         asked.unlink(missing_ok=True)
         data = write_jsonl(path / "prompts.jsonl", [{"prompt": r["prompt"]} for r in rows])
-        run(build, "train", model=start, dataset=data, output_dir=path / "run", reward_cmd=command, reward_weights=",".join(map(str, WEIGHTS)), **options)
-        drawn = [(a["prompt"], language.completion_ids(a["completion"], a["finish_reason"] == "stop")) for a in read_jsonl(asked)[TRIAL_LINES:]]
-        return read_log(path / "run" / "log.jsonl"), drawn, sum(len(language.prompt_ids(p)) + len(c) for p, c in drawn)
+        run(build, "train", model=start, dataset=data, output_dir=path / "run", reward_cmd=command,
+            reward_weights=",".join(map(str, WEIGHTS)), **options)
+        drawn = [(a["prompt"], language.completion_ids(a["completion"], a["finish_reason"] == "stop"))
+                 for a in read_jsonl(asked)[TRIAL_LINES:]]
+        return (read_log(path / "run" / "log.jsonl"), drawn,
+                sum(len(language.prompt_ids(p)) + len(c) for p, c in drawn))
     return drawn_again(language.rows, draw)
 
 
@@ -47,7 +54,8 @@ class Recorder:
 
         class Callback(TrainerCallback):
             def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-                grads.append({k: p.grad.detach().clone() for k, p in model.named_parameters() if p.grad is not None})
+                grads.append({k: p.grad.detach().clone() for k, p in model.named_parameters()
+                              if p.grad is not None})
         self.callback = Callback()
 
 
@@ -58,26 +66,31 @@ def trl_run(build, language, path, start, drawn, settings, monkeypatch):
     cls, config_cls = GRPOTrainer, GRPOConfig
     if settings.get("loss_type") == "gmpo":
         from trl.experimental.gmpo import GMPOConfig, GMPOTrainer
-        cls, config_cls, settings = GMPOTrainer, GMPOConfig, {k: v for k, v in settings.items() if k != "loss_type"}
+        cls, config_cls, settings = (GMPOTrainer, GMPOConfig,
+                                     {k: v for k, v in settings.items() if k != "loss_type"})
     monkeypatch.setattr(module, "shuffle_sequence_dict", lambda batch: batch)
     group = settings["num_generations"]
-    config = config_cls(output_dir=str(path / "trl"), shuffle_dataset=False, reward_weights=WEIGHTS, logging_steps=1, save_strategy="no", report_to=[], use_cpu=True,
-                        bf16=False, gradient_checkpointing=False, disable_tqdm=True, optim="adamw_torch", **settings)
+    config = config_cls(output_dir=str(path / "trl"), shuffle_dataset=False, reward_weights=WEIGHTS,
+                        logging_steps=1, save_strategy="no", report_to=[], use_cpu=True, bf16=False,
+                        gradient_checkpointing=False, disable_tqdm=True, optim="adamw_torch", **settings)
 
     def reward(label):
         def f(prompts, completions, completion_ids, **_):
             out = []
             for p, c, ids in zip(prompts, completions, completion_ids):
                 text = c[0]["content"]
-                out.append(scores(p[-1]["content"], text.removeprefix(" "), "stop" if ids[-1] == language.end else "length")[label])
+                out.append(scores(p[-1]["content"], text.removeprefix(" "),
+                                  "stop" if ids[-1] == language.end else "length")[label])
             return out
         f.__name__ = label
         return f
 
     order = [drawn[i][0] for i in range(0, len(drawn), group)]
     recorder = Recorder()
-    trainer = cls(model=load(start, build), reward_funcs=[reward(k) for k in LABELS], args=config, processing_class=language.tokenizer, callbacks=[recorder.callback],
-                  train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": p}]} for p in order]))
+    trainer = cls(model=load(start, build), reward_funcs=[reward(k) for k in LABELS], args=config,
+                  processing_class=language.tokenizer, callbacks=[recorder.callback],
+                  train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": p}]}
+                                                   for p in order]))
     given = iter(drawn)
 
     def generate(prompt_ids, *_, **__):
@@ -89,30 +102,41 @@ def trl_run(build, language, path, start, drawn, settings, monkeypatch):
         return out, None
     trainer._generate_single_turn = generate
     if build == "f64":
-        monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)     # TRL's casts of masks, lengths and of the entropies whose quantile it takes
+        # TRL's casts of masks, lengths and of the entropies whose quantile it takes
+        monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
         if trainer.ref_model is not None:
             trainer.ref_model = load(start, build)
-        trainer._get_per_token_logps_and_entropies = lambda *a, **k: plain_logps(trainer, config.temperature, *a, **{n: v for n, v in k.items()})
+        trainer._get_per_token_logps_and_entropies = lambda *a, **k: plain_logps(
+            trainer, config.temperature, *a, **{n: v for n, v in k.items()})
     trainer.train()
     assert next(given, None) is None, "TRL used fewer completions"
     return trainer, [h for h in trainer.state.log_history if "loss" in h], recorder.grads
 
 
-DEFAULT = dict(num_generations=4, max_completion_length=16, per_device_train_batch_size=8, learning_rate=1e-3, max_steps=2)
-REUSE = dict(num_iterations=2, beta=0.05, max_steps=4, learning_rate=1e-3, lr_scheduler_type="constant", adam_epsilon=1e-6)
-ACCUMULATE = dict(per_device_train_batch_size=4, gradient_accumulation_steps=2, steps_per_generation=4, max_steps=4)
+DEFAULT = dict(num_generations=4, max_completion_length=16, per_device_train_batch_size=8, learning_rate=1e-3,
+               max_steps=2)
+REUSE = dict(num_iterations=2, beta=0.05, max_steps=4, learning_rate=1e-3, lr_scheduler_type="constant",
+             adam_epsilon=1e-6)
+ACCUMULATE = dict(per_device_train_batch_size=4, gradient_accumulation_steps=2, steps_per_generation=4,
+                  max_steps=4)
 
 CASES = {
     "defaults": {},
     "beta": dict(beta=0.1),
     "temperature": dict(temperature=0.8, beta=0.1, num_iterations=2, max_steps=4),
-    **{f"reuse-{loss}": dict(REUSE, loss_type=loss) for loss in ("grpo", "bnpo", "dr_grpo", "dapo", "sapo", "vespo", "luspo")},
+    **{f"reuse-{loss}": dict(REUSE, loss_type=loss)
+       for loss in ("grpo", "bnpo", "dr_grpo", "dapo", "sapo", "vespo", "luspo")},
     "reuse-cispo": dict(REUSE, loss_type="cispo", epsilon_high=1.05),
     "reuse-gmpo": dict(REUSE, loss_type="gmpo", epsilon=0.4, epsilon_high=0.4),
-    **{f"accumulate-{loss}": dict(REUSE, **{**ACCUMULATE}, loss_type=loss) for loss in ("grpo", "bnpo", "dr_grpo", "dapo", "sapo", "vespo", "luspo", "cispo")},
-    "accumulate-several-generations": dict(REUSE, per_device_train_batch_size=4, gradient_accumulation_steps=4, steps_per_generation=2, num_iterations=1, max_steps=2, seed=7),
-    **{f"sequence-{loss}": dict(REUSE, loss_type=loss, importance_sampling_level="sequence", epsilon=0.02, epsilon_high=0.03) for loss in ("grpo", "dapo", "luspo", "bnpo")},
-    "sequence-no-correction": dict(REUSE, loss_type="grpo", importance_sampling_level="sequence", use_bias_correction_kl=False),
+    **{f"accumulate-{loss}": dict(REUSE, **{**ACCUMULATE}, loss_type=loss)
+       for loss in ("grpo", "bnpo", "dr_grpo", "dapo", "sapo", "vespo", "luspo", "cispo")},
+    "accumulate-several-generations": dict(REUSE, per_device_train_batch_size=4,
+                                           gradient_accumulation_steps=4, steps_per_generation=2,
+                                           num_iterations=1, max_steps=2, seed=7),
+    **{f"sequence-{loss}": dict(REUSE, loss_type=loss, importance_sampling_level="sequence", epsilon=0.02,
+                                epsilon_high=0.03) for loss in ("grpo", "dapo", "luspo", "bnpo")},
+    "sequence-no-correction": dict(REUSE, loss_type="grpo", importance_sampling_level="sequence",
+                                   use_bias_correction_kl=False),
     "k3-without-correction": dict(REUSE, use_bias_correction_kl=False),
     "two-sided-clip": dict(REUSE, delta=1.3, epsilon=0.1, epsilon_high=0.15),
     "clip-higher": dict(REUSE, epsilon=0.1, epsilon_high=0.28),
@@ -123,12 +147,16 @@ CASES = {
     "entropy-quantile-accumulate": dict(REUSE, **{**ACCUMULATE}, top_entropy_quantile=0.4, loss_type="grpo"),
     "entropy-bonus": dict(REUSE, entropy_coef=0.02),
     "entropy-bonus-quantile": dict(REUSE, **{**ACCUMULATE}, entropy_coef=0.02, top_entropy_quantile=0.4),
-    "entropy-adaptive": dict(REUSE, use_adaptive_entropy=True, entropy_coef=0.01, entropy_target=1.0, entropy_coef_delta=0.004),
+    "entropy-adaptive": dict(REUSE, use_adaptive_entropy=True, entropy_coef=0.01, entropy_target=1.0,
+                             entropy_coef_delta=0.004),
     "off-policy-mask": dict(REUSE, off_policy_mask_threshold=0.001),
     "mask-truncated": dict(REUSE, mask_truncated_completions=True, max_completion_length=12),
-    "mask-truncated-bnpo": dict(REUSE, mask_truncated_completions=True, max_completion_length=12, loss_type="bnpo"),
-    "all-together": dict(REUSE, **{**ACCUMULATE}, loss_type="grpo", importance_sampling_level="sequence", scale_rewards="batch", entropy_coef=0.01, top_entropy_quantile=0.7, temperature=1.2,
-                         mask_truncated_completions=True, delta=1.5, weight_decay=0.1, max_grad_norm=0.05, off_policy_mask_threshold=0.0005, seed=1),
+    "mask-truncated-bnpo": dict(REUSE, mask_truncated_completions=True, max_completion_length=12,
+                                loss_type="bnpo"),
+    "all-together": dict(REUSE, **{**ACCUMULATE}, loss_type="grpo", importance_sampling_level="sequence",
+                         scale_rewards="batch", entropy_coef=0.01, top_entropy_quantile=0.7, temperature=1.2,
+                         mask_truncated_completions=True, delta=1.5, weight_decay=0.1, max_grad_norm=0.05,
+                         off_policy_mask_threshold=0.0005, seed=1),
 }
 OURS_ONLY = {"step", "epoch", "label_share/short", "label_share/letters", "label_share/mixed"}
 
@@ -136,7 +164,8 @@ OURS_ONLY = {"step", "epoch", "label_share/short", "label_share/letters", "label
 def both(build, language, path, name, settings, monkeypatch):
     options = {k: v for k, v in {**DEFAULT, **settings}.items()}
     log, drawn = our_run(build, language, path, language.final, options)
-    torch.set_default_dtype(DTYPE[build])       # TRL makes quotients of counts, such as n/(n-1), in the default type
+    # TRL makes quotients of counts, such as n/(n-1), in the default type
+    torch.set_default_dtype(DTYPE[build])
     try:
         trainer, theirs, grads = trl_run(build, language, path, language.final, drawn, options, monkeypatch)
     finally:
@@ -155,8 +184,10 @@ def test_run(language, name, tmp_path, monkeypatch):
                 continue
             close(f"step {a['step']} {key}", value, float(b[key]), 1e-9, absolute=abs(float(b[key])) < 1)
         missing = set(a) - set(b) - OURS_ONLY
-        generated = {k for k in missing if k.startswith(("reward", "frac_reward", "completions/", "num_tokens"))}
-        assert missing <= generated and (not generated or a["step"] > 1), f"TRL does not log {sorted(missing)}"
+        generated = {k for k in missing
+                     if k.startswith(("reward", "frac_reward", "completions/", "num_tokens"))}
+        assert missing <= generated and (not generated or a["step"] > 1), (
+            f"TRL does not log {sorted(missing)}")
     named = list(trainer.model.named_parameters())
     moment, square, weights = checkpoint(tmp_path / "run", named)
     state = trainer.optimizer.state
@@ -178,5 +209,6 @@ def test_first_step(language, build, name, tmp_path, monkeypatch):
     close("loss", log[0]["loss"], float(theirs[0]["loss"]), limit["loss"], absolute=True)
     close("grad_norm", log[0]["grad_norm"], float(theirs[0]["grad_norm"]), limit["norm"])
     close_gradients({k: 10 * v for k, v in moment.items()}, grads[0], limit["grad"])
-    share = close_parameters(weights, {k: p.detach() for k, p in named}, grads[0], log[0]["learning_rate"], limit["step"], limit["grad"])
+    share = close_parameters(weights, {k: p.detach() for k, p in named}, grads[0], log[0]["learning_rate"],
+                             limit["step"], limit["grad"])
     assert share > 0.1, share

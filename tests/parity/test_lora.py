@@ -1,22 +1,27 @@
-"""Adapters against PEFT (E290): values, gradients, training steps, folders both ways, merging; a GRPO run against TRL."""
+"""Adapters against PEFT (E290): values, gradients, training steps, folders both ways, merging; a GRPO run
+against TRL."""
 import json
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from support import DTYPE, LIMITS, close, close_gradients, close_parameters, load, model_tool, read_log, run, write_jsonl
+from support import (DTYPE, LIMITS, close, close_gradients, close_parameters, load, model_tool, read_log, run,
+                     write_jsonl)
 from test_grpo import DEFAULT, REUSE, our_run, trl_run
 from test_model import make_model, random_case, save, theirs
 from test_reward import LABELS, ids_of, labelled, our_scores, transformers_scores
 from test_sft import examples, sft_loss, tokens
 
-KINDS = {"llama-tied": ("Llama", dict(tie_word_embeddings=True)), "qwen2": ("Qwen2", {}), "qwen3": ("Qwen3", dict(head_dim=16))}
+KINDS = {"llama-tied": ("Llama", dict(tie_word_embeddings=True)), "qwen2": ("Qwen2", {}),
+         "qwen3": ("Qwen3", dict(head_dim=16))}
 LORA = {
-    "default": dict(r=4, lora_alpha=16),                                # PEFT's choice of layers: q_proj and v_proj
+    # PEFT's choice of layers: q_proj and v_proj
+    "default": dict(r=4, lora_alpha=16),
     "all": dict(r=3, lora_alpha=5, target_modules="all-linear"),
     "stabilised": dict(r=8, lora_alpha=16, use_rslora=True, target_modules=["down_proj", "o_proj", "k_proj"]),
-    "wide": dict(r=40, lora_alpha=7, target_modules=["gate_proj", "up_proj"]),      # a rank of more than two panels
+    # a rank of more than two panels
+    "wide": dict(r=40, lora_alpha=7, target_modules=["gate_proj", "up_proj"]),
 }
 
 
@@ -36,7 +41,8 @@ def adapt(model, seed=5, **settings):
     with torch.no_grad():
         for name, p in model.named_parameters():
             if ".lora_" in name:
-                p.copy_(torch.randn(p.shape, generator=g) * (0.3 if ".lora_B" in name else 1.0) / p.shape[1] ** 0.5)
+                p.copy_(torch.randn(p.shape, generator=g)
+                        * (0.3 if ".lora_B" in name else 1.0) / p.shape[1] ** 0.5)
     return model.eval()
 
 
@@ -46,7 +52,9 @@ def pair(path, build, kind="llama-tied", classifier=False, **settings):
     if classifier:
         torch.manual_seed(3)
         from transformers import AutoModelForSequenceClassification
-        model = AutoModelForSequenceClassification.from_pretrained(str(base), num_labels=3, dtype=DTYPE[build], attn_implementation="sdpa", pad_token_id=0)
+        model = AutoModelForSequenceClassification.from_pretrained(str(base), num_labels=3,
+                                                                   dtype=DTYPE[build],
+                                                                   attn_implementation="sdpa", pad_token_id=0)
         model.config.pad_token_id = 0
     else:
         model = load(base, build)
@@ -56,13 +64,16 @@ def pair(path, build, kind="llama-tied", classifier=False, **settings):
 
 
 def adapter_checkpoint(path, named):
-    """First and second moments and weights of a run's checkpoint, by name: layers ascending, in each q k v o gate up down, A before B."""
+    """First and second moments and weights of a run's checkpoint, by name: layers ascending, in each q k v o
+    gate up down, A before B."""
     order = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     shapes = {k: p.shape for k, p in named}
 
     def place(name):
         part = name.split(".")
-        return (int(part[part.index("layers") + 1]), order.index(part[-3]), part[-2]) if "layers" in part else (-1, 0, "")     # score.weight first
+        # score.weight first
+        return ((int(part[part.index("layers") + 1]), order.index(part[-3]), part[-2])
+                if "layers" in part else (-1, 0, ""))
     state, out = load_file(path / "checkpoint.safetensors"), []
     for key in ("exp_avg", "exp_avg_sq", "weights"):
         at, named_part = 0, {}
@@ -78,7 +89,8 @@ def adapter_checkpoint(path, named):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", LORA)
 def test_values_and_gradients(build, kind, name, tmp_path):
-    """A folder that PEFT wrote: logits, log-probabilities, entropies and every gradient; nothing but the adapter has one."""
+    """A folder that PEFT wrote: logits, log-probabilities, entropies and every gradient; nothing but the
+    adapter has one."""
     _, adapter, model = pair(tmp_path, build, kind, **LORA[name])
     for case in (random_case(131, [23, 9], 3, 0.7), random_case(131, [7, 1, 12], 4, 1.3, prompt=17)):
         got, limit = model_tool(build, adapter, case, tmp_path), LIMITS[build]
@@ -91,10 +103,14 @@ def test_values_and_gradients(build, kind, name, tmp_path):
         assert set(got) == set(grads) | {"logits", "logps", "entropies"}
 
 
-MODULES = {                                                              # what PEFT saves beside or instead of a plain list of names
-    "pattern": dict(target_modules=r".*\.(q_proj|v_proj)$"), "pattern of one layer": dict(target_modules=r"model\.layers\.1\..*(q_proj|up_proj)"),
-    "layers": dict(target_modules=["q_proj", "down_proj"], layers_to_transform=[0]), "head": dict(target_modules=["q_proj"], modules_to_save=["lm_head"]),
-    "embedding": dict(target_modules=["q_proj"], modules_to_save=["embed_tokens"]), "both": dict(target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"]),
+# what PEFT saves beside or instead of a plain list of names
+MODULES = {
+    "pattern": dict(target_modules=r".*\.(q_proj|v_proj)$"),
+    "pattern of one layer": dict(target_modules=r"model\.layers\.1\..*(q_proj|up_proj)"),
+    "layers": dict(target_modules=["q_proj", "down_proj"], layers_to_transform=[0]),
+    "head": dict(target_modules=["q_proj"], modules_to_save=["lm_head"]),
+    "embedding": dict(target_modules=["q_proj"], modules_to_save=["embed_tokens"]),
+    "both": dict(target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"]),
     "larger vocabulary": dict(target_modules=["q_proj"]),
 }
 
@@ -110,16 +126,20 @@ def test_modules(kind, name, tmp_path):
     model = adapt(model, task_type="CAUSAL_LM", r=3, lora_alpha=5, **MODULES[name])
     with torch.no_grad():
         for key, p in model.named_parameters():
-            if "modules_to_save" in key: p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(9), dtype=p.dtype)
+            if "modules_to_save" in key: p += 0.1 * torch.randn(p.shape,
+                                                                generator=torch.Generator().manual_seed(9),
+                                                                dtype=p.dtype)
         if larger: model.get_input_embeddings().weight += 0.1
     model.save_pretrained(str(tmp_path / "adapter"))
     case = random_case(131 + larger, [23, 9], 3, 0.7)
-    close("logits", model_tool("f64", tmp_path / "adapter", case, tmp_path)["logits"], theirs_logits(model, case), LIMITS["f64"]["logits"])
+    close("logits", model_tool("f64", tmp_path / "adapter", case, tmp_path)["logits"],
+          theirs_logits(model, case), LIMITS["f64"]["logits"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_classifier(kind, tmp_path):
-    """A reward model of PEFT's (task SEQ_CLS, the scores under modules_to_save): scores and gradients, in float."""
+    """A reward model of PEFT's (task SEQ_CLS, the scores under modules_to_save): scores and gradients, in
+    float."""
     _, adapter, model = pair(tmp_path, "f32", kind, classifier=True, **LORA["all"])
     g = torch.Generator().manual_seed(2)
     ids = [torch.randint(1, 131, (n,), generator=g).tolist() for n in (5, 17, 1)]
@@ -137,13 +157,15 @@ def test_classifier(kind, tmp_path):
 @pytest.mark.parametrize("build", ["f64", "f32"])
 @pytest.mark.parametrize("name", LORA)
 def test_one_step(language, build, name, tmp_path):
-    """One AdamW step from PEFT's adapter, with clipping and decay of A and B; what we write, PEFT loads and computes alike."""
+    """One AdamW step from PEFT's adapter, with clipping and decay of A and B; what we write, PEFT loads and
+    computes alike."""
     rows, lr, limit = examples(language), 1e-3, LIMITS[build]
     model = adapt(load(language.final, build), task_type="CAUSAL_LM", **LORA[name])
     model.peft_config["default"].base_model_name_or_path = str(language.final)
     model.save_pretrained(str(tmp_path / "adapter"))
     before = {k: p.detach().clone() for k, p in model.named_parameters()}
-    run(build, "sft", model=tmp_path / "adapter", dataset=write_jsonl(tmp_path / "data.jsonl", rows), output_dir=tmp_path / "run", per_device_train_batch_size=8, max_steps=1,
+    run(build, "sft", model=tmp_path / "adapter", dataset=write_jsonl(tmp_path / "data.jsonl", rows),
+        output_dir=tmp_path / "run", per_device_train_batch_size=8, max_steps=1,
         learning_rate=lr, max_grad_norm=0.05, weight_decay=0.1)
     loss, _ = sft_loss(model, [tokens(language, r) for r in rows])
     loss.backward()
@@ -156,16 +178,20 @@ def test_one_step(language, build, name, tmp_path):
     close("grad_norm", log["grad_norm"], norm.item(), limit["norm"])
     moment, _, weights = adapter_checkpoint(tmp_path / "run", trained(model))
     close_gradients({k: 10 * v for k, v in moment.items()}, grads, limit["grad"])
-    share = close_parameters(weights, {k: p.detach() for k, p in trained(model)}, grads, lr, limit["step"], limit["grad"])
+    share = close_parameters(weights, {k: p.detach() for k, p in trained(model)}, grads, lr, limit["step"],
+                             limit["grad"])
     assert share > 0.2, share
     final = tmp_path / "run" / "final"
-    again = PeftModel.from_pretrained(load(language.final, build), str(final), autocast_adapter_dtype=False).eval()
-    close_parameters({ours(k): p for k, p in again.named_parameters() if ".lora_" in k}, {k: p.detach() for k, p in trained(model)}, grads, lr, limit["step"], limit["grad"])
+    again = PeftModel.from_pretrained(load(language.final, build), str(final),
+                                      autocast_adapter_dtype=False).eval()
+    close_parameters({ours(k): p for k, p in again.named_parameters() if ".lora_" in k},
+                     {k: p.detach() for k, p in trained(model)}, grads, lr, limit["step"], limit["grad"])
     for k, p in model.named_parameters():
         if not p.requires_grad:
             assert torch.equal(p, before[k])
     case = random_case(260, [20], 8, 1.0)
-    close("logits", model_tool(build, final, case, tmp_path)["logits"], theirs_logits(again, case), limit["logits"])
+    close("logits", model_tool(build, final, case, tmp_path)["logits"], theirs_logits(again, case),
+          limit["logits"])
 
 
 def theirs_logits(model, case):
@@ -175,13 +201,17 @@ def theirs_logits(model, case):
 
 @pytest.mark.parametrize("build", ["f64", "f32"])
 def test_fresh_adapter_in_peft(language, build, tmp_path):
-    """An adapter that starts here, trained some steps: PEFT loads it with nothing missing, computes the same, and merges to the same weights."""
-    run(build, "sft", model=language.base, dataset=language.data, output_dir=tmp_path / "run", max_steps=6, learning_rate=1e-2, use_peft=True, lora_r=6, lora_alpha=9.0,
+    """An adapter that starts here, trained some steps: PEFT loads it with nothing missing, computes the same,
+    and merges to the same weights."""
+    run(build, "sft", model=language.base, dataset=language.data, output_dir=tmp_path / "run", max_steps=6,
+        learning_rate=1e-2, use_peft=True, lora_r=6, lora_alpha=9.0,
         lora_target_modules="all-linear", use_rslora=True)
     final = tmp_path / "run" / "final"
     config = json.loads((final / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == str(language.base) and config["task_type"] == "CAUSAL_LM" and config["use_rslora"] and config["modules_to_save"] is None
-    model = PeftModel.from_pretrained(load(language.base, build), str(final), autocast_adapter_dtype=False).eval()
+    assert (config["base_model_name_or_path"] == str(language.base) and config["task_type"] == "CAUSAL_LM"
+            and config["use_rslora"] and config["modules_to_save"] is None)
+    model = PeftModel.from_pretrained(load(language.base, build), str(final),
+                                      autocast_adapter_dtype=False).eval()
     written = load_file(final / "adapter_model.safetensors")
     assert {ours(k) for k, _ in model.named_parameters() if ".lora_" in k} == set(written)
     assert all(written[k].abs().max() > 0 for k in written)
@@ -192,7 +222,8 @@ def test_fresh_adapter_in_peft(language, build, tmp_path):
     merged = model.merge_and_unload()
     for k, w in load_file(tmp_path / "merged" / "model.safetensors").items():
         close(k, w, merged.state_dict()[k], {"f64": 1e-14, "f32": 1e-6}[build])
-    close("merged logits", model_tool(build, tmp_path / "merged", case, tmp_path)["logits"], got["logits"], LIMITS[build]["logits"])
+    close("merged logits", model_tool(build, tmp_path / "merged", case, tmp_path)["logits"], got["logits"],
+          LIMITS[build]["logits"])
 
 
 @pytest.mark.parametrize("build", ["f64", "f32"])
@@ -201,48 +232,61 @@ def test_reward_adapter_in_peft(language, build, tmp_path):
     from transformers import AutoModelForSequenceClassification
     rows = labelled(language)
     data = write_jsonl(tmp_path / "labelled.jsonl", rows)
-    run(build, "reward", model=language.final, dataset=data, output_dir=tmp_path / "run", max_steps=12, learning_rate=1e-2, per_device_train_batch_size=4, labels=",".join(LABELS),
+    run(build, "reward", model=language.final, dataset=data, output_dir=tmp_path / "run", max_steps=12,
+        learning_rate=1e-2, per_device_train_batch_size=4, labels=",".join(LABELS),
         use_peft=True, lora_r=4, lora_alpha=8.0, lora_target_modules="all-linear")
     folder = tmp_path / "run" / "final"
-    model = AutoModelForSequenceClassification.from_pretrained(str(language.final), num_labels=3, dtype=DTYPE[build], attn_implementation="sdpa")
+    model = AutoModelForSequenceClassification.from_pretrained(str(language.final), num_labels=3,
+                                                               dtype=DTYPE[build], attn_implementation="sdpa")
     if build == "f64":
         from support import exact
         model = exact(model)
     model = PeftModel.from_pretrained(model, str(folder), autocast_adapter_dtype=False).eval()
     mean = torch.tensor(json.loads((folder / "config.json").read_text())["reward_mean"], dtype=torch.float64)
-    got, want = our_scores(build, folder, data, LABELS), transformers_scores(model, ids_of(language, rows)).double()
+    got, want = our_scores(build, folder, data,
+                           LABELS), transformers_scores(model, ids_of(language, rows)).double()
     for k, name in enumerate(LABELS):
-        close(name, got[:, k] - mean[k], want[:, k], LIMITS[build]["score"] * (1 + mean[k].abs().item() / want[:, k].abs().max().item()))
+        close(name, got[:, k] - mean[k], want[:, k],
+              LIMITS[build]["score"] * (1 + mean[k].abs().item() / want[:, k].abs().max().item()))
 
 
-GRPO = {"defaults-beta": dict(DEFAULT, beta=0.1, max_steps=2), "reuse": dict(DEFAULT, **{**REUSE, "loss_type": "dapo"})}
+GRPO = {"defaults-beta": dict(DEFAULT, beta=0.1, max_steps=2),
+        "reuse": dict(DEFAULT, **{**REUSE, "loss_type": "dapo"})}
 
 
 @pytest.mark.parametrize("goes_on", [False, True])
 @pytest.mark.parametrize("name", GRPO)
 def test_grpo_run(language, name, goes_on, tmp_path, monkeypatch):
-    """A run of some steps in double against TRL's GRPOTrainer: every line of the log, the moments and the adapter at the end. The reference of a new
-    adapter is the base; of one that goes on, the adapter that it was."""
+    """A run of some steps in double against TRL's GRPOTrainer: every line of the log, the moments and the
+    adapter at the end. The reference of a new adapter is the base; of one that goes on, the adapter that it
+    was."""
     import test_grpo
     settings = GRPO[name]
     lora = dict(use_peft=True, lora_r=4, lora_alpha=8.0, lora_target_modules="all-linear")
     # the start: a rate of 0 writes the adapter that a run with this seed begins with
     first = dict(max_steps=1, learning_rate=0.0) if not goes_on else dict(max_steps=20, learning_rate=1e-2)
-    run("f64", "sft", model=language.final, dataset=language.data, output_dir=tmp_path / "start", seed=42, **first, **lora)
+    run("f64", "sft", model=language.final, dataset=language.data, output_dir=tmp_path / "start", seed=42,
+        **first, **lora)
     start = tmp_path / "start" / "final"
     options = settings if goes_on else {**settings, **lora}
-    log, drawn = our_run("f64", language, tmp_path, start if goes_on else language.final, {**options, "seed": 42})
+    log, drawn = our_run("f64", language, tmp_path, start if goes_on else language.final,
+                         {**options, "seed": 42})
     plain = test_grpo.load
-    monkeypatch.setattr(test_grpo, "load", lambda folder, build: PeftModel.from_pretrained(plain(folder, build), str(start), is_trainable=True, autocast_adapter_dtype=False))
+    monkeypatch.setattr(test_grpo,
+                        "load", lambda folder, build: PeftModel.from_pretrained(plain(folder, build),
+                                                                                str(start), is_trainable=True,
+                                                                                autocast_adapter_dtype=False))
     torch.set_default_dtype(torch.float64)
     try:
-        trainer, theirs_log, _ = trl_run("f64", language, tmp_path, language.final, drawn, settings, monkeypatch)
+        trainer, theirs_log, _ = trl_run("f64", language, tmp_path, language.final, drawn, settings,
+                                         monkeypatch)
     finally:
         torch.set_default_dtype(torch.float32)
     assert len(log) == len(theirs_log) == settings["max_steps"]
     assert log[-1]["kl"] > 0
     for a, b in zip(log, theirs_log):
-        for key in ("loss", "grad_norm", "kl", "reward", "entropy", "learning_rate", "clip_ratio/region_mean"):
+        for key in ("loss", "grad_norm", "kl", "reward", "entropy", "learning_rate",
+                    "clip_ratio/region_mean"):
             if key in a and key in b:
                 close(f"step {a['step']} {key}", a[key], float(b[key]), 1e-9, absolute=abs(float(b[key])) < 1)
     named = [(k, p) for k, p in trained(trainer.model) if ".ref." not in k]

@@ -1,5 +1,6 @@
-"""`grpo ppo` against an implementation in PyTorch that shares nothing with it (TRL 1.16 has no PPO): whole generations of PPO with a critic, written here from the
-equations E140 to E155 with automatic differentiation. Log lines, moments and weights of policy and critic are compared."""
+"""`grpo ppo` against an implementation in PyTorch that shares nothing with it (TRL 1.16 has no PPO): whole
+generations of PPO with a critic, written here from the equations E140 to E155 with automatic differentiation.
+Log lines, moments and weights of policy and critic are compared."""
 import itertools
 import json
 import shlex
@@ -10,7 +11,8 @@ import pytest
 import torch
 from reward_program import LABELS, scores
 from safetensors.torch import load_file
-from support import DTYPE, LIMITS, adamw, close, close_gradients, drawn_again, load, read_jsonl, read_log, run, unflatten, write_jsonl
+from support import (DTYPE, LIMITS, adamw, close, close_gradients, drawn_again, load, read_jsonl, read_log,
+                     run, unflatten, write_jsonl)
 from test_grpo import TRIAL_LINES, WEIGHTS
 
 
@@ -18,24 +20,30 @@ from test_grpo import TRIAL_LINES, WEIGHTS
 def value_folder(language, tmp_path_factory):
     """A reward model whose labels are two of the three that the scores have, in another order."""
     path = tmp_path_factory.mktemp("value")
-    rows = [dict(r, labels={LABELS[2]: len(r["completion"]) / 40, LABELS[0]: i % 3 / 2}) for i, r in enumerate(language.rows[:100])]
-    run("f32", "reward", model=language.final, dataset=write_jsonl(path / "labelled.jsonl", rows), output_dir=path / "run", max_steps=30, learning_rate=3e-3)
+    rows = [dict(r, labels={LABELS[2]: len(r["completion"]) / 40, LABELS[0]: i % 3 / 2})
+            for i, r in enumerate(language.rows[:100])]
+    run("f32", "reward", model=language.final, dataset=write_jsonl(path / "labelled.jsonl", rows),
+        output_dir=path / "run", max_steps=30, learning_rate=3e-3)
     return path / "run" / "final"
 
 
 def our_run(build, language, value_folder, path, options):
     """Log, and completions in order: (prompt, token ids, ended)."""
     asked = path / "asked.jsonl"
-    command = " ".join(shlex.quote(str(x)) for x in [sys.executable, __file__.replace("test_ppo.py", "reward_program.py"), asked])
+    command = " ".join(shlex.quote(str(x))
+                       for x in [sys.executable, __file__.replace("test_ppo.py", "reward_program.py"), asked])
 
     def draw(rows):
         shutil.rmtree(path / "run", ignore_errors=True)
         asked.unlink(missing_ok=True)
         data = write_jsonl(path / "prompts.jsonl", [{"prompt": r["prompt"]} for r in rows])
-        run(build, "ppo", model=language.final, dataset=data, output_dir=path / "run", reward_cmd=command, reward_weights=",".join(map(str, WEIGHTS)), value_model=value_folder, **options)
-        drawn = [(a["prompt"], language.completion_ids(a["completion"], a["finish_reason"] == "stop"), a["finish_reason"] == "stop", a["completion"])
+        run(build, "ppo", model=language.final, dataset=data, output_dir=path / "run", reward_cmd=command,
+            reward_weights=",".join(map(str, WEIGHTS)), value_model=value_folder, **options)
+        drawn = [(a["prompt"], language.completion_ids(a["completion"], a["finish_reason"] == "stop"),
+                  a["finish_reason"] == "stop", a["completion"])
                  for a in read_jsonl(asked)[TRIAL_LINES:]]
-        return read_log(path / "run" / "log.jsonl"), drawn, sum(len(language.prompt_ids(d[0])) + len(d[1]) for d in drawn)
+        return read_log(path / "run" / "log.jsonl"), drawn, sum(len(language.prompt_ids(d[0])) + len(d[1])
+                                                                for d in drawn)
     return drawn_again(language.rows, draw)
 
 
@@ -74,18 +82,27 @@ class Torch:
 
     def __init__(self, language, value_folder, build, o):
         self.o, self.language = o, language
-        self.policy, self.ref, self.critic = load(language.final, build), load(language.final, build), Critic(value_folder, build)
-        self.optimiser = [adamw(m, o["learning_rate"], 0.0, eps=o["adam_epsilon"]) for m in (self.policy, self.critic)]
-        self.optimiser[1].param_groups[0]["lr"] = self.optimiser[1].param_groups[1]["lr"] = o.get("value_learning_rate", o["learning_rate"])
+        self.policy, self.ref, self.critic = load(language.final,
+                                                  build), load(language.final,
+                                                               build), Critic(value_folder, build)
+        self.optimiser = [adamw(m, o["learning_rate"], 0.0, eps=o["adam_epsilon"])
+                          for m in (self.policy, self.critic)]
+        self.optimiser[1].param_groups[0]["lr"] = self.optimiser[1].param_groups[1]["lr"] = o.get(
+            "value_learning_rate", o["learning_rate"])
         self.seen, self.grads = [], []
 
     def rollout(self, drawn):
         o, T = self.o, self.o["temperature"]
-        sequence = [(self.language.prompt_ids(p) + list(c), len(self.language.prompt_ids(p))) for p, c, _, _ in drawn]
-        score = [scores(p, text.removeprefix(" "), "stop" if ended else "length") for p, _, ended, text in drawn]
-        score = torch.tensor([sum(w * (x[k] or 0) for k, w in zip(LABELS, WEIGHTS)) for x in score], dtype=torch.float64)        # E61: missing counts 0
+        sequence = [(self.language.prompt_ids(p) + list(c), len(self.language.prompt_ids(p)))
+                    for p, c, _, _ in drawn]
+        score = [scores(p, text.removeprefix(" "), "stop" if ended else "length")
+                 for p, _, ended, text in drawn]
+        # E61: missing counts 0
+        score = torch.tensor([sum(w * (x[k] or 0) for k, w in zip(LABELS, WEIGHTS)) for x in score],
+                             dtype=torch.float64)
         if "missing_eos_penalty" in o:
-            score -= o["missing_eos_penalty"] * torch.tensor([not ended for _, _, ended, _ in drawn], dtype=torch.float64)
+            score -= o["missing_eos_penalty"] * torch.tensor([not ended for _, _, ended, _ in drawn],
+                                                             dtype=torch.float64)
         self.seen += score.tolist()
         everything = torch.tensor(self.seen, dtype=torch.float64)
         if o.get("score_norm") == "standardise":
@@ -98,7 +115,8 @@ class Torch:
             old = [logps(self.policy, *s, T)[0] for s in sequence]
             ref = [logps(self.ref, *s, T)[0] for s in sequence]
             value = [self.critic(*s) for s in sequence]
-        kl = [(r - l).exp() - 1 - (r - l) if o.get("kl_estimator") == "k3" else l - r for l, r in zip(old, ref)]
+        kl = [(r - l).exp() - 1 - (r - l) if o.get("kl_estimator") == "k3" else l - r
+              for l, r in zip(old, ref)]
         reward = [-o["kl_coef"] * k for k in kl]
         non_score = sum(r.sum().item() for r in reward) / len(reward)
         for r, s in zip(reward, score):
@@ -116,8 +134,11 @@ class Torch:
             ret.append(a + v)
         if o.get("whiten_advantages", True):
             adv = whiten(adv)
-        told = {"objective/kl": sum(k.sum().item() for k in kl) / len(kl), "objective/entropy": -sum(l.sum().item() for l in old) / len(old), "objective/non_score_reward": non_score,
-                "objective/rlhf_reward": non_score + score.mean().item(), "objective/scores": score.mean().item(), "val/num_eos_tokens": sum(e for _, _, e, _ in drawn)}
+        told = {"objective/kl": sum(k.sum().item() for k in kl) / len(kl),
+                "objective/entropy": -sum(l.sum().item() for l in old) / len(old),
+                "objective/non_score_reward": non_score,
+                "objective/rlhf_reward": non_score + score.mean().item(),
+                "objective/scores": score.mean().item(), "val/num_eos_tokens": sum(e for _, _, e, _ in drawn)}
         return sequence, old, value, adv, ret, told
 
     def update(self, batch, which, train_policy, pretraining=()):
@@ -131,22 +152,28 @@ class Torch:
         plain, cut = -a * ratio, -a * ratio.clamp(1 - c, 1 + c)
         pg = torch.max(plain, cut).mean()
         v, v_old, target = torch.cat([self.critic(*sequence[i]) for i in which]), cat(value), cat(ret)
-        v_plain, v_cut = (v - target) ** 2, (torch.minimum(torch.maximum(v, v_old - cv), v_old + cv) - target) ** 2
+        v_plain, v_cut = (v - target) ** 2, (torch.minimum(torch.maximum(v, v_old - cv), v_old + cv)
+                                             - target) ** 2
         vf = 0.5 * torch.max(v_plain, v_cut).mean()
         loss = pg + o["vf_coef"] * vf
         if pretraining:
-            loss = loss - o["ptx_coef"] * torch.cat([logps(self.policy, *s, 1.0)[0] for s in pretraining]).mean()
+            loss = loss - o["ptx_coef"] * torch.cat([logps(self.policy, *s, 1.0)[0]
+                                                     for s in pretraining]).mean()
         for opt in self.optimiser:
             opt.zero_grad()
         loss.backward()
-        self.grads.append([{k: p.grad.clone() for k, p in m.named_parameters()} for m in (self.policy, self.critic)])
+        self.grads.append([{k: p.grad.clone() for k, p in m.named_parameters()}
+                           for m in (self.policy, self.critic)])
         for m, opt in list(zip((self.policy, self.critic), self.optimiser))[0 if train_policy else 1:]:
             torch.nn.utils.clip_grad_norm_(m.parameters(), o["max_grad_norm"])
             opt.step()
         told = {"loss/value_avg": vf.item(), "val/clipfrac_avg": (v_cut > v_plain).double().mean().item()}
         if train_policy:
-            told |= {"loss/policy_avg": pg.item(), "policy/clipfrac_avg": (cut > plain).double().mean().item(), "policy/approxkl_avg": 0.5 * (log_ratio ** 2).mean().item(),
-                     "policy/entropy_avg": torch.cat([h for _, h in out]).mean().item(), "val/ratio": ratio.mean().item()}
+            told |= {"loss/policy_avg": pg.item(),
+                     "policy/clipfrac_avg": (cut > plain).double().mean().item(),
+                     "policy/approxkl_avg": 0.5 * (log_ratio ** 2).mean().item(),
+                     "policy/entropy_avg": torch.cat([h for _, h in out]).mean().item(),
+                     "val/ratio": ratio.mean().item()}
         return told
 
 
@@ -157,22 +184,28 @@ def compare_log(got, told, updates, limit):
         want = sum(u[key] for u in updates) / len(updates)
         close(key, got[key], want, limit, absolute=abs(want) < 1)
     if "val/ratio" in updates[0] and len(updates) > 1:
-        close("val/ratio_var", got["val/ratio_var"], torch.tensor([u["val/ratio"] for u in updates], dtype=torch.float64).var().item(), limit, absolute=True)
+        close("val/ratio_var", got["val/ratio_var"],
+              torch.tensor([u["val/ratio"] for u in updates], dtype=torch.float64).var().item(), limit,
+              absolute=True)
 
 
 def compare_weights(path, reference, limit, policy=True):
     state = load_file(path / "run" / "checkpoint.safetensors")
-    for prefix, model, opt in (("partner.", reference.policy, reference.optimiser[0]), ("", reference.critic, reference.optimiser[1]))[0 if policy else 1:]:
+    for prefix, model, opt in (("partner.", reference.policy, reference.optimiser[0]),
+                               ("", reference.critic, reference.optimiser[1]))[0 if policy else 1:]:
         named = list(model.named_parameters())
-        moment, square, weights = [unflatten(state[prefix + k], named) for k in ("exp_avg", "exp_avg_sq", "weights")]
+        moment, square, weights = [unflatten(state[prefix + k], named)
+                                   for k in ("exp_avg", "exp_avg_sq", "weights")]
         for k, p in named:
             close(prefix + "exp_avg " + k, moment[k], opt.state[p]["exp_avg"], limit)
             close(prefix + "exp_avg_sq " + k, square[k], opt.state[p]["exp_avg_sq"], limit)
             close(prefix + k, weights[k], p, limit)
 
 
-BASE = dict(num_generations=2, max_completion_length=16, per_device_train_batch_size=8, learning_rate=3e-3, lr_scheduler_type="constant", adam_epsilon=1e-6, max_grad_norm=0.5,
-            num_ppo_epochs=3, max_steps=6, temperature=0.9, kl_coef=0.1, gamma=1.0, lam=0.95, cliprange=0.2, cliprange_value=0.2, vf_coef=0.1)
+BASE = dict(num_generations=2, max_completion_length=16, per_device_train_batch_size=8, learning_rate=3e-3,
+            lr_scheduler_type="constant", adam_epsilon=1e-6, max_grad_norm=0.5,
+            num_ppo_epochs=3, max_steps=6, temperature=0.9, kl_coef=0.1, gamma=1.0, lam=0.95, cliprange=0.2,
+            cliprange_value=0.2, vf_coef=0.1)
 CASES = {
     "trl": {},
     "one-completion": dict(num_generations=1),
@@ -211,7 +244,8 @@ def test_float(language, value_folder, tmp_path):
     batch = reference.rollout(drawn)
     compare_log(log[0], batch[-1], [reference.update(batch, range(8), True)], 5e-5)
     state = load_file(tmp_path / "run" / "checkpoint.safetensors")
-    for prefix, model, grads in (("partner.", reference.policy, reference.grads[0][0]), ("", reference.critic, reference.grads[0][1])):
+    for prefix, model, grads in (("partner.", reference.policy, reference.grads[0][0]),
+                                 ("", reference.critic, reference.grads[0][1])):
         moment = unflatten(state[prefix + "exp_avg"], list(model.named_parameters()))
         close_gradients({k: 10 * v for k, v in moment.items()}, grads, limit["grad"])
 
@@ -224,7 +258,8 @@ def test_first_gradient(language, value_folder, tmp_path):
     batch = reference.rollout(drawn)
     compare_log(log[0], batch[-1], [reference.update(batch, range(8), True)], 1e-10)
     state = load_file(tmp_path / "run" / "checkpoint.safetensors")
-    for prefix, model, grads in (("partner.", reference.policy, reference.grads[0][0]), ("", reference.critic, reference.grads[0][1])):
+    for prefix, model, grads in (("partner.", reference.policy, reference.grads[0][0]),
+                                 ("", reference.critic, reference.grads[0][1])):
         moment = unflatten(state[prefix + "exp_avg"], list(model.named_parameters()))
         close_gradients({k: 10 * v for k, v in moment.items()}, grads, LIMITS["f64"]["grad"])
 
@@ -237,7 +272,8 @@ def test_minibatches(language, value_folder, tmp_path):
     for first in itertools.combinations(range(4), 2):
         reference = Torch(language, value_folder, "f64", o)
         batch = reference.rollout(drawn)
-        deal = [[2 * p + k for p in prompts for k in range(2)] for prompts in (first, [p for p in range(4) if p not in first])]
+        deal = [[2 * p + k for p in prompts for k in range(2)]
+                for prompts in (first, [p for p in range(4) if p not in first])]
         updates = [reference.update(batch, which, True) for which in deal]
         try:
             compare_log(log[0], batch[-1], updates, 1e-9)
@@ -266,10 +302,12 @@ def test_pretraining_text(language, value_folder, tmp_path):
     """E155, with as many examples as a minibatch has completions, so that their order does not matter."""
     o = {**BASE, "num_ppo_epochs": 1, "max_steps": 1, "ptx_coef": 0.3}
     rows = language.rows[:8]
-    log, drawn = our_run("f64", language, value_folder, tmp_path, {**o, "ptx_dataset": write_jsonl(tmp_path / "ptx.jsonl", rows)})
+    log, drawn = our_run("f64", language, value_folder, tmp_path,
+                         {**o, "ptx_dataset": write_jsonl(tmp_path / "ptx.jsonl", rows)})
     reference = Torch(language, value_folder, "f64", o)
     batch = reference.rollout(drawn)
-    text = [(language.prompt_ids(r["prompt"]) + language.completion_ids(r["completion"]), len(language.prompt_ids(r["prompt"]))) for r in rows]
+    text = [(language.prompt_ids(r["prompt"]) + language.completion_ids(r["completion"]),
+             len(language.prompt_ids(r["prompt"]))) for r in rows]
     compare_log(log[0], batch[-1], [reference.update(batch, range(8), True, text)], 1e-9)
     compare_weights(tmp_path, reference, 1e-7)
 
@@ -279,6 +317,7 @@ def test_value_folder(language, value_folder, tmp_path):
     our_run("f64", language, value_folder, tmp_path, {**BASE, "max_steps": 3})
     critic = load(tmp_path / "run" / "value", "f64", classifier=True)
     state = load_file(tmp_path / "run" / "checkpoint.safetensors")
-    assert critic.config.num_labels == 1 and json.loads((tmp_path / "run" / "value" / "config.json").read_text())["id2label"] == {"0": "value"}
+    assert critic.config.num_labels == 1 and json.loads(
+        (tmp_path / "run" / "value" / "config.json").read_text())["id2label"] == {"0": "value"}
     for k, w in unflatten(state["weights"], list(critic.named_parameters())).items():
         close(k, dict(critic.named_parameters())[k], w, 0)

@@ -5,7 +5,7 @@ import json
 import subprocess
 
 import pytest
-from support import ROOT
+from support import ROOT, read_jsonl, write_jsonl
 
 PYTHON = ROOT / "build" / "judge-venv" / "bin" / "python"
 XSTEST = ROOT / "data" / "real" / "xstest.jsonl"
@@ -25,10 +25,7 @@ def asked(program, value):
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     subprocess.run(["python3", ROOT / "data" / "make_real.py", folder], check=True, capture_output=True)
-    return {
-        path.stem: [json.loads(line) for line in path.read_text().splitlines()]
-        for path in folder.glob("*.jsonl")
-    }
+    return {path.stem: read_jsonl(path) for path in folder.glob("*.jsonl")}
 
 
 def test_nothing_is_trained_on_and_asked_about(data):
@@ -53,14 +50,14 @@ def test_the_reply_is_never_what_is_cut(data):
 
 
 def test_a_refusal_means_something_where_it_is_right(data):
-    unsafe = [json.loads(line)["prompt"] for line in (ROOT / "data/real/do_not_answer.jsonl").open()]
+    unsafe = [row["prompt"] for row in read_jsonl(ROOT / "data/real/do_not_answer.jsonl")]
     refused = [row for row in data["reward_train"] if row["source"] == "refused"]
     right = [row for row in refused if row["labels"]["meaningfulness"] == 1]
     assert len(right) > 250 and all(row["prompt"] in unsafe for row in right)
     wrong = [row for row in refused if row["labels"]["meaningfulness"] == 0]
     assert len(wrong) == len(refused) - len(right) > 250 and not any(row["prompt"] in unsafe for row in wrong)
     assert {row["completion"] for row in right} == {row["completion"] for row in wrong}
-    xstest = {(row["prompt"], row["reply"][:100]): row for row in map(json.loads, XSTEST.open())}
+    xstest = {(row["prompt"], row["reply"][:100]): row for row in read_jsonl(XSTEST)}
     for row in data["reward_train"] + data["reward_heldout"]:
         if row["source"] == "xstest":
             told = xstest[row["prompt"], row["completion"][:100]]
@@ -74,7 +71,7 @@ def test_a_refusal_means_something_where_it_is_right(data):
 
 
 def test_contrasts_are_known_by_what_was_asked_for(data):
-    kept = [json.loads(line) for line in (ROOT / "data/real/contrasts.jsonl").open()]
+    kept = read_jsonl(ROOT / "data/real/contrasts.jsonl")
     told = {(f"{row['kind']} to {row['split']}", row["prompt"]): row["reply"][:100] for row in kept}
     assert len(told) == len(kept)
     right = {
@@ -128,25 +125,17 @@ def test_contrasts_as_asked_and_kept():
 
 def test_same_bytes_again(data, tmp_path):
     subprocess.run(["python3", ROOT / "data" / "make_real.py", tmp_path], check=True, capture_output=True)
-    assert [json.loads(line) for line in (tmp_path / "prompts_train.jsonl").read_text().splitlines()] == data[
-        "prompts_train"
-    ]
+    assert read_jsonl(tmp_path / "prompts_train.jsonl") == data["prompts_train"]
 
 
 def test_rows_of_the_levers(data, tmp_path):
     for name in ("reward_train", "reward_heldout"):
-        (tmp_path / f"{name}.jsonl").write_text(
-            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in data[name])
-        )
+        write_jsonl(tmp_path / f"{name}.jsonl", data[name])
     subprocess.run(["python3", ROOT / "experiment" / "levers.py", "rows", tmp_path], check=True)
-    few, rest = ([json.loads(line) for line in (tmp_path / f"{name}.jsonl").open()]
-                 for name in ("few", "reward_train"))
+    few, rest = (read_jsonl(tmp_path / f"{name}.jsonl") for name in ("few", "reward_train"))
     assert few == rest[:320] and len(rest) > 13000
     assert not any(" to " in row["source"] for row in rest)
-    scores, pairs = (
-        [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
-        for name in ("hh-scores", "hh-pairs")
-    )
+    scores, pairs = (read_jsonl(tmp_path / f"{name}.jsonl") for name in ("hh-scores", "hh-pairs"))
     assert 2 * len(pairs) == len(scores)
     told = {(json.dumps(row["prompt"]), row["completion"], row["labels"]["safety"]) for row in scores}
     for row in pairs:
@@ -158,7 +147,7 @@ def test_the_mean_of_two_reward_models(tmp_path):
     for name, scores in (("a", [0.25, 1.0]), ("b", [0.75, 0.5])):
         (tmp_path / name).mkdir()
         rows = [{"prompt": i, "scores": {"safety": score}} for i, score in enumerate(scores)]
-        (tmp_path / name / "told.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_jsonl(tmp_path / name / "told.jsonl", rows)
     program = (
         "import levers; runs = [levers.pathlib.Path(x) for x in json.load(sys.stdin)]; "
         "print(json.dumps(levers.scored(runs, 'told')))"
@@ -219,10 +208,9 @@ def test_a_change_needs_its_interval_and_every_seed():
 
 
 def test_what_was_read_blind(tmp_path):
-    readings = tmp_path / "readings.jsonl"
     read = {"b1": "CC", "b2": "CD", "b3": "RR", "a1": "DD", "a2": "CC", "a3": "RR"}
     row = lambda text: {"split": "", "prompt": "p" + text[1], "completion": text, "read": list(read[text])}
-    readings.write_text("".join(json.dumps(row(text)) + "\n" for text in read))
+    readings = write_jsonl(tmp_path / "readings.jsonl", [row(text) for text in read])
     reply = lambda split, prompt, text: {"split": split, "prompt": prompt, "completion": text}
     asked_of = [("advbench", "p1"), ("advbench", "p1"), ("harmbench", "p2"), ("vicuna", "p3")]
     policy = lambda *texts: [reply(*prompt, text) for prompt, text in zip(asked_of, texts)]

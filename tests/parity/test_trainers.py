@@ -1,6 +1,6 @@
-"""The gate: released trainers' own functions on random batches (trainers.py), and `grpo verify` has nothing to say against any of
-them. A dump ends with exit code 0, right, or 3, a known choice that is not its profile's. What cannot be installed is skipped, and
-the summary says so."""
+"""The gate: released trainers' own functions on random batches (trainers.py), and `grpo verify` has nothing
+to say against any of them. A dump ends with exit code 0, right, or 3, a known choice that is not its
+profile's. What cannot be installed is skipped, and the summary says so."""
 import os
 import shutil
 import subprocess
@@ -13,7 +13,8 @@ from support import ROOT
 from grpoc import verify
 
 HERE, BUILD = ROOT / "tests" / "parity", ROOT / "build" / "trainers"
-RELEASES = [tuple(line.split()) for line in (HERE / "trainers.txt").read_text().splitlines() if line.strip() and line[0] != "#"]
+RELEASES = [tuple(line.split()) for line in (HERE / "trainers.txt").read_text().splitlines()
+            if line.strip() and line[0] != "#"]
 AT_LEAST = 1000
 
 
@@ -26,10 +27,11 @@ def install(wanted):
     folder = BUILD / wanted.replace("==", "-")
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", folder, wanted],
-                              capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", folder,
+                               wanted], capture_output=True, text=True)
         if done.returncode:
-            raise CannotInstall(f"{wanted} could not be installed: {(done.stderr.strip() or 'no word why').splitlines()[-1]}")
+            raise CannotInstall(f"{wanted} could not be installed: "
+                                f"{(done.stderr.strip() or 'no word why').splitlines()[-1]}")
         (folder / "complete").touch()
     return folder
 
@@ -39,7 +41,8 @@ def dumps_of(how, wanted, count):
     folder = BUILD / (wanted.replace("==", "-") + "-dumps")
     shutil.rmtree(folder, ignore_errors=True)
     env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(install(wanted)), str(ROOT / "bindings")]))
-    done = subprocess.run([sys.executable, HERE / "trainers.py", how, folder, count], env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, HERE / "trainers.py", how, folder, count], env=env,
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     paths = sorted(folder.rglob("*.safetensors"))
     return paths, [alarm for alarm in map(judge, paths) if alarm]
@@ -53,7 +56,8 @@ def judge(path):
         return str(e)
     if result.exit_code in (0, 3):
         return None
-    return f"{path}: " + "; ".join(f"{stage}: {verdict}" for stage, verdict in result.stages.items() if not verdict.startswith("right"))
+    return f"{path}: " + "; ".join(f"{stage}: {verdict}" for stage, verdict in result.stages.items()
+                                   if not verdict.startswith("right"))
 
 
 @pytest.fixture(scope="module")
