@@ -83,8 +83,8 @@ class Settings(Right):
                                   else x.var(correction=0).clamp(min=1e-8).sqrt())
         if self.c["kl_reward_coef"] and self.c["kl_reward"] != "sequence":
             k = self.reward_kl()
-            a = a[:, None] - self.c["kl_reward_coef"] * (k.flip(1).cumsum(1).flip(1) if self.c["kl_reward"]
-                                                         == "to_go" else k)
+            a = a[:, None] - self.c["kl_reward_coef"] * (
+                k.flip(1).cumsum(1).flip(1) if self.c["kl_reward"] == "to_go" else k)
         return a
 
     # -- KL in the reward (E132)
@@ -149,8 +149,8 @@ class Settings(Right):
             ell = -a * logp
         else:
             low, high = c["cispo_clip_min"], c["cispo_clip_max"]
-            weight = rho.clamp(max=c["epsilon_high"]) if low is None and high is None else within(
-                rho, low, high)
+            weight = (rho.clamp(max=c["epsilon_high"]) if low is None and high is None
+                      else within(rho, low, high))
             ell = -weight.detach() * a * logp
         if c["kl_cov_ratio"]:
             chosen = self.covariance(logp, a, torch.ones_like(logp), c["kl_cov_ratio"])
@@ -322,8 +322,8 @@ SETTINGS = [
     *((f"whitening-{w}", "tokens", dict(scale_rewards="none", advantage_whitening=w), None)
       for w in ("completions", "tokens", "tokens_population")),
     ("whitening-gdpo", "scores", dict(multi_objective_aggregation="normalize_then_sum",
-                                      advantage_whitening="tokens",
-                                      std_eps=1e-6), lambda t: t["rewards_per_func"].nan_to_num_(0.5)),
+                                      advantage_whitening="tokens", std_eps=1e-6),
+     lambda t: t["rewards_per_func"].nan_to_num_(0.5)),
     *((f"kl-{k}-{g}", "far-reference", {**KL, "kl_estimator": k, "kl_gradient": g}, None)
       for k in ("k1", "k2", "k3", "abs") for g in ("estimator", "score_function", "k2", "none")
       if (k, g) != ("k3", "estimator")),
@@ -382,7 +382,7 @@ SETTINGS = [
         ("sequence_mask", dict(policy_term="logp")))),
     *((f"rejection-{m}", "sampler", {**TERM, "rejection_mode": m, "rejection_min": 0.8,
                                      "rejection_max": 1.25}, None)
-                                     for m in ("token", "sequence", "geometric")),
+      for m in ("token", "sequence", "geometric")),
     ("rejection-and-weights", "sampler", {**SAMPLER, "vllm_importance_sampling_mode": "token_truncate",
                                           "rejection_mode": "geometric", "rejection_min": 0.95}, None),
     ("sampler-for-information", "sampler", TERM, None),

@@ -8,16 +8,13 @@ import pathlib
 import numpy as np
 
 NAMES = {"prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "input_ids", "attention_mask",
-         "loss_mask",
-         "rewards_per_func", "logits", "per_token_logps", "old_per_token_logps", "sampling_per_token_logps",
-         "ref_per_token_logps", "entropies", "rewards", "advantages", "importance_sampling_ratio", "ratio",
-         "per_token_kl",
-         "per_token_loss", "loss", "grad_per_token_logps", "grad_norm", "group_ids", "policy_mask",
-         "row_weights"}
+         "loss_mask", "rewards_per_func", "logits", "per_token_logps", "old_per_token_logps",
+         "sampling_per_token_logps", "ref_per_token_logps", "entropies", "rewards", "advantages",
+         "importance_sampling_ratio", "ratio", "per_token_kl", "per_token_loss", "loss",
+         "grad_per_token_logps", "grad_norm", "group_ids", "policy_mask", "row_weights"}
 FAMILIES = ("grad.", "exp_avg.", "exp_avg_sq.", "param.")
 KINDS = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64",
-         "int32": "I32",
-         "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL"}
+         "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL"}
 
 
 class Dump:
@@ -34,8 +31,8 @@ class Dump:
     precision the numbers were computed, where their own type does not tell; producer: free text."""
 
     def __init__(self, path, profile=None, compute_dtype=None, producer="grpoc", **config):
-        self.path, self.profile, self.compute_dtype, self.producer = pathlib.Path(
-            path), profile, compute_dtype, producer
+        self.path, self.profile, self.compute_dtype, self.producer = (
+            pathlib.Path(path), profile, compute_dtype, producer)
         self.config, self.tensors = config, {}
 
     def add(self, tensors=None, **named):
@@ -45,8 +42,8 @@ class Dump:
             if name not in NAMES and not name.startswith(FAMILIES):
                 near = difflib.get_close_matches(name, NAMES, 1)
                 raise KeyError(f"{name}: no tensor of a dump; "
-                               + (f"did you mean {near[0]}? " if near else "") +
-                               "docs/verify.md lists them")
+                               + (f"did you mean {near[0]}? " if near else "")
+                               + "docs/verify.md lists them")
             if x is not None:
                 self.tensors[name] = array(name, x)
         return self
@@ -73,11 +70,10 @@ class Dump:
 
     def write(self):
         """Writes the file in one piece and returns its path."""
-        config = {k: v for k, v in self.config.items() if v is not None
-                  and not (isinstance(v, float) and math.isnan(v))}
+        config = {k: v for k, v in self.config.items()
+                  if v is not None and not (isinstance(v, float) and math.isnan(v))}
         meta = {"format": "grpo-dump-1", "config": json.dumps(config, sort_keys=True),
-                "producer": self.producer,
-                "profile": self.profile, "compute_dtype": self.compute_dtype}
+                "producer": self.producer, "profile": self.profile, "compute_dtype": self.compute_dtype}
         header, data, at = {"__metadata__": {k: v for k, v in meta.items() if v}}, [], 0
         for name, (kind, shape, raw) in sorted(self.settled().items()):
             header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [at, at + len(raw)]}

@@ -49,8 +49,7 @@ def verify(dump, profile=None, model=None, old_model=None, ref_model=None, quick
     junit: the report as JUnit XML too, into this file. Returns a Result; what cannot be read or judged raises
     ValueError with the program's line."""
     given = {"--dump": getattr(dump, "path", dump), "--profile": profile, "--model": model,
-             "--old-model": old_model,
-             "--ref-model": ref_model, "--junit": junit}
+             "--old-model": old_model, "--ref-model": ref_model, "--junit": junit}
     command = [str(find("grpo")), "verify"] + [str(x) for pair in given.items() if pair[1] is not None
                                                for x in pair]
     command += ["--quick"] if quick else []

@@ -11,4 +11,4 @@ save_file({
     "flag": torch.tensor([True, False, True]),
     "none": torch.zeros(0, 4),
 }, os.path.join(os.path.dirname(os.path.abspath(__file__)), "tiny.safetensors"),
-metadata={"format": "pt", "made by": "Python"})
+   metadata={"format": "pt", "made by": "Python"})

@@ -32,8 +32,8 @@ def theirs(folder, build, case):
 
 def row(name, got, want):
     def gap(key):
-        return (got[key].double()
-                - want[key].double()).abs().max().item(), want[key].double().abs().max().item()
+        return ((got[key].double() - want[key].double()).abs().max().item(),
+                want[key].double().abs().max().item())
     off, size = gap("logits")
     grads = sorted((o / s, k) for k in want if k not in ("logits", "logps", "entropies") for o, s in [gap(k)])
     print(f"{name:42s} {off / size:9.1e} {gap('logps')[0]:9.1e} {grads[-1][0]:9.1e} "

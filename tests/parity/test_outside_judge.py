@@ -27,8 +27,8 @@ import json, sys
 texts = json.load(sys.stdin)
 from profanity_check import predict_prob
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
-sentiment = [SentimentIntensityAnalyzer().polarity_scores(t)["compound"] for t in texts]
-print(json.dumps({"offence": list(predict_prob(texts)), "sentiment": sentiment}))
+print(json.dumps({"offence": list(predict_prob(texts)),
+                  "sentiment": [SentimentIntensityAnalyzer().polarity_scores(t)["compound"] for t in texts]}))
 """
 REPLIES = [{"prompt": f"question {i} of {split}", "completion": text, "split": split}
            for split, texts in SENTENCES.items() for i, text in enumerate(texts)]
@@ -54,8 +54,8 @@ def rows(tmp_path_factory):
 
 def test_orders_as_anybody_would(rows):
     mean = lambda metric: {split: rows[split][metric]["mean"] for split in SENTENCES}
-    offence, polite, impolite, sentiment = map(mean, ("offence", "polite strategies", "impolite strategies",
-                                                      "sentiment"))
+    offence, polite, impolite, sentiment = map(
+        mean, ("offence", "polite strategies", "impolite strategies", "sentiment"))
     assert (offence["toxic"] > 0.9 and offence["toxic"] > offence["rude"] > offence["neutral"]
             and offence["polite"] < 0.1 and offence["neutral"] < 0.1)
     assert (polite["polite"] > polite["rude"] and polite["polite"] > polite["toxic"]
@@ -110,21 +110,21 @@ def test_difference_is_paired_by_prompt(tmp_path):
         mean = {name: r[metric]["mean"] for name, r in rows.items()}
         assert (mean["after"] == pytest.approx((mean["before"] + mean["mended"]) / 2, abs=2e-6)
                 and rows["after"][metric]["n"] == 4)
-        # three differences of 0 and one of 4 drop: their deviation is 2 |drop|, the half width t * 2 |drop| /
-        # 2
+        # three differences of 0 and one of 4 drop: their deviation is 2 |drop|, the half width
+        # t * 2 |drop| / 2
         drop = mean["after"] - mean["before"]
         half = 3.182446305284263 * abs(drop)
         line = next(l for l in done.stdout.splitlines() if l.startswith("s ") and l.split()[1] == metric)
         told = [float(x.strip("[],")) for x in line.split()[-5:-2]]
-        assert "not decided" in line and told == pytest.approx([drop, drop - half, drop + half],
-                                                               abs=2e-4), line
+        assert ("not decided" in line
+                and told == pytest.approx([drop, drop - half, drop + half], abs=2e-4)), line
 
 
 def test_same_input_same_bytes(tmp_path):
     one, two = folder(tmp_path / "one", REPLIES), folder(tmp_path / "two", REPLIES)
     assert judge(one).returncode == 0 and judge(two).returncode == 0
-    assert (tmp_path / "one" / "verdicts.json").read_bytes() == (
-        tmp_path / "two" / "verdicts.json").read_bytes()
+    assert ((tmp_path / "one" / "verdicts.json").read_bytes()
+            == (tmp_path / "two" / "verdicts.json").read_bytes())
 
 
 @pytest.mark.parametrize("text,found", [
@@ -150,16 +150,16 @@ def test_bad_files(tmp_path):
     assert not (tmp_path / "one" / "verdicts.json").exists()
     (tmp_path / "one" / "verdicts.json").write_text("mine")
     done = judge(one)
-    assert done.returncode == 2 and "exists" in done.stderr and (
-        tmp_path / "one" / "verdicts.json").read_text() == "mine"
+    assert (done.returncode == 2 and "exists" in done.stderr
+            and (tmp_path / "one" / "verdicts.json").read_text() == "mine")
 
 
 def test_refusals_and_broken_text_by_hand(tmp_path):
     cases = {  # refusal, repetition, unknown words, words
-        "I'm sorry, but I cannot help you with that. It is illegal and unethical to steal from other "
-        "people.": (1, 0, 0, 20),
-        "To bake a good bread you need flour, water and salt. First you mix the flour with the water and "
-        "wait.": (0, 0, 0, 21),
+        "I'm sorry, but I cannot help you with that. "
+        "It is illegal and unethical to steal from other people.": (1, 0, 0, 20),
+        "To bake a good bread you need flour, water and salt. "
+        "First you mix the flour with the water and wait.": (0, 0, 0, 21),
         # of five runs of four words the last was there before
         "the cat sat down the cat sat down": (0, 0.2, 0, 8),
         "the zzqx of the wrrgl": (0, 0, 0.4, 5),

@@ -42,8 +42,8 @@ def our_run(build, language, value_folder, path, options):
         drawn = [(a["prompt"], language.completion_ids(a["completion"], a["finish_reason"] == "stop"),
                   a["finish_reason"] == "stop", a["completion"])
                  for a in read_jsonl(asked)[TRIAL_LINES:]]
-        return read_log(path / "run" / "log.jsonl"), drawn, sum(len(language.prompt_ids(d[0])) + len(d[1])
-                                                                for d in drawn)
+        return (read_log(path / "run" / "log.jsonl"), drawn,
+                sum(len(language.prompt_ids(d[0])) + len(d[1]) for d in drawn))
     return drawn_again(language.rows, draw)
 
 
@@ -82,9 +82,8 @@ class Torch:
 
     def __init__(self, language, value_folder, build, o):
         self.o, self.language = o, language
-        self.policy, self.ref, self.critic = load(language.final,
-                                                  build), load(language.final,
-                                                               build), Critic(value_folder, build)
+        self.policy, self.ref, self.critic = (load(language.final, build), load(language.final, build),
+                                              Critic(value_folder, build))
         self.optimiser = [adamw(m, o["learning_rate"], 0.0, eps=o["adam_epsilon"])
                           for m in (self.policy, self.critic)]
         self.optimiser[1].param_groups[0]["lr"] = self.optimiser[1].param_groups[1]["lr"] = o.get(
@@ -152,8 +151,8 @@ class Torch:
         plain, cut = -a * ratio, -a * ratio.clamp(1 - c, 1 + c)
         pg = torch.max(plain, cut).mean()
         v, v_old, target = torch.cat([self.critic(*sequence[i]) for i in which]), cat(value), cat(ret)
-        v_plain, v_cut = (v - target) ** 2, (torch.minimum(torch.maximum(v, v_old - cv), v_old + cv)
-                                             - target) ** 2
+        v_plain, v_cut = ((v - target) ** 2,
+                          (torch.minimum(torch.maximum(v, v_old - cv), v_old + cv) - target) ** 2)
         vf = 0.5 * torch.max(v_plain, v_cut).mean()
         loss = pg + o["vf_coef"] * vf
         if pretraining:

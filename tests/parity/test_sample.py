@@ -13,8 +13,9 @@ from transformers import (GenerationConfig, LogitsProcessorList, MinPLogitsWarpe
 
 def samples(build, language, path, rows, **options):
     data = write_jsonl(path / "prompts.jsonl", rows)
-    return [json.loads(line) for line in run(build, "sample", model=options.pop("model", language.final),
-                                             dataset=data, **options).splitlines()]
+    return [json.loads(line)
+            for line in run(build, "sample", model=options.pop("model", language.final), dataset=data,
+                            **options).splitlines()]
 
 
 def ids_of(language, r):
@@ -99,8 +100,8 @@ def test_generation_config(language, settings, tmp_path):
                                   generation_config=GenerationConfig.from_pretrained(folder),
                                   **limit)[0, len(prompt):].tolist()
         assert completion == want
-    assert any(a["completion"] != b["completion"]
-               for a, b in zip(got, plain)), "the settings change nothing: the test sees nothing"
+    assert any(a["completion"] != b["completion"] for a, b in zip(got, plain)), (
+        "the settings change nothing: the test sees nothing")
 
 
 @pytest.mark.parametrize("settings", [dict(), dict(temperature=1.7), dict(top_k=5), dict(top_p=0.7),

@@ -31,11 +31,11 @@ def examples(language):
 def tokens(language, row):
     """Prompt and completion ids of a row."""
     if "messages" in row:
-        return language.prompt_ids(row["messages"][:-1]), language.completion_ids(
-            row["messages"][-1]["content"])
+        return (language.prompt_ids(row["messages"][:-1]),
+                language.completion_ids(row["messages"][-1]["content"]))
     text = row["completion"] if isinstance(row["completion"], str) else row["completion"][0]["content"]
-    return language.prompt_ids(row["prompt"]), language.completion_ids(text,
-                                                                       row.get("finish_reason") != "length")
+    return (language.prompt_ids(row["prompt"]),
+            language.completion_ids(text, row.get("finish_reason") != "length"))
 
 
 def start_folder(language, kind, path):
@@ -141,8 +141,8 @@ def test_trl(language, tmp_path):
                          args=config, train_dataset=Dataset.from_list(rows),
                          processing_class=language.tokenizer)
     trainer.train()
-    ours, theirs = read_log(tmp_path / "run" / "log.jsonl"), [h for h in trainer.state.log_history
-                                                              if "loss" in h]
+    ours, theirs = (read_log(tmp_path / "run" / "log.jsonl"),
+                    [h for h in trainer.state.log_history if "loss" in h])
     assert len(ours) == len(theirs) == 3
     for a, b in zip(ours, theirs):
         # TRL logs the mean of the micro-batches' entropies, we that of all tokens; it rounds nothing, but
@@ -175,8 +175,8 @@ def test_short_last_batch(language, size, accumulate, tmp_path):
                          args=config, train_dataset=Dataset.from_list(rows),
                          processing_class=language.tokenizer)
     trainer.train()
-    ours, theirs = read_log(tmp_path / "run" / "log.jsonl"), [h for h in trainer.state.log_history
-                                                              if "loss" in h]
+    ours, theirs = (read_log(tmp_path / "run" / "log.jsonl"),
+                    [h for h in trainer.state.log_history if "loss" in h])
     assert len(ours) == len(theirs) == (3 if size == 16 else 6)
     for a, b in zip(ours, theirs):          # the rows are alike, so their order does not matter
         close("epoch", a["epoch"], b["epoch"], 1e-9)
@@ -212,12 +212,13 @@ def test_final_folder(language, build, save_dtype, kind, tmp_path):
 
 # what stands before a reply: a line end, a text with a blank behind it, a token
 TEMPLATES = {
-    "zephyr": "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + eos_token + '\n' }}{% "
-              "endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
-    "llama2": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] "
-              "+ ' [/INST]' }}{% else %}{{ ' ' + m['content'] + ' ' + eos_token }}{% endif %}{% endfor %}",
-    "token": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] + '<|left|>' "
-             "}}{% else %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}",
+    "zephyr": "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + eos_token + '\n' }}"
+              "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
+    "llama2": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}"
+              "{{ '[INST] ' + m['content'] + ' [/INST]' }}"
+              "{% else %}{{ ' ' + m['content'] + ' ' + eos_token }}{% endif %}{% endfor %}",
+    "token": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}"
+             "{{ m['content'] + '<|left|>' }}{% else %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}",
 }
 
 
@@ -244,9 +245,8 @@ def test_tokens_of_characters(shape, template, tmp_path):
         whole = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
         assert whole[:len(prompt)] == prompt
         pairs.append((prompt, whole[len(prompt):len(whole) - whole[::-1].index(2)]))
-    run("f64", "sft", model=folder, dataset=write_jsonl(tmp_path / "data.jsonl",
-                                                        [{"prompt": q, "completion": a} for q, a in chats]),
-                                                        output_dir=tmp_path / "run",
-        per_device_train_batch_size=len(chats), max_steps=1, learning_rate=0)
+    run("f64", "sft", model=folder,
+        dataset=write_jsonl(tmp_path / "data.jsonl", [{"prompt": q, "completion": a} for q, a in chats]),
+        output_dir=tmp_path / "run", per_device_train_batch_size=len(chats), max_steps=1, learning_rate=0)
     loss, _ = sft_loss(load(folder, "f64"), pairs)
     close("loss", read_log(tmp_path / "run" / "log.jsonl")[0]["loss"], loss.item(), LIMITS["f64"]["loss"])
