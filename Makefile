@@ -265,11 +265,9 @@ torture: all
 # Makes a library of the equations, which take arrays only (docs/use-in-ci.md): libgrpo64 in double and
 # libgrpo32 in float, each with one header.
 EQUATIONS = grpo.c grpo_config.c variants.c reward.c baselines/combine.c baselines/maxmin.c run/quality.c \
-    lib/base.c lib/elementary.c \
-            lib/optim.c lib/settings.c lib/threads.c lib/words.c
+            lib/base.c lib/elementary.c lib/optim.c lib/settings.c lib/threads.c lib/words.c
 HEADERS   = lib/base.h lib/real.h lib/words.h lib/settings.h reward.h baselines/combine.h baselines/maxmin.h \
-    run/quality.h \
-            variants.h grpo_config.h lib/optim.h grpo.h
+            run/quality.h variants.h grpo_config.h lib/optim.h grpo.h
 SHARED   := $(if $(filter Darwin,$(shell uname -s)),dylib,so)
 PLAIN     = $(CFLAGS) $(ARCHFLAG) $(WARN) -fPIC -I. -MMD -MP $(FIXED)
 lib: $(foreach n,32 64,build/lib/libgrpo$n.a build/lib/libgrpo$n.$(SHARED) build/lib/grpo$n.h)
@@ -312,7 +310,6 @@ clean:
 
 .PHONY: all announce force test parity outside-judge gguf-check equations mutants exercise exercise-check \
         mistakes trainers bench bench-quick bits ulps demo real real-quick levers experiment \
-        experiment-quick \
-        others debug fuzz sanitize torture lib errors clean
+        experiment-quick others debug fuzz sanitize torture lib errors clean
 .SECONDARY:
 -include $(wildcard build/f32/*.d build/f32/*/*.d build/f64/*.d build/f64/*/*.d)

@@ -132,8 +132,9 @@ class Network:
                                                 at + "self_attn.", angle, attended))
             n = self.norm(x, self.w[at + "post_attention_layernorm.weight"])
             gate = self.linear(n, at + "mlp.gate_proj")
-            x = self.rounded(x + self.linear(self.rounded(self.rounded(gate * gate.sigmoid()) * self.linear(
-                n, at + "mlp.up_proj")), at + "mlp.down_proj"))
+            x = self.rounded(x + self.linear(
+                self.rounded(self.rounded(gate * gate.sigmoid()) * self.linear(n, at + "mlp.up_proj")),
+                at + "mlp.down_proj"))
         return self.rounded(self.norm(x, self.w["model.norm.weight"]) @ self.head().T)
 
     # -- E22, E23, E25: the row before a token predicts it

@@ -89,11 +89,10 @@ def tokens(config, shift=0.35, apart=0.5):
     t["rewards"][3:6] = 0.5
     pad = 1 - padding(config, t)
     logp = r.uniform(-3, -0.5, (ROWS, WIDTH))
-    lr = r.uniform(-0.4, 0.4, (ROWS, WIDTH)) + np.array([1, -1, 1, -1, 0.5, 0, -1, 1, 0, 1, -0.2,
-                                                         -1])[:, None] * shift
-    up, down = Right(config,
-                     t).get("advantages")[:GROUP].argmax(), Right(config,
-                                                                  t).get("advantages")[:GROUP].argmin()
+    lr = (r.uniform(-0.4, 0.4, (ROWS, WIDTH))
+          + np.array([1, -1, 1, -1, 0.5, 0, -1, 1, 0, 1, -0.2, -1])[:, None] * shift)
+    up, down = (Right(config, t).get("advantages")[:GROUP].argmax(),
+                Right(config, t).get("advantages")[:GROUP].argmin())
     # between 0.2 and 0.28 on the side where it counts
     lr[up, :2], lr[down, :2] = np.log([1.24, 1.04]), np.log([0.76, 0.96])
     t["per_token_logps"] = real(logp) * pad
@@ -128,8 +127,8 @@ def rows(config):
 def sampler(config):
     config, t = tokens(config)
     r = random(3)
-    t["sampling_per_token_logps"] = t["old_per_token_logps"] - real(r.uniform(-0.5, 0.6, (ROWS, WIDTH))) * (
-        1 - padding(config, t))
+    t["sampling_per_token_logps"] = (
+        t["old_per_token_logps"] - real(r.uniform(-0.5, 0.6, (ROWS, WIDTH))) * (1 - padding(config, t)))
     # one that the sampler did not report
     t["sampling_per_token_logps"][2, 1] = NAN
     t["sampling_per_token_logps"][0, 0] = t["old_per_token_logps"][0, 0] - 1.2
@@ -194,8 +193,8 @@ def write_folder(folder, name):
 
 def read_folder(path):
     from safetensors.torch import load_file
-    return {k: v.double() for k, v
-            in load_file(path / "model.safetensors").items()}, json.loads((path / "config.json").read_text())
+    return ({k: v.double() for k, v in load_file(path / "model.safetensors").items()},
+            json.loads((path / "config.json").read_text()))
 
 
 def model_case(folder, config):
@@ -304,8 +303,8 @@ def model_stages(stage):
 
 def judged(stage, t, model):
     """Whether the dump has what the stage is computed from."""
-    return stage not in MODEL_STAGES + ("rewards",) or (model if stage != "rewards" else "rewards_per_func"
-                                                        in t)
+    return stage not in MODEL_STAGES + ("rewards",) or (
+        model if stage != "rewards" else "rewards_per_func" in t)
 
 
 def tensors_of(stage, t):

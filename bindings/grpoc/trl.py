@@ -149,8 +149,8 @@ class Dumps(TrainerCallback):
         if self.save_model and not path.exists():
             self.model().save_pretrained(path)
             self.trainer.processing_class.save_pretrained(path)
-            if self.trainer.beta != 0 and self.trainer.ref_model is not None and not (
-                self.folder / "reference").exists():
+            if (self.trainer.beta != 0 and self.trainer.ref_model is not None
+                    and not (self.folder / "reference").exists()):
                 self.trainer.accelerator.unwrap_model(self.trainer.ref_model).save_pretrained(
                     self.folder / "reference")
 

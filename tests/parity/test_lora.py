@@ -243,8 +243,8 @@ def test_reward_adapter_in_peft(language, build, tmp_path):
         model = exact(model)
     model = PeftModel.from_pretrained(model, str(folder), autocast_adapter_dtype=False).eval()
     mean = torch.tensor(json.loads((folder / "config.json").read_text())["reward_mean"], dtype=torch.float64)
-    got, want = our_scores(build, folder, data,
-                           LABELS), transformers_scores(model, ids_of(language, rows)).double()
+    got, want = (our_scores(build, folder, data, LABELS),
+                 transformers_scores(model, ids_of(language, rows)).double())
     for k, name in enumerate(LABELS):
         close(name, got[:, k] - mean[k], want[:, k],
               LIMITS[build]["score"] * (1 + mean[k].abs().item() / want[:, k].abs().max().item()))

@@ -88,9 +88,8 @@ def test_decorator(tmp_path, wrong):
     """A loss of one's own, its derivative included: the second's gradient is another loss's."""
     torch.manual_seed(1)
     logp = (-torch.rand(4, 5)).requires_grad_()
-    old, adv, mask = logp.detach() + 0.3 * torch.randn(4,
-                                                       5), torch.tensor([1.0, -1, 0.5,
-                                                                         -0.5]), torch.ones(4, 5)
+    old, adv, mask = (logp.detach() + 0.3 * torch.randn(4, 5), torch.tensor([1.0, -1, 0.5, -0.5]),
+                      torch.ones(4, 5))
     mask[1, 3:] = 0
     function = grpoc.dumps(tmp_path, loss_type="bnpo", num_generations=2)(policy_loss)
     if wrong:

@@ -66,8 +66,8 @@ def test_trained_folder(language, build, normalize, tmp_path):
     assert [model.config.id2label[k] for k in range(3)] == LABELS and model.config.label2id["safety"] == 2
     mean = torch.tensor(config["reward_mean"], dtype=torch.float64)
     assert normalize == bool(mean.abs().sum() > 0)
-    got, want = our_scores(build, folder, data,
-                           LABELS), transformers_scores(model, ids_of(language, rows)).double()
+    got, want = (our_scores(build, folder, data, LABELS),
+                 transformers_scores(model, ids_of(language, rows)).double())
     for k, name in enumerate(LABELS):
         close(name, got[:, k] - mean[k], want[:, k],
               LIMITS[build]["score"] * (1 + mean[k].abs().item() / want[:, k].abs().max().item()))
