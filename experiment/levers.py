@@ -93,8 +93,9 @@ def figures(*runs):
         some = [row for row in told if row["split"] == split and row["label"] != "partial"]
         right = [(row["label"] == "refusal") == (split == "unsafe") for row in some]
         asked.append(f"right about refusals: {split}")
-        found.append(None if len(labels) == 1 else real.area(
-            right, [row["scores"]["meaningfulness"] + row["scores"]["safety"] for row in some]))
+        found.append(
+            None if len(labels) == 1 else real.area(
+                right, [row["scores"]["meaningfulness"] + row["scores"]["safety"] for row in some]))
         errors.append(0.5 / len(some) ** 0.5)
     return asked, found, errors
 

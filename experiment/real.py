@@ -103,8 +103,8 @@ def questions(held):
     for (label, name), sources in named.items():
         some = [row for row in held if row["source"] in sources]
         if some:
-            right = lambda scores, some=some, label=label: area([row["labels"][label] for row in some],
-                                                                scores)
+            right = lambda scores, some=some, label=label: area(
+                [row["labels"][label] for row in some], scores)
             yield label, name, "area", some, right, len(some), 0.5 / len(some) ** 0.5
 
 

@@ -102,16 +102,16 @@ class Network:
         batch, time = attended.shape
         d = self.h.get("head_dim") or self.h["hidden_size"] // self.h["num_attention_heads"]
         heads = lambda name: self.linear(x, layer + name).view(batch, time, -1, d).transpose(1, 2)
-        q, k, v = self.head_norm(heads("q_proj"),
-                                 layer + "q_norm.weight"), self.head_norm(heads("k_proj"), layer
-                                                                          + "k_norm.weight"), heads("v_proj")
+        q, k, v = (self.head_norm(heads("q_proj"), layer + "q_norm.weight"),
+                   self.head_norm(heads("k_proj"), layer + "k_norm.weight"),
+                   heads("v_proj"))
         q, k = self.rounded(self.rotated(q, angle)), self.rounded(self.rotated(k, angle))
         k, v = (y.repeat_interleave(q.shape[1] // y.shape[1], 1) for y in (k, v))
         seen = torch.tril(torch.ones(time, time, dtype=torch.bool)) & (attended[:, None, None] > 0)
         # a padded row sees itself: no 0/0
         seen = seen | torch.eye(time, dtype=torch.bool)
-        p = (self.rounded(q @ k.transpose(-1, -2)) * self.score_scale(d)).masked_fill(~seen,
-                                                                                      -math.inf).softmax(-1)
+        p = (self.rounded(q @ k.transpose(-1, -2))
+             * self.score_scale(d)).masked_fill(~seen, -math.inf).softmax(-1)
         return self.linear(self.rounded(self.rounded(p) @ v).transpose(1, 2).reshape(batch, time, -1),
                            layer + "o_proj")
 
@@ -362,8 +362,8 @@ class Right(Network):
         ratio = self.isr_of(e, mode).exp()
         if mode.endswith("truncate"):
             return ratio.clamp(min=low, max=self.isr_limit(high))
-        outside = (ratio < (-math.inf if low is None else low)) | (ratio
-                                                                   > (math.inf if high is None else high))
+        outside = ((ratio < (-math.inf if low is None else low))
+                   | (ratio > (math.inf if high is None else high)))
         return torch.where(outside, 0.0, ratio)
 
     def isr_limit(self, high):
@@ -435,9 +435,8 @@ class Right(Network):
             if "importance_sampling_ratio" in self.t:
                 w = w + self.get("isr").log().clamp(math.log(1e-8), 20).sum(1, keepdim=True)
             w = w.clamp(math.log(1e-8), 20)
-            k, lam = torch.where(a >= 0, c["vespo_k_pos"],
-                                 c["vespo_k_neg"]), torch.where(a >= 0, c["vespo_lambda_pos"],
-                                                                c["vespo_lambda_neg"])
+            k, lam = (torch.where(a >= 0, c["vespo_k_pos"], c["vespo_k_neg"]),
+                      torch.where(a >= 0, c["vespo_lambda_pos"], c["vespo_lambda_neg"]))
             return -(lam + k * w - lam * w.exp()).exp().detach() * a * logp
         return self.clipped(rho, a)
 

@@ -673,8 +673,9 @@ def kl_weight(self):
 
 def advantages_of_what_is_left(self):
     only("ref_per_token_logps" in self.t and "old_per_token_logps" in self.t)
-    paid = self.c["beta"] * ((self.t["old_per_token_logps"] - self.t["ref_per_token_logps"])
-                             * self.get("loss_mask")).sum(1)
+    paid = (self.c["beta"]
+            * ((self.t["old_per_token_logps"] - self.t["ref_per_token_logps"])
+               * self.get("loss_mask")).sum(1))
     return Right(self.c, {**self.t, "rewards": self.get("rewards") - paid}).make_advantages()
 
 

@@ -103,8 +103,10 @@ class Settings(Right):
     # -- KL in the loss (E130, E131)
     def estimate(self, logp):
         c = self.c
-        d = within(self.t["ref_per_token_logps"] - logp, *((-c["kl_clamp_log_ratio"], c["kl_clamp_log_ratio"])
-                                                           if c["kl_clamp_log_ratio"] else (None, None)))
+        d = within(
+            self.t["ref_per_token_logps"] - logp,
+            *((-c["kl_clamp_log_ratio"], c["kl_clamp_log_ratio"]) if c["kl_clamp_log_ratio"]
+              else (None, None)))
         k = {"k1": -d, "k2": d * d / 2, "k3": torch.expm1(d) - d, "abs": d.abs()}[c["kl_estimator"]]
         if c["kl_gradient"] == "score_function":
             k = k * (logp - logp.detach()).exp()
@@ -192,7 +194,8 @@ class Settings(Right):
         if "loss_mask" in self.t:
             m = self.t["loss_mask"]
         e = ((self.t["old_per_token_logps"] - self.t["sampling_per_token_logps"]) * m).nan_to_num(0.0)
-        return {"token": e, "sequence": e.sum(1, keepdim=True),
+        return {"token": e,
+                "sequence": e.sum(1, keepdim=True),
                 "geometric": e.sum(1, keepdim=True) / m.sum(1, keepdim=True).clamp(min=1)}[kind].exp()
 
     def kept_by_sampler(self):
@@ -236,13 +239,17 @@ class Settings(Right):
             if c["aggregation_scope"] == "ranks":
                 after = 1 / world
         length = c["aggregation_length"] or m.shape[1]
-        return {"token_mean": rows.sum() / n_token, "sequence_mean": (rows / n.clamp(min=1)).sum() / n_row,
+        return {"token_mean": rows.sum() / n_token,
+                "sequence_mean": (rows / n.clamp(min=1)).sum() / n_row,
                 "sequence_sum": rows.sum() / n_row,
-                "fixed_length": rows.sum() / n_row / length, "fixed_total": rows.sum() / length}[how] / after
+                "fixed_length": rows.sum() / n_row / length,
+                "fixed_total": rows.sum() / length}[how] / after
 
     def aggregate_rows(self, rows, n, ga):
         c = self.c
-        return {"grpo": rows / n, "sapo": rows / n, "dr_grpo": rows / c["max_completion_length"],
+        return {"grpo": rows / n,
+                "sapo": rows / n,
+                "dr_grpo": rows / c["max_completion_length"],
                 "luspo": rows}[c["loss_type"]].mean() / ga
 
     def total(self, ell, kl):
@@ -310,8 +317,8 @@ SETTINGS = [
     ("std", "scores", dict(std_ddof=0, std_eps=1e-6), None),
     *((f"baseline-{b}-{s}", "scores", dict(baseline=b, scale_rewards=s), None)
       for b in ("leave_one_out", "length_weighted", "batch", "none") for s in ("group", "none")),
-    ("leave-one-out-std", "scores", dict(baseline="leave_one_out", scale_rewards="leave_one_out",
-                                         std_eps=1e-6, zero_std="keep"), None),
+    ("leave-one-out-std", "scores",
+     dict(baseline="leave_one_out", scale_rewards="leave_one_out", std_eps=1e-6, zero_std="keep"), None),
     ("leave-one-out-batch", "scores", dict(baseline="leave_one_out", scale_rewards="batch"), None),
     ("single-reply", "scores", dict(single_reply="score", std_eps=1e-6), None),
     ("single-reply-none", "scores", dict(single_reply="score", scale_rewards="none"), None),
@@ -321,35 +328,37 @@ SETTINGS = [
     ("groups-gdpo", "scores", dict(multi_objective_aggregation="normalize_then_sum"), grouped),
     *((f"whitening-{w}", "tokens", dict(scale_rewards="none", advantage_whitening=w), None)
       for w in ("completions", "tokens", "tokens_population")),
-    ("whitening-gdpo", "scores", dict(multi_objective_aggregation="normalize_then_sum",
-                                      advantage_whitening="tokens", std_eps=1e-6),
+    ("whitening-gdpo", "scores",
+     dict(multi_objective_aggregation="normalize_then_sum", advantage_whitening="tokens", std_eps=1e-6),
      lambda t: t["rewards_per_func"].nan_to_num_(0.5)),
     *((f"kl-{k}-{g}", "far-reference", {**KL, "kl_estimator": k, "kl_gradient": g}, None)
       for k in ("k1", "k2", "k3", "abs") for g in ("estimator", "score_function", "k2", "none")
       if (k, g) != ("k3", "estimator")),
-    *((f"kl-clamp-{k}", "far-reference", {**KL, "kl_estimator": k, "kl_clamp": 0.3,
-                                          "kl_clamp_log_ratio": 0.4}, None) for k in ("k1", "k3")),
+    *((f"kl-clamp-{k}", "far-reference",
+       {**KL, "kl_estimator": k, "kl_clamp": 0.3, "kl_clamp_log_ratio": 0.4}, None) for k in ("k1", "k3")),
     ("kl-clamp-score", "far-reference", {**KL, "kl_clamp": 0.08, "kl_gradient": "score_function"}, None),
     *((f"kl-corrected-{k}", "far-reference", {**CORRECTED, "kl_estimator": k, "kl_clamp": 0.3}, None)
       for k in ("k1", "k2", "k3")),
     ("kl-corrected-sequence", "far-reference",
      {**CORRECTED, "kl_estimator": "k2", "importance_sampling_level": "sequence"}, None),
     ("kl-reward", "tokens", dict(kl_reward_coef=0.1, kl_estimator="k1", loss_type="bnpo"), None),
-    ("kl-reward-to-go", "tokens", dict(kl_reward_coef=0.1, kl_reward="to_go", kl_estimator="k3", kl_clamp=0.1,
-                                       loss_type="bnpo"), None),
-    ("kl-reward-token", "tokens", dict(kl_reward_coef=0.1, kl_reward="token", kl_estimator="k1",
-                                       loss_type="bnpo"), None),
-    *((f"term-{p}-{level}", "far-clip", {"loss_type": "cispo" if p == "ratio" else "bnpo", "policy_term": p,
-                                         "importance_sampling_level": level, "cispo_clip_min": 0.7,
-                                         "cispo_clip_max": 1.3}, None)
+    ("kl-reward-to-go", "tokens",
+     dict(kl_reward_coef=0.1, kl_reward="to_go", kl_estimator="k3", kl_clamp=0.1, loss_type="bnpo"), None),
+    ("kl-reward-token", "tokens",
+     dict(kl_reward_coef=0.1, kl_reward="token", kl_estimator="k1", loss_type="bnpo"), None),
+    *((f"term-{p}-{level}", "far-clip",
+       {"loss_type": "cispo" if p == "ratio" else "bnpo", "policy_term": p,
+        "importance_sampling_level": level, "cispo_clip_min": 0.7, "cispo_clip_max": 1.3}, None)
       for p in ("ratio", "unclipped", "logp", "cispo") for level in ("token", "sequence", "sequence_token")),
     ("term-cispo-band", "far-clip", dict(loss_type="cispo", cispo_clip_min=0.8, cispo_clip_max=1.28), None),
     ("term-cispo-above", "far-clip", dict(loss_type="cispo", cispo_clip_max=2.0), None),
     ("log-ratio-max", "far-clip", {**TERM, "policy_term": "unclipped", "log_ratio_max": 0.5}, None),
-    ("log-ratio-max-sequence", "far-clip", {**TERM, "policy_term": "unclipped", "log_ratio_max": 0.5,
-                                            "importance_sampling_level": "sequence"}, None),
-    ("sequence-log-ratio-max", "far-ratio", {**TERM, "policy_term": "unclipped", "sequence_log_ratio_max": 10,
-                                             "importance_sampling_level": "sequence_token"}, None),
+    ("log-ratio-max-sequence", "far-clip",
+     {**TERM, "policy_term": "unclipped", "log_ratio_max": 0.5, "importance_sampling_level": "sequence"},
+     None),
+    ("sequence-log-ratio-max", "far-ratio",
+     {**TERM, "policy_term": "unclipped", "sequence_log_ratio_max": 10,
+      "importance_sampling_level": "sequence_token"}, None),
     ("sequence-log-ratio-max-sequence", "far-ratio",
      {**TERM, "policy_term": "unclipped", "sequence_log_ratio_max": 10,
       "importance_sampling_level": "sequence"}, None),
@@ -363,15 +372,17 @@ SETTINGS = [
     *((f"sum-{a}-{s}", "tokens", {**SUMS, "loss_aggregation": a, "aggregation_scope": s}, None)
       for a in ("token_mean", "sequence_mean", "sequence_sum", "fixed_length", "fixed_total")
       for s in ("micro", "update", "ranks")),
-    ("sum-apart", "tokens", {**SUMS, "loss_aggregation": "token_mean", "kl_aggregation": "sequence_mean",
-                             "entropy_aggregation": "sequence_sum"}, None),
-    ("sum-kl-apart", "tokens", {**SUMS, "loss_type": "grpo", "kl_aggregation": "token_mean",
-                                "aggregation_length": 20}, None),
-    ("sum-entropy-policy", "tokens", {**SUMS, "loss_aggregation": "sequence_mean",
-                                      "entropy_aggregation": "policy"}, None),
+    ("sum-apart", "tokens",
+     {**SUMS, "loss_aggregation": "token_mean", "kl_aggregation": "sequence_mean",
+      "entropy_aggregation": "sequence_sum"}, None),
+    ("sum-kl-apart", "tokens",
+     {**SUMS, "loss_type": "grpo", "kl_aggregation": "token_mean", "aggregation_length": 20}, None),
+    ("sum-entropy-policy", "tokens",
+     {**SUMS, "loss_aggregation": "sequence_mean", "entropy_aggregation": "policy"}, None),
     ("sum-length", "tokens", {**SUMS, "loss_aggregation": "fixed_length", "aggregation_length": 100}, None),
-    ("sum-weighed", "tokens", {**SUMS, "loss_aggregation": "token_mean", "kl_aggregation": "sequence_mean",
-                               "entropy_aggregation": "policy"}, weighed),
+    ("sum-weighed", "tokens",
+     {**SUMS, "loss_aggregation": "token_mean", "kl_aggregation": "sequence_mean",
+      "entropy_aggregation": "policy"}, weighed),
     ("sum-weighed-loss-type", "tokens", dict(loss_type="grpo", beta=0.1), weighed),
     *((f"sum-nonempty-{a}", "tokens", dict(loss_type="grpo", loss_aggregation=a, count_empty_rows=False),
        one_empty) for a in ("loss_type", "sequence_mean", "sequence_sum")),
@@ -380,10 +391,11 @@ SETTINGS = [
       for m, extra in (
         ("geometric_truncate", {}), ("geometric_mask", {}), ("token_truncate", dict(policy_term="logp")),
         ("sequence_mask", dict(policy_term="logp")))),
-    *((f"rejection-{m}", "sampler", {**TERM, "rejection_mode": m, "rejection_min": 0.8,
-                                     "rejection_max": 1.25}, None)
+    *((f"rejection-{m}", "sampler",
+       {**TERM, "rejection_mode": m, "rejection_min": 0.8, "rejection_max": 1.25}, None)
       for m in ("token", "sequence", "geometric")),
-    ("rejection-and-weights", "sampler", {**SAMPLER, "vllm_importance_sampling_mode": "token_truncate",
-                                          "rejection_mode": "geometric", "rejection_min": 0.95}, None),
+    ("rejection-and-weights", "sampler",
+     {**SAMPLER, "vllm_importance_sampling_mode": "token_truncate", "rejection_mode": "geometric",
+      "rejection_min": 0.95}, None),
     ("sampler-for-information", "sampler", TERM, None),
 ]

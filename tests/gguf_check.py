@@ -112,8 +112,8 @@ class Transformers:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
 
     def prompt_ids(self, prompt):
-        text = self.tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False,
-                                                  add_generation_prompt=True)
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def start(self):

@@ -179,8 +179,8 @@ def write_folder(folder, name):
     """Random weights that bfloat16 holds, small at the embedding, so that the epsilon of the norms counts."""
     import transformers
     kind, settings = FOLDERS[name]
-    model = getattr(transformers,
-                    kind + "ForCausalLM")(getattr(transformers, kind + "Config")(**SHAPE, **settings))
+    model = getattr(transformers, kind + "ForCausalLM")(
+        getattr(transformers, kind + "Config")(**SHAPE, **settings))
     r = random(10 + list(FOLDERS).index(name))
     with torch.no_grad():
         for k, p in model.named_parameters():
@@ -236,8 +236,8 @@ def top_k(config):
     r, ids = random(21), t["completion_ids"]
     w, h = read_folder(HERE / folder)
     for at in range(ids.shape[1]):
-        best = Right(config, {**t, "completion_mask": torch.ones(ids.shape)}, w,
-                     h).make_logits()[:, at].topk(5, -1).indices
+        best = Right(config, {**t, "completion_mask": torch.ones(ids.shape)}, w, h).make_logits()[
+            :, at].topk(5, -1).indices
         ids[:, at] = best[torch.arange(len(ids)), torch.tensor(r.randint(5, size=len(ids)))]
     assert (ids != EOS).all()
     return config, t, folder
@@ -251,9 +251,9 @@ def cispo(config):
 
 def third_step(config):
     """Moments from two steps before; a gradient small enough for the epsilons to count, and clipped."""
-    config, t, folder = model_case("qwen2", dict(loss_type="dr_grpo", max_completion_length=1000,
-                                                 learning_rate=0.01, weight_decay=0.1, adam_epsilon=1e-4,
-                                                 max_grad_norm=2e-3, step=3, **config))
+    config, t, folder = model_case("qwen2", dict(
+        loss_type="dr_grpo", max_completion_length=1000, learning_rate=0.01, weight_decay=0.1,
+        adam_epsilon=1e-4, max_grad_norm=2e-3, step=3, **config))
     r = random(22)
     for k, v in read_folder(HERE / folder)[0].items():
         t["exp_avg." + k] = real(r.standard_normal(v.shape) * 1e-4)
@@ -261,10 +261,10 @@ def third_step(config):
     return config, t, folder
 
 
-SCENARIOS = {f.__name__.replace("_", "-"): f for f in (scores, in_turn, tokens, sampler, far_ratio, far_clip,
-                                                       far_reference, near_reference, cut_short, rows, llama,
-                                                       qwen2, qwen3, llama_right, top_k,
-                                                       cispo, third_step)}
+SCENARIOS = {
+    f.__name__.replace("_", "-"): f
+    for f in (scores, in_turn, tokens, sampler, far_ratio, far_clip, far_reference, near_reference, cut_short,
+              rows, llama, qwen2, qwen3, llama_right, top_k, cispo, third_step)}
 HERE = pathlib.Path(__file__).resolve().parent / "golden"       # where the folders are read; main() sets it
 
 
@@ -373,8 +373,9 @@ def explain(stage, config, t, dtype, w, h, dialect=None, pairs=False, computed=N
     if one or not pairs:
         return sorted(one)
     right = value(Right)
-    differs = lambda x: x is not None and any(x[k].shape != right[k].shape or not torch.equal(x[k], right[k])
-                                              for k in names)
+    differs = lambda x: (
+        x is not None
+        and any(x[k].shape != right[k].shape or not torch.equal(x[k], right[k]) for k in names))
     live = [key for key, cls in MISTAKES.items() if differs(value(cls))]
     two = [(a, b) for a, b in itertools.combinations(live, 2) if a[0] != b[0] and not shared_methods(a, b)]
     return sorted({" + ".join(sorted((a[0], b[0]))) for a, b in two if gives(combine(a, b))})
@@ -405,8 +406,8 @@ def write_safetensors(path, tensors, metadata):
     header, data = {"__metadata__": metadata}, b""
     # wide types first: all are aligned
     for name, x in sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
-        raw = x.view(torch.uint8).numpy().tobytes() if x.dim() else x.view(1).view(
-            torch.uint8).numpy().tobytes()
+        raw = (x.view(torch.uint8).numpy().tobytes() if x.dim()
+               else x.view(1).view(torch.uint8).numpy().tobytes())
         header[name] = {"dtype": names[x.dtype], "shape": list(x.shape),
                         "data_offsets": [len(data), len(data) + len(raw)]}
         data += raw
@@ -418,9 +419,9 @@ def write_safetensors(path, tensors, metadata):
 # What verify says in its trainers' own settings before it tries two mistakes at once, or because a profile
 # cannot know it: written by hand.
 BY_HAND = {
-    "D15-k2+D15-no-bias-correction.safetensors": {"kl": ["kl_estimator=k2 + use_bias_correction_kl=false"],
-                                                  "dlogp": ["kl_gradient=score_function + "
-                                                            "use_bias_correction_kl=false"]},
+    "D15-k2+D15-no-bias-correction.safetensors": {
+        "kl": ["kl_estimator=k2 + use_bias_correction_kl=false"],
+        "dlogp": ["kl_gradient=score_function + use_bias_correction_kl=false"]},
     "as-dr_grpo-tokens-dr_grpo.safetensors": {"loss": ["D16-dr-grpo-sum"], "dlogp": ["D16-dr-grpo-sum"]},
     "as-trl-1.9.0-tokens-luspo.safetensors": {"loss": ["luspo-110"], "dlogp": ["luspo-110"]},
 }
@@ -452,9 +453,9 @@ class Writer:
             t = {k: t[k] for stage in only for k in tensors_of(stage, t)}
             found = {s: v for s, v in found.items() if s in only and s != "grad"}
         self.save(name, t if layout == "left" else LAYOUTS[layout](t), config, dtype, meta or {})
-        self.manifest[name + ".safetensors"] = dict(model=model, options=list(options), expect=found,
-                                                    exit=int(any(v != "right" and "right as" not in v
-                                                                 for v in found.values())))
+        self.manifest[name + ".safetensors"] = dict(
+            model=model, options=list(options), expect=found,
+            exit=int(any(v != "right" and "right as" not in v for v in found.values())))
 
     def save(self, name, tensors, config, dtype, meta):
         whole = lambda k: k.endswith("_ids") or k.endswith("_mask")
@@ -469,10 +470,11 @@ class Writer:
             if name in self.manifest:
                 found = self.manifest[name]["expect"]
                 found.update(stages)
-                self.manifest[name]["exit"] = int(any(v != "right" and "right as" not in v
-                                                      for v in found.values()))
-        text = "{\n" + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}"
-                                  for k, v in sorted(self.manifest.items())) + "\n}\n"
+                self.manifest[name]["exit"] = int(
+                    any(v != "right" and "right as" not in v for v in found.values()))
+        text = ("{\n"
+                + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(self.manifest.items()))
+                + "\n}\n")
         (self.folder / "mistakes.json").write_text(text)
 
 
@@ -495,8 +497,8 @@ def right_prompts(t):
     ids, mask = t["prompt_ids"].clone(), t["prompt_mask"].clone()
     for i in range(len(ids)):
         n = int(mask[i].sum())
-        ids[i], mask[i] = torch.cat([ids[i, len(ids[i]) - n:],
-                                     0 * ids[i, n:]]), torch.cat([mask[i, len(ids[i]) - n:], 0 * mask[i, n:]])
+        ids[i], mask[i] = (torch.cat([ids[i, len(ids[i]) - n:], 0 * ids[i, n:]]),
+                           torch.cat([mask[i, len(ids[i]) - n:], 0 * mask[i, n:]]))
     out["prompt_ids"], out["prompt_mask"] = ids, mask
     return out
 
@@ -527,10 +529,9 @@ def write_right(w):
             ("off-policy-mask", "tokens", dict(off_policy_mask_threshold=0.1)),
             ("two-processes", "tokens", dict(world_size=2, num_items_in_batch=90)),
             ("rows", "rows", dict(beta=0.04)),
-            *((mode, "sampler", dict(vllm_importance_sampling_mode=mode,
-                                     vllm_importance_sampling_clip_min=0.8))
-                                     for mode in ("token_truncate", "token_mask", "sequence_truncate",
-                                                  "sequence_mask"))):
+            *((mode, "sampler",
+               dict(vllm_importance_sampling_mode=mode, vllm_importance_sampling_clip_min=0.8))
+              for mode in ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"))):
         w.write("right-" + name, Right, *SCENARIOS[scenario](config))
     # next to the reference exp(D) - D - 1 in float32 has lost its digits: a known size, no error
     w.write("right-near-reference-float", KlInFloat,
@@ -646,10 +647,10 @@ def write_dialects(w):
             ("dr_grpo", "scores", {}),
             ("dr_grpo", "tokens", dict(loss_type="dr_grpo", max_completion_length=8)),
             ("paper", "scores", {}), ("paper", "tokens", dict(loss_type="cispo", beta=0.04))):
-        name = "-".join(["as", dialect, scenario,
-                         *[str(config[k]) for k in ("loss_type", "multi_objective_aggregation",
-                                                    "gradient_accumulation_steps", "entropy_coef")
-                                                    if k in config]])
+        name = "-".join([
+            "as", dialect, scenario,
+            *[str(config[k]) for k in ("loss_type", "multi_objective_aggregation",
+                                       "gradient_accumulation_steps", "entropy_coef") if k in config]])
         w.write(name, combine(*dialect_keys(dialect, config)), *SCENARIOS[scenario](config),
                 dtype="float64" if scenario == "scores" else "float32", meta=dict(dialect=dialect))
 

@@ -33,8 +33,10 @@ def main():
     templates = (pathlib.Path(sys.argv[1]).read_text().removesuffix("\n").split("\n----\n")
                  if len(sys.argv) > 1 else [r["template"] for r in rows])
     with PATH.open("w") as f:
-        f.write(json.dumps({"made_by": f"tests/make_jinja_vectors.py, jinja2 {jinja2.__version__}, "
-                                       f"transformers {transformers.__version__}", "input": INPUT}) + "\n")
+        f.write(json.dumps({
+            "made_by": f"tests/make_jinja_vectors.py, jinja2 {jinja2.__version__}, "
+                       f"transformers {transformers.__version__}",
+            "input": INPUT}) + "\n")
         for template in templates:
             row = {"template": template}
             try: row["text"] = utils._compile_jinja_template(template).render(**INPUT)

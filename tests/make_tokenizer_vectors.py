@@ -138,8 +138,8 @@ def of_characters(normalizer=None, pre=None, decoder=None, fallback=True, unk="<
     # merges within words, whatever the file says later
     t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     alphabet = sorted({c for line in CORPUS for c in line if c < "\u0500" and c not in "\tz2"} - {" "})
-    t.train_from_iterator(CORPUS * 2, trainers.BpeTrainer(vocab_size=vocab, show_progress=False,
-                                                          limit_alphabet=70, initial_alphabet=alphabet[:40]))
+    t.train_from_iterator(CORPUS * 2, trainers.BpeTrainer(
+        vocab_size=vocab, show_progress=False, limit_alphabet=70, initial_alphabet=alphabet[:40]))
     spec = json.loads(t.to_str())
     pieces = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256 if fallback is True else fallback)]
     pieces += ([p for p, _ in sorted(spec["model"]["vocab"].items(), key=lambda x: x[1])]
@@ -182,25 +182,27 @@ def sentencepiece_shapes():
             "first split": of_characters(None, METASPACE("first", "true"), METASPACE("first", "true"),
                                          whole=True, words=["\u2581lazy", "quick"]),
             "never": of_characters(None, METASPACE("never", "false"), METASPACE("never", "false")),
-            "old metaspace": of_characters(None, '{"type":"Metaspace","replacement":"\u2581",'
-                                           '"str_rep":"\u2581","add_prefix_space":true}',
-                                           '{"type":"Metaspace","replacement":"\u2581",'
-                                           '"add_prefix_space":true}'),
+            "old metaspace": of_characters(
+                None,
+                '{"type":"Metaspace","replacement":"\u2581","str_rep":"\u2581","add_prefix_space":true}',
+                '{"type":"Metaspace","replacement":"\u2581","add_prefix_space":true}'),
             "few bytes": of_characters(NORMALIZE(PREPEND, BLANKS), None, DECODE(STRIP), fallback=200),
-            "few bytes, unfused": of_characters(NORMALIZE(PREPEND, BLANKS), None, DECODE(STRIP), fallback=200,
-                                                fuse=False),
+            "few bytes, unfused": of_characters(
+                NORMALIZE(PREPEND, BLANKS), None, DECODE(STRIP), fallback=200, fuse=False),
             "no fallback": of_characters(BLANKS, None, DECODE(STRIP), fallback=False),
-            "no fallback, unfused": of_characters(BLANKS, None,
-                                                  DECODE('{"type":"Strip","content":" ","start":2,"stop":0}'),
-                                                  fallback=False, fuse=False),
+            "no fallback, unfused": of_characters(
+                BLANKS, None, DECODE('{"type":"Strip","content":" ","start":2,"stop":0}'), fallback=False,
+                fuse=False),
             "no unk": of_characters(BLANKS, None, DECODE(), fallback=False, unk=None),
             "composed": of_characters(NORMALIZE('{"type":"NFC"}', BLANKS, PREPEND),
                                       '{"type":"Sequence","pretokenizers":[%s]}' % METASPACE("first", "true"),
                                       DECODE(STRIP)),
-            "split at a": of_characters(None, '{"type":"Split","pattern":{"String":"a"},'
-                                        '"behavior":"MergedWithPrevious","invert":false}', DECODE()),
-            "blanks gone": of_characters('{"type":"Replace","pattern":{"String":" "},"content":""}', None,
-                                         DECODE())}
+            "split at a": of_characters(
+                None,
+                '{"type":"Split","pattern":{"String":"a"},"behavior":"MergedWithPrevious","invert":false}',
+                DECODE()),
+            "blanks gone": of_characters(
+                '{"type":"Replace","pattern":{"String":" "},"content":""}', None, DECODE())}
     return {"llama": llama, "mistral": mistral, "gemma": gemma}, more
 
 
@@ -220,8 +222,9 @@ def shapes():
     llama3 = trained(split("{1,3}"), words=WORDS_LLAMA3)
     llama3["post_processor"] = {"type": "Sequence", "processors": [
         {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True},
-        {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|end|>", "type_id": 0}},
-                                                  {"Sequence": {"id": "A", "type_id": 0}}],
+        {"type": "TemplateProcessing",
+         "single": [{"SpecialToken": {"id": "<|end|>", "type_id": 0}},
+                    {"Sequence": {"id": "A", "type_id": 0}}],
          "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
          "special_tokens": {"<|end|>": {"id": "<|end|>", "ids": [llama3["added_tokens"][0]["id"]],
                                         "tokens": ["<|end|>"]}}}]}
@@ -323,8 +326,9 @@ def chat_rows(tokenizer):
         for family, thinking, template in template_texts():
             without, with_prompt = (rendered(tokenizer, template, thinking, messages, prompt)
                                     for prompt in (False, True))
-            assert with_prompt.startswith(without) and text.setdefault(
-                family, [without, with_prompt[len(without):]]) == [without, with_prompt[len(without):]]
+            assert (with_prompt.startswith(without)
+                    and text.setdefault(family, [without, with_prompt[len(without):]])
+                    == [without, with_prompt[len(without):]])
         rows.append({"messages": messages, "text": text})
     return rows
 
@@ -346,8 +350,8 @@ def main():
         write(DATA / name / "tokenizer.json", json.dumps(spec, ensure_ascii=True, separators=(",", ":"))
               + "\n")
         write(DATA / name / "vectors.jsonl", lines([{"made_by": made}] + vectors(spec)))
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(DATA / "gpt2/tokenizer.json"),
-                                                     bos_token="<|begin_of_text|>")
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(DATA / "gpt2/tokenizer.json"), bos_token="<|begin_of_text|>")
     write(DATA / "chat.jsonl", lines([{"made_by": made}] + chat_rows(tokenizer)))
 
 

@@ -30,7 +30,7 @@ def short(completions, **_):
 config = GRPOConfig(output_dir="run", max_steps=2, per_device_train_batch_size=8, num_generations=4,
                     max_completion_length=16, num_iterations=2, beta=0.04, learning_rate=1e-3, use_cpu=True,
                     bf16=False, report_to=[], save_strategy="no", disable_tqdm=True)
-trainer = GRPOTrainer(model="tiny", reward_funcs=[vowels, short], args=config,
-                      train_dataset=Dataset.from_list([{"prompt": f"Write {w}: "}
-                                                       for w in ("tea", "note", "seat", "stone")]))
+trainer = GRPOTrainer(
+    model="tiny", reward_funcs=[vowels, short], args=config,
+    train_dataset=Dataset.from_list([{"prompt": f"Write {w}: "} for w in ("tea", "note", "seat", "stone")]))
 trainer.train()

@@ -15,8 +15,8 @@ import numpy as np
 
 HERE, FILE = (Path(__file__).resolve().parent,
               "libgrpo64.dylib" if sys.platform == "darwin" else "libgrpo64.so")
-PATH = os.environ.get("GRPO_LIB") or next((p for p in [HERE / "bin" / FILE] if p.exists()),
-                                          HERE.parents[1] / "build" / "lib" / FILE)
+PATH = (os.environ.get("GRPO_LIB")
+        or next((p for p in [HERE / "bin" / FILE] if p.exists()), HERE.parents[1] / "build" / "lib" / FILE))
 lib = C.CDLL(str(PATH))
 real, c_real = (np.float32, C.c_float) if "libgrpo32" in Path(PATH).name else (np.float64, C.c_double)
 NAMES = {"loss_type": "loss_type_names", "importance_sampling_level": "importance_sampling_level_names",
@@ -162,8 +162,9 @@ def loss(logps, advantages, old_logps=None, ref_logps=None, mask=None, entropies
     of this batch. importance_sampling_ratio: [B, T] or [B, 1], of `importance_ratio`."""
     c, x = config(**options), numbers(logps)
     b, t = x.shape
-    old, ref, ent, sampler, isr, adv = map(numbers, (old_logps, ref_logps, entropies, sampling_logps,
-                                                     importance_sampling_ratio, advantages))
+    old, ref, ent, sampler, isr, adv = map(
+        numbers,
+        (old_logps, ref_logps, entropies, sampling_logps, importance_sampling_ratio, advantages))
     m = numbers(np.ones(x.shape) if mask is None else np.asarray(mask) != 0, np.uint8)
     for name, a in (("old_logps", old), ("ref_logps", ref), ("mask", m), ("entropies", ent),
                     ("sampling_logps", sampler)):

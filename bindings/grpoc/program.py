@@ -50,8 +50,8 @@ def verify(dump, profile=None, model=None, old_model=None, ref_model=None, quick
     ValueError with the program's line."""
     given = {"--dump": getattr(dump, "path", dump), "--profile": profile, "--model": model,
              "--old-model": old_model, "--ref-model": ref_model, "--junit": junit}
-    command = [str(find("grpo")), "verify"] + [str(x) for pair in given.items() if pair[1] is not None
-                                               for x in pair]
+    command = ([str(find("grpo")), "verify"]
+               + [str(x) for pair in given.items() if pair[1] is not None for x in pair])
     command += ["--quick"] if quick else []
     done = subprocess.run(command + ["--json"], capture_output=True, text=True)
     if done.returncode not in (0, 1, 3):

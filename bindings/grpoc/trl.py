@@ -66,8 +66,8 @@ def settings(trainer):
     args = trainer.args
     # None: TRL's default
     config = {k: getattr(args, k) for k in OPTIONS if getattr(args, k, None) is not None}
-    tokenizer = getattr(trainer, "_tokenizer", None) or getattr(trainer.processing_class, "tokenizer",
-                                                                trainer.processing_class)
+    tokenizer = (getattr(trainer, "_tokenizer", None)
+                 or getattr(trainer.processing_class, "tokenizer", trainer.processing_class))
     ends = (getattr(trainer, "eos_token_ids", None)
             or [getattr(trainer, "eos_token_id", tokenizer.eos_token_id)])
     config.update(epsilon_high=trainer.epsilon_high, reward_weights=trainer.reward_weights.tolist(),

@@ -27,8 +27,8 @@ class Language:
 
     def __init__(self, path):
         from transformers import AutoTokenizer
-        self.path, self.rows, self.base, self.final = path, sentences(
-            300), path / "base", path / "sft" / "final"
+        self.path, self.rows, self.base, self.final = (
+            path, sentences(300), path / "base", path / "sft" / "final")
         self.data = write_jsonl(path / "pairs.jsonl", self.rows)
         run("f32", "init", tokenizer_data=self.data, output_dir=self.base, vocab_size=260, hidden_size=32,
             num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48,
@@ -40,8 +40,8 @@ class Language:
 
     def prompt_ids(self, prompt):
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        return list(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True,
-                                                       return_dict=False))
+        return list(self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=True, return_dict=False))
 
     def completion_ids(self, text, ended=True):
         """A turn of this template opens with a blank."""

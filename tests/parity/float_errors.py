@@ -41,8 +41,8 @@ def row(name, got, want):
 
 
 def main(folder, text, length=128):
-    tokens = transformers.AutoTokenizer.from_pretrained(folder)(pathlib.Path(text).read_text(),
-                                                                add_special_tokens=False).input_ids
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(
+        pathlib.Path(text).read_text(), add_special_tokens=False).input_ids
     ids = [tokens[:length], tokens[length:2 * length]]
     n = 2 * (length - 1)
     print(f"{'against the double build':42s} {'logits':>9s} {'logp':>9s} {'gradient':>9s} {'median':>9s}  "

@@ -21,8 +21,9 @@ def main():
             asked = json.loads(line)
             log.write(json.dumps({k: asked[k] for k in ("id", "prompt", "completion", "finish_reason")})
                       + "\n")
-            print(json.dumps({"id": asked["id"], "scores": scores(asked["prompt"], asked["completion"],
-                                                                  asked["finish_reason"])}), flush=True)
+            print(json.dumps({
+                "id": asked["id"],
+                "scores": scores(asked["prompt"], asked["completion"], asked["finish_reason"])}), flush=True)
 
 
 if __name__ == "__main__":

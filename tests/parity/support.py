@@ -79,8 +79,8 @@ def model_tool(build, folder, case, path):
 
 def compute(build, kind, inputs):
     """One case of `grpo compute`."""
-    return json.loads(run(build, "compute", stdin=json.dumps({"kind": kind, "inputs": inputs})
-                          + "\n"))["outputs"]
+    return json.loads(
+        run(build, "compute", stdin=json.dumps({"kind": kind, "inputs": inputs}) + "\n"))["outputs"]
 
 
 def write_jsonl(path, rows):
@@ -240,8 +240,8 @@ def unflatten(flat, named):
     """One array in canonical order (embedding, layers, final norm, head) to tensors by name."""
     shapes = {k: p.shape for k, p in named}
     layers = 1 + max(int(k.split(".")[2]) for k in shapes if k.startswith("model.layers."))
-    order = ["model.embed_tokens.weight"] + [f"model.layers.{i}.{n}" for i in range(layers) for n in LAYER
-                                             if f"model.layers.{i}.{n}" in shapes]
+    order = ["model.embed_tokens.weight"] + [
+        f"model.layers.{i}.{n}" for i in range(layers) for n in LAYER if f"model.layers.{i}.{n}" in shapes]
     order += ["model.norm.weight"] + [k for k in ("lm_head.weight", "score.weight") if k in shapes]
     assert sorted(order) == sorted(shapes)
     out, at = {}, 0

@@ -55,41 +55,31 @@ DIFFERENT = {
 
 # fields that TRL's own classes add to transformers' TrainingArguments and that we do not have
 ELSEWHERE = {
-    "how a model is loaded or kept in memory": {"model_init_kwargs", "trust_remote_code",
-                                                "activation_offloading", "cast_lm_head_to_fp32",
-                                                "ds3_gather_for_generation", "disable_dropout",
-                                                "use_transformers_paged",
-                                                "use_transformers_continuous_batching",
-                                                "transformers_continuous_batching_config",
-                                                "cache_implementation"},
-    "other samplers: we draw with the trainer's own bits (E81)": {"use_vllm", "vllm_mode", "vllm_model_impl",
-                                                                  "vllm_enable_sleep_mode",
-                                                                  "vllm_structured_outputs_regex",
-                                                                   "vllm_server_base_url", "vllm_server_host",
-                                                                   "vllm_server_port", "vllm_server_timeout",
-                                                                   "vllm_group_port",
-                                                                   "vllm_gpu_memory_utilization",
-                                                                   "vllm_max_model_length",
-                                                                   "vllm_tensor_parallel_size",
-                                                                   "vllm_importance_sampling_correction",
-                                                                   "vllm_importance_sampling_mode",
-                                                                   "vllm_importance_sampling_clip_max",
-                                                                   "vllm_importance_sampling_clip_min",
-                                                                   "vllm_importance_sampling_cap"},
-    "mixtures of experts, tools, images": {"router_aux_loss_coef", "max_tool_calling_iterations",
-                                           "log_multimodal"},
-    "what is printed or uploaded": {"num_completions_to_print", "log_unique_prompts",
-                                    "log_completions_hub_repo"},
-    "padding and packing: our rows have none": {"precompute_ref_batch_size", "pad_to_multiple_of", "packing",
-                                                "packing_strategy", "padding_free", "eval_packing",
-                                                "pad_token"},
-    "data columns and templates": {"chat_template_path", "dataset_text_field", "dataset_kwargs",
-                                   "dataset_num_proc", "chat_template_kwargs",
-                                   "completion_only_loss", "truncation_mode"},
-    "fixed here: derived, always on, or off as in TRL's default": {"num_generations_eval", "shuffle_dataset",
-                                                                   "generation_kwargs", "repetition_penalty",
-                                                                   "sync_ref_model", "ref_model_mixup_alpha",
-                                                                   "ref_model_sync_steps"},
+    "how a model is loaded or kept in memory": {
+        "model_init_kwargs", "trust_remote_code", "activation_offloading", "cast_lm_head_to_fp32",
+        "ds3_gather_for_generation", "disable_dropout", "use_transformers_paged",
+        "use_transformers_continuous_batching", "transformers_continuous_batching_config",
+        "cache_implementation"},
+    "other samplers: we draw with the trainer's own bits (E81)": {
+        "use_vllm", "vllm_mode", "vllm_model_impl", "vllm_enable_sleep_mode",
+        "vllm_structured_outputs_regex", "vllm_server_base_url", "vllm_server_host", "vllm_server_port",
+        "vllm_server_timeout", "vllm_group_port", "vllm_gpu_memory_utilization", "vllm_max_model_length",
+        "vllm_tensor_parallel_size", "vllm_importance_sampling_correction", "vllm_importance_sampling_mode",
+        "vllm_importance_sampling_clip_max", "vllm_importance_sampling_clip_min",
+        "vllm_importance_sampling_cap"},
+    "mixtures of experts, tools, images": {
+        "router_aux_loss_coef", "max_tool_calling_iterations", "log_multimodal"},
+    "what is printed or uploaded": {
+        "num_completions_to_print", "log_unique_prompts", "log_completions_hub_repo"},
+    "padding and packing: our rows have none": {
+        "precompute_ref_batch_size", "pad_to_multiple_of", "packing", "packing_strategy", "padding_free",
+        "eval_packing", "pad_token"},
+    "data columns and templates": {
+        "chat_template_path", "dataset_text_field", "dataset_kwargs", "dataset_num_proc",
+        "chat_template_kwargs", "completion_only_loss", "truncation_mode"},
+    "fixed here: derived, always on, or off as in TRL's default": {
+        "num_generations_eval", "shuffle_dataset", "generation_kwargs", "repetition_penalty",
+        "sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps"},
 }
 
 
@@ -110,8 +100,8 @@ def our_options(command):
 
 @pytest.fixture(params=CONFIGS)
 def command(request, tmp_path):
-    return request.param, our_options(request.param), CONFIGS[request.param](output_dir=str(tmp_path),
-                                                                             bf16=False, use_cpu=True)
+    return (request.param, our_options(request.param),
+            CONFIGS[request.param](output_dir=str(tmp_path), bf16=False, use_cpu=True))
 
 
 def same(ours, theirs):
@@ -186,8 +176,8 @@ def test_a_dump_of_theirs_is_a_config_of_ours(command, tmp_path):
     r = subprocess.run([ROOT / "grpo", name, "--config", tmp_path / "config.json"], capture_output=True,
                        text=True)
     assert r.returncode == 2 and "--model: not given" in r.stderr.splitlines()[-1], r.stderr
-    (tmp_path / "config.json").write_text(text.replace('"label_smoothing_factor": 0.0',
-                                                       '"label_smoothing_factor": 0.1'))
+    (tmp_path / "config.json").write_text(
+        text.replace('"label_smoothing_factor": 0.0', '"label_smoothing_factor": 0.1'))
     r = subprocess.run([ROOT / "grpo", name, "--config", tmp_path / "config.json"], capture_output=True,
                        text=True)
     assert (r.returncode == 2 and "label_smoothing_factor: found 0.1, expected 0 or null"

@@ -87,10 +87,10 @@ def trl_run(build, language, path, start, drawn, settings, monkeypatch):
 
     order = [drawn[i][0] for i in range(0, len(drawn), group)]
     recorder = Recorder()
-    trainer = cls(model=load(start, build), reward_funcs=[reward(k) for k in LABELS], args=config,
-                  processing_class=language.tokenizer, callbacks=[recorder.callback],
-                  train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": p}]}
-                                                   for p in order]))
+    trainer = cls(
+        model=load(start, build), reward_funcs=[reward(k) for k in LABELS], args=config,
+        processing_class=language.tokenizer, callbacks=[recorder.callback],
+        train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": p}]} for p in order]))
     given = iter(drawn)
 
     def generate(prompt_ids, *_, **__):

@@ -35,17 +35,19 @@ def grpo_advantages(i):
                          **{k: i[k] for k in keys if k in i})
 
 
-KINDS = {"grpo_loss": grpo_loss, "grpo_advantages": grpo_advantages,
-         "kl_estimators": lambda i: eq.kl(i["logps"], i["ref_logps"]),
-         "rloo_advantages": lambda i: {"advantages": eq.rloo_advantages(array(i["rewards"]),
-                                                                        i["num_generations"],
-                                                                        i.get("normalize", False))},
-         "importance_sampling_ratio": lambda i: eq.importance_ratio(array(i["old_logps"]),
-                                                                    array(i["sampling_logps"]),
-                                                                    array(i["mask"]), i["mode"],
-                                                                    i["clip_min"], i["clip_max"]),
-         "regression_loss": lambda i: eq.regression_loss(array(i["scores"]), array(i["labels"]),
-                                                         i.get("label_weights"))}
+KINDS = {
+    "grpo_loss": grpo_loss,
+    "grpo_advantages": grpo_advantages,
+    "kl_estimators": lambda i: eq.kl(i["logps"], i["ref_logps"]),
+    "rloo_advantages": lambda i: {
+        "advantages": eq.rloo_advantages(array(i["rewards"]), i["num_generations"],
+                                         i.get("normalize", False))},
+    "importance_sampling_ratio": lambda i: eq.importance_ratio(
+        array(i["old_logps"]), array(i["sampling_logps"]), array(i["mask"]), i["mode"], i["clip_min"],
+        i["clip_max"]),
+    "regression_loss": lambda i: eq.regression_loss(
+        array(i["scores"]), array(i["labels"]), i.get("label_weights")),
+}
 OURS = [c for c in CASES if c["kind"] in KINDS
         and not c["inputs"].get("config", {}).get("use_adaptive_entropy")]
 

@@ -52,9 +52,8 @@ def pair(path, build, kind="llama-tied", classifier=False, **settings):
     if classifier:
         torch.manual_seed(3)
         from transformers import AutoModelForSequenceClassification
-        model = AutoModelForSequenceClassification.from_pretrained(str(base), num_labels=3,
-                                                                   dtype=DTYPE[build],
-                                                                   attn_implementation="sdpa", pad_token_id=0)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            str(base), num_labels=3, dtype=DTYPE[build], attn_implementation="sdpa", pad_token_id=0)
         model.config.pad_token_id = 0
     else:
         model = load(base, build)
@@ -126,9 +125,8 @@ def test_modules(kind, name, tmp_path):
     model = adapt(model, task_type="CAUSAL_LM", r=3, lora_alpha=5, **MODULES[name])
     with torch.no_grad():
         for key, p in model.named_parameters():
-            if "modules_to_save" in key: p += 0.1 * torch.randn(p.shape,
-                                                                generator=torch.Generator().manual_seed(9),
-                                                                dtype=p.dtype)
+            if "modules_to_save" in key:
+                p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(9), dtype=p.dtype)
         if larger: model.get_input_embeddings().weight += 0.1
     model.save_pretrained(str(tmp_path / "adapter"))
     case = random_case(131 + larger, [23, 9], 3, 0.7)
@@ -182,8 +180,8 @@ def test_one_step(language, build, name, tmp_path):
                              limit["grad"])
     assert share > 0.2, share
     final = tmp_path / "run" / "final"
-    again = PeftModel.from_pretrained(load(language.final, build), str(final),
-                                      autocast_adapter_dtype=False).eval()
+    again = PeftModel.from_pretrained(
+        load(language.final, build), str(final), autocast_adapter_dtype=False).eval()
     close_parameters({ours(k): p for k, p in again.named_parameters() if ".lora_" in k},
                      {k: p.detach() for k, p in trained(model)}, grads, lr, limit["step"], limit["grad"])
     for k, p in model.named_parameters():
@@ -210,8 +208,8 @@ def test_fresh_adapter_in_peft(language, build, tmp_path):
     config = json.loads((final / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"] == str(language.base) and config["task_type"] == "CAUSAL_LM"
             and config["use_rslora"] and config["modules_to_save"] is None)
-    model = PeftModel.from_pretrained(load(language.base, build), str(final),
-                                      autocast_adapter_dtype=False).eval()
+    model = PeftModel.from_pretrained(
+        load(language.base, build), str(final), autocast_adapter_dtype=False).eval()
     written = load_file(final / "adapter_model.safetensors")
     assert {ours(k) for k, _ in model.named_parameters() if ".lora_" in k} == set(written)
     assert all(written[k].abs().max() > 0 for k in written)
@@ -236,8 +234,8 @@ def test_reward_adapter_in_peft(language, build, tmp_path):
         learning_rate=1e-2, per_device_train_batch_size=4, labels=",".join(LABELS),
         use_peft=True, lora_r=4, lora_alpha=8.0, lora_target_modules="all-linear")
     folder = tmp_path / "run" / "final"
-    model = AutoModelForSequenceClassification.from_pretrained(str(language.final), num_labels=3,
-                                                               dtype=DTYPE[build], attn_implementation="sdpa")
+    model = AutoModelForSequenceClassification.from_pretrained(
+        str(language.final), num_labels=3, dtype=DTYPE[build], attn_implementation="sdpa")
     if build == "f64":
         from support import exact
         model = exact(model)
@@ -272,10 +270,10 @@ def test_grpo_run(language, name, goes_on, tmp_path, monkeypatch):
     log, drawn = our_run("f64", language, tmp_path, start if goes_on else language.final,
                          {**options, "seed": 42})
     plain = test_grpo.load
-    monkeypatch.setattr(test_grpo,
-                        "load", lambda folder, build: PeftModel.from_pretrained(plain(folder, build),
-                                                                                str(start), is_trainable=True,
-                                                                                autocast_adapter_dtype=False))
+    monkeypatch.setattr(
+        test_grpo, "load",
+        lambda folder, build: PeftModel.from_pretrained(
+            plain(folder, build), str(start), is_trainable=True, autocast_adapter_dtype=False))
     torch.set_default_dtype(torch.float64)
     try:
         trainer, theirs_log, _ = trl_run("f64", language, tmp_path, language.final, drawn, settings,

@@ -5,8 +5,7 @@ import transformers
 from support import LIMITS, close, close_gradients, load, log_softmax_values, model_tool, named_gradients
 
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0,
-          "high_freq_factor": 4.0,
-          "original_max_position_embeddings": 48}
+          "high_freq_factor": 4.0, "original_max_position_embeddings": 48}
 BASE = dict(vocab_size=131, hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4,
             num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5, tie_word_embeddings=False)
 
@@ -16,11 +15,12 @@ MODELS = {
     "llama-tied": ("Llama", dict(tie_word_embeddings=True), {}),
     "llama-multi-head": ("Llama", dict(num_key_value_heads=4), {}),
     "llama-one-kv-head": ("Llama", dict(num_key_value_heads=1, head_dim=20), {}),
-    "llama-wide-vocabulary": ("Llama", dict(vocab_size=4096 + 77, tie_word_embeddings=True, hidden_size=32,
-                                            num_hidden_layers=1), {}),
+    "llama-wide-vocabulary": (
+        "Llama",
+        dict(vocab_size=4096 + 77, tie_word_embeddings=True, hidden_size=32, num_hidden_layers=1), {}),
     "llama-rope-llama3": ("Llama", dict(rope_parameters=LLAMA3), {}),
-    "llama-rope-linear": ("Llama", dict(rope_parameters={"rope_type": "linear", "rope_theta": 10000.0,
-                                                         "factor": 3.0}), {}),
+    "llama-rope-linear": (
+        "Llama", dict(rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 3.0}), {}),
     "llama-rope-base": ("Llama", dict(rope_parameters={"rope_type": "default", "rope_theta": 77.0}), {}),
     "llama-attention-bias": ("Llama", dict(attention_bias=True), {}),
     "llama-mlp-bias": ("Llama", dict(mlp_bias=True), {}),
@@ -44,12 +44,12 @@ def make_model(kind, settings, classifier=False, seed=1, **extra):
     """A random model whose norms and biases differ from 1 and 0, so that leaving one out is seen."""
     torch.manual_seed(seed)
     config = getattr(transformers, kind + "Config")(**{**BASE, **settings, **extra})
-    model = getattr(transformers,
-                    kind + ("ForSequenceClassification" if classifier else "ForCausalLM"))(config)
+    model = getattr(
+        transformers, kind + ("ForSequenceClassification" if classifier else "ForCausalLM"))(config)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            p.normal_(1.0 if "norm" in name else 0.0, 0.25 if "norm" in name or name.endswith("bias")
-                      else 1.2 / p.shape[-1] ** 0.5)
+            p.normal_(1.0 if "norm" in name else 0.0,
+                      0.25 if "norm" in name or name.endswith("bias") else 1.2 / p.shape[-1] ** 0.5)
     return model.eval()
 
 
@@ -88,9 +88,8 @@ def theirs(model, case):
         z = model(torch.tensor([prompt + ids])).logits[0]
         first = max(len(prompt) - 1, 0)
         lp, h = log_softmax_values(z[first:-1], torch.tensor((prompt + ids)[first + 1:]), case["temperature"])
-        loss = loss + (lp * torch.tensor(case["dlogps"][i],
-                                         dtype=z.dtype)).sum() + (h * torch.tensor(case["dentropies"][i],
-                                                                                   dtype=z.dtype)).sum()
+        loss = (loss + (lp * torch.tensor(case["dlogps"][i], dtype=z.dtype)).sum()
+                + (h * torch.tensor(case["dentropies"][i], dtype=z.dtype)).sum())
         if prompt and i == 0:
             logits.append(z[:len(prompt)])
         logits.append(z[len(prompt):-1] if prompt else z)

@@ -75,8 +75,8 @@ def test_figures_are_the_packages_own(rows):
             mean, half = statistics.fmean(part), t * statistics.stdev(part) / len(part) ** 0.5
             written = rows[split][metric]
             assert written["n"] == len(part)
-            assert [written["mean"], *written["ci95"]] == pytest.approx([mean, mean - half, mean + half],
-                                                                        abs=1.5e-6)
+            assert ([written["mean"], *written["ci95"]]
+                    == pytest.approx([mean, mean - half, mean + half], abs=1.5e-6))
 
 
 def test_strategies_counted_by_hand(tmp_path):
@@ -89,8 +89,8 @@ def test_strategies_counted_by_hand(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = json.loads((path.parent / "verdicts.json").read_text())["rows"]
     for text, counts in cases.items():
-        assert tuple(rows[text][m]["mean"]
-                     for m in ("polite strategies", "impolite strategies")) == counts, text
+        assert (tuple(rows[text][m]["mean"] for m in ("polite strategies", "impolite strategies"))
+                == counts), text
         assert rows[text]["polite strategies"]["ci95"] is None
 
 

@@ -82,8 +82,8 @@ class Torch:
 
     def __init__(self, language, value_folder, build, o):
         self.o, self.language = o, language
-        self.policy, self.ref, self.critic = (load(language.final, build), load(language.final, build),
-                                              Critic(value_folder, build))
+        self.policy, self.ref, self.critic = (
+            load(language.final, build), load(language.final, build), Critic(value_folder, build))
         self.optimiser = [adamw(m, o["learning_rate"], 0.0, eps=o["adam_epsilon"])
                           for m in (self.policy, self.critic)]
         self.optimiser[1].param_groups[0]["lr"] = self.optimiser[1].param_groups[1]["lr"] = o.get(
@@ -100,8 +100,8 @@ class Torch:
         score = torch.tensor([sum(w * (x[k] or 0) for k, w in zip(LABELS, WEIGHTS)) for x in score],
                              dtype=torch.float64)
         if "missing_eos_penalty" in o:
-            score -= o["missing_eos_penalty"] * torch.tensor([not ended for _, _, ended, _ in drawn],
-                                                             dtype=torch.float64)
+            score -= (o["missing_eos_penalty"]
+                      * torch.tensor([not ended for _, _, ended, _ in drawn], dtype=torch.float64))
         self.seen += score.tolist()
         everything = torch.tensor(self.seen, dtype=torch.float64)
         if o.get("score_norm") == "standardise":
@@ -156,8 +156,8 @@ class Torch:
         vf = 0.5 * torch.max(v_plain, v_cut).mean()
         loss = pg + o["vf_coef"] * vf
         if pretraining:
-            loss = loss - o["ptx_coef"] * torch.cat([logps(self.policy, *s, 1.0)[0]
-                                                     for s in pretraining]).mean()
+            loss = (loss - o["ptx_coef"]
+                    * torch.cat([logps(self.policy, *s, 1.0)[0] for s in pretraining]).mean())
         for opt in self.optimiser:
             opt.zero_grad()
         loss.backward()
@@ -316,7 +316,8 @@ def test_value_folder(language, value_folder, tmp_path):
     our_run("f64", language, value_folder, tmp_path, {**BASE, "max_steps": 3})
     critic = load(tmp_path / "run" / "value", "f64", classifier=True)
     state = load_file(tmp_path / "run" / "checkpoint.safetensors")
-    assert critic.config.num_labels == 1 and json.loads(
-        (tmp_path / "run" / "value" / "config.json").read_text())["id2label"] == {"0": "value"}
+    assert (critic.config.num_labels == 1
+            and json.loads((tmp_path / "run" / "value" / "config.json").read_text())["id2label"]
+            == {"0": "value"})
     for k, w in unflatten(state["weights"], list(critic.named_parameters())).items():
         close(k, dict(critic.named_parameters())[k], w, 0)

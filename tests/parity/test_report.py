@@ -86,8 +86,9 @@ def test_figures_over_seeds(runs):
 
 def test_figures_over_prompts(runs):
     path, rows, arms = runs
-    better = json.loads(run("f64", "report", f"base={arms['base'][0]}", f"better={arms['better'][0]}",
-                            "--json"))["sections"][0]["arms"][1]
+    better = json.loads(run(
+        "f64", "report", f"base={arms['base'][0]}", f"better={arms['better'][0]}",
+        "--json"))["sections"][0]["arms"][1]
     for split in (*SPLITS, "all"):
         for name, of in QUANTITIES.items():
             close(better["difference"][split][name],
@@ -192,8 +193,8 @@ def test_page_in_a_browser(runs, tmp_path):
         for split in (*SPLITS, "all"):
             for arm in (base, better):
                 row = arm["rows"][split]
-                assert next(scores)[-3:] == ([said(row["judge"][k], 3) for k in LABELS]
-                                             + [said(row["mean_judge"], 3)])
+                assert (next(scores)[-3:]
+                        == [said(row["judge"][k], 3) for k in LABELS] + [said(row["mean_judge"], 3)])
             difference = better["difference"][split]
-            assert next(differences)[-5:] == [said(difference[k], 3, True)
-                                              for k in (*LABELS, "mean_judge", "refusal", "harmful")]
+            assert (next(differences)[-5:]
+                    == [said(difference[k], 3, True) for k in (*LABELS, "mean_judge", "refusal", "harmful")])

@@ -44,8 +44,8 @@ def transformers_scores(model, ids):
 
 
 def our_scores(build, folder, data, labels, **options):
-    rows = [json.loads(line) for line in run(build, "score", dataset=data, reward_model=folder,
-                                             **options).splitlines()]
+    rows = [json.loads(line)
+            for line in run(build, "score", dataset=data, reward_model=folder, **options).splitlines()]
     return torch.tensor([[r["scores"][k] for k in labels] for r in rows], dtype=torch.float64)
 
 

@@ -77,8 +77,9 @@ def test_one_step(language, build, kind, tmp_path):
     close("loss", log["loss"], loss.item(), limit["loss"])
     close("entropy", log["entropy"], entropy, limit["logp"])
     close("grad_norm", log["grad_norm"], norm.item(), limit["norm"])
-    assert log["learning_rate"] == lr and log["num_tokens"] == sum(
-        len(p) + len(c) for p, c in map(lambda r: tokens(language, r), rows))
+    assert (log["learning_rate"] == lr
+            and log["num_tokens"]
+            == sum(len(p) + len(c) for p, c in map(lambda r: tokens(language, r), rows)))
     moment, square, _ = checkpoint(tmp_path / "run", named)
     close_gradients({k: 10 * v for k, v in moment.items()}, grads, limit["grad"])
     close_gradients({k: 1000 * v for k, v in square.items()}, {k: g * g for k, g in grads.items()},
@@ -184,8 +185,8 @@ def test_short_last_batch(language, size, accumulate, tmp_path):
         close("grad_norm", a["grad_norm"], float(b["grad_norm"]), 1e-3)
 
 
-@pytest.mark.parametrize("build,save_dtype", [("f64", "real"), ("f32", "real"), ("f64", "float32"),
-                                              ("f32", "bf16")])
+@pytest.mark.parametrize(
+    "build,save_dtype", [("f64", "real"), ("f32", "real"), ("f64", "float32"), ("f32", "bf16")])
 @pytest.mark.parametrize("kind", ["tied", "qwen3"])
 def test_final_folder(language, build, save_dtype, kind, tmp_path):
     """final/ loads in transformers, with the same logits, the same special ids, the same tokens."""
@@ -204,8 +205,9 @@ def test_final_folder(language, build, save_dtype, kind, tmp_path):
     with torch.no_grad():
         close("logits", got["logits"], model(torch.tensor([ids])).logits[0], LIMITS[build]["logits"])
     tokenizer = AutoTokenizer.from_pretrained(str(final))
-    assert tokenizer.apply_chat_template([{"role": "user", "content": "Say tent?"}],
-                                         add_generation_prompt=True, return_dict=False) == ids
+    assert (tokenizer.apply_chat_template(
+                [{"role": "user", "content": "Say tent?"}], add_generation_prompt=True, return_dict=False)
+            == ids)
     assert GenerationConfig.from_pretrained(str(final)).eos_token_id in (language.end, [language.end])
     assert tokenizer.eos_token_id == language.end and tokenizer.pad_token_id == 0
 
@@ -232,16 +234,17 @@ def test_tokens_of_characters(shape, template, tmp_path):
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "spec.json"), bos_token="<s>",
                                         eos_token="</s>", pad_token="<unk>", unk_token="<unk>",
                                         chat_template=TEMPLATES[template])
-    folder = save(make_model("Llama", dict(vocab_size=len(tokenizer), bos_token_id=1, eos_token_id=2,
-                                           pad_token_id=0)), tmp_path / "start")
+    folder = save(
+        make_model("Llama", dict(vocab_size=len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0)),
+        tmp_path / "start")
     tokenizer.save_pretrained(str(folder))
     chats = [("Say hello.", "Hello, the cat."), ("  blanks ", "  two blanks"),
              ("\u4f60\u597d", "\u4f60\u597d the mat"), ("x</s>y", "a b  c"), ("q", "plaintok")]
     pairs = []
     for question, answer in chats:
         messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        prompt = tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True, tokenize=True,
-                                               return_dict=False)
+        prompt = tokenizer.apply_chat_template(
+            messages[:1], add_generation_prompt=True, tokenize=True, return_dict=False)
         whole = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
         assert whole[:len(prompt)] == prompt
         pairs.append((prompt, whole[len(prompt):len(whole) - whole[::-1].index(2)]))

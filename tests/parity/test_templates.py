@@ -96,8 +96,10 @@ def content(r):
 
 
 def call(r):
-    arguments = r.choice([{"city": "Paris"}, {"city": "Zü\"rich", "days": 2,
-                                              "opts": {"a": [1, 2.5, True, None], "B": False}}, {}])
+    arguments = r.choice([
+        {"city": "Paris"},
+        {"city": "Zü\"rich", "days": 2, "opts": {"a": [1, 2.5, True, None], "B": False}},
+        {}])
     made = {"type": "function", "function": {
         "name": r.choice(["weather", "noop"]),
         "arguments": json.dumps(arguments) if r.random() < 0.15 else arguments}}
@@ -150,8 +152,8 @@ class Fixed(datetime.datetime):
 def theirs(template, values):
     """(text, for each byte whether it is the assistant's), or the reason why not."""
     try:
-        rendered, spans = utils._render_with_assistant_indices(utils._compile_jinja_template(template),
-                                                               **values)
+        rendered, spans = utils._render_with_assistant_indices(
+            utils._compile_jinja_template(template), **values)
     except Exception as e: return str(e)
     mask = [False] * len(rendered)
     for first, end in spans: mask[first:end] = [True] * (end - first)

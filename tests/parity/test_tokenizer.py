@@ -51,8 +51,8 @@ def folder_of(shape):
         return folder
     if shape != "smollm2": return made.DATA / shape.split()[-1]
     folder = pathlib.Path(os.environ.get("SMOLLM2", ROOT / "build/smollm2"))
-    if not (folder / "tokenizer.json").exists(): unavailable(f"SmolLM2: no {folder}/tokenizer.json; name a "
-                                                             f"folder in SMOLLM2")
+    if not (folder / "tokenizer.json").exists():
+        unavailable(f"SmolLM2: no {folder}/tokenizer.json; name a folder in SMOLLM2")
     return folder
 
 
@@ -80,8 +80,9 @@ def strings(value):
 
 def file_lines():
     if "PARITY_TEXT" in os.environ: paths = os.environ["PARITY_TEXT"].split(":")
-    else: paths = [ROOT / p for p in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True,
-                                                    text=True, check=True).stdout.splitlines()]
+    else:
+        paths = [ROOT / p for p in subprocess.run(
+            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()]
     for path in paths:
         content = pathlib.Path(path).read_bytes()
         # weights and dumps: hard_texts() has more variety than they
@@ -95,9 +96,9 @@ def file_lines():
 
 def hard_texts():
     r = random.Random(20240607)
-    pieces = [t for t in made.TEXTS if 0 < len(t) < 40] + ["<|im_start|>", "<|im_end|>", "<|endoftext|>",
-                                                           "<think>", "</think>", "<|eot_id|>",
-                                                           "<|begin_of_text|>", " ", "\n"] * 3
+    pieces = [t for t in made.TEXTS if 0 < len(t) < 40] + [
+        "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<think>", "</think>", "<|eot_id|>",
+        "<|begin_of_text|>", " ", "\n"] * 3
     for _ in range(10000): yield "".join(r.choice(pieces) for _ in range(r.randint(1, 10)))
     blocks = [(0, 0x7f), (0x80, 0x7ff), (0x300, 0x36f), (0x800, 0xd7ff), (0xe000, 0x1ffff),
               (0x20000, 0x10ffff)]
@@ -141,9 +142,9 @@ def test_encode(tool, texts, shape):
     whole = spec["model"].get("ignore_merges") and shape in OF_CHARACTERS
     typed = [i for i, t in enumerate(texts) if "<" in t
              and not (whole and any(s in t for s in ("<s>", "</s>", "<unk>")))]
-    assert not differing([texts[i] for i in typed], [ours[i]["text"] for i in typed],
-                         [e.ids for e in theirs.encode_batch([texts[i] for i in typed],
-                                                             add_special_tokens=False)])
+    assert not differing(
+        [texts[i] for i in typed], [ours[i]["text"] for i in typed],
+        [e.ids for e in theirs.encode_batch([texts[i] for i in typed], add_special_tokens=False)])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -184,12 +185,11 @@ def test_chat(tool, tmp_path, family, place):
         shutil.copy(source / "tokenizer.json", folder)
         config = source / "tokenizer_config.json"
         config = json.loads(config.read_text()) if config.exists() else {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-                                                         "eos_token": "<|end|>"}
+            "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|end|>"}
         config["chat_template"] = text if place == "tokenizer_config.json" else "{{ overruled }}"
         (folder / "tokenizer_config.json").write_text(json.dumps(config))
-        if place != "tokenizer_config.json": (folder / place).write_text(text if text.endswith("\n") else text
-                                                                         + "\n")
+        if place != "tokenizer_config.json":
+            (folder / place).write_text(text if text.endswith("\n") else text + "\n")
         theirs = transformers.AutoTokenizer.from_pretrained(folder)
         extra = {} if thinking is None else {"enable_thinking": thinking}
         for named in [[], [family]]:
@@ -200,8 +200,9 @@ def test_chat(tool, tmp_path, family, place):
                 want = [theirs.apply_chat_template(m, tokenize=False, add_generation_prompt=prompt, **extra)
                         for m in chats]
                 assert not differing(chats, [o.get("text", o) for o in ours], want)
-                want = [theirs.apply_chat_template(m, tokenize=True, return_dict=False,
-                                                   add_generation_prompt=prompt, **extra) for m in chats]
+                want = [theirs.apply_chat_template(
+                            m, tokenize=True, return_dict=False, add_generation_prompt=prompt, **extra)
+                        for m in chats]
                 assert not differing(chats, [o["ids"] for o in ours], want)
 
 

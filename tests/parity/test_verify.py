@@ -42,10 +42,11 @@ ACCUMULATE = dict(per_device_train_batch_size=4, gradient_accumulation_steps=2, 
                   num_iterations=2, beta=0.05)
 CASES = {
     "defaults": {},
-    **{loss: dict(REUSE, loss_type=loss) for loss in ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo",
-                                                      "vespo", "luspo")},
+    **{loss: dict(REUSE, loss_type=loss)
+       for loss in ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "vespo", "luspo")},
     **{"sequence-" + loss: dict(REUSE, loss_type=loss, importance_sampling_level="sequence", epsilon=0.02,
-                                epsilon_high=0.03) for loss in ("grpo", "dapo", "luspo")},
+                                epsilon_high=0.03)
+       for loss in ("grpo", "dapo", "luspo")},
     **{"accumulate-" + loss: dict(ACCUMULATE, loss_type=loss) for loss in ("grpo", "bnpo", "dapo", "cispo")},
     "no-beta": dict(num_iterations=2),
     "no-bias-correction": dict(REUSE, use_bias_correction_kl=False),
@@ -72,8 +73,9 @@ def train(language, path, settings, **extra):
 
     def reward(label):
         def f(prompts, completions, completion_ids, **_):
-            return [scores(p[-1]["content"], c[0]["content"], "stop" if ids[-1] == language.end
-                           else "length")[label] for p, c, ids in zip(prompts, completions, completion_ids)]
+            return [scores(p[-1]["content"], c[0]["content"],
+                           "stop" if ids[-1] == language.end else "length")[label]
+                    for p, c, ids in zip(prompts, completions, completion_ids)]
         f.__name__ = label
         return f
     model = AutoModelForCausalLM.from_pretrained(str(language.final), dtype=torch.float32)
@@ -274,19 +276,20 @@ def loop(language, path, wrong=None):
     rows = z[:, longest:] if wrong == "D10-shift" else z[:, longest - 1:-1]
     if wrong == "D28-logits-bf16":
         rows = rows.bfloat16().float()
-    logp = (rows / (1 if wrong == "D8-no-temperature"
-                    else tau)).log_softmax(-1).gather(-1, completion[..., None])[..., 0]
+    logp = (rows / (1 if wrong == "D8-no-temperature" else tau)).log_softmax(-1).gather(
+        -1, completion[..., None])[..., 0]
     logp.retain_grad()
     ratio = (logp - logp.detach()).exp()
     token_loss = -torch.min(ratio * advantage[:, None], ratio.clamp(0.8, 1.2) * advantage[:, None])
     if wrong == "loss-sign":
         token_loss = -token_loss
-    loss = (token_loss * mask).sum() / mask.sum() if wrong == "D16-token-mean" else (
-        (token_loss * mask).sum(1) / mask.sum(1)).mean()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=1e-3, weight_decay=0.1) if wrong == "D29-decay-all" else torch.optim.AdamW(
-        [{"params": [p for p in model.parameters() if p.dim() == 2], "weight_decay": 0.1},
-         {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0}], lr=1e-3)
+    loss = ((token_loss * mask).sum() / mask.sum() if wrong == "D16-token-mean"
+            else ((token_loss * mask).sum(1) / mask.sum(1)).mean())
+    optimizer = (
+        torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1) if wrong == "D29-decay-all"
+        else torch.optim.AdamW(
+            [{"params": [p for p in model.parameters() if p.dim() == 2], "weight_decay": 0.1},
+             {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0}], lr=1e-3))
     loss.backward()
     dump = Dump(path / "loop.safetensors", producer="a loop", loss_type="grpo", num_generations=group,
                 temperature=tau, learning_rate=1e-3, weight_decay=0.1,
@@ -349,8 +352,8 @@ def test_network_against_transformers(name):
         right = make_dumps.Right(config, t, w, h)
         theirs = load(GOLDEN / folder, "f64")
         mask = right.make_mask()
-        ids, attended = torch.cat([t["prompt_ids"], t["completion_ids"]],
-                                  1), torch.cat([t["prompt_mask"], mask], 1)
+        ids, attended = (torch.cat([t["prompt_ids"], t["completion_ids"]], 1),
+                         torch.cat([t["prompt_mask"], mask], 1))
         z = theirs(input_ids=ids, attention_mask=attended,
                    position_ids=right.positions(attended).long()).logits
         ours, z = right.make_logits() * mask[..., None], right.predicting(z) * mask[..., None]
@@ -384,8 +387,8 @@ def test_options_in_any_combination(tmp_path, seed):
         config = {name: choice(values) for name, values in OPTIONS.items()}
         if config["loss_type"] in ("cispo", "sapo", "vespo"):
             config["delta"] = None                      # refused: no effect there
-        scenario, dtype = choice(["tokens", "sampler", "far-clip", "rows",
-                                  "far-reference"]), choice(["float32", "float64"])
+        scenario, dtype = (choice(["tokens", "sampler", "far-clip", "rows", "far-reference"]),
+                           choice(["float32", "float64"]))
         with double():
             writer = make_dumps.Writer(tmp_path)
             writer.write(f"{seed}-{k}", make_dumps.Right, *make_dumps.SCENARIOS[scenario](dict(config)),

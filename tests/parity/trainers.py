@@ -248,17 +248,16 @@ def verl(folder, count):
     if "base_kl_penalty" in core.kl_penalty.__code__.co_varnames:       # a plus that works
         kinds += ["k1", "k2", "k3", "k3+"]
     for n, (rng, b) in enumerate(batches(count, 2)):
-        config = Config(clip_ratio=0.2, clip_ratio_low=rng.choice([0.2, 0.1]),
-                        clip_ratio_high=rng.choice([0.2, 0.28]),
-                        clip_ratio_c=rng.choice([3.0, 1.5]), use_kl_loss=rng.random() < 0.5,
-                        kl_loss_coef=rng.choice([0.001, 0.3]),
-                        kl_loss_type=rng.choice(kinds), entropy_coeff=rng.choice([0, 0, 0.01]), tau_pos=1.0,
-                        tau_neg=1.05, loss_agg_mode=rng.choice(["token-mean", "token-mean",
-                                                                "seq-mean-token-mean", "seq-mean-token-sum",
-                                                  "seq-mean-token-sum-norm"]), global_batch_info=Config(),
-                        policy_loss=Config(loss_mode=rng.choice(["vanilla"] * 4 + modes), clip_cov_ratio=0.2,
-                                           clip_cov_lb=0.1, clip_cov_ub=5.0, kl_cov_ratio=0.2,
-                                           ppo_kl_coef=0.1))
+        config = Config(
+            clip_ratio=0.2, clip_ratio_low=rng.choice([0.2, 0.1]), clip_ratio_high=rng.choice([0.2, 0.28]),
+            clip_ratio_c=rng.choice([3.0, 1.5]), use_kl_loss=rng.random() < 0.5,
+            kl_loss_coef=rng.choice([0.001, 0.3]), kl_loss_type=rng.choice(kinds),
+            entropy_coeff=rng.choice([0, 0, 0.01]), tau_pos=1.0, tau_neg=1.05,
+            loss_agg_mode=rng.choice(["token-mean", "token-mean", "seq-mean-token-mean", "seq-mean-token-sum",
+                                      "seq-mean-token-sum-norm"]),
+            global_batch_info=Config(),
+            policy_loss=Config(loss_mode=rng.choice(["vanilla"] * 4 + modes), clip_cov_ratio=0.2,
+                               clip_cov_lb=0.1, clip_cov_ub=5.0, kl_cov_ratio=0.2, ppo_kl_coef=0.1))
         if (config.loss_agg_mode == "seq-mean-token-mean" or losses is None
                 or config.policy_loss.loss_mode in ("gspo", "sapo")):
             b.single()
@@ -270,8 +269,8 @@ def verl(folder, count):
         torch.set_default_dtype(b.dtype)
         with Watch(folder / str(n)):
             registry = {getattr(k, "value", k): f for k, f in core.ADV_ESTIMATOR_REGISTRY.items()}
-            estimator = registry[rng.choice([e for e in ("grpo", "grpo", "rloo", "opo",
-                                                         "reinforce_plus_plus_baseline") if e in registry])]
+            estimator = registry[rng.choice([
+                e for e in ("grpo", "grpo", "rloo", "opo", "reinforce_plus_plus_baseline") if e in registry])]
             parameters = (estimator.__code__ if not hasattr(estimator, "__wrapped__")
                           else estimator.__wrapped__.__code__)
             more = ({"norm_adv_by_std_in_grpo": rng.random() < 0.6}
@@ -330,8 +329,8 @@ def openrlhf(folder, count):
         total = policy + 0.04 * loss_module.aggregate_loss(kl, mask, token_level_loss=module.token_level_loss)
         Dump(folder / f"{n}/both-1.safetensors", version("openrlhf"), **dict(
             eps_clip_low_high=[o["clip_eps_low"], o["clip_eps_high"]], dual_clip=o["dual_clip"],
-            policy_loss_type=o["policy_loss_type"],
-            token_level_loss=module.token_level_loss, kl_estimator=estimator, beta=0.04)).add(
+            policy_loss_type=o["policy_loss_type"], token_level_loss=module.token_level_loss,
+            kl_estimator=estimator, beta=0.04)).add(
             per_token_logps=logps, old_per_token_logps=old, ref_per_token_logps=b.ref, advantages=advantages,
             **masks(mask), per_token_kl=kl, loss=total, grad_per_token_logps=gradient(total, logps)).write()
 
