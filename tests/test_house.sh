@@ -24,6 +24,10 @@ lines=$(printf '%s\n' "$files" |
 verdict "$(awk 'length > 110 { printf "%s:%d: %d columns\n", FILENAME, FNR, length }' $lines)" \
     'a line of code has at most 110 columns: break it, a table one field or a few a line'
 
+shown=$(sed -n '/^```python$/,/^```$/p' README.md | sed '1d; $d')
+verdict "$([ "$shown" = "$(sed 1d data/reward_example.py)" ] || echo 'README.md: data/reward_example.py')" \
+    'README shows data/reward_example.py as it is, but for its first line: copy it there again'
+
 # a top file and its header are one thing to read
 verdict "$(awk 'FNR == 1 { f = FILENAME; if (f !~ /\//) sub(/\.[ch]$/, "", f); first[f] = FILENAME }
     { n[f]++ }
