@@ -91,8 +91,8 @@ def tokens(config, shift=0.35, apart=0.5):
     logp = r.uniform(-3, -0.5, (ROWS, WIDTH))
     lr = (r.uniform(-0.4, 0.4, (ROWS, WIDTH))
           + np.array([1, -1, 1, -1, 0.5, 0, -1, 1, 0, 1, -0.2, -1])[:, None] * shift)
-    up, down = (Right(config, t).get("advantages")[:GROUP].argmax(),
-                Right(config, t).get("advantages")[:GROUP].argmin())
+    advantages = Right(config, t).get("advantages")[:GROUP]
+    up, down = advantages.argmax(), advantages.argmin()
     # between 0.2 and 0.28 on the side where it counts
     lr[up, :2], lr[down, :2] = np.log([1.24, 1.04]), np.log([0.76, 0.96])
     t["per_token_logps"] = real(logp) * pad

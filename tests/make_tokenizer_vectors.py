@@ -157,8 +157,8 @@ def of_characters(normalizer=None, pre=None, decoder=None, fallback=True, unk="<
     return json.loads(t.to_str())
 
 
-PREPEND, BLANKS = ('{"type":"Prepend","prepend":"\u2581"}',
-                   '{"type":"Replace","pattern":{"String":" "},"content":"\u2581"}')
+PREPEND = '{"type":"Prepend","prepend":"\u2581"}'
+BLANKS = '{"type":"Replace","pattern":{"String":" "},"content":"\u2581"}'
 NORMALIZE = lambda *steps: '{"type":"Sequence","normalizers":[%s]}' % ",".join(steps)
 DECODE = lambda *steps: (
     '{"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"\u2581"},"content":" "},'
@@ -282,8 +282,9 @@ def template_texts():
 
 
 def conversations():
-    u, a, s = ((lambda c: {"role": "user", "content": c}), (lambda c: {"role": "assistant", "content": c}),
-               (lambda c: {"role": "system", "content": c}))
+    u = lambda c: {"role": "user", "content": c}
+    a = lambda c: {"role": "assistant", "content": c}
+    s = lambda c: {"role": "system", "content": c}
     think = "<think>\nfirst this\nthen that\n</think>\n\nthe answer"
     return [
         [u("Hello!")], [u("")], [s("Be brief."), u("Hello!")], [s(""), u("x")], [u("a"), s("late"), u("b")],

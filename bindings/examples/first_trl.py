@@ -9,8 +9,8 @@ set_seed(1)
 # a blank is \u0120 in a tokenizer of bytes
 tokens = ["<end>", *"\u0120:Wabcdefghijklmnopqrstuvwxyz"]
 letters = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, []))
-letters.pre_tokenizer, letters.decoder = (pre_tokenizers.ByteLevel(add_prefix_space=False),
-                                          decoders.ByteLevel())
+letters.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+letters.decoder = decoders.ByteLevel()
 tokenizer = PreTrainedTokenizerFast(tokenizer_object=letters, eos_token="<end>", pad_token="<end>",
                                     padding_side="left")
 shape = LlamaConfig(vocab_size=len(tokens), hidden_size=32, intermediate_size=64, num_hidden_layers=2,

@@ -31,8 +31,8 @@ class Dump:
     precision the numbers were computed, where their own type does not tell; producer: free text."""
 
     def __init__(self, path, profile=None, compute_dtype=None, producer="grpoc", **config):
-        self.path, self.profile, self.compute_dtype, self.producer = (
-            pathlib.Path(path), profile, compute_dtype, producer)
+        self.path, self.profile = pathlib.Path(path), profile
+        self.compute_dtype, self.producer = compute_dtype, producer
         self.config, self.tensors = config, {}
 
     def add(self, tensors=None, **named):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-HERE, FILE = (Path(__file__).resolve().parent,
-              "libgrpo64.dylib" if sys.platform == "darwin" else "libgrpo64.so")
+HERE = Path(__file__).resolve().parent
+FILE = "libgrpo64.dylib" if sys.platform == "darwin" else "libgrpo64.so"
 PATH = (os.environ.get("GRPO_LIB")
         or next((p for p in [HERE / "bin" / FILE] if p.exists()), HERE.parents[1] / "build" / "lib" / FILE))
 lib = C.CDLL(str(PATH))
@@ -77,8 +77,8 @@ RewardStats = struct("GrpoRewardStats", "double: reward reward_std frac_reward_z
 IsrStats = struct("IsrStats", "double: logp_difference_mean logp_difference_max ratio_mean")
 Metrics = struct("GrpoMetrics", "double: policy_loss kl entropy clip_low_mean clip_low_min clip_high_mean "
                  "clip_high_max clip_region_mean cispo_clip_ratio vespo_phi_seq_mean")
-lib.grpo_loss_value.restype = lib.grpo_k3.restype = lib.combine_pair_loss.restype = \
-    lib.reward_label_weight_sum.restype = C.c_double
+for function in (lib.grpo_loss_value, lib.grpo_k3, lib.combine_pair_loss, lib.reward_label_weight_sum):
+    function.restype = C.c_double
 lib.variant_isr_per_token.restype = lib.grpo_config_check.restype = lib.choice_parse.restype = C.c_bool
 
 
